@@ -1,0 +1,417 @@
+"""RunConfig: everything that decides a training run, in one frozen object.
+
+A field, its type, default and meaning stand in one place, here; the configuration page of the
+documentation is generated from it. Flags, ``--config`` and ``--set`` all end in `load_config`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.labels import DEFAULT_LABELS, BlankPolicy, UncertainPolicy
+
+TORCHVISION_MODELS = ("densenet121", "resnet50", "efficientnet_b0")
+
+Views = Literal["all", "frontal", "AP", "PA", "lateral"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ModelConfig(Section):
+    """The network and what its weights start from."""
+
+    name: str = "densenet121"
+    """densenet121, resnet50, efficientnet_b0, or timm:NAME with the extra `timm`."""
+    weights: str = "imagenet"
+    """imagenet, none, or the path of a .pth or .safetensors file."""
+    dropout: Fraction | None = None
+    """Dropout before the classifier; null keeps the network's own (0.2 for EfficientNet-B0)."""
+
+    @model_validator(mode="after")
+    def _known_name(self) -> Self:
+        if not self.name.startswith("timm:") and self.name not in TORCHVISION_MODELS:
+            raise ValueError(
+                f"unknown model{did_you_mean(self.name, TORCHVISION_MODELS)}; choose from "
+                f"{', '.join(TORCHVISION_MODELS)} or timm:NAME"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """Which rows of which dataset are trained on, at which size."""
+
+    data_dir: str | None = None
+    """Dataset root, or a folder that holds exactly one; null looks in the usual places."""
+    labels: tuple[str, ...] = DEFAULT_LABELS
+    """Labels to train on, in this order; ["all"] takes every annotated label of the source."""
+    views: Views = "all"
+    """Rows by view: all, frontal, AP, PA or lateral."""
+    subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training patients (or images) that is used."""
+    subset_mode: Literal["patient", "image"] = "patient"
+    """Whether `subset` draws patients with all their images, or single images."""
+    image_size: Annotated[int, Field(ge=32, le=2048)] = 224
+    """Side of the square that the network sees, in pixels."""
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    """How an image becomes square in the pack."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Number of patient folds over all rows; null keeps the source's own splits."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which of the folds is the validation split."""
+    valid_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of patients split off for validation where the source has no such split."""
+    skip_bad: bool = False
+    """Leave unreadable images out (named and counted) instead of stopping."""
+    join: str | None = None
+    """A CSV with further columns (race, site, ...) joined by patient or by image path."""
+    map: dict[str, str] = {}
+    """Column mapping of a foreign CSV, e.g. {path = "FileName", patient = "PatientID"}."""
+    shuffle_labels: bool = False
+    """Permute the training labels over the rows: a network for sanity checks, nothing else."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.labels:
+            raise ValueError("labels: at least one label is needed")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: the same label twice")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: {self.fold} is not below folds = {self.folds} (--fold)")
+        return self
+
+
+class TargetConfig(Section):
+    """What uncertain and blank labels become in training."""
+
+    uncertain_policy: UncertainPolicy | dict[str, UncertainPolicy] = "ones"
+    """One policy for all labels, or one per label, `default` for the rest."""
+    blank: BlankPolicy = "zeros"
+    """What a blank (not mentioned) label becomes: zeros or ignore."""
+    ones_lsr: tuple[Fraction, Fraction] = (0.55, 0.85)
+    """Range of the smoothed positive that `ones-lsr` draws (Pham et al. 2021)."""
+    zeros_lsr: tuple[Fraction, Fraction] = (0.0, 0.3)
+    """Range of the smoothed negative that `zeros-lsr` draws (Pham et al. 2021)."""
+    self_trained_epochs: PositiveInt | None = None
+    """Epochs of the first stage of `self-trained`; null takes `optim.epochs`."""
+
+
+class OptimConfig(Section):
+    """Optimiser, schedule, and how long."""
+
+    name: Literal["adam", "adamw", "sgd", "pesg"] = "adam"
+    """adam, adamw, sgd, or pesg (the min-max optimiser that `loss.name = "aucm"` needs)."""
+    lr: Annotated[float, Field(gt=0.0)] = 1e-4
+    """Learning rate; the peak of a schedule."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight decay (decoupled for adamw)."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of sgd."""
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    """Learning rate over the run, per step."""
+    warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
+    min_lr_fraction: Fraction = 0.01
+    """Final learning rate of cosine and one-cycle, as a share of `lr`."""
+    epochs: PositiveInt = 5
+    """Passes over the training rows."""
+    batch_size: PositiveInt = 32
+    """Images per optimiser step, over all processes."""
+    micro_batch_size: PositiveInt | None = None
+    """Images per forward pass; smaller than batch_size accumulates gradients."""
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """Global gradient norm to clip at; null does not clip."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Decay of an exponential moving average of the weights; null keeps none."""
+    patience: PositiveInt | None = None
+    """Early stopping: epochs without a better validation AUROC; null never stops early."""
+    growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    """Growing sizes: (pixels, epochs) stages that come first; the rest at data.image_size."""
+
+    @model_validator(mode="after")
+    def _growth_fits(self) -> Self:
+        n_epochs = sum(stage_epochs for _, stage_epochs in self.growth)
+        if n_epochs > self.epochs:
+            raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
+        return self
+
+
+class LossConfig(Section):
+    """The loss, from logits; unknown targets are masked."""
+
+    name: Literal["bce", "balanced-bce", "focal", "asymmetric", "aucm"] = "bce"
+    """bce, balanced-bce (class-balanced), focal, asymmetric (ASL) or aucm (AUC margin)."""
+    pos_weight: Literal["none", "balanced"] = "none"
+    """balanced weighs positives by negatives / positives of the training rows, per label."""
+    pos_weight_max: Annotated[float, Field(gt=0.0)] = 20.0
+    """Cap on a balanced pos_weight, so that a label with a handful of positives stays stable."""
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """Focusing parameter of focal (Lin et al. 2017)."""
+    focal_alpha: Fraction | None = None
+    """Weight of positives in focal; null weighs both alike."""
+    class_balanced_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Beta of the effective number of samples (Cui et al. 2019)."""
+    asl_gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
+    """Focusing of negatives in asymmetric (Ridnik et al. 2021)."""
+    asl_gamma_positive: Annotated[float, Field(ge=0.0)] = 1.0
+    """Focusing of positives in asymmetric."""
+    asl_clip: Fraction = 0.05
+    """Probability margin of asymmetric."""
+    aucm_margin: Annotated[float, Field(gt=0.0)] = 1.0
+    """Margin of aucm (Yuan et al. 2021)."""
+    aucm_epoch_decay: Annotated[float, Field(ge=0.0)] = 0.002
+    """Epoch regularisation of pesg."""
+    aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Share of positives of the batch's label in class-aware batches (aucm)."""
+
+
+class AugmentConfig(Section):
+    """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""
+
+    geometry: Literal["jitter", "original", "none"] = "jitter"
+    """jitter: small affine over the whole image; original: centre crop, RandomResizedCrop."""
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 7.0
+    """Largest rotation either way (jitter)."""
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Largest translation either way, as a share of the side (jitter)."""
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Largest zoom either way: 0.1 draws from 0.9 to 1.1 (jitter)."""
+    crop_scale: tuple[Annotated[float, Field(gt=0.0, le=1.0)], Fraction] = (0.8, 1.0)
+    """Area range of RandomResizedCrop (original)."""
+    flip: Fraction = 0.0
+    """Probability of a horizontal flip; hearts are on the left, so 0 by default."""
+    brightness: Fraction = 0.0
+    """Largest change of brightness, as a share of 255."""
+    contrast: Fraction = 0.0
+    """Largest change of contrast, as a share."""
+    mixup_alpha: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of MixUp (Zhang et al. 2018); 0 does none."""
+
+
+class SelectConfig(Section):
+    """Which rows choose the best epoch."""
+
+    on: Literal["valid", "dev"] = "valid"
+    """valid, as the original; dev: a share of the training patients, valid stays untouched."""
+    dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share of the training patients that `dev` takes."""
+    checkpoint: Literal["best", "last"] = "best"
+    """best keeps the epoch with the highest macro AUROC; last keeps the final epoch."""
+
+
+class RuntimeConfig(Section):
+    """Where and how fast; none of it changes what is computed, apart from rounding."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Loader threads."""
+    amp: Literal["auto", "on", "off"] = "auto"
+    """Mixed precision: auto takes what was measured to pay for this network and device."""
+    compile: bool = False
+    """torch.compile the network (GPU)."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; null keeps torch's own choice."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0)] = 10.0
+    """Save last_checkpoint.pth at least this often, and at the end of every epoch."""
+    nonfinite_limit: Annotated[int, Field(ge=0)] = 20
+    """Steps with a non-finite gradient that fp16 may skip in a row before the run ends."""
+    tensorboard: bool = False
+    """Also write TensorBoard events."""
+
+
+class RunConfig(Section):
+    """One run, from `prepare` to `report`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of every random draw."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    targets: TargetConfig = TargetConfig()
+    optim: OptimConfig = OptimConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    select: SelectConfig = SelectConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _rules_across_sections(self) -> Self:
+        if (self.loss.name == "aucm") != (self.optim.name == "pesg"):
+            raise ValueError(
+                "optim.name: the aucm loss and the pesg optimiser go together; "
+                "set loss.name=aucm and optim.name=pesg"
+            )
+        policy = self.targets.uncertain_policy
+        policies = {policy} if isinstance(policy, str) else set(policy.values())
+        if "multiclass" in policies and self.loss.name != "bce":
+            raise ValueError(
+                f"loss.name: multiclass labels take a softmax; '{self.loss.name}' does not "
+                "apply; set loss.name=bce or another uncertain_policy"
+            )
+        if "multiclass" in policies and self.augment.mixup_alpha > 0:
+            raise ValueError(
+                "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; set it to 0"
+            )
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("pulmonet") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_config(
+    source: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> RunConfig:
+    """Build the RunConfig of a run.
+
+    Args:
+        source: path of a run_config.json or TOML file, or the name of a shipped recipe.
+        flags: dotted field -> value, from the daily flags; None values are left out.
+        assignments: ``section.field=value`` strings (``--set``); the value is JSON, or a word.
+
+    Raises:
+        ConfigError: names the field, the bad value and, for a near miss, what was meant.
+    """
+    raw = _read_source(source) if source else {}
+    where = source or "config"
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _assign(raw, key, value)
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment}: no '='; write --set section.field=value")
+        _assign(raw, key.strip(), _parse_value(text))
+    return parse_config(raw, where)
+
+
+def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
+    """Validate a nested mapping; `where` opens the messages.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(_explain(problem, where) for problem in error.errors())
+        ) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{where}: not a configuration ({error}); see docs/configuration.md"
+        ) from None
+
+
+def _read_source(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if not path.exists() and not path.suffix:
+        if source in recipe_names():
+            text = (resources.files("pulmonet") / "recipes" / f"{source}.toml").read_text("utf-8")
+            return tomllib.loads(text)
+        raise ConfigError(
+            f"--config {source}: neither a file nor a shipped recipe"
+            f"{did_you_mean(source, recipe_names())}; recipes: {', '.join(recipe_names()) or 'none'}"
+        )
+    try:
+        text = path.read_text("utf-8")
+        raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise ConfigError(f"--config {source}: {error.strerror}; give a file that exists") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"--config {source}: not valid JSON or TOML ({error}); mend the file"
+        ) from None
+    if isinstance(raw, dict) and "config" in raw and "schema" in raw:
+        raw = raw["config"]
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"--config {source}: holds no table of settings; see docs/configuration.md"
+        )
+    return raw
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip()
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
+    section, _, field = key.partition(".")
+    if not field:
+        raw[section] = value
+        return
+    table = raw.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE")
+    if "." in field:
+        _assign(table, field, value)
+    else:
+        table[field] = value
+
+
+def _known_keys(location: Iterable[int | str]) -> list[str]:
+    model: Any = RunConfig
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def _explain(problem: Any, where: str) -> str:
+    location = [part for part in problem["loc"] if not _is_type_tag(part)]
+    name = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        keys = _known_keys(location[:-1])
+        meant = did_you_mean(str(location[-1]), keys) or _elsewhere(str(location[-1]))
+        choices = f"; keys there: {', '.join(keys)}" if keys and not meant else ""
+        return f"{where}: unknown key '{name}'{meant}{choices}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    shown = "" if isinstance(value, dict) and len(value) > 3 else f" = {_short(value)}"
+    return f"{where}: {name}{shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _is_type_tag(part: int | str) -> bool:
+    return isinstance(part, str) and ("[" in part or part in {"float", "int", "str"})
+
+
+def _elsewhere(key: str) -> str:
+    """Where a key that stands in the wrong section belongs."""
+    homes = []
+    for section, field in RunConfig.model_fields.items():
+        if key in getattr(field.annotation, "model_fields", {}):
+            homes.append(f"{section}.{key}")
+    return f"; did you mean '{homes[0]}'?" if homes else did_you_mean(key, RunConfig.model_fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""From a folder of images with a CSV to batches: sources, manifest, images, packing, loading."""

@@ -1,0 +1,208 @@
+"""Label names, their order, and what an uncertain or a blank label becomes.
+
+Raw labels are float arrays (N, L) with 1 = positive, 0 = negative, -1 = uncertain and
+NaN = blank (not mentioned). Two things are made of them:
+
+* training targets (`training_targets`): 1, 0, a soft value, or NaN = unknown, masked; they
+  depend on the uncertainty policy;
+* evaluation targets (`evaluation_targets`): 1 or 0, NaN = unknown; they never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.errors import ConfigError, did_you_mean
+
+#: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
+DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+
+#: CheXpert's 14 observations in the order of its CSV files.
+CHEXPERT_LABELS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+
+UncertainPolicy = Literal[
+    "ones", "zeros", "ignore", "ones-lsr", "zeros-lsr", "multiclass", "self-trained"
+]
+BlankPolicy = Literal["zeros", "ignore"]
+
+UNCERTAIN_POLICIES: tuple[str, ...] = get_args(UncertainPolicy)
+
+#: Class index of an uncertain label in a three-way target (multiclass): p(0), p(1), p(u).
+UNCERTAIN_CLASS = 2.0
+
+
+def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> tuple[str, ...]:
+    """The uncertainty policy of each of `labels`, in order.
+
+    Args:
+        policy: one policy for all, or a mapping of label to policy whose key ``default``
+            (``ones`` when absent) serves the labels that it does not name.
+        labels: the labels trained on.
+
+    Raises:
+        ConfigError: an unknown policy, or a mapping that names a label not in `labels`.
+    """
+    mapping = {"default": policy} if isinstance(policy, str) else dict(policy)
+    for label, value in mapping.items():
+        if value not in UNCERTAIN_POLICIES:
+            raise ConfigError(
+                f"targets.uncertain_policy: unknown policy '{value}'"
+                f"{did_you_mean(value, UNCERTAIN_POLICIES)}; "
+                f"choose from {', '.join(UNCERTAIN_POLICIES)}"
+            )
+        if label != "default" and label not in labels:
+            raise ConfigError(
+                f"targets.uncertain_policy: '{label}' is not among the labels trained on "
+                f"({', '.join(labels)}){did_you_mean(label, labels)}"
+            )
+    default = mapping.get("default", "ones")
+    return tuple(mapping.get(label, default) for label in labels)
+
+
+def evaluation_targets(
+    raw: NDArray[np.floating], blank: BlankPolicy = "zeros"
+) -> NDArray[np.float32]:
+    """Policy-independent targets: 1 or 0; uncertain is NaN; blank is 0, or NaN with ``ignore``.
+
+    A column that is blank throughout is *not annotated* and stays NaN whatever `blank` says.
+
+    Args:
+        raw: (N, L) labels 1, 0, -1 or NaN.
+        blank: what a blank label counts as.
+
+    Returns:
+        (N, L) float32 of 1, 0 and NaN.
+    """
+    targets = np.array(raw, dtype=np.float32)
+    annotated = ~np.isnan(targets).all(axis=0)
+    if blank == "zeros":
+        targets[np.isnan(targets) & annotated] = 0.0
+    targets[targets == -1] = np.nan
+    return targets
+
+
+def training_targets(
+    raw: NDArray[np.floating],
+    policies: Sequence[str],
+    *,
+    blank: BlankPolicy = "zeros",
+    row_keys: Sequence[str] = (),
+    seed: int = 0,
+    ones_lsr: tuple[float, float] = (0.55, 0.85),
+    zeros_lsr: tuple[float, float] = (0.0, 0.3),
+) -> NDArray[np.float32]:
+    """Training targets under one uncertainty policy per label.
+
+    ``ones``/``zeros`` map -1 to 1/0 and ``ignore`` to NaN (Irvin et al. 2019); ``ones-lsr`` and
+    ``zeros-lsr`` draw it from a uniform range (Pham et al. 2021); ``multiclass`` keeps it as the
+    third class, `UNCERTAIN_CLASS`; ``self-trained`` starts as ``ignore``: its second stage
+    fills the NaN with a first model's scores (`fill_uncertain`).
+
+    Args:
+        raw: (N, L) labels 1, 0, -1 or NaN.
+        policies: L policies (`policy_per_label`).
+        blank: what a blank label becomes; an unannotated column stays NaN.
+        row_keys: N strings that name the rows; a smoothed value depends on (seed, key, label
+            position) alone, so row order and subsets do not change it.
+        seed: of the smoothed values.
+        ones_lsr: range of ``ones-lsr``.
+        zeros_lsr: range of ``zeros-lsr``.
+
+    Returns:
+        (N, L) float32; NaN = unknown, to be masked.
+    """
+    targets = np.array(raw, dtype=np.float32)
+    uncertain = targets == -1
+    annotated = ~np.isnan(targets).all(axis=0)
+    if blank == "zeros":
+        targets[np.isnan(targets) & annotated] = 0.0
+    constants = {
+        "ones": 1.0,
+        "zeros": 0.0,
+        "ignore": np.nan,
+        "self-trained": np.nan,
+        "multiclass": UNCERTAIN_CLASS,
+    }
+    ranges = {"ones-lsr": ones_lsr, "zeros-lsr": zeros_lsr}
+    for column, policy in enumerate(policies):
+        rows = np.flatnonzero(uncertain[:, column])
+        if policy in ranges:
+            low, high = ranges[policy]
+            draws = [_uniform(seed, row_keys[row], column) for row in rows]
+            targets[rows, column] = low + (high - low) * np.asarray(draws, dtype=np.float64)
+        else:
+            targets[rows, column] = constants[policy]
+    return targets
+
+
+def fill_uncertain(
+    targets: NDArray[np.float32],
+    raw: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    policies: Sequence[str],
+) -> NDArray[np.float32]:
+    """Second stage of ``self-trained``: uncertain labels become a first model's scores.
+
+    Args:
+        targets: (N, L) first-stage training targets.
+        raw: (N, L) raw labels.
+        scores: (N, L) the first model's scores in [0, 1].
+        policies: L policies; only ``self-trained`` columns change.
+
+    Returns:
+        A changed copy of `targets`.
+    """
+    filled = targets.copy()
+    self_trained = np.asarray([policy == "self-trained" for policy in policies])
+    where = (np.asarray(raw) == -1) & self_trained
+    filled[where] = scores[where]
+    return filled
+
+
+def _uniform(seed: int, row_key: str, column: int) -> float:
+    digest = hashlib.blake2b(f"{seed}\0{column}\0{row_key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def resolve_label(name: str, labels: Sequence[str]) -> str:
+    """The label that the user named, letter case and ``_`` for a space forgiven.
+
+    Raises:
+        ConfigError: no such label; the message has the near miss and the choices.
+    """
+    by_folded = {label.lower().replace(" ", "_"): label for label in labels}
+    folded = name.strip().lower().replace(" ", "_")
+    if folded in by_folded:
+        return by_folded[folded]
+    raise ConfigError(
+        f"label '{name}': not among this model's labels{did_you_mean(name, labels)}; "
+        f"choose from {', '.join(labels)}"
+    )
+
+
+def file_name_of(label: str) -> str:
+    """The label as part of a file name: ``Pleural Effusion`` -> ``Pleural_Effusion``.
+
+    Anything that could leave a folder or break a shell becomes ``_`` too.
+    """
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in label).strip(".") or "_"
