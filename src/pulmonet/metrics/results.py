@@ -1,0 +1,377 @@
+"""The evaluation as data: pydantic models of ``evaluation_*.json`` and ``evaluate --json``.
+
+A number that does not exist (one class only, too few rows) is null and has its reason beside
+it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from pulmonet.artifacts import Record
+
+
+def _nan_to_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+#: A float whose NaN is written as null.
+Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
+
+
+class Estimate(Record):
+    """A number with its 95 % interval."""
+
+    value: Number
+    """The estimate on all rows; null where it does not exist."""
+    low: Number = None
+    """Lower end of the interval."""
+    high: Number = None
+    """Upper end of the interval."""
+    reason: str | None = None
+    """Why the value or its interval is missing."""
+
+    def text(self, digits: int = 3) -> str:
+        """``0.812 (0.774-0.846)``, or an en dash where there is no value."""
+        if self.value is None:
+            return "–"
+        if self.low is None or self.high is None:
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+
+
+class Curve(Record):
+    """A curve as points, thinned to a few hundred, with a pointwise bootstrap band."""
+
+    x: list[float]
+    """False positive rate (ROC) or recall (precision-recall), ascending."""
+    y: list[float]
+    """True positive rate or precision."""
+    threshold: list[Number] = []
+    """A row is called positive when its score is at least this; null = never."""
+    band_x: list[float] = []
+    """Grid of the band."""
+    band_low: list[float] = []
+    """Lower end of the pointwise 95 % band at `band_x`."""
+    band_high: list[float] = []
+    """Upper end of the pointwise 95 % band at `band_x`."""
+
+
+class ReliabilityBin(Record):
+    """One bin of a reliability diagram."""
+
+    low: float
+    """Lower edge of the scores in the bin."""
+    high: float
+    """Upper edge."""
+    n: int
+    """Rows in the bin."""
+    mean_score: Number
+    """Mean score of its rows."""
+    observed: Number
+    """Share of positives among its rows."""
+    observed_low: Number = None
+    """Lower end of the 95 % interval of `observed` (patients resampled)."""
+    observed_high: Number = None
+    """Upper end."""
+
+
+class CalibrationResult(Record):
+    """How far scores are probabilities; read slope and intercept first."""
+
+    scores: Literal["raw", "calibrated"]
+    """Raw scores, or probabilities from the calibrator named in `calibrator`."""
+    calibrator: str | None = None
+    """platt, temperature or isotonic."""
+    fitted_on: str | None = None
+    """Rows that the calibrator was fitted on, or how it was cross-fitted."""
+    slope: Estimate
+    """Slope of target on logit(score); 1 is right, below 1 is too extreme."""
+    intercept: Estimate
+    """Calibration in the large: intercept at slope 1; 0 is right, below 0 is too high."""
+    brier: Estimate
+    """Mean squared error of the scores."""
+    ece: Number
+    """Expected calibration error, 15 bins of equal width."""
+    ece_equal_mass: Number
+    """Expected calibration error, 15 bins of equal mass."""
+    ece_if_perfect: Estimate
+    """ECE (equal width) that a perfectly calibrated model shows at this n: mean, 95 % range."""
+    ece_equal_mass_if_perfect: Estimate
+    """The same with bins of equal mass."""
+    ece_debiased: Number
+    """ECE (equal mass) less what a perfect model shows at this n, at least 0."""
+    bins: list[ReliabilityBin]
+    """Reliability diagram, bins of equal mass."""
+    bins_equal_width: list[ReliabilityBin] = []
+    """Reliability diagram, bins of equal width; empty bins left out."""
+
+
+class Confusion(Record):
+    """Counts of rows."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+class OperatingPoint(Record):
+    """What a threshold does on rows that did not choose it."""
+
+    criterion: str
+    """youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5, ..."""
+    chosen_on: str
+    """Rows that chose the threshold: another split, or cross-fitted by patient."""
+    threshold: Number
+    """The stored threshold: a row is called positive when its score is at least this."""
+    estimates: Literal["threshold", "procedure"]
+    """threshold: the numbers belong to the stored one (chosen on other rows); procedure: to
+    choosing it this way (cross-fitted; the stored one is chosen once more on all rows)."""
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    """Positive predictive value at this dataset's prevalence."""
+    npv: Estimate
+    """Negative predictive value at this dataset's prevalence."""
+    f1: Estimate
+    confusion: Confusion
+    deployment_prevalence: Number = None
+    """Prevalence stated by the user."""
+    ppv_at_deployment: Estimate | None = None
+    """PPV at that prevalence."""
+    npv_at_deployment: Estimate | None = None
+    """NPV at that prevalence."""
+    reason: str | None = None
+    """Why there is no threshold."""
+
+
+class DecisionCurve(Record):
+    """Net benefit over threshold probabilities (Vickers and Elkin 2006), calibrated scores."""
+
+    prevalence: float
+    """Prevalence that it is drawn at: stated by the user, else the rows' own."""
+    threshold_probability: list[float]
+    net_benefit: list[Number]
+    treat_all: list[float]
+
+
+class Histogram(Record):
+    """Counts of raw scores in equal bins over [0, 1], by reference standard."""
+
+    edges: list[float]
+    positives: list[int]
+    negatives: list[int]
+
+
+class WorstCase(Record):
+    """A confident error."""
+
+    path: str
+    """The image's path in the dataset."""
+    patient: str | None
+    kind: Literal["false positive", "false negative"]
+    """Scored high though negative, or low though positive, by the reference standard."""
+    score: float
+
+
+class LabelResult(Record):
+    """One label on the evaluated rows."""
+
+    n: int
+    """Rows with a known target."""
+    positives: int
+    negatives: int
+    n_patients: int
+    """Patients with a known target."""
+    positive_patients: int
+    """Patients with at least one positive row."""
+    prevalence: Number
+    few_positives: bool
+    """Fewer than 20 positive (or negative) patients: the interval is too narrow, see docs."""
+    reason: str | None = None
+    """Why there is no AUROC."""
+    auroc: Estimate
+    """Patient bootstrap."""
+    auroc_delong: Estimate
+    """The same value; DeLong's interval, clustered after Obuchowski where patients repeat."""
+    average_precision: Estimate
+    brier: Estimate
+    calibration: CalibrationResult | None = None
+    """Raw scores."""
+    calibrated: CalibrationResult | None = None
+    """Calibrated scores; never fitted on the rows that they are judged on."""
+    operating_points: list[OperatingPoint] = []
+    roc: Curve | None = None
+    precision_recall: Curve | None = None
+    histogram: Histogram | None = None
+    decision_curve: DecisionCurve | None = None
+    worst_cases: list[WorstCase] = []
+
+
+class MacroResult(Record):
+    """Mean over the labels that have both classes; the set is fixed over resamples."""
+
+    auroc: Estimate
+    average_precision: Estimate
+    n_labels: int
+    labels: list[str]
+    """Labels averaged."""
+    left_out: dict[str, str] = {}
+    """Labels left out, with the reason."""
+
+
+class SubgroupLabel(Record):
+    """One label in one group, beside all other rows."""
+
+    n: int
+    positives: int
+    reason: str | None = None
+    """Why nothing is scored here."""
+    auroc: Estimate | None = None
+    auroc_gap: Estimate | None = None
+    """AUROC in the group less AUROC in the rest."""
+    sensitivity: Estimate | None = None
+    sensitivity_gap: Estimate | None = None
+    """At the first operating point, group less rest."""
+    specificity: Estimate | None = None
+    specificity_gap: Estimate | None = None
+    calibration_slope: Estimate | None = None
+
+
+class Subgroup(Record):
+    """One value of one column."""
+
+    column: str
+    group: str
+    n_rows: int
+    n_patients: int
+    labels: dict[str, SubgroupLabel]
+    underdiagnosis: Estimate | None = None
+    """Rows with a finding for which no label was called (Seyyed-Kalantari et al. 2021)."""
+    underdiagnosis_gap: Estimate | None = None
+    """The same, group less rest."""
+
+
+class RankingResult(Record):
+    """AUROC and average precision of one label, no more."""
+
+    n: int
+    positives: int
+    auroc: Estimate
+    average_precision: Estimate
+
+
+class StudyLevel(Record):
+    """The same scores joined per study."""
+
+    rule: Literal["max", "mean"]
+    """max (CheXpert's) or mean over a study's images; a study is positive if an image is."""
+    n_studies: int
+    labels: dict[str, RankingResult]
+    macro: MacroResult
+
+
+class Baseline(Record):
+    """A logistic model on view, age and sex: what can be told without the picture."""
+
+    features: list[str]
+    fitted_on: str
+    n_rows_fitted: int
+    labels: dict[str, RankingResult]
+    macro: MacroResult
+
+
+class Shift(Record):
+    """How the evaluated rows differ from the training rows."""
+
+    notes: list[str]
+    """Sentences, the largest differences first."""
+    prevalence: dict[str, tuple[Number, Number]] = {}
+    """Per label: training, here."""
+    mean_age_years: tuple[Number, Number] = (None, None)
+    views: dict[str, tuple[Number, Number]] = {}
+    """Share of rows per view: training, here."""
+    sex: dict[str, tuple[Number, Number]] = {}
+    """Share of rows per sex: training, here."""
+
+
+class BootstrapFacts(Record):
+    """How the intervals were made."""
+
+    unit: Literal["patient", "image"]
+    """What was resampled; images only where the rows name no patients."""
+    n_resamples: int
+    n_redrawn: int
+    """Resamples drawn again because a label had one class only."""
+    seed: int
+    method: Literal["percentile", "bca"]
+    confidence: float = 0.95
+
+
+class RunResult(Record):
+    """One run (or predictions file) on one split of one dataset."""
+
+    run: str
+    dataset: str
+    split: str
+    level: Literal["image", "study"]
+    n_rows: int
+    """Images, or studies at study level."""
+    n_patients: int
+    n_studies: int | None = None
+    synthetic: bool = False
+    """Whether the images are phantoms."""
+    rows_used_for: list[str] = []
+    """What these rows decided before: checkpoint selection; empty = nothing."""
+    blank: str = "zeros"
+    """What a blank label counted as: zeros or ignore."""
+    views: str = "all"
+    bootstrap: BootstrapFacts
+    labels: dict[str, LabelResult]
+    macro: MacroResult
+    group_letters: str = ""
+    """Compact letters: runs that share one are not distinguished in macro AUROC."""
+    baseline: Baseline | None = None
+    study: StudyLevel | None = None
+    """Beside the image level, where studies have several images."""
+    subgroups: list[Subgroup] = []
+    shift: Shift | None = None
+    checkpoint_sha256: str | None = None
+    dataset_fingerprint: str | None = None
+    same_data_as_training: bool | None = None
+    """Whether the fingerprint equals the training's; null = unknown."""
+    notes: list[str] = []
+
+
+class Comparison(Record):
+    """Run a less run b on the same rows and the same resamples."""
+
+    a: str
+    b: str
+    metric: Literal["auroc", "average_precision"]
+    label: str | None
+    """null for the macro."""
+    difference: Number
+    low: Number
+    """Simultaneous 95 % interval over all pairs (max-t)."""
+    high: Number
+    p: Number
+    """Bootstrap p of this pair alone."""
+    p_holm: Number
+    """After Holm, over all pairs."""
+    p_delong: Number = None
+    """DeLong's paired test (clustered), per label, as a cross-check."""
+    distinguished: bool
+    """Whether the simultaneous interval leaves out 0."""
+
+
+class Evaluation(Record):
+    """The document: ``evaluation_*.json`` and the output of ``evaluate --json``."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    runs: list[RunResult]
+    comparisons: list[Comparison] = []
