@@ -1,0 +1,64 @@
+"""Inference: a network and batches give scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pulmonet.data.loading import Batch
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    to_scores: Callable[[Tensor], Tensor] = torch.sigmoid,
+    flip_average: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Scores of all rows, in the batches' order.
+
+    Args:
+        network: takes (B, 1, S, S) pixels; put into eval mode for the time being.
+        batches: images (B, 1, S, S), uint8 or float in [0, 255].
+        device: where the network is.
+        precision: fp32, bf16 or fp16 (autocast); the head stays fp32.
+        to_scores: logits (B, n_outputs) -> scores (B, L) in [0, 1].
+        flip_average: average with the mirrored image (test-time augmentation).
+        progress: called with the number of images of each finished batch.
+
+    Returns:
+        (N, L) float32 in [0, 1].
+    """
+    device = torch.device(device)
+    was_training = network.training
+    network.eval()
+    found: list[Tensor] = []
+    try:
+        for batch in batches:
+            images = batch.images.to(device, non_blocking=True)
+            with autocast(device, precision):
+                scores = to_scores(network(images).float())
+                if flip_average:
+                    scores = (scores + to_scores(network(images.flip(-1)).float())) / 2
+            found.append(scores)
+            if progress is not None:
+                progress(len(batch.rows))
+    finally:
+        network.train(was_training)
+    if not found:
+        return np.zeros((0, 0), dtype=np.float32)
+    return torch.cat(found).cpu().numpy().astype(np.float32)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The autocast context of a precision; fp32 switches it off."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,166 @@
+"""The networks. They normalise pixels themselves, so that nobody can forget it.
+
+A network takes grey images (B, 1, S, S), uint8 or float in [0, 255], and returns fp32 logits
+(B, n_outputs). Its state_dict has torchvision's (or timm's) own keys, so that the weights load
+into the plain architecture without PulmoNet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+
+from pulmonet.errors import ConfigError, did_you_mean
+
+#: Mean and deviation of ImageNet's RGB pixels in [0, 1], torchvision's constants.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Classifier(nn.Linear):
+    """The last layer: a linear map with dropout before it, in fp32 even under autocast.
+
+    bf16 logits have eight bits of mantissa and tie by the dozen, which rank statistics punish.
+    Dropout lives here rather than in a Sequential so that torchvision's keys stay as they are.
+    """
+
+    def __init__(self, in_features: int, out_features: int, dropout: float = 0.0) -> None:
+        super().__init__(in_features, out_features)
+        self.dropout = dropout
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Logits (B, out_features), float32, of pooled features (B, in_features)."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            kept = F.dropout(pooled.float(), self.dropout, self.training)
+            return F.linear(kept, self.weight, self.bias)
+
+
+def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn.Module:
+    """A network with random weights drawn from torch's global generator.
+
+    Args:
+        name: densenet121, resnet50, efficientnet_b0 or timm:NAME.
+        n_outputs: number of logits.
+        dropout: before the classifier; None keeps the architecture's own.
+
+    Raises:
+        ConfigError: unknown name, or timm is not installed.
+    """
+    network: nn.Module
+    if name.startswith("timm:"):
+        network = _build_timm(name.removeprefix("timm:"), n_outputs, dropout)
+    else:
+        builder = getattr(torchvision_models, name)
+        network = builder(weights=None)
+        if isinstance(network, torchvision_models.EfficientNet) and dropout is not None:
+            cast(nn.Dropout, network.classifier[0]).p = dropout
+            dropout = 0.0
+        _replace_classifier(network, n_outputs, dropout or 0.0)
+    network.register_buffer("pixel_mean", _channels(IMAGENET_MEAN) * 255, persistent=False)
+    network.register_buffer("pixel_std", _channels(IMAGENET_STD) * 255, persistent=False)
+    network.register_forward_pre_hook(_normalise_input)
+    return network
+
+
+def _build_timm(name: str, n_outputs: int, dropout: float | None) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError(
+            f"model timm:{name}: timm is not installed; pip install 'pulmonet[timm]'"
+        ) from None
+    if not timm.is_model(name):
+        raise ConfigError(
+            f"model timm:{name}: timm has no such model{did_you_mean(name, timm.list_models())}"
+        )
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_outputs)
+    _replace_classifier(network, n_outputs, dropout or 0.0)
+    return network
+
+
+def _channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+
+
+def _normalise_input(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+    return (normalise(network, inputs[0]),)
+
+
+def normalise(network: nn.Module, images: Tensor) -> Tensor:
+    """(B, 1, S, S) pixels 0–255 to the network's (B, 3, S, S) input, float32."""
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"images {tuple(images.shape)}: expected (B, 1, S, S) grey pixels")
+    mean, std = cast(Tensor, network.pixel_mean), cast(Tensor, network.pixel_std)
+    pixels = (images.float() - mean) / std
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def forward_features(network: nn.Module, images: Tensor) -> Tensor:
+    """The last feature map (B, C, h, w); DenseNet's after its final ReLU."""
+    pixels = normalise(network, images)
+    if isinstance(network, torchvision_models.DenseNet):
+        # not in place, as torchvision's own forward is: hooks and heat maps need the input
+        return F.relu(cast(Tensor, network.features(pixels)))
+    if isinstance(network, torchvision_models.ResNet):
+        stem = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
+        stages = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
+        return cast(Tensor, stages)
+    if isinstance(network, torchvision_models.EfficientNet):
+        return cast(Tensor, network.features(pixels))
+    features = cast(Any, network).forward_features(pixels)
+    if features.ndim != 4:
+        raise ConfigError(
+            f"{type(network).__name__}: its features {tuple(features.shape)} are no map "
+            "(B, C, h, w); choose a convolutional network for heat maps"
+        )
+    return cast(Tensor, features)
+
+
+def forward_head(network: nn.Module, features: Tensor) -> Tensor:
+    """Logits (B, n_outputs), float32, of a last feature map: pooling, dropout, classifier."""
+    if isinstance(network, torchvision_models.DenseNet):
+        pooled = F.adaptive_avg_pool2d(features, (1, 1))
+        return cast(Tensor, network.classifier(torch.flatten(pooled, 1)))
+    if isinstance(network, torchvision_models.ResNet):
+        return cast(Tensor, network.fc(torch.flatten(network.avgpool(features), 1)))
+    if isinstance(network, torchvision_models.EfficientNet):
+        return cast(Tensor, network.classifier(torch.flatten(network.avgpool(features), 1)))
+    return cast(Tensor, cast(Any, network).forward_head(features))
+
+
+def classifier_of(network: nn.Module) -> Classifier:
+    """The last linear layer."""
+    return cast(Classifier, network.get_submodule(classifier_path(network)))
+
+
+def classifier_path(network: nn.Module) -> str:
+    """The dotted name of the last linear layer, as in the state_dict.
+
+    Raises:
+        ConfigError: a timm network whose classifier is not a single linear layer.
+    """
+    if isinstance(network, torchvision_models.DenseNet):
+        return "classifier"
+    if isinstance(network, torchvision_models.ResNet):
+        return "fc"
+    if isinstance(network, torchvision_models.EfficientNet):
+        return "classifier.1"
+    classifier = cast(Any, network).get_classifier()
+    for path, module in network.named_modules():
+        if module is classifier and isinstance(module, nn.Linear):
+            return str(path)
+    raise ConfigError(
+        f"{type(network).__name__}: its classifier is not one linear layer; choose another model"
+    )
+
+
+def _replace_classifier(network: nn.Module, n_outputs: int, dropout: float) -> None:
+    path = classifier_path(network)
+    parent, _, attribute = path.rpartition(".")
+    old = cast(nn.Linear, network.get_submodule(path))
+    new = Classifier(old.in_features, n_outputs, dropout)
+    setattr(network.get_submodule(parent), attribute, new)

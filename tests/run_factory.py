@@ -1,0 +1,60 @@
+"""A run folder with seeded random weights, for tests that need a model but no training."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+
+from pulmonet.artifacts import Provenance, RunDir, write_atomic
+from pulmonet.config import parse_config
+from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.models.networks import build_network
+from pulmonet.models.weights import sha256_of
+
+
+def make_run(
+    artifacts_dir: Path,
+    *,
+    model: str = "resnet50",
+    labels: tuple[str, ...] = DEFAULT_LABELS,
+    image_size: int = 64,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    auroc: float = 0.7,
+) -> RunDir:
+    """A finished-looking run: run_config.json and best_model.pth (random weights)."""
+    torch.manual_seed(seed)
+    network = build_network(model, len(labels))
+    run_dir = RunDir(artifacts_dir / (name or model.replace(":", "-")))
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    write_atomic(run_dir.best_model_path, buffer.getvalue())
+    config = parse_config(
+        {
+            "model": {"name": model, "weights": "none"},
+            "data": {
+                "labels": list(labels),
+                "image_size": image_size,
+                "data_dir": None if data_dir is None else str(data_dir),
+            },
+            "seed": seed,
+        }
+    )
+    provenance = Provenance(
+        status="finished",
+        pulmonet="0.1.0",
+        versions={"torch": torch.__version__},
+        device="cpu",
+        labels=list(labels),
+        start="2026-01-01T00:00:00+00:00",
+        end="2026-01-01T00:01:00+00:00",
+        duration_seconds=60.0,
+        best_epoch=1,
+        best_valid_macro_auroc=auroc,
+        checkpoint_sha256=sha256_of(run_dir.best_model_path),
+    )
+    run_dir.write_record(config, provenance)
+    return run_dir
