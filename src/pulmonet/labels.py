@@ -179,6 +179,49 @@ def fill_uncertain(
     return filled
 
 
+def describe_policy_changes(
+    raw: NDArray[np.floating],
+    targets: NDArray[np.floating],
+    policies: Sequence[str],
+    labels: Sequence[str],
+) -> dict[str, dict[str, int]]:
+    """What became of how many uncertain and blank labels, to be printed and recorded.
+
+    Args:
+        raw: (N, L) raw labels.
+        targets: (N, L) the training targets made of them.
+        policies: L policies, for a check of the shapes.
+        labels: L names.
+
+    Returns:
+        Per label, the counts that are not 0, e.g. ``{"uncertain->1": 123, "blank->0": 456}``.
+        An outcome is ``0``, ``1``, ``soft`` (between the two), ``third class`` or ``masked``.
+
+    Raises:
+        ValueError: the arguments differ in shape.
+    """
+    raw, targets = np.asarray(raw), np.asarray(targets)
+    if raw.shape != targets.shape or not raw.shape[1] == len(labels) == len(policies):
+        raise ValueError(f"raw {raw.shape}, targets {targets.shape}, {len(labels)} labels differ")
+    origins = {"uncertain": raw == -1, "blank": np.isnan(raw)}
+    outcomes = {
+        "0": targets == 0.0,
+        "1": targets == 1.0,
+        "soft": (targets > 0.0) & (targets < 1.0),
+        "third class": targets == UNCERTAIN_CLASS,
+        "masked": np.isnan(targets),
+    }
+    counts = {
+        f"{origin}->{outcome}": (was & became).sum(axis=0)
+        for origin, was in origins.items()
+        for outcome, became in outcomes.items()
+    }
+    return {
+        label: {change: int(count[column]) for change, count in counts.items() if count[column]}
+        for column, label in enumerate(labels)
+    }
+
+
 def _uniform(seed: int, row_key: str, column: int) -> float:
     digest = hashlib.blake2b(f"{seed}\0{column}\0{row_key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
