@@ -1,0 +1,97 @@
+"""One entry for all methods: images in, scores and maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.explain.attribution import integrated_gradients, occlusion, smooth
+from pulmonet.explain.cam import (
+    GRADIENT_METHODS,
+    RawMaps,
+    gradient_maps,
+    scale_maps,
+    score_maps,
+)
+
+METHODS = (*GRADIENT_METHODS, "scorecam", "integrated-gradients", "occlusion")
+
+#: Methods that work on the pixels and take no layer.
+PIXEL_METHODS = ("integrated-gradients", "occlusion")
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Scores and heat maps of a batch of images.
+
+    Attributes:
+        scores: (B, n_outputs) float32 in [0, 1], all outputs.
+        raw: (B, L, h, w) float32: signed, before ReLU and scaling, at the method's resolution.
+        maps: (B, L, S, S) float32 in [0, 1]; all zero where nothing speaks for the label.
+    """
+
+    scores: NDArray[np.float32]
+    raw: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+def check_method(method: str, layer: str | None = None) -> str:
+    """The method's own spelling.
+
+    Raises:
+        ConfigError: unknown, or a layer given to a method that has none.
+    """
+    name = method.strip().lower().replace("_", "-").replace("grad-cam", "gradcam")
+    if name not in METHODS:
+        raise ConfigError(
+            f"--method {method}: no such method{did_you_mean(name, METHODS)}; "
+            f"choose from {', '.join(METHODS)}"
+        )
+    if layer is not None and name in PIXEL_METHODS:
+        raise ConfigError(f"--layer {layer}: {name} works on the pixels; leave --layer out")
+    return name
+
+
+def explain_images(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+) -> Maps:
+    """Scores and maps of a batch of images; all labels share the passes through the backbone.
+
+    Args:
+        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
+        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
+        columns: outputs to explain, L of them.
+        method: one of `METHODS`.
+        layer: dotted name of a module; None is the last feature map.
+
+    Raises:
+        ConfigError: unknown method or layer.
+    """
+    name = check_method(method, layer)
+    found = _raw_maps(network, images, columns, name, layer)
+    visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
+    scores = torch.sigmoid(torch.from_numpy(found.logits)).numpy()
+    return Maps(scores, found.raw, scale_maps(visible, images.shape[-1]))
+
+
+def _raw_maps(
+    network: nn.Module, images: Tensor, columns: Sequence[int], method: str, layer: str | None
+) -> RawMaps:
+    if method == "scorecam":
+        return score_maps(network, images, columns, layer=layer)
+    if method == "integrated-gradients":
+        return integrated_gradients(network, images, columns)
+    if method == "occlusion":
+        return occlusion(network, images, columns)
+    return gradient_maps(network, images, columns, method=method, layer=layer)
