@@ -148,7 +148,7 @@ def training_targets(
         rows = np.flatnonzero(uncertain[:, column])
         if policy in ranges:
             low, high = ranges[policy]
-            draws = [_uniform(seed, row_keys[row], column) for row in rows]
+            draws = [_uniform(seed, row_keys[row], column) for row in rows.tolist()]
             targets[rows, column] = low + (high - low) * np.asarray(draws, dtype=np.float64)
         else:
             targets[rows, column] = constants[policy]
