@@ -1,0 +1,271 @@
+"""The files of one pack on disk: layout, locks, and the order in which they are written.
+
+``images.npy`` uint8 (N, R, R) and ``checksums.npy`` uint32 (N,) are sparse files of their final
+size from the start; ``sources.npy`` int64 (N, 2) holds size and mtime_ns of the image that a row
+was decoded from. Rows are written with pwrite and synced before their checksum is: whatever
+moment a kill comes at, a row without a matching checksum is simply not packed. Nothing is ever
+written, or read, through a memory map: that dies with SIGBUS on a full disk or a cut file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import weakref
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.artifacts import write_atomic
+
+FORMAT_VERSION = 1
+
+#: A block is what one lock, one sync and one share of the memory covers.
+BLOCK_BYTES = 16 * 2**20
+
+
+def checksum_of(image: NDArray[np.uint8]) -> int:
+    """CRC-32 of the pixels; 0 means "not packed" and is therefore stored as 1."""
+    return zlib.crc32(image.data) or 1
+
+
+class PackFiles:
+    """One pack folder, opened.
+
+    Attributes:
+        folder: the pack folder.
+        n_rows: N.
+        side: R.
+        writable: whether rows can be written; False on a read-only cache.
+        rows_per_block: rows that are locked, written and synced together.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str], side: int, identity: object) -> None:
+        """Open the pack, making or mending its files where needed.
+
+        Args:
+            folder: the pack folder.
+            paths: N relative image paths.
+            side: R.
+            identity: JSON-ready content of pack.json.
+
+        Raises:
+            OSError: neither there nor to be made.
+        """
+        self.folder = folder
+        self.n_rows = len(paths)
+        self.side = side
+        self.row_bytes = side * side
+        self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            "images.npy": ("|u1", (self.n_rows, side, side)),
+            "checksums.npy": ("<u4", (self.n_rows,)),
+            "sources.npy": ("<i8", (self.n_rows, 2)),
+        }
+        self._headers = {name: _npy_header(*shape) for name, shape in shapes.items()}
+        self._sizes = {
+            name: len(self._headers[name]) + int(np.prod(shape)) * np.dtype(dtype).itemsize
+            for name, (dtype, shape) in shapes.items()
+        }
+        self.writable = self._make(paths, identity)
+        mode = os.O_RDWR if self.writable else os.O_RDONLY
+        self._handles = {name: os.open(folder / name, mode | os.O_CLOEXEC) for name in shapes}
+        weakref.finalize(self, _close_all, list(self._handles.values()))
+
+    # --- making -----------------------------------------------------------------------------
+
+    def _make(self, paths: Sequence[str], identity: object) -> bool:
+        """Give every file its header and size, pack.json last. Whether the pack is writable."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.locked(0, 1):
+                if not self._is_whole():
+                    for name in self._headers:
+                        self._mend(name)
+                    write_atomic(self.folder / "index.csv", _index_text(paths))
+                    write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
+            return os.access(self.folder / "images.npy", os.W_OK)
+        except OSError:
+            if self._is_whole():  # a read-only cache serves readers
+                return False
+            raise
+
+    def _is_whole(self) -> bool:
+        if not (self.folder / "pack.json").exists() or not (self.folder / "index.csv").exists():
+            return False
+        for name, header in self._headers.items():
+            try:
+                with open(self.folder / name, "rb") as file:
+                    if file.read(len(header)) != header:
+                        return False
+                    if os.fstat(file.fileno()).st_size != self._sizes[name]:
+                        return False
+            except OSError:
+                return False
+        return True
+
+    def _mend(self, name: str) -> None:
+        """Right header and size; rows that lay beyond a cut end read as zeros: not packed."""
+        handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            header = self._headers[name]
+            if os.pread(handle, len(header), 0) != header:
+                os.pwrite(handle, header, 0)
+            os.ftruncate(handle, self._sizes[name])
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    # --- locks ------------------------------------------------------------------------------
+
+    def block_of(self, row: int) -> int:
+        """The block that `row` belongs to."""
+        return row // self.rows_per_block
+
+    @contextlib.contextmanager
+    def locked_block(self, block: int) -> Iterator[None]:
+        """Hold one block against other processes, waiting for it."""
+        with self.locked(1 + block, 1):
+            yield
+
+    @contextlib.contextmanager
+    def locked(self, start: int, length: int) -> Iterator[None]:
+        """Hold a byte range of the lock file. Not reentrant: one holder a process at a time."""
+        handle = self.open_lock()
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX, length, start)
+            yield
+        finally:
+            os.close(handle)
+
+    def open_lock(self) -> int:
+        """A handle of the lock file; closing any handle of it ends all locks of this process."""
+        return os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    @staticmethod
+    def try_lock_block(handle: int, block: int) -> bool:
+        """Take a block's lock if no other process has it."""
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + block)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    @staticmethod
+    def lock_block(handle: int, block: int) -> None:
+        """Wait for a block's lock."""
+        fcntl.lockf(handle, fcntl.LOCK_EX, 1, 1 + block)
+
+    @staticmethod
+    def unlock_block(handle: int, block: int) -> None:
+        """Give a block's lock back."""
+        fcntl.lockf(handle, fcntl.LOCK_UN, 1, 1 + block)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read_checksums(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
+        """Checksums of rows start..stop."""
+        values = np.zeros((self.n_rows if stop is None else stop) - start, "<u4")
+        _read_into(self._handles["checksums.npy"], values, self._offset("checksums.npy", start, 4))
+        return values
+
+    def read_sources(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+        """(n, 2): size and mtime_ns of what rows start..stop were decoded from."""
+        values = np.zeros(((self.n_rows if stop is None else stop) - start, 2), "<i8")
+        _read_into(self._handles["sources.npy"], values, self._offset("sources.npy", start, 16))
+        return values
+
+    def _offset(self, name: str, row: int, row_bytes: int) -> int:
+        return len(self._headers[name]) + row * row_bytes
+
+    def read_row(self, row: int, image: NDArray[np.uint8]) -> int:
+        """Read a row's pixels into `image` (R, R); its checksum as read, 0 if the file is short."""
+        offset = self._offset("images.npy", row, self.row_bytes)
+        if _read_into(self._handles["images.npy"], image, offset) != self.row_bytes:
+            return 0
+        return checksum_of(image)
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def write_rows(
+        self, rows: NDArray[np.int64], images: NDArray[np.uint8], sources: NDArray[np.int64]
+    ) -> NDArray[np.uint32]:
+        """Write rows whose block is locked: pixels, sync, then sources and checksums, sync.
+
+        Args:
+            rows: (n,) row numbers, ascending.
+            images: (n, R, R).
+            sources: (n, 2) size and mtime_ns.
+
+        Returns:
+            (n,) checksums.
+
+        Raises:
+            OSError: the disk is full, and the like; the rows then count as not packed.
+        """
+        checksums = np.array([checksum_of(image) for image in images], "<u4")
+        self._write("images.npy", rows, images.reshape(len(rows), -1))
+        self._write("sources.npy", rows, np.ascontiguousarray(sources, "<i8"))
+        self._write("checksums.npy", rows, checksums[:, None])
+        return checksums
+
+    def _write(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        handle = self._handles[name]
+        width = values.shape[1] * values.itemsize
+        starts = np.flatnonzero(
+            np.diff(rows, prepend=-2) != 1
+        )  # runs of neighbours, one write each
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            offset = self._offset(name, int(rows[start]), width)
+            _write_all(handle, values[start:stop].data.cast("B"), offset)
+        os.fdatasync(handle) if hasattr(os, "fdatasync") else os.fsync(handle)
+
+
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()
+
+
+def _index_text(paths: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["Path"])
+    writer.writerows([path] for path in paths)
+    return text.getvalue()
+
+
+def _read_into(handle: int, values: NDArray[Any], offset: int) -> int:
+    """Fill `values` (C order) from the file; the number of bytes that there were."""
+    if not values.size:
+        return 0
+    view = values.data.cast("B")
+    done = 0
+    while done < len(view):
+        n_read = os.preadv(handle, [view[done:]], offset + done)
+        if n_read == 0:
+            break
+        done += n_read
+    return done
+
+
+def _write_all(handle: int, view: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(view):
+        done += os.pwrite(handle, view[done:], offset + done)
+
+
+def _close_all(handles: list[int]) -> None:
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            os.close(handle)
