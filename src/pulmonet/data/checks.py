@@ -1,0 +1,105 @@
+"""Checks of a table of rows that hold for every source: paths, patients, splits, files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pulmonet.errors import list_first
+
+_LEAVES = r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00"
+
+
+def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[str]:
+    """Empty or escaping paths, duplicated rows, rows without a patient."""
+    paths = table["path"]
+    problems = []
+    empty = (paths == "").to_numpy()
+    if empty.any():
+        problems.append(f"{int(empty.sum()):,} rows without an image path; fill them in or remove")
+    leaving = paths[paths.str.contains(_LEAVES, regex=True)]
+    if len(leaving):
+        problems.append(
+            f"{len(leaving):,} paths leave the dataset root ({list_first(leaving)}); "
+            "paths must be relative and stay below it"
+        )
+    duplicated = paths[paths.duplicated() & ~empty]
+    if len(duplicated):
+        problems.append(
+            f"{len(duplicated):,} duplicated rows: the same image path more than once "
+            f"({list_first(duplicated.unique())}); keep one row an image"
+        )
+    if patients_known:
+        unknown = paths[(table["patient"] == "").to_numpy() & ~empty]
+        if len(unknown):
+            problems.append(
+                f"{len(unknown):,} rows without a patient id ({list_first(unknown)}); paths need "
+                "a 'patient…' part, or the CSV a column 'patient' (name it: --map patient=COLUMN)"
+            )
+    return problems
+
+
+def split_problems(table: pd.DataFrame) -> list[str]:
+    """Patients in more than one split: what they leak makes every number too good."""
+    pairs = table.loc[table["patient"] != "", ["patient", "split"]].drop_duplicates()
+    shared = pairs["patient"][pairs["patient"].duplicated()].unique()
+    if not len(shared):
+        return []
+    return [
+        f"{len(shared):,} patient{'s' if len(shared) > 1 else ''} in more than one split "
+        f"({list_first(sorted(shared))}); move all images of a patient into one split"
+    ]
+
+
+def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
+    """Missing images, and images that a symbolic link moves out of the root."""
+    missing: list[str] = []
+    leaving: list[str] = []
+    real_root = os.path.realpath(root)
+    known: dict[str, str] = {"": ""}
+    base = f"{root}/"
+    for path in paths.str.partition("#")[0].tolist():
+        try:
+            mode = os.lstat(base + path).st_mode
+        except (OSError, ValueError):
+            missing.append(path)
+            continue
+        folder = path.rpartition("/")[0]
+        if folder not in known:
+            known[folder] = _link_on_the_way(base, folder, known)
+        linked = path if stat.S_ISLNK(mode) else known[folder]
+        if linked and not _inside(base + path, real_root):
+            leaving.append(path)
+        elif not stat.S_ISREG(mode) and not Path(base + path).is_file():
+            missing.append(path)
+    problems = []
+    if missing:
+        problems.append(
+            f"{root}: {len(missing):,} of {len(paths):,} images are missing "
+            f"({list_first(missing)}); put them there or remove their rows"
+        )
+    if leaving:
+        problems.append(
+            f"{root}: {len(leaving):,} images are symbolic links that leave the dataset root "
+            f"({list_first(leaving)}); name the folder that really holds them"
+        )
+    return problems
+
+
+def _link_on_the_way(base: str, folder: str, known: dict[str, str]) -> str:
+    """The first symbolic link on the way from the root to `folder`, or ""."""
+    if folder in known:
+        return known[folder]
+    above = _link_on_the_way(base, folder.rpartition("/")[0], known)
+    if not above and Path(base + folder).is_symlink():
+        above = folder
+    known[folder] = above
+    return above
+
+
+def _inside(path: str, real_root: str) -> bool:
+    return os.path.realpath(path).startswith(real_root.rstrip(os.sep) + os.sep)

@@ -1,0 +1,8 @@
+"""Any chest X-ray collection in, one Manifest out: one small reader a source."""
+
+from __future__ import annotations
+
+from pulmonet.data.sources.location import locate_dataset, remember_dataset
+from pulmonet.data.sources.reading import inspect_manifest, read_manifest
+
+__all__ = ["inspect_manifest", "locate_dataset", "read_manifest", "remember_dataset"]

@@ -1,0 +1,215 @@
+"""Which rows: labels, splits, views, subsets, folds; always whole patients. Imports no torch.
+
+Every draw is a function of (seed, patient id) alone: the same patients whatever the row order,
+and a larger subset holds the smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pulmonet.config import DataConfig
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.summary import summarise
+from pulmonet.data.tables import SPLITS
+from pulmonet.data.vocabulary import VOCABULARY, align
+from pulmonet.errors import ConfigError, DataError, did_you_mean, list_first
+
+__all__ = [
+    "annotated_labels",
+    "dev_rows",
+    "fingerprint",
+    "resolve_labels",
+    "select_rows",
+    "subset_rows",
+    "summarise",
+]
+
+#: What ``--views`` takes, by the views of the table.
+VIEWS = {
+    "frontal": ("AP", "PA", "FRONTAL"),
+    "AP": ("AP",),
+    "PA": ("PA",),
+    "lateral": ("LATERAL",),
+}
+
+
+def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
+    """Labels with a value in at least one row; a column blank throughout is not annotated."""
+    return tuple(label for label in manifest.labels if manifest.table[label].notna().any())
+
+
+def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, ...]:
+    """The labels that were asked for, in the vocabulary's spelling; ``("all",)`` = annotated.
+
+    Raises:
+        ConfigError: a name that no source has; the message has the near miss.
+        DataError: a label that this dataset lacks or that nobody annotated in it.
+    """
+    annotated = annotated_labels(manifest)
+    if [name.lower() for name in requested] == ["all"]:
+        if not annotated:
+            raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
+        return annotated
+    folded = {label.lower(): label for label in manifest.labels}
+    resolved = [folded.get(align(name).lower(), align(name)) for name in requested]
+    unknown = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
+    there = f"this dataset has {', '.join(annotated) or 'none'}"
+    if unknown:
+        options = dict.fromkeys([*annotated, *VOCABULARY])
+        raise ConfigError(
+            f"label '{unknown[0]}': unknown{did_you_mean(unknown[0], options)}; {there}"
+        )
+    missing = [name for name in resolved if name not in annotated]
+    if missing:
+        state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
+        raise DataError(
+            f"{manifest.root}: {state} {list_first(repr(name) for name in missing)}; {there}; "
+            "choose with --labels NAME or --labels all"
+        )
+    if len(set(resolved)) < len(resolved):
+        raise ConfigError(f"--labels: the same label twice in {', '.join(requested)}")
+    return tuple(resolved)
+
+
+def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:
+    """Row numbers of a split, of the views asked for, in the table's order.
+
+    Raises:
+        ConfigError: an unknown split or view.
+        DataError: no such row.
+    """
+    there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
+    if split not in SPLITS:
+        raise ConfigError(
+            f"split '{split}': unknown{did_you_mean(split, SPLITS)}; choose from {', '.join(there)}"
+        )
+    if views != "all" and views not in VIEWS:
+        raise ConfigError(
+            f"--views {views}: unknown{did_you_mean(views, VIEWS)}; "
+            f"choose from all, {', '.join(VIEWS)}"
+        )
+    chosen = (manifest.table["split"] == split).to_numpy()
+    if not chosen.any():
+        raise DataError(
+            f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
+        )
+    if views != "all":
+        chosen &= manifest.table["view"].isin(VIEWS[views]).to_numpy()
+        if not chosen.any():
+            raise DataError(
+                f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
+            )
+    return np.flatnonzero(chosen).astype(np.int64)
+
+
+def subset_rows(
+    manifest: Manifest, rows: NDArray[np.int64], fraction: float, mode: str, seed: int
+) -> NDArray[np.int64]:
+    """A share of the patients with all their rows (``patient``), or of single rows (``image``).
+
+    At least one patient or image is taken. Row numbers keep their order.
+    """
+    if fraction >= 1.0:
+        return rows
+    column = "patient" if mode == "patient" else "path"
+    codes, units = pd.factorize(manifest.table[column].to_numpy(object)[rows])
+    n_taken = max(1, round(fraction * len(units)))
+    taken = np.zeros(len(units), dtype=bool)
+    taken[np.argsort(draws(units, f"subset {seed}"), kind="stable")[:n_taken]] = True
+    return rows[taken[codes]]
+
+
+def dev_rows(
+    manifest: Manifest, rows: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(training rows, dev rows): a share of the patients split off, stratified over the labels.
+
+    Raises:
+        DataError: fewer than two patients.
+    """
+    table = manifest.table.iloc[rows]
+    patients = table["patient"].to_numpy(object)
+    parts = deal_patients(patients, manifest.raw_labels(manifest.labels)[rows], f"dev {seed}")
+    dev = take_share(parts, fraction)
+    return rows[~dev], rows[dev]
+
+
+def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDArray[np.uint64]:
+    """One 64-bit draw a key, a function of (salt, key) alone."""
+    prefix = hashlib.blake2b(f"{salt}\0".encode(), digest_size=8)
+    digests = bytearray()
+    for key in keys:
+        hasher = prefix.copy()
+        hasher.update(str(key).encode("utf-8", "surrogatepass"))
+        digests += hasher.digest()
+    return np.frombuffer(bytes(digests), dtype="<u8").astype(np.uint64)
+
+
+def deal_patients(
+    patients: NDArray[np.object_], labels: NDArray[np.float32], salt: str
+) -> NDArray[np.int64]:
+    """(N,) place of each row's patient in an order in which neighbours have the same labels.
+
+    Patients are sorted by their positive labels, the rarest label first, and within equal labels
+    by a seeded draw. Every k-th patient of this order is a share of 1/k of each label's
+    positives, up to rounding: systematic sampling from a sorted list, stratified over many
+    labels at once where a table of strata would be mostly empty.
+
+    Args:
+        patients: (N,) ids.
+        labels: (N, L) raw labels; 1 counts.
+        salt: seeds the draw.
+    """
+    codes, ids = pd.factorize(patients)
+    positive = np.zeros((len(ids), labels.shape[1]), dtype=bool)
+    for column in range(labels.shape[1]):
+        positive[codes[labels[:, column] == 1], column] = True
+    rarest_first = np.argsort(positive.sum(axis=0), kind="stable")
+    keys = [draws(ids, salt), *(~positive[:, column] for column in rarest_first[::-1])]
+    places = np.empty(len(ids), dtype=np.int64)
+    places[np.lexsort(keys)] = np.arange(len(ids))
+    return places[codes]
+
+
+def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+    """(N,) whether a row's patient is in a share of `fraction`, evenly spread over the order.
+
+    Raises:
+        DataError: a single patient cannot be split.
+    """
+    n_patients = int(places.max()) + 1 if len(places) else 0
+    if n_patients < 2:
+        raise DataError("one patient only: no validation split can be drawn; add patients")
+    n_taken = min(max(1, round(fraction * n_patients)), n_patients - 1)
+    # patient i is taken where the running count of n_taken * (i + 1/2) / n_patients steps up
+    shifted = 2 * places * n_taken + n_taken
+    steps = 2 * n_patients
+    half = n_patients
+    return (shifted + half) // steps > (shifted - 2 * n_taken + half) // steps
+
+
+def assign(
+    table: pd.DataFrame, labels: Sequence[str], root: Path, data: DataConfig, seed: int
+) -> tuple[pd.Series[Any], list[str]]:
+    """The split of every row after folds, splits.csv and a derived validation split."""
+    return table["split"], []
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """SHA-256 (hex) of the paths, splits, patients and labels of all rows, in order."""
+    digest = hashlib.sha256()
+    for column in ("path", "split", "patient"):
+        text = "\n".join(manifest.table[column].to_numpy(object))
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    digest.update("\n".join(manifest.labels).encode("utf-8", "surrogatepass") + b"\0")
+    values = np.where(np.isnan(raw := manifest.raw_labels(manifest.labels)), np.float32(9), raw)
+    digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()

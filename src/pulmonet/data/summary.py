@@ -1,0 +1,83 @@
+"""What a dataset holds, in numbers: the summary of `prepare`, of run_config.json and reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pulmonet.data.tables import SPLITS
+
+if TYPE_CHECKING:
+    from pulmonet.data.manifest import Manifest
+
+#: Lower edges of the age histogram's bins, in years.
+AGE_BINS = tuple(range(0, 100, 10))
+
+
+def summarise(manifest: Manifest) -> dict[str, Any]:
+    """JSON-ready numbers of every split.
+
+    Returns:
+        ``{"name", "source", "synthetic", "patients_known", "labels": [annotated ones],
+        "splits": {split: {"images", "patients", "studies", "views": {view: n}, "sex": {...},
+        "age": {"median", "unknown", "histogram": {"0-9": n, ...}}, "labels": {label:
+        {"positive", "negative", "uncertain", "blank"}}}}}``. An unknown view or sex is counted
+        as ``unknown``; `patients` is null where the source has no patient ids.
+    """
+    table = manifest.table
+    annotated = [label for label in manifest.labels if table[label].notna().any()]
+    raw = manifest.raw_labels(manifest.labels)
+    splits = {}
+    for split in SPLITS:
+        chosen = (table["split"] == split).to_numpy()
+        if chosen.any():
+            splits[split] = _one_split(manifest, table[chosen], raw[chosen])
+    return {
+        "name": manifest.name,
+        "source": manifest.source,
+        "synthetic": manifest.synthetic,
+        "patients_known": manifest.patients_known,
+        "labels": annotated,
+        "splits": splits,
+    }
+
+
+def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]) -> dict[str, Any]:
+    counts = {
+        "positive": (raw == 1).sum(axis=0),
+        "negative": (raw == 0).sum(axis=0),
+        "uncertain": (raw == -1).sum(axis=0),
+        "blank": np.isnan(raw).sum(axis=0),
+    }
+    return {
+        "images": len(table),
+        "patients": int(table["patient"].nunique()) if manifest.patients_known else None,
+        "studies": int(table["study"].nunique()) if manifest.patients_known else None,
+        "views": _counts(table["view"]),
+        "sex": _counts(table["sex"]),
+        "age": _ages(table["age_years"].to_numpy(np.float64)),
+        "labels": {
+            label: {name: int(values[column]) for name, values in counts.items()}
+            for column, label in enumerate(manifest.labels)
+        },
+    }
+
+
+def _counts(column: pd.Series[Any]) -> dict[str, int]:
+    counted = column.value_counts()
+    return {str(value) or "unknown": int(counted[value]) for value in sorted(counted.index)}
+
+
+def _ages(years: NDArray[np.float64]) -> dict[str, Any]:
+    known = years[~np.isnan(years)]
+    binned = np.clip(known // 10, 0, len(AGE_BINS) - 1).astype(np.int64)
+    counts = np.bincount(binned, minlength=len(AGE_BINS))
+    names = [*(f"{low}-{low + 9}" for low in AGE_BINS[:-1]), f"{AGE_BINS[-1]}+"]
+    return {
+        "median": float(np.median(known)) if len(known) else None,
+        "unknown": int(len(years) - len(known)),
+        "histogram": {name: int(count) for name, count in zip(names, counts, strict=True)},
+    }
