@@ -4,6 +4,8 @@ A number that does not exist (one class only, too few rows) is null and has its 
 it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 1].
 """
 
+# ruff: noqa: RUF012  (pydantic copies a default for every object)
+
 from __future__ import annotations
 
 import math

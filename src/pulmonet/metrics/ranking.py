@@ -1,0 +1,184 @@
+"""AUROC and average precision, exact under ties, for one weighting of the rows or many.
+
+Both are functions of how positives and negatives are ordered, so the rows are sorted once
+(`Ranking`) and every bootstrap resample is only another set of weights on the same order: a
+resample costs two gathers and two cumulative sums instead of a sort. Equal to scikit-learn's
+``roc_auc_score`` and ``average_precision_score`` to 1e-9, float64 throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows with a known target, sorted by score, highest first.
+
+    Attributes:
+        positive_units: (P,) unit (patient) of each positive row, highest score first.
+        negative_units: (Q,) unit of each negative row, highest score first.
+        n_negatives_above: (P,) negatives with a strictly higher score than the positive.
+        n_negatives_from: (P,) negatives with an equal or higher score.
+        last_of_tie: (P,) index of the last positive with the same score.
+    """
+
+    positive_units: NDArray[np.int64]
+    negative_units: NDArray[np.int64]
+    n_negatives_above: NDArray[np.int64]
+    n_negatives_from: NDArray[np.int64]
+    last_of_tie: NDArray[np.int64]
+
+    @property
+    def one_class(self) -> bool:
+        """Whether there is no positive or no negative row."""
+        return not (len(self.positive_units) and len(self.negative_units))
+
+
+def check_scores(scores: NDArray[np.floating]) -> None:
+    """Refuse anything but scores in [0, 1].
+
+    Raises:
+        ValueError: NaN, or outside [0, 1] (logits, say).
+    """
+    if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # False for NaN too
+        raise ValueError("scores outside [0, 1] or NaN: logits are refused, apply a sigmoid first")
+
+
+def rank(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None) -> Ranking:
+    """Sort one label's rows once.
+
+    Args:
+        targets: (N,) 1, 0, or NaN = unknown (left out).
+        scores: (N,) in [0, 1].
+        units: (N,) unit number of each row; rows are their own units when None.
+
+    Raises:
+        ValueError: scores outside [0, 1], or targets other than 0, 1 and NaN.
+    """
+    target_values = np.asarray(targets, dtype=np.float64)
+    score_values = np.asarray(scores, dtype=np.float64)
+    check_scores(score_values)
+    if not (np.isnan(target_values) | (target_values == 0) | (target_values == 1)).all():
+        raise ValueError("targets other than 0, 1 and NaN")
+    all_units = np.arange(len(score_values)) if units is None else np.asarray(units, np.int64)
+
+    positives = np.flatnonzero(target_values == 1)
+    negatives = np.flatnonzero(target_values == 0)
+    positives = positives[np.argsort(-score_values[positives], kind="stable")]
+    negatives = negatives[np.argsort(-score_values[negatives], kind="stable")]
+    descending = -score_values[negatives]
+    of_positives = -score_values[positives]
+    return Ranking(
+        positive_units=all_units[positives],
+        negative_units=all_units[negatives],
+        n_negatives_above=np.searchsorted(descending, of_positives, side="left"),
+        n_negatives_from=np.searchsorted(descending, of_positives, side="right"),
+        last_of_tie=np.searchsorted(of_positives, of_positives, side="right") - 1,
+    )
+
+
+def weighted_ranking(
+    ranking: Ranking, weights: NDArray[np.int32], *, with_precision: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC and average precision under each of R weightings of the units.
+
+    AUROC is the weighted share of (positive, negative) pairs in the right order, a tie
+    counting one half (Hanley and McNeil 1982). Average precision is the sum over distinct
+    scores of precision times the gain in recall, as in scikit-learn.
+
+    Args:
+        ranking: of one label.
+        weights: (R, U) how often each unit counts; counts stay exact in 32 bits, which halves
+            the memory traffic that the time goes into.
+        with_precision: False leaves average precision out (NaN).
+
+    Returns:
+        (R,) AUROC and (R,) average precision, NaN where a class has no weight.
+    """
+    n_weightings = len(weights)
+    nothing = np.full(n_weightings, np.nan)
+    if ranking.one_class:
+        return nothing, nothing.copy()
+    negative = np.zeros((n_weightings, len(ranking.negative_units) + 1), np.int32)
+    gathered = np.take(weights, ranking.negative_units, axis=1)
+    np.cumsum(gathered, axis=1, dtype=np.int32, out=negative[:, 1:])
+    positive = np.take(weights, ranking.positive_units, axis=1)  # (R, P)
+    as_float = positive.astype(np.float64)
+    n_positive = as_float.sum(axis=1)
+    from_here = np.take(negative, ranking.n_negatives_from, axis=1)
+    above = np.take(negative, ranking.n_negatives_above, axis=1)
+    pairs = n_positive * negative[:, -1]
+    wrong = np.einsum("rp,rp->r", as_float, np.add(above, from_here, dtype=np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = np.where(pairs > 0, 1.0 - 0.5 * wrong / pairs, np.nan)
+        if not with_precision:
+            return auroc, nothing
+        true_positive = np.cumsum(positive, axis=1, dtype=np.int32)
+        true_positive = np.take(true_positive, ranking.last_of_tie, axis=1)
+        called = np.maximum(true_positive + from_here, 1)
+        area = np.einsum("rp,rp->r", as_float, true_positive / called)
+        average = np.where(pairs > 0, area / n_positive, np.nan)
+    return auroc, average
+
+
+def auroc(targets: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve; unknown targets are left out.
+
+    Args:
+        targets: (N,) 1, 0 or NaN.
+        scores: (N,) in [0, 1].
+
+    Returns:
+        The area, NaN with one class only.
+
+    Raises:
+        ValueError: scores outside [0, 1].
+    """
+    weights = np.ones((1, np.size(np.asarray(scores))), np.int32)
+    return float(weighted_ranking(rank(targets, scores), weights, with_precision=False)[0][0])
+
+
+def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
+    """Average precision (PR-AUC without interpolation); unknown targets are left out.
+
+    Args:
+        targets: (N,) 1, 0 or NaN.
+        scores: (N,) in [0, 1].
+
+    Returns:
+        The average precision, NaN with one class only.
+
+    Raises:
+        ValueError: scores outside [0, 1].
+    """
+    weights = np.ones((1, np.size(np.asarray(scores))), np.int32)
+    return float(weighted_ranking(rank(targets, scores), weights)[1][0])
+
+
+def why_not_scored(targets: NDArray[np.floating]) -> str | None:
+    """Why a label has no AUROC, or None where it has one."""
+    n_known = int(np.isfinite(targets).sum())
+    if n_known == 0:
+        return "not annotated in these rows"
+    n_positives = int(np.nansum(targets))
+    if n_positives == 0:
+        return f"one class only: no positive among {n_known:,} rows"
+    if n_positives == n_known:
+        return f"one class only: no negative among {n_known:,} rows"
+    return None
+
+
+def macro_mean(values: NDArray[np.float64], scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean over the scored labels (last axis); NaN when there is none.
+
+    Args:
+        values: (..., L).
+        scored: (L,) labels that have both classes; the same set for every resample.
+    """
+    if not scored.any():
+        return np.full(values.shape[:-1], np.nan)
+    return np.asarray(values[..., scored].mean(axis=-1), dtype=np.float64)
