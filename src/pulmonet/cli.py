@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -124,3 +124,39 @@ def _options(
     from pulmonet.commands import console
 
     console.configure(quiet=quiet, verbose=verbose)
+
+
+@app.command()
+def report(
+    artifacts_dir: Annotated[
+        Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")
+    ] = Path("artifacts"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report, or a file ending in .md."),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html, one file to send around.")
+    ] = False,
+    author_notes: Annotated[
+        Path | None,
+        typer.Option("--author-notes", help="TOML file with what only the authors know."),
+    ] = None,
+    show_identifiers: Annotated[
+        bool,
+        typer.Option("--show-identifiers", help="Write patient ids and paths as they are."),
+    ] = False,
+) -> int:
+    """Write a report from the artifacts alone; needs neither torch nor the data.
+
+    Example: pulmonet report --html
+    """
+    from pulmonet.commands.report import run
+
+    return run(
+        artifacts_dir=artifacts_dir,
+        output=output,
+        html=html,
+        author_notes=author_notes,
+        show_identifiers=show_identifiers,
+    )

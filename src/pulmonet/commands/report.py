@@ -1,0 +1,60 @@
+"""`pulmonet report`: the artifacts as a report that people read. Needs neither torch nor data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pulmonet.artifacts import write_atomic
+from pulmonet.commands import console
+from pulmonet.errors import ArtifactError
+from pulmonet.report.blocks import all_pictures
+from pulmonet.report.collect import collect
+from pulmonet.report.context import Context
+from pulmonet.report.markdown import render_markdown
+from pulmonet.report.pictures import FILES_DIR
+from pulmonet.report.pseudonyms import load_identities
+from pulmonet.report.sections import build_document
+
+
+def run(
+    *,
+    artifacts_dir: Path,
+    output: Path | None = None,
+    html: bool = False,
+    author_notes: Path | None = None,
+    show_identifiers: bool = False,
+) -> int:
+    """Write report.md and its pictures.
+
+    Returns:
+        0, or 4 when a damaged file was named and left out.
+
+    Raises:
+        ArtifactError: no readable run; the folder cannot be written.
+        ConfigError: author notes that cannot be used.
+    """
+    del html, author_notes
+    collection = collect(artifacts_dir)
+    context = Context(
+        collection=collection,
+        identities=load_identities(artifacts_dir, shown=show_identifiers),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    document = build_document(context)
+    folder, markdown_path = _targets(artifacts_dir, output)
+    for picture in all_pictures(document.sections):
+        write_atomic(folder / FILES_DIR / picture.name, picture.png)
+    write_atomic(markdown_path, render_markdown(document))
+    console.say(f"report: {markdown_path}")
+    for problem in collection.problems:
+        console.warn(f"left out {problem.where}: {problem.what}")
+    return ArtifactError.exit_code if collection.problems else 0
+
+
+def _targets(artifacts_dir: Path, output: Path | None) -> tuple[Path, Path]:
+    if output is None:
+        return artifacts_dir, artifacts_dir / "report.md"
+    if output.suffix.lower() == ".md":
+        return output.parent, output
+    return output, output / "report.md"

@@ -1,0 +1,228 @@
+"""What a report is made of, before it becomes markdown or a page.
+
+Text in blocks is plain text: a renderer escapes it, so that a label called ``<script>`` stays a
+word. Sections are built once (`pulmonet.report.sections`) and rendered twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; ``warning`` and ``note`` stand out, ``todo`` waits for the authors."""
+
+    text: str
+    kind: Literal["paragraph", "note", "warning", "todo"] = "paragraph"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list; each item may start with a few words in bold."""
+
+    items: tuple[tuple[str, str], ...]
+    """(lead, text); the lead may be empty."""
+    numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell: what is read, and what a column is sorted by."""
+
+    text: str
+    sort: float | None = None
+    kind: Literal["", "todo", "good", "muted"] = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; the first column names the row."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to type, or output."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that the report carries with it.
+
+    Attributes:
+        name: file name below ``report_files/``; carries no identifier.
+        png: its bytes.
+        alt: what somebody who cannot see it needs to know.
+    """
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart; None leaves a gap."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    band: tuple[tuple[float, float, float], ...] = ()
+    """(x, low, high) of a 95 % band."""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one x axis; drawn as SVG on the page and as a picture in markdown."""
+
+    key: str
+    title: str
+    x_name: str
+    y_name: str
+    series: tuple[Series, ...]
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    diagonal: bool = False
+    mark_x: float | None = None
+    """A vertical line: the best epoch."""
+    square: bool = False
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts that stand side by side, with the picture that markdown shows instead."""
+
+    charts: tuple[Chart, ...]
+    picture: Picture | None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One image with one run's heat maps, for the viewer.
+
+    Attributes:
+        run: the run's name.
+        image: the image's pseudonym (or name, when identifiers were asked for).
+        grey: the image as JPEG or PNG bytes, None when it was not kept.
+        maps: per label: (label, score or None, threshold or None, map as PNG bytes).
+    """
+
+    run: str
+    image: str
+    grey: bytes | None
+    maps: tuple[ExhibitMap, ...]
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class ExhibitMap:
+    """A heat map of one label; `png` is RGBA, transparent where the map is 0."""
+
+    label: str
+    png: bytes
+    score: float | None = None
+    threshold: float | None = None
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """The page's viewer; markdown shows `pictures`."""
+
+    exhibits: tuple[Exhibit, ...]
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class ThresholdSteps:
+    """How counts move with the threshold, for one run, split and label; no rows, no ids.
+
+    Attributes:
+        thresholds: ascending; a row is called positive when its score is at least this.
+        true_positives: positives called at each threshold.
+        false_positives: negatives called at each threshold.
+    """
+
+    run: str
+    dataset: str
+    split: str
+    label: str
+    n_positives: int
+    n_negatives: int
+    thresholds: tuple[float, ...]
+    true_positives: tuple[int, ...]
+    false_positives: tuple[int, ...]
+    exact: bool = True
+    stored: tuple[tuple[str, float], ...] = ()
+    """(criterion, threshold) of the stored operating points."""
+
+
+@dataclass(frozen=True)
+class ThresholdExplorer:
+    """The page's slider; markdown says that the page has it."""
+
+    steps: tuple[ThresholdSteps, ...]
+
+
+Block = Text | Bullets | Table | Code | Picture | Charts | Viewer | ThresholdExplorer
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+    children: tuple[Section, ...] = ()
+    folded: bool = False
+    """Whether the page shows only the heading until it is asked for more."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report."""
+
+    title: str
+    subtitle: str
+    written: str
+    version: str
+    synthetic: bool
+    sections: tuple[Section, ...]
+
+
+def cells(*values: str | Cell) -> tuple[Cell, ...]:
+    """A table row from words and cells."""
+    return tuple(value if isinstance(value, Cell) else Cell(value) for value in values)
+
+
+def bullets(items: Iterable[str], *, numbered: bool = False) -> Bullets:
+    """A list without bold leads."""
+    return Bullets(tuple(("", item) for item in items), numbered=numbered)
+
+
+def all_pictures(sections: Sequence[Section]) -> list[Picture]:
+    """Every picture that markdown links to, in order."""
+    found: list[Picture] = []
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Picture):
+                found.append(block)
+            elif isinstance(block, Charts) and block.picture:
+                found.append(block.picture)
+            elif isinstance(block, Viewer):
+                found.extend(block.pictures)
+        found.extend(all_pictures(section.children))
+    return found

@@ -1,0 +1,255 @@
+"""Everything that a report is made of, read from an artifacts folder into one frozen view.
+
+A file that is missing is missing: the sections say so. A file that is damaged becomes a
+`Problem`, which the report names, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs
+from pulmonet.errors import ArtifactError
+from pulmonet.metrics.results import Comparison, Evaluation, RunResult
+from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A file that would be read whole into memory by a report is not larger than this.
+MAX_JSON_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used, by its path below the artifacts folder."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class RunArtifacts:
+    """What one run left behind.
+
+    Attributes:
+        name: the run's name.
+        record: run_config.json.
+        log: training_log.csv, None when missing or damaged.
+        curves: curves.png, None when missing.
+        results: its rows of every evaluation_*.json, one per dataset and split.
+        predictions: every predictions_*.csv.
+        calibration: calibration.json as it is, None when missing.
+        heat_maps: what `explain` left.
+    """
+
+    name: str
+    record: RunRecord
+    log: pd.DataFrame | None
+    curves: bytes | None
+    results: tuple[RunResult, ...]
+    predictions: tuple[Predictions, ...]
+    calibration: dict[str, Any] | None
+    heat_maps: HeatMaps
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels trained on, in the order of the outputs."""
+        return tuple(self.record.provenance.labels or self.record.config.data.labels)
+
+    def main_result(self) -> RunResult | None:
+        """The evaluation that speaks for the run: untouched rows first, then test, then valid."""
+        order = {"test": 0, "valid": 1, "dev": 2, "train": 3}
+        ranked = sorted(
+            self.results,
+            key=lambda result: (
+                result.level != "image",
+                bool(result.rows_used_for) or result.split == "train",
+                order.get(result.split, 2),
+                result.dataset,
+            ),
+        )
+        return ranked[0] if ranked else None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All runs of an artifacts folder."""
+
+    runs: tuple[RunArtifacts, ...]
+    comparisons: tuple[Comparison, ...]
+    final_table: pd.DataFrame | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any run saw phantoms."""
+        facts = [run.record.provenance.dataset for run in self.runs]
+        return any(fact.synthetic for fact in facts if fact) or any(
+            result.synthetic for run in self.runs for result in run.results
+        )
+
+    def best_run(self) -> RunArtifacts:
+        """The run with the highest macro AUROC on its main evaluation, else on selection."""
+        return max(self.runs, key=_standing)
+
+
+def _standing(run: RunArtifacts) -> tuple[int, float]:
+    result = run.main_result()
+    if result is not None and result.macro.auroc.value is not None:
+        return 1, result.macro.auroc.value
+    auroc = run.record.provenance.best_valid_macro_auroc
+    return 0, -1.0 if auroc is None else auroc
+
+
+def collect(artifacts_dir: Path) -> Collection:
+    """Read all runs below `artifacts_dir`.
+
+    Raises:
+        ArtifactError: no folder, no run, or no run that can be read.
+    """
+    run_dirs = list_runs(artifacts_dir)
+    if not run_dirs:
+        what = "no trained run in it" if artifacts_dir.is_dir() else "no such folder"
+        raise ArtifactError(
+            f"{artifacts_dir}: {what}; train one with `pulmonet train`, or name the folder with "
+            "--artifacts-dir"
+        )
+    problems: list[Problem] = []
+    runs: list[RunArtifacts] = []
+    comparisons: dict[tuple[str, str, str, str | None], Comparison] = {}
+    for run_dir in run_dirs:
+        try:
+            record = run_dir.read_record()
+        except ArtifactError as error:
+            problems.append(_problem(artifacts_dir, run_dir.config_path, error))
+            continue
+        run, found = _read_run(artifacts_dir, run_dir, record, problems)
+        runs.append(run)
+        comparisons |= {(item.a, item.b, item.metric, item.label): item for item in found}
+    if not runs:
+        raise ArtifactError(
+            f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
+            f"({problems[0].where}: {problems[0].what}); restore them or train again"
+        )
+    return Collection(
+        runs=tuple(runs),
+        comparisons=tuple(comparisons.values()),
+        final_table=_read_final_table(artifacts_dir, problems),
+        problems=tuple(problems),
+    )
+
+
+def _read_run(
+    artifacts_dir: Path, run_dir: RunDir, record: RunRecord, problems: list[Problem]
+) -> tuple[RunArtifacts, list[Comparison]]:
+    def attempt(path: Path, read: Callable[[Path], Any]) -> Any:
+        """What `read` returns; None when the file is missing, or damaged and named."""
+        if not path.exists():
+            return None
+        try:
+            return read(path)
+        except (ArtifactError, OSError, ValueError, RecursionError) as error:
+            problems.append(_problem(artifacts_dir, path, error))
+            return None
+
+    results: list[RunResult] = []
+    comparisons: list[Comparison] = []
+    for path in sorted(run_dir.path.glob("evaluation_*.json")):
+        evaluation = attempt(path, read_evaluation)
+        if evaluation is not None:
+            results += [item for item in evaluation.runs if item.run == run_dir.name]
+            comparisons += evaluation.comparisons
+    predictions = [
+        attempt(path, lambda file: _read_predictions(run_dir.name, file, results))
+        for path in sorted(run_dir.path.glob("predictions_*.csv"))
+    ]
+    return RunArtifacts(
+        name=run_dir.name,
+        record=record,
+        log=attempt(run_dir.log_path, lambda _: run_dir.read_log()),
+        curves=attempt(run_dir.curves_path, read_png),
+        results=tuple(results),
+        predictions=tuple(item for item in predictions if item is not None),
+        calibration=attempt(run_dir.calibration_path, _read_object),
+        heat_maps=find_heat_maps(
+            run_dir, tuple(record.provenance.labels or record.config.data.labels), attempt
+        ),
+    ), comparisons
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """evaluation_*.json.
+
+    Raises:
+        ArtifactError: not an evaluation.
+    """
+    try:
+        return Evaluation.model_validate(_read_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(
+            f"{path}: not an evaluation ({place}: {first['msg']}); run `pulmonet evaluate` again"
+        ) from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ArtifactError(f"{path}: larger than {MAX_JSON_BYTES:,} bytes; evaluate again")
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: holds no JSON object; write it again")
+    return value
+
+
+def _read_predictions(run: str, path: Path, results: list[RunResult]) -> Predictions:
+    """Predictions with the dataset's and split's own names, where an evaluation tells them."""
+    for result in results:
+        if RunDir(path.parent).predictions_path(result.dataset, result.split).name == path.name:
+            return Predictions.read(path, run=run, dataset=result.dataset, split=result.split)
+    dataset, _, split = path.stem.removeprefix("predictions_").rpartition("_")
+    return Predictions.read(path, run=run, dataset=dataset, split=split)
+
+
+def read_png(path: Path) -> bytes:
+    """The bytes of a PNG.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    data = path.read_bytes()
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or b"IEND" not in data[-16:]:
+        raise ArtifactError(f"{path}: not a whole PNG; write it again")
+    return data
+
+
+def _read_final_table(artifacts_dir: Path, problems: list[Problem]) -> pd.DataFrame | None:
+    import pandas as pd
+
+    path = artifacts_dir / "final_evaluation_results.csv"
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        problems.append(_problem(artifacts_dir, path, error))
+        return None
+
+
+def _problem(artifacts_dir: Path, path: Path, error: Exception) -> Problem:
+    try:
+        where = path.relative_to(artifacts_dir).as_posix()
+    except ValueError:
+        where = path.name
+    what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
+    return Problem(where, what)

@@ -1,0 +1,136 @@
+"""The report as markdown: GitHub's flavour, every character of the artifacts escaped."""
+
+from __future__ import annotations
+
+import re
+
+from pulmonet.report.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Charts,
+    Code,
+    Document,
+    Picture,
+    Section,
+    Table,
+    Text,
+    ThresholdExplorer,
+    Viewer,
+)
+from pulmonet.report.pictures import FILES_DIR
+
+_SPECIAL = re.compile(r"([\\*_\[\]<>|#~&$@])")
+_LEADS = {
+    "paragraph": "",
+    "note": "> **Note.** ",
+    "warning": "> **Warning.** ",
+    "todo": "> **TODO.** ",
+}
+
+
+def render_markdown(document: Document) -> str:
+    """The whole report; pictures are linked below ``report_files/``."""
+    lines = [
+        f"# {escape(document.title)}",
+        "",
+        f"{escape(document.subtitle)}. Written by PulmoNet {escape(document.version)} on "
+        f"{escape(document.written)} from the artifacts alone.",
+        "",
+    ]
+    if document.synthetic:
+        lines += ["**SYNTHETIC data: phantoms, no patients.**", ""]
+    for section in document.sections:
+        lines += _section(section, 2)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """Plain text as markdown that shows the same characters; code in backticks stays code."""
+    parts = re.split(r"(`[^`\n]+`)", " ".join(text.split()))
+    return "".join(
+        part if position % 2 else _escape_plain(part) for position, part in enumerate(parts)
+    )
+
+
+def _escape_plain(text: str) -> str:
+    text = _SPECIAL.sub(r"\\\1", text).replace("`", "\\`")
+    # A line that starts like a list, a heading or a rule would become one.
+    return re.sub(r"^(\s*)([-+=]|\d+[.)])", r"\1\\\2", text) if text else text
+
+
+def _section(section: Section, level: int) -> list[str]:
+    lines = [f"{'#' * min(level, 6)} {escape(section.title)}", ""]
+    for block in section.blocks:
+        lines += [*_block(block), ""]
+    for child in section.children:
+        lines += _section(child, level + 1)
+    return lines
+
+
+def _block(block: Block) -> list[str]:
+    match block:
+        case Text():
+            return [f"{_LEADS[block.kind]}{escape(block.text)}"]
+        case Bullets():
+            return _bullets(block)
+        case Table():
+            return _table(block)
+        case Code():
+            return _code(block.text)
+        case Picture():
+            return _picture(block)
+        case Charts():
+            caption = [f"*{escape(block.caption)}*"] if block.caption else []
+            return [*(_picture(block.picture) if block.picture else []), "", *caption]
+        case Viewer():
+            return [line for picture in block.pictures for line in (*_picture(picture), "")]
+        case ThresholdExplorer():
+            return ["The page (`pulmonet report --html`) has a slider for thresholds."]
+
+
+def _bullets(block: Bullets) -> list[str]:
+    lines = []
+    for position, (lead, text) in enumerate(block.items, start=1):
+        mark = f"{position}." if block.numbered else "-"
+        bold = f"**{escape(lead)}** " if lead else ""
+        lines.append(f"{mark} {bold}{escape(text)}")
+    return lines
+
+
+def _table(table: Table) -> list[str]:
+    lines = [f"**{escape(table.caption)}**", ""]
+    lines.append(_row([Cell(column) for column in table.columns]))
+    aligns = [":--" if _is_text(table, column) else "--:" for column in range(len(table.columns))]
+    lines.append("| " + " | ".join(aligns) + " |")
+    lines += [_row(list(row)) for row in table.rows]
+    if table.notes:
+        lines += ["", *(f"*{escape(note)}*  " for note in table.notes)]
+    return lines
+
+
+def _is_text(table: Table, column: int) -> bool:
+    return not any(row[column].sort is not None for row in table.rows)
+
+
+def _row(cells: list[Cell]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    return f"**TODO** {text}" if cell.kind == "todo" else text
+
+
+def _code(text: str) -> list[str]:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return [f"{fence}sh", text, fence]
+
+
+def _picture(picture: Picture) -> list[str]:
+    lines = [f"![{escape(picture.alt)}]({FILES_DIR}/{picture.name})"]
+    if picture.caption:
+        lines += ["", f"*{escape(picture.caption)}*"]
+    return lines

@@ -1,0 +1,87 @@
+"""Stable pseudonyms for patients and images, and paths without their folders.
+
+A pseudonym is a keyed hash (BLAKE2b): the same id gives the same word in every report of one
+artifacts folder, and without the key, which stays in that folder, nobody can go back from the
+word to the id, not even by trying all ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pulmonet.artifacts import write_atomic
+from pulmonet.errors import ArtifactError
+
+KEY_NAME = ".pseudonym_key"
+
+_IMAGE_PATH = re.compile(
+    r"[^\s'\"`,;:()\[\]]*\.(?:jpe?g|png|dcm|dicom|tiff?|bmp|npz|nii)(?:#[^\s'\",;]*)?(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_PATIENT = re.compile(r"patient[_-]?\d+", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|/[^\s/'\"`,;:()]+)(?:/[^\s'\"`,;:()]+)+/?")
+
+
+@dataclass(frozen=True)
+class Identities:
+    """How patients, images and paths are written in a report.
+
+    Attributes:
+        key: secret of the keyed hash.
+        shown: whether the user asked for the identifiers themselves.
+    """
+
+    key: bytes
+    shown: bool = False
+
+    def patient(self, patient: str) -> str:
+        """A patient as ``P-3f2a91``."""
+        return patient if self.shown else f"P-{self._digest('patient', patient)}"
+
+    def image(self, path: str) -> str:
+        """An image as ``I-9c04d7``; the same for every way of writing the same path."""
+        return path if self.shown else f"I-{self._digest('image', str(PurePosixPath(path)))}"
+
+    def scrub(self, text: str) -> str:
+        """Free text without patients, image paths and absolute folders."""
+        if self.shown:
+            return text
+        text = _IMAGE_PATH.sub(lambda found: self.image(found.group()), text)
+        text = _PATIENT.sub(lambda found: self.patient(found.group()), text)
+        return _ABSOLUTE.sub(lambda found: "…/" + PurePosixPath(found.group()).name, text)
+
+    def argument(self, argument: str) -> str:
+        """One argument of a command line: a path keeps only its last part."""
+        if self.shown:
+            return argument
+        option, separator, value = argument.rpartition("=")
+        if value.startswith(("/", "~")):
+            return f"{option}{separator}{PurePosixPath(value).name or value}"
+        return self.scrub(argument)
+
+    def _digest(self, kind: str, value: str) -> str:
+        data = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, key=self.key, digest_size=3).hexdigest()
+
+
+def load_identities(artifacts_dir: Path, *, shown: bool = False) -> Identities:
+    """The key of this artifacts folder, made on first use.
+
+    In a folder that cannot be written the key lives for this report only: pseudonyms then
+    differ from one report to the next, but still hide what they should.
+    """
+    path = artifacts_dir / KEY_NAME
+    with contextlib.suppress(OSError, ValueError):
+        key = bytes.fromhex(path.read_text("ascii").strip())
+        if len(key) == 32:
+            return Identities(key, shown)
+    key = secrets.token_bytes(32)
+    with contextlib.suppress(ArtifactError, OSError):
+        write_atomic(path, key.hex() + "\n")
+        path.chmod(0o600)
+    return Identities(key, shown)

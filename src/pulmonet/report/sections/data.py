@@ -1,0 +1,132 @@
+"""Data: source, fingerprint, flow of rows and patients, label policies, who is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulmonet.artifacts import DatasetFacts
+from pulmonet.report.blocks import Block, Bullets, Cell, Section, Table, Text, bullets, cells
+from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.context import Context
+from pulmonet.report.pictures import safe_name
+from pulmonet.report.wording import NOTHING, count, count_cell, listing, share_of
+
+_ROLES = {
+    "train": "training",
+    "valid": "validation",
+    "dev": "development (chose the checkpoint)",
+    "test": "test",
+}
+
+
+def data_section(context: Context) -> Section:
+    """One subsection per dataset as it was used; runs that used it alike share one."""
+    groups: dict[tuple[str, str], list[RunArtifacts]] = {}
+    without = []
+    for run in context.collection.runs:
+        facts = run.record.provenance.dataset
+        if facts is None:
+            without.append(run.name)
+        else:
+            groups.setdefault((facts.fingerprint, str(facts.n_rows)), []).append(run)
+    blocks: list[Block] = []
+    if without:
+        blocks.append(
+            Text(f"run_config.json does not say which data was used: {listing(without)}.", "note")
+        )
+    children = tuple(
+        _dataset(context, runs, position) for position, runs in enumerate(groups.values())
+    )
+    return Section("data", "Data", tuple(blocks), children)
+
+
+def _dataset(context: Context, runs: list[RunArtifacts], position: int) -> Section:
+    facts = runs[0].record.provenance.dataset
+    assert facts is not None
+    names = listing([run.name for run in runs])
+    items = [
+        ("Source:", f"{facts.source} layout, folder {context.identities.argument(facts.root)}"),
+        ("Used by:", names),
+        ("Fingerprint:", f"{facts.fingerprint} (paths, splits, patients and labels of all rows)"),
+    ]
+    if facts.synthetic:
+        items.insert(0, ("SYNTHETIC:", "computer-drawn phantoms, no patients"))
+    if not facts.patients_known:
+        items.append(
+            ("Patients:", "the source names none; every image counts as a patient of its own")
+        )
+    blocks: list[Block] = [Bullets(tuple(items)), _flow(facts)]
+    if facts.excluded:
+        blocks.append(
+            bullets(
+                f"left out: {count(n, 'row')}, {context.identities.scrub(reason)}"
+                for reason, n in facts.excluded.items()
+            )
+        )
+    if facts.positives:
+        blocks.append(_prevalence(facts))
+    blocks += _policies(runs)
+    blocks += _people(facts.summary)
+    return Section(f"data-{position}-{safe_name(facts.name)}", facts.name, tuple(blocks))
+
+
+def _flow(facts: DatasetFacts) -> Table:
+    rows = tuple(
+        cells(
+            _ROLES.get(role, role),
+            count_cell(n),
+            count_cell(facts.n_patients.get(role)),
+        )
+        for role, n in facts.n_rows.items()
+    )
+    return Table("Rows and patients in each role", ("Role", "Images", "Patients"), rows)
+
+
+def _prevalence(facts: DatasetFacts) -> Table:
+    roles = [role for role in facts.positives if facts.positives[role]]
+    labels = list(dict.fromkeys(label for role in roles for label in facts.positives[role]))
+    rows = []
+    for label in labels:
+        row = [Cell(label)]
+        for role in roles:
+            n = facts.positives[role].get(label)
+            text = NOTHING if n is None else share_of(n, facts.n_rows.get(role, 0))
+            row.append(Cell(text, n))
+        rows.append(tuple(row))
+    return Table(
+        "Positive images per label",
+        ("Label", *(_ROLES.get(role, role) for role in roles)),
+        tuple(rows),
+    )
+
+
+def _policies(runs: list[RunArtifacts]) -> list[Block]:
+    """What the label policies did, once per policy."""
+    blocks: list[Block] = []
+    seen: set[str] = set()
+    for run in runs:
+        facts = run.record.provenance.dataset
+        changes = {} if facts is None else facts.policy_changes
+        targets = run.record.config.targets
+        if str((targets, changes)) in seen:
+            continue
+        seen.add(str((targets, changes)))
+        policy = targets.uncertain_policy
+        words = policy if isinstance(policy, str) else "one per label"
+        lead = f"{run.name}: uncertain labels: {words}; blank labels: {targets.blank}"
+        if not changes or not any(changes.values()):
+            blocks.append(Text(f"{lead}. The artifacts record no label that was changed."))
+            continue
+        kinds = list(dict.fromkeys(kind for counts in changes.values() for kind in counts))
+        rows = tuple(
+            cells(label, *(count_cell(counts.get(kind, 0)) for kind in kinds))
+            for label, counts in changes.items()
+        )
+        blocks.append(Table(f"Training labels changed ({lead})", ("Label", *kinds), rows))
+    return blocks
+
+
+def _people(summary: Mapping[str, Any]) -> list[Block]:
+    del summary
+    return [Text("Age, sex and view per split are not in the artifacts.", "note")]

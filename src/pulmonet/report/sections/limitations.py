@@ -1,0 +1,60 @@
+"""Limitations that follow from the artifacts, and those that only the authors can name."""
+
+from __future__ import annotations
+
+from pulmonet.report.blocks import Block, Section, Text, bullets
+from pulmonet.report.context import Context
+from pulmonet.report.wording import listing
+
+
+def limitations_section(context: Context) -> Section:
+    """Each line follows from something in the artifacts."""
+    runs = context.collection.runs
+    lines = []
+    if context.collection.synthetic:
+        lines.append("Phantom images: no statement about patients is possible.")
+    if not any(run.results for run in runs):
+        lines.append("No evaluation with intervals is in the artifacts.")
+    if any(result.rows_used_for for run in runs for result in run.results):
+        lines.append(
+            "Some results come from rows that also chose the checkpoint or a calibration, so they "
+            "are optimistic; `train --select-on dev` keeps the reported rows untouched."
+        )
+    training = {run.record.provenance.dataset.name for run in runs if run.record.provenance.dataset}
+    elsewhere = {
+        result.dataset for run in runs for result in run.results if result.dataset not in training
+    }
+    if elsewhere:
+        lines.append(f"External testing was done on {listing(sorted(elsewhere))} only.")
+    else:
+        lines.append("Internal testing only: no other dataset was evaluated.")
+    rare = sorted(
+        {
+            label
+            for run in runs
+            for result in run.results
+            for label, item in result.labels.items()
+            if item.few_positives
+        }
+    )
+    if rare:
+        lines.append(
+            f"Fewer than 20 positive (or negative) patients for {listing(rare)}: their intervals "
+            "are narrower than they should be."
+        )
+    seeds = {run.record.config.seed for run in runs}
+    if len(seeds) == 1:
+        lines.append("One seed: how much of a difference is luck of the seed is not known.")
+    if any(
+        run.record.provenance.dataset and not run.record.provenance.dataset.patients_known
+        for run in runs
+    ):
+        lines.append("The source names no patients: intervals take each image for a patient.")
+    lines.append(
+        "Labels of public chest X-ray collections are mostly read from reports by software: the "
+        "reference standard has errors of its own."
+    )
+    blocks: list[Block] = [bullets(lines)]
+    if "limitations" in context.notes:
+        blocks.append(Text(context.notes["limitations"]))
+    return Section("limitations", "Limitations", tuple(blocks))

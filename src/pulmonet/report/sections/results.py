@@ -1,0 +1,223 @@
+"""Results: tables with intervals, groups that are not distinguished, and each run in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pulmonet.metrics.results import Estimate, LabelResult, RunResult
+from pulmonet.report.blocks import Block, Cell, Section, Table, Text, cells
+from pulmonet.report.context import Context
+from pulmonet.report.sections.run_details import run_details
+from pulmonet.report.wording import (
+    NOTHING,
+    count_cell,
+    estimate_cell,
+    listing,
+    number,
+    number_cell,
+    percent,
+)
+
+#: Up to this many runs stand side by side as columns; more become rows.
+MAX_RUN_COLUMNS = 4
+
+
+def results_section(context: Context) -> Section:
+    """All evaluations; what is missing is named."""
+    collection = context.collection
+    results = [result for run in collection.runs for result in run.results]
+    missing = [run.name for run in collection.runs if not run.results]
+    blocks: list[Block] = []
+    if missing:
+        blocks.append(
+            Text(
+                f"Not evaluated: {listing(missing)}. `pulmonet evaluate` fills this in.",
+                "note",
+            )
+        )
+    if not results:
+        blocks += _from_final_table(context)
+        return Section("results", "Results", tuple(blocks))
+    children = [
+        _one_split(dataset, split, level, group)
+        for (dataset, split, level), group in _grouped(results).items()
+    ]
+    if collection.comparisons:
+        children.append(_comparisons(context))
+    children += [
+        run_details(context, run, result) for run in collection.runs for result in run.results
+    ]
+    return Section("results", "Results", tuple(blocks), tuple(children))
+
+
+def _grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunResult]]:
+    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+    for result in results:
+        groups.setdefault((result.dataset, result.split, result.level), []).append(result)
+    return groups
+
+
+def _one_split(dataset: str, split: str, level: str, results: list[RunResult]) -> Section:
+    title = f"{dataset}, {split} split" + (" (studies)" if level == "study" else "")
+    used = sorted({use for result in results for use in result.rows_used_for})
+    if used:
+        words = Text(
+            f"These rows had been used for {listing(used)}: the numbers are somewhat too good.",
+            "warning",
+        )
+    else:
+        words = Text("These rows decided nothing before: an untouched test.")
+    blocks: list[Block] = [words, _macro_table(results)]
+    blocks.append(_label_table("AUROC", results, lambda label: label.auroc))
+    blocks.append(_label_table("Average precision", results, lambda label: label.average_precision))
+    blocks.append(_counts_table(results[0]))
+    key = f"results-{abs(hash_of(dataset, split, level))}"
+    return Section(key, title, tuple(blocks))
+
+
+def hash_of(*words: str) -> int:
+    """A small stable number for anchors; names may hold any character."""
+    import zlib
+
+    return zlib.crc32("\0".join(words).encode("utf-8", "surrogatepass"))
+
+
+def _macro_table(results: list[RunResult]) -> Table:
+    ranked = sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
+    rows = [
+        cells(
+            result.run,
+            estimate_cell(result.macro.auroc),
+            estimate_cell(result.macro.average_precision),
+            Cell(str(result.macro.n_labels), result.macro.n_labels),
+            result.group_letters or NOTHING,
+            count_cell(result.n_rows),
+            count_cell(result.n_patients),
+        )
+        for result in ranked
+    ]
+    baseline = next((result.baseline for result in ranked if result.baseline), None)
+    notes = ["In brackets: 95 % intervals from " + _bootstrap_words(ranked[0]) + "."]
+    if any(result.group_letters for result in results):
+        notes.append("Runs that share a letter are not distinguished in macro AUROC.")
+    if baseline is not None:
+        rows.append(
+            cells(
+                Cell("without the picture", kind="muted"),
+                estimate_cell(baseline.macro.auroc),
+                estimate_cell(baseline.macro.average_precision),
+                Cell(str(baseline.macro.n_labels), baseline.macro.n_labels),
+                NOTHING,
+                NOTHING,
+                NOTHING,
+            )
+        )
+        notes.append(
+            f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "
+            f"{baseline.fitted_on}."
+        )
+    for label, reason in ranked[0].macro.left_out.items():
+        notes.append(f"{label} is not in the mean: {reason}.")
+    return Table(
+        "Mean over the labels, best first",
+        ("Run", "Macro AUROC", "Macro average precision", "Labels", "Group", "Images", "Patients"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def _bootstrap_words(result: RunResult) -> str:
+    facts = result.bootstrap
+    return f"{facts.n_resamples:,} resamples of {facts.unit}s (seed {facts.seed}, {facts.method})"
+
+
+def _label_table(
+    name: str, results: list[RunResult], pick: Callable[[LabelResult], Estimate]
+) -> Table:
+    labels = list(dict.fromkeys(label for result in results for label in result.labels))
+
+    def cell(result: RunResult, label: str) -> Cell:
+        item = result.labels.get(label)
+        return Cell(NOTHING) if item is None else estimate_cell(pick(item))
+
+    if len(results) <= MAX_RUN_COLUMNS:
+        columns = ("Label", *(result.run for result in results))
+        rows = tuple(cells(label, *(cell(result, label) for result in results)) for label in labels)
+    else:
+        columns = ("Run", *labels)
+        rows = tuple(
+            cells(result.run, *(cell(result, label) for label in labels)) for result in results
+        )
+    notes = tuple(
+        f"{label}: {item.reason}." for label, item in results[0].labels.items() if item.reason
+    )
+    return Table(f"{name} per label", columns, rows, notes)
+
+
+def _counts_table(result: RunResult) -> Table:
+    rows = tuple(
+        cells(
+            label,
+            count_cell(item.n),
+            count_cell(item.positives),
+            Cell(percent(item.prevalence), item.prevalence),
+            count_cell(item.n_patients),
+            count_cell(item.positive_patients),
+            "fewer than 20: interval too narrow" if item.few_positives else "",
+        )
+        for label, item in result.labels.items()
+    )
+    return Table(
+        "Rows behind the numbers",
+        (
+            "Label",
+            "Known images",
+            "Positive",
+            "Prevalence",
+            "Patients",
+            "Positive patients",
+            "Remark",
+        ),
+        rows,
+        (f"Blank labels count as: {result.blank}; uncertain labels count as unknown.",),
+    )
+
+
+def _comparisons(context: Context) -> Section:
+    rows = tuple(
+        cells(
+            f"{item.a} less {item.b}",
+            item.metric.replace("_", " ").replace("auroc", "AUROC"),
+            item.label or "macro",
+            Cell(
+                f"{number(item.difference)} ({number(item.low)} to {number(item.high)})",
+                item.difference,
+            ),
+            number_cell(item.p_holm),
+            "yes" if item.distinguished else "not distinguished",
+        )
+        for item in context.collection.comparisons
+    )
+    table = Table(
+        "Differences on the same rows and the same resamples",
+        ("Runs", "Measure", "Label", "Difference", "p (Holm)", "Distinguished"),
+        rows,
+        ("Intervals are simultaneous over all pairs; one that contains 0 tells nothing apart.",),
+    )
+    return Section("comparisons", "Comparison of runs", (table,))
+
+
+def _from_final_table(context: Context) -> list[Block]:
+    """final_evaluation_results.csv alone, where no evaluation_*.json is left."""
+    table = context.collection.final_table
+    if table is None or not len(table):
+        return []
+    columns = [str(column) for column in table.columns]
+    rows = []
+    for values in table.itertuples(index=False):
+        row = [
+            number_cell(float(value)) if isinstance(value, float) else Cell(str(value))
+            for value in values
+        ]
+        rows.append(tuple(row))
+    return [Table("final_evaluation_results.csv, as it is", tuple(columns), tuple(rows))]

@@ -1,0 +1,207 @@
+"""One run on one split in detail: curves, calibration, operating points, subgroups, errors."""
+
+from __future__ import annotations
+
+from pulmonet.metrics.results import Curve, RunResult
+from pulmonet.report.blocks import Block, Cell, Chart, Charts, Section, Series, Table, Text, cells
+from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.context import Context
+from pulmonet.report.pictures import safe_name
+from pulmonet.report.wording import (
+    count_cell,
+    estimate_cell,
+    number,
+    number_cell,
+)
+
+
+def run_details(context: Context, run: RunArtifacts, result: RunResult) -> Section:
+    """Everything about one evaluation that does not fit into the tables above."""
+    key = f"detail-{safe_name(run.name)}-{safe_name(result.dataset)}-{safe_name(result.split)}"
+    blocks: list[Block] = [Text(context.identities.scrub(note), "note") for note in result.notes]
+    if result.same_data_as_training is False:
+        blocks.append(
+            Text("The data's fingerprint differs from the one the run was trained on.", "note")
+        )
+    blocks += _curves(result, key)
+    blocks += _calibration(result)
+    blocks += _operating_points(result)
+    blocks += _subgroups(result)
+    blocks += _worst_cases(context, result)
+    return Section(
+        key, f"{run.name} on {result.dataset}, {result.split}", tuple(blocks), folded=True
+    )
+
+
+def _curves(result: RunResult, key: str) -> list[Block]:
+    def lines(pick: str) -> tuple[Series, ...]:
+        found = []
+        for label, item in result.labels.items():
+            curve: Curve | None = getattr(item, pick)
+            if curve is not None:
+                band = tuple(zip(curve.band_x, curve.band_low, curve.band_high, strict=True))
+                found.append(Series(label, tuple(curve.x), tuple(curve.y), band))
+        return tuple(found)
+
+    roc, precision_recall = lines("roc"), lines("precision_recall")
+    charts = []
+    if roc:
+        charts.append(
+            Chart(
+                f"{key}-roc",
+                "ROC",
+                "false positive rate (1 − specificity)",
+                "true positive rate (sensitivity)",
+                roc,
+                (0.0, 1.0),
+                (0.0, 1.0),
+                diagonal=True,
+                square=True,
+            )
+        )
+    if precision_recall:
+        charts.append(
+            Chart(
+                f"{key}-pr",
+                "Precision and recall",
+                "recall (sensitivity)",
+                "precision (PPV)",
+                precision_recall,
+                (0.0, 1.0),
+                (0.0, 1.0),
+                square=True,
+            )
+        )
+    return [Charts(tuple(charts), None)] if charts else []
+
+
+def _calibration(result: RunResult) -> list[Block]:
+    rows = []
+    for label, item in result.labels.items():
+        for found in (item.calibration, item.calibrated):
+            if found is None:
+                continue
+            kind = "raw" if found.scores == "raw" else f"calibrated ({found.calibrator})"
+            rows.append(
+                cells(
+                    label,
+                    kind,
+                    estimate_cell(found.slope, 2),
+                    estimate_cell(found.intercept, 2),
+                    estimate_cell(found.brier),
+                    number_cell(found.ece),
+                    Cell(found.ece_if_perfect.text(), found.ece_if_perfect.value),
+                )
+            )
+    if not rows:
+        return []
+    return [
+        Table(
+            "Calibration",
+            ("Label", "Scores", "Slope", "Intercept", "Brier", "ECE", "ECE of a perfect model"),
+            tuple(rows),
+            (
+                "Slope 1 and intercept 0 are right; a slope below 1 means scores too extreme, an "
+                "intercept below 0 scores too high. A perfect model's ECE is not 0 at this "
+                "number of rows.",
+            ),
+        )
+    ]
+
+
+def _operating_points(result: RunResult) -> list[Block]:
+    rows = [
+        cells(
+            label,
+            point.criterion,
+            number_cell(point.threshold),
+            estimate_cell(point.sensitivity),
+            estimate_cell(point.specificity),
+            estimate_cell(point.ppv),
+            estimate_cell(point.npv),
+            point.chosen_on,
+        )
+        for label, item in result.labels.items()
+        for point in item.operating_points
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            "Operating points",
+            (
+                "Label",
+                "Criterion",
+                "Threshold",
+                "Sensitivity",
+                "Specificity",
+                "PPV",
+                "NPV",
+                "Threshold chosen on",
+            ),
+            tuple(rows),
+            ("No threshold was chosen on the rows that its numbers come from.",),
+        )
+    ]
+
+
+def _subgroups(result: RunResult) -> list[Block]:
+    rows = []
+    for group in result.subgroups:
+        for label, item in group.labels.items():
+            rows.append(
+                cells(
+                    f"{group.column}: {group.group}",
+                    label,
+                    count_cell(item.n),
+                    count_cell(item.positives),
+                    Cell(item.reason, kind="muted") if item.reason else estimate_cell(item.auroc),
+                    estimate_cell(item.auroc_gap),
+                    estimate_cell(item.sensitivity_gap),
+                )
+            )
+    if not rows:
+        return []
+    return [
+        Table(
+            "Subgroups",
+            (
+                "Group",
+                "Label",
+                "Images",
+                "Positive",
+                "AUROC",
+                "AUROC gap to the rest",
+                "Sensitivity gap",
+            ),
+            tuple(rows),
+            ("Groups too small to score are named, not scored.",),
+        )
+    ]
+
+
+def _worst_cases(context: Context, result: RunResult) -> list[Block]:
+    identities = context.identities
+    rows = [
+        cells(
+            label,
+            case.kind,
+            Cell(number(case.score), case.score),
+            identities.image(case.path),
+            identities.patient(case.patient) if case.patient else "",
+        )
+        for label, item in result.labels.items()
+        for case in item.worst_cases
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            "Worst cases: confident errors against the reference standard",
+            ("Label", "Kind", "Score", "Image", "Patient"),
+            tuple(rows),
+            ("Images and patients have pseudonyms, the same throughout this report.",)
+            if not identities.shown
+            else (),
+        )
+    ]

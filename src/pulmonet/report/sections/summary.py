@@ -1,0 +1,127 @@
+"""Five lines that a clinician understands."""
+
+from __future__ import annotations
+
+from pulmonet.metrics.results import RunResult
+from pulmonet.report.blocks import Block, Bullets, Section, Text
+from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.context import Context
+from pulmonet.report.wording import count, listing, model_name, number
+
+RESEARCH_ONLY = (
+    "For research and education. Not a medical device: nothing here may be used to diagnose or "
+    "treat a patient."
+)
+
+
+def summary_section(context: Context) -> Section:
+    """What was trained on what, how good it is, and what that does not mean."""
+    collection = context.collection
+    best = collection.best_run()
+    lines = [
+        ("What it is.", _what(context)),
+        ("What it learned from.", _learned_from(best)),
+        ("How good it is.", _how_good(best)),
+        ("What to keep in mind.", _caution(best)),
+        ("What it is not.", RESEARCH_ONLY),
+    ]
+    blocks: list[Block] = []
+    if collection.synthetic:
+        blocks.append(
+            Text(
+                "SYNTHETIC DATA. The images are computer-drawn phantoms. The numbers show that "
+                "the software works; they say nothing about patients.",
+                "warning",
+            )
+        )
+    if collection.problems:
+        named = "; ".join(
+            f"{problem.where}: {context.identities.scrub(problem.what)}"
+            for problem in collection.problems
+        )
+        blocks.append(Text(f"Left out because it could not be read: {named}", "warning"))
+    blocks.append(Bullets(tuple(lines), numbered=True))
+    return Section("summary", "Summary", tuple(blocks))
+
+
+def _what(context: Context) -> str:
+    runs = context.collection.runs
+    names = sorted({model_name(run.record.config.model.name) for run in runs})
+    labels = list(dict.fromkeys(label for run in runs for label in run.labels))
+    if len(runs) == 1:
+        subject = f"A computer program ({names[0]}, a neural network) that looks"
+    else:
+        subject = f"{len(runs)} computer programs (neural networks: {listing(names)}) that look"
+    return (
+        f"{subject} at a chest X-ray and give{'s' if len(runs) == 1 else ''} a score between 0 "
+        f"and 1 for {count(len(labels), 'finding')}: {listing(labels)}."
+    )
+
+
+def _learned_from(run: RunArtifacts) -> str:
+    facts = run.record.provenance.dataset
+    if facts is None:
+        return "The artifacts do not say which images it was trained on."
+    kind = "phantom images" if facts.synthetic else "X-rays"
+    patients = facts.n_patients.get("train", 0)
+    whose = f" of {count(patients, 'patient')}" if facts.patients_known else ""
+    start = {
+        "imagenet": " It started from a network that had seen everyday photographs (ImageNet).",
+        "none": " It started from nothing: no earlier training.",
+    }.get(run.record.config.model.weights, " It started from weights given in a file.")
+    return f"{facts.n_rows.get('train', 0):,} {kind}{whose} from {facts.name}.{start}"
+
+
+def _how_good(run: RunArtifacts) -> str:
+    result = run.main_result()
+    if result is None:
+        auroc = run.record.provenance.best_valid_macro_auroc
+        if auroc is None:
+            return "Not evaluated yet: the artifacts hold no result. Run `pulmonet evaluate`."
+        return (
+            f"Not evaluated yet. During training the best macro AUROC was {number(auroc)}, on the "
+            "rows that also chose the model; run `pulmonet evaluate` for results with intervals."
+        )
+    if result.macro.auroc.value is None:
+        return "The evaluated images do not allow a score: no finding has both kinds of image."
+    auroc = result.macro.auroc.value
+    which = f"The best run, {run.name}," if run.name else "It"
+    interval = _interval(result)
+    return (
+        f"{which} reaches a mean AUROC of {number(auroc)}{interval} on "
+        f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs of one image with a "
+        f"finding and one without, it gives the higher score to the right one in about "
+        f"{100 * auroc:.0f}. Guessing would get 50."
+    )
+
+
+def _units(result: RunResult) -> str:
+    if result.level == "study":
+        return count(result.n_rows, "study", "studies")
+    return count(result.n_rows, "image")
+
+
+def _interval(result: RunResult) -> str:
+    auroc = result.macro.auroc
+    if auroc.low is None or auroc.high is None:
+        return ""
+    return f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
+
+
+def _caution(run: RunArtifacts) -> str:
+    result = run.main_result()
+    words = []
+    if result is not None and result.rows_used_for:
+        words.append(
+            f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
+            "so the result is somewhat too good."
+        )
+    if result is not None:
+        rare = [label for label, item in result.labels.items() if item.few_positives]
+        if rare:
+            words.append(f"Too few cases for a firm statement on {listing(rare)}.")
+    words.append(
+        "A score is no probability of disease unless it was calibrated, and other hospitals, "
+        "devices and patients can give other results."
+    )
+    return " ".join(words)

@@ -1,0 +1,98 @@
+"""How numbers, times and names are written in a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulmonet.metrics.results import Estimate
+from pulmonet.report.blocks import Cell
+
+MODEL_NAMES = {
+    "densenet121": "DenseNet-121",
+    "resnet50": "ResNet-50",
+    "efficientnet_b0": "EfficientNet-B0",
+}
+NOTHING = "–"
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """``1 image``, ``1,302 images``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """``12.5 %``; an en dash where there is none."""
+    return NOTHING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+
+
+def share_of(part: int, whole: int) -> str:
+    """``234 (18.0 %)``."""
+    return f"{part:,} ({percent(part / whole)})" if whole else f"{part:,}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``0.812``; an en dash where there is none."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def number_cell(value: float | None, digits: int = 3) -> Cell:
+    """A number that sorts."""
+    return Cell(number(value, digits), value if value is not None else None)
+
+
+def count_cell(value: int | None) -> Cell:
+    """A count that sorts."""
+    return Cell(NOTHING if value is None else f"{value:,}", value)
+
+
+def estimate_cell(estimate: Estimate | None, digits: int = 3) -> Cell:
+    """An estimate with its interval, sorted by its value."""
+    if estimate is None:
+        return Cell(NOTHING)
+    return Cell(estimate.text(digits), estimate.value)
+
+
+def duration(seconds: float | None) -> str:
+    """``4 min 12 s``, ``2 h 05 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def model_name(name: str) -> str:
+    """``DenseNet-121`` for ``densenet121``; others as they are."""
+    return MODEL_NAMES.get(name, name)
+
+
+def listing(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    if len(words) <= 1:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def setting(value: Any) -> str:
+    """A config value as a reader expects it."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {setting(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(item) for item in value) or "none"
+    return str(value)
+
+
+def short_digest(digest: str | None) -> str:
+    """The first twelve digits of a digest."""
+    return NOTHING if not digest else digest[:12]
