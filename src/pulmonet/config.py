@@ -76,6 +76,8 @@ class DataConfig(Section):
     """Which of the folds is the validation split."""
     valid_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of patients split off for validation where the source has no such split."""
+    splits: str | None = None
+    """A splits.csv (patient, split), or a shareable split (.json), instead of the source's own."""
     skip_bad: bool = False
     """Leave unreadable images out (named and counted) instead of stopping."""
     join: str | None = None
