@@ -27,7 +27,7 @@ def _walk(network: nn.Module, average: WeightAverage, n_steps: int, seed: int) -
                 parameter.add_(torch.randn(parameter.shape, generator=generator))
         network.train()(torch.randn((4, 1, 8, 8), generator=generator))
         average.update(network)
-        history.append(network[0].weight.detach().double().numpy().copy())  # type: ignore[index]
+        history.append(network[0].weight.detach().double().numpy().copy())
     return history
 
 
@@ -36,11 +36,11 @@ def test_the_average_is_the_plain_recursion(decay: float) -> None:
     torch.manual_seed(0)
     network = _network()
     average = WeightAverage(network, decay)
-    expected = network[0].weight.detach().double().numpy().copy()  # type: ignore[index]
+    expected = network[0].weight.detach().double().numpy().copy()
     for n, weights in enumerate(_walk(network, average, 12, seed=1)):
         d = min(decay, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * weights
-    np.testing.assert_allclose(average.module[0].weight.numpy(), expected, rtol=1e-5, atol=1e-6)  # type: ignore[index]
+    np.testing.assert_allclose(average.module[0].weight.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_running_statistics_are_averaged_and_the_counter_copied() -> None:
@@ -51,9 +51,9 @@ def test_running_statistics_are_averaged_and_the_counter_copied() -> None:
     for n in range(5):
         _walk(network, average, 1, seed=n)
         d = min(0.5, (1 + n) / (10 + n))
-        expected = d * expected + (1 - d) * network[1].running_mean  # type: ignore[index]
-    torch.testing.assert_close(average.module[1].running_mean, expected)  # type: ignore[index]
-    assert average.module[1].num_batches_tracked == 5  # type: ignore[index]
+        expected = d * expected + (1 - d) * network[1].running_mean
+    torch.testing.assert_close(average.module[1].running_mean, expected)
+    assert average.module[1].num_batches_tracked == 5
 
 
 def test_the_average_has_weights_of_its_own_and_no_gradient() -> None:
@@ -63,8 +63,8 @@ def test_the_average_has_weights_of_its_own_and_no_gradient() -> None:
     assert not any(p.requires_grad for p in average.module.parameters())
     assert all(p.requires_grad for p in network.parameters())
     with torch.no_grad():
-        network[0].weight.add_(1.0)  # type: ignore[index]
-    assert not torch.equal(average.module[0].weight, network[0].weight)  # type: ignore[index]
+        network[0].weight.add_(1.0)
+    assert not torch.equal(average.module[0].weight, network[0].weight)
 
 
 def test_copy_to_puts_the_average_in_place() -> None:

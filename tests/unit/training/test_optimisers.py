@@ -77,13 +77,13 @@ def test_weight_decay_spares_biases_and_normalisation() -> None:
     decayed, spared = optimiser.param_groups
     assert decayed["weight_decay"] == 0.1
     assert spared["weight_decay"] == 0.0
-    assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[3].weight)}  # type: ignore[index]
+    assert {id(p) for p in decayed["params"]} == {id(network[0].weight), id(network[3].weight)}
     assert len(spared["params"]) == 4
 
 
 def test_frozen_parameters_are_left_out() -> None:
     network = _network()
-    network[0].requires_grad_(False)  # type: ignore[index]
+    network[0].requires_grad_(False)
     optimiser = build_optimiser(network, OptimConfig(), "cpu")
     assert sum(len(group["params"]) for group in optimiser.param_groups) == 4
 
@@ -153,7 +153,7 @@ def test_pesg_goes_on_from_its_state_dict_to_the_bit() -> None:
     resumed, other = _network(seed=9), AucMargin(3)
     again = build_optimiser(resumed, config, "cpu", other)
     for part, state in zip((resumed, other, again), states, strict=True):
-        part.load_state_dict(state)  # type: ignore[attr-defined]
+        part.load_state_dict(state)
     _take_steps(resumed, again, range(11, 15), other)
     finish_epoch(again)
     _take_steps(resumed, again, range(15, 18), other)
