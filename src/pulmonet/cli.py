@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return int(result or 0)
     except TyperException as error:
-        error.show()
-        return int(getattr(error, "exit_code", 2))
+        _show_usage_error(error)
+        return error.exit_code
     except PulmoNetError as error:
         from pulmonet.commands.console import show_error
 
@@ -78,6 +78,12 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
+def _show_usage_error(error: Any) -> None:
+    """Typer's own message; an empty command line has shown the help already."""
+    if type(error).__name__ != "NoArgsIsHelpError":
+        error.show()
+
+
 def _with_dashes(argument: str) -> str:
     """``--batch_size=8`` -> ``--batch-size=8``: the original scripts' spelling."""
     if not argument.startswith("--"):
@@ -87,7 +93,7 @@ def _with_dashes(argument: str) -> str:
 
 
 def _catch_sigterm() -> Any:
-    def raise_terminated(signum: int, frame: FrameType | None) -> None:
+    def raise_terminated(_signal: int, _frame: FrameType | None) -> None:
         raise Terminated
 
     try:
@@ -109,7 +115,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool,
         typer.Option(
             "--version",
@@ -160,3 +166,132 @@ def report(
         author_notes=author_notes,
         show_identifiers=show_identifiers,
     )
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="densenet121 (default), resnet50, efficientnet_b0, timm:NAME."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data. Default 5.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step. Default 32.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. Default 1e-4.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side. Default 224.")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Loader threads. Default 2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw. Default 42.")] = None,
+    amp: Annotated[
+        bool | None,
+        typer.Option("--amp/--no-amp", help="Mixed precision, or fp32. Default: what pays."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Labels to train on, or all; repeatable, takes commas."),
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(help="all (default), frontal, AP, PA or lateral.")
+    ] = None,
+    subset: Annotated[
+        float | None, typer.Option(help="Share of the training patients. Default 1.")
+    ] = None,
+    subset_mode: Annotated[
+        str | None, typer.Option(help="patient (default) or image: what --subset draws.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Patient folds over all rows.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Which fold validates, from 0.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Dataset folder, or one that holds exactly one.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option(help="Artifacts folder.")] = Path("artifacts"),
+    uncertain_policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ones (default), zeros, ignore, ones-lsr, zeros-lsr, multiclass, self-trained; "
+            "or per label: Edema=ones,Consolidation=zeros."
+        ),
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Before the classifier.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet (default), none, or a weights file.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (default), cpu, cuda, cuda:N or mps.")
+    ] = None,
+    select_on: Annotated[
+        str | None,
+        typer.Option(help="Rows that choose the best epoch: valid (default) or dev."),
+    ] = None,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave unreadable images out.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the model's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that exists.")
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(help="run_config.json, a TOML file, or a recipe (original, quick, strong)."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other field: section.field=value; repeatable."),
+    ] = None,
+) -> int:
+    """Train a network; gives artifacts/<run>/ with weights, log, curves and configuration.
+
+    Example: [bold]pulmonet train --model densenet121 --subset 0.01[/bold]
+    """
+    from pulmonet.commands import train as command
+
+    flags = {
+        "model.name": model,
+        "model.weights": weights,
+        "model.dropout": dropout,
+        "optim.epochs": epochs,
+        "optim.batch_size": batch_size,
+        "optim.lr": lr,
+        "seed": seed,
+        "data.data_dir": data_dir,
+        "data.labels": split_commas(labels),
+        "data.views": views,
+        "data.subset": subset,
+        "data.subset_mode": subset_mode,
+        "data.image_size": image_size,
+        "data.folds": folds,
+        "data.fold": fold,
+        "data.skip_bad": skip_bad,
+        "targets.uncertain_policy": parse_policy(uncertain_policy),
+        "select.on": select_on,
+        "runtime.num_workers": num_workers,
+        "runtime.device": device,
+        "runtime.amp": None if amp is None else ("on" if amp else "off"),
+    }
+    return command.run(
+        source=config,
+        flags=flags,
+        assignments=set_ or [],
+        out_dir=out_dir,
+        name=name,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def split_commas(values: list[str] | None) -> list[str] | None:
+    """``["a,b", "c"]`` -> ``["a", "b", "c"]``: options that repeat and take commas."""
+    if not values:
+        return None
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
+    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``."""
+    parts = split_commas(values)
+    if not parts:
+        return None
+    if len(parts) == 1 and "=" not in parts[0]:
+        return parts[0]
+    return dict((part.partition("=")[::2]) if "=" in part else ("default", part) for part in parts)

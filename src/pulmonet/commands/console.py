@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,11 +15,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+#: Seconds between two plain progress lines where stderr is no terminal.
+SECONDS_PER_LINE = 10.0
 
 #: Set once by the command line before a flow starts.
 _settings = {"quiet": False, "json": False, "verbose": False}
@@ -91,40 +94,68 @@ def show_json(document: Any) -> None:
 class Steps:
     """Progress of one task: a bar on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, description: str, total: int, progress: Progress | None) -> None:
+    def __init__(self, description: str, total: int, done: int, progress: Progress | None) -> None:
         self._description = description
         self._total = total
+        self._done = done
         self._progress = progress
-        self._done = 0
-        self._next_line = 0.25
-        self._task = progress.add_task(description, total=total, note="") if progress else None
+        self._start = time.monotonic()
+        self._last_line = self._start
+        self._n_images = 0
+        self._task = (
+            progress.add_task(description, total=total or None, completed=done, note="")
+            if progress
+            else None
+        )
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        """Say that `n` more of the total are done; `note` stands at the end of the line."""
-        self._done += n
+    def advance(self, n: int = 1, note: str = "", n_images: int = 0) -> None:
+        """Say that `n` more are done; `note` and the rate of images end the line."""
+        self._n_images += n_images
+        if n_images:
+            rate = self._n_images / max(time.monotonic() - self._start, 1e-6)
+            note = f"{note}  {rate:.1f} images/s"
+        self._show(self._done + n, self._total, note)
+
+    def reach(self, done: int, total: int) -> None:
+        """Say that `done` of `total` are done, where the total is known late."""
+        self._show(done, total, "")
+
+    def _show(self, done: int, total: int, note: str) -> None:
+        self._done, self._total = done, total
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=n, note=note)
-        elif not _settings["quiet"] and self._total:
-            share = self._done / self._total
-            if share >= self._next_line and self._total > n:
-                self._next_line = min(share + 0.25, 1.0) if share < 1 else 2.0
-                text = f"{self._description}: {self._done:,} of {self._total:,} {note}"
-                stderr().print(text.rstrip(), markup=False, soft_wrap=True)
+            self._progress.update(self._task, completed=done, total=total, note=note)
+        elif not _settings["quiet"] and time.monotonic() - self._last_line > SECONDS_PER_LINE:
+            self._last_line = time.monotonic()
+            text = f"{self._description}: {done:,} of {total:,}  {note}"
+            stderr().print(text.rstrip(), markup=False, soft_wrap=True)
 
 
 @contextmanager
-def steps(description: str, total: int) -> Iterator[Steps]:
-    """A progress bar on stderr for anything that may take over a second."""
+def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
+    """A progress bar on stderr for anything that may take over a second.
+
+    Without a terminal a plain line every `SECONDS_PER_LINE` says how far it is.
+    """
     if _settings["quiet"] or not sys.stderr.isatty():
-        yield Steps(description, total, None)
+        yield Steps(description, total, done, None)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=stderr(), transient=True) as progress:
-        yield Steps(description, total, progress)
+        yield Steps(description, total, done, progress)
+
+
+def duration(seconds: float) -> str:
+    """``75.4`` -> ``1 min 15 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -333,7 +333,7 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to `device` with channels-last weights, the fast layout on CPU and GPU."""
-    moved: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: nn.Module = network.to(device).to(memory_format=torch.channels_last)
     return moved
 
 

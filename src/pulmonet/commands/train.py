@@ -1,0 +1,139 @@
+"""`pulmonet train`: a dataset becomes a run folder.
+
+This half needs no torch: it settles the configuration and the run folder, so that a wrong flag
+answers at once. `train_flow` does the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pulmonet.artifacts import RunDir, RunRecord, check_run_name
+from pulmonet.commands.console import configure, say
+from pulmonet.config import RunConfig, load_config
+from pulmonet.errors import ArtifactError, ConfigError
+
+#: What a resumed run may change: nothing that decides its weights, but for more epochs.
+CHANGEABLE = {
+    ("runtime", "device"),
+    ("runtime", "num_workers"),
+    ("runtime", "checkpoint_minutes"),
+    ("runtime", "tensorboard"),
+    ("optim", "epochs"),
+    ("data", "data_dir"),
+}
+
+
+def run(
+    *,
+    source: str | None,
+    flags: Mapping[str, Any],
+    assignments: Iterable[str],
+    out_dir: Path,
+    name: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> int:
+    """Train one run.
+
+    Args:
+        source: ``--config``.
+        flags: dotted field -> value of the daily flags, None where not given.
+        assignments: ``--set``.
+        out_dir: the artifacts folder.
+        name: of the run; the model's when None.
+        resume: go on with an unfinished run.
+        overwrite: replace a run that exists.
+
+    Returns:
+        The exit code: 0, or 130/143 after a signal.
+    """
+    assignments = list(assignments)
+    config = load_config(source, flags, assignments)
+    run_dir = RunDir(out_dir / check_run_name(name or default_run_name(config)))
+    resume = resume or _restarted_by_torchrun()
+    if resume and run_dir.exists() and not overwrite:
+        record = run_dir.read_record()
+        if source is None:
+            config = load_config(str(run_dir.config_path), flags, assignments)
+        check_resumable(record, config, run_dir)
+        if _is_complete(record, config):
+            say(f"{run_dir.path}: finished already after {record.config.optim.epochs} epochs")
+            return 0
+    elif run_dir.exists() and not overwrite:
+        raise ArtifactError(_explain_existing(run_dir))
+    is_first = os.environ.get("RANK", "0") == "0"
+    configure_rank(is_first=is_first)
+    with run_dir.lock() if is_first else contextlib.nullcontext():
+        from pulmonet.commands.train_flow import train
+
+        return train(config, run_dir, resume=resume and not overwrite, overwrite=overwrite)
+
+
+def default_run_name(config: RunConfig) -> str:
+    """The model's name as a folder name: ``timm:x`` -> ``timm-x``."""
+    return config.model.name.replace(":", "-").replace("/", "-")
+
+
+def configure_rank(*, is_first: bool) -> None:
+    """Under torchrun, only the first process speaks."""
+    if not is_first:
+        configure(quiet=True)
+
+
+def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> None:
+    """Refuse to go on with another configuration than the run began with.
+
+    Raises:
+        ConfigError: names the fields that differ.
+    """
+    old, new = record.config.model_dump(mode="json"), config.model_dump(mode="json")
+    differing = []
+    for section, value in old.items():
+        if not isinstance(value, dict):
+            if new[section] != value:
+                differing.append(f"{section} ({value} -> {new[section]})")
+            continue
+        for field, before in value.items():
+            if (section, field) not in CHANGEABLE and new[section][field] != before:
+                differing.append(f"{section}.{field} ({before} -> {new[section][field]})")
+    if differing:
+        raise ConfigError(
+            f"--resume {run_dir.path}: the run was started with another {', '.join(differing)}; "
+            "leave that out, or train a new run with --name"
+        )
+    if config.optim.epochs < record.config.optim.epochs:
+        raise ConfigError(
+            f"--resume {run_dir.path}: --epochs {config.optim.epochs} is fewer than the run's "
+            f"{record.config.optim.epochs}; it can only be raised"
+        )
+
+
+def _is_complete(record: RunRecord, config: RunConfig) -> bool:
+    return (
+        record.provenance.status == "finished" and config.optim.epochs <= record.config.optim.epochs
+    )
+
+
+def _restarted_by_torchrun() -> bool:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _explain_existing(run_dir: RunDir) -> str:
+    try:
+        status: str = run_dir.read_record().provenance.status
+    except ArtifactError:
+        status = "damaged"
+    if status == "finished":
+        return (
+            f"{run_dir.path}: holds a finished run; choose another --name, or replace it with "
+            "--overwrite"
+        )
+    return (
+        f"{run_dir.path}: holds an unfinished run ({status}); go on with --resume, replace it "
+        "with --overwrite, or choose another --name"
+    )

@@ -1,0 +1,133 @@
+"""Checkpoints: everything that a resumed run needs, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pulmonet.artifacts import write_atomic
+from pulmonet.errors import ArtifactError
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come; all that is neither weights nor optimiser.
+
+    Attributes:
+        epoch: 0-based epoch under way.
+        step: optimiser steps done in it.
+        loss_sum: sum of the loss over known targets so far in this epoch.
+        known_sum: number of those targets.
+        epoch_seconds: wall time spent in this epoch, all sessions together.
+        total_seconds: wall time spent in finished epochs.
+        micro_batch_size: images per forward pass now in force, 0 = the whole batch.
+        best_auroc: highest macro AUROC on the selection rows so far; NaN = none yet.
+        best_epoch: its 0-based epoch, -1 = none.
+        n_resumed: how often the run was resumed.
+        n_skipped: fp16 steps skipped for non-finite gradients.
+        log: rows of training_log.csv so far.
+        notes: what to tell in the provenance.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    known_sum: int = 0
+    epoch_seconds: float = 0.0
+    total_seconds: float = 0.0
+    micro_batch_size: int = 0
+    best_auroc: float = float("nan")
+    best_epoch: int = -1
+    n_resumed: int = 0
+    n_skipped: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """A plain state_dict on the CPU, contiguous, fp32: equal weights give equal bytes.
+
+    Serialised through a buffer, since torch.save puts a file's name into the archive.
+    """
+    plain = {
+        key: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+        for key, tensor in state.items()
+    }
+    write_atomic(path, _to_bytes(plain))
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    progress: Progress,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    average: dict[str, Any] | None,
+    loss_state: dict[str, Any] | None,
+    fingerprint: str,
+) -> None:
+    """Write last_checkpoint.pth atomically.
+
+    Raises:
+        ArtifactError: it cannot be written; the previous one is untouched.
+    """
+    content = {
+        "format": FORMAT_VERSION,
+        "progress": asdict(progress),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
+        "average": average,
+        "loss": loss_state,
+        "fingerprint": fingerprint,
+    }
+    write_atomic(path, _to_bytes(content))
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
+    """Read last_checkpoint.pth; tensors come to the CPU.
+
+    Args:
+        path: the file.
+        fingerprint: of config and data as they are now; must equal the file's.
+
+    Raises:
+        ArtifactError: missing, damaged, hostile, or of another model or dataset.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version = content["format"]
+        progress = Progress(**content["progress"])
+        written_for = content["fingerprint"]
+    except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise ArtifactError(
+            f"{path}: not a checkpoint that can be resumed ({reason}); restore it from a backup "
+            "or start again with --overwrite"
+        ) from None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: checkpoint format {version}, this pulmonet writes {FORMAT_VERSION}; resume "
+            "with the version that started the run"
+        )
+    if written_for != fingerprint:
+        raise ArtifactError(
+            f"{path}: belongs to another model, configuration or dataset; resume with the "
+            "run's own run_config.json and data, or start again with --overwrite"
+        )
+    content["progress"] = progress
+    return dict(content)
+
+
+def _to_bytes(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

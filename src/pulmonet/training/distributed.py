@@ -1,0 +1,123 @@
+"""Several processes under torchrun; one process needs none of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its peers.
+
+    Attributes:
+        rank: 0 … world_size - 1; rank 0 alone writes, draws and speaks.
+        local_rank: rank on this machine: which GPU.
+        world_size: number of processes.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def are_many(self) -> bool:
+        return self.world_size > 1
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+def restart_count() -> int:
+    """How often torchrun has restarted its workers."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+@contextmanager
+def joined(device_type: str) -> Iterator[Processes]:
+    """Join the process group of torchrun, NCCL on CUDA and gloo elsewhere; leave it at the end."""
+    if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield Processes()
+        return
+    processes = Processes(
+        rank=int(os.environ["RANK"]),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
+    if device_type == "cuda":
+        torch.cuda.set_device(processes.local_rank)
+    backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_processes(value: Tensor, processes: Processes) -> Tensor:
+    """The sum of `value` over all processes; `value` itself in one process."""
+    if processes.are_many:
+        dist.all_reduce(value)
+    return value
+
+
+def any_process(flag: bool, processes: Processes) -> bool:
+    """Whether any process raised `flag`; all get the same answer."""
+    if not processes.are_many:
+        return flag
+    raised = torch.tensor([int(flag)])
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    return bool(raised.item())
+
+
+def wait_for_all(processes: Processes) -> None:
+    """A barrier."""
+    if processes.are_many:
+        dist.barrier()
+
+
+def from_first(value: Any, processes: Processes) -> Any:
+    """Rank 0's `value` in every process."""
+    if not processes.are_many:
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+def gather_rows(
+    rows: NDArray[np.int64], values: NDArray[np.float32], processes: Processes
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Every process's rows and values, each row once, sorted by its place in rank order.
+
+    Args:
+        rows: (n,) positions of this process's values in the whole.
+        values: (n, L).
+
+    Returns:
+        rows (N,) and values (N, L) of all processes, in ascending order of rows.
+    """
+    if processes.are_many:
+        shares: list[Any] = [None] * processes.world_size
+        dist.all_gather_object(shares, (rows, values))
+        filled = [share for share in shares if len(share[0])]
+        rows = np.concatenate([share[0] for share in filled])
+        values = np.concatenate([share[1] for share in filled])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], values[order]

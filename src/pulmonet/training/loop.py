@@ -1,0 +1,390 @@
+"""The training loop: epochs of steps, a validation after each, checkpoints all the while."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pulmonet.artifacts import RunDir
+from pulmonet.config import OptimConfig, RunConfig
+from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
+from pulmonet.data.packing import Pack
+from pulmonet.errors import TrainingError, list_first
+from pulmonet.models.inference import predict
+from pulmonet.models.networks import classifier_path
+from pulmonet.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+from pulmonet.training.distributed import any_process, gather_rows, wait_for_all
+from pulmonet.training.interruption import Interrupted, SignalWatch
+from pulmonet.training.losses import export_binary_head, scores_from_logits
+from pulmonet.training.optimisers import finish_epoch, learning_rate
+from pulmonet.training.step import Engine, step_seed, train_step
+from pulmonet.training.validation import EpochScores, score_epoch
+
+#: Steps between two looks at the loss on a GPU: a look waits for the device.
+STEPS_PER_LOOK = 20
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on and is selected on.
+
+    Attributes:
+        pack: decoded images of all rows named below.
+        train_rows: (n,) manifest rows.
+        train_targets: (n, L) float32 training targets, NaN = unknown.
+        select_rows: (m,) manifest rows that choose the best epoch.
+        select_targets: (m, L) float32 of 1, 0, NaN; they do not depend on the policy.
+        labels: L names.
+        paths: image paths of all manifest rows, for messages.
+        fingerprint: of config and data; a checkpoint of another one is refused.
+    """
+
+    pack: Pack
+    train_rows: NDArray[np.int64]
+    train_targets: NDArray[np.float32]
+    select_rows: NDArray[np.int64]
+    select_targets: NDArray[np.float32]
+    labels: tuple[str, ...]
+    paths: Sequence[str]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what, on the first process only.
+
+    Attributes:
+        on_step: (images done in this step, loss of the last look).
+        on_epoch_start: (1-based epoch, steps in it, steps already done, pixels).
+        on_epoch: the finished epoch's log row, and whether it is the best so far.
+    """
+
+    on_step: Callable[[int, float], None]
+    on_epoch_start: Callable[[int, int, int, int], None]
+    on_epoch: Callable[[dict[str, float], bool], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all parts of the loop need.
+
+    Attributes:
+        engine: changed in place.
+        data: what to train on.
+        config: of the run.
+        run_dir: where the files go.
+        listener: who is told.
+    """
+
+    engine: Engine
+    data: TrainingData
+    config: RunConfig
+    run_dir: RunDir
+    listener: Listener
+
+
+def run_training(session: Session, *, resume: bool) -> Progress:
+    """Train to the last epoch, from the start or from last_checkpoint.pth.
+
+    Returns:
+        The final progress: log, best epoch, notes, times.
+
+    Raises:
+        TrainingError: non-finite loss, out of memory.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is saved.
+        ArtifactError: a file that cannot be written, or a checkpoint that does not fit.
+    """
+    engine, data, config = session.engine, session.data, session.config
+    run_dir = session.run_dir
+    progress = Progress(micro_batch_size=engine.micro_batch_size)
+    if resume and run_dir.last_checkpoint_path.exists():
+        progress = restore(engine, run_dir, data.fingerprint)
+    batches = TrainingBatches(
+        data.pack,
+        data.train_rows,
+        data.train_targets,
+        config.augment,
+        image_size=config.data.image_size,
+        batch_size=config.optim.batch_size,
+        seed=config.seed,
+        num_workers=config.runtime.num_workers,
+        rank=engine.processes.rank,
+        world_size=engine.processes.world_size,
+        positive_share=config.loss.aucm_positive_share if config.loss.name == "aucm" else None,
+        device=engine.device,
+    )
+    with SignalWatch() as watch:
+        for epoch in range(progress.epoch, config.optim.epochs):
+            if _stops_early(progress, config.optim):
+                break
+            _train_epoch(session, batches, progress, watch)
+            scores = _validate(session, epoch)
+            _close_epoch(session, progress, scores)
+    return progress
+
+
+def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
+    """Bring an engine to where last_checkpoint.pth stands, and say how far that is."""
+    content = load_checkpoint(run_dir.last_checkpoint_path, fingerprint)
+    engine.network.load_state_dict(content["network"])
+    engine.optimiser.load_state_dict(content["optimiser"])
+    if engine.scaler is not None and content["scaler"]:
+        engine.scaler.load_state_dict(content["scaler"])
+    if engine.average is not None and content["average"]:
+        engine.average.load_state_dict(content["average"])
+    if engine.auc_margin is not None and content["loss"]:
+        engine.auc_margin.load_state_dict(content["loss"])
+    progress: Progress = content["progress"]
+    engine.micro_batch_size = progress.micro_batch_size
+    return replace(progress, n_resumed=progress.n_resumed + 1)
+
+
+def size_of_epoch(optim: OptimConfig, image_size: int, epoch: int) -> int:
+    """Pixels of the side in a 0-based epoch: growing sizes first, then `image_size`."""
+    for pixels, n_epochs in optim.growth:
+        if epoch < n_epochs:
+            return pixels
+        epoch -= n_epochs
+    return image_size
+
+
+def _stops_early(progress: Progress, optim: OptimConfig) -> bool:
+    if optim.patience is None or progress.best_epoch < 0 or progress.step:
+        return False
+    return progress.epoch - 1 - progress.best_epoch >= optim.patience
+
+
+# --- one epoch ----------------------------------------------------------------------------
+
+
+def _train_epoch(
+    session: Session, batches: TrainingBatches, progress: Progress, watch: SignalWatch
+) -> None:
+    engine, data, config = session.engine, session.data, session.config
+    listener = session.listener
+    epoch, n_steps = progress.epoch, batches.n_steps()
+    pixels = size_of_epoch(config.optim, config.data.image_size, epoch)
+    listener.on_epoch_start(epoch + 1, n_steps, progress.step, pixels)
+    engine.network.train()
+    clock = Clock(progress.epoch_seconds)
+    last_save = time.monotonic()
+    look = Look(engine, progress)
+    for batch in batches.epoch(epoch, image_size=pixels, start_step=progress.step):
+        rate = learning_rate(
+            config.optim, epoch * n_steps + progress.step, config.optim.epochs * n_steps
+        )
+        seed = step_seed(config.seed, epoch, progress.step, engine.processes.rank)
+        loss_sum, known = train_step(engine, batch, config, learning_rate=rate, seed=seed)
+        progress.step += 1
+        look.add(batch.rows, loss_sum, known)
+        if look.is_due(progress.step, n_steps):
+            look.take(data, config)
+        listener.on_step(len(batch.rows) * engine.processes.world_size, look.last_loss)
+        stop = _stop_requested(watch, engine, progress.step)
+        minutes = (time.monotonic() - last_save) / 60
+        due = engine.processes.is_first and minutes >= config.runtime.checkpoint_minutes
+        if stop or due:
+            look.take(data, config)
+            progress.epoch_seconds = clock.seconds()
+            _save(session, progress)
+            last_save = time.monotonic()
+        if stop:
+            raise Interrupted(watch.received or 15)
+    progress.epoch_seconds = clock.seconds()
+
+
+def _stop_requested(watch: SignalWatch, engine: Engine, step: int) -> bool:
+    if not engine.processes.are_many:
+        return bool(watch.received)
+    return step % 10 == 0 and any_process(bool(watch.received), engine.processes)
+
+
+class Clock:
+    """Wall time of an epoch, that of earlier sessions included."""
+
+    def __init__(self, earlier_seconds: float) -> None:
+        self._start = time.monotonic() - earlier_seconds
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+
+class Look:
+    """Losses of the last steps, left on the device until the next look at them.
+
+    A look adds them to the progress and ends the run at a non-finite one, with its step and
+    rows; no checkpoint is written without a look before it.
+    """
+
+    def __init__(self, engine: Engine, progress: Progress) -> None:
+        self._engine = engine
+        self._progress = progress
+        self._waiting: list[tuple[int, NDArray[np.int64], Tensor, Tensor]] = []
+        self._bad_in_a_row = 0
+        self.last_loss = (
+            progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
+        )
+
+    def add(self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor) -> None:
+        self._waiting.append((self._progress.step, rows, loss_sum, known))
+
+    def is_due(self, step: int, n_steps: int) -> bool:
+        every = 1 if self._engine.device.type == "cpu" else STEPS_PER_LOOK
+        return step % every == 0 or step == n_steps
+
+    def take(self, data: TrainingData, config: RunConfig) -> None:
+        """Read the waiting losses.
+
+        Raises:
+            TrainingError: a non-finite loss (fp16: more in a row than allowed).
+        """
+        for step, rows, loss_sum, known in self._waiting:
+            total, count = float(loss_sum), int(known)
+            if math.isfinite(total):
+                self._bad_in_a_row = 0
+                self._progress.loss_sum += total
+                self._progress.known_sum += count
+                self.last_loss = total / max(count, 1)
+                continue
+            self._bad_in_a_row += 1
+            self._progress.n_skipped += 1
+            allowed = config.runtime.nonfinite_limit if self._engine.scaler is not None else 0
+            if self._bad_in_a_row > allowed:
+                raise TrainingError(self._describe(step, rows, data))
+        self._waiting.clear()
+
+    def _describe(self, step: int, rows: NDArray[np.int64], data: TrainingData) -> str:
+        paths = [data.paths[int(row)] for row in rows]
+        return (
+            f"epoch {self._progress.epoch + 1}, step {step}: the loss is not finite; rows of the "
+            f"batch: {list_first(paths)}; lower --lr, set optim.clip_norm, try --no-amp or other "
+            "--weights; the last good checkpoint is kept"
+        )
+
+
+def _validate(session: Session, epoch: int) -> EpochScores:
+    engine, data, config = session.engine, session.data, session.config
+    network = engine.network if engine.average is None else engine.average.module
+    processes = engine.processes
+    wait_for_all(processes)
+    seen: list[NDArray[np.int64]] = []
+
+    def noting_rows() -> Iterator[Batch]:
+        for batch in evaluation_batches(
+            data.pack,
+            data.select_rows,
+            image_size=config.data.image_size,
+            batch_size=config.optim.batch_size,
+            num_workers=config.runtime.num_workers,
+            rank=processes.rank,
+            world_size=processes.world_size,
+            device=engine.device,
+        ):
+            seen.append(batch.rows)
+            yield batch
+
+    scores = predict(
+        network,
+        noting_rows(),
+        device=engine.device,
+        precision=engine.precision,
+        to_scores=lambda logits: scores_from_logits(logits, engine.policies),
+    )
+    rows = np.concatenate(seen) if seen else np.zeros(0, dtype=np.int64)
+    place = {int(row): position for position, row in enumerate(data.select_rows)}
+    positions = np.array([place[int(row)] for row in rows], dtype=np.int64)
+    _, scores = gather_rows(positions, scores.reshape(len(rows), len(data.labels)), processes)
+    if not np.isfinite(scores).all():
+        raise TrainingError(
+            f"epoch {epoch + 1}: the network's scores are not finite; lower --lr, set "
+            "optim.clip_norm or try --no-amp; the last good checkpoint is kept"
+        )
+    return score_epoch(data.select_targets, scores)
+
+
+def _close_epoch(session: Session, progress: Progress, scores: EpochScores) -> None:
+    engine, config, run_dir = session.engine, session.config, session.run_dir
+    epoch = progress.epoch
+    finish_epoch(engine.optimiser)
+    better = not math.isfinite(progress.best_auroc) or scores.macro_auroc > progress.best_auroc
+    if better or progress.best_epoch < 0:
+        progress.best_auroc, progress.best_epoch = scores.macro_auroc, epoch
+    is_best = progress.best_epoch == epoch
+    progress.log.append(_log_row(session, progress, scores))
+    progress.total_seconds += progress.epoch_seconds
+    progress.epoch, progress.step = epoch + 1, 0
+    progress.loss_sum, progress.known_sum, progress.epoch_seconds = 0.0, 0, 0.0
+    if engine.processes.is_first:
+        if is_best or config.select.checkpoint == "last":
+            save_weights(run_dir.best_model_path, exported_state(engine))
+        run_dir.write_log(progress.log)
+        _save(session, progress)
+    session.listener.on_epoch(progress.log[-1], is_best)
+
+
+def _log_row(session: Session, progress: Progress, scores: EpochScores) -> dict[str, float]:
+    engine, data, config = session.engine, session.data, session.config
+    n_steps = max(progress.step, 1)
+    seconds = progress.epoch_seconds
+    row: dict[str, float] = {
+        "epoch": progress.epoch + 1,
+        "train_loss": progress.loss_sum / max(progress.known_sum, 1),
+        "val_loss": scores.loss,
+        "val_macro_auroc": scores.macro_auroc,
+        "val_macro_pr_auc": scores.macro_average_precision,
+    }
+    for label, value in zip(data.labels, scores.aurocs, strict=True):
+        row[f"val_auc_{label}"] = float(value)
+    for label, value in zip(data.labels, scores.average_precisions, strict=True):
+        row[f"val_pr_{label}"] = float(value)
+    total = config.optim.epochs * n_steps
+    row["lr"] = learning_rate(config.optim, progress.epoch * n_steps + n_steps - 1, total)
+    row["seconds"] = round(seconds, 3)
+    row["images_per_second"] = round(len(data.train_rows) / max(seconds, 1e-9), 3)
+    row["image_size"] = size_of_epoch(config.optim, config.data.image_size, progress.epoch)
+    row["peak_memory_mb"] = peak_memory_mb(engine.device)
+    return row
+
+
+def exported_state(engine: Engine) -> dict[str, Tensor]:
+    """The weights of best_model.pth: averaged if so asked, with an L-way head."""
+    network = engine.network if engine.average is None else engine.average.module
+    state = dict(network.state_dict())
+    if "multiclass" in engine.policies:
+        head = classifier_path(network)
+        state[f"{head}.weight"], state[f"{head}.bias"] = export_binary_head(
+            state[f"{head}.weight"], state[f"{head}.bias"], engine.policies
+        )
+    return state
+
+
+def _save(session: Session, progress: Progress) -> None:
+    engine = session.engine
+    if not engine.processes.is_first:
+        return
+    progress.micro_batch_size = engine.micro_batch_size
+    save_checkpoint(
+        session.run_dir.last_checkpoint_path,
+        progress=progress,
+        network=engine.network,
+        optimiser=engine.optimiser,
+        scaler=engine.scaler,
+        average=None if engine.average is None else engine.average.state_dict(),
+        loss_state=None if engine.auc_margin is None else engine.auc_margin.state_dict(),
+        fingerprint=session.data.fingerprint,
+    )
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory held so far: allocated on a GPU, resident on the CPU. MiB."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
