@@ -88,8 +88,9 @@ class PackFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.locked(0, 1):
                 if not self._is_whole():
-                    for name in self._headers:
-                        self._mend(name)
+                    n_rows_left = self._mend("images.npy")
+                    self._mend("sources.npy")
+                    self._mend("checksums.npy", keep_rows=n_rows_left)
                     write_atomic(self.folder / "index.csv", _index_text(paths))
                     write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
             return os.access(self.folder / "images.npy", os.W_OK)
@@ -112,15 +113,23 @@ class PackFiles:
                 return False
         return True
 
-    def _mend(self, name: str) -> None:
-        """Right header and size; rows that lay beyond a cut end read as zeros: not packed."""
+    def _mend(self, name: str, keep_rows: int | None = None) -> int:
+        """Right header and size; how many whole rows the file held before.
+
+        With `keep_rows`, the rows after them become zeros: checksums of pixels that are lost.
+        """
         handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             header = self._headers[name]
+            row_bytes = (self._sizes[name] - len(header)) // max(self.n_rows, 1)
+            n_rows = max(os.fstat(handle).st_size - len(header), 0) // max(row_bytes, 1)
             if os.pread(handle, len(header), 0) != header:
                 os.pwrite(handle, header, 0)
+            if keep_rows is not None and keep_rows < n_rows:
+                os.ftruncate(handle, len(header) + keep_rows * row_bytes)
             os.ftruncate(handle, self._sizes[name])
             os.fsync(handle)
+            return n_rows
         finally:
             os.close(handle)
 

@@ -38,6 +38,10 @@ _ROWS_PER_TASK = 8
 #: Blocks that are decoded while another is written.
 _BLOCKS_AHEAD = 2
 
+#: A stat that takes longer than this comes from slow storage: many are then made at once.
+_SLOW_STAT_SECONDS = 50e-6
+_STATS_PER_TASK = 256
+
 Progress = Callable[[int, int], None]
 
 
@@ -218,12 +222,13 @@ def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> N
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
     """
     names = [_file_of(paths[row]) for row in rows.tolist()]
-    first, rest = names[:256], names[256:]
+    first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
     started = time.perf_counter()
     stats = _stat_each(root, first)
-    is_slow = time.perf_counter() - started > 50e-6 * len(first)
+    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(first)
     if rest and is_slow:
-        chunks = [rest[start : start + 256] for start in range(0, len(rest), 256)]
+        starts = range(0, len(rest), _STATS_PER_TASK)
+        chunks = [rest[start : start + _STATS_PER_TASK] for start in starts]
         with ThreadPoolExecutor(16) as pool:
             for chunk in pool.map(lambda chunk: _stat_each(root, chunk), chunks):
                 stats += chunk
