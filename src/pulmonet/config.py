@@ -181,6 +181,15 @@ class LossConfig(Section):
     aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Share of positives of the batch's label in class-aware batches (aucm)."""
 
+    @model_validator(mode="after")
+    def _balances_once(self) -> Self:
+        if self.pos_weight == "balanced" and self.name in ("balanced-bce", "aucm"):
+            raise ValueError(
+                f"pos_weight: {self.name} balances the classes itself; set loss.pos_weight=none "
+                "or loss.name=bce"
+            )
+        return self
+
 
 class AugmentConfig(Section):
     """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.config import LossConfig
+from pulmonet.config import LossConfig, parse_config
+from pulmonet.errors import ConfigError
 from pulmonet.training import losses
 from pulmonet.training.losses import AucMargin, label_loss
 
@@ -508,3 +509,9 @@ def test_a_label_with_one_class_in_the_step_adds_nothing_to_the_auc_margin() -> 
     loss.backward()
     assert loss.item() == 0.0
     assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", ["balanced-bce", "aucm"])
+def test_balancing_twice_is_a_config_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="balances the classes itself; set loss.pos_weight=none"):
+        parse_config({"loss": {"name": name, "pos_weight": "balanced"}, "optim": {"name": "pesg"}})
