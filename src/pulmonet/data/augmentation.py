@@ -246,8 +246,8 @@ def apply_torch(
         contrast = torch.from_numpy(parameters.contrast).to(device, non_blocking=True)
         brightness = torch.from_numpy(parameters.brightness).to(device, non_blocking=True)
         result = (result - 127.5) * contrast[:, None, None, None] + 127.5
-        result = (result + brightness[:, None, None, None]).clamp(0, 255)
-    return result
+        result = result + brightness[:, None, None, None]
+    return result.clamp(0, 255)
 
 
 def _resize_area(pixels: Tensor, image_size: int) -> Tensor:

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from small_dataset import manifest_of, smooth_image, write_dataset
 
 from pulmonet.data import packing
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import cache_dir, open_pack, pack_side, stat_sources
 from pulmonet.errors import DataError
+from small_dataset import manifest_of, smooth_image, write_dataset
 
 SIDE = 256
 
@@ -307,7 +307,7 @@ def test_a_full_disk_keeps_what_is_packed(
     monkeypatch.setattr("pulmonet.data.pack_files.BLOCK_BYTES", 4 * SIDE**2)
     with monkeypatch.context() as patch:
         full_disk(patch, 14 * SIDE**2)
-        with pytest.raises(DataError, match="disk is full.*PULMONET_CACHE_DIR"):
+        with pytest.raises(DataError, match=r"disk is full.*PULMONET_CACHE_DIR"):
             open_pack(manifest, range(40))
     pack = open_pack(manifest, range(40))
     assert 20 <= pack.n_decoded <= 32
@@ -359,7 +359,7 @@ def test_a_read_only_cache_serves_a_complete_pack(
     pack = open_pack(manifest, range(30))
     np.testing.assert_array_equal(pack.read(range(30)), references(manifest)[:30])
     assert pack.n_repaired == 1
-    with pytest.raises(DataError, match="cannot be written.*PULMONET_CACHE_DIR"):
+    with pytest.raises(DataError, match=r"cannot be written.*PULMONET_CACHE_DIR"):
         open_pack(manifest, range(40))
 
 
@@ -368,7 +368,7 @@ def test_a_cache_folder_that_is_a_file(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PULMONET_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(DataError, match="cannot be written.*PULMONET_CACHE_DIR"):
+    with pytest.raises(DataError, match=r"cannot be written.*PULMONET_CACHE_DIR"):
         open_pack(manifest, [0])
 
 
