@@ -61,7 +61,7 @@ def paired_differences(
     same = spread < 1e-12
     scale = np.where(same, 1.0, spread)
     studentised = np.where(same[:, None], 0.0, np.abs(deviations) / scale[:, None])
-    critical = np.quantile(studentised.max(axis=0), confidence) if len(pairs) else 0.0
+    critical = np.quantile(studentised.max(axis=0), confidence) if pairs else 0.0
     n_resamples = samples.shape[1]
     observed = np.abs(difference) / scale
     n_beyond = (studentised >= observed[:, None]).sum(axis=1)
@@ -173,7 +173,7 @@ def compare(
             letters = compact_letters(
                 list(macro_mean(point[:, :, 0], bootstrap.scored)), told_apart
             )
-        for label in np.flatnonzero(bootstrap.scored):
+        for label in [int(column) for column in np.flatnonzero(bootstrap.scored)]:
             of_label = paired_differences(point[:, label, column], samples[:, :, label])
             test = delong(
                 targets[:, label], np.stack([run[:, label] for run in scores], axis=1), units

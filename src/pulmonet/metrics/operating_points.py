@@ -76,7 +76,7 @@ def _gain(criterion: str) -> Callable[[Array, Array, Array, Array], Array]:
             kept = specificity >= wanted - 1e-12
             return np.asarray(np.where(kept, 1 + sensitivity, specificity - 1))
         kept = tp / np.maximum(tp + fp, 1) >= wanted - 1e-12  # ppv: most sensitive that keeps it
-        return np.asarray(np.where(kept & (tp > 0), 1 + sensitivity, -1 + 0 * tp))
+        return np.asarray(np.where(kept & (tp > 0), 1 + sensitivity, -1.0))
 
     return gain
 
@@ -160,8 +160,9 @@ def _cross_fitted_counts(
     targets: NDArray[np.floating],
     scores: NDArray[np.floating],
     units: NDArray[np.int64],
-    criteria: Sequence[str],
     resamples: PatientResamples,
+    *,
+    criteria: Sequence[str],
     seed: int,
 ) -> Array:
     """(C, R', 4) tp, fp, tn, fn per criterion and resample, thresholds chosen anew in each."""
@@ -249,7 +250,9 @@ def operating_points(
     if stored is None:
         thresholds = {name: choose_threshold(targets, scores, name) for name in criteria}
         calls = [cross_fitted_calls(targets, scores, units, name, seed=seed) for name in criteria]
-        samples = _cross_fitted_counts(targets, scores, units, criteria, resamples, seed)
+        samples = _cross_fitted_counts(
+            targets, scores, units, resamples, criteria=criteria, seed=seed
+        )
     else:
         thresholds = {name: stored.get(name) for name in criteria}
         calls = [
@@ -261,7 +264,9 @@ def operating_points(
     for index, name in enumerate(criteria):
         called = calls[index]
         usable = called is not None and thresholds[name] is not None
-        counts = confusion_counts(targets, called).sum(axis=0) if usable else np.full(4, np.nan)
+        counts = np.full(4, np.nan)
+        if called is not None and usable:
+            counts = confusion_counts(targets, called).sum(axis=0)
         points.append(
             _point(
                 name,

@@ -1,0 +1,122 @@
+"""The baseline: what view, age and sex alone tell, so that one sees what the picture adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.metrics.calibration import patient_folds
+from pulmonet.metrics.logistic import fit_logistic, sigmoid
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What is known of the rows without looking at the image.
+
+    Attributes:
+        view: (N,) AP, PA, LATERAL, ...; empty = unknown.
+        sex: (N,) Male, Female; empty = unknown.
+        age_years: (N,) NaN = unknown.
+    """
+
+    view: NDArray[np.object_]
+    sex: NDArray[np.object_]
+    age_years: NDArray[np.float64]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Covariates:
+        return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
+
+    @property
+    def informative(self) -> list[str]:
+        """The columns that vary, by name."""
+        known = {
+            "view": len(set(self.view)) > 1,
+            "age": len(np.unique(self.age_years[np.isfinite(self.age_years)])) > 1,
+            "sex": len(set(self.sex)) > 1,
+        }
+        return [name for name, varies in known.items() if varies]
+
+
+@dataclass(frozen=True)
+class _Design:
+    """How covariates become columns; levels and scaling come from the rows fitted on."""
+
+    views: tuple[str, ...]
+    sexes: tuple[str, ...]
+    mean_age: float
+    age_spread: float
+
+    @classmethod
+    def of(cls, covariates: Covariates) -> _Design:
+        ages = covariates.age_years[np.isfinite(covariates.age_years)]
+        return cls(
+            views=tuple(sorted({str(view) for view in covariates.view})),
+            sexes=tuple(sorted({str(sex) for sex in covariates.sex})),
+            mean_age=float(ages.mean()) if len(ages) else 0.0,
+            age_spread=max(float(ages.std()), 1e-6) if len(ages) else 1.0,
+        )
+
+    def columns(self, covariates: Covariates) -> NDArray[np.float64]:
+        """(N, K): intercept, age and its square, unknown age, one column a view and a sex."""
+        age = (covariates.age_years - self.mean_age) / self.age_spread
+        unknown = ~np.isfinite(age)
+        age = np.where(unknown, 0.0, np.clip(age, -5, 5))
+        columns = [np.ones(len(age)), age, age**2, unknown.astype(np.float64)]
+        columns += [(covariates.view == view).astype(np.float64) for view in self.views]
+        columns += [(covariates.sex == sex).astype(np.float64) for sex in self.sexes]
+        return np.stack(columns, axis=1)
+
+
+def fit_baseline(
+    covariates: Covariates, targets: NDArray[np.floating], applied_to: Covariates
+) -> NDArray[np.float64]:
+    """Scores of a logistic model on view, age, age squared and sex, one a label.
+
+    Args:
+        covariates: of the fitting rows.
+        targets: (N, L) 1, 0 or NaN of the fitting rows.
+        applied_to: of M rows to score.
+
+    Returns:
+        (M, L) scores; a label with one class among the fitting rows gets its prevalence.
+    """
+    design = _Design.of(covariates)
+    fitting, applying = design.columns(covariates), design.columns(applied_to)
+    ridge = np.full(fitting.shape[1], 1.0)
+    ridge[0] = 1e-6  # the intercept is free; one-hot columns need the penalty
+    scores = np.empty((len(applying), targets.shape[1]))
+    for column in range(targets.shape[1]):
+        known = np.isfinite(targets[:, column])
+        values = np.asarray(targets[known, column], np.float64)
+        if len(np.unique(values)) < 2:
+            scores[:, column] = values.mean() if len(values) else 0.5
+            continue
+        fit = fit_logistic(fitting[known], values, ridge=ridge)
+        scores[:, column] = sigmoid(applying @ fit.coefficients)
+    return scores
+
+
+def cross_fit_baseline(
+    covariates: Covariates,
+    targets: NDArray[np.floating],
+    units: NDArray[np.int64],
+    *,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """As `fit_baseline`, each patient scored by a model fitted on other patients.
+
+    Args:
+        covariates: of N rows.
+        targets: (N, L).
+        units: (N,) patient numbers.
+        seed: of the folds.
+    """
+    any_positive = np.nanmax(np.nan_to_num(targets), axis=1)
+    folds = patient_folds(any_positive, units, seed=seed)[units]
+    scores = np.empty(targets.shape)
+    for fold in np.unique(folds):
+        fitting = folds != fold
+        scores[~fitting] = fit_baseline(covariates[fitting], targets[fitting], covariates[~fitting])
+    return scores

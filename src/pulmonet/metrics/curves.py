@@ -1,0 +1,153 @@
+"""ROC and precision-recall curves with bootstrap bands, histograms, and the confident errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.metrics.intervals import PatientResamples
+from pulmonet.metrics.results import Curve, Histogram, WorstCase
+
+MAX_POINTS = 200
+GRID = np.linspace(0, 1, 51)
+#: Resamples of the bands are cut down above this many rows x resamples.
+_ROW_RESAMPLES = 60_000_000
+
+
+def curves(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+) -> tuple[Curve, Curve]:
+    """ROC and precision-recall curve of one label.
+
+    The bands are pointwise: 95 % of resampled curves pass between, at each point of a grid.
+
+    Args:
+        targets: (N,) 1 or 0, both present.
+        scores: (N,) in [0, 1].
+        units: (N,) patient numbers, as in `resamples`.
+        resamples: of the patients.
+    """
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    ordered = np.asarray(scores, np.float64)[order]
+    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
+    positive = np.asarray(targets)[order] == 1
+    of_row = units[order]
+    n_wanted = int(np.clip(_ROW_RESAMPLES // len(order), 100, resamples.n_resamples))
+    roc_samples: list[NDArray[np.float64]] = []
+    precision_samples: list[NDArray[np.float64]] = []
+    for weights in resamples.blocks(64 * len(order)):
+        rows = weights[:, of_row]
+        tp = np.cumsum(rows * positive, axis=1)[:, last]
+        fp = np.cumsum(rows * ~positive, axis=1)[:, last]
+        for hits, alarms in zip(tp, fp, strict=True):
+            sensitivity, precision = _on_grid(hits, alarms)
+            roc_samples.append(sensitivity)
+            precision_samples.append(precision)
+        if len(roc_samples) >= n_wanted:
+            break
+    tp, fp = np.cumsum(positive)[last], np.cumsum(~positive)[last]
+    thresholds = ordered[last]
+    first = [(0.0, 0.0, None)]
+    tpr, fpr = tp / tp[-1], fp / fp[-1]
+    corners = _corners(tpr, fpr)
+    roc = first + [(fpr[i], tpr[i], thresholds[i]) for i in _thin(corners)]
+    useful = np.flatnonzero(np.diff(tp, prepend=0) > 0)  # recall moves here
+    recall = [(tpr[i], tp[i] / (tp[i] + fp[i]), thresholds[i]) for i in _thin(useful)]
+    recall = [(0.0, recall[0][1], None), *recall]
+    return _curve(roc, roc_samples), _curve(recall, precision_samples)
+
+
+def _on_grid(
+    hits: NDArray[np.integer], alarms: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sensitivity over false positive rate, and precision over recall, on the grid."""
+    tpr, fpr = hits / hits[-1], alarms / alarms[-1]
+    sensitivity = np.interp(GRID, np.append(0, fpr), np.append(0, tpr))
+    reaching = np.minimum(np.searchsorted(tpr, GRID - 1e-12), len(tpr) - 1)
+    reaching = np.maximum(reaching, np.searchsorted(hits, 1))  # the first hit, for recall 0
+    return sensitivity, hits[reaching] / (hits[reaching] + alarms[reaching])
+
+
+def _corners(tpr: NDArray[np.float64], fpr: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Points where an ROC curve turns; those on a straight line are left out."""
+    steps = np.diff(tpr, prepend=0), np.diff(fpr, prepend=0)
+    cross = steps[0][:-1] * steps[1][1:] - steps[0][1:] * steps[1][:-1]
+    return np.append(np.flatnonzero(np.abs(cross) > 1e-15), len(tpr) - 1)
+
+
+def _thin(points: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(points) <= MAX_POINTS:
+        return points
+    kept = np.unique(np.linspace(0, len(points) - 1, MAX_POINTS).round().astype(np.int64))
+    return np.asarray(points[kept], dtype=np.int64)
+
+
+def _curve(
+    points: Sequence[tuple[float, float, float | None]], samples: list[NDArray[np.float64]]
+) -> Curve:
+    low, high = np.quantile(np.stack(samples), [0.025, 0.975], axis=0)
+    return Curve(
+        x=[round(float(point[0]), 6) for point in points],
+        y=[round(float(point[1]), 6) for point in points],
+        threshold=[None if point[2] is None else float(f"{point[2]:.9g}") for point in points],
+        band_x=[round(float(value), 6) for value in GRID],
+        band_low=[round(float(value), 6) for value in low],
+        band_high=[round(float(value), 6) for value in high],
+    )
+
+
+def histogram(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> Histogram:
+    """Counts of scores in 20 equal bins over [0, 1], by reference standard."""
+    edges = np.linspace(0, 1, 21)
+    counts = [np.histogram(scores[targets == value], bins=edges)[0] for value in (1, 0)]
+    return Histogram(
+        edges=[round(float(edge), 6) for edge in edges],
+        positives=[int(count) for count in counts[0]],
+        negatives=[int(count) for count in counts[1]],
+    )
+
+
+def worst_cases(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    paths: Sequence[str],
+    patients: Sequence[str] | None,
+    n_each: int = 6,
+) -> list[WorstCase]:
+    """The most confident false positives, then false negatives; at most one a patient.
+
+    Args:
+        targets: (N,) 1, 0 or NaN.
+        scores: (N,).
+        paths: N image paths.
+        patients: N patient ids, or None.
+        n_each: how many of either kind.
+    """
+    cases: list[WorstCase] = []
+    for kind, target, sign in (("false positive", 0, -1), ("false negative", 1, 1)):
+        rows = np.flatnonzero(np.asarray(targets) == target)
+        rows = rows[np.lexsort((rows, sign * np.asarray(scores, np.float64)[rows]))]
+        seen: set[str] = set()
+        for row in rows.tolist():
+            patient = patients[row] if patients else paths[row]
+            if patient in seen:
+                continue
+            seen.add(patient)
+            cases.append(
+                WorstCase.model_validate(
+                    {
+                        "path": paths[row],
+                        "patient": patients[row] if patients else None,
+                        "kind": kind,
+                        "score": float(f"{scores[row]:.9g}"),
+                    }
+                )
+            )
+            if len(seen) == n_each:
+                break
+    return cases
