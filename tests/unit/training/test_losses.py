@@ -513,5 +513,5 @@ def test_a_label_with_one_class_in_the_step_adds_nothing_to_the_auc_margin() -> 
 
 @pytest.mark.parametrize("name", ["balanced-bce", "aucm"])
 def test_balancing_twice_is_a_config_error(name: str) -> None:
-    with pytest.raises(ConfigError, match="balances the classes itself; set loss.pos_weight=none"):
+    with pytest.raises(ConfigError, match="balances the classes itself; set loss"):
         parse_config({"loss": {"name": name, "pos_weight": "balanced"}, "optim": {"name": "pesg"}})
