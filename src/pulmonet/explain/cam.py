@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulmonet.errors import ConfigError, did_you_mean, list_first
+from pulmonet.explain.options import GRADIENT_METHODS
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
     classifier_path,
     forward_features,
     forward_head,
 )
-
-GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
 NEUTRAL_GREY = 255.0 * sum(IMAGENET_MEAN) / 3

@@ -10,20 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.data.augmentation import apply
+from pulmonet.data.images import fit_square
+from pulmonet.data.packing import pack_side
 from pulmonet.explain.attribution import integrated_gradients, occlusion, smooth
-from pulmonet.explain.cam import (
-    GRADIENT_METHODS,
-    RawMaps,
-    gradient_maps,
-    scale_maps,
-    score_maps,
-)
-
-METHODS = (*GRADIENT_METHODS, "scorecam", "integrated-gradients", "occlusion")
-
-#: Methods that work on the pixels and take no layer.
-PIXEL_METHODS = ("integrated-gradients", "occlusion")
+from pulmonet.explain.cam import RawMaps, gradient_maps, scale_maps, score_maps
+from pulmonet.explain.options import check_method
 
 
 @dataclass(frozen=True)
@@ -41,21 +33,22 @@ class Maps:
     maps: NDArray[np.float32]
 
 
-def check_method(method: str, layer: str | None = None) -> str:
-    """The method's own spelling.
+def to_network_input(
+    image: NDArray[np.uint8], image_size: int, fit: str, device: torch.device | str = "cpu"
+) -> Tensor:
+    """An X-ray as the network takes it, by the same way as in evaluation: through the pack's size.
 
-    Raises:
-        ConfigError: unknown, or a layer given to a method that has none.
+    Args:
+        image: (H, W) grey.
+        image_size: S.
+        fit: how it becomes square.
+        device: of the result.
+
+    Returns:
+        (1, 1, S, S) pixels, 0-255.
     """
-    name = method.strip().lower().replace("_", "-").replace("grad-cam", "gradcam")
-    if name not in METHODS:
-        raise ConfigError(
-            f"--method {method}: no such method{did_you_mean(name, METHODS)}; "
-            f"choose from {', '.join(METHODS)}"
-        )
-    if layer is not None and name in PIXEL_METHODS:
-        raise ConfigError(f"--layer {layer}: {name} works on the pixels; leave --layer out")
-    return name
+    square = torch.from_numpy(fit_square(image, pack_side(image_size), fit))
+    return apply(square[None, None], None, image_size).to(device)
 
 
 def explain_images(

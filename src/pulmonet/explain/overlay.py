@@ -14,27 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.data.images import Placement
-from pulmonet.errors import ConfigError, did_you_mean
-
-#: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
-COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")
 
 #: Share of colour where the map is 1; it falls with the map, so that 0 leaves the X-ray as it is.
 OPACITY = 0.65
-
-
-def check_colour_map(name: str) -> str:
-    """The name, if it is one of `COLOUR_MAPS`.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if name not in COLOUR_MAPS:
-        raise ConfigError(
-            f"--colour-map {name}: no such colour map{did_you_mean(name, COLOUR_MAPS)}; "
-            f"choose from {', '.join(COLOUR_MAPS)}"
-        )
-    return name
 
 
 def place_map(
@@ -90,7 +72,7 @@ def blend(
     Args:
         image: (H, W) grey.
         placed: (H, W) in [0, 1]; NaN leaves the image as it is.
-        colour_map: one of `COLOUR_MAPS`.
+        colour_map: one of `options.COLOUR_MAPS`.
 
     Returns:
         (H, W, 3) RGB uint8.

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from pulmonet.errors import ConfigError
 from pulmonet.explain.cam import (
-    GRADIENT_METHODS,
     feature_layers,
     forward_to,
     gradient_maps,
     scale_maps,
     score_maps,
 )
+from pulmonet.explain.options import GRADIENT_METHODS
 from pulmonet.models.networks import build_network, forward_features, normalise
 
 REFERENCES = {

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from pulmonet.data.images import fit_square, placement
 from pulmonet.errors import ConfigError
 from pulmonet.explain.cam import scale_maps
+from pulmonet.explain.options import COLOUR_MAPS, check_colour_map
 from pulmonet.explain.overlay import (
-    COLOUR_MAPS,
     blend,
-    check_colour_map,
     colour_table,
     encode_png,
     place_map,

@@ -1,0 +1,209 @@
+"""What `explain` found, as data: pydantic models of ``explanations.json`` and ``--json``."""
+
+# ruff: noqa: RUF012  (pydantic copies a default for every object)
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pulmonet.artifacts import Record
+from pulmonet.metrics.results import Estimate, Number
+
+
+class LabelExplanation(Record):
+    """One label on one image."""
+
+    score: float
+    """The network's score in [0, 1]."""
+    probability: float | None = None
+    """Calibrated probability; null where the run has no calibration."""
+    threshold: float | None = None
+    """Score from which on the finding counts as present; null before `evaluate` set one."""
+    present: bool | None = None
+    """Whether the score reaches the threshold."""
+    empty: bool = False
+    """The map is all zero: nothing in the image speaks for the label."""
+    peak_x: float | None = None
+    """Where the map is highest: fraction of the image's width from its left edge."""
+    peak_y: float | None = None
+    """Fraction of the image's height from its top."""
+    panel: str
+    """PNG with X-ray, overlay, colour bar, score and threshold, relative to this file."""
+    overlay: str | None = None
+    """PNG at the image's own resolution; null where the finding is absent."""
+    dicom: str | None = None
+    """DICOM Secondary Capture of the overlay, with --dicom."""
+
+
+class ImageExplanation(Record):
+    """One image."""
+
+    image: str
+    """The image as it was named: a path, or the dataset's."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    maps: str | None = None
+    """maps.npz: labels, scores, raw (L, h, w), maps (L, S, S); relative to this file."""
+    labels: dict[str, LabelExplanation]
+    """By label."""
+
+
+class BadImage(Record):
+    """An image that could not be read."""
+
+    image: str
+    reason: str
+    """Which file, what is wrong, what to do."""
+
+
+class MethodLocalization(Record):
+    """A method, or a baseline, against the regions of one label."""
+
+    pointing: Estimate
+    """Pointing game: share of images whose map is highest inside the region."""
+    iou: Estimate
+    """Mean intersection over union at a threshold tuned on the other patients."""
+    energy: Estimate
+    """Mean share of the map's sum inside the region."""
+    iou_threshold: Number = None
+    """The threshold most often chosen, as a share of the map's maximum."""
+
+
+class Difference(Record):
+    """The method minus a baseline on the same resamples."""
+
+    metric: str
+    """pointing, iou or energy."""
+    baseline: str
+    """Row of the table it is compared with."""
+    difference: Estimate
+    """Method minus baseline."""
+    distinguished: bool
+    """Whether the interval leaves 0 out."""
+
+
+class LabelLocalization(Record):
+    """One label's table."""
+
+    n_images: int
+    """Images with a region of this label."""
+    n_patients: int
+    """Their patients, the units of the intervals."""
+    rows: dict[str, MethodLocalization]
+    """The method, then the baselines."""
+    differences: list[Difference]
+    """The method against each baseline."""
+
+
+class Localization(Record):
+    """``localization.json``: all labels."""
+
+    dataset: str
+    """Name of the dataset root."""
+    split: str
+    """Split of the images scored."""
+    synthetic: bool
+    """Whether the images are phantoms."""
+    regions: str
+    """File of the boxes or segmentations."""
+    n_unmatched: int
+    """Regions whose image is not in the dataset."""
+    n_resamples: int
+    """Bootstrap resamples of the patients."""
+    n_random_networks: int
+    """Networks that the baseline of randomised networks averages over."""
+    labels: dict[str, LabelLocalization]
+    """By label; labels without a region are missing."""
+
+
+class SanityStage(Record):
+    """One depth of the cascade."""
+
+    stage: str
+    """What was randomised last: this and everything above it has fresh weights."""
+    mean: Number
+    """Mean Spearman correlation with the trained network's maps over images, labels and seeds."""
+    low: Number = None
+    """10th percentile."""
+    high: Number = None
+    """90th percentile."""
+    n: int = 0
+    """Pairs of maps compared; constant maps have no ranks and are left out."""
+
+
+class RoadCurve(Record):
+    """Deletion and insertion with noisy linear imputation (ROAD)."""
+
+    removed: list[float]
+    """Share of pixels removed."""
+    most_relevant_first: list[float]
+    """Mean score of the label after removing the map's highest pixels."""
+    least_relevant_first: list[float]
+    """Mean score of the label after removing the map's lowest pixels."""
+    gain: float
+    """Mean of least minus most relevant first: above 0 the map finds what the score hangs on."""
+    n: int
+    """Pairs of image and label."""
+
+
+class Comparison(Record):
+    """The maps of this run against those of another one (``--against``)."""
+
+    run: str
+    """The other run."""
+    shuffled_labels: bool
+    """Whether it was trained on shuffled labels."""
+    correlation: Number
+    """Mean Spearman correlation of the two runs' maps."""
+    passed: bool
+    """Whether it is below `threshold`."""
+
+
+class Sanity(Record):
+    """``sanity.json``."""
+
+    statistic: str
+    """What is compared with the threshold, in words."""
+    value: Number
+    """The statistic."""
+    threshold: float
+    """Below it the check is passed."""
+    passed: bool
+    """Whether the maps depend on the trained weights."""
+    n_images: int
+    n_seeds: int
+    """Randomised copies of the network per stage."""
+    stages: list[SanityStage]
+    """From the classifier down to the first layer."""
+    road: RoadCurve | None = None
+    against: Comparison | None = None
+
+
+class Explanations(Record):
+    """``explanations.json`` and ``explain --json``."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    run: str
+    """Name of the run."""
+    model: str
+    """Name of the network."""
+    method: str
+    layer: str | None
+    """Layer the maps were read from; null is the last feature map."""
+    colour_map: str
+    folder: str
+    """Where the files lie; all paths below are relative to it."""
+    dataset: str | None = None
+    """Name of the dataset root, where rows of one were explained."""
+    synthetic: bool | None = None
+    """Whether the images are phantoms; null for files outside a dataset."""
+    notice: str = "Research and education only; not a medical device."
+    contact_sheets: list[str] = []
+    images: list[ImageExplanation] = []
+    bad_images: list[BadImage] = []
+    localization: Localization | None = None
+    sanity: Sanity | None = None
