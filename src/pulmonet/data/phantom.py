@@ -19,6 +19,7 @@ import pulmonet
 from pulmonet.artifacts import write_atomic, write_json
 from pulmonet.data.phantom_film import Box, Film, take_frontal
 from pulmonet.data.phantom_findings import Finding
+from pulmonet.data.phantom_lateral import take_lateral
 from pulmonet.data.phantom_patients import Patient, Study, imagine_patient
 from pulmonet.errors import DataError, list_first
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
@@ -137,7 +138,8 @@ def _image_path(patient: Patient, study: Study, view: int, film: Film) -> str:
 
 def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Box]:
     """Draw one film and write it as JPEG; a file that is right already is left alone."""
-    image, boxes = take_frontal(film, findings)
+    lateral = film.pose.projection == "LATERAL"
+    image, boxes = (take_lateral if lateral else take_frontal)(film, findings)
     done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise DataError(f"{path}: OpenCV could not encode the image; reinstall OpenCV")

@@ -83,24 +83,25 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     heart = draw_heart(frame, body, pose)
     air = chest.lungs.air * (1 - 0.94 * draw_mediastinum(frame, body, pose))
     air *= 1 - heart * (0.62 + 0.3 * depth(heart, 0.3 * frame.unit))
+    clear = air.copy()  # a finding shows only where there is air to displace
     boxes: list[Box] = []
     for finding in findings:
         if finding.label == "Cardiomegaly":
             box = box_around(heart, 0.5)
             boxes += [(finding.label, *box)] if box else []
         for density in draw_finding(chest, finding):
-            box = box_around(density)
+            box = box_around(density * clear)
             boxes += [(finding.label, *box)] if box else []
             air *= 1 - density
     attenuation = _attenuate(chest, film, air, heart)
-    return _develop(frame, film, attenuation), boxes
+    return develop(frame, film, attenuation), boxes
 
 
 def _attenuate(chest: Chest, film: Film, air: Map, heart: Map) -> Map:
     frame, body, pose = chest.frame, chest.body, chest.pose
     total = draw_tissue(frame, body, pose)
-    total -= 0.56 * np.sqrt(body.tissue) * air
-    total += 0.12 * body.bone * draw_ribs(frame, body)
+    total -= 0.60 * np.sqrt(body.tissue) * air
+    total += 0.115 * body.bone * draw_ribs(frame, body, pose)
     total += 0.10 * body.bone * draw_spine(frame, pose)
     total += 0.15 * body.bone * draw_girdle(frame, pose)
     total += 0.17 * draw_vessels(frame, body, pose) * np.clip(air * 1.6, 0, 1)
@@ -163,7 +164,7 @@ def draw_devices(frame: Frame, film: Film, pose: Pose) -> Map:
     return 0.34 * soften(thin, 0.6) + 0.4 * soften(solid, 0.7)
 
 
-def _develop(frame: Frame, film: Film, attenuation: Map) -> NDArray[np.uint8]:
+def develop(frame: Frame, film: Film, attenuation: Map) -> NDArray[np.uint8]:
     """Attenuation to grey levels, with scatter, grain, collimation and letters."""
     exposure = film.exposure
     rng = np.random.default_rng(exposure.seed)

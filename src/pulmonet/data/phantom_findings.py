@@ -200,7 +200,7 @@ def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, flo
         None where nothing is visible.
     """
     top = float(density.max())
-    if top < 0.05:
+    if top < 0.005:
         return None
     seen = density > cut * top
     rows = np.flatnonzero(seen.any(axis=1))

@@ -14,6 +14,7 @@ from pulmonet.data.phantom_anatomy import (
     Pose,
     depth,
     mirrored,
+    sigmoid,
     smooth_curve,
     soften,
 )
@@ -50,7 +51,7 @@ def draw_tissue(frame: Frame, body: Body, pose: Pose) -> Map:
         tissue = np.maximum(tissue, 0.5 * depth(limb, 0.2 * frame.unit))
     x, y = frame.grid
     below = dome_height(body, pose, -1)
-    abdomen = trunk / (1 + np.exp(-(y - below - 0.12) / 0.08))
+    abdomen = trunk * sigmoid((y - below - 0.12) / 0.08)
     tissue += 0.2 * body.tissue * abdomen * np.exp(-((x / 1.1) ** 4))
     # Chest wall, back muscles and scapular tissue lie over the upper half of the lungs.
     tissue += 0.06 * body.tissue * trunk * np.exp(-(((y - 0.1) / 0.28) ** 2))
@@ -91,10 +92,9 @@ def rib_curve(index: int, body: Body) -> tuple[NDArray[np.float64], NDArray[np.f
     return posterior, anterior
 
 
-def draw_ribs(frame: Frame, body: Body) -> Map:
+def draw_ribs(frame: Frame, body: Body, pose: Pose) -> Map:
     """Ribs, 0-1: clear posterior arcs with a brighter cortex, faint anterior arcs."""
     back, front = frame.blank(), frame.blank()
-    total = np.zeros((frame.height, frame.width), np.float32)
     for index in range(N_RIBS):
         posterior, anterior = rib_curve(index, body)
         for side in (-1, 1):
@@ -104,8 +104,10 @@ def draw_ribs(frame: Frame, body: Body) -> Map:
             if index < 8:
                 frame.stroke(front, mirrored(anterior, side), 0.062, 0.8)
                 frame.stroke(front, mirrored(anterior, side), 0.04, 0.5)
-    total = soften(back, 0.9) + 0.42 * soften(front, 1.3)
-    return np.asarray(total, np.float32)
+    _, y = frame.grid
+    below = sigmoid((y - dome_height(body, pose, -1) - 0.06) / 0.05)
+    ribs = soften(back, 0.9) + 0.42 * soften(front, 1.3)
+    return np.asarray(ribs * (1 - 0.6 * below), np.float32)  # the abdomen drowns them
 
 
 def draw_spine(frame: Frame, pose: Pose) -> Map:
