@@ -11,6 +11,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.report.blocks import all_pictures
 from pulmonet.report.collect import collect
 from pulmonet.report.context import Context
+from pulmonet.report.html import render_html
 from pulmonet.report.markdown import render_markdown
 from pulmonet.report.pictures import FILES_DIR
 from pulmonet.report.pseudonyms import load_identities
@@ -25,7 +26,7 @@ def run(
     author_notes: Path | None = None,
     show_identifiers: bool = False,
 ) -> int:
-    """Write report.md and its pictures.
+    """Write report.md and its pictures, and the page when asked.
 
     Returns:
         0, or 4 when a damaged file was named and left out.
@@ -34,7 +35,7 @@ def run(
         ArtifactError: no readable run; the folder cannot be written.
         ConfigError: author notes that cannot be used.
     """
-    del html, author_notes
+    del author_notes
     collection = collect(artifacts_dir)
     context = Context(
         collection=collection,
@@ -47,6 +48,10 @@ def run(
         write_atomic(folder / FILES_DIR / picture.name, picture.png)
     write_atomic(markdown_path, render_markdown(document))
     console.say(f"report: {markdown_path}")
+    if html:
+        page_path = markdown_path.with_suffix(".html")
+        write_atomic(page_path, render_html(document))
+        console.say(f"page: {page_path}")
     for problem in collection.problems:
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0

@@ -35,6 +35,8 @@ class Cell:
     text: str
     sort: float | None = None
     kind: Literal["", "todo", "good", "muted"] = ""
+    interval: tuple[float, float] | None = None
+    """Lower and upper end, for the small bar that the page draws."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    forest: bool = False
+    """Whether the page draws each interval as a bar, on one scale per table."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,15 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A number large enough to be read first."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Document:
     """The whole report."""
 
@@ -201,6 +214,7 @@ class Document:
     version: str
     synthetic: bool
     sections: tuple[Section, ...]
+    tiles: tuple[Tile, ...] = ()
 
 
 def cells(*values: str | Cell) -> tuple[Cell, ...]:

@@ -20,7 +20,7 @@ from pulmonet.report.blocks import (
 )
 from pulmonet.report.pictures import FILES_DIR
 
-_SPECIAL = re.compile(r"([\\*_\[\]<>|#~&$@])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$@])")
 _LEADS = {
     "paragraph": "",
     "note": "> **Note.** ",
@@ -46,17 +46,17 @@ def render_markdown(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Plain text as markdown that shows the same characters; code in backticks stays code."""
+    """A paragraph's plain text as markdown that shows the same; code in backticks is code."""
     parts = re.split(r"(`[^`\n]+`)", " ".join(text.split()))
-    return "".join(
-        part if position % 2 else _escape_plain(part) for position, part in enumerate(parts)
-    )
+    parts = [part if position % 2 else escape_inline(part) for position, part in enumerate(parts)]
+    # A line that starts like a list or a rule would become one.
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", "".join(parts))
+    return re.sub(r"^([-+=])", r"\\\1", text)
 
 
-def _escape_plain(text: str) -> str:
-    text = _SPECIAL.sub(r"\\\1", text).replace("`", "\\`")
-    # A line that starts like a list, a heading or a rule would become one.
-    return re.sub(r"^(\s*)([-+=]|\d+[.)])", r"\1\\\2", text) if text else text
+def escape_inline(text: str) -> str:
+    """Plain text inside a line or a table cell: nothing in it is markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _section(section: Section, level: int) -> list[str]:
@@ -81,8 +81,7 @@ def _block(block: Block) -> list[str]:
         case Picture():
             return _picture(block)
         case Charts():
-            caption = [f"*{escape(block.caption)}*"] if block.caption else []
-            return [*(_picture(block.picture) if block.picture else []), "", *caption]
+            return _charts(block)
         case Viewer():
             return [line for picture in block.pictures for line in (*_picture(picture), "")]
         case ThresholdExplorer():
@@ -93,19 +92,19 @@ def _bullets(block: Bullets) -> list[str]:
     lines = []
     for position, (lead, text) in enumerate(block.items, start=1):
         mark = f"{position}." if block.numbered else "-"
-        bold = f"**{escape(lead)}** " if lead else ""
+        bold = f"**{escape_inline(lead)}** " if lead else ""
         lines.append(f"{mark} {bold}{escape(text)}")
     return lines
 
 
 def _table(table: Table) -> list[str]:
-    lines = [f"**{escape(table.caption)}**", ""]
+    lines = [f"**{escape_inline(table.caption)}**", ""]
     lines.append(_row([Cell(column) for column in table.columns]))
     aligns = [":--" if _is_text(table, column) else "--:" for column in range(len(table.columns))]
     lines.append("| " + " | ".join(aligns) + " |")
     lines += [_row(list(row)) for row in table.rows]
     if table.notes:
-        lines += ["", *(f"*{escape(note)}*  " for note in table.notes)]
+        lines += ["", *(f"*{escape_inline(note)}*  " for note in table.notes)]
     return lines
 
 
@@ -118,8 +117,15 @@ def _row(cells: list[Cell]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(cell.text)
+    text = escape_inline(cell.text)
     return f"**TODO** {text}" if cell.kind == "todo" else text
+
+
+def _charts(block: Charts) -> list[str]:
+    if block.picture is None:
+        return ["The page (`pulmonet report --html`) draws the curves."]
+    caption = ["", f"*{escape_inline(block.caption)}*"] if block.caption else []
+    return [*_picture(block.picture), *caption]
 
 
 def _code(text: str) -> list[str]:
@@ -130,7 +136,7 @@ def _code(text: str) -> list[str]:
 
 
 def _picture(picture: Picture) -> list[str]:
-    lines = [f"![{escape(picture.alt)}]({FILES_DIR}/{picture.name})"]
+    lines = [f"![{escape_inline(picture.alt)}]({FILES_DIR}/{picture.name})"]
     if picture.caption:
-        lines += ["", f"*{escape(picture.caption)}*"]
+        lines += ["", f"*{escape_inline(picture.caption)}*"]
     return lines

@@ -51,7 +51,9 @@ def estimate_cell(estimate: Estimate | None, digits: int = 3) -> Cell:
     """An estimate with its interval, sorted by its value."""
     if estimate is None:
         return Cell(NOTHING)
-    return Cell(estimate.text(digits), estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return Cell(estimate.text(digits), estimate.value)
+    return Cell(estimate.text(digits), estimate.value, interval=(estimate.low, estimate.high))
 
 
 def duration(seconds: float | None) -> str:

@@ -11,7 +11,7 @@ from pulmonet.report.sections.explanations import explanations_section
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.reproduce import reproduce_section
 from pulmonet.report.sections.results import results_section
-from pulmonet.report.sections.summary import summary_section
+from pulmonet.report.sections.summary import headline_tiles, summary_section
 from pulmonet.report.sections.training import training_section
 
 
@@ -35,4 +35,5 @@ def build_document(context: Context) -> Document:
         version=__version__,
         synthetic=context.collection.synthetic,
         sections=sections,
+        tiles=headline_tiles(context),
     )

@@ -10,7 +10,7 @@ from pulmonet.report.blocks import Block, Bullets, Cell, Section, Table, Text, b
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
-from pulmonet.report.wording import NOTHING, count, count_cell, listing, share_of
+from pulmonet.report.wording import NOTHING, count, count_cell, listing, percent, share_of
 
 _ROLES = {
     "train": "training",
@@ -128,5 +128,36 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
 
 
 def _people(summary: Mapping[str, Any]) -> list[Block]:
-    del summary
-    return [Text("Age, sex and view per split are not in the artifacts.", "note")]
+    """Age, sex and view per split, as `prepare` summarised the whole dataset."""
+    splits = summary.get("splits")
+    if not isinstance(splits, Mapping) or not splits:
+        return [Text("Age, sex and view per split are not in the artifacts.", "note")]
+    rows = []
+    for split, facts in splits.items():
+        n = int(facts.get("images", 0))
+        age = facts.get("age") or {}
+        median = age.get("median")
+        rows.append(
+            cells(
+                str(split),
+                count_cell(n),
+                count_cell(facts.get("patients")),
+                Cell(NOTHING if median is None else f"{median:g} years", median),
+                _shares(facts.get("sex"), n),
+                _shares(facts.get("views"), n),
+            )
+        )
+    return [
+        Table(
+            "Who is in each split of the source",
+            ("Split", "Images", "Patients", "Median age", "Sex", "View"),
+            tuple(rows),
+            ("Counted over all rows of the source, before views and subsets were chosen.",),
+        )
+    ]
+
+
+def _shares(counts: object, n: int) -> str:
+    if not isinstance(counts, Mapping) or not counts or not n:
+        return NOTHING
+    return ", ".join(f"{name} {percent(int(part) / n, 0)}" for name, part in counts.items())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pulmonet.artifacts import Predictions
 from pulmonet.metrics.results import Estimate, LabelResult, RunResult
-from pulmonet.report.blocks import Block, Cell, Section, Table, Text, cells
+from pulmonet.report.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer, cells
+from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.sections.run_details import run_details
+from pulmonet.report.thresholds import threshold_steps
 from pulmonet.report.wording import (
     NOTHING,
     count_cell,
@@ -44,6 +47,10 @@ def results_section(context: Context) -> Section:
     ]
     if collection.comparisons:
         children.append(_comparisons(context))
+    explorer = _thresholds(context)
+    if explorer.steps:
+        words = Text("Move the threshold and see what follows from it for the saved predictions.")
+        children.append(Section("thresholds", "Choose a threshold", (words, explorer)))
     children += [
         run_details(context, run, result) for run in collection.runs for result in run.results
     ]
@@ -123,6 +130,7 @@ def _macro_table(results: list[RunResult]) -> Table:
         ("Run", "Macro AUROC", "Macro average precision", "Labels", "Group", "Images", "Patients"),
         tuple(rows),
         tuple(notes),
+        forest=True,
     )
 
 
@@ -151,7 +159,7 @@ def _label_table(
     notes = tuple(
         f"{label}: {item.reason}." for label, item in results[0].labels.items() if item.reason
     )
-    return Table(f"{name} per label", columns, rows, notes)
+    return Table(f"{name} per label", columns, rows, notes, forest=True)
 
 
 def _counts_table(result: RunResult) -> Table:
@@ -181,6 +189,26 @@ def _counts_table(result: RunResult) -> Table:
         rows,
         (f"Blank labels count as: {result.blank}; uncertain labels count as unknown.",),
     )
+
+
+def _thresholds(context: Context) -> ThresholdExplorer:
+    found = []
+    for run in context.collection.runs:
+        for predictions in run.predictions:
+            for label in predictions.labels:
+                steps = threshold_steps(predictions, label, _stored(run, predictions, label))
+                if steps is not None:
+                    found.append(steps)
+    return ThresholdExplorer(tuple(found))
+
+
+def _stored(run: RunArtifacts, predictions: Predictions, label: str) -> list[tuple[str, float]]:
+    for result in run.results:
+        same = (result.dataset, result.split) == (predictions.dataset, predictions.split)
+        if same and label in result.labels:
+            points = result.labels[label].operating_points
+            return [(p.criterion, p.threshold) for p in points if p.threshold is not None]
+    return []
 
 
 def _comparisons(context: Context) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.blocks import Block, Bullets, Section, Text
+from pulmonet.report.blocks import Block, Bullets, Section, Text, Tile
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.wording import count, listing, model_name, number
@@ -89,9 +89,9 @@ def _how_good(run: RunArtifacts) -> str:
     interval = _interval(result)
     return (
         f"{which} reaches a mean AUROC of {number(auroc)}{interval} on "
-        f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs of one image with a "
-        f"finding and one without, it gives the higher score to the right one in about "
-        f"{100 * auroc:.0f}. Guessing would get 50."
+        f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs "
+        f"of one image with a finding and one without, it gives the higher score to the right "
+        f"one in about {100 * auroc:.0f}. Guessing would get 50."
     )
 
 
@@ -125,3 +125,34 @@ def _caution(run: RunArtifacts) -> str:
         "devices and patients can give other results."
     )
     return " ".join(words)
+
+
+def headline_tiles(context: Context) -> tuple[Tile, ...]:
+    """The numbers that stand above the page."""
+    best = context.collection.best_run()
+    result, facts = best.main_result(), best.record.provenance.dataset
+    tiles = []
+    if result is not None and result.macro.auroc.value is not None:
+        auroc = result.macro.auroc
+        interval = f"95 % interval {number(auroc.low)}–{number(auroc.high)}; " if auroc.low else ""
+        tiles.append(Tile("Macro AUROC, best run", number(auroc.value), f"{interval}{best.name}"))
+        tiles.append(
+            Tile(
+                "Evaluated on",
+                f"{result.n_rows:,}",
+                f"{'images' if result.level == 'image' else 'studies'} of "
+                f"{count(result.n_patients, 'patient')}, {result.split} split",
+            )
+        )
+    if facts is not None:
+        images = "phantom images" if facts.synthetic else "images"
+        patients = count(facts.n_patients.get("train", 0), "patient")
+        tiles.append(
+            Tile(
+                "Trained on",
+                f"{facts.n_rows.get('train', 0):,}",
+                f"{images} of {patients}" if facts.patients_known else images,
+            )
+        )
+    tiles.append(Tile("Findings", str(len(best.labels)), "scored in every image"))
+    return tuple(tiles)

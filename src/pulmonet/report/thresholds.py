@@ -1,0 +1,57 @@
+"""How the counts of calls move with the threshold: what the page's slider needs, and no more.
+
+Counts per threshold, not rows: the page holds no score that belongs to a nameable image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pulmonet.artifacts import Predictions
+from pulmonet.report.blocks import ThresholdSteps
+
+#: Thresholds kept per label; up to this many different scores the slider is exact.
+MAX_STEPS = 400
+
+
+def threshold_steps(
+    predictions: Predictions, label: str, stored: Sequence[tuple[str, float]] = ()
+) -> ThresholdSteps | None:
+    """Cumulative counts for one label; None where one class is missing.
+
+    Args:
+        predictions: scores (N, L) and targets (N, L), NaN = unknown, left out.
+        label: one of its labels.
+        stored: (criterion, threshold) of stored operating points.
+    """
+    column = predictions.labels.index(label)
+    targets = predictions.targets[:, column]
+    known = ~np.isnan(targets)
+    positive = np.sort(predictions.scores[known & (targets == 1), column].astype(np.float64))
+    negative = np.sort(predictions.scores[known & (targets == 0), column].astype(np.float64))
+    if not len(positive) or not len(negative):
+        return None
+    thresholds = np.unique(np.concatenate([positive, negative]))
+    exact = len(thresholds) <= MAX_STEPS
+    if not exact:
+        places = np.linspace(0, len(thresholds) - 1, MAX_STEPS).round().astype(np.int64)
+        thresholds = thresholds[places]
+    return ThresholdSteps(
+        run=predictions.run,
+        dataset=predictions.dataset,
+        split=predictions.split,
+        label=label,
+        n_positives=len(positive),
+        n_negatives=len(negative),
+        thresholds=tuple(float(value) for value in thresholds),
+        true_positives=tuple(
+            int(n) for n in len(positive) - np.searchsorted(positive, thresholds, side="left")
+        ),
+        false_positives=tuple(
+            int(n) for n in len(negative) - np.searchsorted(negative, thresholds, side="left")
+        ),
+        exact=exact,
+        stored=tuple(stored),
+    )
