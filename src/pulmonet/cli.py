@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pulmonet import __version__
-from pulmonet.errors import PulmoNetError
+from pulmonet.errors import ConfigError, PulmoNetError
 
 app = typer.Typer(
     name="pulmonet",
@@ -278,6 +278,106 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Dataset folder, or one that holds exactly one. Default: ./data."),
+    ] = None,
+    data_dir: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Draw synthetic chest phantoms (SOURCE: where).")
+    ] = False,
+    patients: Annotated[
+        int | None, typer.Option(help="Patients of the demo set. Default 200.")
+    ] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check-only", help="Only check: exit code 0 or 3, no pack.")
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option(help="Largest size to train at, pixels. Default 224.")
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="How images become square: stretch (default), pad, crop.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Labels that must be there, or all; repeatable, takes commas."),
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Columns of your own CSV: path=FileName; repeatable."),
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(help="CSV with further columns, by patient or image.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="splits.csv (patient, split) or a shareable split.")
+    ] = None,
+    export_split: Annotated[
+        Path | None, typer.Option(help="Write the split with salted patient hashes (.json).")
+    ] = None,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave unusable images out.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out-dir", "-o", help="Report folder. Default: artifacts/prepare/NAME."),
+    ] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Decoding threads. Default 2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the demo set and splits.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="run_config.json, a TOML file, or a recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other field: data.field=value.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
+) -> int:
+    """Check a dataset, sum it up, and pack its images once for all later runs.
+
+    Example: [bold]pulmonet prepare data/CheXpert-v1.0-small[/bold]
+    """
+    from pulmonet.commands import console
+    from pulmonet.commands.prepare import run
+    from pulmonet.config import load_config
+
+    if json:
+        console.configure(json_output=True)
+    flags = {
+        "seed": seed,
+        "data.image_size": image_size,
+        "data.fit": fit,
+        "data.labels": split_commas(labels),
+        "data.map": parse_map(map_),
+        "data.join": join,
+        "data.splits": splits,
+        "data.skip_bad": skip_bad,
+        "runtime.num_workers": num_workers,
+    }
+    run_config = load_config(config, flags, set_ or [])
+    return run(
+        run_config,
+        source=source or data_dir or run_config.data.data_dir,
+        demo=demo,
+        n_patients=patients,
+        check_only=check_only,
+        out_dir=out_dir,
+        export_split=export_split,
+    )
+
+
+def parse_map(values: list[str] | None) -> dict[str, str] | None:
+    """``["path=FileName", "patient=PatientID"]`` as a mapping."""
+    if not values:
+        return None
+    pairs = [value.partition("=") for value in values]
+    wrong = [value for value, (_, sign, _) in zip(values, pairs, strict=True) if not sign]
+    if wrong:
+        raise ConfigError(f"--map {wrong[0]}: no '='; write --map path=COLUMN")
+    return {key.strip(): column.strip() for key, _, column in pairs}
 
 
 def split_commas(values: list[str] | None) -> list[str] | None:

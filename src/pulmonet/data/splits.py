@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.config import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.summary import summarise
 from pulmonet.data.tables import SPLITS
@@ -194,13 +192,6 @@ def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
     steps = 2 * n_patients
     half = n_patients
     return (shifted + half) // steps > (shifted - 2 * n_taken + half) // steps
-
-
-def assign(
-    table: pd.DataFrame, labels: Sequence[str], root: Path, data: DataConfig, seed: int
-) -> tuple[pd.Series[Any], list[str]]:
-    """The split of every row after folds, splits.csv and a derived validation split."""
-    return table["split"], []
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from pulmonet.artifacts import portable_path, write_json
 from pulmonet.data.sources.recognition import recognise
+from pulmonet.data.user_folders import dataset_dir, user_data_dir
 from pulmonet.errors import DataError, list_first
 
 WAYS_OUT = (
@@ -19,20 +17,6 @@ WAYS_OUT = (
     "https://stanfordmlgroup.github.io/competitions/chexpert/ (registration) and unpack it to "
     "./data; or try it on synthetic images: pulmonet prepare --demo"
 )
-
-
-def user_data_dir() -> Path:
-    """PulmoNet's folder for what it remembers; `XDG_DATA_HOME` moves it."""
-    return Path(platformdirs.user_data_dir("pulmonet", appauthor=False))
-
-
-def dataset_dir(root: Path) -> Path:
-    """Folder of what is remembered about one dataset: its split and its column mapping.
-
-    Named after the root and its absolute path, so that two datasets of one name differ.
-    """
-    digest = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:8]
-    return user_data_dir() / "datasets" / f"{root.name}-{digest}"
 
 
 def locate_dataset(data_dir: str | None = None) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from pulmonet.config import DataConfig
-from pulmonet.data import checks, splits
+from pulmonet.data import checks, split_files
+from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import chexpert
 from pulmonet.data.sources.recognition import recognise
@@ -60,8 +61,11 @@ def inspect_manifest(
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
     if not any("leave the dataset" in problem for problem in problems) and check_files:
         problems += checks.file_problems(folder, table["path"])
-    table["split"], notes = splits.assign(table, rows.labels, root, data, seed)
+    table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
     problems += checks.split_problems(table)
+    if data.join:
+        table, join_notes = join_columns(table, Path(data.join).expanduser())
+        notes += join_notes
     further = tuple(str(name) for name in table.columns[len(ROW_COLUMNS) + len(rows.labels) :])
     manifest = Manifest(
         name=root.name if root.is_dir() else root.stem,
@@ -103,9 +107,9 @@ def tidy(rows: SourceRows) -> pd.DataFrame:
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether the images are phantoms: ``dataset.json`` in the root says ``synthetic``."""
+    """Whether the images are phantoms: ``phantoms.json`` in the root says so."""
     try:
-        raw = json.loads((root / "dataset.json").read_text("utf-8"))
+        raw = json.loads((root / "phantoms.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(raw, dict) and bool(raw.get("synthetic"))

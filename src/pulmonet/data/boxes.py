@@ -1,0 +1,91 @@
+"""Boxes that people drew around findings, as fractions of the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.sources.chexpert import strip_root
+from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
+from pulmonet.data.vocabulary import align
+from pulmonet.errors import DataError, list_first
+
+COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
+
+#: NIH's boxes are in pixels of its 1024 x 1024 PNGs (Wang et al. 2017), whatever lies on disk.
+_NIH_SIDE = 1024.0
+
+
+def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
+    """All boxes of the dataset; no rows where it has none.
+
+    Args:
+        manifest: whose images.
+        path: a ``boxes.csv``; else the one in the root, else NIH's ``BBox_List_2017.csv``.
+
+    Returns:
+        Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax
+        (fractions of the image from its top left).
+
+    Raises:
+        DataError: unreadable, or coordinates that are no box.
+    """
+    root = manifest.root
+    if path is not None or (root / "boxes.csv").is_file():
+        return _read_fractions(path or root / "boxes.csv", root)
+    found = sorted(root.glob("BBox_List_2017*.csv"))
+    return _read_nih(found[0], manifest) if found else _empty()
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame({name: [] for name in COLUMNS})
+
+
+def _read_fractions(path: Path, root: Path) -> pd.DataFrame:
+    raw = read_csv(path, ("Path", "label", *COLUMNS[2:]), text=("Path",))
+    boxes = pd.DataFrame({"path": strip_root(raw["Path"].to_numpy(object), root)})
+    boxes["label"] = map_column(raw["label"], align)
+    for name in COLUMNS[2:]:
+        boxes[name] = map_column(raw[name], parse_number, float)
+    return _checked(boxes, path)
+
+
+def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
+    """NIH's list: its header splits ``Bbox [x,y,w,h]`` into four columns, three more are empty."""
+    raw = read_csv(path)
+    if raw.shape[1] < 6:
+        raise DataError(f"{path}: fewer than 6 columns; take NIH's own BBox_List_2017.csv")
+    names = text_column(raw.iloc[:, 0])
+    x, y, width, height = (
+        map_column(raw.iloc[:, column], parse_number, float) / _NIH_SIDE for column in range(2, 6)
+    )
+    by_name = {path.rpartition("/")[2]: path for path in manifest.table["path"]}
+    by_stem = {name.rpartition(".")[0]: path for name, path in by_name.items()}
+    paths = [by_name.get(name) or by_stem.get(name.rpartition(".")[0], "") for name in names]
+    boxes = pd.DataFrame(
+        {
+            "path": paths,
+            "label": map_column(raw.iloc[:, 1], align),
+            "xmin": x,
+            "ymin": y,
+            "xmax": np.minimum(x + width, 1.0),
+            "ymax": np.minimum(y + height, 1.0),
+        }
+    )
+    return _checked(boxes[boxes["path"] != ""].reset_index(drop=True), path)
+
+
+def _checked(boxes: pd.DataFrame, path: Path) -> pd.DataFrame:
+    x0, y0, x1, y1 = (boxes[name].to_numpy(float) for name in COLUMNS[2:])
+    right = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1) & (x0 < x1) & (y0 < y1)
+    wrong = np.flatnonzero(~right)
+    if len(wrong):
+        raise DataError(
+            f"{path}: {len(wrong):,} boxes are none (lines "
+            f"{list_first(row + 2 for row in wrong.tolist())}); xmin < xmax and ymin < ymax are "
+            "fractions of the image, 0 to 1"
+        )
+    return boxes

@@ -1,0 +1,94 @@
+"""Further columns (race, site, ...) from a CSV of one's own, joined by patient or by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pulmonet.data.tables import factorise, is_blank, parse_number, read_csv, text_column
+from pulmonet.errors import DataError, list_first
+
+_PATIENT_KEYS = ("patient", "patient_id", "patientid", "patient id", "subject_id")
+_PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename", "dicom_id")
+
+
+def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """`table` with the columns of the CSV at `path`; rows that it does not list stay blank.
+
+    The key is its column patient (patient_id, PatientID, subject_id), else its column Path
+    (image, filename), which may leave out the folders.
+
+    Raises:
+        DataError: no key column, a key listed twice, no row matches, or a column that the
+            dataset has already.
+    """
+    raw = read_csv(path)
+    by_name = {str(name).lower(): str(name) for name in raw.columns}
+    patient_key = next((by_name[name] for name in _PATIENT_KEYS if name in by_name), None)
+    path_key = next((by_name[name] for name in _PATH_KEYS if name in by_name), None)
+    key = patient_key or path_key
+    if key is None:
+        raise DataError(
+            f"{path}: no column 'patient' or 'Path' to join by; columns there: "
+            f"{list_first(raw.columns, 20)}"
+        )
+    columns = [name for name in raw.columns if name not in (patient_key, path_key)]
+    taken = [name for name in columns if name in table.columns]
+    if taken:
+        raise DataError(
+            f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
+        )
+    keys = pd.Index(text_column(raw[key]))
+    if keys.has_duplicates:
+        twice = keys[keys.duplicated()].unique()
+        raise DataError(
+            f"{path}: {len(twice):,} values of '{key}' more than once ({list_first(twice)}); "
+            "keep one line each"
+        )
+    positions = _positions(table, keys, by_patient=patient_key is not None)
+    n_matched = int((positions >= 0).sum())
+    if not n_matched:
+        own = table["patient" if patient_key else "path"].iloc[0]
+        raise DataError(
+            f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset {own!r}"
+        )
+    joined = {str(name): _values(raw[name], positions) for name in columns}
+    note = (
+        f"join: {path.name} gave {list_first(columns, 10)} to {n_matched:,} of {len(table):,} rows"
+    )
+    extra = pd.DataFrame(joined, index=table.index)
+    return pd.concat([table, extra], axis=1), [note]
+
+
+def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.ndarray:
+    """(N,) line of the CSV that belongs to each row, -1 where none."""
+    if by_patient:
+        own = table["patient"].to_numpy(object)
+        found = keys.get_indexer(pd.Index(own))
+        if (found < 0).all():  # 00001 and patient00001 are the same person
+            found = keys.get_indexer(
+                pd.Index([str(patient).removeprefix("patient") for patient in own])
+            )
+        return np.asarray(found)
+    found = keys.get_indexer(pd.Index(table["path"].to_numpy(object)))
+    if (found < 0).all():
+        names = [str(path).rpartition("/")[2] for path in table["path"]]
+        found = keys.get_indexer(pd.Index(names))
+    if (found < 0).all():
+        found = keys.get_indexer(pd.Index([name.rpartition(".")[0] for name in names]))
+    return np.asarray(found)
+
+
+def _values(column: pd.Series, positions: np.ndarray) -> np.ndarray:
+    """(N,) float64 where all cells are numbers or blank, else strings; NaN or "" unmatched."""
+    codes, distinct = factorise(column)
+    numbers = [np.nan if is_blank(value) else parse_number(value) for value in distinct]
+    numeric = all(
+        is_blank(value) or not np.isnan(number)
+        for value, number in zip(distinct, numbers, strict=True)
+    )
+    choices = np.asarray([*numbers, np.nan]) if numeric else np.asarray([*distinct, ""], object)
+    chosen = np.where(positions < 0, len(distinct), codes[positions])
+    return np.asarray(choices[chosen])

@@ -1,0 +1,146 @@
+"""Pictures of a dataset: its summary on one page, and pairs of images to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+#: Label values in the order and colour in which they are stacked.
+_VALUES = {
+    "positive": "#b2402f",
+    "uncertain": "#e3a857",
+    "negative": "#7a9cb8",
+    "blank": "#e4e4e4",
+}
+_SPLIT_COLOURS = {"train": "#31688e", "valid": "#e07b39", "test": "#5a9a57"}
+
+
+def dataset_figure(
+    summary: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint8]]] = ()
+) -> bytes:
+    """The summary of a dataset as one PNG: examples, labels per split, age, view and sex.
+
+    Args:
+        summary: of `summarise`.
+        examples: (caption, (H, W) uint8 image), up to eight.
+    """
+    splits = summary["splits"]
+    figure = Figure(figsize=(12, 8.6 if examples else 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    body: Any = figure
+    if examples:
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 3.6))
+        strip, body = parts
+        _draw_examples(strip, examples)
+    title = f"{summary['name']}: " + ", ".join(
+        f"{split} {values['images']:,} images"
+        + (f" of {values['patients']:,} patients" if values["patients"] is not None else "")
+        for split, values in splits.items()
+    )
+    figure.suptitle(title + ("  (SYNTHETIC)" if summary["synthetic"] else ""), fontsize=12)
+    left, right = np.ravel(body.subfigures(1, 2, width_ratios=(1.9, 1.0)))
+    _draw_labels(left, summary)
+    axes = right.subplots(3, 1, height_ratios=(1.5, 1, 1))
+    histograms = {split: values["age"]["histogram"] for split, values in splits.items()}
+    _draw_bars(axes[0], histograms, "age in years")
+    _draw_bars(axes[1], {split: values["views"] for split, values in splits.items()}, "view")
+    _draw_bars(axes[2], {split: values["sex"] for split, values in splits.items()}, "sex")
+    axes[0].legend(frameon=False, fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
+    axes = np.atleast_1d(figure.subplots(1, 8))
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (caption, image) in zip(axes, examples, strict=False):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(caption, fontsize=7)
+
+
+def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
+    labels, splits = summary["labels"][:30], summary["splits"]
+    axes = np.atleast_1d(figure.subplots(1, len(splits), sharey=True))
+    for axis, (split, values) in zip(axes, splits.items(), strict=True):
+        start = np.zeros(len(labels))
+        for name, colour in _VALUES.items():
+            counts = np.asarray([values["labels"][label][name] for label in labels], float)
+            share = counts / max(1, values["images"])
+            axis.barh(labels, share, left=start, color=colour, label=name, height=0.75)
+            start += share
+        for place, label in enumerate(labels):
+            number = f"{values['labels'][label]['positive']:,}"
+            axis.text(0.98, place, number, va="center", ha="right", size=8)
+        axis.set_title(f"{split} (number: positives)", fontsize=9)
+        axis.set_xlim(0, 1)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
+    axes[0].set_xlabel("share of images", fontsize=8)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+
+
+def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None:
+    """Grouped bars: share of a split's images in each class."""
+    names = list(dict.fromkeys(name for values in counts.values() for name in values))
+    width = 0.8 / max(1, len(counts))
+    for number, (split, values) in enumerate(counts.items()):
+        total = max(1, sum(values.values()))
+        heights = [values.get(name, 0) / total for name in names]
+        places = np.arange(len(names)) + (number - (len(counts) - 1) / 2) * width
+        axis.bar(places, heights, width, color=_SPLIT_COLOURS.get(split), label=split)
+    axis.set_xticks(range(len(names)), names, fontsize=7, rotation=0 if len(names) < 6 else 45)
+    axis.set_ylabel("share", fontsize=8)
+    axis.set_title(title, fontsize=9)
+    axis.tick_params(labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[str, NDArray[np.uint8], str, NDArray[np.uint8]]], side: int = 256
+) -> bytes:
+    """Pairs of images side by side, two pairs a line, captions below, as one PNG.
+
+    Args:
+        pairs: (caption, image, caption, image), images (H, W) uint8.
+        side: pixels of each image on the sheet.
+    """
+    tiles = [
+        np.hstack([_tile(a, text_a, side), _tile(b, text_b, side)])
+        for text_a, a, text_b, b in pairs
+    ]
+    if len(tiles) % 2:
+        tiles.append(np.full_like(tiles[0], 255))
+    gap = np.full((tiles[0].shape[0], 12), 255, np.uint8)
+    lines = [np.hstack([tiles[i], gap, tiles[i + 1]]) for i in range(0, len(tiles), 2)]
+    written, png = cv2.imencode(".png", np.vstack(lines))
+    assert written
+    return png.tobytes()
+
+
+def _tile(image: NDArray[np.uint8], caption: str, side: int) -> NDArray[np.uint8]:
+    tile = np.full((side + 34, side + 4), 255, np.uint8)
+    tile[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    plain = caption.encode("ascii", "replace").decode()
+    for line, text in enumerate((plain[:42], plain[42:84])):
+        cv2.putText(
+            tile,
+            text,
+            (2, side + 13 + 14 * line),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.34,
+            0,
+            1,
+            cv2.LINE_AA,
+        )
+    return tile
