@@ -195,7 +195,9 @@ def _fetch(official_url: str, name: str) -> tuple[StateDict, dict[str, Any]]:
         )
     except (URLError, OSError, ValueError) as error:
         raise TrainingError(_explain_download(name, url, cached, error)) from None
-    except Exception as error:  # a damaged or hostile file in the cache
+    except Exception as error:  # a hash that differs, a damaged or hostile file in the cache
+        if "invalid hash value" in str(error):
+            raise TrainingError(_explain_download(name, url, cached, error)) from None
         reason = _shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ArtifactError(
             f"{cached}: not readable as plain weights ({reason}); delete it and try again"

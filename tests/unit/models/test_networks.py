@@ -1,0 +1,93 @@
+"""Networks: their input, their keys, their features and head."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from pulmonet.errors import ConfigError
+from pulmonet.models.networks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_network,
+    classifier_of,
+    forward_features,
+    forward_head,
+)
+
+MODELS = ("densenet121", "resnet50", "efficientnet_b0")
+
+
+def pixels(n: int = 2, side: int = 64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, 1, side, side), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_load_into_plain_torchvision_and_give_the_same_logits(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, 5, dropout=0.3).eval()
+    plain = getattr(torchvision.models, name)(num_classes=5)
+    plain.load_state_dict(network.state_dict(), strict=True)
+    rgb = pixels().float().div(255).expand(-1, 3, -1, -1)
+    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    with torch.inference_mode():
+        expected = plain.eval()((rgb - mean) / std)
+        found = network(pixels())
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [*MODELS, "timm:tf_efficientnet_lite0", "timm:convnext_atto"])
+def test_head_of_features_is_the_forward_pass(name: str) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    network = build_network(name, 3).eval()
+    with torch.inference_mode():
+        features = forward_features(network, pixels())
+        logits = forward_head(network, features)
+        torch.testing.assert_close(logits, network(pixels()))
+    assert features.shape[2:] == (2, 2)
+
+
+def test_uint8_and_float_pixels_are_the_same_input() -> None:
+    network = build_network("resnet50", 2).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(pixels()), network(pixels().float()))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 64, 64), (1, 64, 64)])
+def test_anything_but_grey_batches_is_refused(shape: tuple[int, ...]) -> None:
+    network = build_network("resnet50", 2).eval()
+    with pytest.raises(ValueError, match=r"expected \(B, 1, S, S\)"):
+        network(torch.zeros(shape))
+
+
+def test_logits_stay_fp32_and_distinct_under_bf16() -> None:
+    network = build_network("resnet50", 2).eval()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(pixels(8))
+    assert logits.dtype == torch.float32
+    assert (logits != logits.bfloat16().float()).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_acts_in_training_only(name: str) -> None:
+    network = build_network(name, 2, dropout=0.9)
+    pooled = torch.ones(4, classifier_of(network).in_features)
+    head = network.classifier if name == "efficientnet_b0" else classifier_of(network)
+    assert isinstance(head, nn.Module)
+    network.train()
+    torch.manual_seed(0)
+    assert not torch.equal(head(pooled.clone())[0], head(pooled.clone())[1])
+    network.eval()
+    assert torch.equal(head(pooled.clone())[0], head(pooled.clone())[1])
+
+
+def test_unknown_timm_model_has_a_near_miss() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigError, match="did you mean 'convnext_atto'"):
+        build_network("timm:convnext_ato", 2)
