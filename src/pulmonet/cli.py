@@ -380,6 +380,108 @@ def parse_map(values: list[str] | None) -> dict[str, str] | None:
     return {key.strip(): column.strip() for key, _, column in pairs}
 
 
+@app.command()
+def explain(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first "
+            "validation row."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", "--model", "-m", help="Run. Default: best validation AUROC."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Label to explain; repeatable, takes commas. Default: all."),
+    ] = None,
+    class_idx: Annotated[
+        list[int] | None, typer.Option(help="Label by its position, from 0; repeatable.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or "
+            "occlusion."
+        ),
+    ] = "gradcam",
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Module to read maps from, e.g. layer3. Default: the last feature map."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="How many of the split's rows.")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="boxes.csv or CheXlocalize JSON: how well maps point at findings."),
+    ] = None,
+    sanity: Annotated[
+        bool, typer.Option("--sanity", help="Check that maps depend on the weights.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="With --sanity: a run to compare maps with.")
+    ] = None,
+    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
+        "artifacts"
+    ),
+    data_dir: Annotated[str | None, typer.Option(help="Dataset. Default: the run's own.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Where to write. Default: artifacts/<run>/explain.")
+    ] = None,
+    colour_map: Annotated[
+        str,
+        typer.Option(
+            "--colour-map",
+            "--color-map",
+            help="plasma, inferno, magma, viridis, cividis, turbo or jet.",
+        ),
+    ] = "plasma",
+    show_absent: Annotated[
+        bool, typer.Option("--show-absent", help="Draw maps of findings below threshold too.")
+    ] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also write DICOM Secondary Captures.")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(help="With --boxes: resamples of the patients.")] = 1000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout.")
+    ] = False,
+) -> int:
+    """Heat maps and scores of X-rays; with --boxes or --sanity, whether the maps are any good.
+
+    Example: [bold]pulmonet explain image.jpg --label Edema[/bold]
+    """
+    from pulmonet.commands import explain as command
+
+    return command.run(
+        images=images or [],
+        run_name=run,
+        labels=split_commas(label) or [],
+        class_indices=class_idx or [],
+        method=method,
+        layer=layer,
+        colour_map=colour_map,
+        artifacts_dir=artifacts_dir,
+        data_dir=data_dir,
+        split=split,
+        n_rows=rows,
+        out_dir=out_dir,
+        boxes=boxes,
+        n_resamples=bootstrap,
+        sanity=sanity,
+        against=against,
+        show_absent=show_absent,
+        dicom=dicom,
+        device=device,
+        json_output=json_output,
+    )
+
+
 def split_commas(values: list[str] | None) -> list[str] | None:
     """``["a,b", "c"]`` -> ``["a", "b", "c"]``: options that repeat and take commas."""
     if not values:
@@ -395,3 +497,103 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
     if len(parts) == 1 and "=" not in parts[0]:
         return parts[0]
     return dict((part.partition("=")[::2]) if "=" in part else ("default", part) for part in parts)
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs by name or folder. Default: all."),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", "--model", "-m", help="Runs, too; repeatable, takes commas."),
+    ] = None,
+    artifacts_dir: Annotated[
+        Path, typer.Option("--artifacts-dir", "--out-dir", help="Folder that holds the runs.")
+    ] = Path("artifacts"),
+    data_dir: Annotated[
+        str | None, typer.Option(help="Dataset folder. Default: the run's own.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, valid or test. Default: valid, else the only one.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score; repeatable."
+        ),
+    ] = None,
+    level: Annotated[str, typer.Option(help="image or study.")] = "image",
+    study_rule: Annotated[str, typer.Option(help="Images of a study: max or mean.")] = "max",
+    labels: Annotated[
+        list[str] | None, typer.Option(help="Only these labels; repeatable, takes commas.")
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(help="all, frontal, AP, PA, lateral. Default: the run's.")
+    ] = None,
+    blank: Annotated[
+        str, typer.Option(help="What a blank label counts as: zeros (negative) or ignore.")
+    ] = "zeros",
+    bootstrap: Annotated[int, typer.Option(help="Resamples of the patients.")] = 1000,
+    interval: Annotated[str, typer.Option(help="percentile or bca.")] = "percentile",
+    seed: Annotated[int, typer.Option(help="Seed of the resamples and folds.")] = 42,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Operating points: youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5; "
+            "repeatable, takes commas."
+        ),
+    ] = None,
+    calibrator: Annotated[str, typer.Option(help="platt, temperature or isotonic.")] = "platt",
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(help="Where it is to be used: 0.05, or per label Edema=0.05; repeatable."),
+    ] = None,
+    subgroup: Annotated[
+        list[str] | None,
+        typer.Option(help="Further columns to split by, beside sex, age and view; repeatable."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 32,
+    num_workers: Annotated[int | None, typer.Option(help="Loader threads.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Evaluate runs, or saved predictions: tables with intervals, comparison, figures.
+
+    Example: [bold]pulmonet evaluate densenet121 resnet50 --split valid[/bold]
+
+    Without torch or data: [bold]pulmonet evaluate --predictions scores.csv[/bold]
+    """
+    from pulmonet.commands import console
+    from pulmonet.commands import evaluate as command
+
+    if json:
+        console.configure(json_output=True)
+    options = command.make_options(
+        bootstrap=bootstrap,
+        seed=seed,
+        interval=interval,
+        level=level,
+        study_rule=study_rule,
+        thresholds=split_commas(threshold) or [],
+        calibrator=calibrator,
+        prevalence=split_commas(prevalence) or [],
+        subgroups=split_commas(subgroup) or [],
+    )
+    return command.run(
+        runs=[*(runs or []), *(split_commas(models) or [])],
+        artifacts_dir=artifacts_dir,
+        predictions=predictions or [],
+        options=options,
+        labels=split_commas(labels) or [],
+        data={
+            "data_dir": data_dir,
+            "split": split,
+            "views": views,
+            "blank": blank,
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+            "device": device,
+        },
+    )

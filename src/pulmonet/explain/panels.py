@@ -173,6 +173,11 @@ def _fit_text(text: str, n_characters: int) -> str:
     return text if len(text) <= n_characters else "…" + text[-(n_characters - 1) :]
 
 
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image as large as a contact sheet needs it, so that many fit into memory."""
+    return _shrink(image, SHEET_CELL)
+
+
 def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     longest = max(image.shape[:2])
     if longest <= side:

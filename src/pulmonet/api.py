@@ -1,0 +1,165 @@
+"""The Python API: ``pulmonet.load("artifacts/densenet121").explain(image, label="Edema")``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pulmonet.artifacts import find_run
+from pulmonet.data.images import placement, read_grey
+from pulmonet.explain.methods import explain_images, to_network_input
+from pulmonet.explain.options import choose_labels
+from pulmonet.explain.overlay import blend, place_map
+from pulmonet.models.weights import TrainedRun, load_run
+
+#: A grey X-ray (H, W) uint8, or the path of one (JPEG, PNG, DICOM).
+Image = NDArray[np.uint8] | str | Path
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Scores and heat maps of one image.
+
+    Attributes:
+        labels: L labels explained, in the model's order.
+        scores: (L,) float32 in [0, 1].
+        raw: (L, h, w) float32: signed, before ReLU and scaling, at the method's resolution.
+        maps: (L, S, S) float32 in [0, 1] over the square that the network saw.
+        image: (H, W) uint8, the X-ray.
+        method: name of the method.
+        fit: how the image became the square.
+    """
+
+    labels: tuple[str, ...]
+    scores: NDArray[np.float32]
+    raw: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    image: NDArray[np.uint8]
+    method: str
+    fit: str
+
+    def overlay(self, label: str | None = None, colour_map: str = "plasma") -> NDArray[np.uint8]:
+        """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution."""
+        position = 0 if label is None else self.labels.index(label)
+        height, width = self.image.shape
+        where = placement(height, width, self.fit)
+        return blend(self.image, place_map(self.maps[position], height, width, where), colour_map)
+
+
+class Model:
+    """A trained run: scores and explanations of X-rays.
+
+    Attributes:
+        run: the run behind it: network, record, device.
+    """
+
+    def __init__(self, run: TrainedRun) -> None:
+        self.run = run
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The L labels, in the order of the scores."""
+        return self.run.labels
+
+    def predict(self, images: Image | Sequence[Image], batch_size: int = 32) -> NDArray[np.float32]:
+        """Scores of one image or several.
+
+        Args:
+            images: one image or a sequence of them: (H, W) uint8 arrays or paths.
+            batch_size: images per pass.
+
+        Returns:
+            (N, L) float32 in [0, 1]; N is 1 for a single image.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
+        several = _as_list(images)
+        found = [np.zeros((0, len(self.labels)), np.float32)]
+        for start in range(0, len(several), batch_size):
+            pixels = [self._pixels(_read(image)) for image in several[start : start + batch_size]]
+            with torch.inference_mode():
+                scores = torch.sigmoid(self.run.network(torch.cat(pixels)).float())
+            found.append(scores.cpu().numpy())
+        return np.concatenate(found)
+
+    def explain(
+        self,
+        image: Image,
+        label: str | Sequence[str] | None = None,
+        method: str = "gradcam",
+        layer: str | None = None,
+    ) -> Explanation:
+        """Scores and heat maps of one image.
+
+        Args:
+            image: (H, W) uint8, or a path.
+            label: one label, several, or None for all.
+            method: gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or
+                occlusion.
+            layer: dotted name of a module of the network; None is the last feature map.
+
+        Raises:
+            ConfigError: no such label, method or layer.
+            DataError: an image that cannot be read.
+        """
+        names = [] if label is None else [label] if isinstance(label, str) else list(label)
+        labels = choose_labels(names, [], self.labels)
+        columns = [self.labels.index(name) for name in labels]
+        pixels = _read(image)
+        found = explain_images(
+            self.run.network, self._pixels(pixels), columns, method=method, layer=layer
+        )
+        return Explanation(
+            labels=labels,
+            scores=found.scores[0, columns],
+            raw=found.raw[0],
+            maps=found.maps[0],
+            image=pixels,
+            method=method,
+            fit=self.run.fit,
+        )
+
+    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        return to_network_input(image, self.run.image_size, self.run.fit, self.run.device)
+
+
+def load(
+    path_or_name: str | Path = "densenet121",
+    device: str = "auto",
+    artifacts_dir: str | Path = "artifacts",
+) -> Model:
+    """Load a trained run.
+
+    Args:
+        path_or_name: a run folder, or a run's name below `artifacts_dir`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        artifacts_dir: the folder that holds the runs.
+
+    Raises:
+        ArtifactError: no such run, or a damaged one.
+        TrainingError: no such device on this machine.
+    """
+    return Model(load_run(find_run(str(path_or_name), Path(artifacts_dir)), device))
+
+
+def _as_list(images: Image | Sequence[Image]) -> list[Image]:
+    if isinstance(images, str | Path):
+        return [images]
+    if isinstance(images, np.ndarray):
+        # a stack (N, H, W) counts as N images
+        return [images] if images.ndim == 2 else list(images)
+    return list(images)
+
+
+def _read(image: Image) -> NDArray[np.uint8]:
+    if not isinstance(image, np.ndarray):
+        return read_grey(Path(image))
+    if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image {image.dtype} {image.shape}: expected (H, W) uint8 grey pixels")
+    return image

@@ -1,0 +1,176 @@
+"""`pulmonet explain`: a trained run and X-rays become heat maps, scores and checks of them.
+
+This half needs no torch: it settles run, labels and options, so that a wrong name answers at
+once. `explain_flow` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulmonet.artifacts import RunDir, RunRecord, best_run, find_run, list_runs
+from pulmonet.commands.console import configure, say
+from pulmonet.errors import ConfigError
+from pulmonet.explain.options import check_colour_map, check_method, choose_labels
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What to explain, settled.
+
+    Attributes:
+        run_dir: the run.
+        record: its run_config.json.
+        labels: labels to explain, in the model's order.
+        method: as in `options.METHODS`.
+        layer: dotted name of a module; None is the last feature map.
+        colour_map: as in `options.COLOUR_MAPS`.
+        images: files, folders and globs, as typed.
+        data_dir: dataset; None takes the run's own.
+        split: of the dataset's rows; None takes valid.
+        n_rows: how many rows; None takes what the flow needs.
+        out_dir: where to write; None takes artifacts/<run>/explain/.
+        boxes: boxes.csv or a CheXlocalize JSON: localisation scores.
+        n_resamples: bootstrap resamples of the patients.
+        sanity: run the sanity checks.
+        against: a run to compare maps with.
+        show_absent: draw maps of findings below their threshold too.
+        dicom: also write DICOM Secondary Captures.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+
+    run_dir: RunDir
+    record: RunRecord
+    labels: tuple[str, ...]
+    method: str
+    layer: str | None
+    colour_map: str
+    images: tuple[str, ...]
+    data_dir: str | None
+    split: str | None
+    n_rows: int | None
+    out_dir: Path | None
+    boxes: Path | None
+    n_resamples: int
+    sanity: bool
+    against: RunDir | None
+    show_absent: bool
+    dicom: bool
+    device: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the files go."""
+        return self.out_dir or self.run_dir.explain_dir
+
+    @property
+    def first_row_only(self) -> bool:
+        """Whether nothing was named: the first validation row is explained, as ever."""
+        named = self.images or self.n_rows is not None or self.split is not None
+        return not named and not self.boxes and not self.sanity
+
+
+def run(
+    *,
+    images: Sequence[str] = (),
+    run_name: str | None = None,
+    labels: Sequence[str] = (),
+    class_indices: Sequence[int] = (),
+    method: str = "gradcam",
+    layer: str | None = None,
+    colour_map: str = "plasma",
+    artifacts_dir: Path = Path("artifacts"),
+    data_dir: str | None = None,
+    split: str | None = None,
+    n_rows: int | None = None,
+    out_dir: Path | None = None,
+    boxes: Path | None = None,
+    n_resamples: int = 1000,
+    sanity: bool = False,
+    against: str | None = None,
+    show_absent: bool = False,
+    dicom: bool = False,
+    device: str = "auto",
+    json_output: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Explain images, rows of a dataset, or the first validation row.
+
+    Args are those of `ExplainOptions`, as typed.
+
+    Returns:
+        The exit code: 0, or 3 when some of several images could not be read.
+    """
+    if json_output:
+        configure(json_output=True, quiet=quiet)
+    method = check_method(method, layer)
+    check_colour_map(colour_map)
+    _check_combination(images, split, n_rows, boxes)
+    run_dir = choose_run(run_name, artifacts_dir)
+    record = run_dir.read_record()
+    available = tuple(record.provenance.labels or record.config.data.labels)
+    options = ExplainOptions(
+        run_dir=run_dir,
+        record=record,
+        labels=choose_labels(labels, class_indices, available),
+        method=method,
+        layer=layer,
+        colour_map=colour_map,
+        images=tuple(images),
+        data_dir=data_dir,
+        split=split,
+        n_rows=n_rows,
+        out_dir=out_dir,
+        boxes=boxes,
+        n_resamples=n_resamples,
+        sanity=sanity or against is not None,
+        against=None if against is None else find_run(against, artifacts_dir),
+        show_absent=show_absent,
+        dicom=dicom,
+        device=device,
+    )
+    from pulmonet.commands.explain_flow import explain
+
+    return explain(options)
+
+
+def choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
+    """The run that was named, else the one with the best validation AUROC, said aloud.
+
+    Raises:
+        ArtifactError: no such run, or none at all.
+    """
+    if name is not None:
+        return find_run(name.replace("timm:", "timm-") if ":" in name else name, artifacts_dir)
+    chosen = best_run(artifacts_dir)
+    auroc = chosen.read_record().provenance.best_valid_macro_auroc
+    n_runs = len(list_runs(artifacts_dir))
+    why = "the only run" if n_runs == 1 else f"the best validation AUROC of {n_runs} runs"
+    shown = "" if auroc is None else f" ({auroc:.3f})"
+    say(f"Run: {chosen.name}, {why} in {artifacts_dir}{shown}; choose another with --run")
+    return chosen
+
+
+def _check_combination(
+    images: Sequence[str],
+    split: str | None,
+    n_rows: int | None,
+    boxes: Path | None,
+) -> None:
+    if images and (split is not None or n_rows is not None):
+        raise ConfigError(
+            "--split and --rows take rows of the dataset; leave them out when naming images"
+        )
+    if images and boxes is not None:
+        raise ConfigError(
+            "--boxes scores rows of the dataset that the boxes belong to; name a --split instead "
+            "of images"
+        )
+    if n_rows is not None and n_rows < 1:
+        raise ConfigError(f"--rows {n_rows}: at least 1")
+    if boxes is not None and boxes.suffix.lower() not in {".csv", ".json"}:
+        raise ConfigError(
+            f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
+        )

@@ -1,0 +1,269 @@
+"""The flow of `pulmonet explain`: images to heat maps, pictures and one JSON document."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.table import Table
+
+from pulmonet.artifacts import portable_path, write_atomic, write_json
+from pulmonet.commands import console
+from pulmonet.commands.dataset import open_dataset
+from pulmonet.commands.explain import ExplainOptions
+from pulmonet.commands.explain_localization import score_localization
+from pulmonet.commands.explain_pictures import explain_one
+from pulmonet.commands.explain_sanity import check_maps
+from pulmonet.commands.explain_sources import Source, sources_from_arguments, sources_from_rows
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.splits import select_rows
+from pulmonet.errors import DataError
+from pulmonet.explain.dicom_capture import check_dicom_installed
+from pulmonet.explain.panels import (
+    NOTICE,
+    ROWS_PER_SHEET,
+    Finding,
+    SheetRow,
+    draw_contact_sheet,
+)
+from pulmonet.explain.results import (
+    BadImage,
+    Explanations,
+    ImageExplanation,
+    Localization,
+    Sanity,
+)
+from pulmonet.metrics.calibration import Calibration, read_calibration
+from pulmonet.models.weights import TrainedRun, load_run
+
+#: Lines of the table on screen; explanations.json has them all.
+MAX_TABLE_IMAGES = 10
+
+
+@dataclass
+class _Output:
+    """What came of the images, collected on the way."""
+
+    images: list[ImageExplanation] = field(default_factory=list)
+    bad: list[BadImage] = field(default_factory=list)
+    sheets: list[str] = field(default_factory=list)
+    rows: list[SheetRow] = field(default_factory=list)
+
+
+def explain(options: ExplainOptions) -> int:
+    """Do all that the options ask for.
+
+    Returns:
+        0, or 3 when some of several images could not be read.
+
+    Raises:
+        DataError: no dataset, no image, or the only image is unreadable.
+    """
+    if options.dicom:
+        check_dicom_installed()
+    manifest = _open_manifest(options) if not options.images else None
+    sources = _choose_sources(options, manifest)
+    trained = load_run(options.run_dir, options.device)
+    calibration = _read_calibration(options, trained)
+    console.say(_describe(options, trained))
+    _say_synthetic(options, manifest)
+    output = _Output()
+    if sources and not (options.sanity or options.boxes):
+        _explain_sources(options, trained, calibration, sources, output, manifest)
+    localization = sanity = None
+    if options.boxes is not None and manifest is not None:
+        localization = score_localization(options, trained, manifest)
+    if options.sanity:
+        sanity = check_maps(options, trained, sources)
+    document = _document(options, trained, manifest, output, localization, sanity)
+    write_json(
+        options.folder / "explanations.json", document.model_dump(mode="json", by_alias=True)
+    )
+    _report(options, document)
+    return DataError.exit_code if output.bad else 0
+
+
+# --- what is explained ----------------------------------------------------------------------
+
+
+def _open_manifest(options: ExplainOptions) -> Manifest:
+    """The dataset named, else the run's own where it still is, else what discovery finds."""
+    config, facts = options.record.config, options.record.provenance.dataset
+    data_dir = options.data_dir
+    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
+        data_dir = str(Path(facts.root).expanduser())
+    if data_dir is None and config.data.data_dir and Path(config.data.data_dir).exists():
+        data_dir = config.data.data_dir
+    return open_dataset(config.data.model_copy(update={"data_dir": data_dir}), config.seed)
+
+
+def _choose_sources(options: ExplainOptions, manifest: Manifest | None) -> list[Source]:
+    if manifest is None:
+        return sources_from_arguments(options.images)
+    if options.boxes is not None and not options.sanity:
+        return []  # the regions decide which rows
+    rows = select_rows(manifest, options.split or "valid")
+    default = 1 if options.first_row_only else (8 if options.sanity else len(rows))
+    return sources_from_rows(manifest, [int(row) for row in rows[: options.n_rows or default]])
+
+
+def _read_calibration(options: ExplainOptions, trained: TrainedRun) -> Calibration | None:
+    calibration = read_calibration(options.run_dir.calibration_path)
+    if calibration is None:
+        return None
+    ours = trained.record.provenance.checkpoint_sha256
+    if calibration.checkpoint_sha256 and ours and calibration.checkpoint_sha256 != ours:
+        console.warn(
+            f"{options.run_dir.calibration_path}: belongs to other weights and is left out; "
+            "run `pulmonet evaluate` again"
+        )
+        return None
+    return calibration
+
+
+def _describe(options: ExplainOptions, trained: TrainedRun) -> str:
+    layer = "the last feature map" if options.layer is None else f"layer {options.layer}"
+    where = "" if options.method in {"integrated-gradients", "occlusion"} else f" at {layer}"
+    return (
+        f"Explaining with {options.run_dir.name} ({trained.record.config.model.name}), "
+        f"{options.method}{where}, on {trained.device}"
+    )
+
+
+def _say_synthetic(options: ExplainOptions, manifest: Manifest | None) -> None:
+    facts = options.record.provenance.dataset
+    if manifest is not None and manifest.synthetic:
+        console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")
+    elif facts is not None and facts.synthetic:
+        console.say(
+            "This model was trained on SYNTHETIC phantoms: its answers about X-rays of people "
+            "mean nothing."
+        )
+
+
+# --- images to pictures -----------------------------------------------------------------------
+
+
+def _explain_sources(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    calibration: Calibration | None,
+    sources: Sequence[Source],
+    output: _Output,
+    manifest: Manifest | None,
+) -> None:
+    synthetic = manifest is not None and manifest.synthetic
+    with console.steps("Explaining", len(sources)) as progress:
+        for source in sources:
+            try:
+                image = source.read()
+            except DataError as error:
+                if len(sources) == 1:
+                    raise
+                console.warn(str(error))
+                output.bad.append(BadImage(image=source.name, reason=str(error)))
+            else:
+                found, row = explain_one(
+                    options, trained, calibration, source, image, synthetic=synthetic
+                )
+                output.images.append(found)
+                if len(sources) > 1:
+                    output.rows.append(row)
+                if len(output.rows) == ROWS_PER_SHEET:
+                    _write_sheet(options, output)
+            progress.advance()
+    if output.rows:
+        _write_sheet(options, output)
+    if not output.images:
+        raise DataError(
+            f"none of {len(sources)} images could be read; the first: {output.bad[0].reason}"
+        )
+
+
+def _write_sheet(options: ExplainOptions, output: _Output) -> None:
+    number = len(output.sheets) + 1
+    name = "contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png"
+    title = f"run {options.run_dir.name}, {options.method}"
+    write_atomic(options.folder / name, draw_contact_sheet(output.rows, title=title))
+    output.sheets.append(name)
+    output.rows.clear()
+
+
+# --- what is said -----------------------------------------------------------------------------
+
+
+def _document(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest | None,
+    output: _Output,
+    localization: Localization | None,
+    sanity: Sanity | None,
+) -> Explanations:
+    return Explanations(
+        run=options.run_dir.name,
+        model=trained.record.config.model.name,
+        method=options.method,
+        layer=options.layer,
+        colour_map=options.colour_map,
+        folder=portable_path(options.folder),
+        dataset=None if manifest is None else manifest.name,
+        synthetic=None if manifest is None else manifest.synthetic,
+        contact_sheets=output.sheets,
+        images=output.images,
+        bad_images=output.bad,
+        localization=localization,
+        sanity=sanity,
+    )
+
+
+def _report(options: ExplainOptions, document: Explanations) -> None:
+    for image in document.images[:MAX_TABLE_IMAGES]:
+        console.show_table(scores_table(image))
+    rest = len(document.images) - MAX_TABLE_IMAGES
+    if rest > 0:
+        console.say(f"… and {rest:,} more images; all scores are in explanations.json")
+    if document.images:
+        n_labels = len(options.labels)
+        first = options.folder / next(iter(document.images[0].labels.values())).panel
+        console.say(
+            f"Heat maps of {n_labels} label{'s' * (n_labels > 1)} for {len(document.images):,} "
+            f"image{'s' * (len(document.images) > 1)}, e.g. {os.path.normpath(first)}"
+        )
+    for name in document.contact_sheets[:1]:
+        console.say(f"Contact sheet: {options.folder / name}")
+    console.say(f"All of it as data: {options.folder / 'explanations.json'}")
+    if any(label.threshold is None for image in document.images for label in image.labels.values()):
+        console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
+    console.say(NOTICE, style="dim")
+    if document.bad_images:
+        console.warn(
+            f"{len(document.bad_images):,} of "
+            f"{len(document.bad_images) + len(document.images):,} images could not be read"
+        )
+    if console.wants_json():
+        console.show_json(document.model_dump(mode="json", by_alias=True))
+
+
+def scores_table(image: ImageExplanation) -> Table:
+    """One image's scores, at most 80 columns wide."""
+    table = Table(title=image.image, title_justify="left", box=None, pad_edge=False)
+    table.add_column("Label", overflow="fold")
+    for name in ("Score", "Probability", "Threshold"):
+        table.add_column(name, justify="right")
+    table.add_column("Finding")
+    for label, found in image.labels.items():
+        finding = Finding(label, found.score, found.probability, found.threshold)
+        words = {None: "–", True: "present", False: finding.verdict}[found.present]
+        if found.empty:
+            words += "; empty map"
+        table.add_row(
+            label, f"{found.score:.3f}", _number(found.probability), _number(found.threshold), words
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,251 @@
+"""`explain --boxes`: how well heat maps point at the findings, beside four baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import Tensor, nn
+
+from pulmonet.artifacts import portable_path, write_json
+from pulmonet.commands import console
+from pulmonet.commands.explain import ExplainOptions
+from pulmonet.data.images import read_source_image
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.splits import select_rows
+from pulmonet.errors import DataError, list_first
+from pulmonet.explain.chexlocalize import read_segmentations
+from pulmonet.explain.localization import (
+    BASELINES,
+    MapScores,
+    compare_with_baselines,
+    image_centre,
+    mean_box,
+    prior_density,
+    score_map,
+)
+from pulmonet.explain.methods import explain_images, to_network_input
+from pulmonet.explain.randomisation import randomised
+from pulmonet.explain.regions import Key, Region, labels_of, read_boxes
+from pulmonet.explain.results import LabelLocalization, Localization
+from pulmonet.models.weights import TrainedRun
+
+#: Networks with fresh weights whose maps are averaged for the fourth baseline.
+N_RANDOM_NETWORKS = 3
+BATCH_SIZE = 8
+
+Mask = NDArray[np.bool_]
+
+
+def score_localization(
+    options: ExplainOptions, trained: TrainedRun, manifest: Manifest
+) -> Localization:
+    """Score the maps of all rows of the split that have a region of a wanted label.
+
+    Raises:
+        DataError: the file is no box file, or no region fits split and labels.
+    """
+    assert options.boxes is not None
+    split = options.split or "valid"
+    regions, n_unmatched, path = _read_regions(options.boxes, manifest)
+    cases = _cases(regions, options, manifest, split, path)
+    scores, masks = _score_cases(options, trained, manifest, cases, regions)
+    patients = manifest.table["patient"].to_numpy(object)
+    references = _reference_masks(options, trained, manifest, cases, regions)
+    labels: dict[str, LabelLocalization] = {}
+    for label in options.labels:
+        keys = [key for key in scores if key[1] == label]
+        if not keys:
+            continue
+        owners = [str(patients[row]) for row, _ in keys]
+        table = {options.method: [scores[key][0] for key in keys]}
+        table |= _prior_scores([masks[key] for key in keys], owners, references[label])
+        table[BASELINES[3]] = [scores[key][1] for key in keys]
+        labels[label] = compare_with_baselines(
+            table, owners, method=options.method, n_resamples=options.n_resamples
+        )
+    result = Localization(
+        dataset=manifest.name,
+        split=split,
+        synthetic=manifest.synthetic,
+        regions=portable_path(path),
+        n_unmatched=n_unmatched,
+        n_resamples=options.n_resamples,
+        n_random_networks=N_RANDOM_NETWORKS,
+        labels=labels,
+    )
+    write_json(options.folder / "localization.json", result)
+    _show_localization(options, result)
+    return result
+
+
+def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
+    path = boxes if boxes.exists() or boxes.is_absolute() else manifest.root / boxes
+    if not path.exists():
+        raise DataError(f"--boxes {boxes}: no such file, here or in {manifest.root}")
+    read = read_segmentations if path.suffix.lower() == ".json" else read_boxes
+    regions, n_unmatched = read(path, manifest)
+    if n_unmatched:
+        console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
+    return regions, n_unmatched, path
+
+
+def _cases(
+    regions: Mapping[Key, Region],
+    options: ExplainOptions,
+    manifest: Manifest,
+    split: str,
+    path: Path,
+) -> list[Key]:
+    rows = {int(row) for row in select_rows(manifest, split)}
+    cases = sorted(k for k in regions if k[0] in rows and k[1] in options.labels)
+    if options.n_rows is not None:
+        first = set(sorted({row for row, _ in cases})[: options.n_rows])
+        cases = [key for key in cases if key[0] in first]
+    if not cases:
+        raise DataError(
+            f"{path}: no region of {list_first(options.labels)} in split '{split}'; it has "
+            f"{list_first(labels_of(regions), 12) or 'none'}; choose another --label or --split"
+        )
+    return cases
+
+
+def _score_cases(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+) -> tuple[dict[Key, tuple[MapScores, MapScores]], dict[Key, Mask]]:
+    """Per case the method's scores and those of the randomised networks; and the regions."""
+    random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
+    columns = [trained.labels.index(label) for label in options.labels]
+    scores: dict[Key, tuple[MapScores, MapScores]] = {}
+    masks: dict[Key, Mask] = {}
+    rows = sorted({row for row, _ in cases})
+    with console.steps("Scoring maps", len(rows)) as progress:
+        for part in _parts(rows):
+            images = [read_source_image(manifest, row) for row in part]
+            pixels = torch.cat(
+                [to_network_input(i, trained.image_size, trained.fit, trained.device)
+                 for i in images]
+            )  # fmt: skip
+            maps = _maps(trained.network, pixels, columns, options)
+            averaged = np.mean(
+                [_maps(network, pixels, columns, options) for network in random_networks], axis=0
+            )
+            for row, label in (key for key in cases if key[0] in part):
+                position, column = part.index(row), options.labels.index(label)
+                shape = images[position].shape
+                mask = regions[row, label].on_square(
+                    trained.image_size, shape[0], shape[1], trained.fit
+                )
+                masks[row, label] = mask
+                scores[row, label] = (
+                    score_map(maps[position, column], mask),
+                    score_map(averaged[position, column], mask),
+                )
+            progress.advance(len(part))
+    return scores, masks
+
+
+def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield list(rows[start : start + BATCH_SIZE])
+
+
+def _maps(
+    network: nn.Module, pixels: Tensor, columns: Sequence[int], options: ExplainOptions
+) -> NDArray[np.float32]:
+    return explain_images(network, pixels, columns, method=options.method, layer=options.layer).maps
+
+
+def _reference_masks(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+) -> dict[str, list[Mask]]:
+    """Per label the regions of patients that are not scored: what the priors are made of."""
+    patients = manifest.table["patient"].to_numpy(object)
+    scored = {patients[row] for row, _ in cases}
+    found: dict[str, list[Mask]] = {label: [] for label in options.labels}
+    for (row, label), region in sorted(regions.items(), key=lambda item: item[0]):
+        if label in found and patients[row] not in scored:
+            height = width = 1
+            if trained.fit != "stretch":
+                height, width = read_source_image(manifest, row).shape
+            found[label].append(region.on_square(trained.image_size, height, width, trained.fit))
+    return found
+
+
+def _prior_scores(
+    masks: Sequence[Mask], owners: Sequence[str], references: Sequence[Mask]
+) -> dict[str, list[MapScores]]:
+    """The three baselines that look at no image; left out where no other patient has a region.
+
+    Priors come from patients that are not scored; where there are none, from all scored
+    patients but the image's own.
+    """
+    centre = image_centre(masks[0].shape[0])
+    found = {BASELINES[2]: [score_map(centre, mask) for mask in masks]}
+    others = [
+        list(references)
+        or [other for other, owner in zip(masks, owners, strict=True) if owner != own]
+        for own in owners
+    ]
+    if all(others):
+        for name, make in ((BASELINES[0], prior_density), (BASELINES[1], mean_box)):
+            shared = make(others[0]) if references else None
+            found[name] = [
+                score_map(make(rest) if shared is None else shared, mask)
+                for rest, mask in zip(others, masks, strict=True)
+            ]
+    return {name: found[name] for name in BASELINES if name in found}
+
+
+def _show_localization(options: ExplainOptions, result: Localization) -> None:
+    kind = "SYNTHETIC phantoms, " if result.synthetic else ""
+    for label, found in result.labels.items():
+        title = (
+            f"{label} ({kind}{result.dataset} {result.split}: {found.n_images} images, "
+            f"{found.n_patients} patients)"
+        )
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("")
+        for name in ("Pointing game", "IoU", "Energy inside"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, row in found.rows.items():
+            table.add_row(name, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
+        console.show_table(table)
+    missing = [label for label in options.labels if label not in result.labels]
+    if missing:
+        console.note(f"no region of {list_first(missing, 14)} in this split")
+    console.say(verdict(options.method, result))
+
+
+def verdict(method: str, result: Localization) -> str:
+    """One sentence per outcome of the pointing game against all baselines."""
+    better, not_better = [], []
+    for label, found in result.labels.items():
+        pointing = [d for d in found.differences if d.metric == "pointing"]
+        wins = [d for d in pointing if d.distinguished and (d.difference.value or 0) > 0]
+        if len(wins) == len(pointing):
+            better.append(label)
+            continue
+        best = max(
+            (name for name in found.rows if name != method),
+            key=lambda name: found.rows[name].pointing.value or 0,
+        )
+        not_better.append(f"{label} (best baseline: {best})")
+    lines = []
+    if better:
+        lines.append(f"Pointing game, {method} beats every baseline: {list_first(better, 14)}.")
+    if not_better:
+        lines.append(f"Not shown to beat every baseline: {list_first(not_better, 14)}.")
+    return "\n".join(lines)

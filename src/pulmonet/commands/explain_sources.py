@@ -1,0 +1,102 @@
+"""Which images `explain` takes: files, folders, globs, rows of a dataset."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.artifacts import portable_path
+from pulmonet.data.images import inside_root, read_grey, read_source_image
+from pulmonet.data.manifest import Manifest
+from pulmonet.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to explain.
+
+    Attributes:
+        name: as shown and recorded.
+        folder: name of its output folder, unique among the images of one call.
+        read: gives (H, W) uint8, or raises DataError.
+        path: its file; None where it lies inside an archive.
+        row: of the manifest; None for a file outside a dataset.
+    """
+
+    name: str
+    folder: str
+    read: Callable[[], NDArray[np.uint8]]
+    path: Path | None = None
+    row: int | None = None
+
+
+def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
+    """Files as named, the images of folders (below them too) and of globs, each once.
+
+    A file that does not exist stays in the list and fails when it is read, so that the others
+    go on.
+
+    Raises:
+        DataError: a folder or a glob without a single image.
+    """
+    paths: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise DataError(f"{path}: no image in this folder; name JPEG, PNG or DICOM files")
+        elif not path.exists() and glob.has_magic(argument):
+            names = glob.glob(str(path), recursive=True)  # noqa: PTH207 (absolute patterns too)
+            found = sorted(p for p in map(Path, names) if p.is_file())
+            if not found:
+                raise DataError(f"{argument}: matches no file; check the pattern")
+        else:
+            found = [path]
+        paths.update(dict.fromkeys(found))
+    folders = folder_names([path.parts for path in paths])
+    return [
+        Source(
+            name=portable_path(path) if path.is_absolute() else str(path),
+            folder=folder,
+            read=partial(read_grey, path),
+            path=path,
+        )
+        for path, folder in zip(paths, folders, strict=True)
+    ]
+
+
+def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
+    """The stem of each path, with as many of its folders before it as make all names differ."""
+    stems = [(*path[:-1], Path(path[-1]).stem) for path in parts]
+    depth = 1
+    while True:
+        names = ["_".join(path[-depth:]).strip("/_. ") or "image" for path in stems]
+        if len(set(names)) == len(names):
+            return names
+        if depth >= max(len(path) for path in stems):  # a.jpg beside a.png
+            return [f"{name}_{number}" for number, name in enumerate(names)]
+        depth += 1
+
+
+def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
+    """Rows of a dataset; the folder is patient_study_view, which stays the same in every call."""
+    found = []
+    for row in rows:
+        path = str(manifest.table["path"].iloc[row])
+        plain = path.replace("#", "/")
+        parts = plain.split("/")
+        folder = "_".join([*parts[-3:-1], Path(parts[-1]).stem])
+        file = None if "#" in path else inside_root(manifest.root, path)
+        found.append(
+            Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))
+        )
+    return found

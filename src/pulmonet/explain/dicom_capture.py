@@ -1,0 +1,113 @@
+"""Overlays as DICOM Secondary Capture, so that a PACS can show them. Needs the extra ``dicom``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet import __version__
+from pulmonet.errors import ConfigError
+
+#: What a capture of a DICOM image takes over from it, so that it is filed with the same study.
+_COPIED = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
+    "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
+    "ReferringPhysicianName",
+)  # fmt: skip
+
+
+def check_dicom_installed() -> None:
+    """Fail before any work.
+
+    Raises:
+        ConfigError: pydicom is not installed.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'"
+        ) from None
+
+
+def encode_secondary_capture(
+    overlay: NDArray[np.uint8], description: str, source: Path | None = None
+) -> bytes:
+    """An RGB picture as a DICOM Secondary Capture object (PS3.3 A.8.1), uncompressed.
+
+    Args:
+        overlay: (H, W, 3) uint8 RGB.
+        description: of the series, e.g. ``PulmoNet gradcam Edema``; "research only" is added.
+        source: the X-ray's own file; where it is DICOM, patient and study are taken from it and
+            it is referenced. Otherwise patient and study are new and say nothing of anybody.
+
+    Raises:
+        ConfigError: pydicom is not installed.
+    """
+    check_dicom_installed()
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    capture: Any = Dataset()
+    original = _read_header(source)
+    capture.PatientID, capture.PatientName = "ANONYMOUS", "ANONYMOUS"
+    capture.PatientBirthDate, capture.PatientSex = "", ""
+    capture.StudyInstanceUID, capture.StudyID = generate_uid(), ""
+    capture.StudyDate, capture.StudyTime = "", ""
+    capture.AccessionNumber, capture.ReferringPhysicianName = "", ""
+    for name in _COPIED:
+        if original is not None and name in original:
+            setattr(capture, name, getattr(original, name))
+    capture.SOPClassUID = SecondaryCaptureImageStorage
+    capture.SOPInstanceUID = generate_uid()
+    capture.SeriesInstanceUID = generate_uid()
+    capture.SeriesNumber, capture.InstanceNumber = 9001, 1
+    capture.Modality, capture.ConversionType = "OT", "WSD"
+    capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    # DICOM limits a description (LO) to 64 characters
+    capture.SeriesDescription = f"{description[:47]} (research only)"
+    capture.DerivationDescription = (
+        f"{description}: heat map of a neural network, PulmoNet {__version__}; "
+        "research and education only, not a medical device"
+    )
+    capture.Manufacturer, capture.SoftwareVersions = "PulmoNet", __version__
+    capture.BurnedInAnnotation, capture.PatientOrientation = "NO", ""
+    capture.LossyImageCompression = "00"
+    if original is not None and "SOPInstanceUID" in original:
+        reference: Any = Dataset()
+        reference.ReferencedSOPClassUID = original.SOPClassUID
+        reference.ReferencedSOPInstanceUID = original.SOPInstanceUID
+        capture.SourceImageSequence = [reference]
+    _put_pixels(capture, overlay)
+    capture.file_meta = FileMetaDataset()
+    capture.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
+    capture.file_meta.MediaStorageSOPInstanceUID = capture.SOPInstanceUID
+    buffer = io.BytesIO()
+    capture.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _put_pixels(capture: Any, overlay: NDArray[np.uint8]) -> None:
+    capture.Rows, capture.Columns = overlay.shape[:2]
+    capture.SamplesPerPixel, capture.PhotometricInterpretation = 3, "RGB"
+    capture.PlanarConfiguration, capture.PixelRepresentation = 0, 0
+    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
+    pixels = np.ascontiguousarray(overlay).tobytes()
+    capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
+
+
+def _read_header(source: Path | None) -> Any:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    if source is None:
+        return None
+    try:
+        return pydicom.dcmread(source, stop_before_pixels=True)
+    except (InvalidDicomError, OSError):
+        return None

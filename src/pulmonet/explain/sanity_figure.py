@@ -1,0 +1,58 @@
+"""The figure of the sanity checks: correlation by depth, and deletion and insertion curves."""
+
+from __future__ import annotations
+
+import io
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pulmonet.explain.results import RoadCurve, Sanity
+
+
+def draw_sanity(result: Sanity, method: str) -> bytes:
+    """PNG with the cascade on the left and, where measured, the ROAD curves on the right."""
+    n_panels = 1 if result.road is None else 2
+    figure = Figure(figsize=(5.6 * n_panels, 4.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, n_panels, squeeze=False)[0]
+    _draw_cascade(axes[0], result)
+    if result.road is not None:
+        _draw_road(axes[1], result.road)
+    outcome = "passed" if result.passed else "FAILED"
+    figure.suptitle(f"{method}: sanity check {outcome}", fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw_cascade(axes: Axes, result: Sanity) -> None:
+    def numbers(values: list[float | None]) -> list[float]:
+        return [1.0] + [math.nan if value is None else value for value in values]
+
+    names = ["none", *(stage.stage for stage in result.stages)]
+    positions = list(range(len(names)))
+    low = numbers([stage.low for stage in result.stages])
+    high = numbers([stage.high for stage in result.stages])
+    axes.fill_between(positions, low, high, alpha=0.2, label="10th to 90th percentile")
+    axes.plot(positions, numbers([s.mean for s in result.stages]), marker="o", label="mean")
+    axes.axhline(result.threshold, color="0.4", linestyle="--", label="must end below")
+    axes.axhline(0, color="0.8", linewidth=0.8)
+    axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=7)
+    axes.set_xlabel("weights randomised from the classifier down to", fontsize=9)
+    axes.set_ylabel("rank correlation with the trained maps", fontsize=9)
+    axes.set_ylim(-1.05, 1.05)
+    axes.legend(fontsize=7)
+
+
+def _draw_road(axes: Axes, road: RoadCurve) -> None:
+    shares = [100 * share for share in road.removed]
+    axes.plot(shares, road.least_relevant_first, marker="o", label="lowest of the map first")
+    axes.plot(shares, road.most_relevant_first, marker="o", label="highest of the map first")
+    axes.set_xlabel("pixels removed, %", fontsize=9)
+    axes.set_ylabel("mean score of the label", fontsize=9)
+    axes.set_ylim(0, 1)
+    axes.set_title(f"ROAD, gain {road.gain:+.3f} ({road.n} images)", fontsize=9)
+    axes.legend(fontsize=7)
