@@ -120,10 +120,12 @@ class ModelComparison:
     Attributes:
         comparisons: macro and per label, AUROC and average precision, every pair.
         letters: (M,) compact letters by macro AUROC.
+        names: (M,) the runs.
     """
 
     comparisons: list[Comparison]
     letters: list[str]
+    names: list[str]
 
 
 def compare(
@@ -186,7 +188,7 @@ def compare(
                 of_label,
                 p_delong if metric == "auroc" else None,
             )
-    return ModelComparison(comparisons, letters)
+    return ModelComparison(comparisons, letters, list(names))
 
 
 def _records(

@@ -1,0 +1,296 @@
+"""From a run and a dataset to predictions: the half of `evaluate` that needs torch and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.artifacts import Predictions, RunDir, RunRecord
+from pulmonet.commands import console
+from pulmonet.commands.dataset import open_dataset
+from pulmonet.commands.evaluate import Material
+from pulmonet.commands.train_flow import choose_rows
+from pulmonet.config import DataConfig
+from pulmonet.data.images import read_source_image
+from pulmonet.data.loading import evaluation_batches
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.packing import open_pack
+from pulmonet.data.splits import fingerprint, select_rows
+from pulmonet.data.tables import SPLITS
+from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.labels import evaluation_targets
+from pulmonet.metrics.baseline import Covariates
+from pulmonet.metrics.shift import KnownRows
+from pulmonet.models.inference import predict
+from pulmonet.models.weights import TrainedRun, load_run
+
+
+class Datasets:
+    """Datasets opened so far, so that several runs on the same rows read them once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Manifest] = {}
+
+    def open(self, data: DataConfig, seed: int) -> Manifest:
+        """The manifest that `data` describes.
+
+        Raises:
+            DataError: no dataset, or one that cannot be used.
+        """
+        of_rows = data.model_dump(
+            mode="json",
+            include={"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"},
+        )
+        key = repr((of_rows, seed))
+        if key not in self._opened:
+            self._opened[key] = open_dataset(data, seed)
+        return self._opened[key]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows to score.
+
+    Attributes:
+        manifest: the dataset.
+        rows: manifest row numbers.
+        split: their split.
+        external: whether the dataset is another than the one trained on.
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    split: str
+    external: bool
+
+
+def predict_run(
+    run_dir: RunDir,
+    datasets: Datasets,
+    *,
+    data_dir: str | None,
+    split: str | None,
+    views: str | None,
+    blank: str,
+    batch_size: int,
+    num_workers: int | None,
+    device: str,
+) -> Material:
+    """Score the rows of a split with a run's best checkpoint and write the predictions.
+
+    Args:
+        run_dir: the run.
+        datasets: opened so far.
+        data_dir: another dataset than the run's own, or where it lies now.
+        split: train, valid or test; valid when None, else the only one.
+        views: all, frontal, AP, PA or lateral; the run's when None.
+        blank: zeros or ignore.
+        batch_size: images a forward pass.
+        num_workers: loader threads; the run's when None.
+        device: auto, cpu, cuda, ...
+
+    Raises:
+        ArtifactError: the run is damaged.
+        DataError: the dataset cannot be used, or lacks the split.
+    """
+    if blank not in {"zeros", "ignore"}:
+        raise ConfigError(f"--blank {blank}: unknown; choose from zeros, ignore")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: at least 1 is needed")
+    trained = load_run(run_dir, device)
+    chosen = _choose(trained.record, datasets, data_dir, split, views)
+    scores, chosen = _scores(trained, chosen, batch_size=batch_size, num_workers=num_workers)
+    targets = _targets(chosen, trained.labels, blank)
+    predictions = _predictions(run_dir.name, trained.labels, chosen, targets, scores)
+    predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+    return Material(
+        predictions,
+        run_dir,
+        _facts(trained, chosen, blank, views or trained.record.config.data.views),
+        _training_rows(trained, chosen, datasets, blank),
+        _image_reader(chosen),
+        fits_calibration=chosen.split == "valid" and not chosen.external,
+    )
+
+
+def _choose(
+    record: RunRecord,
+    datasets: Datasets,
+    data_dir: str | None,
+    split: str | None,
+    views: str | None,
+) -> _Rows:
+    config = record.config
+    own_name = record.provenance.dataset.name if record.provenance.dataset else None
+    data = config.data
+    if data_dir is not None:
+        data = data.model_copy(update={"data_dir": data_dir})
+    external = False
+    if data_dir is not None and own_name is not None:
+        from pulmonet.data.sources import locate_dataset
+
+        root = locate_dataset(data_dir)
+        external = (root.name if root.is_dir() else root.stem) != own_name
+        if external:  # folds, splits and columns of the run belong to the data it was trained on
+            data = DataConfig(data_dir=data_dir, skip_bad=data.skip_bad, views=data.views)
+    manifest = datasets.open(data, config.seed)
+    there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
+    chosen = split or ("valid" if "valid" in there or len(there) != 1 else there[0])
+    rows = select_rows(manifest, chosen, views or data.views)
+    return _Rows(manifest, rows, chosen, external)
+
+
+def _scores(
+    trained: TrainedRun, chosen: _Rows, *, batch_size: int, num_workers: int | None
+) -> tuple[NDArray[np.float32], _Rows]:
+    runtime, data = trained.record.config.runtime, trained.record.config.data
+    workers = runtime.num_workers if num_workers is None else num_workers
+    with console.steps("packing", 0) as bar:
+        pack = open_pack(
+            chosen.manifest,
+            chosen.rows,
+            image_size=trained.image_size,
+            fit=trained.fit,
+            num_workers=max(workers, 1),
+            skip_bad=data.skip_bad,
+            progress=bar.reach,
+        )
+    rows = chosen.rows
+    if pack.bad_rows:
+        rows = rows[~np.isin(rows, list(pack.bad_rows))]
+        console.warn(f"left out {len(pack.bad_rows):,} unreadable images")
+    batches = evaluation_batches(
+        pack,
+        rows,
+        image_size=trained.image_size,
+        batch_size=batch_size,
+        num_workers=workers,
+        device=trained.device,
+    )
+    with console.steps(f"scoring with {trained.run_dir.name}", len(rows)) as bar:
+        scores = predict(trained.network, batches, device=trained.device, progress=bar.advance)
+    if not np.isfinite(scores).all():
+        raise ArtifactError(
+            f"{trained.run_dir.best_model_path}: gives scores that are not numbers; the weights "
+            "are damaged, train again with --overwrite"
+        )
+    return scores, _Rows(chosen.manifest, rows, chosen.split, chosen.external)
+
+
+def _targets(chosen: _Rows, labels: tuple[str, ...], blank: Any) -> NDArray[np.float32]:
+    """(N, L) targets; a label that the dataset does not have is unknown throughout."""
+    manifest = chosen.manifest
+    known = tuple(label for label in labels if label in manifest.labels)
+    if not known:
+        raise DataError(
+            f"{manifest.root}: has none of the run's labels ({', '.join(labels)}), only "
+            f"{', '.join(manifest.labels)}; evaluate it on a dataset that shares some"
+        )
+    missing = [label for label in labels if label not in known]
+    if missing:
+        console.note(f"{manifest.name} has no column for {', '.join(missing)}: not scored")
+    # Blanks are judged over the whole dataset: a column may be empty in a small split only.
+    of_known = evaluation_targets(manifest.raw_labels(known), blank)[chosen.rows]
+    targets = np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
+    targets[:, [labels.index(label) for label in known]] = of_known
+    return targets
+
+
+def _predictions(
+    run: str,
+    labels: tuple[str, ...],
+    chosen: _Rows,
+    targets: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> Predictions:
+    manifest = chosen.manifest
+    table = manifest.table.iloc[chosen.rows]
+    names = [name for name in ("view", "sex", "age_years", *manifest.joined) if name in table]
+    known = manifest.patients_known
+    return Predictions(
+        run=run,
+        dataset=manifest.name,
+        split=chosen.split,
+        labels=labels,
+        paths=tuple(table["path"]),
+        patients=tuple(table["patient"]) if known else None,
+        studies=tuple(table["study"]) if known else None,
+        targets=targets,
+        scores=scores,
+        columns={name: _values(table[name]) for name in names},
+    )
+
+
+def _values(column: Any) -> NDArray[Any]:
+    if column.dtype.kind in "fiu":
+        return np.asarray(column.to_numpy(np.float64))
+    return np.asarray(column.fillna("").astype(str).to_numpy(object))
+
+
+def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[str, Any]:
+    provenance = trained.record.provenance
+    here = fingerprint(chosen.manifest)
+    trained_on = provenance.dataset.fingerprint if provenance.dataset else None
+    same = None if trained_on is None else here == trained_on
+    used: list[str] = []
+    notes: list[str] = []
+    if not chosen.external:
+        if chosen.split == "train":
+            used.append("training")
+        selects = trained.record.config.select.checkpoint == "best"
+        if selects and chosen.split == provenance.selected_on:
+            used.append("checkpoint selection")
+        if same is False:
+            notes.append(
+                "The data's fingerprint differs from the training's: rows, splits or labels have "
+                "changed since."
+            )
+    else:
+        notes.append("Another dataset than the one trained on: external testing.")
+    if provenance.checkpoint_sha256 is None:
+        notes.append("run_config.json has no digest of the checkpoint: it was not checked.")
+    return {
+        "synthetic": chosen.manifest.synthetic,
+        "rows_used_for": used,
+        "blank": blank,
+        "views": views,
+        "checkpoint_sha256": provenance.checkpoint_sha256,
+        "dataset_fingerprint": here,
+        "same_data_as_training": same,
+        "notes": notes,
+    }
+
+
+def _training_rows(
+    trained: TrainedRun, chosen: _Rows, datasets: Datasets, blank: Any
+) -> KnownRows | None:
+    """View, age, sex and targets of the rows trained on, for the baseline and the shift."""
+    config = trained.record.config
+    manifest = chosen.manifest
+    try:
+        if chosen.external:
+            manifest = datasets.open(config.data, config.seed)
+        rows = choose_rows(manifest, config)[0]["train"]
+    except (DataError, ConfigError):
+        console.note("the data trained on is not at hand: no baseline from it, no shift note")
+        return None
+    table = manifest.table.iloc[rows]
+    covariates = Covariates(
+        _values(table["view"]), _values(table["sex"]), _values(table["age_years"])
+    )
+    of_rows = _Rows(manifest, rows, "train", external=False)
+    return KnownRows(covariates, _targets(of_rows, trained.labels, blank))
+
+
+def _image_reader(chosen: _Rows) -> Callable[[str], NDArray[np.uint8]]:
+    row_of = {
+        path: int(row)
+        for path, row in zip(
+            chosen.manifest.table["path"].iloc[chosen.rows], chosen.rows, strict=True
+        )
+    }
+    return lambda path: read_source_image(chosen.manifest, row_of[path])

@@ -1,0 +1,80 @@
+"""How evaluated rows differ from the rows trained on: prevalence, age, view, sex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.metrics.baseline import Covariates
+from pulmonet.metrics.results import Shift
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """What is known of some rows without their images.
+
+    Attributes:
+        covariates: view, sex and age of N rows.
+        targets: (N, L) 1, 0 or NaN.
+    """
+
+    covariates: Covariates
+    targets: NDArray[np.floating]
+
+
+def describe_shift(labels: Sequence[str], training: KnownRows, here: KnownRows) -> Shift:
+    """Compare the rows trained on with the rows here.
+
+    Args:
+        labels: L labels.
+        training: rows trained on.
+        here: rows evaluated.
+    """
+    prevalence = {
+        label: (_mean(training.targets[:, i]), _mean(here.targets[:, i]))
+        for i, label in enumerate(labels)
+    }
+    ages = (_mean(training.covariates.age_years), _mean(here.covariates.age_years))
+    views = _shares(training.covariates.view, here.covariates.view)
+    sex = _shares(training.covariates.sex, here.covariates.sex)
+    notes: list[tuple[float, str]] = []
+    for label, (before, now) in prevalence.items():
+        if before is None or now is None:
+            continue
+        ratio = (now + 1e-9) / (before + 1e-9)
+        if max(ratio, 1 / ratio) >= 1.5:
+            text = f"{label}: {now:.1%} positive here, {before:.1%} in training"
+            notes.append((abs(np.log(ratio)), text))
+    if ages[0] is not None and ages[1] is not None and abs(ages[1] - ages[0]) >= 3:
+        text = f"age: mean {ages[1]:.0f} years here, {ages[0]:.0f} in training"
+        notes.append((abs(ages[1] - ages[0]) / 10, text))
+    for kind, shares in (("view", views), ("sex", sex)):
+        for name, (before, now) in shares.items():
+            if abs((now or 0) - (before or 0)) >= 0.1:
+                text = (
+                    f"{kind} {name or 'unknown'}: {now:.0%} of rows here, {before:.0%} in training"
+                )
+                notes.append((2 * abs((now or 0) - (before or 0)), text))
+    notes.sort(key=lambda entry: -entry[0])
+    return Shift(
+        notes=[text for _, text in notes],
+        prevalence=prevalence,
+        mean_age_years=ages,
+        views=views,
+        sex=sex,
+    )
+
+
+def _mean(values: NDArray[np.floating]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.mean(known, dtype=np.float64)) if len(known) else None
+
+
+def _shares(
+    before: NDArray[np.object_], now: NDArray[np.object_]
+) -> dict[str, tuple[float | None, float | None]]:
+    names = sorted({str(value) for value in before} | {str(value) for value in now})
+    return {name: (float(np.mean(before == name)), float(np.mean(now == name))) for name in names}
