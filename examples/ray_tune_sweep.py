@@ -82,7 +82,12 @@ def main(argv: list[str] | None = None, train: tuple[str, ...] = TRAIN) -> tune.
             num_samples=options.trials,
             scheduler=ASHAScheduler(grace_period=2, reduction_factor=2),
         ),
-        run_config=tune.RunConfig(name="ray", storage_path=str(out_dir)),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(out_dir),
+            # PulmoNet keeps its own checkpoints; a trial that Ray stopped is not taken up again.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     ).fit()
     best = results.get_best_result(METRIC, "max", scope="all")
     print(f"best: {METRIC} {best.metrics_dataframe[METRIC].max():.4f}: {best.config}")
