@@ -6,6 +6,7 @@ path. Numbers come from a seeded generator; nothing is trained.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def make_run(
     synthetic: bool = False,
     evaluated: bool = True,
     logged: bool = True,
+    explained: bool = True,
     n_rows: int = 90,
     skill: float = 1.4,
 ) -> RunDir:
@@ -87,6 +89,8 @@ def make_run(
         predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
         evaluation = Evaluation(runs=[make_result(predictions, synthetic=synthetic)])
         write_evaluation(run_dir, evaluation)
+        if explained:
+            add_heat_maps(run_dir, predictions)
     return run_dir
 
 
@@ -374,6 +378,47 @@ def make_comparison(a: str, b: str) -> Comparison:
         a=a, b=b, metric="auroc", label=None, difference=0.012, low=-0.02, high=0.044,
         p=0.4, p_holm=0.8, distinguished=False,
     )  # fmt: skip
+
+
+def add_heat_maps(
+    run_dir: RunDir, predictions: Predictions, *, n_images: int = 2, side: int = 160
+) -> None:
+    """What `explain` writes for some rows: folders with xray.png and maps.npz, and the JSON."""
+    images = []
+    for row in range(n_images):
+        folder = run_dir.explain_dir / predictions.paths[row].replace("/", "_")[:-4]
+        labels = list(predictions.labels)
+        rows, columns = np.mgrid[0:64, 0:64] / 64
+        maps = np.stack(
+            [
+                np.exp(-(((columns - 0.3 - 0.1 * n) / 0.15) ** 2 + ((rows - 0.5) / 0.2) ** 2))
+                for n in range(len(labels))
+            ]
+        ).astype(np.float32)
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            labels=np.asarray(labels, dtype=np.str_),
+            scores=predictions.scores[row],
+            raw=maps[:, ::9, ::9],
+            maps=maps,
+        )
+        write_atomic(folder / "maps.npz", buffer.getvalue())
+        write_atomic(folder / "xray.png", png_bytes(draw_xray(side, row)))
+        images.append(
+            {
+                "image": predictions.paths[row],
+                "maps": f"{folder.name}/maps.npz",
+                "labels": {
+                    label: {"score": float(predictions.scores[row, n]), "threshold": 0.41}
+                    for n, label in enumerate(labels)
+                },
+            }
+        )
+    write_json(
+        run_dir.explain_dir / "explanations.json",
+        {"schema": 1, "run": run_dir.name, "method": "gradcam", "images": images},
+    )
 
 
 def draw_xray(side: int = 160, seed: int = 0) -> NDArray[np.uint8]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from pulmonet.artifacts import write_atomic
 from pulmonet.commands import console
 from pulmonet.errors import ArtifactError
+from pulmonet.report.author_notes import read_author_notes
 from pulmonet.report.blocks import all_pictures
 from pulmonet.report.collect import collect
 from pulmonet.report.context import Context
 from pulmonet.report.html import render_html
 from pulmonet.report.markdown import render_markdown
+from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pictures import FILES_DIR
 from pulmonet.report.pseudonyms import load_identities
 from pulmonet.report.sections import build_document
@@ -35,10 +37,11 @@ def run(
         ArtifactError: no readable run; the folder cannot be written.
         ConfigError: author notes that cannot be used.
     """
-    del author_notes
+    notes = read_author_notes(author_notes) if author_notes is not None else {}
     collection = collect(artifacts_dir)
     context = Context(
         collection=collection,
+        notes=notes,
         identities=load_identities(artifacts_dir, shown=show_identifiers),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -47,7 +50,9 @@ def run(
     for picture in all_pictures(document.sections):
         write_atomic(folder / FILES_DIR / picture.name, picture.png)
     write_atomic(markdown_path, render_markdown(document))
+    write_atomic(folder / "MODEL_CARD.md", render_model_card(context))
     console.say(f"report: {markdown_path}")
+    console.say(f"model card: {folder / 'MODEL_CARD.md'}")
     if html:
         page_path = markdown_path.with_suffix(".html")
         write_atomic(page_path, render_html(document))

@@ -110,6 +110,13 @@ class Charts:
     charts: tuple[Chart, ...]
     picture: Picture | None
     caption: str = ""
+    markdown_pictures: tuple[Picture, ...] = ()
+    """Further pictures for markdown."""
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All that markdown shows instead."""
+        return (*((self.picture,) if self.picture else ()), *self.markdown_pictures)
 
 
 @dataclass(frozen=True)
@@ -234,9 +241,7 @@ def all_pictures(sections: Sequence[Section]) -> list[Picture]:
         for block in section.blocks:
             if isinstance(block, Picture):
                 found.append(block)
-            elif isinstance(block, Charts) and block.picture:
-                found.append(block.picture)
-            elif isinstance(block, Viewer):
+            elif isinstance(block, Charts | Viewer):
                 found.extend(block.pictures)
         found.extend(all_pictures(section.children))
     return found

@@ -59,6 +59,7 @@ def draw_chart(chart: Chart) -> Drawing:
 
     whole = chart.x_name == "epoch"
     lines = []
+    n_strong = sum(series.strong for series in chart.series)
     for position, series in enumerate(chart.series):
         points = [
             (place_x(x), None if y is None else place_y(y))
@@ -67,7 +68,7 @@ def draw_chart(chart: Chart) -> Drawing:
         few = len(points) <= 12 and whole
         dots = tuple((x, y) for x, y in points if y is not None) if few else ()
         band = [(place_x(x), place_y(low), place_y(high)) for x, low, high in series.band]
-        style = style_of(series, position)
+        style = style_of(series, position - n_strong)
         lines.append(Line(series.name, _path(points), _band(band), style, dots))
     return Drawing(
         chart=chart,

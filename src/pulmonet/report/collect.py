@@ -7,7 +7,7 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,18 @@ from pydantic import ValidationError
 
 from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs
 from pulmonet.errors import ArtifactError
+from pulmonet.labels import file_name_of
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult
-from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
+from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: A file that would be read whole into memory by a report is not larger than this.
 MAX_JSON_BYTES = 512 * 1024 * 1024
+
+#: Pictures that `evaluate` leaves beside evaluation_*.json and that name no image.
+FIGURES = ("roc", "precision_recall", "reliability", "score_histograms", "subgroups")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class RunArtifacts:
         results: its rows of every evaluation_*.json, one per dataset and split.
         predictions: every predictions_*.csv.
         calibration: calibration.json as it is, None when missing.
+        figures: pictures of `evaluate` by (dataset, split, name); none of them names an image.
         heat_maps: what `explain` left.
     """
 
@@ -56,6 +61,7 @@ class RunArtifacts:
     results: tuple[RunResult, ...]
     predictions: tuple[Predictions, ...]
     calibration: dict[str, Any] | None
+    figures: Mapping[tuple[str, str, str], bytes]
     heat_maps: HeatMaps
 
     @property
@@ -178,8 +184,12 @@ def _read_run(
         results=tuple(results),
         predictions=tuple(item for item in predictions if item is not None),
         calibration=attempt(run_dir.calibration_path, _read_object),
+        figures=_read_figures(run_dir, results, attempt),
         heat_maps=find_heat_maps(
-            run_dir, tuple(record.provenance.labels or record.config.data.labels), attempt
+            run_dir,
+            record.provenance.labels or record.config.data.labels,
+            record.config.data.fit,
+            attempt,
         ),
     ), comparisons
 
@@ -219,6 +229,20 @@ def _read_predictions(run: str, path: Path, results: list[RunResult]) -> Predict
             return Predictions.read(path, run=run, dataset=result.dataset, split=result.split)
     dataset, _, split = path.stem.removeprefix("predictions_").rpartition("_")
     return Predictions.read(path, run=run, dataset=dataset, split=split)
+
+
+def _read_figures(
+    run_dir: RunDir, results: list[RunResult], attempt: Attempt
+) -> dict[tuple[str, str, str], bytes]:
+    """ROC, reliability and so on; the sheet of worst cases names images and stays out."""
+    figures = {}
+    for result in results:
+        for name in FIGURES:
+            ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
+            png = attempt(run_dir.path / f"{name}_{ending}.png", read_png)
+            if png is not None:
+                figures[result.dataset, result.split, name] = png
+    return figures
 
 
 def read_png(path: Path) -> bytes:

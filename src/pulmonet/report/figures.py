@@ -153,3 +153,30 @@ def add_legend(axes: Axes, names: Sequence[str] | None = None) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def draw_heat_map_strip(
+    xray: NDArray[np.uint8], overlays: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> bytes:
+    """An X-ray and its overlays side by side.
+
+    Args:
+        xray: (H, W) grey.
+        overlays: (words, (H, W, 3) RGB) each.
+
+    Returns:
+        PNG bytes.
+    """
+    n_columns = 1 + len(overlays)
+    height, width = xray.shape
+    figure = Figure(
+        figsize=(1.9 * n_columns, 1.9 * height / width + 0.3), dpi=110, layout="constrained"
+    )
+    pictures = [("X-ray", xray), *overlays]
+    for axes, (words, picture) in zip(
+        figure.subplots(1, n_columns, squeeze=False)[0], pictures, strict=True
+    ):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(words, fontsize=8.5, color=_INK, parse_math=False)
+        axes.set_axis_off()
+    return png_of(figure)

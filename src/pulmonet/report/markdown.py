@@ -40,9 +40,13 @@ def render_markdown(document: Document) -> str:
     ]
     if document.synthetic:
         lines += ["**SYNTHETIC data: phantoms, no patients.**", ""]
-    for section in document.sections:
-        lines += _section(section, 2)
+    lines += render_sections(document.sections)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def render_sections(sections: tuple[Section, ...]) -> list[str]:
+    """Sections as lines, from level 2 down."""
+    return [line for section in sections for line in _section(section, 2)]
 
 
 def escape(text: str) -> str:
@@ -122,10 +126,10 @@ def _cell(cell: Cell) -> str:
 
 
 def _charts(block: Charts) -> list[str]:
-    if block.picture is None:
+    if not block.pictures:
         return ["The page (`pulmonet report --html`) draws the curves."]
-    caption = ["", f"*{escape_inline(block.caption)}*"] if block.caption else []
-    return [*_picture(block.picture), *caption]
+    lines = [line for picture in block.pictures for line in (*_picture(picture), "")]
+    return [*lines[:-1], *(["", f"*{escape_inline(block.caption)}*"] if block.caption else [])]
 
 
 def _code(text: str) -> list[str]:

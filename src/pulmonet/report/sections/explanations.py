@@ -2,34 +2,241 @@
 
 from __future__ import annotations
 
-from pulmonet.report.blocks import Block, Picture, Section, Text
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from pulmonet.report.blocks import (
+    Block,
+    Cell,
+    Exhibit,
+    ExhibitMap,
+    Picture,
+    Section,
+    Table,
+    Text,
+    Viewer,
+    cells,
+)
+from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
+from pulmonet.report.figures import draw_heat_map_strip
+from pulmonet.report.heatmaps import (
+    MAP_SIDE,
+    ExplainedImage,
+    draw_overlay,
+    lay_map,
+    map_png,
+    shrink,
+    xray_jpeg,
+)
 from pulmonet.report.pictures import safe_name
+from pulmonet.report.wording import count, count_cell, number, number_cell
+
+#: Images that the page shows over all runs, and labels in a markdown picture.
+MAX_EXHIBITS = 24
+MAX_STRIP_LABELS = 6
 
 
 def explanations_section(context: Context) -> Section:
-    """What `explain` left."""
+    """What `explain` left: viewer, localisation, sanity."""
+    runs = context.collection.runs
     blocks: list[Block] = [
         Text(
             "A heat map shows where the image moved the score of one finding. It is no outline "
             "of disease, and a plausible map does not make a score right."
         )
     ]
-    children = []
-    for run in context.collection.runs:
-        pictures = [
-            Picture(
-                f"{safe_name(run.name)}_{safe_name(panel.method)}_{safe_name(panel.label)}.png",
-                panel.png,
-                f"{panel.method} heat map of {run.name} for {panel.label}",
-                f"{panel.label}, {panel.method}, first validation row",
-            )
-            for panel in run.heat_maps.panels
-        ]
-        if pictures:
-            children.append(Section(f"maps-{safe_name(run.name)}", run.name, tuple(pictures)))
-    if not children:
-        blocks.append(
-            Text("The artifacts hold no heat maps; `pulmonet explain` makes them.", "note")
-        )
+    per_run = max(1, MAX_EXHIBITS // len(runs))
+    exhibits: list[Exhibit] = []
+    pictures: list[Picture] = []
+    for run in runs:
+        shown = [image for image in run.heat_maps.images if image.xray is not None][:per_run]
+        exhibits += [_exhibit(context, run, image) for image in shown]
+        pictures += [_strip(context, run, image) for image in shown]
+        if context.identities.shown and not shown:
+            pictures += _panels(run)
+    if exhibits or pictures:
+        blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
+    blocks += [note for run in runs for note in _what_is_missing(run)]
+    children = [section for run in runs for section in _checks(run)]
     return Section("explanations", "Explanations", tuple(blocks), tuple(children))
+
+
+def _what_is_missing(run: RunArtifacts) -> list[Text]:
+    maps = run.heat_maps
+    if not maps.images and not maps.panels:
+        return [Text(f"{run.name}: no heat maps; `pulmonet explain` makes them.", "note")]
+    if not any(image.xray is not None for image in maps.images):
+        return [
+            Text(
+                f"{run.name}: its heat maps come without their X-rays; `pulmonet explain` writes "
+                "both.",
+                "note",
+            )
+        ]
+    hidden = maps.n_images - len(maps.images)
+    if hidden > 0:
+        return [Text(f"{run.name}: {count(hidden, 'more image')} not shown.", "note")]
+    return []
+
+
+def _exhibit(context: Context, run: RunArtifacts, image: ExplainedImage) -> Exhibit:
+    assert image.xray is not None
+    height, width = image.xray.shape
+    path, targets = _identify(run, image)
+    maps = []
+    for position, label in enumerate(image.labels):
+        placed = lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
+        maps.append(
+            ExhibitMap(
+                label=label,
+                png=map_png(placed),
+                score=float(image.scores[position]),
+                threshold=image.thresholds.get(label),
+                target=targets.get(label),
+            )
+        )
+    return Exhibit(
+        run=run.name,
+        image=context.identities.image(path),
+        grey=xray_jpeg(image.xray),
+        maps=tuple(maps),
+        method=image.method,
+    )
+
+
+def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, float]]:
+    """The image's path in the dataset and its targets, where the predictions know it."""
+    name = image.image
+    if name is not None:
+        parts = PurePosixPath(name).parts
+        for predictions in run.predictions:
+            for row, path in enumerate(predictions.paths):
+                known = PurePosixPath(path).parts
+                if parts[-len(known) :] == known:
+                    found = zip(predictions.labels, predictions.targets[row], strict=True)
+                    return path, {
+                        label: float(value) for label, value in found if not np.isnan(value)
+                    }
+    return name or image.folder, {}
+
+
+def _strip(context: Context, run: RunArtifacts, image: ExplainedImage) -> Picture:
+    """X-ray and overlays in one row, for markdown."""
+    assert image.xray is not None
+    height, width = image.xray.shape
+    xray = shrink(image.xray, 320)
+    path, _ = _identify(run, image)
+    name = context.identities.image(path)
+    chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
+    overlays = [
+        (
+            f"{image.labels[position]} {number(float(image.scores[position]), 2)}",
+            draw_overlay(
+                xray, lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
+            ),
+        )
+        for position in chosen
+    ]
+    shown = "highest scores" if len(chosen) < len(image.labels) else "scores"
+    return Picture(
+        f"{safe_name(run.name)}_{safe_name(name)}_maps.png",
+        draw_heat_map_strip(xray, overlays),
+        f"X-ray {name} and heat maps of {run.name}",
+        f"{name}, {run.name}: X-ray and heat maps with {shown}",
+    )
+
+
+def _panels(run: RunArtifacts) -> list[Picture]:
+    """Panels of the first validation row: their small print names the image."""
+    return [
+        Picture(
+            f"{safe_name(run.name)}_{safe_name(panel.method)}_{safe_name(panel.label)}.png",
+            panel.png,
+            f"{panel.method} heat map of {run.name} for {panel.label}",
+            f"{panel.label}, {panel.method}, first validation row",
+        )
+        for panel in run.heat_maps.panels
+    ]
+
+
+# --- localisation and sanity: tables of explanations.json -------------------------------------
+
+
+def _checks(run: RunArtifacts) -> list[Section]:
+    blocks: list[Block] = []
+    if run.heat_maps.localization is not None:
+        blocks += _localization(run.heat_maps.localization)
+    if run.heat_maps.sanity is not None:
+        blocks += _sanity(run.heat_maps.sanity)
+    if not blocks:
+        return []
+    title = f"Do the maps of {run.name} point at the disease?"
+    return [Section(f"checks-{safe_name(run.name)}", title, tuple(blocks), folded=True)]
+
+
+def _localization(found: Mapping[str, Any]) -> list[Block]:
+    rows = []
+    labels = found.get("labels")
+    for label, facts in labels.items() if isinstance(labels, dict) else ():
+        for name, row in (facts.get("rows") or {}).items():
+            rows.append(
+                cells(
+                    str(label),
+                    str(name),
+                    count_cell(facts.get("n_images")),
+                    *(_estimate(row.get(metric)) for metric in ("pointing", "iou", "energy")),
+                )
+            )
+    if not rows:
+        return [Text("No region of any label was found to compare with.", "note")]
+    return [
+        Table(
+            f"Localisation on {found.get('dataset')}, {found.get('split')}",
+            ("Label", "Method or baseline", "Images", "Pointing game", "IoU", "Energy inside"),
+            tuple(rows),
+            (
+                "Baselines need no network; a method that does not beat them shows nothing. "
+                "Intervals resample patients.",
+            ),
+        )
+    ]
+
+
+def _sanity(found: Mapping[str, Any]) -> list[Block]:
+    verdict = "passed" if found.get("passed") else "NOT passed"
+    words = (
+        f"Sanity check {verdict}: {found.get('statistic')}: {number(_float(found.get('value')))}, "
+        f"threshold {number(_float(found.get('threshold')))}, {found.get('n_images')} images."
+    )
+    rows = tuple(
+        cells(
+            str(stage.get("stage")),
+            number_cell(_float(stage.get("mean"))),
+            f"{number(_float(stage.get('low')))} to {number(_float(stage.get('high')))}",
+        )
+        for stage in found.get("stages") or []
+        if isinstance(stage, dict)
+    )
+    table = Table(
+        "Rank correlation with the trained network's maps, by depth of randomisation",
+        ("Randomised down to", "Mean", "10th to 90th percentile"),
+        rows,
+    )
+    return [Text(words, "paragraph" if found.get("passed") else "warning"), table]
+
+
+def _estimate(value: Any) -> Cell:
+    if not isinstance(value, dict) or _float(value.get("value")) is None:
+        return Cell("–")
+    middle, low, high = (_float(value.get(key)) for key in ("value", "low", "high"))
+    if low is None or high is None:
+        return number_cell(middle, 2)
+    return Cell(f"{number(middle, 2)} ({number(low, 2)}–{number(high, 2)})", middle)
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

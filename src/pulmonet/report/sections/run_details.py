@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import Curve, RunResult
-from pulmonet.report.blocks import Block, Cell, Chart, Charts, Section, Series, Table, Text, cells
+from pulmonet.report.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Picture,
+    Section,
+    Series,
+    Table,
+    Text,
+    cells,
+)
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
@@ -23,17 +34,19 @@ def run_details(context: Context, run: RunArtifacts, result: RunResult) -> Secti
         blocks.append(
             Text("The data's fingerprint differs from the one the run was trained on.", "note")
         )
-    blocks += _curves(result, key)
+    blocks += _curves(run, result, key)
     blocks += _calibration(result)
+    blocks += _pictures(run, result, ("reliability",))
     blocks += _operating_points(result)
     blocks += _subgroups(result)
+    blocks += _pictures(run, result, ("subgroups",))
     blocks += _worst_cases(context, result)
     return Section(
         key, f"{run.name} on {result.dataset}, {result.split}", tuple(blocks), folded=True
     )
 
 
-def _curves(result: RunResult, key: str) -> list[Block]:
+def _curves(run: RunArtifacts, result: RunResult, key: str) -> list[Block]:
     def lines(pick: str) -> tuple[Series, ...]:
         found = []
         for label, item in result.labels.items():
@@ -72,7 +85,29 @@ def _curves(result: RunResult, key: str) -> list[Block]:
                 square=True,
             )
         )
-    return [Charts(tuple(charts), None)] if charts else []
+    if not charts:
+        return []
+    pictures = _pictures(run, result, ("roc", "precision_recall"))
+    return [Charts(tuple(charts), None, markdown_pictures=pictures)]
+
+
+def _pictures(run: RunArtifacts, result: RunResult, names: tuple[str, ...]) -> tuple[Picture, ...]:
+    """Figures of `evaluate`, under names without identifiers."""
+    words = {
+        "roc": "ROC curves",
+        "precision_recall": "precision-recall curves",
+        "reliability": "reliability diagrams",
+        "subgroups": "AUROC per subgroup",
+    }
+    found = []
+    for name in names:
+        png = run.figures.get((result.dataset, result.split, name))
+        if png is not None:
+            parts = (run.name, name, result.dataset, result.split)
+            file_name = "_".join(safe_name(part) for part in parts) + ".png"
+            where = f"{run.name} on {result.dataset}, {result.split}"
+            found.append(Picture(file_name, png, f"{words[name]} of {where}"))
+    return tuple(found)
 
 
 def _calibration(result: RunResult) -> list[Block]:

@@ -44,19 +44,18 @@ def training_section(context: Context) -> Section:
         )
         blocks.append(Table("Settings in which the runs differ", ("Run", *differing), rows))
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
-    blocks.append(
-        Table(
-            title,
-            ("Setting", "Value"),
-            tuple(cells(key, settings[0][key]) for key in shared),
-        )
+    table = Table(
+        title, ("Setting", "Value"), tuple(cells(key, settings[0][key]) for key in shared)
     )
     children = tuple(_curves_section(context, run) for run in runs)
     return Section(
         "training",
         "Model and training",
         tuple(blocks),
-        (Section("curves", "Training curves", (), children),),
+        (
+            Section("settings", title, (table,), folded=True),
+            Section("curves", "Training curves", (), children),
+        ),
     )
 
 
@@ -222,7 +221,7 @@ def _charts(run: RunArtifacts, key: str) -> tuple[Chart, ...]:
         ),
         chart(
             "auroc",
-            "AUROC on validation rows",
+            "AUROC, validation",
             "AUROC",
             [
                 series("val_macro_auroc", "macro", strong=True),
@@ -231,7 +230,7 @@ def _charts(run: RunArtifacts, key: str) -> tuple[Chart, ...]:
         ),
         chart(
             "ap",
-            "Average precision on validation rows",
+            "Average precision, validation",
             "average precision",
             [
                 series("val_macro_pr_auc", "macro", strong=True),
