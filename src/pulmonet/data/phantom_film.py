@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -90,21 +90,32 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
             box = box_around(heart, 0.5)
             boxes += [(finding.label, *box)] if box else []
         for density in draw_finding(chest, finding):
-            box = box_around(density * clear)
+            box = box_around(np.maximum(density * clear, _lost_volume(chest, finding)))
             boxes += [(finding.label, *box)] if box else []
             air *= 1 - density
     attenuation = _attenuate(chest, film, air, heart)
     return develop(frame, film, attenuation), boxes
 
 
+def _lost_volume(chest: Chest, finding: Finding) -> Map:
+    """Where a raised dome took the place of lung, 0-1: it belongs to the atelectasis."""
+    pose = chest.pose
+    if finding.label != "Atelectasis" or not (pose.raised_left or pose.raised_right):
+        return np.zeros((chest.frame.height, chest.frame.width), np.float32)
+    before = draw_lungs(chest.frame, chest.body, replace(pose, raised_left=0, raised_right=0))
+    lost = before.of(finding.side) - chest.lungs.of(finding.side)
+    return np.asarray(0.5 * np.clip(lost, 0, 1), np.float32)
+
+
 def _attenuate(chest: Chest, film: Film, air: Map, heart: Map) -> Map:
     frame, body, pose = chest.frame, chest.body, chest.pose
     total = draw_tissue(frame, body, pose)
     total -= 0.60 * np.sqrt(body.tissue) * air
-    total += 0.115 * body.bone * draw_ribs(frame, body, pose)
+    solid = np.maximum(heart, draw_mediastinum(frame, body, pose))
+    total += 0.125 * body.bone * draw_ribs(frame, body, pose) * (1 - 0.6 * solid)
     total += 0.10 * body.bone * draw_spine(frame, pose)
     total += 0.15 * body.bone * draw_girdle(frame, pose)
-    total += 0.17 * draw_vessels(frame, body, pose) * np.clip(air * 1.6, 0, 1)
+    total += 0.18 * draw_vessels(frame, body, pose) * np.clip(air * 1.6, 0, 1)
     total += 0.05 * heart * depth(heart, 0.3 * frame.unit)
     total += 0.09 * draw_breasts(frame, body, pose)
     total -= 0.10 * draw_airway(frame, pose)
@@ -121,20 +132,17 @@ def _attenuate(chest: Chest, film: Film, air: Map, heart: Map) -> Map:
 def _stomach(frame: Frame, film: Film, pose: Pose) -> Map:
     """Gas under the left dome, 0-1; level fluid below it in a standing patient."""
     rng = np.random.default_rng(film.exposure.seed + 7)
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         return np.zeros((frame.height, frame.width), np.float32)
     top = dome_height(film.body, pose, 1) + 0.06
-    half_width, height = rng.uniform(0.14, 0.26), rng.uniform(0.10, 0.18)
+    half_width, height = rng.uniform(0.12, 0.26), rng.uniform(0.06, 0.15)
     cx = rng.uniform(0.42, 0.6)
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     cut = 0.1 if pose.projection == "PA" else 1.0
-    shape = np.column_stack(
-        [
-            cx + half_width * np.cos(angle),
-            top + height * (1 + np.minimum(np.sin(angle), cut)),
-        ]
-    )
-    return frame.fill(shape, 1.5) * float(rng.uniform(0.5, 1))
+    uneven = 1 + 0.12 * np.sin(2 * angle + rng.uniform(0, 6)) + 0.1 * np.sin(3 * angle)
+    across = cx + half_width * uneven * np.cos(angle)
+    down = top + height * (1 + np.minimum(uneven * np.sin(angle), cut))
+    return frame.fill(np.column_stack([across, down]), 2.0) * float(rng.uniform(0.5, 1))
 
 
 def draw_devices(frame: Frame, film: Film, pose: Pose) -> Map:

@@ -65,13 +65,12 @@ def moved_by(pose: Pose, findings: Sequence[Finding]) -> Pose:
         if finding.label == "Cardiomegaly":
             larger = max(pose.heart_ratio, 0.5) + 0.035 + 0.15 * severity
             pose = replace(pose, heart_ratio=larger)
-        elif finding.label == "Atelectasis":
-            raised = 0.04 + 0.13 * severity if "base" in finding.place else 0.02 + 0.05 * severity
-            pose = replace(pose, shift=pose.shift + 0.05 * severity * finding.side)
+        elif finding.label == "Atelectasis" and "base" in finding.place:
+            raised = 0.04 + 0.13 * severity
             if finding.side < 0:
-                pose = replace(pose, raised_right=pose.raised_right + raised)
+                pose = replace(pose, raised_right=raised)
             else:
-                pose = replace(pose, raised_left=pose.raised_left + raised)
+                pose = replace(pose, raised_left=raised)
         elif finding.label == "Pleural Effusion" and severity > 0.75:
             pose = replace(pose, shift=pose.shift - 0.25 * (severity - 0.75) * finding.side)
     return pose
@@ -97,7 +96,7 @@ def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
     x, y = frame.grid
     side = finding.side
     u = np.clip(x * side, 0, 1.05)
-    height = 0.10 + 0.62 * finding.severity**1.3
+    height = 0.14 + 0.64 * finding.severity**1.2
     climb = rng.uniform(0.10, 0.16) + 0.10 * finding.severity
     floor = dome_height(chest.body, pose, side) + 0.18
     level = floor - height + climb * (1 - (u / 0.98) ** 4)
@@ -134,7 +133,7 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
     frame, pose = chest.frame, chest.pose
     x, y = frame.grid
     side, centre, axes = LOBES[finding.place]
-    grown = 0.62 + 0.48 * finding.severity
+    grown = 0.72 + 0.46 * finding.severity
     cx = centre[0] + rng.normal(0, 0.03) + pose.shift
     cy = (centre[1] + rng.normal(0, 0.03)) * pose.inspiration
     tilt = rng.uniform(-0.4, 0.4) * side
@@ -157,7 +156,7 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
         middle = 0.5 * (hilum + target) + rng.normal(0, 0.02, 2)
         frame.stroke(airways, [hilum, middle, target], 0.022, 0.8)
     opacity *= 1 - 0.5 * soften(airways, 0.8)
-    density = 0.40 + 0.52 * finding.severity
+    density = 0.48 + 0.46 * finding.severity
     return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs.of(side), np.float32)
 
 
@@ -178,14 +177,14 @@ def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Ma
         along = dx * np.cos(tilt) + dy * np.sin(tilt)
         across = dy * np.cos(tilt) - dx * np.sin(tilt) + 0.25 * along**2
         length = rng.uniform(0.2, 0.27) + 0.10 * finding.severity
-        thickness = rng.uniform(0.011, 0.016) + 0.014 * finding.severity
+        thickness = rng.uniform(0.013, 0.018) + 0.015 * finding.severity
         ends = sigmoid((length - np.abs(along)) / 0.03)
         strip = sigmoid((thickness - np.abs(across)) / 0.006) * ends
-        density = np.maximum(density, (0.55 + 0.35 * finding.severity) * strip)
+        density = np.maximum(density, (0.65 + 0.3 * finding.severity) * strip)
     if "base" in finding.place:  # crowded, airless lung between the plates and the dome
         u = (x - centre[0]) / 0.42
         crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-(u**4))
-        density = np.maximum(density, (0.15 + 0.4 * finding.severity) * crowded)
+        density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
     return np.asarray(np.clip(density, 0, 0.92) * chest.lungs.of(side), np.float32)
 
 

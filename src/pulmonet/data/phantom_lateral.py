@@ -45,7 +45,7 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     pose = moved_by(film.pose, findings)
     lung = _lungs(frame, pose)
     heart = frame.fill(_heart_outline(pose), 3.5)
-    air = lung * (0.55 + 0.45 * depth(lung, 0.4 * frame.unit))
+    air = lung * (0.55 + 0.45 * depth(np.sqrt(lung), 0.4 * frame.unit))
     air *= 1 - heart * (0.42 + 0.36 * depth(heart, 0.3 * frame.unit))
     clear = air.copy()
     boxes: list[Box] = []
@@ -54,7 +54,10 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
             density, seen = np.zeros_like(air), box_around(heart, 0.5)
         else:
             density = _draw_finding(frame, pose, lung, finding)
-            seen = box_around(density * clear)
+            lost = np.zeros_like(air)
+            if finding.label == "Atelectasis" and pose != film.pose:
+                lost = 0.5 * np.clip(_lungs(frame, film.pose) - lung, 0, 1)
+            seen = box_around(np.maximum(density * clear, lost))
         boxes += [(finding.label, *seen)] if seen else []
         air *= 1 - density
     total = _tissue(frame, body, pose)
@@ -69,31 +72,31 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
 
 
 def _dome(pose: Pose) -> float:
-    return pose.inspiration - 0.02 - 0.5 * (pose.raised_left + pose.raised_right)
+    return pose.inspiration - 0.02
 
 
 def _lungs(frame: Frame, pose: Pose) -> Map:
-    """Both lungs over one another; the left dome lies a little lower and ends at the heart."""
-    outline = np.zeros((frame.height, frame.width), np.float32)
-    for lower in (0.0, 0.035):
-        dome = _dome(pose) + lower
+    """Both lungs over one another, each with half of the air; the left dome lies lower."""
+    air = np.zeros((frame.height, frame.width), np.float32)
+    floor = _dome(pose)
+    for dome in (floor - pose.raised_right, floor + 0.035 - pose.raised_left):
         front = [
             (-0.02, 0.0),
             (-0.2, 0.1),
             (-0.46, 0.28),
             (-0.62, 0.5),
             (-0.68, 0.75),
-            (-0.68, dome + 0.05),
+            (-0.68, 0.5 * (dome + floor) + 0.05),
         ]
         base = [
             (-0.5, dome - 0.01),
             (-0.2, dome - 0.03),
             (0.1, dome + 0.02),
             (0.4, dome + 0.12),
-            (0.62, dome + 0.25),
+            (0.62, 0.5 * (dome + floor) + 0.25),
         ]
         back = [
-            (0.74, dome + 0.33),
+            (0.74, floor + 0.34),
             (0.82, 0.95),
             (0.83, 0.7),
             (0.76, 0.42),
@@ -101,8 +104,8 @@ def _lungs(frame: Frame, pose: Pose) -> Map:
             (0.3, 0.03),
         ]
         edge = [smooth_curve(part) for part in (front, base, back)]
-        outline = np.maximum(outline, (1 - 3 * lower) * frame.fill(np.vstack(edge), 1.0))
-    return outline
+        air += 0.5 * frame.fill(np.vstack(edge), 1.0)
+    return air
 
 
 def _heart_outline(pose: Pose) -> NDArray[np.float64]:
@@ -232,7 +235,7 @@ def _draw_finding(frame: Frame, pose: Pose, lung: Map, finding: Finding) -> Map:
         density = (0.35 + 0.45 * severity) * sigmoid((1 - ragged) / 0.1)
     else:
         base = "base" in finding.place
-        centre_x, centre_y = (0.35, _dome(pose) - 0.06) if base else (-0.1, 0.6)
+        centre_x, centre_y = (0.35, _dome(pose) - 0.06) if base else (0.02, 0.43)
         tilt = rng.uniform(-0.2, 0.3)
         across = y - centre_y - tilt * (x - centre_x)
         thickness = 0.014 + 0.02 * severity

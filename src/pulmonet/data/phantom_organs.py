@@ -65,8 +65,7 @@ def draw_lungs(frame: Frame, body: Body, pose: Pose) -> Lungs:
     outlines = []
     for side in (-1, 1):
         dome = dome_height(body, pose, side)
-        raised = pose.raised_right if side < 0 else pose.raised_left
-        angle = pose.inspiration + 0.21 - 0.3 * raised
+        angle = pose.inspiration + 0.21
         y_wall = np.linspace(0.03, angle - 0.03, 14)
         wall = np.column_stack([np.interp(y_wall, CAGE_Y, CAGE_X) - 0.015, y_wall])
         apex = smooth_curve([(0.13, 0.14), (0.2, 0.03), (0.36, -0.015), (0.5, 0.03)])
@@ -94,7 +93,7 @@ def heart_outline(body: Body, pose: Pose) -> NDArray[np.float64]:
     """Closed outline of the heart; its width is the cardiothoracic ratio x 2 body units."""
     width = 2 * pose.heart_ratio
     right, left = -0.34 * width, 0.66 * width
-    base = dome_height(body, pose, 1) + 0.06
+    base = pose.inspiration + body.dome_gap + 0.06
     lying = 1.06 - 0.1 * (pose.heart_ratio - 0.45)  # larger hearts lie on a broader base
     shape = [
         (-0.15, base - 0.62),
@@ -181,8 +180,8 @@ def draw_vessels(frame: Frame, body: Body, pose: Pose) -> Map:
                 depth_left=4,
             )
         spread = np.array([[0.0, 0.0], [0.02, 0.06], [0.01, 0.13]]) * (side, 1)
-        frame.stroke(canvas, np.asarray(root) + spread, 0.10, 0.85)
-    return soften(canvas, 0.9)
+        frame.stroke(canvas, np.asarray(root) + spread, 0.085, 0.85)
+    return soften(canvas, 0.75)
 
 
 def _branch(

@@ -97,7 +97,7 @@ def _imagine_body(rng: np.random.Generator, sex: str, age: int) -> Body:
 
 
 def _severity(rng: np.random.Generator) -> float:
-    return float(np.round(rng.beta(1.5, 1.3), 3))
+    return float(np.round(rng.beta(1.7, 1.15), 3))
 
 
 def _new_finding(rng: np.random.Generator, label: str, severity: float | None = None) -> Finding:
@@ -175,7 +175,7 @@ def _plan_films(
     ill = len({finding.label for finding in findings})
     portable = rng.random() < min(0.45 + 0.1 * ill, 0.85)
     films = [_plan_film(rng, body, "AP" if portable else "PA", ill)]
-    if rng.random() < (0.06 if portable else 0.5):
+    if rng.random() < (0.05 if portable else 0.35):
         films.append(_plan_film(rng, body, "LATERAL", ill))
     return tuple(films)
 
@@ -254,7 +254,7 @@ def _report_labels(
             missed = 0.08 * (1 - severity[label]) ** 2
             labels[label] = _pick(rng, {-1: unsure, None: missed}, 1)
         else:
-            labels[label] = _pick(rng, {0: 0.25, -1: 0.04}, None)
+            labels[label] = _pick(rng, {0: 0.25, -1: 0.03}, None)
     for label in ("Lung Opacity", "Support Devices"):
         labels[label] = _pick(rng, {None: 0.12}, 1) if truth[label] else _pick(rng, {0: 0.1}, None)
     if truth["Enlarged Cardiomediastinum"]:

@@ -98,15 +98,15 @@ def draw_ribs(frame: Frame, body: Body, pose: Pose) -> Map:
     for index in range(N_RIBS):
         posterior, anterior = rib_curve(index, body)
         for side in (-1, 1):
-            width = 0.05 if index else 0.062
+            width = 0.047 if index else 0.06
             frame.stroke(back, mirrored(posterior, side), width, 0.95)
-            frame.stroke(back, mirrored(posterior, side), width * 0.55, 0.58)
+            frame.stroke(back, mirrored(posterior, side), width * 0.5, 0.5)
             if index < 8:
-                frame.stroke(front, mirrored(anterior, side), 0.062, 0.8)
-                frame.stroke(front, mirrored(anterior, side), 0.04, 0.5)
+                frame.stroke(front, mirrored(anterior, side), 0.062, 0.9)
+                frame.stroke(front, mirrored(anterior, side), 0.04, 0.42)
     _, y = frame.grid
     below = sigmoid((y - dome_height(body, pose, -1) - 0.06) / 0.05)
-    ribs = soften(back, 0.9) + 0.42 * soften(front, 1.3)
+    ribs = soften(back, 0.75) + 0.42 * soften(front, 1.0)
     return np.asarray(ribs * (1 - 0.6 * below), np.float32)  # the abdomen drowns them
 
 
