@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dat
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
 from pulmonet.data.splits import fingerprint, resolve_labels, summarise
+from pulmonet.data.tables import count
 from pulmonet.data.verification import (
     Read,
     Scan,
@@ -167,7 +169,10 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Finding
 def _look_at_pixels(
     manifest: Manifest, config: RunConfig, findings: Findings, folder: Path, *, check_only: bool
 ) -> None:
-    """Decode every image, into the pack unless `check_only`, and verify what was seen."""
+    """Decode every image, into the pack unless `check_only`, and verify what was seen.
+
+    The picture of the dataset is drawn where it was packed and nothing is wrong.
+    """
     rows = np.arange(len(manifest), dtype=np.int64)
     if check_only:
         read: Read = partial(_read_squares, manifest)
@@ -191,10 +196,10 @@ def _look_at_pixels(
     tolerated = config.data.skip_bad and not check_only
     (findings.warnings if tolerated else findings.problems).extend(found)
     _near_duplicates(manifest, scan, read, findings, folder)
-    write_atomic(
-        folder / "dataset.png", dataset_figure(summarise(manifest), _examples(manifest, scan, read))
-    )
-    findings.files.append(folder / "dataset.png")
+    if not check_only and not findings.problems:
+        picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
+        write_atomic(folder / "dataset.png", picture)
+        findings.files.append(folder / "dataset.png")
 
 
 def _pack(
@@ -233,14 +238,14 @@ def _image_problems(findings: Findings, n_rows: int) -> list[str]:
     if findings.bad_images:
         shown = list_first(findings.bad_images.values())
         problems.append(
-            f"{len(findings.bad_images):,} of {n_rows:,} images cannot be used ({shown}); copy "
-            "them again, remove their rows, or leave them out with --skip-bad"
+            f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
+            "copy them again, remove their rows, or leave them out with --skip-bad"
         )
     if findings.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
         problems.append(
-            f"{len(findings.same_pixels):,} images under more than one name ({shown}); keep one "
-            "row each, or go on with --skip-bad"
+            f"{count(len(findings.same_pixels), 'image')} with the same pixels under several "
+            f"names ({shown}); keep one row each, or go on with --skip-bad"
         )
     return problems
 
@@ -264,7 +269,8 @@ def _near_duplicates(
     write_atomic(sheet, contact_sheet(captioned))
     findings.files += [table, sheet]
     findings.warnings.append(
-        f"{len(pairs):,} pairs of images in different splits look the same; look at "
+        f"{count(len(pairs), 'pair')} of images in different splits "
+        f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
         f"{portable_path(sheet)} (repeat films of one patient look alike, too); the pairs are in "
         f"{portable_path(table)}"
     )
@@ -306,7 +312,7 @@ def _title(summary: dict[str, Any]) -> str:
         patients = values["patients"]
         of_patients = "" if patients is None else f" of {patients:,} patients"
         parts.append(f"{split}: {values['images']:,} images{of_patients}")
-    return "SYNTHETIC phantoms; " * summary["synthetic"] + "; ".join(parts)
+    return ("SYNTHETIC phantoms; " if summary["synthetic"] else "") + "; ".join(parts)
 
 
 def _write_report(
@@ -317,9 +323,11 @@ def _write_report(
         boxes = read_boxes(manifest)
         if len(boxes):
             columns = {"path": "Path"}
-            renamed = boxes.rename(columns=columns)
-            text = str(renamed.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
-            write_atomic(folder / "boxes.csv", text)
+            buffer = io.StringIO()
+            boxes.rename(columns=columns).to_csv(
+                buffer, index=False, float_format="%.5f", lineterminator="\n"
+            )
+            write_atomic(folder / "boxes.csv", buffer.getvalue())
             findings.files.append(folder / "boxes.csv")
     report_path = folder / "prepare_report.json"
     findings.files.append(report_path)

@@ -45,7 +45,7 @@ def _empty() -> pd.DataFrame:
 
 
 def _read_fractions(path: Path, root: Path) -> pd.DataFrame:
-    raw = read_csv(path, ("Path", "label", *COLUMNS[2:]), text=("Path",))
+    raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
     boxes = pd.DataFrame({"path": strip_root(raw["Path"].to_numpy(object), root)})
     boxes["label"] = map_column(raw["label"], align)
     for name in COLUMNS[2:]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pulmonet.data.tables import count
 from pulmonet.errors import list_first
 
 _LEAVES = r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00"
@@ -20,25 +21,29 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
     problems = []
     empty = (paths == "").to_numpy()
     if empty.any():
-        problems.append(f"{int(empty.sum()):,} rows without an image path; fill them in or remove")
+        problems.append(
+            f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
+        )
     leaving = paths[paths.str.contains(_LEAVES, regex=True)]
     if len(leaving):
         problems.append(
-            f"{len(leaving):,} paths leave the dataset root ({list_first(leaving)}); "
+            f"{count(len(leaving), 'path leaves', 'paths leave')} the dataset root "
+            f"({list_first(leaving)}); "
             "paths must be relative and stay below it"
         )
     duplicated = paths[paths.duplicated() & ~empty]
     if len(duplicated):
         problems.append(
-            f"{len(duplicated):,} duplicated rows: the same image path more than once "
+            f"{count(len(duplicated), 'duplicated row')}: the same image path more than once "
             f"({list_first(duplicated.unique())}); keep one row an image"
         )
     if patients_known:
         unknown = paths[(table["patient"] == "").to_numpy() & ~empty]
         if len(unknown):
             problems.append(
-                f"{len(unknown):,} rows without a patient id ({list_first(unknown)}); paths need "
-                "a 'patient…' part, or the CSV a column 'patient' (name it: --map patient=COLUMN)"
+                f"{count(len(unknown), 'row')} without a patient id ({list_first(unknown)}); "
+                "paths need a 'patient…' part, or the CSV a column 'patient' (name yours with "
+                "--map patient=COLUMN)"
             )
     return problems
 
@@ -50,7 +55,7 @@ def split_problems(table: pd.DataFrame) -> list[str]:
     if not len(shared):
         return []
     return [
-        f"{len(shared):,} patient{'s' if len(shared) > 1 else ''} in more than one split "
+        f"{count(len(shared), 'patient')} in more than one split "
         f"({list_first(sorted(shared))}); move all images of a patient into one split"
     ]
 
@@ -79,13 +84,14 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
     problems = []
     if missing:
         problems.append(
-            f"{root}: {len(missing):,} of {len(paths):,} images are missing "
+            f"{root}: {len(missing):,} of {count(len(paths), 'image')} "
+            f"{'is' if len(missing) == 1 else 'are'} missing "
             f"({list_first(missing)}); put them there or remove their rows"
         )
     if leaving:
         problems.append(
-            f"{root}: {len(leaving):,} images are symbolic links that leave the dataset root "
-            f"({list_first(leaving)}); name the folder that really holds them"
+            f"{root}: {count(len(leaving), 'image')} behind a symbolic link that leaves the "
+            f"dataset root ({list_first(leaving)}); name the folder that really holds them"
         )
     return problems
 

@@ -7,7 +7,10 @@ so that their contrast is kept.
 from __future__ import annotations
 
 import os
+import threading
+import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.data.image_headers import read_header
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import ConfigError, DataError
 
@@ -79,10 +83,10 @@ def fit_square(image: NDArray[np.uint8], side: int, fit: str) -> NDArray[np.uint
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """An image file as (H, W) uint8 grey.
+    """An image file as (H, W) uint8 grey: JPEG, PNG, TIFF, or DICOM with the extra `dicom`.
 
     Raises:
-        DataError: missing, unreadable, truncated, empty, or too large.
+        DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
     try:
         content = path.read_bytes()
@@ -96,36 +100,96 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 def decode_grey(content: bytes, where: str) -> NDArray[np.uint8]:
     """The bytes of an image file as (H, W) uint8 grey; `where` opens the messages.
 
+    Colours become luma, transparency is ignored, EXIF orientation too (boxes refer to the stored
+    pixels). 16 bits are scaled to 8 over the range that the image uses (`to_8_bits`).
+
     Raises:
         DataError: as `read_grey`.
     """
     if not content:
         raise DataError(f"{where}: empty file; copy it again")
-    if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-4096:]:
-        raise DataError(f"{where}: truncated JPEG (no end marker); copy it again")
+    header = read_header(content)
+    if header.kind == "DICOM":
+        from pulmonet.data.dicom import decode_dicom
+
+        return decode_dicom(content, where)
+    if not header.kind:
+        raise DataError(
+            f"{where}: not a JPEG, PNG, TIFF or DICOM file; convert it or copy it again"
+        )
+    if header.height < 1 or header.width < 1:
+        raise DataError(f"{where}: damaged {header.kind} (no size in its header); copy it again")
+    check_size(header.height, header.width, where)
+    if not header.complete:
+        raise DataError(f"{where}: truncated {header.kind} (no end marker); copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
-        raise DataError(f"{where}: not a readable image; copy it again or remove its row")
-    return _to_grey8(np.asarray(image))
+        raise DataError(f"{where}: damaged {header.kind}; copy it again or remove its row")
+    return to_grey(np.asarray(image))
 
 
-def _to_grey8(image: NDArray[Any]) -> NDArray[np.uint8]:
+def check_size(height: int, width: int, where: str) -> None:
+    """Refuse what would not fit into memory, before anything is decoded.
+
+    Raises:
+        DataError: more than `MAX_PIXELS`.
+    """
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{where}: its header claims {width:,} x {height:,} pixels, more than "
+            f"{MAX_PIXELS // 1_000_000} megapixels; shrink the image or remove its row"
+        )
+
+
+def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of any depth as (H, W) uint8."""
     if image.ndim == 3:
-        image = np.asarray(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY))
-    return np.asarray(image, dtype=np.uint8)
+        colours = image[..., :3] if image.shape[2] >= 3 else image[..., 0]
+        if colours.ndim == 3 and colours.dtype not in (np.uint8, np.uint16, np.float32):
+            colours = colours.astype(np.float32)
+        image = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY) if colours.ndim == 3 else colours
+    return image if image.dtype == np.uint8 else to_8_bits(image)
+
+
+def to_8_bits(values: NDArray[Any], used: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Scale (H, W) values of any depth to 0-255 over the range that the image uses.
+
+    From its smallest to its largest value; where a few extreme pixels (markers, borders) hold
+    more than half of that range, from the 0.1th to the 99.9th percentile.
+
+    Args:
+        values: (H, W) numbers.
+        used: (H, W) pixels that count, e.g. no padding; all where None.
+    """
+    counted = values if used is None or not used.any() else values[used]
+    counted = counted[np.isfinite(counted)] if counted.dtype.kind == "f" else counted
+    if not counted.size:
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(counted.min()), float(counted.max())
+    inner_low, inner_high = np.percentile(counted, (0.1, 99.9))
+    if 0 < inner_high - inner_low < (high - low) / 2:
+        low, high = float(inner_low), float(inner_high)
+    scaled = (np.asarray(values, np.float32) - low) * (255.0 / max(high - low, 1e-12))
+    return np.asarray(np.clip(np.nan_to_num(scaled), 0, 255) + 0.5, np.float32).astype(np.uint8)
 
 
 def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
-    """The image of a manifest row as (H, W) uint8 grey.
+    """The image of a manifest row as (H, W) uint8 grey, from a file or from inside an ``.npz``.
 
     Raises:
-        DataError: as `read_grey`; or the path leaves the dataset root.
+        DataError: as `read_grey`; the path leaves the dataset root; or all pixels are equal.
     """
     path = str(manifest.table["path"].iloc[row])
-    return read_grey(inside_root(manifest.root, path))
+    file_path, separator, inner = path.partition("#")
+    source = inside_root(manifest.root, file_path)
+    image = read_npz_image(source, inner) if separator else read_grey(source)
+    if image.min() == image.max():
+        raise DataError(f"{source}: blank image (all pixels equal); remove its row")
+    return image
 
 
 def inside_root(root: Path, path: str) -> Path:
@@ -135,7 +199,34 @@ def inside_root(root: Path, path: str) -> Path:
         DataError: it lies elsewhere.
     """
     real_root = os.path.realpath(root)
-    real = os.path.realpath(root / path)
+    try:
+        real = os.path.realpath(root / path)
+    except ValueError:
+        raise DataError(f"{path!r}: not a file name; check the CSV") from None
     if not real.startswith(real_root.rstrip(os.sep) + os.sep):
         raise DataError(f"{path}: leaves the dataset root {root}; paths must stay below it")
     return root / path
+
+
+_npz_lock = threading.Lock()
+
+
+def read_npz_image(path: Path, inner: str) -> NDArray[np.uint8]:
+    """Image ``train/17`` of a MedMNIST ``.npz``: row 17 of its array ``train_images``.
+
+    Raises:
+        DataError: no such array or row.
+    """
+    split, _, number = inner.partition("/")
+    try:
+        with _npz_lock:
+            images = _npz_images(path, f"{split}_images", path.stat().st_mtime_ns)
+        return to_grey(images[int(number)])
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}#{inner}: cannot be read ({error}); copy the file again") from None
+
+
+@lru_cache(maxsize=3)
+def _npz_images(path: Path, name: str, _mtime: int) -> NDArray[Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return np.asarray(arrays[name])

@@ -175,7 +175,7 @@ def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_
     ids = patients_codes(patients)[1]
     if path.suffix == ".json":
         return _match_shareable(path, ids)
-    raw = read_csv(path, ("patient", "split"), text=("patient",))
+    raw = read_csv(path, ("patient", "split"))
     written = text_column(raw["split"])
     parsed = [parse_split(name) for name in written]
     wrong = [row for row, name in enumerate(parsed) if not name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,20 @@ class SourceRows:
     csv_names: tuple[str, ...] = ()
 
 
-def read_csv(
-    path: Path, required: Sequence[str] = (), *, text: Collection[str] = (), separator: str = ","
-) -> pd.DataFrame:
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 image``, ``2 images``; `many` where an s is not all that changes."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def read_csv(path: Path, required: Sequence[str] = (), *, separator: str = ",") -> pd.DataFrame:
     """Read a CSV (gz, bz2, xz or zip by its name) with every cell as text, nothing guessed.
 
-    Repetitive columns come as categories: 223,414 CheXpert rows take 0.2 s and 160 MB instead
-    of what 4.5 million separate strings would.
+    Not as categories, which pandas turns into numbers where all of them look like some: patient
+    007 would become patient 7.
 
     Args:
         path: the file.
         required: columns that must be there.
-        text: columns whose values hardly repeat; they come as plain strings.
         separator: between cells.
 
     Raises:
@@ -69,10 +71,14 @@ def read_csv(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # pandas warns where it drops cells
-            header = _read(path, separator, nrows=0, dtype=object)
-            names = [str(name) for name in header.columns]
-            kinds = {name: "str" if name in text else "category" for name in names}
-            table = _read(path, separator, dtype=kinds, na_filter=False, index_col=False)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                encoding="utf-8-sig",
+                dtype=object,
+                na_filter=False,
+                index_col=False,
+            )
     except OSError as error:
         reason = error.strerror or "not a compressed file of the kind that its name says"
         raise DataError(f"{path}: cannot be read ({reason}); check the file") from None
@@ -83,6 +89,8 @@ def read_csv(
     except Exception as error:  # zlib, zip, pandas: damage has many names, one way out
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable CSV ({reason}); mend the file") from None
+    names = [str(name).strip() for name in table.columns]
+    table.columns = names
     missing = [name for name in required if name not in names]
     if missing:
         meant = did_you_mean(missing[0], names)
@@ -95,12 +103,6 @@ def read_csv(
     return table
 
 
-def _read(path: Path, separator: str, **options: Any) -> pd.DataFrame:
-    table: pd.DataFrame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", **options)
-    table.columns = [str(name).strip() for name in table.columns]
-    return table
-
-
 def text_column(column: pd.Series[Any]) -> NDArray[np.object_]:
     """(N,) stripped strings of a column; equal cells share one object."""
     codes, distinct = factorise(column)
@@ -109,11 +111,7 @@ def text_column(column: pd.Series[Any]) -> NDArray[np.object_]:
 
 def factorise(column: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
     """(N,) positions into the distinct strings of a column, and these."""
-    codes: Any
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes, distinct = column.cat.codes.to_numpy(), column.cat.categories
-    else:
-        codes, distinct = pd.factorize(column, use_na_sentinel=False)
+    codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return np.asarray(codes, dtype=np.int64), ["" if pd.isna(x) else str(x) for x in distinct]
 
 
@@ -159,7 +157,7 @@ def label_column(
         cells = (f"line {row + 2}: {table[name].iloc[row]!r}" for row in wrong[:5].tolist())
         more = f" and {len(wrong) - 5:,} more" if len(wrong) > 5 else ""
         problems.append(
-            f"{where}: {len(wrong):,} wrong value{'s' if len(wrong) > 1 else ''} in column "
+            f"{where}: {count(len(wrong), 'wrong value')} in column "
             f"'{name}' ({', '.join(cells)}{more}); a label is 1, 0, -1 (uncertain) or blank"
         )
         values[wrong] = np.nan

@@ -69,7 +69,7 @@ def _read_file(
     root: Path, name: str, split: str, problems: list[str]
 ) -> tuple[pd.DataFrame, list[str]]:
     where = root / name
-    raw = read_csv(where, text=("Path",))
+    raw = read_csv(where)
     if "Path" not in raw.columns and "Study" in raw.columns:
         raw = _expand_studies(raw, root, where)
     if "Path" not in raw.columns:

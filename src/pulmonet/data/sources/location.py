@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmonet.artifacts import portable_path, write_json
-from pulmonet.data.sources.recognition import recognise
+from pulmonet.data.sources.recognition import is_synthetic, recognise
 from pulmonet.data.user_folders import dataset_dir, user_data_dir
 from pulmonet.errors import DataError, list_first
 
@@ -66,7 +66,10 @@ def _several(where: str, found: list[Path]) -> str:
 
 
 def _roots(place: Path) -> list[Path]:
-    """`place` itself if it is a dataset root, else the roots directly below it."""
+    """`place` itself if it is a dataset root, else the roots directly below it.
+
+    One real dataset is taken although a demo set lies beside it.
+    """
     if recognise(place) is not None:
         return [place]
     if not place.is_dir():
@@ -75,7 +78,9 @@ def _roots(place: Path) -> list[Path]:
         below = sorted(entry for entry in place.iterdir() if entry.is_dir())
     except OSError:
         return []
-    return [entry for entry in below if recognise(entry) is not None]
+    found = [entry for entry in below if recognise(entry) is not None]
+    real = [entry for entry in found if not is_synthetic(entry)]
+    return real if len(real) == 1 else found
 
 
 def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pulmonet.data import checks, split_files
 from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import chexpert
-from pulmonet.data.sources.recognition import recognise
+from pulmonet.data.sources.recognition import is_synthetic, recognise
 from pulmonet.data.tables import ROW_COLUMNS, SourceRows
 from pulmonet.errors import DataError
 
@@ -59,7 +58,7 @@ def inspect_manifest(
     folder = root if root.is_dir() else root.parent
     table = tidy(rows)
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
-    if not any("leave the dataset" in problem for problem in problems) and check_files:
+    if not any("the dataset root" in problem for problem in problems) and check_files:
         problems += checks.file_problems(folder, table["path"])
     table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
     problems += checks.split_problems(table)
@@ -104,12 +103,3 @@ def tidy(rows: SourceRows) -> pd.DataFrame:
         column: Any = table[name]
         table[name] = column.astype("float64" if name == "age_years" else "str")
     return table
-
-
-def is_synthetic(root: Path) -> bool:
-    """Whether the images are phantoms: ``phantoms.json`` in the root says so."""
-    try:
-        raw = json.loads((root / "phantoms.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(raw, dict) and bool(raw.get("synthetic"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -33,3 +34,12 @@ def recognise(root: Path) -> str | None:
     if sum(name.endswith(".npz") for name in names) == 1:
         return "medmnist"
     return None
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether the images are phantoms: ``phantoms.json`` in the root says so."""
+    try:
+        raw = json.loads((root / "phantoms.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(raw, dict) and bool(raw.get("synthetic"))

@@ -1,0 +1,78 @@
+"""What an image file claims to be, from its first bytes: kind, size, and whether it ends."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Kind of an image file and the size that its header claims.
+
+    Attributes:
+        kind: JPEG, PNG, TIFF, DICOM, or "" for anything else.
+        height: pixels; 0 where the header is damaged (and for DICOM, which is read elsewhere).
+        width: pixels.
+        complete: whether the end marker is there (JPEG, PNG).
+    """
+
+    kind: str
+    height: int = 0
+    width: int = 0
+    complete: bool = True
+
+
+def read_header(content: bytes) -> ImageHeader:
+    """The header of an image file; never decodes, never raises."""
+    if content[128:132] == b"DICM":
+        return ImageHeader("DICOM")
+    try:
+        if content.startswith(b"\xff\xd8\xff"):
+            return _jpeg(content)
+        if content.startswith(b"\x89PNG\r\n\x1a\n"):
+            width, height = struct.unpack(">II", content[16:24])
+            return ImageHeader("PNG", height, width, _PNG_END in content)
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff(content)
+    except (struct.error, IndexError):
+        kind = {b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF")
+        return ImageHeader(kind)
+    return ImageHeader("")
+
+
+def _jpeg(content: bytes) -> ImageHeader:
+    """Walk the marker segments to the frame header, SOF0-SOF15 but DHT, JPG and DAC (T.81, B.1)."""
+    place = 2
+    while True:
+        while content[place] != 0xFF:
+            place += 1
+        while content[place] == 0xFF:
+            place += 1
+        marker = content[place]
+        place += 1
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", content[place + 3 : place + 7])
+            # entropy-coded data cannot hold a marker, so the last EOI ends the last scan
+            complete = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") > 0
+            return ImageHeader("JPEG", height, width, complete)
+        if marker in (0x01, *range(0xD0, 0xD9)):
+            continue
+        place += struct.unpack(">H", content[place : place + 2])[0]
+
+
+def _tiff(content: bytes) -> ImageHeader:
+    """Tags 256 (width) and 257 (height) of the first directory (TIFF 6.0, section 2)."""
+    order = "<" if content[:2] == b"II" else ">"
+    (start,) = struct.unpack(order + "I", content[4:8])
+    (n_entries,) = struct.unpack(order + "H", content[start : start + 2])
+    size = {}
+    for number in range(n_entries):
+        entry = content[start + 2 + 12 * number : start + 14 + 12 * number]
+        tag, kind = struct.unpack(order + "HH", entry[:4])
+        if tag in (256, 257):
+            form = "H" if kind == 3 else "I"
+            (size[tag],) = struct.unpack_from(order + form, entry, 8)
+    return ImageHeader("TIFF", size.get(257, 0), size.get(256, 0))
