@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -28,7 +29,7 @@ from pulmonet.artifacts import write_atomic
 
 FORMAT_VERSION = 1
 
-#: A block is what one lock, one sync and one share of the memory covers.
+#: A block is what one lock and one sync cover: what a kill can cost, and how often disks wait.
 BLOCK_BYTES = 16 * 2**20
 
 
@@ -128,6 +129,8 @@ class PackFiles:
             if keep_rows is not None and keep_rows < n_rows:
                 os.ftruncate(handle, len(header) + keep_rows * row_bytes)
             os.ftruncate(handle, self._sizes[name])
+            if name != "images.npy":
+                _reserve(handle, self._sizes[name])
             os.fsync(handle)
             return n_rows
         finally:
@@ -204,27 +207,42 @@ class PackFiles:
 
     # --- writing ----------------------------------------------------------------------------
 
-    def write_rows(
-        self, rows: NDArray[np.int64], images: NDArray[np.uint8], sources: NDArray[np.int64]
+    def write_pixels(
+        self, rows: NDArray[np.int64], images: NDArray[np.uint8]
     ) -> NDArray[np.uint32]:
-        """Write rows whose block is locked: pixels, sync, then sources and checksums, sync.
+        """Write pixels of rows whose block is locked; they count once `commit` has come.
 
         Args:
             rows: (n,) row numbers, ascending.
             images: (n, R, R).
-            sources: (n, 2) size and mtime_ns.
 
         Returns:
-            (n,) checksums.
+            (n,) checksums, for `commit`.
+
+        Raises:
+            OSError: the disk is full, and the like.
+        """
+        self._write("images.npy", rows, images.reshape(len(rows), -1))
+        return np.array([checksum_of(image) for image in images], "<u4")
+
+    def commit(
+        self, rows: NDArray[np.int64], sources: NDArray[np.int64], checksums: NDArray[np.uint32]
+    ) -> None:
+        """Sync the pixels, then write what makes them count: sources and checksums.
+
+        Args:
+            rows: (n,) row numbers, ascending, their block locked, their pixels written.
+            sources: (n, 2) size and mtime_ns.
+            checksums: (n,) from `write_pixels`.
 
         Raises:
             OSError: the disk is full, and the like; the rows then count as not packed.
         """
-        checksums = np.array([checksum_of(image) for image in images], "<u4")
-        self._write("images.npy", rows, images.reshape(len(rows), -1))
+        _sync(self._handles["images.npy"])
         self._write("sources.npy", rows, np.ascontiguousarray(sources, "<i8"))
+        _sync(self._handles["sources.npy"])
         self._write("checksums.npy", rows, checksums[:, None])
-        return checksums
+        _sync(self._handles["checksums.npy"])
 
     def _write(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         handle = self._handles[name]
@@ -235,7 +253,6 @@ class PackFiles:
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             offset = self._offset(name, int(rows[start]), width)
             _write_all(handle, values[start:stop].data.cast("B"), offset)
-        os.fdatasync(handle) if hasattr(os, "fdatasync") else os.fsync(handle)
 
 
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -272,6 +289,21 @@ def _write_all(handle: int, view: memoryview, offset: int) -> None:
     done = 0
     while done < len(view):
         done += os.pwrite(handle, view[done:], offset + done)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Give a small file its disk blocks now: a disk full of pixels still takes their checksums."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except AttributeError:  # macOS
+        return
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+
+
+def _sync(handle: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(handle)  # macOS has no fdatasync
 
 
 def _close_all(handles: list[int]) -> None:

@@ -125,8 +125,10 @@ class Pack:
         image[:], source = _decode_row(self._manifest, row, self.side, self._fit)
         self.n_repaired += 1
         try:
-            written = self._files.write_rows(np.array([row]), image[None], source[None])
-            self._checksums[row] = written[0]
+            rows = np.array([row])
+            checksums = self._files.write_pixels(rows, image[None])
+            self._files.commit(rows, source[None], checksums)
+            self._checksums[row] = checksums[0]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
@@ -264,12 +266,12 @@ def _file_of(path: str) -> str:
 
 @dataclass
 class _Block:
-    """Missing rows of one block on their way: decoded by the pool, written by the packer."""
+    """Missing rows of one locked block: decoded and written by the pool, then committed."""
 
     number: int
     rows: NDArray[np.int64]
-    images: NDArray[np.uint8]
     sources: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
     tasks: list[Future[dict[int, str]]] = field(default_factory=list)
 
 
@@ -295,6 +297,7 @@ class _Packer:
         self._num_workers = max(1, num_workers)
         self._progress = progress
         self._bad: dict[int, str] = {}
+        self._own = threading.local()
         numbers = missing // files.rows_per_block
         cuts = np.flatnonzero(np.diff(numbers)) + 1
         self._waiting = deque(
@@ -334,12 +337,8 @@ class _Packer:
         number, rows = self._waiting.popleft()
         left = self._still_missing(rows)
         self._advance(len(rows) - len(left))
-        side = self._files.side
         block = _Block(
-            number,
-            left,
-            np.empty((len(left), side, side), np.uint8),
-            np.empty((len(left), 2), "i8"),
+            number, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
         )
         for start in range(0, len(left), _ROWS_PER_TASK):
             block.tasks.append(pool.submit(self._decode, block, start))
@@ -357,29 +356,40 @@ class _Packer:
         return left
 
     def _decode(self, block: _Block, start: int) -> dict[int, str]:
+        """Decode a few rows and write their pixels while they are in the processor's cache."""
+        rows = block.rows[start : start + _ROWS_PER_TASK]
+        images = self._buffer()[: len(rows)]
         bad = {}
-        for position in range(start, min(start + _ROWS_PER_TASK, len(block.rows))):
-            row = int(block.rows[position])
+        good: list[int] = []
+        for position, row in enumerate(rows.tolist()):
             try:
-                block.images[position], block.sources[position] = _decode_row(
+                images[len(good)], block.sources[start + position] = _decode_row(
                     self._manifest, row, self._files.side, self._fit
                 )
+                good.append(position)
             except DataError as error:
                 bad[row] = str(error)
+        if good:
+            checksums = self._files.write_pixels(rows[good], images[: len(good)])
+            block.checksums[start + np.array(good)] = checksums
         return bad
 
+    def _buffer(self) -> NDArray[np.uint8]:
+        """This thread's own images: memory that is not given back is not cleared again."""
+        if not hasattr(self._own, "images"):
+            side = self._files.side
+            self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
+        images: NDArray[np.uint8] = self._own.images
+        return images
+
     def _finish_block(self, lock: int, block: _Block) -> None:
-        """Write a decoded block and let others have it."""
-        bad: dict[int, str] = {}
+        """Commit what was decoded of a block and let others have it."""
         for task in block.tasks:
-            bad.update(task.result())
-        good = ~np.isin(block.rows, list(bad))
-        if good.all():
-            self._files.write_rows(block.rows, block.images, block.sources)
-        elif good.any():
-            self._files.write_rows(block.rows[good], block.images[good], block.sources[good])
+            self._bad.update(task.result())
+        good = block.checksums != 0
+        if good.any():
+            self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
         self._files.unlock_block(lock, block.number)
-        self._bad.update(bad)
         self._advance(len(block.rows))
 
     def _advance(self, n_rows: int) -> None:

@@ -1,0 +1,85 @@
+"""How fast packing is against what the cores could decode: target 0.8.
+
+    python benchmarks/packing.py --images ../shared/data/nih-cxr --json packing.json
+
+The yardstick is one core that does nothing but cv2.imread and the area resize, times the number
+of cores. Both are measured in turns in one run; packing includes its checks, checksums and syncs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+from benchmark_images import write_images
+
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.packing import open_pack
+
+TARGET = 0.8
+
+
+def decode_rate(manifest: Manifest) -> float:
+    """Images/s of one core: decode and resize, nothing else."""
+    paths = [str(manifest.root / path) for path in manifest.table["path"]]
+    started = time.perf_counter()
+    for path in paths:
+        image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+        cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
+    return len(paths) / (time.perf_counter() - started)
+
+
+def pack_rate(manifest: Manifest, num_workers: int) -> float:
+    """Images/s of `open_pack` into an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["PULMONET_CACHE_DIR"] = cache
+        started = time.perf_counter()
+        open_pack(manifest, range(len(manifest)), num_workers=num_workers)
+        return len(manifest) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, help="folder of X-rays (default: noise)")
+    parser.add_argument("--n-images", type=int, default=1500)
+    parser.add_argument("--num-workers", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write the result here, too")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = write_images(Path(folder), options.n_images, options.images)
+        decode_rate(manifest)  # the page cache is warm for both
+        for _ in range(options.repeats):
+            rounds.append((decode_rate(manifest), pack_rate(manifest, options.num_workers)))
+    ratios = [packing / (options.num_workers * single) for single, packing in rounds]
+    result = {
+        "benchmark": "packing",
+        "n_images": options.n_images,
+        "num_workers": options.num_workers,
+        "decode_images_per_second_per_core": statistics.median(single for single, _ in rounds),
+        "pack_images_per_second": statistics.median(packing for _, packing in rounds),
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "target": TARGET,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print(f"one core, decode + area resize  {result['decode_images_per_second_per_core']:8.0f}/s")
+    print(
+        f"packing, {options.num_workers} threads             {result['pack_images_per_second']:8.0f}/s"
+    )
+    print(
+        f"share of {options.num_workers} × one core           {result['ratio']:8.2f}  (target {TARGET})"
+    )
+
+
+if __name__ == "__main__":
+    main()
