@@ -101,7 +101,11 @@ def main(argv: Sequence[str] | None = None, train: Sequence[str] = TRAIN) -> opt
     if "complete" in states:
         best = study.best_trial
         print(f"best: {METRIC} {best.value:.4f}, trial {best.number}: {best.params}")
-        print(f"again: {best.user_attrs['command']}")
+        config_path = options.out_dir / f"trial-{best.number:04d}" / "run_config.json"
+        print(
+            f"next: pulmonet train --config {config_path} --set select.on=valid "
+            "--set select.checkpoint=last --name tuned"
+        )
     return study
 
 

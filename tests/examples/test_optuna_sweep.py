@@ -107,6 +107,7 @@ def test_bad_trials_are_pruned_at_the_median_and_their_process_stopped(
     printed = capsys.readouterr().out
     assert "2 complete, 2 pruned" in printed
     assert "best: val_macro_auroc 0.8400, trial 0" in printed
+    assert f"--config {out_dir / 'trial-0000' / 'run_config.json'} --set select.on=valid" in printed
 
 
 def test_a_study_goes_on_where_it_ended(
