@@ -90,21 +90,21 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
             box = box_around(heart, 0.5)
             boxes += [(finding.label, *box)] if box else []
         for density in draw_finding(chest, finding):
-            box = box_around(np.maximum(density * clear, _lost_volume(chest, finding)))
+            box = box_around(np.maximum(density * clear, _lost_volume(chest, finding, heart)))
             boxes += [(finding.label, *box)] if box else []
             air *= 1 - density
     attenuation = _attenuate(chest, film, air, heart)
     return develop(frame, film, attenuation), boxes
 
 
-def _lost_volume(chest: Chest, finding: Finding) -> Map:
+def _lost_volume(chest: Chest, finding: Finding, heart: Map) -> Map:
     """Where a raised dome took the place of lung, 0-1: it belongs to the atelectasis."""
     pose = chest.pose
     if finding.label != "Atelectasis" or not (pose.raised_left or pose.raised_right):
         return np.zeros((chest.frame.height, chest.frame.width), np.float32)
     before = draw_lungs(chest.frame, chest.body, replace(pose, raised_left=0, raised_right=0))
     lost = before.of(finding.side) - chest.lungs.of(finding.side)
-    return np.asarray(0.5 * np.clip(lost, 0, 1), np.float32)
+    return np.asarray(0.5 * np.clip(lost, 0, 1) * (1 - heart), np.float32)
 
 
 def _attenuate(chest: Chest, film: Film, air: Map, heart: Map) -> Map:

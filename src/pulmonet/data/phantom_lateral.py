@@ -62,7 +62,7 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
         air *= 1 - density
     total = _tissue(frame, body, pose)
     total -= 0.50 * np.sqrt(body.tissue) * air
-    total += body.bone * _bones(frame, body)
+    total += body.bone * _bones(frame, body, np.clip(lung - heart, 0, 1))
     total += 0.17 * _vessels(frame, body) * np.clip(1.6 * air, 0, 1)
     total += 0.05 * heart - 0.10 * _windpipe(frame)
     grain = np.random.default_rng(body.tree_seed + 1)
@@ -162,7 +162,8 @@ def _tissue(frame: Frame, body: Body, pose: Pose) -> Map:
     return np.asarray(tissue, np.float32)
 
 
-def _bones(frame: Frame, body: Body) -> Map:
+def _bones(frame: Frame, body: Body, clear: Map) -> Map:
+    """Spine, breastbone, ribs, shoulder blade as attenuation; ribs show best over `clear` lung."""
     ribs, bones = frame.blank(), frame.blank()
     spine = smooth_curve(
         [(0.42, -0.6), (0.5, -0.1), (0.72, 0.4), (0.75, 0.8), (0.66, 1.2), (0.6, 1.8)]
@@ -188,7 +189,7 @@ def _bones(frame: Frame, body: Body) -> Map:
             frame.stroke(ribs, smooth_curve(rib), 0.035, 0.6)
     blade = [(0.55, -0.1), (0.78, 0.2), (0.92, 0.45)]
     frame.stroke(ribs, smooth_curve(blade), 0.03, 0.8)
-    return 0.14 * soften(bones, 1.4) + 0.11 * soften(ribs, 1.1)
+    return 0.14 * soften(bones, 1.4) + 0.11 * soften(ribs, 1.1) * (0.4 + 0.6 * clear)
 
 
 def _vessels(frame: Frame, body: Body) -> Map:
