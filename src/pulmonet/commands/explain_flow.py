@@ -24,7 +24,6 @@ from pulmonet.explain.dicom_capture import check_dicom_installed
 from pulmonet.explain.panels import (
     NOTICE,
     ROWS_PER_SHEET,
-    Finding,
     SheetRow,
     draw_contact_sheet,
 )
@@ -32,6 +31,7 @@ from pulmonet.explain.results import (
     BadImage,
     Explanations,
     ImageExplanation,
+    LabelExplanation,
     Localization,
     Sanity,
 )
@@ -220,8 +220,10 @@ def _document(
 
 
 def _report(options: ExplainOptions, document: Explanations) -> None:
-    for image in document.images[:MAX_TABLE_IMAGES]:
-        console.show_table(scores_table(image))
+    if len(document.images) == 1:
+        console.say(document.images[0].image)
+    if document.images:
+        console.show_table(scores_table(document.images[:MAX_TABLE_IMAGES]))
     rest = len(document.images) - MAX_TABLE_IMAGES
     if rest > 0:
         console.say(f"… and {rest:,} more images; all scores are in explanations.json")
@@ -247,22 +249,31 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
         console.show_json(document.model_dump(mode="json", by_alias=True))
 
 
-def scores_table(image: ImageExplanation) -> Table:
-    """One image's scores, at most 80 columns wide."""
-    table = Table(title=image.image, title_justify="left", box=None, pad_edge=False)
+def scores_table(images: Sequence[ImageExplanation]) -> Table:
+    """Scores of one image or a few, at most 80 columns wide."""
+    table = Table(box=None, pad_edge=False)
+    several = len(images) > 1
+    if several:
+        table.add_column("Image", no_wrap=True, max_width=30)
     table.add_column("Label", overflow="fold")
-    for name in ("Score", "Probability", "Threshold"):
+    for name in ("Score", "Prob.", "Thr." if several else "Threshold"):
         table.add_column(name, justify="right")
     table.add_column("Finding")
-    for label, found in image.labels.items():
-        finding = Finding(label, found.score, found.probability, found.threshold)
-        words = {None: "–", True: "present", False: finding.verdict}[found.present]
-        if found.empty:
-            words += "; empty map"
-        table.add_row(
-            label, f"{found.score:.3f}", _number(found.probability), _number(found.threshold), words
-        )
+    for image in images:
+        # the folder's name rather than the path: `view1_frontal.jpg` says little
+        name = image.image if image.maps is None else Path(image.maps).parent.name
+        for label, found in image.labels.items():
+            numbers = (f"{found.score:.3f}", _number(found.probability), _number(found.threshold))
+            cells = (label, *numbers, _finding_words(found, short=several))
+            table.add_row(*((name, *cells) if several else cells))
+            name = ""
     return table
+
+
+def _finding_words(found: LabelExplanation, *, short: bool) -> str:
+    absent = "absent" if short else "absent (score below threshold)"
+    words = {None: "–", True: "present", False: absent}[found.present]
+    return f"{words}; empty map" if found.empty and not short else words
 
 
 def _number(value: float | None) -> str:

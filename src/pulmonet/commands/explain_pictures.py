@@ -70,7 +70,7 @@ def explain_one(
         maps=_relative(maps_path, options.folder),
         labels=labels,
     )
-    return explanation, SheetRow(source.name, thumbnail(image), cells)
+    return explanation, SheetRow(source.folder, thumbnail(image), cells)
 
 
 def judge(label: str, score: float, calibration: Calibration | None) -> Finding:

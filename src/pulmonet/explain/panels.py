@@ -100,7 +100,11 @@ def draw_panel(
     right.imshow(_shrink(drawn, PANEL_SIDE), cmap="gray", vmin=0, vmax=255)
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
     if overlay is None or empty:
-        words = "absent\n(score below threshold)" if overlay is None else "nothing speaks for it"
+        words = (
+            "absent\n(score below threshold)"
+            if overlay is None
+            else "nothing in the image\nspeaks for it"
+        )
         right.text(
             0.5, 0.5, words, transform=right.transAxes, ha="center", va="center",
             fontsize=13, color="white", bbox={"facecolor": "black", "alpha": 0.6, "pad": 6},
