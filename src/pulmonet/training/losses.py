@@ -10,6 +10,7 @@ consecutive ones (negative, positive, uncertain). Labels keep their order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,9 +88,9 @@ def known_count(targets: Tensor) -> Tensor:
 def count_classes(targets: Tensor) -> Tensor:
     """Numbers of negatives and positives per label: (2, L) int64, from targets (B, L).
 
-    A soft target counts as positive from 0.5; unknown and third-class targets count as neither.
+    A soft target counts as positive above 0.5; unknown and third-class ones count as neither.
     """
-    return torch.stack([(targets < 0.5).sum(0), ((targets >= 0.5) & (targets <= 1.0)).sum(0)])
+    return torch.stack([(targets <= 0.5).sum(0), ((targets > 0.5) & (targets <= 1.0)).sum(0)])
 
 
 def n_outputs(policies: Sequence[str]) -> int:
@@ -181,10 +182,12 @@ def class_weights(class_counts: Tensor, beta: float) -> Tensor:
     Returns:
         (2, L) float32; 1 and 1 for a label of which one class is absent.
     """
-    counts = class_counts.double()
-    weights = (1.0 - beta) / (1.0 - beta ** counts.clamp_min(1.0))
+    counts = class_counts.float()
+    if beta == 0.0:
+        return torch.ones_like(counts)
+    weights = -1.0 / torch.expm1(counts.clamp_min(1.0) * math.log(beta))  # exact where beta ~ 1
     weights = 2.0 * weights / weights.sum(dim=0)
-    return torch.where((counts > 0).all(dim=0), weights, torch.ones_like(weights)).float()
+    return torch.where((counts > 0).all(dim=0), weights, 1.0)
 
 
 class AucMargin(nn.Module):
@@ -199,7 +202,7 @@ class AucMargin(nn.Module):
     This is ``version="v1"`` of LibAUC's `MultiLabelAUCMLoss` with its batch-wise p, except that
     the margin is honoured (LibAUC 2.0 leaves it out of the multi-label form, as if it were 1) and
     that a label without positives or without negatives in the step adds 0 without a warning. A
-    soft target counts as positive from 0.5; LibAUC compares with 1 and 0, and would let it count
+    soft target counts as positive above 0.5; LibAUC compares with 1 and 0, and would let it count
     as neither. a and b descend with the network's weights, alpha ascends: see `PESG`. Under
     several processes their gradients have to be summed like the network's.
     """
@@ -228,7 +231,7 @@ class AucMargin(nn.Module):
         positive = (1.0 - p) * ((score - self.a) ** 2 - 2.0 * self.alpha * score)
         negative = p * ((score - self.b) ** 2 + 2.0 * self.alpha * score)
         either = p * (1.0 - p) * (2.0 * self.alpha * self.margin - self.alpha**2)
-        terms = torch.where(targets >= 0.5, positive, negative) + either
+        terms = torch.where(targets > 0.5, positive, negative) + either
         return torch.where(known, terms, 0.0).sum()
 
 

@@ -417,7 +417,7 @@ def test_balanced_pos_weight_is_negatives_over_positives() -> None:
 
 
 def test_class_counts_leave_out_unknown_and_third_class() -> None:
-    targets = torch.tensor([[1.0, torch.nan], [0.3, 2.0], [0.5, 0.0]])
+    targets = torch.tensor([[1.0, torch.nan], [0.3, 2.0], [0.55, 0.5]])
     assert losses.count_classes(targets).tolist() == [[1, 1], [2, 0]]
 
 
