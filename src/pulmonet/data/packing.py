@@ -24,7 +24,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
-from pulmonet.data.images import fit_square, read_source_image
+from pulmonet.data.images import fit_square, read_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack_files import FORMAT_VERSION, PackFiles
 from pulmonet.errors import DataError, list_first
@@ -65,11 +65,11 @@ class Pack:
         folder: that folder.
         n_rows: rows of the manifest.
         bad_rows: rows left out (`skip_bad`), with the reason.
-        n_decoded: rows that were decoded when the pack was opened.
+        n_decoded: rows that this process decoded when it opened the pack.
         n_repaired: rows that a read found damaged and decoded again.
     """
 
-    def __init__(self, manifest: Manifest, files: PackFiles, fit: str) -> None:
+    def __init__(self, root: Path, paths: Sequence[str], files: PackFiles, fit: str) -> None:
         """Use `open_pack`."""
         self.side = files.side
         self.key = files.folder.name
@@ -78,7 +78,8 @@ class Pack:
         self.bad_rows: dict[int, str] = {}
         self.n_decoded = 0
         self.n_repaired = 0
-        self._manifest = manifest
+        self._root = root
+        self._paths = paths
         self._files = files
         self._fit = fit
         self._readable = np.zeros(files.n_rows, bool)
@@ -108,7 +109,7 @@ class Pack:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with _process_lock:
             if not self._files.writable:
-                image[:], _ = _decode_row(self._manifest, row, self.side, self._fit)
+                image[:], _ = _decode_row(self._root, self._paths[row], self.side, self._fit)
                 self.n_repaired += 1
                 return
             try:
@@ -122,7 +123,7 @@ class Pack:
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
-        image[:], source = _decode_row(self._manifest, row, self.side, self._fit)
+        image[:], source = _decode_row(self._root, self._paths[row], self.side, self._fit)
         self.n_repaired += 1
         try:
             rows = np.array([row])
@@ -169,12 +170,13 @@ def open_pack(
     try:
         with _process_lock:
             files = PackFiles(folder, paths, side, _identity(folder.name, side, fit, len(paths)))
-            pack = Pack(manifest, files, fit)
+            pack = Pack(manifest.root, paths, files, fit)
             missing = _missing_rows(files, manifest.root, paths, wanted)
             if len(missing):
                 _check_space(files, missing)
                 packer = _Packer(
-                    manifest,
+                    manifest.root,
+                    paths,
                     files,
                     fit=fit,
                     missing=missing,
@@ -182,7 +184,7 @@ def open_pack(
                     progress=progress,
                 )
                 pack.bad_rows = packer.run()
-                pack.n_decoded = len(missing) - len(pack.bad_rows)
+                pack.n_decoded = packer.n_decoded
         pack._checksums = files.read_checksums()
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
@@ -248,7 +250,7 @@ def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
             try:
                 found = os.stat(base + name)  # noqa: PTH116
                 last = (found.st_size, found.st_mtime_ns)
-            except OSError:
+            except (OSError, ValueError):
                 last = (-1, -1)
             last_name = name
         stats.append(last)
@@ -280,7 +282,8 @@ class _Packer:
 
     def __init__(
         self,
-        manifest: Manifest,
+        root: Path,
+        paths: Sequence[str],
         files: PackFiles,
         *,
         fit: str,
@@ -288,12 +291,13 @@ class _Packer:
         num_workers: int,
         progress: Progress | None,
     ) -> None:
-        self._manifest = manifest
-        self._paths = manifest.table["path"].tolist()
+        self._root = root
+        self._paths = paths
         self._files = files
         self._fit = fit
         self._n_missing = len(missing)
         self._n_done = 0
+        self.n_decoded = 0
         self._num_workers = max(1, num_workers)
         self._progress = progress
         self._bad: dict[int, str] = {}
@@ -350,7 +354,7 @@ class _Packer:
         packed = self._files.read_checksums(start, stop)[rows - start] != 0
         if not packed.any():
             return rows
-        now = stat_sources(self._manifest.root, self._paths, rows)
+        now = stat_sources(self._root, self._paths, rows)
         fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
         left: NDArray[np.int64] = rows[~(packed & fresh)]
         return left
@@ -364,7 +368,7 @@ class _Packer:
         for position, row in enumerate(rows.tolist()):
             try:
                 images[len(good)], block.sources[start + position] = _decode_row(
-                    self._manifest, row, self._files.side, self._fit
+                    self._root, self._paths[row], self._files.side, self._fit
                 )
                 good.append(position)
             except DataError as error:
@@ -387,6 +391,7 @@ class _Packer:
         for task in block.tasks:
             self._bad.update(task.result())
         good = block.checksums != 0
+        self.n_decoded += int(good.sum())
         if good.any():
             self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
         self._files.unlock_block(lock, block.number)
@@ -399,18 +404,18 @@ class _Packer:
 
 
 def _decode_row(
-    manifest: Manifest, row: int, side: int, fit: str
+    root: Path, path: str, side: int, fit: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """A row's square image and the (size, mtime_ns) it belongs to.
 
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    path = str(manifest.table["path"].iat[row])
+    name = [_file_of(path)]
     for _ in range(3):
-        before = _stat_each(manifest.root, [_file_of(path)])
-        image = fit_square(read_source_image(manifest, row), side, fit)
-        if _stat_each(manifest.root, [_file_of(path)]) == before:
+        before = _stat_each(root, name)
+        image = fit_square(read_image(root, path), side, fit)
+        if _stat_each(root, name) == before:
             return image, np.array(before[0], np.int64)
     raise DataError(f"{path}: changes while it is read; run again when nothing writes to it")
 

@@ -138,10 +138,10 @@ def test_targets_of_all_rows_or_of_these(pack: Pack) -> None:
 def test_an_error_in_a_thread_is_the_error(
     pack: Pack, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(manifest: object, row: int) -> NDArray[np.uint8]:
-        raise DataError(f"row {row}: gone; restore it")
+    def unreadable(root: Path, path: str) -> NDArray[np.uint8]:
+        raise DataError(f"{path}: gone; restore it")
 
-    monkeypatch.setattr(packing, "read_source_image", unreadable)
+    monkeypatch.setattr(packing, "read_image", unreadable)
     with (pack.folder / "images.npy").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(DataError, match="gone; restore it"):

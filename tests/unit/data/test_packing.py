@@ -40,10 +40,10 @@ def references(manifest: Manifest) -> np.ndarray:
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(manifest: Manifest, row: int) -> np.ndarray:
-        raise AssertionError(f"row {row} decoded again")
+    def refuse(root: Path, path: str) -> np.ndarray:
+        raise AssertionError(f"{path} decoded again")
 
-    monkeypatch.setattr(packing, "read_source_image", refuse)
+    monkeypatch.setattr(packing, "read_image", refuse)
 
 
 def flip_byte(path: Path, offset: int) -> None:
@@ -265,19 +265,19 @@ def test_an_image_that_changes_while_it_is_read(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = manifest.root / manifest.table["path"][0]
-    genuine = packing.read_source_image
+    genuine = packing.read_image
     n_changes = 0
 
-    def read_and_change(manifest: Manifest, row: int) -> np.ndarray:
+    def read_and_change(root: Path, name: str) -> np.ndarray:
         nonlocal n_changes
-        image = genuine(manifest, row)
+        image = genuine(root, name)
         if n_changes:
             n_changes -= 1
             cv2.imwrite(str(path), smooth_image(500 + n_changes))
             os.utime(path, ns=(n_changes, n_changes))
         return image
 
-    monkeypatch.setattr(packing, "read_source_image", read_and_change)
+    monkeypatch.setattr(packing, "read_image", read_and_change)
     n_changes = 2
     pack = open_pack(manifest, [0])
     np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
