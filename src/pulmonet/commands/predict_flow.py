@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
 from pulmonet.commands.dataset import open_dataset
 from pulmonet.commands.evaluate import Material
-from pulmonet.commands.train_flow import choose_rows
 from pulmonet.config import DataConfig
 from pulmonet.data.images import read_source_image
 from pulmonet.data.loading import evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import open_pack
+from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.data.splits import fingerprint, select_rows
 from pulmonet.data.tables import SPLITS
 from pulmonet.errors import ArtifactError, ConfigError, DataError
@@ -34,6 +35,7 @@ class Datasets:
 
     def __init__(self) -> None:
         self._opened: dict[str, Manifest] = {}
+        self._named: set[Path] = set()
 
     def open(self, data: DataConfig, seed: int) -> Manifest:
         """The manifest that `data` describes.
@@ -47,7 +49,12 @@ class Datasets:
         )
         key = repr((of_rows, seed))
         if key not in self._opened:
-            self._opened[key] = open_dataset(data, seed)
+            root = locate_dataset(data.data_dir)
+            if root in self._named:  # other folds or seed: its line has been said
+                self._opened[key] = read_manifest(root, data, seed)
+            else:
+                self._opened[key] = open_dataset(data, seed)
+                self._named.add(root)
         return self._opened[key]
 
 
@@ -131,8 +138,6 @@ def _choose(
         data = data.model_copy(update={"data_dir": data_dir})
     external = False
     if data_dir is not None and own_name is not None:
-        from pulmonet.data.sources import locate_dataset
-
         root = locate_dataset(data_dir)
         external = (root.name if root.is_dir() else root.stem) != own_name
         if external:  # folds, splits and columns of the run belong to the data it was trained on
@@ -268,13 +273,13 @@ def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[s
 def _training_rows(
     trained: TrainedRun, chosen: _Rows, datasets: Datasets, blank: Any
 ) -> KnownRows | None:
-    """View, age, sex and targets of the rows trained on, for the baseline and the shift."""
+    """View, age, sex and targets of the training split, for the baseline and the shift."""
     config = trained.record.config
     manifest = chosen.manifest
     try:
         if chosen.external:
             manifest = datasets.open(config.data, config.seed)
-        rows = choose_rows(manifest, config)[0]["train"]
+        rows = select_rows(manifest, "train", config.data.views)  # whole: the same for all runs
     except (DataError, ConfigError):
         console.note("the data trained on is not at hand: no baseline from it, no shift note")
         return None
