@@ -179,7 +179,7 @@ def _read_run(
     return RunArtifacts(
         name=run_dir.name,
         record=record,
-        log=attempt(run_dir.log_path, lambda _: run_dir.read_log()),
+        log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
         curves=attempt(run_dir.curves_path, read_png),
         results=tuple(results),
         predictions=tuple(item for item in predictions if item is not None),
@@ -192,6 +192,13 @@ def _read_run(
             attempt,
         ),
     ), comparisons
+
+
+def _read_log(run_dir: RunDir) -> pd.DataFrame:
+    log = run_dir.read_log()
+    if "epoch" not in log.columns:
+        raise ArtifactError(f"{run_dir.log_path}: no column 'epoch'; not a training log")
+    return log
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -52,7 +52,9 @@ def render_sections(sections: tuple[Section, ...]) -> list[str]:
 def escape(text: str) -> str:
     """A paragraph's plain text as markdown that shows the same; code in backticks is code."""
     parts = re.split(r"(`[^`\n]+`)", " ".join(text.split()))
-    parts = [part if position % 2 else escape_inline(part) for position, part in enumerate(parts)]
+    parts = [
+        part if position % 2 else _SPECIAL.sub(r"\\\1", part) for position, part in enumerate(parts)
+    ]
     # A line that starts like a list or a rule would become one.
     text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", "".join(parts))
     return re.sub(r"^([-+=])", r"\\\1", text)

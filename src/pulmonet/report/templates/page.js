@@ -218,7 +218,7 @@
         pos[bin] += item.tp[i] - (i + 1 < item.t.length ? item.tp[i + 1] : 0);
         neg[bin] += item.fp[i] - (i + 1 < item.t.length ? item.fp[i + 1] : 0);
       });
-      const svg = element("svg", { viewBox: "0 0 800 150" });
+      const svg = element("svg", { viewBox: "0 0 800 142" });
       const top = Math.max(...pos.map((n) => n / item.pos), ...neg.map((n) => n / item.neg));
       for (let i = 0; i < bins; i += 1) {
         const up = 58 * pos[i] / item.pos / top;
@@ -227,7 +227,7 @@
         svg.append(element("rect", { class: "neg", x: 20 * i + 1, width: 18, y: 68, height: down }));
       }
       svg.append(element("text", { x: 4, y: 14 }, "with the finding"));
-      svg.append(element("text", { x: 4, y: 146 }, "without"));
+      svg.append(element("text", { x: 4, y: 138 }, "without the finding"));
       svg.append(element("line", { class: "at", x1: 0, x2: 0, y1: 0, y2: 132 }));
       plot.replaceChildren(svg);
     };

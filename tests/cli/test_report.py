@@ -1,0 +1,192 @@
+"""`pulmonet report`: exit codes, files, output, and what must never be in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from pulmonet.artifacts import write_json
+from pulmonet.cli import main
+from report_factory import HOSTILE_LABELS, make_comparison, make_run
+
+SECRETS = ("patient000", "/srv/secret", "view1_frontal", "study1")
+
+
+def _report(artifacts_dir: Path, *arguments: str) -> int:
+    return main(["report", "--artifacts-dir", str(artifacts_dir), *arguments])
+
+
+def _links(markdown_path: Path) -> list[str]:
+    text = re.sub(r"```.*?```", "", markdown_path.read_text("utf-8"), flags=re.S)
+    return [unquote(link) for link in re.findall(r"(?<!\\)\]\(([^)]*)\)", text)]
+
+
+def test_one_run_gives_a_report_whose_pictures_are_all_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path)
+    assert _report(tmp_path, "--html") == 0
+    output = capsys.readouterr()
+    assert output.out == (
+        f"report: {tmp_path}/report.md\nmodel card: {tmp_path}/MODEL_CARD.md\n"
+        f"page: {tmp_path}/report.html\n"
+    )
+    assert output.err == ""
+    links = _links(tmp_path / "report.md")
+    assert len(links) == 3  # curves, two images with heat maps
+    for link in links:
+        assert (tmp_path / link).read_bytes().startswith(b"\x89PNG"), link
+
+
+def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:
+    for number in range(10):
+        make_run(tmp_path, f"run{number}", seed=number, explained=number < 3)
+    path = tmp_path / "run0" / "evaluation_CheXpert-v1.0-small_valid.json"
+    document = json.loads(path.read_text())
+    document["comparisons"] = [make_comparison("run0", "run1").model_dump(mode="json")]
+    write_json(path, document)
+    assert _report(tmp_path, "--html") == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "10 trained models" in text and "not distinguished" in text
+    for link in _links(tmp_path / "report.md"):
+        assert (tmp_path / link).exists(), link
+
+
+def test_hostile_labels_stay_words(tmp_path: Path) -> None:
+    make_run(tmp_path, labels=HOSTILE_LABELS)
+    assert _report(tmp_path, "--html") == 0
+    for name in ("report.md", "MODEL_CARD.md", "report.html"):
+        text = (tmp_path / name).read_text("utf-8")
+        assert not re.search(r"(?<!\\)<script>alert", text), name
+        assert not re.search(r"(?<!\\)<img src=x", text), name
+
+
+def test_no_identifier_and_no_absolute_path_is_written(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    assert _report(tmp_path, "--html") == 0
+    written = [*tmp_path.glob("report.*"), tmp_path / "MODEL_CARD.md"]
+    assert len(written) == 3
+    for path in written:
+        text = path.read_text("utf-8")
+        assert not [secret for secret in (*SECRETS, str(tmp_path)) if secret in text], path
+    for path in (tmp_path / "report_files").iterdir():
+        assert not [secret for secret in SECRETS if secret in path.name]
+
+
+def test_identifiers_are_shown_when_asked_for(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    assert _report(tmp_path, "--show-identifiers") == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "patient00" in text and "pseudonyms" not in text.lower().replace("have pseudonyms", "")
+
+
+def test_reports_of_the_same_artifacts_use_the_same_pseudonyms(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    seen = []
+    for _ in range(2):
+        assert _report(tmp_path) == 0
+        text = (tmp_path / "report.md").read_text()
+        seen.append(re.findall(r"[PI]-[0-9a-f]{6}", text))
+    assert seen[0] == seen[1] and len(set(seen[0])) > 5
+
+
+def test_a_damaged_run_is_named_and_the_rest_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, "good")
+    (make_run(tmp_path, "bad").config_path).write_text("{")
+    assert _report(tmp_path) == 4
+    assert "warning: left out bad/run_config.json: not a run config" in capsys.readouterr().err
+    text = (tmp_path / "report.md").read_text()
+    assert "Left out because it could not be read: bad/run\\_config.json" in text
+    assert "good" in text
+
+
+def test_missing_parts_are_said_to_be_missing(tmp_path: Path) -> None:
+    make_run(tmp_path, evaluated=False, logged=False)
+    assert _report(tmp_path, "--html") == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "Not evaluated: densenet121" in text
+    assert "training\\_log.csv is missing or empty" in text
+    assert "no heat maps; `pulmonet explain` makes them" in text
+
+
+def test_no_artifacts_is_exit_code_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _report(tmp_path / "nowhere") == 4
+    assert "no such folder; train one with `pulmonet train`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "elsewhere/mine.md"])
+def test_output_takes_a_folder_or_a_file(tmp_path: Path, target: str) -> None:
+    make_run(tmp_path / "artifacts")
+    assert _report(tmp_path / "artifacts", "--output", str(tmp_path / target), "--html") == 0
+    name = "mine" if target.endswith(".md") else "report"
+    assert (tmp_path / "elsewhere" / f"{name}.html").exists()
+    for link in _links(tmp_path / "elsewhere" / f"{name}.md"):
+        assert (tmp_path / "elsewhere" / link).exists()
+    assert not (tmp_path / "artifacts" / "report.md").exists()
+
+
+def test_author_notes_fill_the_todos(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    notes = tmp_path / "notes.toml"
+    notes.write_text('title = "A <b>bold</b> study"\nethics = "Approved by <script>"\n')
+    assert _report(tmp_path, "--html", "--author-notes", str(notes)) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# A \\<b\\>bold\\</b\\> study") and "Approved by \\<script\\>" in text
+    assert "<b>bold" not in (tmp_path / "report.html").read_text()
+    notes.write_text('titel = "x"')
+    assert _report(tmp_path, "--author-notes", str(notes)) == 2
+
+
+def test_synthetic_runs_are_called_so(tmp_path: Path) -> None:
+    make_run(tmp_path, synthetic=True)
+    assert _report(tmp_path, "--html") == 0
+    for name in ("report.md", "report.html", "MODEL_CARD.md"):
+        assert "SYNTHETIC" in (tmp_path / name).read_text()
+
+
+def test_report_needs_neither_torch_nor_the_data(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'timm', 'sklearn'): sys.modules[name] = None\n"
+        "from pulmonet.cli import main\n"
+        f"sys.exit(main(['report', '--html', '--artifacts-dir', {str(tmp_path)!r}]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_read_only_artifacts_folder_can_be_reported_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulmonet.report import pseudonyms
+
+    def refuse(path: Path, content: bytes | str) -> None:
+        raise pseudonyms.ArtifactError(f"{path}: cannot be written")
+
+    make_run(tmp_path / "artifacts")
+    monkeypatch.setattr(pseudonyms, "write_atomic", refuse)
+    assert _report(tmp_path / "artifacts", "--output", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "report.md").exists()
+    assert not (tmp_path / "artifacts" / pseudonyms.KEY_NAME).exists()
+
+
+def test_an_old_page_does_not_survive_half_written(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    assert _report(tmp_path, "--html") == 0
+    assert _report(tmp_path, "--html") == 0
+    assert not list(tmp_path.glob("**/*.tmp"))
+    shutil.rmtree(tmp_path / "report_files")
+    assert _report(tmp_path) == 0
+    assert all((tmp_path / link).exists() for link in _links(tmp_path / "report.md"))
