@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from pulmonet.metrics.results import (
@@ -180,10 +181,9 @@ def draw_worst_cases(
     """Contact sheet of the confident errors: per label, false positives and false negatives."""
     labels = [label for label, entry in result.labels.items() if entry.worst_cases]
     n_columns = 2 * n_each
+    engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.16, wspace=0, hspace=0)  # for captions
     figure = Figure(
-        figsize=(1.45 * n_columns, 1.95 * max(len(labels), 1) + 0.5),
-        dpi=110,
-        layout="constrained",
+        figsize=(1.5 * n_columns, 2.0 * max(len(labels), 1) + 0.6), dpi=110, layout=engine
     )
     grid = figure.subplots(max(len(labels), 1), n_columns, squeeze=False)
     for axes in grid.ravel():
@@ -200,17 +200,18 @@ def draw_worst_cases(
                     pad=2,
                     parse_math=False,
                 )
-                axes.text(
+                caption = axes.text(
                     0.5,
                     -0.02,
-                    _shorten(case.path),
+                    _in_two_lines(case.path),
                     transform=axes.transAxes,
-                    fontsize=4.6,
+                    fontsize=5.5,
                     color=_INK,
                     ha="center",
                     va="top",
                     parse_math=False,
                 )
+                caption.set_in_layout(False)
     _title(figure, result, "Confident errors: left false positives, right false negatives; score")
     return png_of(figure)
 
@@ -380,8 +381,13 @@ def _picture(axes: Axes, read_image: Callable[[str], NDArray[np.uint8]], path: s
     axes.imshow(image[::stride, ::stride], cmap="gray", vmin=0, vmax=255)
 
 
-def _shorten(path: str, n_characters: int = 44) -> str:
-    return path if len(path) <= n_characters else "…" + path[-n_characters + 1 :]
+def _in_two_lines(path: str, n_characters: int = 34) -> str:
+    """A path's end: folder above, file below, each cut from the left."""
+    folder, _, name = path.rpartition("/")
+    lines = [line for line in (folder, name) if line]
+    return "\n".join(
+        line if len(line) <= n_characters else "…" + line[-n_characters + 1 :] for line in lines
+    )
 
 
 def _note(axes: Axes, text: str, corner: str) -> None:
