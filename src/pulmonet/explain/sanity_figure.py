@@ -53,6 +53,6 @@ def _draw_road(axes: Axes, road: RoadCurve) -> None:
     axes.plot(shares, road.most_relevant_first, marker="o", label="highest of the map first")
     axes.set_xlabel("pixels removed, %", fontsize=9)
     axes.set_ylabel("mean score of the label", fontsize=9)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.03, 1.03)
     axes.set_title(f"ROAD, gain {road.gain:+.3f} ({road.n} images)", fontsize=9)
     axes.legend(fontsize=7)

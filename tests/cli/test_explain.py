@@ -1,0 +1,380 @@
+"""`pulmonet explain`: its files, what it says, its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from chexpert_factory import write_dataset
+from pulmonet.artifacts import RunDir, write_json
+from pulmonet.cli import main
+from pulmonet.commands.explain_sources import folder_names
+from pulmonet.explain.results import Explanations
+from pulmonet.labels import DEFAULT_LABELS, file_name_of
+from run_factory import make_run
+
+MODEL = "timm:test_resnet"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose labels brighten one place each, with boxes around these places."""
+    root = write_dataset(tmp_path_factory.mktemp("data") / "tiny", n_train=8, n_valid=12)
+    lines = ["Path,label,xmin,ymin,xmax,ymax"]
+    for split in ("train", "valid"):
+        with (root / f"{split}.csv").open() as file:
+            for row in csv.DictReader(file):
+                for position, label in enumerate(DEFAULT_LABELS):
+                    if row[label] == "1.0":
+                        box = (position / 5, 1 / 3, (position + 1) / 5, 2 / 3)
+                        lines.append(f"{row['Path']},{label}," + ",".join(map(str, box)))
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, data: Path) -> Path:
+    make_run(tmp_path / "artifacts", model=MODEL, image_size=64, data_dir=data, name="small")
+    return tmp_path / "artifacts"
+
+
+def explain(artifacts: Path, *arguments: object) -> int:
+    return main(["explain", "--artifacts-dir", str(artifacts), *map(str, arguments)])
+
+
+def read_image(path: Path) -> Any:
+    return cv2.imread(str(path), cv2.IMREAD_COLOR)
+
+
+def write_image(path: Path, height: int = 60, width: int = 90, seed: int = 0) -> Path:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+def calibrate(run_dir: RunDir, threshold: float) -> None:
+    """A calibration as `evaluate` writes it: the same threshold for all labels."""
+    entry = {
+        "calibrator": {"kind": "platt", "intercept": 0.0, "slope": 1.0},
+        "prevalence": 0.4,
+        "n": 100,
+        "positives": 40,
+        "thresholds": {"youden": threshold},
+    }
+    write_json(
+        run_dir.path / "calibration.json",
+        {
+            "schema": 1, "fitted_on": "tiny valid", "dataset": "tiny", "split": "valid",
+            "n_rows": 100, "n_patients": 100,
+            "labels": dict.fromkeys(DEFAULT_LABELS, entry),
+        },
+    )  # fmt: skip
+
+
+def test_without_an_image_the_first_validation_row_is_explained(
+    artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(artifacts) == 0
+    captured = capsys.readouterr()
+    for label in DEFAULT_LABELS:
+        panel = artifacts / "small" / f"gradcam_{file_name_of(label)}.png"
+        assert read_image(panel).shape[1] > 600, "X-ray and overlay side by side"
+        assert label in captured.out
+    assert "Run: small, the only run" in captured.out
+    assert "Dataset: tiny" in captured.out
+    assert "not a medical device" in captured.out
+    assert "pulmonet evaluate" in captured.err, "no thresholds yet: says how to get them"
+    table = [line for line in captured.out.splitlines() if line.startswith(("Label", "Edema"))]
+    assert len(table) == 2
+    assert all(len(line.rstrip()) <= 80 for line in table)
+    document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
+    (image,) = document["images"]
+    assert image["image"] == "valid/patient00009/study1/view1_frontal.jpg"
+    folder = artifacts / "small" / "explain"
+    assert (folder / image["labels"]["Edema"]["panel"]).samefile(
+        artifacts / "small" / "gradcam_Edema.png"
+    )
+
+
+def test_an_image_gives_overlay_maps_and_scores(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = write_image(tmp_path / "portrait.png", height=150, width=100)
+    assert explain(artifacts, image, "--label", "edema", "--label", "Pleural_Effusion") == 0
+    folder = artifacts / "small" / "explain" / "portrait"
+    assert read_image(folder / "gradcam_Pleural_Effusion_overlay.png").shape == (150, 100, 3)
+    assert not (folder / "gradcam_Atelectasis.png").exists()
+    with np.load(folder / "maps.npz", allow_pickle=False) as maps:
+        assert maps["labels"].tolist() == ["Edema", "Pleural Effusion"]
+        assert maps["raw"].shape == (2, 2, 2)
+        assert maps["raw"].dtype == maps["maps"].dtype == maps["scores"].dtype == np.float32
+        assert maps["maps"].shape == (2, 64, 64)
+        assert maps["maps"].min() >= 0
+        assert maps["maps"].max() <= 1
+        scores = maps["scores"]
+    document = Explanations.model_validate_json(
+        (artifacts / "small" / "explain" / "explanations.json").read_text()
+    )
+    assert document.images[0].labels["Edema"].score == pytest.approx(float(scores[0]))
+    assert f"{scores[1]:.3f}" in capsys.readouterr().out
+
+
+def test_scores_are_those_of_evaluation(artifacts: Path, data: Path) -> None:
+    """The same pixels by the same way: pack size first, then the network's size."""
+    from pulmonet.data.loading import evaluation_batches
+    from pulmonet.data.packing import open_pack
+    from pulmonet.data.sources import read_manifest
+    from pulmonet.models.inference import predict
+    from pulmonet.models.weights import load_run
+
+    assert explain(artifacts, "--split", "valid", "--rows", 3) == 0
+    trained = load_run(RunDir(artifacts / "small"), "cpu")
+    manifest = read_manifest(data)
+    rows = np.flatnonzero(manifest.table["split"] == "valid")[:3]
+    pack = open_pack(manifest, rows, image_size=64, num_workers=0)
+    batches = evaluation_batches(pack, rows, image_size=64, batch_size=3, num_workers=0)
+    expected = predict(trained.network, batches)
+    document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
+    found = [[entry["score"] for entry in image["labels"].values()] for image in document["images"]]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_best_run_is_taken_and_named(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name="better", auroc=0.9)
+    assert explain(artifacts, "--label", "Edema") == 0
+    assert "Run: better, the best validation AUROC of 2 runs" in capsys.readouterr().out
+    assert (artifacts / "better" / "gradcam_Edema.png").exists()
+    assert explain(artifacts, "--model", "small", "--label", "Edema") == 0
+    assert (artifacts / "small" / "gradcam_Edema.png").exists()
+
+
+def test_a_finding_below_its_threshold_is_called_absent(
+    artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = RunDir(artifacts / "small")
+    overlay = (
+        run_dir.explain_dir / "patient00009_study1_view1_frontal" / "gradcam_Edema_overlay.png"
+    )
+    calibrate(run_dir, threshold=0.0)
+    assert explain(artifacts, "--label", "Edema") == 0
+    assert overlay.exists()
+    shown = read_image(run_dir.path / "gradcam_Edema.png")
+    calibrate(run_dir, threshold=1.0)
+    assert explain(artifacts, "--label", "Edema") == 0
+    assert "absent (score below threshold)" in capsys.readouterr().out
+    assert not overlay.exists(), "an earlier overlay must not outlive its verdict"
+    hidden = read_image(run_dir.path / "gradcam_Edema.png")
+
+    def colourfulness(panel: Any) -> float:
+        half = panel[80:-80, panel.shape[1] // 2 :].astype(int)
+        return float((half.max(axis=2) - half.min(axis=2)).mean())
+
+    assert colourfulness(hidden) < 0.1 < colourfulness(shown)
+    assert explain(artifacts, "--label", "Edema", "--show-absent") == 0
+    assert overlay.exists()
+    label = json.loads((run_dir.explain_dir / "explanations.json").read_text())["images"][0]
+    assert label["labels"]["Edema"]["present"] is False
+
+
+def test_folders_globs_and_a_bad_file_among_many(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "x-rays"
+    (folder / "deeper").mkdir(parents=True)
+    write_image(folder / "a.jpg", seed=1)
+    write_image(folder / "deeper" / "b.png", seed=2)
+    sixteen = np.random.default_rng(0).integers(0, 4000, (40, 40)).astype(np.uint16)
+    cv2.imwrite(str(folder / "c.png"), sixteen)
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:300])
+    (folder / "notes.txt").write_text("no image")
+
+    assert explain(artifacts, folder, "--label", "Edema") == 3
+    captured = capsys.readouterr()
+    assert "broken.jpg" in captured.err
+    assert "1 of 4 images could not be read" in captured.err
+    out = artifacts / "small" / "explain"
+    document = json.loads((out / "explanations.json").read_text())
+    assert [Path(image["image"]).name for image in document["images"]] == [
+        "a.jpg",
+        "c.png",
+        "b.png",
+    ]
+    assert [Path(bad["image"]).name for bad in document["bad_images"]] == ["broken.jpg"]
+    assert read_image(out / "contact_sheet.png") is not None
+
+    assert (
+        explain(artifacts, folder / "*.png", "--label", "Edema", "--out-dir", tmp_path / "o") == 0
+    )
+    assert (tmp_path / "o" / "c" / "gradcam_Edema.png").exists()
+
+
+def test_one_document_on_stdout(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = write_image(tmp_path / "x.png")
+    assert explain(artifacts, image, "--class-idx", 3, "--json", "--method", "layercam") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == 1
+    assert list(document["images"][0]["labels"]) == ["Edema"]
+    assert document["method"] == "layercam"
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["gradcam++", "hirescam", "scorecam", "integrated-gradients", "occlusion"],
+)
+def test_every_method_writes_its_own_files(artifacts: Path, tmp_path: Path, method: str) -> None:
+    image = write_image(tmp_path / "x.png")
+    arguments = (image, "--label", "Edema", "--method", method)
+    assert explain(artifacts, *arguments) == 0
+    folder = artifacts / "small" / "explain" / "x"
+    assert (folder / f"{method}_Edema.png").exists()
+
+
+def test_an_inner_layer_gives_finer_maps(artifacts: Path, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "x.png")
+    assert explain(artifacts, image, "--layer", "layer2", "--colour-map", "jet") == 0
+    with np.load(artifacts / "small" / "explain" / "x" / "maps.npz") as maps:
+        assert maps["raw"].shape[1:] == (8, 8)
+
+
+def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    image = write_image(tmp_path / "x.png")
+    assert explain(artifacts, image, "--label", "Edema", "--dicom") == 0
+    read = pydicom.dcmread(artifacts / "small" / "explain" / "x" / "gradcam_Edema.dcm")
+    assert read.pixel_array.shape == (60, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--label", "Edena"], 2, "label 'Edena'.*did you mean 'Edema'"),
+        (["--class-idx", "5"], 2, "--class-idx 5: no such output; choose from 0 Atelectasis"),
+        (["--method", "gradcan"], 2, "--method gradcan.*did you mean 'gradcam'"),
+        (["--layer", "layr4"], 2, "--layer layr4.*did you mean 'layer4'"),
+        (["--layer", "layer4", "--method", "occlusion"], 2, "occlusion works on the pixels"),
+        (["--colour-map", "jett"], 2, "did you mean 'jet'"),
+        (["--run", "smal"], 4, "no such run; did you mean 'small'"),
+        (["--rows", "0"], 2, "--rows 0: at least 1"),
+        (["--split", "vald"], 2, "split 'vald'"),
+        (["nothere.jpg"], 3, "nothere.jpg: cannot be read"),
+        (["x.jpg", "--rows", "3"], 2, "leave them out when naming images"),
+        (["*.nothing"], 3, "matches no file"),
+        (["--boxes", "none.csv"], 3, "--boxes none.csv: no such file"),
+        (["--boxes", "boxes.txt"], 2, "give a boxes.csv"),
+        (["--device", "gpu"], 2, "--device gpu"),
+    ],
+)
+def test_wrong_words_end_with_their_code(
+    artifacts: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    import re
+
+    assert explain(artifacts, *arguments) == code
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err.replace("\n", " "))
+    assert captured.err.count("error:") == 1
+
+
+def test_a_wrong_label_answers_without_torch(artifacts: Path) -> None:
+    code = (
+        "import sys; from pulmonet.cli import main; "
+        f"code = main(['explain', '--artifacts-dir', {str(artifacts)!r}, '--label', 'Edena']); "
+        "print(code, sorted({'torch', 'pandas', 'cv2', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.splitlines()[-1] == "2 []"
+
+
+def test_no_run_at_all_is_an_artifact_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(tmp_path / "none") == 4
+    assert "no trained run; train one with `pulmonet train`" in capsys.readouterr().err
+
+
+def test_boxes_give_a_table_with_all_baselines(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(artifacts, "--boxes", data / "boxes.csv", "--bootstrap", 100) == 0
+    captured = capsys.readouterr()
+    document = json.loads((artifacts / "small" / "explain" / "localization.json").read_text())
+    assert set(document["labels"]) == set(DEFAULT_LABELS)
+    edema = document["labels"]["Edema"]
+    rows = ["gradcam", "prior density", "mean box", "image centre", "randomised networks"]
+    assert list(edema["rows"]) == rows
+    # every box of a label lies at the same place, so the priors are perfect
+    assert edema["rows"]["prior density"]["pointing"]["value"] == 1.0
+    assert edema["rows"]["mean box"]["iou"]["value"] > 0.95
+    assert len(edema["differences"]) == 4 * 3
+    for name in rows:
+        assert name in captured.out
+    assert "Not shown to beat every baseline" in captured.out
+    assert all(len(line.rstrip()) <= 80 for line in captured.out.splitlines() if "–" in line)
+    with (data / "valid.csv").open() as file:
+        n_positive = sum(row["Edema"] == "1.0" for row in csv.DictReader(file))
+    assert edema["n_images"] == n_positive
+
+
+def test_sanity_is_one_command(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name="other", seed=9, auroc=0.1)
+    arguments = ("--sanity", "--rows", 3, "--against", "other", "--layer", "layer2")
+    assert explain(artifacts, "--run", "small", *arguments) == 0
+    out = capsys.readouterr().out
+    document = json.loads((artifacts / "small" / "explain" / "sanity.json").read_text())
+    assert document["passed"]
+    assert document["n_images"] == 3
+    assert document["against"]["run"] == "other"
+    assert document["road"]["n"] == 3
+    assert "Sanity check PASSED" in out
+    assert "Against other (not shuffled)" in out
+    assert read_image(artifacts / "small" / "explain" / "sanity.png") is not None
+
+
+def test_folders_are_named_by_stems_and_by_more_where_these_repeat() -> None:
+    assert folder_names([("a", "x.jpg"), ("a", "y.png")]) == ["x", "y"]
+    assert folder_names([("p1", "s1", "v.jpg"), ("p2", "s1", "v.jpg")]) == ["p1_s1_v", "p2_s1_v"]
+    assert folder_names([("a.jpg",), ("a.png",)]) == ["a_0", "a_1"]
+
+
+def test_the_python_api_gives_scores_and_maps(artifacts: Path, tmp_path: Path) -> None:
+    import pulmonet
+
+    path = write_image(tmp_path / "x.png", height=70, width=50)
+    model = pulmonet.load(artifacts / "small", device="cpu")
+    assert model.labels == DEFAULT_LABELS
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    scores = model.predict([path, pixels])
+    assert scores.shape == (2, 5)
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_allclose(model.predict(pixels), scores[:1], atol=1e-6)
+    found = model.explain(pixels, label="Edema", method="hirescam")
+    assert found.labels == ("Edema",)
+    assert found.scores == pytest.approx(scores[0, 3:4], abs=1e-5)
+    assert found.maps.shape == (1, 64, 64)
+    assert found.overlay("Edema").shape == (70, 50, 3)
+    assert model.explain(path).raw.shape == (5, 2, 2)
+    assert not any(p.requires_grad and p.grad is not None for p in model.run.network.parameters())
+    with pytest.raises(ValueError, match="expected \\(H, W\\) uint8"):
+        model.predict(torch.zeros(4, 4).numpy())
