@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from pulmonet.data.tables import count
 from pulmonet.errors import list_first
 
-_LEAVES = r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00"
+_LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE)
 
 
 def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[str]:
@@ -24,8 +25,10 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
         problems.append(
             f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
         )
-    leaving = paths[paths.str.contains(_LEAVES, regex=True)]
-    if len(leaving):
+    # one search over all paths at once; single rows only where it finds something
+    suspicious = _LEAVES.search("\n".join(paths.tolist())) is not None
+    leaving = [path for path in paths.tolist() if _LEAVES.search(path)] if suspicious else []
+    if leaving:
         problems.append(
             f"{count(len(leaving), 'path leaves', 'paths leave')} the dataset root "
             f"({list_first(leaving)}); "

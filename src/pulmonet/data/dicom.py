@@ -29,7 +29,8 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
             f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
         ) from None
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content))
+        # old archives write no preamble; what is no DICOM at all has no rows then
+        dataset = pydicom.dcmread(io.BytesIO(content), force=True)
         height, width = int(dataset.Rows), int(dataset.Columns)
     except Exception as error:
         raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None

@@ -109,7 +109,7 @@ def decode_grey(content: bytes, where: str) -> NDArray[np.uint8]:
     if not content:
         raise DataError(f"{where}: empty file; copy it again")
     header = read_header(content)
-    if header.kind == "DICOM":
+    if header.kind == "DICOM" or where.lower().endswith((".dcm", ".dicom")):
         from pulmonet.data.dicom import decode_dicom
 
         return decode_dicom(content, where)
@@ -253,5 +253,5 @@ def read_npz_image(path: Path, inner: str) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=3)
 def _npz_images(path: Path, name: str, _mtime: int) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return np.asarray(arrays[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -184,3 +185,53 @@ def parse_age(value: str) -> float:
     per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:], 0.0)
     years = parse_number(text[:-1]) / per_year if per_year else parse_number(text)
     return years if 0 <= years <= 120 else np.nan
+
+
+def finding_columns(
+    column: pd.Series[Any], split: Callable[[str], list[str]], rename: Callable[[str], str]
+) -> dict[str, NDArray[np.float32]]:
+    """Label columns from a column that lists what was found, as NIH and PadChest have it.
+
+    Args:
+        column: (N,) cells; a blank one says nothing, so all its labels are blank.
+        split: cell -> findings.
+        rename: finding -> label.
+
+    Returns:
+        label -> (N,) of 1 (listed), 0 (not listed) and NaN (blank cell), sorted by name.
+    """
+    codes, distinct = factorise(column)
+    listed = [[rename(name) for name in split(cell) if name.strip()] for cell in distinct]
+    labels = sorted({label for names in listed for label in names})
+    values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
+    place = {label: number for number, label in enumerate(labels)}
+    for row, names in enumerate(listed):
+        values[row, [place[name] for name in names]] = 1
+    values[[is_blank(cell) for cell in distinct]] = np.nan
+    return {label: values[codes, number] for label, number in place.items()}
+
+
+def index_files(folders: Sequence[Path], root: Path) -> dict[str, str]:
+    """File name -> path relative to `root`, of all files directly in `folders`."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        below = folder.relative_to(root).as_posix()
+        prefix = "" if below == "." else below + "/"
+        with os.scandir(folder) as entries:
+            found.update({entry.name: prefix + entry.name for entry in entries})
+    return found
+
+
+def find_images(
+    names: NDArray[np.object_], found: dict[str, str], missing_folder: str
+) -> NDArray[np.object_]:
+    """(N,) paths of images by file name, else by stem (``x.png`` lies there as ``x.jpg``).
+
+    What is nowhere is said to lie in `missing_folder`, where the file check will miss it.
+    """
+    by_stem = {name.rpartition(".")[0]: path for name, path in found.items()}
+    paths = []
+    for name in names.tolist():
+        stem = name.rpartition(".")[0] or name
+        paths.append(found.get(name) or by_stem.get(stem) or f"{missing_folder}{name}")
+    return np.asarray(paths, dtype=object)

@@ -102,25 +102,32 @@ def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
     The first part is the root's own name where all paths share it and nothing below the root
     is called so: a renamed root (``chexpert/`` for ``CheXpert-v1.0-small/``) is understood.
     """
-    text = pd.Series(paths, dtype="str").str.strip().str.replace("\\", "/", regex=False)
-    text = text.str.removeprefix("./")
-    first = text.iloc[0].split("/", 1)[0] if len(text) else ""
-    if first not in {"", ".", ".."} and "/" in text.iloc[0]:
-        shared = bool(text.str.startswith(first + "/").all())
-        if shared and not (root / first).exists():
-            text = text.str.slice(len(first) + 1)
-    return text.to_numpy(object)
+    text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
+    first = text[0].partition("/")[0] if text else ""
+    prefix = first + "/"
+    shared = first not in {"", ".", ".."} and all(path.startswith(prefix) for path in text)
+    if shared and first not in {entry.name for entry in root.iterdir()}:
+        text = [path[len(prefix) :] for path in text]
+    return np.asarray(text, dtype=object)
+
+
+def ids_from_paths(paths: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """Patients and studies from ``patient…`` and ``study…`` path parts; "" where there is none."""
+    parts = paths.astype("str").str.extract(r"(?:^|/)(patient[^/]+)/(?:(study[^/]*)/)?")
+    patient = parts[0].fillna("")
+    return patient, patient + "/" + parts[1].fillna("study1")
 
 
 def _ids(paths: pd.Series[Any], raw: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Patients and studies, from ``patient…``/``study…`` path parts or a patient column."""
-    parts = paths.astype("str").str.extract(r"(?:^|/)(patient[^/]+)/(?:(study[^/]*)/)?")
-    patient, study = parts[0].fillna(""), parts[1]
+    """As `ids_from_paths`; where a path has no patient, a patient column names it."""
+    patient, study = ids_from_paths(paths)
     for column in _PATIENT_COLUMNS:
-        if column in raw.columns:
+        unknown = patient == ""
+        if column in raw.columns and unknown.any():
             own = pd.Series(text_column(raw[column]), index=patient.index, dtype="str")
-            patient = patient.where(patient != "", own)
-    return patient, patient + "/" + study.fillna("study1")
+            patient = patient.where(~unknown, own)
+            study = study.where(~unknown, own + "/" + paths)
+    return patient, study
 
 
 def _views(raw: pd.DataFrame) -> NDArray[np.object_]:

@@ -49,6 +49,8 @@ def _named_root(place: Path, where: str) -> Path:
     if not place.exists():
         raise DataError(f"{where}: no such folder; {WAYS_OUT}")
     found = _roots(place)
+    if not found and place.is_dir() and any(place.glob("*.csv*")):
+        return place  # a CSV of one's own: its reader asks for --map
     if not found:
         raise DataError(
             f"{where}: no dataset there (no train.csv, valid.csv or test.csv, nor the files of "

@@ -11,7 +11,8 @@ from pulmonet.config import DataConfig
 from pulmonet.data import checks, split_files
 from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import chexpert
+from pulmonet.data.sources import chexpert, mapped, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.sources.location import remembered_map
 from pulmonet.data.sources.recognition import is_synthetic, recognise
 from pulmonet.data.tables import ROW_COLUMNS, SourceRows
 from pulmonet.errors import DataError
@@ -87,10 +88,27 @@ def read_source(root: Path, data: DataConfig) -> SourceRows:
     """
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
+    mapping = data.map or remembered_map(root)
+    if mapping:
+        return mapped.read(root, mapping)
+    readers = {
+        "chexpert": chexpert.read,
+        "nih": nih.read,
+        "mimic": mimic.read,
+        "padchest": padchest.read,
+        "vindr": vindr.read,
+        "medmnist": medmnist.read,
+    }
     kind = recognise(root)
-    if kind == "chexpert":
-        return chexpert.read(root)
-    raise DataError(f"{root}: not a dataset that a reader knows; see docs/data.md")
+    if kind is None:
+        raise DataError(
+            f"{root}: not a dataset that a reader knows; for a CSV of your own, say what its "
+            "columns mean: --map path=COLUMN --map patient=COLUMN"
+        )
+    try:
+        return readers[kind](root)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
 
 
 def tidy(rows: SourceRows) -> pd.DataFrame:

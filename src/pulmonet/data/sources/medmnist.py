@@ -1,0 +1,85 @@
+"""MedMNIST's chest sets (Yang et al. 2023): ChestMNIST and PneumoniaMNIST, images inside an npz."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pulmonet.data.tables import SourceRows
+from pulmonet.data.vocabulary import align
+from pulmonet.errors import DataError
+
+_SPLITS = {"train": "train", "val": "valid", "test": "test"}
+
+#: Label names by the beginning of the file name, in MedMNIST's own order (its INFO table).
+_LABELS = {
+    "chestmnist": (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+        "Consolidation",
+        "Edema",
+        "Emphysema",
+        "Fibrosis",
+        "Pleural_Thickening",
+        "Hernia",
+    ),
+    "pneumoniamnist": ("Pneumonia",),
+}
+
+
+def read(path: Path) -> SourceRows:
+    """An ``.npz`` file, or the only one in a folder; each image counts as its own patient."""
+    archive = path if path.is_file() else next(path.glob("*.npz"))
+    parts = []
+    labels: tuple[str, ...] = ()
+    for name, split in _SPLITS.items():
+        values = _labels_of(archive, f"{name}_labels")
+        if values is None:
+            continue
+        labels = _names(archive, values.shape[1])
+        paths = [f"{archive.name}#{name}/{row}" for row in range(len(values))]
+        table = pd.DataFrame({"path": paths, "split": split, "patient": paths, "study": paths})
+        table["view"], table["sex"], table["age_years"] = "", "", np.nan
+        columns = {label: values[:, column] for column, label in enumerate(labels)}
+        parts.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
+    if not parts:
+        raise DataError(
+            f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
+        )
+    merged = pd.concat(parts, ignore_index=True)
+    return SourceRows("medmnist", merged, labels, patients_known=False, csv_names=(archive.name,))
+
+
+def _names(archive: Path, n_labels: int) -> tuple[str, ...]:
+    kind = archive.stem.lower().partition("_")[0]
+    names = tuple(align(name) for name in _LABELS.get(kind, ()))
+    if len(names) != n_labels:
+        raise DataError(
+            f"{archive}: {n_labels} label columns under this name; the chest sets of MedMNIST are "
+            "chestmnist.npz (14) and pneumoniamnist.npz (1)"
+        )
+    return names
+
+
+def _labels_of(archive: Path, name: str) -> NDArray[np.float32] | None:
+    """(N, L) of 1 and 0; None where the split is not there."""
+    try:
+        with archive.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if name not in arrays.files or name.replace("labels", "images") not in arrays.files:
+                return None
+            values = np.asarray(arrays[name])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{archive}: not a readable npz file ({error}); copy it again") from None
+    if values.ndim != 2 or values.dtype.kind not in "buif" or not np.isin(values, (0, 1)).all():
+        raise DataError(f"{archive}: {name} is not a table of 0 and 1; take MedMNIST's file")
+    return values.astype(np.float32)
