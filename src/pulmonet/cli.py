@@ -133,42 +133,6 @@ def _options(
 
 
 @app.command()
-def report(
-    artifacts_dir: Annotated[
-        Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")
-    ] = Path("artifacts"),
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for the report, or a file ending in .md."),
-    ] = None,
-    html: Annotated[
-        bool, typer.Option("--html", help="Also write report.html, one file to send around.")
-    ] = False,
-    author_notes: Annotated[
-        Path | None,
-        typer.Option("--author-notes", help="TOML file with what only the authors know."),
-    ] = None,
-    show_identifiers: Annotated[
-        bool,
-        typer.Option("--show-identifiers", help="Write patient ids and paths as they are."),
-    ] = False,
-) -> int:
-    """Write a report from the artifacts alone; needs neither torch nor the data.
-
-    Example: pulmonet report --html
-    """
-    from pulmonet.commands.report import run
-
-    return run(
-        artifacts_dir=artifacts_dir,
-        output=output,
-        html=html,
-        author_notes=author_notes,
-        show_identifiers=show_identifiers,
-    )
-
-
-@app.command()
 def train(
     model: Annotated[
         str | None,
@@ -596,4 +560,40 @@ def evaluate(
             "num_workers": num_workers,
             "device": device,
         },
+    )
+
+
+@app.command()
+def report(
+    artifacts_dir: Annotated[
+        Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")
+    ] = Path("artifacts"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report, or a file ending in .md."),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html, one file to send around.")
+    ] = False,
+    author_notes: Annotated[
+        Path | None,
+        typer.Option("--author-notes", help="TOML file with what only the authors know."),
+    ] = None,
+    show_identifiers: Annotated[
+        bool,
+        typer.Option("--show-identifiers", help="Write patient ids and paths as they are."),
+    ] = False,
+) -> int:
+    """Write a report from the artifacts alone; needs neither torch nor the data.
+
+    Example: pulmonet report --html
+    """
+    from pulmonet.commands.report import run
+
+    return run(
+        artifacts_dir=artifacts_dir,
+        output=output,
+        html=html,
+        author_notes=author_notes,
+        show_identifiers=show_identifiers,
     )

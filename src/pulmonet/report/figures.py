@@ -31,9 +31,7 @@ def png_of(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # A label in a script that the font lacks is drawn as boxes; that is no user's mistake.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(
-            buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True}
-        )
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
