@@ -100,7 +100,7 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[n
             f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
         )
     if views != "all":
-        chosen &= manifest.table["view"].isin(VIEWS[views]).to_numpy()
+        chosen = chosen & manifest.table["view"].isin(VIEWS[views]).to_numpy()
         if not chosen.any():
             raise DataError(
                 f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
