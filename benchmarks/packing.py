@@ -53,17 +53,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the result here, too")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    rounds = []
+    n_workers = options.num_workers
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_images(Path(folder), options.n_images, options.images)
         decode_rate(manifest)  # the page cache is warm for both
-        for _ in range(options.repeats):
-            rounds.append((decode_rate(manifest), pack_rate(manifest, options.num_workers)))
-    ratios = [packing / (options.num_workers * single) for single, packing in rounds]
+        rounds = [
+            (decode_rate(manifest), pack_rate(manifest, n_workers)) for _ in range(options.repeats)
+        ]
+    ratios = [packing / (n_workers * single) for single, packing in rounds]
     result = {
         "benchmark": "packing",
         "n_images": options.n_images,
-        "num_workers": options.num_workers,
+        "num_workers": n_workers,
         "decode_images_per_second_per_core": statistics.median(single for single, _ in rounds),
         "pack_images_per_second": statistics.median(packing for _, packing in rounds),
         "ratio": statistics.median(ratios),
@@ -72,13 +73,10 @@ def main() -> None:
     }
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    print(f"one core, decode + area resize  {result['decode_images_per_second_per_core']:8.0f}/s")
-    print(
-        f"packing, {options.num_workers} threads             {result['pack_images_per_second']:8.0f}/s"
-    )
-    print(
-        f"share of {options.num_workers} × one core           {result['ratio']:8.2f}  (target {TARGET})"
-    )
+    single, packing = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"one core, decode + area resize  {single:6.0f}/s")
+    print(f"packing with {n_workers:2} threads         {packing:6.0f}/s")
+    print(f"share of {n_workers} × one core          {result['ratio']:6.2f}   (target {TARGET})")
 
 
 if __name__ == "__main__":
