@@ -1,0 +1,90 @@
+"""Paired differences, Holm and compact letters."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pulmonet.metrics.comparison import compact_letters, compare, holm, paired_differences
+
+
+def test_paired_interval_of_one_pair_is_the_usual_one() -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.normal([[0.8], [0.75]], [[0.02], [0.03]], (2, 4000))
+    found = paired_differences(np.asarray([0.8, 0.75]), samples)
+    spread = np.hypot(0.02, 0.03)
+    assert found.difference[0] == pytest.approx(0.05)
+    assert found.low[0] == pytest.approx(0.05 - 1.96 * spread, abs=0.004)
+    assert found.p[0] == pytest.approx(2 * stats.norm.sf(0.05 / spread), abs=0.02)
+
+
+def test_simultaneous_intervals_are_wider() -> None:
+    samples = np.random.default_rng(0).normal(0.8, 0.02, (5, 4000))
+    alone = paired_differences(np.full(2, 0.8), samples[:2])
+    together = paired_differences(np.full(5, 0.8), samples)
+    assert together.high[0] > 1.2 * alone.high[0]
+    assert together.high[0] < 1.6 * alone.high[0]
+    # Tukey's studentised range is what max-t approaches for independent models
+    expected = stats.studentized_range.ppf(0.95, 5, 10_000) / 2**0.5
+    critical = together.high[0] / np.std(samples[0] - samples[1])
+    assert critical == pytest.approx(expected, rel=0.04)
+
+
+def test_equal_models_are_not_distinguished() -> None:
+    samples = np.tile(np.random.default_rng(0).normal(0.8, 0.02, 500), (2, 1))
+    found = paired_differences(np.asarray([0.8, 0.8]), samples)
+    assert not found.distinguished[0]
+    assert found.p[0] == 1.0
+    assert (found.low[0], found.high[0]) == (0, 0)
+
+
+def test_holm_against_its_definition() -> None:
+    p = np.asarray([0.04, 0.001, np.nan, 0.03])
+    np.testing.assert_allclose(holm(p), [0.06, 0.003, np.nan, 0.06])
+
+
+def test_letters_of_a_tie_that_is_not_transitive() -> None:
+    # 0 best, 1 between, 2 worst; only 0 and 2 are told apart
+    assert compact_letters([0.9, 0.85, 0.8], [(0, 2)]) == ["a", "ab", "b"]
+    assert compact_letters([0.8, 0.9], []) == ["a", "a"]
+    assert compact_letters([0.8, 0.9], [(0, 1)]) == ["b", "a"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_letters_say_exactly_who_is_distinguished(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(2, 8))
+    values = generator.random(n)
+    pairs = [pair for pair in combinations(range(n), 2) if generator.random() < 0.5]
+    letters = compact_letters(list(values), pairs)
+    for first, second in combinations(range(n), 2):
+        share = bool(set(letters[first]) & set(letters[second]))
+        assert share == ((first, second) not in pairs)
+
+
+def test_compare_tells_a_crippled_model_apart() -> None:
+    generator = np.random.default_rng(1)
+    targets = (generator.random((300, 2)) < 0.3).astype(float)
+    targets[:, 1] = 0  # one class: no comparison for it
+    good = stats.norm.cdf(1.5 * targets + generator.normal(size=(300, 2)))
+    similar = np.clip(good + generator.normal(0, 0.02, (300, 2)), 0, 1)
+    bad = generator.random((300, 2))
+    found = compare(
+        ["good", "similar", "bad"],
+        ["A", "B"],
+        targets,
+        [good, similar, bad],
+        np.arange(300),
+        n_resamples=300,
+        seed=0,
+    )
+    assert found.letters == ["a", "a", "b"]
+    by_pair = {(c.a, c.b, c.metric, c.label): c for c in found.comparisons}
+    assert len(by_pair) == 3 * 2 * 2
+    assert by_pair["good", "bad", "auroc", None].distinguished
+    assert not by_pair["good", "similar", "auroc", "A"].distinguished
+    assert by_pair["good", "bad", "auroc", "A"].p_delong < 0.001
+    assert by_pair["good", "bad", "average_precision", "A"].p_delong is None
