@@ -18,11 +18,11 @@ from pulmonet.data.phantom_organs import HILUM_LEFT, HILUM_RIGHT, Chest, dome_he
 #: Lobes a consolidation fills: side, centre and half axes of its core in body units.
 LOBES = {
     "right upper": (-1, (-0.52, 0.24), (0.36, 0.24)),
-    "right middle": (-1, (-0.40, 0.74), (0.30, 0.20)),
+    "right middle": (-1, (-0.44, 0.74), (0.30, 0.20)),
     "right lower": (-1, (-0.58, 0.86), (0.36, 0.25)),
     "left upper": (1, (0.52, 0.27), (0.34, 0.25)),
-    "lingula": (1, (0.60, 0.70), (0.28, 0.20)),
-    "left lower": (1, (0.62, 0.88), (0.32, 0.24)),
+    "lingula": (1, (0.66, 0.68), (0.27, 0.20)),
+    "left lower": (1, (0.70, 0.88), (0.30, 0.24)),
 }
 
 #: Where plates of atelectasis lie: side and centre.
@@ -133,7 +133,7 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
     frame, pose = chest.frame, chest.pose
     x, y = frame.grid
     side, centre, axes = LOBES[finding.place]
-    grown = 0.72 + 0.46 * finding.severity
+    grown = 0.82 + 0.40 * finding.severity
     cx = centre[0] + rng.normal(0, 0.03) + pose.shift
     cy = (centre[1] + rng.normal(0, 0.03)) * pose.inspiration
     tilt = rng.uniform(-0.4, 0.4) * side
@@ -156,7 +156,7 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
         middle = 0.5 * (hilum + target) + rng.normal(0, 0.02, 2)
         frame.stroke(airways, [hilum, middle, target], 0.022, 0.8)
     opacity *= 1 - 0.5 * soften(airways, 0.8)
-    density = 0.48 + 0.46 * finding.severity
+    density = 0.58 + 0.37 * finding.severity
     return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs.of(side), np.float32)
 
 

@@ -125,7 +125,7 @@ def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
 
     toss("Cardiomegaly", 0.25)
     toss("Edema", 0.5 if "Cardiomegaly" in has else 0.2)
-    toss("Consolidation", 0.29)
+    toss("Consolidation", 0.32)
     inflamed = 0.36 if "Consolidation" in has else 0.14
     toss("Pleural Effusion", 0.62 if "Edema" in has else inflamed)
     toss("Atelectasis", 0.36 if "Pleural Effusion" in has else 0.2)
@@ -141,7 +141,7 @@ def _next_findings(rng: np.random.Generator, age: int, before: Sequence[Finding]
     """A later study: most findings go on, better or worse; some heal, some are new."""
     kept = []
     for finding in before:
-        if rng.random() < (0.92 if finding.label == "Cardiomegaly" else 0.62):
+        if rng.random() < (0.92 if finding.label == "Cardiomegaly" else 0.66):
             change = rng.normal(0, 0.08 if finding.label == "Cardiomegaly" else 0.22)
             severity = float(np.round(np.clip(finding.severity + change, 0.03, 1), 3))
             kept.append(replace(finding, severity=severity))
