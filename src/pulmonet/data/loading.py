@@ -123,7 +123,7 @@ class TrainingBatches:
             )
             for start in starts
         )
-        return _in_order(work, self._num_workers)
+        return _in_order(work, self._num_workers, self._device)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """(n,) positions into the training rows, as all processes together take them."""
@@ -147,7 +147,7 @@ class TrainingBatches:
         targets = torch.from_numpy(self._targets[positions])
         if self._augment.mixup_alpha > 0:
             images, targets = self._mix(epoch, positions, images, targets, image_size)
-        return Batch(images, targets.to(self._device, non_blocking=True), rows)
+        return Batch(images, _place(targets, self._device), rows)
 
     def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
         parameters = draw(self._augment, seed=self._seed, epoch=epoch, rows=rows)
@@ -220,7 +220,7 @@ def evaluation_batches(
         part_targets = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
         return Batch(
             apply(images, None, image_size),
-            part_targets.to(place, non_blocking=True),
+            _place(part_targets, place),
             all_rows[part],
         )
 
@@ -228,31 +228,70 @@ def evaluation_batches(
         partial(prepare, positions[start : start + batch_size])
         for start in range(0, len(positions), batch_size)
     )
-    return _in_order(work, num_workers)
+    return _in_order(work, num_workers, place)
 
 
 def _to_device(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`, through pinned memory for CUDA."""
-    tensor = torch.from_numpy(images)[:, None]
+    """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`."""
+    return _place(torch.from_numpy(images)[:, None], device)
+
+
+def _place(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor on `device`; for CUDA from pinned memory, so that nothing waits for the copy."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
-def _in_order(work: Iterator[Callable[[], Batch]], num_workers: int) -> Iterator[Batch]:
-    """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead."""
+def _in_order(
+    work: Iterator[Callable[[], Batch]], num_workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead.
+
+    For CUDA the copies and the augmentation run on a stream of their own, beside the network's.
+    """
     if num_workers <= 0:
         for prepare in work:
             yield prepare()
         return
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-    ahead: deque[Future[Batch]] = deque()
+    ahead: deque[Future[_Prepared]] = deque()
     try:
         for prepare in work:
-            ahead.append(pool.submit(prepare))
+            ahead.append(pool.submit(_prepare_on, stream, prepare))
             if len(ahead) > num_workers + 1:
-                yield ahead.popleft().result()
+                yield _hand_over(ahead.popleft().result())
         while ahead:
-            yield ahead.popleft().result()
+            yield _hand_over(ahead.popleft().result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A batch, and the event after which a CUDA device has it."""
+
+    batch: Batch
+    ready: torch.cuda.Event | None
+
+
+def _prepare_on(stream: torch.cuda.Stream | None, prepare: Callable[[], Batch]) -> _Prepared:
+    if stream is None:
+        return _Prepared(prepare(), None)
+    with torch.cuda.stream(stream):
+        batch = prepare()
+        return _Prepared(batch, stream.record_event())
+
+
+def _hand_over(prepared: _Prepared) -> Batch:
+    """Let the current stream wait for the batch, and keep its memory until that stream is done."""
+    batch = prepared.batch
+    if prepared.ready is not None:
+        current = torch.cuda.current_stream(batch.images.device)
+        current.wait_event(prepared.ready)
+        batch.images.record_stream(current)
+        batch.targets.record_stream(current)
+    return batch

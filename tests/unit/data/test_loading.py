@@ -15,7 +15,7 @@ from scipy import stats
 
 from pulmonet.config import AugmentConfig
 from pulmonet.data import packing
-from pulmonet.data.augmentation import apply, draw
+from pulmonet.data.augmentation import GPU_TOLERANCE, apply, draw
 from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.packing import Pack, open_pack
 from pulmonet.errors import DataError
@@ -257,3 +257,19 @@ def test_evaluation_without_targets(pack: Pack) -> None:
 
 def test_no_rows_no_batches(pack: Pack) -> None:
     assert list(evaluation_batches(pack, [], image_size=32, batch_size=4)) == []
+
+
+# --- on a GPU -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(mixup_alpha=0.4)])
+def test_a_gpu_gets_what_the_cpu_gets(pack: Pack, augment: AugmentConfig) -> None:
+    expected = list(batches_of(pack, augment=augment).epoch(1))
+    found = list(batches_of(pack, augment=augment, num_workers=3, device="cuda").epoch(1))
+    for batch, on_gpu in zip(expected, found, strict=True):
+        assert on_gpu.images.device.type == "cuda"
+        np.testing.assert_array_equal(on_gpu.rows, batch.rows)
+        torch.testing.assert_close(on_gpu.targets.cpu(), batch.targets)
+        difference = (on_gpu.images.cpu() - batch.images.float()).abs()
+        assert difference.mean() < GPU_TOLERANCE
