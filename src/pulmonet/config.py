@@ -123,7 +123,7 @@ class OptimConfig(Section):
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight decay (decoupled for adamw)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Momentum of sgd."""
+    """Momentum of sgd; in pesg the share of the new gradient, as in LibAUC."""
     schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
     """Learning rate over the run, per step."""
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
