@@ -151,7 +151,12 @@ def parse_label(value: str) -> float:
 def label_column(
     table: pd.DataFrame, name: str, where: Path, problems: list[str]
 ) -> NDArray[np.float32]:
-    """(N,) labels of a column; wrong values go to `problems`, with line numbers, and become NaN."""
+    """(N,) labels of a column; wrong values go to `problems`, with line numbers, and become NaN.
+
+    Raises:
+        DataError: a label that is called as one of `ROW_COLUMNS`.
+    """
+    _check_label_name(name, where)
     values: NDArray[np.float32] = map_column(table[name], parse_label, np.float32)
     wrong = np.flatnonzero(np.isinf(values))
     if len(wrong):
@@ -163,6 +168,11 @@ def label_column(
         )
         values[wrong] = np.nan
     return values
+
+
+def _check_label_name(name: str, where: object) -> None:
+    if name in ROW_COLUMNS:
+        raise DataError(f"{where}: a label cannot be called '{name}'; rename it")
 
 
 def holds_labels(column: pd.Series[Any]) -> bool:
@@ -199,10 +209,15 @@ def finding_columns(
 
     Returns:
         label -> (N,) of 1 (listed), 0 (not listed) and NaN (blank cell), sorted by name.
+
+    Raises:
+        DataError: a finding that is called as one of `ROW_COLUMNS`.
     """
     codes, distinct = factorise(column)
     listed = [[rename(name) for name in split(cell) if name.strip()] for cell in distinct]
     labels = sorted({label for names in listed for label in names})
+    for label in labels:
+        _check_label_name(label, f"column '{column.name}'")
     values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
     place = {label: number for number, label in enumerate(labels)}
     for row, names in enumerate(listed):

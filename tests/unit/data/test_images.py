@@ -320,15 +320,12 @@ def test_dicom_padding_does_not_count(tmp_path: Path) -> None:
     assert np.abs(got[:, 20:] - stretched(WIDE[:, 20:])).max() <= 1
 
 
-@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless", "JPEGLSLossless"])
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless"])
 def test_dicom_compressed_without_loss(tmp_path: Path, syntax: str) -> None:
     from pydicom import uid
 
     dataset = write_dicom(tmp_path / "plain.dcm", WIDE)
-    try:
-        dataset.compress(getattr(uid, syntax))
-    except (RuntimeError, ImportError):
-        pytest.skip(f"no encoder for {syntax} here")
+    dataset.compress(getattr(uid, syntax))
     dataset.save_as(tmp_path / "packed.dcm", enforce_file_format=True)
     np.testing.assert_array_equal(
         read_grey(tmp_path / "packed.dcm"), read_grey(tmp_path / "plain.dcm")

@@ -88,7 +88,11 @@ def _read_file(
         label = align(column)
         if column in _META or column in _PATIENT_COLUMNS or column in table:
             continue
-        if label in VOCABULARY or holds_labels(raw[column]):
+        if label in labels:
+            problems.append(
+                f"{where}: column '{column}' is one of two for the label '{label}'; keep one"
+            )
+        elif label in VOCABULARY or holds_labels(raw[column]):
             table[label] = label_column(raw, column, where, problems)
             labels.append(label)
         else:

@@ -134,9 +134,6 @@ def _read_file(
     ages = map_column(raw[used["age"]], parse_age, float) if "age" in used else np.nan
     table["age_years"] = ages
     columns = _labels(raw, mapping, used, where, problems)
-    taken = [label for label in columns if label in ROW_COLUMNS]
-    if taken:
-        raise DataError(f"{where}: a label cannot be called '{taken[0]}'; rename the column")
     further = {
         name: text_column(raw[name])
         for name in raw.columns
@@ -185,4 +182,10 @@ def _labels(
     else:
         free = [name for name in raw.columns if name and name not in used.values()]
         names = [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
-    return {align(name): label_column(raw, name, where, problems) for name in names}
+    labels = {align(name): name for name in names}
+    if len(labels) < len(names):
+        twice = next(name for name in names if labels[align(name)] != name)
+        problems.append(
+            f"{where}: column '{twice}' is one of two for the label '{align(twice)}'; keep one"
+        )
+    return {label: label_column(raw, name, where, problems) for label, name in labels.items()}
