@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pulmonet.config import RunConfig
-from pulmonet.errors import ArtifactError, did_you_mean
+from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
 from pulmonet.labels import file_name_of
 
 if TYPE_CHECKING:
@@ -334,6 +334,8 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Hold the folder for one writing process; the kernel lets go when the process ends.
 
+        A folder that is made for this and stays empty is removed again.
+
         Raises:
             ArtifactError: another process holds it.
         """
@@ -352,6 +354,9 @@ class RunDir:
             yield
         finally:
             os.close(handle)
+            if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+                (self.path / ".lock").unlink(missing_ok=True)
+                self.path.rmdir()
 
 
 def list_runs(artifacts_dir: Path) -> list[RunDir]:
@@ -405,10 +410,10 @@ def check_run_name(name: str) -> str:
     """A run's name as a folder name: letters, digits and ``._+-``.
 
     Raises:
-        ArtifactError: anything else, so that a name never leaves the artifacts folder.
+        ConfigError: anything else, so that a name never leaves the artifacts folder.
     """
     if not _RUN_NAME.fullmatch(name):
-        raise ArtifactError(
+        raise ConfigError(
             f"--name {name!r}: not usable as a folder name; use letters, digits and . _ + -"
         )
     return name

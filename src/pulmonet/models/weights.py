@@ -255,6 +255,7 @@ def _bundled_lite0(network: nn.Module) -> dict[str, Any] | None:
 def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
     import timm
 
+    _give_up_early_offline()
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own kinds
@@ -264,6 +265,17 @@ def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
             "without: --weights none, or --weights FILE"
         ) from None
     return {"source": "timm", "name": name} | load_matching(network, state, name)
+
+
+def _give_up_early_offline() -> None:
+    """Without a network only the hub's cache can help; its client would retry for a minute."""
+    from huggingface_hub import constants
+
+    host = urllib.parse.urlparse(constants.ENDPOINT).hostname or ""
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 # --- runs ---------------------------------------------------------------------------------

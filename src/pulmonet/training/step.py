@@ -21,6 +21,10 @@ from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
 from pulmonet.training.optimisers import build_optimiser
 
+#: Pixels from which the last feature map has more than one position. Below, batch norm refuses a
+#: single image, which is then shown twice.
+SMALLEST_LONE_IMAGE = 64
+
 
 @dataclass
 class Engine:
@@ -190,8 +194,11 @@ def _loss_of(
     if is_empty:  # every process has to take part in the exchange of gradients
         images = images.new_zeros((1, *images.shape[1:]))
         targets = targets.new_full((1, *targets.shape[1:]), float("nan"))
+    n_rows = len(images)
+    if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
+        images = images.expand(2, *images.shape[1:])
     with autocast(engine.device, engine.precision):
-        logits = engine.forward(images)
+        logits = engine.forward(images)[:n_rows]
     return label_loss(
         logits,
         targets,

@@ -1,0 +1,287 @@
+"""`pulmonet train`: its files, its messages, its exit codes, the same bits again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from chexpert_factory import write_dataset
+from pulmonet.artifacts import RunDir
+from pulmonet.cli import main
+from pulmonet.errors import ArtifactError
+from pulmonet.training.checkpoint import load_checkpoint
+
+NAME = "timm-test_resnet"
+TIMED = {"seconds", "images_per_second", "peak_memory_mb"}
+SMALL = (
+    *("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32"),
+    *("--batch-size", "8", "--no-amp"),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "tiny")
+
+
+def train(data: Path, out_dir: Path, *extra: str) -> int:
+    return main(["train", "--data-dir", str(data), "--out-dir", str(out_dir), *SMALL, *extra])
+
+
+def untimed_log(run_dir: RunDir) -> list[dict[str, str]]:
+    with run_dir.log_path.open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
+
+
+def test_run_folder_is_complete(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path / "artifacts", "--epochs", "2", "--dropout", "0.2") == 0
+    run_dir = RunDir(tmp_path / "artifacts" / NAME)
+    record = run_dir.read_record()
+    assert record.config.model.dropout == 0.2
+    assert record.provenance.status == "finished"
+    assert record.provenance.dataset is not None
+    assert record.provenance.dataset.n_rows == {"train": 24, "valid": 10}
+    assert record.provenance.dataset.n_patients == {"train": 24, "valid": 10}
+    rows = untimed_log(run_dir)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    best = max(rows, key=lambda row: float(row["val_macro_auroc"]))
+    assert record.provenance.best_epoch == int(best["epoch"])
+    assert record.provenance.best_valid_macro_auroc == float(best["val_macro_auroc"])
+    assert run_dir.curves_path.read_bytes().startswith(b"\x89PNG")
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[0].startswith("Dataset: tiny (chexpert layout, 34 images) at ")
+    assert "Epoch 2/2: train loss" in out
+    assert "Next:    pulmonet evaluate timm-test_resnet" in out
+    text = run_dir.config_path.read_text()
+    assert os.uname().nodename not in text
+
+
+def test_same_config_gives_the_same_bits_whatever_the_workers(data: Path, tmp_path: Path) -> None:
+    extra = ("--epochs", "2", "--dropout", "0.3", "--set", "augment.brightness=0.1")
+    assert train(data, tmp_path, "--name", "a", "--num-workers", "0", *extra) == 0
+    assert train(data, tmp_path, "--name", "b", "--num-workers", "3", *extra) == 0
+    config = str(tmp_path / "a" / "run_config.json")
+    assert main(["train", "--config", config, "--out-dir", str(tmp_path), "--name", "c"]) == 0
+    first, *others = (RunDir(tmp_path / name) for name in "abc")
+    for other in others:
+        assert other.best_model_path.read_bytes() == first.best_model_path.read_bytes()
+        assert untimed_log(other) == untimed_log(first)
+
+
+def test_underscores_of_the_original_scripts(data: Path, tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--data_dir",
+        str(data),
+        "--out_dir",
+        str(tmp_path),
+        "--model",
+        "timm:test_resnet",
+    ]
+    arguments += ["--batch_size", "8", "--num_workers=1", "--subset_mode", "image", "--subset=0.5"]
+    arguments += ["--uncertain_policy", "zeros", "--weights", "none", "--epochs", "1"]
+    arguments += ["--set", "data.image_size=32", "--no-amp", "--seed", "7", "--lr", "1e-3"]
+    assert main(arguments) == 0
+    config = RunDir(tmp_path / NAME).read_record().config
+    assert (config.optim.batch_size, config.runtime.num_workers) == (8, 1)
+    assert (config.data.subset, config.data.subset_mode) == (0.5, "image")
+    assert (config.targets.uncertain_policy, config.seed, config.optim.lr) == ("zeros", 7, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (("--model", "densnet121"), 2, "did you mean 'densenet121'"),
+        (("--set", "optim.lrr=1"), 2, "unknown key 'optim.lrr'; did you mean 'lr'?"),
+        (("--set", "optim.lr=fast"), 2, "optim.lr = 'fast'"),
+        (("--lr", "-1"), 2, "optim.lr = -1.0"),
+        (("--uncertain-policy", "Edem=ones"), 2, "did you mean 'Edema'"),
+        (("--labels", "Edma"), 2, "did you mean 'Edema'"),
+        (("--name", "../out"), 2, "not usable as a folder name"),
+        (("--device", "cuda:9"), 5, "not on this machine"),
+        (("--config", "orignal"), 2, "did you mean 'original'"),
+    ],
+)
+def test_wrong_words_end_with_their_code_and_the_near_miss(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    if extra[0] == "--device" and torch.cuda.is_available():
+        pytest.skip("this machine may have that device")
+    assert train(data, tmp_path / "artifacts", *extra) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "artifacts" / NAME).exists()
+
+
+def test_offline_imagenet_ends_before_any_work(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("PULMONET_WEIGHTS_URL", "http://127.0.0.1:9")
+    arguments = ("--model", "resnet50", "--weights", "imagenet")
+    assert train(data, tmp_path / "artifacts", *arguments) == 5
+    error = capsys.readouterr().err
+    assert "cannot be downloaded" in error
+    assert "--weights none, or --weights FILE" in error
+    assert not list((tmp_path / "artifacts").rglob("*.pth"))
+
+
+def test_finished_run_is_kept_unless_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path) == 0
+    run_dir = RunDir(tmp_path / NAME)
+    before = {path.name: path.read_bytes() for path in run_dir.path.glob("*.*")}
+    assert train(data, tmp_path) == 4
+    assert "holds a finished run; choose another --name" in capsys.readouterr().err
+    assert train(data, tmp_path, "--resume") == 0
+    assert "finished already after 1 epochs" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in run_dir.path.glob("*.*")} == before
+    assert train(data, tmp_path, "--overwrite", "--seed", "1") == 0
+    assert run_dir.best_model_path.read_bytes() != before["best_model.pth"]
+
+
+def test_resume_refuses_another_configuration_and_takes_more_epochs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path) == 0
+    assert train(data, tmp_path, "--resume", "--lr", "0.5") == 2
+    assert "optim.lr (0.0001 -> 0.5)" in capsys.readouterr().err
+    assert train(data, tmp_path, "--resume", "--epochs", "2") == 0
+    assert len(untimed_log(RunDir(tmp_path / NAME))) == 2
+    assert train(data, tmp_path, "--name", "straight", "--epochs", "2") == 0
+    runs = [RunDir(tmp_path / name).best_model_path.read_bytes() for name in (NAME, "straight")]
+    assert runs[0] == runs[1]
+
+
+def test_checkpoint_of_another_model_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--name", "a") == 0
+    assert train(data, tmp_path, "--name", "b", "--seed", "2") == 0
+    a, b = RunDir(tmp_path / "a"), RunDir(tmp_path / "b")
+    shutil.copy(b.last_checkpoint_path, a.last_checkpoint_path)
+    assert train(data, tmp_path, "--name", "a", "--resume", "--epochs", "2") == 4
+    assert "belongs to another model" in capsys.readouterr().err
+    with pytest.raises(ArtifactError, match="not a checkpoint that can be resumed"):
+        load_checkpoint(a.best_model_path, "")
+
+
+def test_non_finite_loss_names_step_and_rows_and_keeps_the_checkpoint(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path) == 0
+    state = torch.load(tmp_path / NAME / "best_model.pth", weights_only=True)
+    state["fc.weight"][:] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    weights = str(tmp_path / "nan.pth")
+    assert train(data, tmp_path, "--name", "nan", "--weights", weights) == 5
+    error = capsys.readouterr().err
+    assert "epoch 1, step 1: the loss is not finite; rows of the batch: train/patient" in error
+    assert RunDir(tmp_path / "nan").read_record().provenance.status == "failed"
+    assert not (tmp_path / "nan" / "last_checkpoint.pth").exists()
+
+
+def test_folder_in_use_and_read_only_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder = (
+        "import sys, time; from pathlib import Path; from pulmonet.artifacts import RunDir\n"
+        "with RunDir(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holder, str(tmp_path / NAME)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert train(data, tmp_path) == 4
+        assert "in use by another process" in capsys.readouterr().err
+        process.kill()
+    file = tmp_path / "file"
+    file.write_text("")
+    assert train(data, file) == 4
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_the_run_goes_on_to_the_same_bits(
+    data: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    arguments = [*SMALL, "--epochs", "40", "--data-dir", str(data), "--out-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "pulmonet", "train", *arguments, "--name", "stopped"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "stopped" / "training_log.csv"
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    record = json.loads((tmp_path / "stopped" / "run_config.json").read_text())
+    assert record["provenance"]["status"] == "interrupted"
+    assert (tmp_path / "stopped" / "last_checkpoint.pth").exists()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["multiclass", "self-trained", "Edema=multiclass,Atelectasis=self-trained,default=ones-lsr"],
+)
+def test_policies_train_and_export_a_plain_head(tmp_path: Path, policy: str) -> None:
+    data = write_dataset(tmp_path / "tiny", uncertain=0.3)
+    assert train(data, tmp_path / "artifacts", "--uncertain-policy", policy) == 0
+    run_dir = RunDir(tmp_path / "artifacts" / NAME)
+    state = torch.load(run_dir.best_model_path, weights_only=True)
+    assert state["fc.weight"].shape == (5, 96)
+    facts = run_dir.read_record().provenance.dataset
+    assert facts is not None
+    assert any(
+        "uncertain" in change for counts in facts.policy_changes.values() for change in counts
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("optim.name=adamw", "optim.schedule=one-cycle", "optim.weight_decay=0.01"),
+        ("optim.name=sgd", "optim.schedule=cosine", "optim.warmup_fraction=0.1"),
+        ("optim.name=pesg", "loss.name=aucm", "optim.lr=0.01"),
+        ("optim.ema_decay=0.9", "optim.clip_norm=1.0", "loss.pos_weight=balanced"),
+        ("optim.growth=[[32,1]]", "loss.name=focal", "augment.mixup_alpha=0.2"),
+        ("select.on=dev", "select.dev_fraction=0.3", "select.checkpoint=last"),
+        ("loss.name=balanced-bce", "data.shuffle_labels=true", "augment.geometry=original"),
+        ("optim.epochs=4", "optim.patience=1", "loss.name=asymmetric"),
+    ],
+)
+def test_every_ingredient_trains(data: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    extra = [part for setting in settings for part in ("--set", setting)]
+    assert train(data, tmp_path / "artifacts", *extra) == 0
+    record = RunDir(tmp_path / "artifacts" / NAME).read_record()
+    assert record.provenance.selected_on == ("dev" if "select.on=dev" in settings else "valid")
+
+
+def test_accumulation_weighs_targets_alike(data: Path, tmp_path: Path) -> None:
+    """Micro-batches change batch norm only; the first step's loss is that of the whole batch."""
+    assert train(data, tmp_path, "--name", "whole") == 0
+    assert train(data, tmp_path, "--name", "parts", "--set", "optim.micro_batch_size=4") == 0
+    whole, parts = (untimed_log(RunDir(tmp_path / name))[0] for name in ("whole", "parts"))
+    assert float(parts["train_loss"]) == pytest.approx(float(whole["train_loss"]), rel=0.2)
+    assert parts != whole
