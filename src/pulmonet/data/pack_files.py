@@ -199,11 +199,13 @@ class PackFiles:
         return len(self._headers[name]) + row * row_bytes
 
     def read_row(self, row: int, image: NDArray[np.uint8]) -> int:
-        """Read a row's pixels into `image` (R, R); its checksum as read, 0 if the file is short."""
+        """Read a row's pixels into `image` (R, R); their checksum, 0 if they cannot be read."""
         offset = self._offset("images.npy", row, self.row_bytes)
-        if _read_into(self._handles["images.npy"], image, offset) != self.row_bytes:
+        try:
+            n_read = _read_into(self._handles["images.npy"], image, offset)
+        except OSError:  # a bad sector is damage like any other
             return 0
-        return checksum_of(image)
+        return checksum_of(image) if n_read == self.row_bytes else 0
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -263,12 +265,12 @@ def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _index_text(paths: Sequence[str]) -> str:
+def _index_text(paths: Sequence[str]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Path"])
     writer.writerows([path] for path in paths)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _read_into(handle: int, values: NDArray[Any], offset: int) -> int:

@@ -13,42 +13,26 @@ import errno
 import hashlib
 import os
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
-from pulmonet.data.images import fit_square, read_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack_files import FORMAT_VERSION, PackFiles
-from pulmonet.errors import DataError, list_first
+from pulmonet.data.pack_writing import Packer, Progress, decode_row, missing_rows
+from pulmonet.errors import ArtifactError, DataError, list_first
 
 #: Locks of `lockf` belong to a process, so the threads of this one take turns by themselves.
 _process_lock = threading.RLock()
-
-#: Images that a thread decodes per task: enough to make the hand-over cheap.
-_ROWS_PER_TASK = 8
-
-#: Blocks that are decoded while another is written.
-_BLOCKS_AHEAD = 2
-
-#: A stat that takes longer than this comes from slow storage: many are then made at once.
-_SLOW_STAT_SECONDS = 50e-6
-_STATS_PER_TASK = 256
-
-Progress = Callable[[int, int], None]
 
 
 def cache_dir() -> Path:
     """The cache folder: `PULMONET_CACHE_DIR`, else the platform's own."""
     chosen = os.environ.get("PULMONET_CACHE_DIR")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("pulmonet")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pulmonet")
 
 
 def pack_side(image_size: int) -> int:
@@ -85,6 +69,33 @@ class Pack:
         self._readable = np.zeros(files.n_rows, bool)
         self._checksums = np.zeros(files.n_rows, np.uint32)
 
+    def _bring_up_to_date(
+        self, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
+    ) -> None:
+        """Decode those of `rows` (ascending) that are missing or outdated; then they are readable.
+
+        Raises:
+            OSError: the disk is full, or the pack cannot be written.
+            DataError: too little room on the disk.
+        """
+        missing = missing_rows(self._files, self._root, self._paths, rows)
+        if len(missing):
+            _check_space(self._files, missing)
+            packer = Packer(
+                self._root,
+                self._paths,
+                self._files,
+                fit=self._fit,
+                missing=missing,
+                num_workers=num_workers,
+                progress=progress,
+            )
+            self.bad_rows = packer.run()
+            self.n_decoded = packer.n_decoded
+        self._checksums = self._files.read_checksums()
+        self._readable[rows] = True
+        self._readable[list(self.bad_rows)] = False
+
     def read(self, rows: ArrayLike) -> NDArray[np.uint8]:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
 
@@ -109,7 +120,7 @@ class Pack:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with _process_lock:
             if not self._files.writable:
-                image[:], _ = _decode_row(self._root, self._paths[row], self.side, self._fit)
+                image[:], _ = decode_row(self._root, self._paths[row], self.side, self._fit)
                 self.n_repaired += 1
                 return
             try:
@@ -123,7 +134,7 @@ class Pack:
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
-        image[:], source = _decode_row(self._root, self._paths[row], self.side, self._fit)
+        image[:], source = decode_row(self._root, self._paths[row], self.side, self._fit)
         self.n_repaired += 1
         try:
             rows = np.array([row])
@@ -167,29 +178,21 @@ def open_pack(
     side = pack_side(image_size)
     paths: list[str] = manifest.table["path"].tolist()
     folder = cache_dir() / "packs" / pack_key(manifest.root, paths, side, fit)
+    identity = {
+        "version": FORMAT_VERSION,
+        "key": folder.name,
+        "side": side,
+        "fit": fit,
+        "n_rows": len(paths),
+    }
     try:
         with _process_lock:
-            files = PackFiles(folder, paths, side, _identity(folder.name, side, fit, len(paths)))
-            pack = Pack(manifest.root, paths, files, fit)
-            missing = _missing_rows(files, manifest.root, paths, wanted)
-            if len(missing):
-                _check_space(files, missing)
-                packer = _Packer(
-                    manifest.root,
-                    paths,
-                    files,
-                    fit=fit,
-                    missing=missing,
-                    num_workers=num_workers,
-                    progress=progress,
-                )
-                pack.bad_rows = packer.run()
-                pack.n_decoded = packer.n_decoded
-        pack._checksums = files.read_checksums()
+            pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
+            pack._bring_up_to_date(wanted, num_workers, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
-    pack._readable[wanted] = True
-    pack._readable[list(pack.bad_rows)] = False
+    except ArtifactError as error:
+        raise DataError(str(error)) from None
     if pack.bad_rows and not skip_bad:
         raise DataError(_explain_bad(pack.bad_rows))
     return pack
@@ -200,224 +203,6 @@ def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
     digest = hashlib.sha256(f"{FORMAT_VERSION}\0{root.resolve()}\0{side}\0{fit}\0".encode())
     digest.update("\0".join(paths).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
-
-
-def _identity(key: str, side: int, fit: str, n_rows: int) -> dict[str, object]:
-    return {"version": FORMAT_VERSION, "key": key, "side": side, "fit": fit, "n_rows": n_rows}
-
-
-# --- which rows ---------------------------------------------------------------------------
-
-
-def _missing_rows(
-    files: PackFiles, root: Path, paths: Sequence[str], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Those of `rows` that are not packed, or from an image that has changed since."""
-    packed = files.read_checksums()[rows] != 0
-    recorded = files.read_sources()[rows]
-    changed = (recorded != stat_sources(root, paths, rows)).any(axis=1)
-    missing: NDArray[np.int64] = rows[~packed | changed]
-    return missing
-
-
-def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 2) size and mtime_ns of the images of `rows`; -1 where there is no such file.
-
-    Many at once where the storage is slow: a network folder answers a thread in milliseconds.
-    """
-    names = [_file_of(paths[row]) for row in rows.tolist()]
-    first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
-    started = time.perf_counter()
-    stats = _stat_each(root, first)
-    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(first)
-    if rest and is_slow:
-        starts = range(0, len(rest), _STATS_PER_TASK)
-        chunks = [rest[start : start + _STATS_PER_TASK] for start in starts]
-        with ThreadPoolExecutor(16) as pool:
-            for chunk in pool.map(lambda chunk: _stat_each(root, chunk), chunks):
-                stats += chunk
-    else:
-        stats += _stat_each(root, rest)
-    return np.array(stats, np.int64).reshape(-1, 2)
-
-
-def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    stats = []
-    base = os.path.join(root, "")  # noqa: PTH118 - a Path a file would double the time
-    last_name, last = "", (-1, -1)
-    for name in names:
-        if name != last_name:  # rows of one npz share its stat
-            try:
-                found = os.stat(base + name)  # noqa: PTH116
-                last = (found.st_size, found.st_mtime_ns)
-            except (OSError, ValueError):
-                last = (-1, -1)
-            last_name = name
-        stats.append(last)
-    return stats
-
-
-def _file_of(path: str) -> str:
-    """The file that holds an image: ``x.npz`` of ``x.npz#train/17``."""
-    inside = path.find(".npz#")
-    return path if inside < 0 else path[: inside + 4]
-
-
-# --- packing ------------------------------------------------------------------------------
-
-
-@dataclass
-class _Block:
-    """Missing rows of one locked block: decoded and written by the pool, then committed."""
-
-    number: int
-    rows: NDArray[np.int64]
-    sources: NDArray[np.int64]
-    checksums: NDArray[np.uint32]
-    tasks: list[Future[dict[int, str]]] = field(default_factory=list)
-
-
-class _Packer:
-    """Decodes missing rows block by block, in order, beside any other process doing the same."""
-
-    def __init__(
-        self,
-        root: Path,
-        paths: Sequence[str],
-        files: PackFiles,
-        *,
-        fit: str,
-        missing: NDArray[np.int64],
-        num_workers: int,
-        progress: Progress | None,
-    ) -> None:
-        self._root = root
-        self._paths = paths
-        self._files = files
-        self._fit = fit
-        self._n_missing = len(missing)
-        self._n_done = 0
-        self.n_decoded = 0
-        self._num_workers = max(1, num_workers)
-        self._progress = progress
-        self._bad: dict[int, str] = {}
-        self._own = threading.local()
-        numbers = missing // files.rows_per_block
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
-        self._waiting = deque(
-            (int(part[0]) // files.rows_per_block, part) for part in np.split(missing, cuts)
-        )
-
-    def run(self) -> dict[int, str]:
-        """Pack all; the rows that could not be decoded, with the reason."""
-        if not self._files.writable:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        lock = self._files.open_lock()
-        pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="pack")
-        in_flight: deque[_Block] = deque()
-        try:
-            while self._waiting or in_flight:
-                while self._waiting and len(in_flight) <= _BLOCKS_AHEAD:
-                    block = self._start_block(lock, pool, may_wait=not in_flight)
-                    if block is None:
-                        break
-                    in_flight.append(block)
-                self._finish_block(lock, in_flight.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            os.close(lock)
-        return self._bad
-
-    def _start_block(self, lock: int, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
-        """The next block that no other process is at; None if all are and we may not wait."""
-        for _ in range(len(self._waiting)):
-            if self._files.try_lock_block(lock, self._waiting[0][0]):
-                break
-            self._waiting.rotate(-1)
-        else:
-            if not may_wait:  # waiting with locks in hand could end in a deadlock
-                return None
-            self._files.lock_block(lock, self._waiting[0][0])
-        number, rows = self._waiting.popleft()
-        left = self._still_missing(rows)
-        self._advance(len(rows) - len(left))
-        block = _Block(
-            number, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
-        )
-        for start in range(0, len(left), _ROWS_PER_TASK):
-            block.tasks.append(pool.submit(self._decode, block, start))
-        return block
-
-    def _still_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of a block's rows, those that no other process has packed since we looked."""
-        start, stop = int(rows[0]), int(rows[-1]) + 1
-        packed = self._files.read_checksums(start, stop)[rows - start] != 0
-        if not packed.any():
-            return rows
-        now = stat_sources(self._root, self._paths, rows)
-        fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
-        left: NDArray[np.int64] = rows[~(packed & fresh)]
-        return left
-
-    def _decode(self, block: _Block, start: int) -> dict[int, str]:
-        """Decode a few rows and write their pixels while they are in the processor's cache."""
-        rows = block.rows[start : start + _ROWS_PER_TASK]
-        images = self._buffer()[: len(rows)]
-        bad = {}
-        good: list[int] = []
-        for position, row in enumerate(rows.tolist()):
-            try:
-                images[len(good)], block.sources[start + position] = _decode_row(
-                    self._root, self._paths[row], self._files.side, self._fit
-                )
-                good.append(position)
-            except DataError as error:
-                bad[row] = str(error)
-        if good:
-            checksums = self._files.write_pixels(rows[good], images[: len(good)])
-            block.checksums[start + np.array(good)] = checksums
-        return bad
-
-    def _buffer(self) -> NDArray[np.uint8]:
-        """This thread's own images: memory that is not given back is not cleared again."""
-        if not hasattr(self._own, "images"):
-            side = self._files.side
-            self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
-        images: NDArray[np.uint8] = self._own.images
-        return images
-
-    def _finish_block(self, lock: int, block: _Block) -> None:
-        """Commit what was decoded of a block and let others have it."""
-        for task in block.tasks:
-            self._bad.update(task.result())
-        good = block.checksums != 0
-        self.n_decoded += int(good.sum())
-        if good.any():
-            self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
-        self._files.unlock_block(lock, block.number)
-        self._advance(len(block.rows))
-
-    def _advance(self, n_rows: int) -> None:
-        self._n_done += n_rows
-        if self._progress is not None and n_rows:
-            self._progress(self._n_done, self._n_missing)
-
-
-def _decode_row(
-    root: Path, path: str, side: int, fit: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A row's square image and the (size, mtime_ns) it belongs to.
-
-    Raises:
-        DataError: unreadable, or changing while it is read.
-    """
-    name = [_file_of(path)]
-    for _ in range(3):
-        before = _stat_each(root, name)
-        image = fit_square(read_image(root, path), side, fit)
-        if _stat_each(root, name) == before:
-            return image, np.array(before[0], np.int64)
-    raise DataError(f"{path}: changes while it is read; run again when nothing writes to it")
 
 
 # --- messages -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pulmonet.config import AugmentConfig
-from pulmonet.data import packing
+from pulmonet.data import pack_writing
 from pulmonet.data.augmentation import GPU_TOLERANCE, apply, draw
 from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.packing import Pack, open_pack
@@ -141,7 +141,7 @@ def test_an_error_in_a_thread_is_the_error(
     def unreadable(root: Path, path: str) -> NDArray[np.uint8]:
         raise DataError(f"{path}: gone; restore it")
 
-    monkeypatch.setattr(packing, "read_image", unreadable)
+    monkeypatch.setattr(pack_writing, "read_image", unreadable)
     with (pack.folder / "images.npy").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(DataError, match="gone; restore it"):

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.data import packing
+from pulmonet.data import pack_writing
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import cache_dir, open_pack, pack_side, stat_sources
+from pulmonet.data.pack_writing import stat_sources
+from pulmonet.data.packing import cache_dir, open_pack, pack_side
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image, write_dataset
 
@@ -43,7 +44,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(root: Path, path: str) -> np.ndarray:
         raise AssertionError(f"{path} decoded again")
 
-    monkeypatch.setattr(packing, "read_image", refuse)
+    monkeypatch.setattr(pack_writing, "read_image", refuse)
 
 
 def flip_byte(path: Path, offset: int) -> None:
@@ -161,7 +162,7 @@ def test_other_geometry_and_other_root_are_other_packs(manifest: Manifest, tmp_p
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_fit(manifest: Manifest, fit: str) -> None:
     image = open_pack(manifest, [4], fit=fit).read([4])[0]
-    np.testing.assert_array_equal(image, packing.fit_square(smooth_image(4), SIDE, fit))
+    np.testing.assert_array_equal(image, pack_writing.fit_square(smooth_image(4), SIDE, fit))
 
 
 def test_a_flipped_byte_is_noticed_and_repaired(manifest: Manifest) -> None:
@@ -265,7 +266,7 @@ def test_an_image_that_changes_while_it_is_read(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = manifest.root / manifest.table["path"][0]
-    genuine = packing.read_image
+    genuine = pack_writing.read_image
     n_changes = 0
 
     def read_and_change(root: Path, name: str) -> np.ndarray:
@@ -277,7 +278,7 @@ def test_an_image_that_changes_while_it_is_read(
             os.utime(path, ns=(n_changes, n_changes))
         return image
 
-    monkeypatch.setattr(packing, "read_image", read_and_change)
+    monkeypatch.setattr(pack_writing, "read_image", read_and_change)
     n_changes = 2
     pack = open_pack(manifest, [0])
     np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
@@ -400,8 +401,8 @@ def test_no_rows(manifest: Manifest) -> None:
 def test_stat_on_fast_and_slow_storage(
     manifest: Manifest, slow_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_SLOW_STAT_SECONDS", slow_seconds)
-    monkeypatch.setattr(packing, "_STATS_PER_TASK", 7)
+    monkeypatch.setattr(pack_writing, "_SLOW_STAT_SECONDS", slow_seconds)
+    monkeypatch.setattr(pack_writing, "_STATS_PER_TASK", 7)
     paths = [*manifest.table["path"], "missing.png"]
     found = stat_sources(manifest.root, paths, np.arange(41))
     for row, path in enumerate(paths[:40]):
