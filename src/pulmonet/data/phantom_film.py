@@ -81,7 +81,8 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     pose = moved_by(film.pose, findings)
     chest = Chest(frame, body, pose, draw_lungs(frame, body, pose))
     heart = draw_heart(frame, body, pose)
-    air = chest.lungs.air * (1 - 0.94 * draw_mediastinum(frame, body, pose))
+    mediastinum = draw_mediastinum(frame, body, pose)
+    air = chest.lungs.air * (1 - 0.94 * mediastinum)
     air *= 1 - heart * (0.62 + 0.3 * depth(heart, 0.3 * frame.unit))
     clear = air.copy()  # a finding shows only where there is air to displace
     boxes: list[Box] = []
@@ -93,7 +94,7 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
             box = box_around(np.maximum(density * clear, _lost_volume(chest, finding, heart)))
             boxes += [(finding.label, *box)] if box else []
             air *= 1 - density
-    attenuation = _attenuate(chest, film, air, heart)
+    attenuation = _attenuate(chest, film, air, heart, mediastinum)
     return develop(frame, film, attenuation), boxes
 
 
@@ -107,11 +108,11 @@ def _lost_volume(chest: Chest, finding: Finding, heart: Map) -> Map:
     return np.asarray(0.5 * np.clip(lost, 0, 1) * (1 - heart), np.float32)
 
 
-def _attenuate(chest: Chest, film: Film, air: Map, heart: Map) -> Map:
+def _attenuate(chest: Chest, film: Film, air: Map, heart: Map, mediastinum: Map) -> Map:
     frame, body, pose = chest.frame, chest.body, chest.pose
     total = draw_tissue(frame, body, pose)
     total -= 0.60 * np.sqrt(body.tissue) * air
-    solid = np.maximum(heart, draw_mediastinum(frame, body, pose))
+    solid = np.maximum(heart, mediastinum)
     total += 0.125 * body.bone * draw_ribs(frame, body, pose) * (1 - 0.6 * solid)
     total += 0.10 * body.bone * draw_spine(frame, pose)
     total += 0.15 * body.bone * draw_girdle(frame, pose)

@@ -99,7 +99,7 @@ def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
     height = 0.14 + 0.64 * finding.severity**1.2
     climb = rng.uniform(0.10, 0.16) + 0.10 * finding.severity
     floor = dome_height(chest.body, pose, side) + 0.18
-    level = floor - height + climb * (1 - (u / 0.98) ** 4)
+    level = floor - height + climb * (1 - np.square(np.square(u / 0.98)))
     softness = 0.012 if pose.projection == "PA" else rng.uniform(0.018, 0.05)
     fluid = sigmoid((y - level) / softness) * rng.uniform(0.86, 0.97)
     if pose.projection == "AP":  # some of it has run to the back of a half lying patient: a veil
@@ -183,7 +183,7 @@ def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Ma
         density = np.maximum(density, (0.65 + 0.3 * finding.severity) * strip)
     if "base" in finding.place:  # crowded, airless lung between the plates and the dome
         u = (x - centre[0]) / 0.42
-        crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-(u**4))
+        crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-np.square(np.square(u)))
         density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
     return np.asarray(np.clip(density, 0, 0.92) * chest.lungs.of(side), np.float32)
 

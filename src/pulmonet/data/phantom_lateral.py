@@ -154,7 +154,8 @@ def _tissue(frame: Frame, body: Body, pose: Pose) -> Map:
     trunk = frame.fill(outline, 1.5)
     tissue = 0.68 * body.tissue * depth(trunk, 0.3 * frame.unit)
     x, y = frame.grid
-    arms = sigmoid((0.06 - y) / 0.05) * np.exp(-(((x - 0.1) / 0.7) ** 4))  # raised, over the apices
+    # The arms are raised and lie over the apices.
+    arms = sigmoid((0.06 - y) / 0.05) * np.exp(-np.square(np.square((x - 0.1) / 0.7)))
     tissue = np.maximum(tissue, 0.62 * body.tissue * arms)
     below = sigmoid((y - _dome(pose) - 0.16 - 0.12 * x) / 0.08)
     tissue += 0.2 * body.tissue * trunk * below

@@ -52,7 +52,7 @@ def draw_tissue(frame: Frame, body: Body, pose: Pose) -> Map:
     x, y = frame.grid
     below = dome_height(body, pose, -1)
     abdomen = trunk * sigmoid((y - below - 0.12) / 0.08)
-    tissue += 0.2 * body.tissue * abdomen * np.exp(-((x / 1.1) ** 4))
+    tissue += 0.2 * body.tissue * abdomen * np.exp(-np.square(np.square(x / 1.1)))
     # Chest wall, back muscles and scapular tissue lie over the upper half of the lungs.
     tissue += 0.06 * body.tissue * trunk * np.exp(-(((y - 0.1) / 0.28) ** 2))
     return np.asarray(tissue, np.float32)
