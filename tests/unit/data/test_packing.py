@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -423,3 +425,99 @@ def test_default_cache_is_the_platforms_own(
     monkeypatch.delenv("PULMONET_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_dir().name == "pulmonet"
+
+
+# --- other processes ----------------------------------------------------------------------
+
+HOLD_A_BLOCK = """
+import fcntl, sys, time
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_EX, 1, 1 + int(sys.argv[2]))
+print("held", flush=True)
+time.sleep(float(sys.argv[3]))
+"""
+
+
+def hold_block(folder: Path, block: int, seconds: float) -> subprocess.Popen[bytes]:
+    """Another process that is at a block for a while."""
+    command = [sys.executable, "-S", "-c", HOLD_A_BLOCK, str(folder / ".lock")]
+    process = subprocess.Popen([*command, str(block), str(seconds)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_block_that_another_process_is_at_comes_last(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulmonet.data.pack_files.BLOCK_BYTES", 10 * SIDE**2)
+    folder = open_pack(manifest, []).folder
+    calls: list[int] = []
+    with hold_block(folder, 0, 0.5):
+        pack = open_pack(manifest, range(40), progress=lambda done, _: calls.append(done))
+    np.testing.assert_array_equal(pack.read(range(40)), references(manifest))
+    assert calls == [10, 20, 30, 40]
+
+
+def test_a_killed_process_leaves_no_lock(manifest: Manifest) -> None:
+    folder = open_pack(manifest, []).folder
+    with hold_block(folder, 0, 60) as other:
+        other.kill()
+    assert open_pack(manifest, range(40)).n_decoded == 40
+
+
+def test_an_open_pack_sees_what_another_has_packed_anew(manifest: Manifest) -> None:
+    ours = open_pack(manifest, range(40))
+    before = ours.read([5])
+    cv2.imwrite(str(manifest.root / manifest.table["path"][5]), smooth_image(999))
+    theirs = open_pack(manifest, range(40))
+    assert theirs.n_decoded == 1
+    after = ours.read([5])
+    assert not np.array_equal(after, before)
+    np.testing.assert_array_equal(after, theirs.read([5]))
+    assert ours.n_repaired == 0
+
+
+def test_a_read_error_is_damage(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = open_pack(manifest, range(40))
+    genuine = os.preadv
+
+    def bad_sector(handle: int, buffers: Any, offset: int) -> int:
+        if len(buffers[0]) == SIDE**2 and offset > 39 * SIDE**2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return genuine(handle, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", bad_sector)
+    np.testing.assert_array_equal(pack.read([38, 39]), references_of(manifest, [38, 39]))
+    assert pack.n_repaired == 1
+
+
+def test_odd_file_names(tmp_path: Path) -> None:
+    paths = ['a "quoted", name.png', "näme é.png", "#1.png", "tab\there.png"]
+    root = tmp_path / "odd, root"
+    root.mkdir()
+    for row, path in enumerate(paths):
+        cv2.imwrite(str(root / path), smooth_image(row))
+    manifest = manifest_of(root, [path for path in paths if "#" not in path])
+    pack = open_pack(manifest, range(3))
+    index = pd.read_csv(pack.folder / "index.csv")
+    assert index["Path"].tolist() == manifest.table["path"].tolist()
+    np.testing.assert_array_equal(pack.read([2]), references_of(manifest, [2]))
+
+
+def test_the_root_behind_a_link_is_the_same_pack(manifest: Manifest, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(manifest.root)
+    linked = manifest_of(link, manifest.table["path"].tolist())
+    assert open_pack(linked, [1]).key == open_pack(manifest, [1]).key
+
+
+def test_real_x_rays(shared_data: Path) -> None:
+    root = shared_data / "nih-cxr"
+    paths = sorted(str(path.relative_to(root)) for path in root.glob("valid/*/*/*.jpg"))[:12]
+    manifest = manifest_of(root, paths)
+    images = open_pack(manifest, range(12)).read(range(12))
+    for image, path in zip(images, paths, strict=True):
+        expected = cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE)
+        expected = cv2.resize(expected, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(image, expected)
