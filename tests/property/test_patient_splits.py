@@ -58,6 +58,7 @@ def assert_disjoint(groups: dict[str, set[str]]) -> None:
             assert not groups[one] & groups[other]
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=tables(), fraction=st.floats(0.01, 0.99), seed=SEEDS)
 def test_a_drawn_validation_split(table: pd.DataFrame, fraction: float, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +75,7 @@ def test_a_drawn_validation_split(table: pd.DataFrame, fraction: float, seed: in
         np.testing.assert_array_equal(first, again)
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=tables(min_patients=5), folds=st.integers(2, 5), seed=SEEDS)
 def test_folds_part_the_patients(table: pd.DataFrame, folds: int, seed: int) -> None:
     seen: list[str] = []
@@ -89,6 +91,7 @@ def test_folds_part_the_patients(table: pd.DataFrame, folds: int, seed: int) -> 
     assert max(sizes) - min(sizes) <= 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=tables(), seed=SEEDS, shuffle=SEEDS, fraction=st.floats(0.01, 1.0))
 def test_row_order_does_not_choose_patients(
     table: pd.DataFrame, seed: int, shuffle: int, fraction: float
@@ -118,6 +121,7 @@ def test_row_order_does_not_choose_patients(
     assert taken[0] == taken[1]
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=tables(), seed=SEEDS)
 def test_larger_subsets_hold_smaller_ones(table: pd.DataFrame, seed: int) -> None:
     manifest = manifest_of(table)
@@ -132,7 +136,7 @@ def test_larger_subsets_hold_smaller_ones(table: pd.DataFrame, seed: int) -> Non
         assert len(subsets[0]) >= 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(table=tables(), seed=SEEDS, salt=st.none() | st.text(min_size=1))
 def test_splits_survive_their_files(table: pd.DataFrame, seed: int, salt: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +150,7 @@ def test_splits_survive_their_files(table: pd.DataFrame, seed: int, salt: str | 
             np.testing.assert_array_equal(read_splits(path, patients)[codes], split)
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=tables(), changed=st.integers(0, 10**6))
 def test_a_fingerprint_sees_every_change(table: pd.DataFrame, changed: int) -> None:
     manifest = manifest_of(table)

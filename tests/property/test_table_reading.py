@@ -95,7 +95,7 @@ def read(name: str, content: bytes, data: DataConfig | None = None) -> Manifest 
         return manifest
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(FILES), content=st.binary(max_size=200))
 @example(name="train.csv", content=b"")
 @example(name="image_labels_train.csv", content=b"image_id,split\n1,\n")
@@ -117,13 +117,13 @@ def test_bytes(name: str, content: bytes) -> None:
     read(name, content)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(FILES[:6]), content=csv_texts())
 def test_csv_tables(name: str, content: bytes) -> None:
     read(name, content)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     content=csv_texts(),
     mapping=st.dictionaries(
@@ -137,7 +137,7 @@ def test_mapped_tables(content: bytes, mapping: dict[str, str]) -> None:
     read("labels.csv", content, DataConfig(map={"path": "Path", **mapping}))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(content=csv_texts())
 def test_joins_and_boxes(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
-from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
+from pulmonet.data.tables import count, map_column, parse_number, read_csv, text_column
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError, list_first
 
@@ -84,7 +84,7 @@ def _checked(boxes: pd.DataFrame, path: Path) -> pd.DataFrame:
     wrong = np.flatnonzero(~right)
     if len(wrong):
         raise DataError(
-            f"{path}: {len(wrong):,} boxes are none (lines "
+            f"{path}: {count(len(wrong), 'box is', 'boxes are')} none (lines "
             f"{list_first(row + 2 for row in wrong.tolist())}); xmin < xmax and ymin < ymax are "
             "fractions of the image, 0 to 1"
         )

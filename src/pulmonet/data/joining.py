@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.tables import factorise, is_blank, parse_number, read_csv, text_column
+from pulmonet.data.tables import count, factorise, is_blank, parse_number, read_csv, text_column
 from pulmonet.errors import DataError, list_first
 
 _PATIENT_KEYS = ("patient", "patient_id", "patientid", "patient id", "subject_id")
@@ -44,8 +44,8 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[st
     if keys.has_duplicates:
         twice = keys[keys.duplicated()].unique()
         raise DataError(
-            f"{path}: {len(twice):,} values of '{key}' more than once ({list_first(twice)}); "
-            "keep one line each"
+            f"{path}: {count(len(twice), 'value')} of '{key}' more than once "
+            f"({list_first(twice)}); keep one line each"
         )
     positions = _positions(table, keys, by_patient=patient_key is not None)
     n_matched = int((positions >= 0).sum())
@@ -73,6 +73,9 @@ def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.n
             )
         return np.asarray(found)
     found = keys.get_indexer(pd.Index(table["path"].to_numpy(object)))
+    if (found < 0).all():  # with the root's name before it, as CheXpert writes paths
+        below = pd.Index([str(key).partition("/")[2] for key in keys])
+        found = below.get_indexer(pd.Index(table["path"])) if below.is_unique else found
     if (found < 0).all():
         names = [str(path).rpartition("/")[2] for path in table["path"]]
         found = keys.get_indexer(pd.Index(names))

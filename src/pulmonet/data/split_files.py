@@ -19,7 +19,7 @@ from pulmonet.artifacts import portable_path, write_atomic, write_json
 from pulmonet.config import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import deal_patients, take_share
-from pulmonet.data.tables import SPLITS, read_csv, text_column
+from pulmonet.data.tables import SPLITS, count, read_csv, text_column
 from pulmonet.data.user_folders import dataset_dir
 from pulmonet.errors import ArtifactError, DataError, list_first
 
@@ -90,7 +90,7 @@ def patients_codes(patients: NDArray[np.object_]) -> tuple[NDArray[np.int64], li
 
 def _not_listed(path: Path, patients: NDArray[Any]) -> str:
     return (
-        f"{path}: {len(patients):,} patients of the dataset are not listed "
+        f"{path}: {count(len(patients), 'patient')} of the dataset not listed "
         f"({list_first(patients)}); add their lines, or delete the file to draw a new split"
     )
 
@@ -181,7 +181,7 @@ def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_
     wrong = [row for row, name in enumerate(parsed) if not name]
     if wrong:
         raise DataError(
-            f"{path}: {len(wrong):,} wrong splits, the first in line {wrong[0] + 2}: "
+            f"{path}: {count(len(wrong), 'wrong split')}, the first in line {wrong[0] + 2}: "
             f"{written[wrong[0]]!r}; choose from {', '.join(SPLITS)}"
         )
     pairs = pd.DataFrame({"patient": text_column(raw["patient"]), "split": parsed})
@@ -189,8 +189,8 @@ def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_
     twice = pairs["patient"][pairs["patient"].duplicated()]
     if len(twice):
         raise DataError(
-            f"{path}: {len(twice):,} patients with more than one split ({list_first(twice)}); "
-            "keep one line a patient"
+            f"{path}: {count(len(twice), 'patient')} with more than one split "
+            f"({list_first(twice)}); keep one line a patient"
         )
     listed = dict(zip(pairs["patient"], pairs["split"], strict=True))
     return np.asarray([listed.get(patient, "") for patient in ids], dtype=object)

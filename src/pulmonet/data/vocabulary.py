@@ -28,7 +28,7 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "Infiltration": ("infiltrates", "infiltrate"),
     "Mass": ("pulmonary mass",),
     "Nodule": ("pulmonary nodule",),
-    "Pleural Thickening": ("pleural_thickening",),
+    "Pleural Thickening": (),
     "Nodule/Mass": ("nodule mass",),
 }
 
@@ -49,3 +49,12 @@ def _by_folded() -> dict[str, str]:
 def align(name: str) -> str:
     """The vocabulary's name for a source's label; the source's own where there is none."""
     return _by_folded().get(_fold(name), name.strip())
+
+
+def as_markdown() -> str:
+    """The vocabulary as the table of ``docs/labels.md``."""
+    lines = ["| label | also read as | of CheXpert's 14 |", "|---|---|---|"]
+    for label, aliases in VOCABULARY.items():
+        also = ", ".join(aliases) or "-"
+        lines.append(f"| {label} | {also} | {'yes' if label in CHEXPERT_LABELS else '-'} |")
+    return "\n".join(lines) + "\n"

@@ -103,15 +103,17 @@ def _read_file(
 def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
     """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
 
-    The first part is the root's own name where all paths share it and nothing below the root
-    is called so: a renamed root (``chexpert/`` for ``CheXpert-v1.0-small/``) is understood.
+    The first part is the root's name, maybe an older one, where all paths share it, nothing
+    below the root is called so, and what follows it is there: ``chexpert/`` is understood for
+    ``CheXpert-v1.0-small/``.
     """
     text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
-    first = text[0].partition("/")[0] if text else ""
+    first, _, rest = text[0].partition("/") if text else ("", "", "")
     prefix = first + "/"
-    shared = first not in {"", ".", ".."} and all(path.startswith(prefix) for path in text)
-    if shared and first not in {entry.name for entry in root.iterdir()}:
-        text = [path[len(prefix) :] for path in text]
+    if rest and first not in {".", ".."} and all(path.startswith(prefix) for path in text):
+        there = {entry.name for entry in root.iterdir()}
+        if first not in there and (first == root.name or rest.partition("/")[0] in there):
+            text = [path[len(prefix) :] for path in text]
     return np.asarray(text, dtype=object)
 
 
