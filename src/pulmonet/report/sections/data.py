@@ -71,6 +71,11 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int) -> Secti
     return Section(f"data-{position}-{safe_name(facts.name)}", facts.name, tuple(blocks))
 
 
+def _place(role: str) -> int:
+    """Training first, then what was tested on."""
+    return list(_ROLES).index(role) if role in _ROLES else len(_ROLES)
+
+
 def _flow(facts: DatasetFacts) -> Table:
     rows = tuple(
         cells(
@@ -78,13 +83,13 @@ def _flow(facts: DatasetFacts) -> Table:
             count_cell(n),
             count_cell(facts.n_patients.get(role)),
         )
-        for role, n in facts.n_rows.items()
+        for role, n in sorted(facts.n_rows.items(), key=lambda item: _place(item[0]))
     )
     return Table("Rows and patients in each role", ("Role", "Images", "Patients"), rows)
 
 
 def _prevalence(facts: DatasetFacts) -> Table:
-    roles = [role for role in facts.positives if facts.positives[role]]
+    roles = sorted((role for role in facts.positives if facts.positives[role]), key=_place)
     labels = list(dict.fromkeys(label for role in roles for label in facts.positives[role]))
     rows = []
     for label in labels:
