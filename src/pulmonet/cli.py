@@ -355,7 +355,12 @@ def explain(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", "--model", "-m", help="Run. Default: best validation AUROC."),
+        typer.Option(
+            "--run",
+            "--model",
+            "-m",
+            help="Run. Default: best validation AUROC. With --boxes also folds: a,b,c.",
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -521,6 +526,9 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 32,
     num_workers: Annotated[int | None, typer.Option(help="Loader threads.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw ROC, reliability and the others.")
+    ] = True,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Evaluate runs, or saved predictions: tables with intervals, comparison, figures.
@@ -551,6 +559,7 @@ def evaluate(
         predictions=predictions or [],
         options=options,
         labels=split_commas(labels) or [],
+        figures=figures,
         data={
             "data_dir": data_dir,
             "split": split,

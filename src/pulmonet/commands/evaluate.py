@@ -69,6 +69,7 @@ def run(
     options: EvaluationOptions,
     labels: Sequence[str],
     data: Mapping[str, Any],
+    figures: bool = True,
 ) -> int:
     """Evaluate runs, or saved predictions.
 
@@ -80,6 +81,7 @@ def run(
         labels: only these; all of the run's when empty.
         data: what `predict_flow.predict_run` takes: data_dir, split, views, blank, batch_size,
             device, num_workers.
+        figures: whether to draw.
 
     Returns:
         0, or 4 when a run among several could not be evaluated.
@@ -103,8 +105,11 @@ def run(
     records = [record for comparison in comparisons for record in comparison.comparisons]
     for material, result in zip(materials, results, strict=True):
         _write_run(material, result, records, options)
+        if figures:
+            _write_figures(material, result)
     if results:
         _write_table(table_path, earlier, results)
+    if figures:
         _write_comparison_figure(artifacts_dir, results, records)
     for result in results:
         show_result(result)
@@ -396,8 +401,6 @@ def _write_run(
     comparisons: Sequence[Comparison],
     options: EvaluationOptions,
 ) -> None:
-    from pulmonet.report.figures_evaluation import evaluation_figures
-
     run_dir = material.run_dir
     own = [record for record in comparisons if result.run in (record.a, record.b)]
     document = Evaluation(runs=[result], comparisons=own)
@@ -407,8 +410,13 @@ def _write_run(
     )
     if options.level == "image":
         _write_calibration(material, options)
+
+
+def _write_figures(material: Material, result: RunResult) -> None:
+    from pulmonet.report.figures_evaluation import evaluation_figures
+
+    path = material.run_dir.evaluation_path(result.dataset, result.split)
     for name, png in evaluation_figures(result, material.read_image).items():
-        path = run_dir.evaluation_path(result.dataset, result.split)
         write_atomic(path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png"), png)
 
 

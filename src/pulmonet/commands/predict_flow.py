@@ -132,8 +132,10 @@ def _choose(
     views: str | None,
 ) -> _Rows:
     config = record.config
-    own_name = record.provenance.dataset.name if record.provenance.dataset else None
     data = config.data
+    own_name = Path(data.data_dir).name if data.data_dir else None
+    if record.provenance.dataset is not None:
+        own_name = record.provenance.dataset.name
     if data_dir is not None:
         data = data.model_copy(update={"data_dir": data_dir})
     external = False

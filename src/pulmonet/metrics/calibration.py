@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from pulmonet.artifacts import Record
 from pulmonet.errors import ArtifactError
@@ -259,7 +259,7 @@ def slope_and_intercept(
 
 
 def _wald(value: float, variance: float, confidence: float) -> Estimate:
-    half = float(norm.ppf(0.5 + confidence / 2)) * float(np.sqrt(variance))
+    half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
     return Estimate(value=float(value), low=float(value) - half, high=float(value) + half)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from pulmonet.metrics.ranking import Ranking, macro_mean, rank, weighted_ranking
 
@@ -204,14 +204,14 @@ def bca_interval(
     share_below = (np.sum(finite < value) + 0.5 * np.sum(finite == value)) / max(len(finite), 1)
     if not 0 < share_below < 1:
         return percentile_interval(samples, confidence)
-    bias = norm.ppf(share_below)
+    bias = ndtri(share_below)
     left_out = jackknife[np.isfinite(jackknife)]
     deviation = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     spread = np.sum(deviation**2) ** 1.5
     acceleration = np.sum(deviation**3) / (6 * spread) if spread > 0 else 0.0
     tail = (1 - confidence) / 2
-    z = bias + norm.ppf([tail, 1 - tail])
-    levels = norm.cdf(bias + z / (1 - acceleration * z))
+    z = bias + ndtri([tail, 1 - tail])
+    levels = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(finite, levels)
     return float(low), float(high)
 
@@ -263,7 +263,7 @@ class DeLong:
 
     def interval(self, column: int = 0, confidence: float = 0.95) -> tuple[float, float]:
         """Wald interval of one AUROC, cut at 0 and 1."""
-        half = norm.ppf(0.5 + confidence / 2) * np.sqrt(self.covariance[column, column])
+        half = ndtri(0.5 + confidence / 2) * np.sqrt(self.covariance[column, column])
         value = self.auroc[column]
         return float(max(value - half, 0.0)), float(min(value + half, 1.0))
 
@@ -278,7 +278,7 @@ class DeLong:
             return float("nan")
         if variance <= 1e-15:
             return 1.0 if difference < 1e-12 else 0.0
-        return float(2 * norm.sf(difference / np.sqrt(variance)))
+        return float(2 * ndtr(-difference / np.sqrt(variance)))
 
 
 def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None) -> DeLong:

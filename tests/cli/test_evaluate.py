@@ -1,0 +1,393 @@
+"""`pulmonet evaluate`: its files, its table, its messages, its exit codes; the same bytes again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chexpert_factory import write_dataset
+from pulmonet.artifacts import Predictions, RunDir
+from pulmonet.cli import main
+from pulmonet.metrics.calibration import read_calibration
+from pulmonet.metrics.results import Evaluation
+from run_factory import make_run
+
+QUICK = ("--bootstrap", "100", "--no-figures")
+LABELS = ("Edema", "Pleural Effusion")
+
+
+def write_predictions(path: Path, *, strength: float = 0.4, seed: int = 0, n: int = 120) -> Path:
+    """Scores of a model of some strength; the rows depend on n alone."""
+    generator = np.random.default_rng(n)
+    patients = np.sort(generator.integers(0, n // 2, n))
+    targets = (generator.random((n, 2)) < 0.4).astype(np.float32)
+    noise = np.random.default_rng(seed).random((n, 2))
+    Predictions(
+        run="",
+        dataset="",
+        split="",
+        labels=LABELS,
+        paths=tuple(f"p{patient}/{row}.png" for row, patient in enumerate(patients)),
+        patients=tuple(f"p{patient}" for patient in patients),
+        studies=None,
+        targets=targets,
+        scores=np.clip(noise * (1 - strength) + strength * targets, 0, 1).astype(np.float32),
+        columns={"sex": generator.choice(["Female", "Male"], n).astype(object)},
+    ).write(path)
+    return path
+
+
+def evaluate(artifacts_dir: Path, *arguments: str) -> int:
+    return main(["evaluate", "--artifacts-dir", str(artifacts_dir), *QUICK, *arguments])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# --- saved predictions ----------------------------------------------------------------------
+
+
+def test_predictions_give_every_file_and_the_same_bytes_again(tmp_path: Path) -> None:
+    path = write_predictions(tmp_path / "mine.csv")
+    artifacts = tmp_path / "artifacts"
+    arguments = ("--predictions", str(path), "--labels", "Edema", "--figures")
+    assert evaluate(artifacts, *arguments) == 0
+    written = digests(artifacts)
+    assert set(written) == {
+        "final_evaluation_results.csv",
+        "final_evaluation_results.md",
+        "model_comparison.png",
+        "mine/calibration.json",
+        "mine/evaluation_predictions_all.json",
+        *(
+            f"mine/{name}_predictions_all.png"
+            for name in (
+                *("roc", "precision_recall", "reliability"),
+                *("score_histograms", "subgroups"),
+            )
+        ),
+    }
+    assert evaluate(artifacts, *arguments) == 0
+    assert digests(artifacts) == written
+
+
+def test_table_fits_eighty_columns_and_names_what_matters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_predictions(tmp_path / "mine.csv")
+    assert evaluate(tmp_path / "artifacts", "--predictions", str(path)) == 0
+    shown = capsys.readouterr()
+    table = [line for line in shown.out.splitlines() if not line.startswith("Written")]
+    assert max(len(line) for line in table) <= 80
+    assert "mine on predictions, split all" in shown.out
+    for text in ("Edema", "Pleural Effusion", "Macro (2 labels)", "sex alone", "AUROC (95 %)"):
+        assert text in shown.out
+    assert "…" not in shown.out
+    assert "what these rows decided before is not known here" in shown.err
+
+
+def test_hand_made_csv_without_patients_needs_no_torch(tmp_path: Path) -> None:
+    """A CSV of scores is enough, in a Python in which torch cannot be imported."""
+    lines = ["Edema,Edema_score"]
+    lines += [f"{row % 2},{(row % 2) * 0.3 + (row % 7) / 10}" for row in range(60)]
+    (tmp_path / "theirs.csv").write_text("\n".join(lines) + "\n")
+    blocker = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "timm", "cv2"}:
+            raise ImportError(f"{name} is not here")
+sys.meta_path.insert(0, Blocker())
+from pulmonet.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    arguments = ["evaluate", "--predictions", "theirs.csv", "--bootstrap", "100"]
+    done = subprocess.run(
+        [sys.executable, "-c", blocker, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "patients unknown: images resampled" in done.stdout
+    assert (tmp_path / "artifacts" / "theirs" / "evaluation_predictions_all.json").exists()
+
+
+def test_json_is_one_valid_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [write_predictions(tmp_path / f"{name}.csv", seed=i) for i, name in enumerate("ab")]
+    flags = [text for path in names for text in ("--predictions", str(path))]
+    assert evaluate(tmp_path / "artifacts", *flags, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == 1
+    evaluation = Evaluation.model_validate(document)
+    assert [result.run for result in evaluation.runs] == ["a", "b"]
+    first = document["runs"][0]
+    assert set(first["labels"]) == set(LABELS)
+    assert {"value", "low", "high"} <= set(first["labels"]["Edema"]["auroc"])
+    assert {"auroc", "average_precision", "n_labels"} <= set(first["macro"])
+    macro = [entry for entry in document["comparisons"] if entry["label"] is None]
+    assert {entry["metric"] for entry in macro} == {"auroc", "average_precision"}
+    assert {"a", "b", "difference", "low", "high", "p", "distinguished"} <= set(macro[0])
+
+
+def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = []
+    for name, strength, seed in (("good", 0.5, 0), ("alike", 0.5, 1), ("bad", 0.0, 2)):
+        path = write_predictions(tmp_path / f"{name}.csv", strength=strength, seed=seed, n=300)
+        flags += ["--predictions", str(path)]
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    with (tmp_path / "artifacts" / "final_evaluation_results.csv").open() as file:
+        letters = {row["Model"]: row["Group"] for row in csv.DictReader(file)}
+    assert (letters["good"], letters["alike"], letters["bad"]) == ("a", "a", "b")
+    assert letters["baseline (view, age, sex)"] == ""
+    assert "share a letter are not distinguished" in capsys.readouterr().err
+
+
+def test_rows_in_another_order_compare(tmp_path: Path) -> None:
+    first = write_predictions(tmp_path / "first.csv")
+    lines = first.read_text().splitlines()
+    second = tmp_path / "second.csv"
+    second.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    flags = ["--predictions", str(first), "--predictions", str(second)]
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    document = json.loads(
+        (tmp_path / "artifacts" / "first" / "evaluation_predictions_all.json").read_text()
+    )
+    macro = [entry for entry in document["comparisons"] if entry["label"] is None]
+    assert macro[0]["difference"] == 0
+    assert macro[0]["p"] == 1
+
+
+def test_options_reach_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_predictions(tmp_path / "mine.csv")
+    flags = ["--labels", "pleural_effusion", "--threshold", "ppv=0.5", "--prevalence", "0.02"]
+    flags += ["--interval", "bca", "--calibrator", "temperature", "--seed", "7", "--json"]
+    assert evaluate(tmp_path / "artifacts", "--predictions", str(path), *flags) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert list(run["labels"]) == ["Pleural Effusion"]
+    assert run["bootstrap"]["method"] == "bca"
+    assert run["bootstrap"]["seed"] == 7
+    (point,) = run["labels"]["Pleural Effusion"]["operating_points"]
+    assert point["criterion"] == "ppv=0.5"
+    assert point["deployment_prevalence"] == 0.02
+    assert point["ppv_at_deployment"]["value"] < point["ppv"]["value"]
+    assert run["labels"]["Pleural Effusion"]["calibrated"]["calibrator"] == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--bootstrap", "10"], 2, "--bootstrap 10: an interval needs 100 to 100,000"),
+        (["--level", "patient"], 2, "--level patient: unknown; choose from image, study"),
+        (["--level", "study"], 2, "these rows name no studies"),
+        (["--labels", "Edem"], 2, "did you mean 'Edema'"),
+        (["--threshold", "yuden"], 2, "did you mean 'youden'"),
+        (["--prevalence", "Edema=3"], 2, "--prevalence Edema=3: not a share"),
+        (["--subgroup", "race"], 2, "--subgroup race: no such column"),
+        (["some-run"], 2, "--predictions: takes no runs beside it"),
+    ],
+)
+def test_wrong_flags(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    code: int,
+    message: str,
+) -> None:
+    path = write_predictions(tmp_path / "mine.csv", n=30)
+    found = evaluate(tmp_path / "artifacts", "--predictions", str(path), *flags)
+    assert (found, message in capsys.readouterr().err) == (code, True)
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Edema,Edema_score\n1,3.5\n", "logits are refused"),
+        ("Edema,Edema_score\n7,0.5\n", "expected 0, 1 or blank"),
+        ("Edema\n1\n", "no pair of columns LABEL and LABEL_score"),
+        ("Edema,Edema_score\n", "no rows"),
+        ("", "cannot be read as CSV"),
+    ],
+)
+def test_bad_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    assert evaluate(tmp_path / "artifacts", "--predictions", str(path)) == 4
+    assert message in capsys.readouterr().err
+
+
+def test_one_class_only_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "healthy.csv"
+    path.write_text("Edema,Edema_score\n" + "0,0.25\n" * 30)
+    assert evaluate(tmp_path / "artifacts", "--predictions", str(path)) == 0
+    shown = capsys.readouterr()
+    assert "Macro (0 labels)" in shown.out
+    assert "Edema: one class only: no positive among 30 rows" in shown.err
+
+
+def test_no_runs_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tmp_path / "artifacts") == 4
+    assert "no run there; train one with `pulmonet train`" in capsys.readouterr().err
+
+
+def test_foreign_table_stops_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_predictions(tmp_path / "mine.csv")
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "final_evaluation_results.csv").write_text("mine,and\nonly,mine\n")
+    assert evaluate(artifacts, "--predictions", str(path)) == 4
+    assert "not a results table" in capsys.readouterr().err
+    assert [path.name for path in artifacts.iterdir()] == ["final_evaluation_results.csv"]
+
+
+# --- runs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset `tiny` and two runs with random weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_dataset(folder / "tiny", n_train=40, n_valid=30)
+    for seed, name in enumerate(("first", "second")):
+        make_run(
+            folder / "artifacts",
+            model="timm:test_resnet",
+            image_size=32,
+            data_dir=data,
+            seed=seed,
+            name=name,
+        )
+    return folder
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained / "artifacts", tmp_path / "artifacts")
+    return tmp_path / "artifacts"
+
+
+def test_all_runs_are_evaluated_and_compared(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(runs) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].startswith("Dataset: tiny (")
+    assert shown.out.count("Dataset: tiny") == 1
+    assert "Comparison" in shown.out
+    assert "These rows were used for checkpoint selection" in shown.err
+    for name in ("first", "second"):
+        run_dir = RunDir(runs / name)
+        predictions = Predictions.read(run_dir.predictions_path("tiny", "valid"))
+        assert len(predictions.paths) == 30
+        assert {"view", "sex", "age_years"} <= set(predictions.columns)
+        calibration = read_calibration(run_dir.calibration_path)
+        assert calibration is not None
+        assert calibration.fitted_on == "tiny, split valid"
+    with (runs / "final_evaluation_results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["Model"] for row in rows} == {"first", "second", "baseline (view, age, sex)"}
+    assert {row["Rows_Used_For"] for row in rows} == {"checkpoint selection", "nothing"}
+    written = digests(runs)
+    assert evaluate(runs) == 0
+    assert digests(runs) == written
+
+
+def test_saved_predictions_give_the_run_s_numbers(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(runs, "first", "--json") == 0
+    of_run = json.loads(capsys.readouterr().out)["runs"][0]
+    path = RunDir(runs / "first").predictions_path("tiny", "valid")
+    assert evaluate(runs, "--predictions", str(path), "--json") == 0
+    of_file = json.loads(capsys.readouterr().out)["runs"][0]
+    assert of_file["labels"] == of_run["labels"]
+    assert of_file["macro"] == of_run["macro"]
+
+
+def test_contact_sheet_of_confident_errors(runs: Path) -> None:
+    assert evaluate(runs, "first", "--labels", "Edema", "--figures") == 0
+    png = (runs / "first" / "worst_cases_tiny_valid.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert (runs / "model_comparison.png").exists()
+
+
+def test_models_take_commas_and_splits(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(runs, "--models", "first,second", "--split", "train", "--batch_size", "7") == 0
+    assert "These rows were used for training" in capsys.readouterr().err
+    assert RunDir(runs / "second").predictions_path("tiny", "train").exists()
+
+
+def test_stored_thresholds_of_valid_serve_another_split(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(runs, "first") == 0
+    before = RunDir(runs / "first").calibration_path.read_bytes()
+    capsys.readouterr()
+    assert evaluate(runs, "first", "--split", "train", "--json") == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    point = run["labels"]["Edema"]["operating_points"][0]
+    assert (point["chosen_on"], point["estimates"]) == ("tiny, split valid", "threshold")
+    assert RunDir(runs / "first").calibration_path.read_bytes() == before
+
+
+def test_damaged_run_is_named_and_the_others_go_on(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = RunDir(runs / "first").best_model_path
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert evaluate(runs) == 4
+    shown = capsys.readouterr()
+    assert "first/best_model.pth: its digest is not the one in run_config.json" in shown.err
+    assert "second on tiny, split valid" in shown.out
+    assert not RunDir(runs / "first").predictions_path("tiny", "valid").exists()
+    assert evaluate(runs, "first") == 4
+
+
+def test_unknown_run_has_a_near_miss(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(runs, "frist") == 4
+    assert "did you mean 'first'" in capsys.readouterr().err
+
+
+def test_external_dataset_aligns_labels(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_dataset(tmp_path / "elsewhere", n_train=4, n_valid=25, seed=5)
+    lines = (other / "valid.csv").read_text().splitlines()
+    (other / "valid.csv").write_text(
+        "\n".join([lines[0].replace("Cardiomegaly", "Something"), *lines[1:]]) + "\n"
+    )
+    train = (other / "train.csv").read_text()
+    (other / "train.csv").write_text(train.replace("Cardiomegaly", "Something", 1))
+    assert evaluate(runs, "first", "--data-dir", str(other)) == 0
+    shown = capsys.readouterr()
+    assert "elsewhere has no column for Cardiomegaly: not scored" in shown.err
+    assert "Macro (4 labels)" in shown.out
+    assert "Another dataset than the one trained on" in shown.err
+
+
+def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(runs, "first", "--split", "test") == 3
+    assert "no row in split 'test'; it has train, valid" in capsys.readouterr().err
+    assert evaluate(runs, "first", "--data-dir", str(runs / "nowhere")) == 3
+    assert evaluate(runs, "first", "--blank", "ones") == 2
