@@ -146,6 +146,8 @@ class ExhibitMap:
     score: float | None = None
     threshold: float | None = None
     target: float | None = None
+    empty: bool = False
+    """The map is 0 everywhere."""
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def _exhibit_data(exhibit: Exhibit) -> dict[str, Any]:
                 "score": item.score,
                 "threshold": item.threshold,
                 "target": item.target,
+                "empty": item.empty,
                 "png": data_uri(item.png),
             }
             for item in exhibit.maps

@@ -97,6 +97,7 @@ def _exhibit(context: Context, run: RunArtifacts, image: ExplainedImage) -> Exhi
                 score=float(image.scores[position]),
                 threshold=image.thresholds.get(label),
                 target=targets.get(label),
+                empty=not image.maps[position].any(),
             )
         )
     return Exhibit(

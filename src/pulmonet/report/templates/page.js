@@ -142,6 +142,7 @@
           ? `called present (threshold ${map.threshold.toFixed(3)})`
           : `called absent (threshold ${map.threshold.toFixed(3)}): the map shows no finding`);
       }
+      if (map.empty) words.push("the map is empty: nothing in the image raised this score");
       if (map.target !== null) words.push(map.target === 1 ? "reference standard: present" : "reference standard: absent");
       verdict.textContent = `${words.join("; ")}.`;
     };
@@ -183,6 +184,8 @@
     run.replaceChildren(...groups.map(option));
     let item = null;
     let threshold = 0.5;
+    let low = 0;
+    let high = 1;
     const wilson = (k, n) => {
       if (n === 0) return null;
       const z = 1.959964, p = k / n, d = 1 + z * z / n;
@@ -203,10 +206,9 @@
       while (i < j) { const middle = (i + j) >> 1; if (item.t[middle] < threshold - 1e-9) i = middle + 1; else j = middle; }
       return i < item.t.length ? [item.tp[i], item.fp[i]] : [0, 0];
     };
-    const element = (name, attributes, text) => {
+    const element = (name, attributes) => {
       const node = document.createElementNS(SVG, name);
       for (const [key, content] of Object.entries(attributes)) node.setAttribute(key, content);
-      if (text) node.textContent = text;
       return node;
     };
     const drawPlot = () => {
@@ -214,11 +216,11 @@
       const pos = new Array(bins).fill(0);
       const neg = new Array(bins).fill(0);
       item.t.forEach((t, i) => {
-        const bin = Math.min(bins - 1, Math.floor(t * bins));
+        const bin = Math.min(bins - 1, Math.floor((t - low) / (high - low) * bins));
         pos[bin] += item.tp[i] - (i + 1 < item.t.length ? item.tp[i + 1] : 0);
         neg[bin] += item.fp[i] - (i + 1 < item.t.length ? item.fp[i + 1] : 0);
       });
-      const svg = element("svg", { viewBox: "0 0 800 142" });
+      const svg = element("svg", { viewBox: "0 0 800 136" });
       const top = Math.max(...pos.map((n) => n / item.pos), ...neg.map((n) => n / item.neg));
       for (let i = 0; i < bins; i += 1) {
         const up = 58 * pos[i] / item.pos / top;
@@ -226,10 +228,11 @@
         svg.append(element("rect", { class: "pos", x: 20 * i + 1, width: 18, y: 66 - up, height: up }));
         svg.append(element("rect", { class: "neg", x: 20 * i + 1, width: 18, y: 68, height: down }));
       }
-      svg.append(element("text", { x: 4, y: 14 }, "with the finding"));
-      svg.append(element("text", { x: 4, y: 138 }, "without the finding"));
       svg.append(element("line", { class: "at", x1: 0, x2: 0, y1: 0, y2: 132 }));
-      plot.replaceChildren(svg);
+      const words = document.createElement("p");
+      words.className = "small";
+      words.textContent = `Scores from ${low.toFixed(2)} to ${high.toFixed(2)}: images with the finding above the line, without it below.`;
+      plot.replaceChildren(svg, words);
     };
     const update = () => {
       const [tp, fp] = counts();
@@ -250,17 +253,23 @@
       slider.setAttribute("aria-valuetext", threshold.toFixed(3));
       sentence.textContent = `Of 1,000 images, ${Math.round(1000 * called)} would be called positive, ${Math.round(1000 * sens[0] * p)} of them rightly; ${Math.round(1000 * (1 - sens[0]) * p)} with the finding would be missed.`;
       const line = plot.querySelector(".at");
-      line.setAttribute("x1", String(800 * threshold));
-      line.setAttribute("x2", String(800 * threshold));
+      const x = String(800 * (threshold - low) / (high - low));
+      line.setAttribute("x1", x);
+      line.setAttribute("x2", x);
     };
     const move = (t) => {
-      threshold = Math.min(1, Math.max(0, t));
-      slider.value = String(Math.round(1000 * threshold));
+      threshold = Math.min(high, Math.max(low, t));
+      slider.value = String(Math.round(1000 * (threshold - low) / (high - low)));
       update();
     };
     const choose = () => {
       const inGroup = data.thresholds.filter((each) => `${each.run} · ${each.data}` === groups[Number(run.value)]);
       item = inGroup[Number(label.value)] || inGroup[0];
+      // The slider spans the scores there are, from "all positive" to "none positive".
+      const first = item.t[0];
+      const last = item.t[item.t.length - 1];
+      low = Math.max(0, first - 0.01 * (last - first) - 1e-6);
+      high = Math.min(1.000001, last + 0.01 * (last - first) + 1e-6);
       prevalence.value = (100 * item.pos / (item.pos + item.neg)).toFixed(1);
       stored.replaceChildren(...item.stored.map(([name, t]) => {
         const button = document.createElement("button");
@@ -280,7 +289,7 @@
     run.addEventListener("change", offer);
     label.addEventListener("change", choose);
     prevalence.addEventListener("input", update);
-    slider.addEventListener("input", () => { threshold = Number(slider.value) / 1000; update(); });
+    slider.addEventListener("input", () => { threshold = low + (high - low) * Number(slider.value) / 1000; update(); });
     offer();
   }
 
