@@ -335,6 +335,27 @@ def test_boxes_give_a_table_with_all_baselines(
     assert edema["n_images"] == n_positive
 
 
+def test_folds_are_pooled_each_on_its_own_rows(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold in range(2):
+        run_dir = make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name=f"fold{fold}")
+        record = run_dir.read_record()
+        folded = record.config.data.model_copy(update={"folds": 2, "fold": fold})
+        config = record.config.model_copy(update={"data": folded})
+        run_dir.write_record(config, record.provenance)
+    arguments = ("--boxes", "boxes.csv", "--bootstrap", 50, "--label", "Edema")
+    assert explain(artifacts, "--run", "fold0,fold1", *arguments) == 0
+    document = json.loads((artifacts / "fold0" / "explain" / "localization.json").read_text())
+    assert document["runs"] == ["fold0", "fold1"]
+    n_boxes = sum(",Edema," in line for line in (data / "boxes.csv").read_text().splitlines())
+    assert document["labels"]["Edema"]["n_images"] == n_boxes, "every image once, out of fold"
+    assert explain(artifacts, "--run", "fold0,small", *arguments) == 2
+    assert "disjoint patient folds" in capsys.readouterr().err
+    assert explain(artifacts, "--run", "fold0,fold1") == 2
+    assert "go with --boxes only" in capsys.readouterr().err
+
+
 def test_sanity_is_one_command(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ class ExplainOptions:
 
     Attributes:
         run_dir: the run.
+        further_runs: patient folds whose localisation scores are pooled with it.
         record: its run_config.json.
         labels: labels to explain, in the model's order.
         method: as in `options.METHODS`.
@@ -42,6 +43,7 @@ class ExplainOptions:
     """
 
     run_dir: RunDir
+    further_runs: tuple[RunDir, ...]
     record: RunRecord
     labels: tuple[str, ...]
     method: str
@@ -108,11 +110,17 @@ def run(
     method = check_method(method, layer)
     check_colour_map(colour_map)
     _check_combination(images, split, n_rows, boxes)
-    run_dir = choose_run(run_name, artifacts_dir)
+    run_names = [part.strip() for part in (run_name or "").split(",") if part.strip()]
+    if len(run_names) > 1 and boxes is None:
+        raise ConfigError(
+            f"--run {run_name}: several runs (patient folds) go with --boxes only; name one"
+        )
+    run_dir = choose_run(run_names[0] if run_names else None, artifacts_dir)
     record = run_dir.read_record()
     available = tuple(record.provenance.labels or record.config.data.labels)
     options = ExplainOptions(
         run_dir=run_dir,
+        further_runs=tuple(find_run(name, artifacts_dir) for name in run_names[1:]),
         record=record,
         labels=choose_labels(labels, class_indices, available),
         method=method,

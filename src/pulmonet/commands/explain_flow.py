@@ -16,7 +16,12 @@ from pulmonet.commands.explain import ExplainOptions
 from pulmonet.commands.explain_localization import score_localization
 from pulmonet.commands.explain_pictures import explain_one
 from pulmonet.commands.explain_sanity import check_maps
-from pulmonet.commands.explain_sources import Source, sources_from_arguments, sources_from_rows
+from pulmonet.commands.explain_sources import (
+    Source,
+    data_config,
+    sources_from_arguments,
+    sources_from_rows,
+)
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
 from pulmonet.errors import DataError
@@ -63,7 +68,11 @@ def explain(options: ExplainOptions) -> int:
     """
     if options.dicom:
         check_dicom_installed()
-    manifest = _open_manifest(options) if not options.images else None
+    manifest = None
+    if not options.images:
+        manifest = open_dataset(
+            data_config(options.record, options.data_dir), options.record.config.seed
+        )
     sources = _choose_sources(options, manifest)
     trained = load_run(options.run_dir, options.device)
     calibration = _read_calibration(options, trained)
@@ -86,17 +95,6 @@ def explain(options: ExplainOptions) -> int:
 
 
 # --- what is explained ----------------------------------------------------------------------
-
-
-def _open_manifest(options: ExplainOptions) -> Manifest:
-    """The dataset named, else the run's own where it still is, else what discovery finds."""
-    config, facts = options.record.config, options.record.provenance.dataset
-    data_dir = options.data_dir
-    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
-        data_dir = str(Path(facts.root).expanduser())
-    if data_dir is None and config.data.data_dir and Path(config.data.data_dir).exists():
-        data_dir = config.data.data_dir
-    return open_dataset(config.data.model_copy(update={"data_dir": data_dir}), config.seed)
 
 
 def _choose_sources(options: ExplainOptions, manifest: Manifest | None) -> list[Source]:

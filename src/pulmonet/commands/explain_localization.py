@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from pulmonet.artifacts import portable_path, write_json
 from pulmonet.commands import console
 from pulmonet.commands.explain import ExplainOptions
+from pulmonet.commands.explain_sources import read_run_dataset
 from pulmonet.data.images import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import ConfigError, DataError, list_first
 from pulmonet.explain.chexlocalize import read_segmentations
 from pulmonet.explain.localization import (
     BASELINES,
@@ -31,8 +33,9 @@ from pulmonet.explain.localization import (
 from pulmonet.explain.methods import explain_images, to_network_input
 from pulmonet.explain.randomisation import randomised
 from pulmonet.explain.regions import Key, Region, labels_of, read_boxes
-from pulmonet.explain.results import LabelLocalization, Localization
-from pulmonet.models.weights import TrainedRun
+from pulmonet.explain.results import Localization
+from pulmonet.labels import resolve_label
+from pulmonet.models.weights import TrainedRun, load_run
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
 N_RANDOM_NETWORKS = 3
@@ -41,34 +44,63 @@ BATCH_SIZE = 8
 Mask = NDArray[np.bool_]
 
 
+@dataclass
+class _Cases:
+    """One label's cases, of all folds: scores by row of the table, and whose image each is."""
+
+    scores: dict[str, list[MapScores]] = field(default_factory=dict)
+    owners: list[str] = field(default_factory=list)
+
+    def add(self, scores: Mapping[str, list[MapScores]], owners: Sequence[str]) -> None:
+        """Further cases; a baseline that one fold lacks is left out of the whole."""
+        if not self.owners:
+            self.scores = {name: list(found) for name, found in scores.items()}
+        else:
+            self.scores = {
+                name: found + scores[name] for name, found in self.scores.items() if name in scores
+            }
+        self.owners += owners
+
+
 def score_localization(
     options: ExplainOptions, trained: TrainedRun, manifest: Manifest
 ) -> Localization:
     """Score the maps of all rows of the split that have a region of a wanted label.
 
+    With several runs (patient folds) each is scored on the split of its own fold, and their
+    cases are pooled.
+
     Raises:
         DataError: the file is no box file, or no region fits split and labels.
+        ConfigError: two of several runs share an image of the split.
     """
-    assert options.boxes is not None
     split = options.split or "valid"
-    regions, n_unmatched, path = _read_regions(options.boxes, manifest)
-    cases = _cases(regions, options, manifest, split, path)
-    scores, masks = _score_cases(options, trained, manifest, cases, regions)
-    patients = manifest.table["patient"].to_numpy(object)
-    references = _reference_masks(options, trained, manifest, cases, regions)
-    labels: dict[str, LabelLocalization] = {}
-    for label in options.labels:
-        keys = [key for key in scores if key[1] == label]
-        if not keys:
-            continue
-        owners = [str(patients[row]) for row, _ in keys]
-        table = {options.method: [scores[key][0] for key in keys]}
-        table |= _prior_scores([masks[key] for key in keys], owners, references[label])
-        table[BASELINES[3]] = [scores[key][1] for key in keys]
-        labels[label] = compare_with_baselines(
-            table, owners, method=options.method, n_resamples=options.n_resamples
+    pooled = {label: _Cases() for label in options.labels}
+    seen: set[str] = set()
+    n_unmatched, path = 0, options.boxes or Path()
+    for number, run_dir in enumerate((options.run_dir, *options.further_runs)):
+        if number:
+            trained = load_run(run_dir, options.device)
+            manifest = read_run_dataset(trained.record, options.data_dir)
+        regions, n_unmatched, path = _read_regions(path, manifest)
+        cases = _cases(regions, options, manifest, split, path)
+        paths = {str(manifest.table["path"].iloc[row]) for row, _ in cases}
+        if paths & seen:
+            raise ConfigError(
+                f"--run {run_dir.name}: shares {len(paths & seen):,} images of split '{split}' "
+                "with another run; pool runs of disjoint patient folds only"
+            )
+        seen |= paths
+        _score_fold(options, trained, manifest, cases, regions, pooled)
+    labels = {
+        label: compare_with_baselines(
+            found.scores, found.owners, method=options.method, n_resamples=options.n_resamples
         )
+        for label, found in pooled.items()
+        if found.owners
+    }
     result = Localization(
+        runs=[run_dir.name for run_dir in (options.run_dir, *options.further_runs)],
         dataset=manifest.name,
         split=split,
         synthetic=manifest.synthetic,
@@ -81,6 +113,29 @@ def score_localization(
     write_json(options.folder / "localization.json", result)
     _show_localization(options, result)
     return result
+
+
+def _score_fold(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+    pooled: Mapping[str, _Cases],
+) -> None:
+    """Add one run's cases to the pool; priors come from patients outside its split."""
+    scores, masks = _score_cases(options, trained, manifest, cases, regions)
+    references = _reference_masks(options, trained, manifest, cases, regions)
+    patients = manifest.table["patient"].to_numpy(object)
+    for label, found in pooled.items():
+        keys = [key for key in cases if key[1] == label]
+        if not keys:
+            continue
+        owners = [str(patients[row]) for row, _ in keys]
+        table = {options.method: [scores[key][0] for key in keys]}
+        table |= _prior_scores([masks[key] for key in keys], owners, references[label])
+        table[BASELINES[3]] = [scores[key][1] for key in keys]
+        found.add(table, owners)
 
 
 def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
@@ -123,7 +178,9 @@ def _score_cases(
 ) -> tuple[dict[Key, tuple[MapScores, MapScores]], dict[Key, Mask]]:
     """Per case the method's scores and those of the randomised networks; and the regions."""
     random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
-    columns = [trained.labels.index(label) for label in options.labels]
+    columns = [
+        trained.labels.index(resolve_label(label, trained.labels)) for label in options.labels
+    ]
     scores: dict[Key, tuple[MapScores, MapScores]] = {}
     masks: dict[Key, Mask] = {}
     rows = sorted({row for row, _ in cases})

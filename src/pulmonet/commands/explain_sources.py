@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.artifacts import portable_path
+from pulmonet.artifacts import RunRecord, portable_path
+from pulmonet.config import DataConfig
 from pulmonet.data.images import inside_root, read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
@@ -100,3 +102,26 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
             Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))
         )
     return found
+
+
+# --- the dataset of a run ---------------------------------------------------------------------
+
+
+def data_config(record: RunRecord, data_dir: str | None) -> DataConfig:
+    """The run's data section, with the dataset named, else the run's own where it still is."""
+    facts, data = record.provenance.dataset, record.config.data
+    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
+        data_dir = str(Path(facts.root).expanduser())
+    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
+        data_dir = data.data_dir
+    return data.model_copy(update={"data_dir": data_dir})
+
+
+def read_run_dataset(record: RunRecord, data_dir: str | None) -> Manifest:
+    """The rows as the run saw them: its folds decide the splits.
+
+    Raises:
+        DataError: no dataset, or one that cannot be used.
+    """
+    data = data_config(record, data_dir)
+    return read_manifest(locate_dataset(data.data_dir), data, record.config.seed)

@@ -102,6 +102,8 @@ class LabelLocalization(Record):
 class Localization(Record):
     """``localization.json``: all labels."""
 
+    runs: list[str]
+    """Runs whose maps were scored; several are patient folds, pooled."""
     dataset: str
     """Name of the dataset root."""
     split: str
