@@ -595,7 +595,7 @@ def report(
 ) -> int:
     """Write a report from the artifacts alone; needs neither torch nor the data.
 
-    Example: pulmonet report --html
+    Example: [bold]pulmonet report --html[/bold]
     """
     from pulmonet.commands.report import run
 
