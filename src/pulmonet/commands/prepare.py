@@ -24,10 +24,11 @@ from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import Pack, open_pack
 from pulmonet.data.pictures import contact_sheet, dataset_figure
+from pulmonet.data.prepare_report import PreparedPack, PrepareReport, describe_dataset
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
-from pulmonet.data.splits import fingerprint, resolve_labels, summarise
+from pulmonet.data.splits import resolve_labels, summarise
 from pulmonet.data.tables import count
 from pulmonet.data.verification import (
     Read,
@@ -68,7 +69,7 @@ class Findings:
     bad_images: dict[str, str] = field(default_factory=dict)
     same_pixels: list[list[str]] = field(default_factory=list)
     n_near_duplicates: int = 0
-    pack: dict[str, Any] | None = None
+    pack: PreparedPack | None = None
     files: list[Path] = field(default_factory=list)
 
 
@@ -192,9 +193,7 @@ def _look_at_pixels(
     findings.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = same_pixels(manifest, scan)
     findings.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    found = _image_problems(findings, len(manifest))
-    tolerated = config.data.skip_bad and not check_only
-    (findings.warnings if tolerated else findings.problems).extend(found)
+    _judge_images(findings, len(manifest), config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, findings, folder)
     if not check_only and not findings.problems:
         picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
@@ -217,13 +216,13 @@ def _pack(
             progress=_steps_of(bar),
         )
     n_bytes = len(rows) * pack.side**2
-    findings.pack = {
-        "folder": portable_path(pack.folder),
-        "side": pack.side,
-        "fit": data.fit,
-        "rows": len(rows) - len(pack.bad_rows),
-        "megabytes": round(n_bytes / 1e6, 1),
-    }
+    findings.pack = PreparedPack(
+        folder=portable_path(pack.folder),
+        side=pack.side,
+        fit=data.fit,
+        rows=len(rows) - len(pack.bad_rows),
+        megabytes=round(n_bytes / 1e6, 1),
+    )
     return pack
 
 
@@ -233,21 +232,27 @@ def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uin
     )
 
 
-def _image_problems(findings: Findings, n_rows: int) -> list[str]:
-    problems = []
+def _judge_images(findings: Findings, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
+    """What was seen becomes problems or warnings.
+
+    Unusable images stop `prepare` unless they are to be skipped. The same image under two names
+    is wrong, too, and fails a check, but public sets have some (27 in PneumoniaMNIST): packing
+    goes on.
+    """
     if findings.bad_images:
         shown = list_first(findings.bad_images.values())
-        problems.append(
+        text = (
             f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
             "copy them again, remove their rows, or leave them out with --skip-bad"
         )
+        (findings.warnings if skip_bad and not check_only else findings.problems).append(text)
     if findings.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
-        problems.append(
+        text = (
             f"{count(len(findings.same_pixels), 'image')} with the same pixels under several "
-            f"names ({shown}); keep one row each, or go on with --skip-bad"
+            f"names ({shown}); keep one row each"
         )
-    return problems
+        (findings.problems if check_only else findings.warnings).append(text)
 
 
 def _near_duplicates(
@@ -310,8 +315,8 @@ def _title(summary: dict[str, Any]) -> str:
     parts = []
     for split, values in summary["splits"].items():
         patients = values["patients"]
-        of_patients = "" if patients is None else f" of {patients:,} patients"
-        parts.append(f"{split}: {values['images']:,} images{of_patients}")
+        of_patients = "" if patients is None else f" of {count(patients, 'patient')}"
+        parts.append(f"{split}: {count(values['images'], 'image')}{of_patients}")
     return ("SYNTHETIC phantoms; " if summary["synthetic"] else "") + "; ".join(parts)
 
 
@@ -331,28 +336,21 @@ def _write_report(
             findings.files.append(folder / "boxes.csv")
     report_path = folder / "prepare_report.json"
     findings.files.append(report_path)
-    document = {
-        "schema": 1,
-        "pulmonet": __version__,
-        "ok": not findings.problems,
-        "dataset": {
-            "name": manifest.name,
-            "root": portable_path(manifest.root),
-            "source": manifest.source,
-            "synthetic": manifest.synthetic,
-            "patients_known": manifest.patients_known,
-            "fingerprint": fingerprint(manifest),
-        },
-        "problems": findings.problems,
-        "warnings": findings.warnings,
-        "notes": findings.notes,
-        "bad_images": findings.bad_images,
-        "same_pixels": findings.same_pixels,
-        "near_duplicates": findings.n_near_duplicates,
-        "pack": findings.pack,
-        "files": [portable_path(path) for path in findings.files],
-        "summary": summary,
-    }
+    report = PrepareReport(
+        pulmonet=__version__,
+        ok=not findings.problems,
+        dataset=describe_dataset(manifest, portable_path(manifest.root)),
+        problems=findings.problems,
+        warnings=findings.warnings,
+        notes=findings.notes,
+        bad_images=findings.bad_images,
+        same_pixels=findings.same_pixels,
+        near_duplicates=findings.n_near_duplicates,
+        pack=findings.pack,
+        files=[portable_path(path) for path in findings.files],
+        summary=summary,
+    )
+    document = report.model_dump(mode="json", by_alias=True)
     write_json(report_path, document)
     if console.wants_json():
         console.show_json(document)
@@ -368,7 +366,7 @@ def _say_the_end(manifest: Manifest, findings: Findings, *, check_only: bool) ->
         return
     pack = findings.pack
     console.say(
-        f"packed {pack['rows']:,} images at {pack['side']} px ({pack['megabytes']:,} MB) in "
-        f"{pack['folder']}"
+        f"packed {count(pack.rows, 'image')} at {pack.side} px ({pack.megabytes:,} MB) in "
+        f"{pack.folder}"
     )
     console.say(f"Ready. Next: pulmonet train --data-dir {portable_path(manifest.root)}")

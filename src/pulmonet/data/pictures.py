@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pulmonet.data.tables import count
+
 #: Label values in the order and colour in which they are stacked.
 _VALUES = {
     "positive": "#b2402f",
@@ -40,8 +42,8 @@ def dataset_figure(
         strip, body = parts
         _draw_examples(strip, examples)
     title = f"{summary['name']}: " + ", ".join(
-        f"{split} {values['images']:,} images"
-        + (f" of {values['patients']:,} patients" if values["patients"] is not None else "")
+        f"{split} {count(values['images'], 'image')}"
+        + (f" of {count(values['patients'], 'patient')}" if values["patients"] is not None else "")
         for split, values in splits.items()
     )
     figure.suptitle(title + ("  (SYNTHETIC)" if summary["synthetic"] else ""), fontsize=12)

@@ -1,0 +1,85 @@
+"""prepare_report.json: what `prepare` found, as one documented record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from pulmonet.artifacts import Record
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.splits import fingerprint
+
+
+class PreparedDataset(Record):
+    """Which dataset was looked at."""
+
+    name: str
+    """Name of the dataset root."""
+    root: str
+    """Dataset root, the home folder written as ~."""
+    source: str
+    """Kind of source: chexpert, nih, mimic, padchest, vindr, medmnist or mapped."""
+    synthetic: bool
+    """Whether the images are phantoms."""
+    patients_known: bool
+    """False where the source has no patient ids and each image counts as a patient."""
+    fingerprint: str
+    """SHA-256 of the paths, splits, patients and labels of all rows."""
+
+
+class PreparedPack(Record):
+    """The pack that was written or found complete."""
+
+    folder: str
+    """Where, the home folder written as ~."""
+    side: int
+    """Pixels a side."""
+    fit: str
+    """stretch, pad or crop."""
+    rows: int
+    """Images in it, those left out not counted."""
+    megabytes: float
+    """Size of images.npy."""
+
+
+class PrepareReport(Record):
+    """All that `prepare` has to say about a dataset."""
+
+    schema_version: int = Field(default=1, alias="schema")
+    """Version of this record."""
+    pulmonet: str
+    """Version of PulmoNet."""
+    ok: bool
+    """Whether nothing must be mended; false goes with exit code 3."""
+    dataset: PreparedDataset
+    problems: list[str]
+    """What must be mended: where, what, what to do."""
+    warnings: list[str]
+    """What deserves a look."""
+    notes: list[str]
+    """What was done: splits drawn, columns joined."""
+    bad_images: dict[str, str]
+    """Path of every image that cannot be used -> why."""
+    same_pixels: list[list[str]]
+    """Groups of paths whose images are equal pixel by pixel."""
+    near_duplicates: int
+    """Pairs of images in different splits that look the same (near_duplicates.csv)."""
+    pack: PreparedPack | None
+    """Null with --check-only, and where rows are wrong."""
+    files: list[str]
+    """What was written beside the pack."""
+    summary: dict[str, Any]
+    """Per split: patients, studies, images, views, sex, ages, and per label the values."""
+
+
+def describe_dataset(manifest: Manifest, root: str) -> PreparedDataset:
+    """The dataset part of the report; `root` as it is to be written."""
+    return PreparedDataset(
+        name=manifest.name,
+        root=root,
+        source=manifest.source,
+        synthetic=manifest.synthetic,
+        patients_known=manifest.patients_known,
+        fingerprint=fingerprint(manifest),
+    )
