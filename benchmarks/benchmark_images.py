@@ -24,18 +24,25 @@ def write_images(folder: Path, n_images: int, source: Path | None) -> Manifest:
             the smoothness of an X-ray, which compresses alike.
     """
     found = sorted([*source.rglob("*.jpg"), *source.rglob("*.png")]) if source else []
+    n_distinct = min(n_images, len(found) or 256)
+    encoded = [_encode(_x_ray(found[i]) if found else _noise(i)) for i in range(n_distinct)]
     paths = []
     for row in range(n_images):
-        if found:
-            image = cv2.imread(str(found[row % len(found)]), cv2.IMREAD_GRAYSCALE)
-            image = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
-        else:
-            image = _noise(row)
         path = f"train/patient{row:06d}/study1/view1_frontal.jpg"
         (folder / path).parent.mkdir(parents=True)
-        cv2.imwrite(str(folder / path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        (folder / path).write_bytes(encoded[row % n_distinct])
         paths.append(path)
     return Manifest("benchmark", folder, "chexpert", (), pd.DataFrame({"path": paths}))
+
+
+def _encode(image: np.ndarray) -> bytes:
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return encoded.tobytes()
+
+
+def _x_ray(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    return cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
 
 
 def _noise(seed: int) -> np.ndarray:
