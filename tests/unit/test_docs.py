@@ -1,0 +1,123 @@
+"""The documentation: generated pages are current, commands can be typed, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import pulmonet
+from pulmonet.cli import main
+from pulmonet.report.author_notes import NOTES
+from report_factory import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("adr/*.md"), *ROOT.glob("*.md")])
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
+#: Words that stand for something the reader fills in, or shell that is more than one command.
+PLACEHOLDER = re.compile(r"[<>…|;&$]|\.\.\.|\b(COMMAND|FILE|RUN|NAME|LABEL)\b")
+
+
+def _generate() -> Any:
+    specification = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_current() -> None:
+    stale = [
+        path.name
+        for path, content in _generate().pages()
+        if not path.exists() or path.read_text("utf-8") != content
+    ]
+    assert not stale, "run python docs/generate.py"
+
+
+def _commands() -> list[tuple[str, str]]:
+    """Every `pulmonet …` that a reader may copy, with its page."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        lines: list[str] = []
+        for language, block in FENCE.findall(text):
+            if language in {"", "sh", "console", "bash"}:
+                lines += block.replace("\\\n", "").splitlines()
+        lines += re.findall(r"`(pulmonet [^`\n]+)`", FENCE.sub("", text))
+        for line in lines:
+            typed = re.sub(r"\s#.*", "", line).strip().removeprefix("$ ")
+            if typed.startswith("pulmonet ") and not PLACEHOLDER.search(typed):
+                found.append((page.relative_to(ROOT).as_posix(), typed))
+    return sorted(set(found))
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that take their arguments and do nothing."""
+    from pulmonet.commands import evaluate, explain, prepare, report, train
+
+    for module in (evaluate, explain, prepare, report, train):
+        monkeypatch.setattr(module, "run", lambda *_, **__: 0)
+
+
+@pytest.mark.parametrize(("page", "typed"), _commands())
+def test_commands_in_the_docs_can_be_typed(
+    page: str, typed: str, parsed: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = shlex.split(typed)[1:]
+    assert main(arguments) == 0, (page, typed, capsys.readouterr().err)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_and_pictures_resolve(page: Path) -> None:
+    text = FENCE.sub("", page.read_text("utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), (page.name, link)
+        if anchor and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.M)
+            assert anchor in {_anchor(heading) for heading in headings}, (page.name, link)
+
+
+def test_every_page_is_in_the_sites_contents() -> None:
+    listed = set(re.findall(r"- ([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    assert listed == {page.name for page in DOCS.glob("*.md")}, "mend nav in mkdocs.yml"
+
+
+def test_schemas_describe_what_is_written(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    for schema, path in (
+        ("run_config", run_dir.config_path),
+        ("evaluation", run_dir.evaluation_path("CheXpert-v1.0-small", "valid")),
+    ):
+        document = json.loads((DOCS / "schemas" / f"{schema}.json").read_text("utf-8"))
+        jsonschema.Draft202012Validator.check_schema(document)
+        jsonschema.validate(json.loads(path.read_text("utf-8")), document)
+        with pytest.raises(jsonschema.ValidationError, match="required property"):
+            jsonschema.validate({}, document)
+
+
+def test_the_citation_names_this_version() -> None:
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {pulmonet.__version__}\n" in text
+
+
+def test_all_author_notes_are_described() -> None:
+    text = (DOCS / "reports.md").read_text("utf-8")
+    for key, asked in NOTES.items():
+        assert f"| `{key}` | {asked} |" in text
