@@ -70,9 +70,8 @@ def train_epoch(
     network.train()
     total = 0.0
     for images, targets in batches:
-        images, targets = images.to(device), targets.to(device)
         optimiser.zero_grad()
-        loss = criterion(network(images), targets)
+        loss = criterion(network(images.to(device)), targets.to(device))
         loss.backward()
         optimiser.step()
         total += loss.item()

@@ -93,7 +93,7 @@ def measure(
         num_workers=8,
         device=device,
     )
-    full = [batch for batch in _endless(batches, 2) if len(batch) == BATCH_SIZE][0]
+    full = next(batch for batch in _endless(batches, 2) if len(batch) == BATCH_SIZE)
 
     def bound(i: int) -> int:
         train_step(engine, full, config, learning_rate=1e-4, seed=step_seed(0, 0, i, 0))

@@ -80,7 +80,10 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
 
 
 def evaluation_targets(
-    raw: NDArray[np.floating], blank: BlankPolicy = "zeros"
+    raw: NDArray[np.floating],
+    blank: BlankPolicy = "zeros",
+    *,
+    annotated: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Policy-independent targets: 1 or 0; uncertain is NaN; blank is 0, or NaN with ``ignore``.
 
@@ -89,12 +92,15 @@ def evaluation_targets(
     Args:
         raw: (N, L) labels 1, 0, -1 or NaN.
         blank: what a blank label counts as.
+        annotated: (L,) labels that are annotated; judged from `raw` when None, which is right
+            for a whole split but not for a few of its rows.
 
     Returns:
         (N, L) float32 of 1, 0 and NaN.
     """
     targets = np.array(raw, dtype=np.float32)
-    annotated = ~np.isnan(targets).all(axis=0)
+    if annotated is None:
+        annotated = np.asarray((~np.isnan(targets)).any(axis=0))
     if blank == "zeros":
         targets[np.isnan(targets) & annotated] = 0.0
     targets[targets == -1] = np.nan
@@ -110,6 +116,7 @@ def training_targets(
     seed: int = 0,
     ones_lsr: tuple[float, float] = (0.55, 0.85),
     zeros_lsr: tuple[float, float] = (0.0, 0.3),
+    annotated: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Training targets under one uncertainty policy per label.
 
@@ -127,13 +134,15 @@ def training_targets(
         seed: of the smoothed values.
         ones_lsr: range of ``ones-lsr``.
         zeros_lsr: range of ``zeros-lsr``.
+        annotated: (L,) as in `evaluation_targets`.
 
     Returns:
         (N, L) float32; NaN = unknown, to be masked.
     """
     targets = np.array(raw, dtype=np.float32)
     uncertain = targets == -1
-    annotated = ~np.isnan(targets).all(axis=0)
+    if annotated is None:
+        annotated = np.asarray((~np.isnan(targets)).any(axis=0))
     if blank == "zeros":
         targets[np.isnan(targets) & annotated] = 0.0
     constants = {

@@ -21,9 +21,9 @@ def train_command(data_dir: Path, out_dir: Path, *extra: str) -> list[str]:
     """A short run of a small problem, checkpointing all the time."""
     return [
         sys.executable,
-        *("-m", "pulmonet", "train", "--model", "resnet50", "--weights", "none"),
+        *("-m", "pulmonet", "train", "--model", "timm:test_resnet", "--weights", "none"),
         *("--data-dir", str(data_dir), "--out-dir", str(out_dir), "--name", "run"),
-        *("--epochs", "3", "--image-size", "32", "--batch-size", "16", "--dropout", "0.2"),
+        *("--epochs", "6", "--image-size", "32", "--batch-size", "16", "--dropout", "0.2"),
         *("--set", "optim.ema_decay=0.9", "--set", "runtime.checkpoint_minutes=0.001"),
         *("--set", "runtime.threads=1"),
         *extra,

@@ -20,7 +20,7 @@ from pulmonet.data.loading import evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import open_pack
 from pulmonet.data.sources import locate_dataset, read_manifest
-from pulmonet.data.splits import fingerprint, select_rows
+from pulmonet.data.splits import annotated_in_split, fingerprint, select_rows
 from pulmonet.data.tables import SPLITS
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.labels import evaluation_targets
@@ -200,8 +200,11 @@ def _targets(chosen: _Rows, labels: tuple[str, ...], blank: Any) -> NDArray[np.f
     missing = [label for label in labels if label not in known]
     if missing:
         console.note(f"{manifest.name} has no column for {', '.join(missing)}: not scored")
-    # Blanks are judged over the whole dataset: a column may be empty in a small split only.
-    of_known = evaluation_targets(manifest.raw_labels(known), blank)[chosen.rows]
+    of_known = evaluation_targets(
+        manifest.raw_labels(known)[chosen.rows],
+        blank,
+        annotated=annotated_in_split(manifest, chosen.split, known),
+    )
     targets = np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
     targets[:, [labels.index(label) for label in known]] = of_known
     return targets

@@ -25,7 +25,14 @@ from pulmonet.config import RunConfig
 from pulmonet.data.loading import evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import Pack, open_pack
-from pulmonet.data.splits import dev_rows, fingerprint, resolve_labels, select_rows, subset_rows
+from pulmonet.data.splits import (
+    annotated_in_split,
+    dev_rows,
+    fingerprint,
+    resolve_labels,
+    select_rows,
+    subset_rows,
+)
 from pulmonet.data.summary import summarise
 from pulmonet.errors import PulmoNetError
 from pulmonet.labels import (
@@ -191,14 +198,18 @@ def _without_bad_rows(plan: Plan, pack: Pack) -> Plan:
 
 
 def _raw_labels(plan: Plan, role: str) -> NDArray[np.float32]:
-    return plan.manifest.raw_labels(plan.labels)[plan.rows[role]]
+    """(n, L) raw labels of a role's rows; those of training shuffled if so configured."""
+    raw = plan.manifest.raw_labels(plan.labels)[plan.rows[role]]
+    if role == "train" and plan.config.data.shuffle_labels:
+        raw = raw[np.random.default_rng(plan.config.seed).permutation(len(raw))]
+    return raw
 
 
 def first_targets(plan: Plan) -> NDArray[np.float32]:
-    """(n, L) training targets under the policies, shuffled over the rows if so configured."""
+    """(n, L) training targets under the policies."""
     settings = plan.config.targets
     paths = plan.manifest.table["path"].to_numpy(object)[plan.rows["train"]]
-    targets = training_targets(
+    return training_targets(
         _raw_labels(plan, "train"),
         plan.policies,
         blank=settings.blank,
@@ -206,21 +217,22 @@ def first_targets(plan: Plan) -> NDArray[np.float32]:
         seed=plan.config.seed,
         ones_lsr=settings.ones_lsr,
         zeros_lsr=settings.zeros_lsr,
+        annotated=annotated_in_split(plan.manifest, "train", plan.labels),
     )
-    if plan.config.data.shuffle_labels:
-        targets = targets[np.random.default_rng(plan.config.seed).permutation(len(targets))]
-    return targets
 
 
 def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str) -> TrainingData:
     """What the loop trains on and selects on."""
-    select = "dev" if plan.config.select.on == "dev" else "valid"
+    select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
     return TrainingData(
         pack=pack,
         train_rows=plan.rows["train"],
         train_targets=targets,
         select_rows=plan.rows[select],
-        select_targets=evaluation_targets(_raw_labels(plan, select)),
+        select_targets=evaluation_targets(
+            _raw_labels(plan, select),
+            annotated=annotated_in_split(plan.manifest, split, plan.labels),
+        ),
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
         fingerprint=_run_fingerprint(plan, stage),
@@ -293,9 +305,11 @@ def _train_and_record(
     except PulmoNetError:
         record(provenance.model_copy(update={"status": "failed"}))
         raise
-    final = _final_provenance(plan, provenance, progress, run_dir, engine)
-    record(final)
-    _say_result(plan, final, run_dir)
+    if plan.processes.is_first:
+        final = _final_provenance(plan, provenance, progress, run_dir, engine)
+        record(final)
+        _say_result(plan, final, run_dir)
+    wait_for_all(plan.processes)
     return 0
 
 
@@ -447,10 +461,8 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
 def _with_policy_changes(
     plan: Plan, provenance: Provenance, targets: NDArray[np.float32]
 ) -> Provenance:
-    changes = {}
-    if not plan.config.data.shuffle_labels:
-        raw = _raw_labels(plan, "train")
-        changes = describe_policy_changes(raw, targets, plan.policies, plan.labels)
+    raw = _raw_labels(plan, "train")
+    changes = describe_policy_changes(raw, targets, plan.policies, plan.labels)
     for label, counts in changes.items():
         parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
         if any(change.startswith("uncertain") for change in counts):
@@ -523,10 +535,11 @@ def _announce(plan: Plan) -> None:
 def _say_result(plan: Plan, provenance: Provenance, run_dir: RunDir) -> None:
     value = provenance.best_valid_macro_auroc
     shown = "no AUROC (every label has one class)" if value is None else f"{value:.4f}"
-    chosen = "last epoch" if plan.config.select.checkpoint == "last" else "best epoch"
+    is_last = plan.config.select.checkpoint == "last"
     console.say(
-        f"{chosen.capitalize()} {provenance.best_epoch}: {provenance.selected_on} macro AUROC "
-        f"{shown} (chosen on these rows)"
+        f"{'Last' if is_last else 'Best'} epoch {provenance.best_epoch}: "
+        f"{provenance.selected_on} macro AUROC {shown} "
+        f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
     )
     console.say(f"Run:     {run_dir.path}")
     data = plan.config.data.data_dir

@@ -44,6 +44,16 @@ def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
     return tuple(label for label in manifest.labels if manifest.table[label].notna().any())
 
 
+def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """(L,) whether a split has any value for each label, before views and subsets.
+
+    A column that is blank throughout is not annotated; a few rows of it prove nothing.
+    """
+    here = (manifest.table["split"] == split).to_numpy()
+    raw = manifest.raw_labels(tuple(labels))[here]
+    return np.asarray((~np.isnan(raw)).any(axis=0))
+
+
 def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, ...]:
     """The labels that were asked for, in the vocabulary's spelling; ``("all",)`` = annotated.
 

@@ -1,0 +1,16 @@
+"""A real training process, killed and resumed: the same bits as the undisturbed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chexpert_factory import write_dataset
+from training_kills import run_undisturbed, run_with_kills
+
+
+def test_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "tiny", n_train=64)
+    expected = run_undisturbed(data, tmp_path / "calm")
+    found, hits = run_with_kills(data, tmp_path / "killed", 3, seed=1, longest_seconds=6.0)
+    assert hits == 3
+    assert found == expected
