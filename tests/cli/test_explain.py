@@ -250,6 +250,34 @@ def test_an_inner_layer_gives_finer_maps(artifacts: Path, tmp_path: Path) -> Non
         assert maps["raw"].shape[1:] == (8, 8)
 
 
+def test_dicom_images_are_explained_and_their_captures_filed_with_them(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    x_ray = pydicom.Dataset()
+    x_ray.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    x_ray.SOPInstanceUID, x_ray.StudyInstanceUID = generate_uid(), generate_uid()
+    x_ray.PatientID, x_ray.Modality = "p5", "DX"
+    x_ray.Rows, x_ray.Columns = 48, 40
+    x_ray.SamplesPerPixel, x_ray.PhotometricInterpretation = 1, "MONOCHROME2"
+    x_ray.BitsAllocated, x_ray.BitsStored, x_ray.HighBit, x_ray.PixelRepresentation = 16, 12, 11, 0
+    pixels = np.random.default_rng(0).integers(0, 4096, (48, 40)).astype("<u2")
+    x_ray.PixelData = pixels.tobytes()
+    x_ray.file_meta = FileMetaDataset()
+    x_ray.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    x_ray.save_as(tmp_path / "chest.dcm", enforce_file_format=True)
+
+    assert explain(artifacts, tmp_path / "chest.dcm", "--label", "Edema", "--dicom") == 0
+    folder = artifacts / "small" / "explain" / "chest"
+    assert read_image(folder / "gradcam_Edema_overlay.png").shape == (48, 40, 3)
+    capture = pydicom.dcmread(folder / "gradcam_Edema.dcm")
+    assert (capture.PatientID, capture.StudyInstanceUID) == ("p5", x_ray.StudyInstanceUID)
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == x_ray.SOPInstanceUID
+
+
 def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = write_image(tmp_path / "x.png")

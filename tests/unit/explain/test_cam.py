@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,24 @@ def test_no_hook_and_no_gradient_outlives_a_call(networks: dict[str, nn.Module])
     assert all(not module._backward_hooks for module in network.modules())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.is_grad_enabled()
+
+
+def test_memory_stays_flat_over_many_images(networks: dict[str, nn.Module]) -> None:
+    """No tensor of one call is alive after the next; benchmarks/heat_maps.py runs 1,000."""
+
+    def n_tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    network = networks["efficientnet_b0"]
+    image = images_of(1)
+    for layer in (None, "features.6"):
+        gradient_maps(network, image, [0, 1], layer=layer)
+    before = n_tensors()
+    for _ in range(5):
+        gradient_maps(network, image, [0, 1])
+        gradient_maps(network, image, [0, 1], layer="features.6")
+    assert n_tensors() == before
 
 
 def test_a_layer_called_several_times_counts_with_its_last_call(
