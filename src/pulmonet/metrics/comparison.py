@@ -61,8 +61,11 @@ def paired_differences(
     same = spread < 1e-12
     scale = np.where(same, 1.0, spread)
     studentised = np.where(same[:, None], 0.0, np.abs(deviations) / scale[:, None])
-    critical = np.quantile(studentised.max(axis=0), confidence) if pairs else 0.0
     n_resamples = samples.shape[1]
+    # A share of R + 1 draws, not of R: the data themselves count as one (Davison, Hinkley 1997).
+    level = min(confidence * (1 + 1 / n_resamples), 1.0)
+    largest = studentised.max(axis=0, initial=0.0)
+    critical = np.quantile(largest, level, method="higher")
     observed = np.abs(difference) / scale
     n_beyond = (studentised >= observed[:, None]).sum(axis=1)
     p = np.where(same, 1.0, (1 + n_beyond) / (1 + n_resamples))

@@ -1,0 +1,53 @@
+"""Short versions of benchmarks/simulations: the claims hold, within simulation error."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks" / "simulations"
+
+
+def load(name: str) -> ModuleType:
+    path = FOLDER / f"{name}.py"
+    if not path.exists():
+        pytest.skip(f"{path} is not here (tests run outside a checkout)")
+    spec = importlib.util.spec_from_file_location(f"simulation_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_patient_intervals_cover_and_image_intervals_do_not() -> None:
+    simulation = load("coverage")
+    found = simulation.coverage(simulation.Design(100, 100, n_images=5), 100, n_resamples=200)
+    assert found["patients"] >= 0.88
+    assert found["Obuchowski"] >= 0.88
+    assert found["images"] <= 0.83
+    assert found["DeLong"] <= 0.83
+
+
+def test_few_positive_patients_cover_too_little() -> None:
+    """The reason for the flag below 20 positive patients."""
+    simulation = load("coverage")
+    found = simulation.coverage(simulation.Design(5, 100, auroc=0.9), 150, n_resamples=200)
+    assert found["patients"] < 0.90
+
+
+def test_equal_models_are_seldom_told_apart_and_a_crippled_one_always() -> None:
+    simulation = load("comparison")
+    assert simulation.told_apart(100, (0.8, 0.8), 60, n_resamples=200) <= 0.05 + 3 * 0.028
+    assert simulation.told_apart(100, (0.8, 0.6), 10, n_resamples=200) == 1.0
+
+
+def test_cross_fitted_thresholds_are_not_optimistic() -> None:
+    found = load("thresholds").youden_bias(20, 100, 150)
+    assert found["apparent"] > found["truth"] + 0.04
+    assert abs(found["cross-fitted"] - found["truth"]) < 0.03
