@@ -47,9 +47,9 @@ def pack_rate(manifest: Manifest, num_workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder of X-rays (default: noise)")
-    parser.add_argument("--n-images", type=int, default=1500)
+    parser.add_argument("--n-images", type=int, default=5000)
     parser.add_argument("--num-workers", type=int, default=os.cpu_count())
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the result here, too")
     options = parser.parse_args()
     cv2.setNumThreads(1)

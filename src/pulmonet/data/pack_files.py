@@ -232,6 +232,9 @@ class PackFiles:
     ) -> None:
         """Sync the pixels, then write what makes them count: sources and checksums.
 
+        These two need no sync of their own: a power cut that loses either leaves a row that
+        does not count.
+
         Args:
             rows: (n,) row numbers, ascending, their block locked, their pixels written.
             sources: (n, 2) size and mtime_ns.
@@ -242,8 +245,11 @@ class PackFiles:
         """
         _sync(self._handles["images.npy"])
         self._write("sources.npy", rows, np.ascontiguousarray(sources, "<i8"))
-        _sync(self._handles["sources.npy"])
         self._write("checksums.npy", rows, checksums[:, None])
+
+    def flush(self) -> None:
+        """Make all that was committed outlast a power cut."""
+        _sync(self._handles["sources.npy"])
         _sync(self._handles["checksums.npy"])
 
     def _write(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:

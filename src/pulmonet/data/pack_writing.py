@@ -147,6 +147,7 @@ class Packer:
                         break
                     in_flight.append(block)
                 self._finish_block(lock, in_flight.popleft())
+            self._files.flush()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             os.close(lock)
