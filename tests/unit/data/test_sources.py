@@ -387,6 +387,8 @@ def test_a_wrong_mapping_is_a_config_error(
 def test_a_foreign_csv_without_mapping_asks_for_one(tmp_path: Path) -> None:
     text(tmp_path / "labels.csv", FOREIGN)
     assert locate_dataset(str(tmp_path)) == tmp_path
+    with pytest.raises(DataError, match=r"labels.csv: a file; name its folder"):
+        locate_dataset(str(tmp_path / "labels.csv"))
     with pytest.raises(DataError, match="--map path=COLUMN --map patient=COLUMN"):
         read_manifest(tmp_path)
 

@@ -48,6 +48,11 @@ def locate_dataset(data_dir: str | None = None) -> Path:
 def _named_root(place: Path, where: str) -> Path:
     if not place.exists():
         raise DataError(f"{where}: no such folder; {WAYS_OUT}")
+    if place.is_file() and place.suffix != ".npz":
+        raise DataError(
+            f"{where}: a file; name its folder (and, of several CSV files, this one with "
+            f"--map csv={place.name})"
+        )
     found = _roots(place)
     if not found and place.is_dir() and any(place.glob("*.csv*")):
         return place  # a CSV of one's own: its reader asks for --map
