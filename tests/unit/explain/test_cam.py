@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 from typing import Any
 
@@ -65,20 +64,13 @@ def reference_maps(
 ) -> Any:
     """pytorch-grad-cam's maps (B, L, S, S), one pass through the whole network per label."""
     found = []
-    # it takes the size of its map from the input, so the input is the network's: 1 channel
-    with REFERENCES[method](
-        model=copy.deepcopy(network), target_layers=[network_layer(network, layer)]
-    ) as cam:
-        cam.model = network
-        cam.activations_and_grads.model = network
+    # it takes the size of its map from its input, here the network's own grey pixels
+    with REFERENCES[method](model=network, target_layers=[network.get_submodule(layer)]) as cam:
         for column in columns:
             targets = [ClassifierOutputTarget(column)] * len(images)
             found.append(cam(input_tensor=images.float(), targets=targets))
+    network.zero_grad(set_to_none=True)
     return np.stack(found, axis=1)
-
-
-def network_layer(network: nn.Module, layer: str) -> nn.Module:
-    return network.get_submodule(layer)
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
