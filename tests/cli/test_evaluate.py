@@ -261,6 +261,16 @@ def test_foreign_table_stops_before_any_work(
     assert [path.name for path in artifacts.iterdir()] == ["final_evaluation_results.csv"]
 
 
+def test_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        path = write_predictions(tmp_path / folder / "scores.csv", n=30)
+        flags += ["--predictions", str(path)]
+    assert evaluate(tmp_path / "artifacts", *flags) == 2
+    assert "would both be called 'scores'; rename one" in capsys.readouterr().err
+
+
 # --- runs -----------------------------------------------------------------------------------
 
 
@@ -362,6 +372,16 @@ def test_damaged_run_is_named_and_the_others_go_on(
     assert "second on tiny, split valid" in shown.out
     assert not RunDir(runs / "first").predictions_path("tiny", "valid").exists()
     assert evaluate(runs, "first") == 4
+
+
+def test_predictions_never_touch_a_run_of_that_name(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_predictions(tmp_path / "first.csv", n=30)
+    before = digests(runs)
+    assert evaluate(runs, "--predictions", str(path)) == 4
+    assert "which holds a run; rename the file" in capsys.readouterr().err
+    assert digests(runs) == before
 
 
 def test_unknown_run_has_a_near_miss(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from pulmonet.artifacts import Predictions, RunDir, find_run, list_runs, write_a
 from pulmonet.commands import console
 from pulmonet.commands.evaluation_tables import show_comparison, show_result
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
-from pulmonet.labels import resolve_label
+from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import cross_fit_baseline, fit_baseline
 from pulmonet.metrics.calibration import Calibration, read_calibration
@@ -195,6 +195,13 @@ def _sources(
             raise ConfigError(
                 "--predictions: takes no runs beside it; name runs or predictions files"
             )
+        stems = [path.stem for path in predictions]
+        twice = [path for path in predictions if stems.count(path.stem) > 1]
+        if twice:
+            raise ConfigError(
+                f"--predictions: {' and '.join(map(str, twice))} would both be called "
+                f"'{twice[0].stem}'; rename one"
+            )
         return [_from_file(path, artifacts_dir, data.get("split")) for path in predictions]
     found = [find_run(name, artifacts_dir) for name in dict.fromkeys(runs)]
     found = found or list_runs(artifacts_dir)
@@ -218,11 +225,17 @@ def _from_run(
 def _from_file(path: Path, artifacts_dir: Path, split: str | None) -> Callable[[], Material]:
     def make() -> Material:
         read = Predictions.read(path, dataset="predictions", split=split or "all")
+        run_dir = RunDir(artifacts_dir / file_name_of(read.run))
+        if run_dir.exists():
+            raise ArtifactError(
+                f"{path}: its results would go to {run_dir.path}, which holds a run; rename the "
+                "file, or choose another --artifacts-dir"
+            )
         if read.patients is None:
             console.note(f"{path}: names no patients, so images are resampled")
         return Material(
             read,
-            RunDir(artifacts_dir / read.run),
+            run_dir,
             {"rows_used_for": ["unknown (scores from a file)"]},
             fits_calibration=True,
         )

@@ -1,0 +1,63 @@
+"""The evaluation's figures: drawn for every kind of result, the same bytes again."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from pulmonet.artifacts import Predictions
+from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+from pulmonet.metrics.results import RunResult
+from pulmonet.report.figures_evaluation import draw_model_comparison, evaluation_figures
+
+
+def make_result(labels: tuple[str, ...], n: int = 80, *, one_class: bool = False) -> RunResult:
+    generator = np.random.default_rng(0)
+    targets = (generator.random((n, len(labels))) < (0 if one_class else 0.4)).astype(np.float32)
+    scores = np.clip(generator.random(targets.shape) * 0.6 + 0.4 * targets, 0, 1)
+    predictions = Predictions(
+        run="net_$1$",
+        dataset="tiny",
+        split="valid",
+        labels=labels,
+        paths=tuple(f"valid/patient{row:05d}/study1/view1_frontal.jpg" for row in range(n)),
+        patients=None,
+        studies=None,
+        targets=targets,
+        scores=scores.astype(np.float32),
+        columns={"sex": generator.choice(["Female", "Male"], n).astype(object)},
+    )
+    return evaluate_predictions(predictions, EvaluationOptions(n_resamples=100))
+
+
+def read_image(path: str) -> np.ndarray:
+    return np.full((40, 50), len(path), np.uint8)
+
+
+def test_all_figures_are_pictures_and_repeat() -> None:
+    result = make_result(("Edema", "$x_$ & <b>"))
+    figures = evaluation_figures(result, read_image)
+    assert set(figures) == {
+        *("roc", "precision_recall", "reliability"),
+        *("score_histograms", "subgroups", "worst_cases"),
+    }
+    for png in figures.values():
+        pixels = matplotlib.image.imread(io.BytesIO(png))
+        assert pixels.shape[0] > 150
+        assert pixels[..., :3].std() > 0.01  # something is drawn
+    assert evaluation_figures(result, read_image)["reliability"] == figures["reliability"]
+
+
+def test_nothing_to_draw_with_one_class() -> None:
+    assert evaluation_figures(make_result(("Edema",), one_class=True), read_image) == {}
+
+
+@pytest.mark.parametrize("n_runs", [1, 6])
+def test_model_comparison(n_runs: int) -> None:
+    base = make_result(("Edema", "Cardiomegaly"))
+    results = [base.model_copy(update={"run": f"run{i}"}) for i in range(n_runs)]
+    pixels = matplotlib.image.imread(io.BytesIO(draw_model_comparison(results)))
+    assert pixels.shape[0] > 150
