@@ -529,6 +529,10 @@ def evaluate(
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw ROC, reliability and the others.")
     ] = True,
+    export: Annotated[
+        str | None,
+        typer.Option(help="onnx: also write model.onnx into each run's folder."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Evaluate runs, or saved predictions: tables with intervals, comparison, figures.
@@ -542,6 +546,10 @@ def evaluate(
 
     if json:
         console.configure(json_output=True)
+    if export is not None:
+        from pulmonet.commands.export import check_format
+
+        check_format(export, predictions or [])
     options = command.make_options(
         bootstrap=bootstrap,
         seed=seed,
@@ -553,8 +561,9 @@ def evaluate(
         prevalence=split_commas(prevalence) or [],
         subgroups=split_commas(subgroup) or [],
     )
-    return command.run(
-        runs=[*(runs or []), *(split_commas(models) or [])],
+    names = [*(runs or []), *(split_commas(models) or [])]
+    code = command.run(
+        runs=names,
         artifacts_dir=artifacts_dir,
         predictions=predictions or [],
         options=options,
@@ -570,6 +579,11 @@ def evaluate(
             "device": device,
         },
     )
+    if export is not None:
+        from pulmonet.commands.export import run as export_runs
+
+        code = export_runs(names, artifacts_dir) or code
+    return code
 
 
 @app.command()

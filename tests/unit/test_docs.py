@@ -62,9 +62,9 @@ def _commands() -> list[tuple[str, str]]:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that take their arguments and do nothing."""
-    from pulmonet.commands import evaluate, explain, prepare, report, train
+    from pulmonet.commands import evaluate, explain, export, prepare, report, train
 
-    for module in (evaluate, explain, prepare, report, train):
+    for module in (evaluate, explain, export, prepare, report, train):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)
 
 
