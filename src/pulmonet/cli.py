@@ -133,6 +133,95 @@ def _options(
 
 
 @app.command()
+def prepare(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Dataset folder, or one that holds exactly one. Default: ./data."),
+    ] = None,
+    data_dir: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Draw synthetic chest phantoms (SOURCE: where).")
+    ] = False,
+    patients: Annotated[
+        int | None, typer.Option(help="Patients of the demo set. Default 200.")
+    ] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check-only", help="Only check: exit code 0 or 3, no pack.")
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option(help="Largest size to train at, pixels. Default 224.")
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="How images become square: stretch (default), pad, crop.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Labels that must be there, or all; repeatable, takes commas."),
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Columns of your own CSV: path=FileName; repeatable."),
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(help="CSV with further columns, by patient or image.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="splits.csv (patient, split) or a shareable split.")
+    ] = None,
+    export_split: Annotated[
+        Path | None, typer.Option(help="Write the split with salted patient hashes (.json).")
+    ] = None,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave unusable images out.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out-dir", "-o", help="Report folder. Default: artifacts/prepare/NAME."),
+    ] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Decoding threads. Default 2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the demo set and splits.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="run_config.json, a TOML file, or a recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other field: data.field=value.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
+) -> int:
+    """Check a dataset, sum it up, and pack its images once for all later runs.
+
+    Example: [bold]pulmonet prepare data/CheXpert-v1.0-small[/bold]
+    """
+    from pulmonet.commands import console
+    from pulmonet.commands.prepare import run
+    from pulmonet.config import load_config
+
+    if json:
+        console.configure(json_output=True)
+    flags = {
+        "seed": seed,
+        "data.image_size": image_size,
+        "data.fit": fit,
+        "data.labels": split_commas(labels),
+        "data.map": parse_map(map_),
+        "data.join": join,
+        "data.splits": splits,
+        "data.skip_bad": skip_bad,
+        "runtime.num_workers": num_workers,
+    }
+    run_config = load_config(config, flags, set_ or [])
+    return run(
+        run_config,
+        source=source or data_dir or run_config.data.data_dir,
+        demo=demo,
+        n_patients=patients,
+        check_only=check_only,
+        out_dir=out_dir,
+        export_split=export_split,
+    )
+
+
+@app.command()
 def train(
     model: Annotated[
         str | None,
@@ -242,230 +331,6 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
-
-
-@app.command()
-def prepare(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="Dataset folder, or one that holds exactly one. Default: ./data."),
-    ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Draw synthetic chest phantoms (SOURCE: where).")
-    ] = False,
-    patients: Annotated[
-        int | None, typer.Option(help="Patients of the demo set. Default 200.")
-    ] = None,
-    check_only: Annotated[
-        bool, typer.Option("--check-only", help="Only check: exit code 0 or 3, no pack.")
-    ] = False,
-    image_size: Annotated[
-        int | None, typer.Option(help="Largest size to train at, pixels. Default 224.")
-    ] = None,
-    fit: Annotated[
-        str | None, typer.Option(help="How images become square: stretch (default), pad, crop.")
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(help="Labels that must be there, or all; repeatable, takes commas."),
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="Columns of your own CSV: path=FileName; repeatable."),
-    ] = None,
-    join: Annotated[
-        str | None, typer.Option(help="CSV with further columns, by patient or image.")
-    ] = None,
-    splits: Annotated[
-        str | None, typer.Option(help="splits.csv (patient, split) or a shareable split.")
-    ] = None,
-    export_split: Annotated[
-        Path | None, typer.Option(help="Write the split with salted patient hashes (.json).")
-    ] = None,
-    skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad", help="Leave unusable images out.")
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option("--out-dir", "-o", help="Report folder. Default: artifacts/prepare/NAME."),
-    ] = None,
-    num_workers: Annotated[int | None, typer.Option(help="Decoding threads. Default 2.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the demo set and splits.")] = None,
-    config: Annotated[
-        str | None, typer.Option(help="run_config.json, a TOML file, or a recipe.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other field: data.field=value.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
-) -> int:
-    """Check a dataset, sum it up, and pack its images once for all later runs.
-
-    Example: [bold]pulmonet prepare data/CheXpert-v1.0-small[/bold]
-    """
-    from pulmonet.commands import console
-    from pulmonet.commands.prepare import run
-    from pulmonet.config import load_config
-
-    if json:
-        console.configure(json_output=True)
-    flags = {
-        "seed": seed,
-        "data.image_size": image_size,
-        "data.fit": fit,
-        "data.labels": split_commas(labels),
-        "data.map": parse_map(map_),
-        "data.join": join,
-        "data.splits": splits,
-        "data.skip_bad": skip_bad,
-        "runtime.num_workers": num_workers,
-    }
-    run_config = load_config(config, flags, set_ or [])
-    return run(
-        run_config,
-        source=source or data_dir or run_config.data.data_dir,
-        demo=demo,
-        n_patients=patients,
-        check_only=check_only,
-        out_dir=out_dir,
-        export_split=export_split,
-    )
-
-
-def parse_map(values: list[str] | None) -> dict[str, str] | None:
-    """``["path=FileName", "patient=PatientID"]`` as a mapping."""
-    if not values:
-        return None
-    pairs = [value.partition("=") for value in values]
-    wrong = [value for value, (_, sign, _) in zip(values, pairs, strict=True) if not sign]
-    if wrong:
-        raise ConfigError(f"--map {wrong[0]}: no '='; write --map path=COLUMN")
-    return {key.strip(): column.strip() for key, _, column in pairs}
-
-
-@app.command()
-def explain(
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first "
-            "validation row."
-        ),
-    ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run",
-            "--model",
-            "-m",
-            help="Run. Default: best validation AUROC. With --boxes also folds: a,b,c.",
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="Label to explain; repeatable, takes commas. Default: all."),
-    ] = None,
-    class_idx: Annotated[
-        list[int] | None, typer.Option(help="Label by its position, from 0; repeatable.")
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or "
-            "occlusion."
-        ),
-    ] = "gradcam",
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Module to read maps from, e.g. layer3. Default: the last feature map."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(help="How many of the split's rows.")] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option(help="boxes.csv or CheXlocalize JSON: how well maps point at findings."),
-    ] = None,
-    sanity: Annotated[
-        bool, typer.Option("--sanity", help="Check that maps depend on the weights.")
-    ] = False,
-    against: Annotated[
-        str | None, typer.Option(help="With --sanity: a run to compare maps with.")
-    ] = None,
-    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
-        "artifacts"
-    ),
-    data_dir: Annotated[str | None, typer.Option(help="Dataset. Default: the run's own.")] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Where to write. Default: artifacts/<run>/explain.")
-    ] = None,
-    colour_map: Annotated[
-        str,
-        typer.Option(
-            "--colour-map",
-            "--color-map",
-            help="plasma, inferno, magma, viridis, cividis, turbo or jet.",
-        ),
-    ] = "plasma",
-    show_absent: Annotated[
-        bool, typer.Option("--show-absent", help="Draw maps of findings below threshold too.")
-    ] = False,
-    dicom: Annotated[
-        bool, typer.Option("--dicom", help="Also write DICOM Secondary Captures.")
-    ] = False,
-    bootstrap: Annotated[int, typer.Option(help="With --boxes: resamples of the patients.")] = 1000,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    json_output: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout.")
-    ] = False,
-) -> int:
-    """Heat maps and scores of X-rays; with --boxes or --sanity, whether the maps are any good.
-
-    Example: [bold]pulmonet explain image.jpg --label Edema[/bold]
-    """
-    from pulmonet.commands import explain as command
-
-    return command.run(
-        images=images or [],
-        run_name=run,
-        labels=split_commas(label) or [],
-        class_indices=class_idx or [],
-        method=method,
-        layer=layer,
-        colour_map=colour_map,
-        artifacts_dir=artifacts_dir,
-        data_dir=data_dir,
-        split=split,
-        n_rows=rows,
-        out_dir=out_dir,
-        boxes=boxes,
-        n_resamples=bootstrap,
-        sanity=sanity,
-        against=against,
-        show_absent=show_absent,
-        dicom=dicom,
-        device=device,
-        json_output=json_output,
-    )
-
-
-def split_commas(values: list[str] | None) -> list[str] | None:
-    """``["a,b", "c"]`` -> ``["a", "b", "c"]``: options that repeat and take commas."""
-    if not values:
-        return None
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
-def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
-    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``."""
-    parts = split_commas(values)
-    if not parts:
-        return None
-    if len(parts) == 1 and "=" not in parts[0]:
-        return parts[0]
-    return dict((part.partition("=")[::2]) if "=" in part else ("default", part) for part in parts)
 
 
 @app.command()
@@ -587,6 +452,113 @@ def evaluate(
 
 
 @app.command()
+def explain(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first "
+            "validation row."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            "--model",
+            "-m",
+            help="Run. Default: best validation AUROC. With --boxes also folds: a,b,c.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Label to explain; repeatable, takes commas. Default: all."),
+    ] = None,
+    class_idx: Annotated[
+        list[int] | None, typer.Option(help="Label by its position, from 0; repeatable.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or "
+            "occlusion."
+        ),
+    ] = "gradcam",
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Module to read maps from, e.g. layer3. Default: the last feature map."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="How many of the split's rows.")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="boxes.csv or CheXlocalize JSON: how well maps point at findings."),
+    ] = None,
+    sanity: Annotated[
+        bool, typer.Option("--sanity", help="Check that maps depend on the weights.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="With --sanity: a run to compare maps with.")
+    ] = None,
+    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
+        "artifacts"
+    ),
+    data_dir: Annotated[str | None, typer.Option(help="Dataset. Default: the run's own.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Where to write. Default: artifacts/<run>/explain.")
+    ] = None,
+    colour_map: Annotated[
+        str,
+        typer.Option(
+            "--colour-map",
+            "--color-map",
+            help="plasma, inferno, magma, viridis, cividis, turbo or jet.",
+        ),
+    ] = "plasma",
+    show_absent: Annotated[
+        bool, typer.Option("--show-absent", help="Draw maps of findings below threshold too.")
+    ] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also write DICOM Secondary Captures.")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(help="With --boxes: resamples of the patients.")] = 1000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout.")
+    ] = False,
+) -> int:
+    """Heat maps and scores of X-rays; with --boxes or --sanity, whether the maps are any good.
+
+    Example: [bold]pulmonet explain image.jpg --label Edema[/bold]
+    """
+    from pulmonet.commands import explain as command
+
+    return command.run(
+        images=images or [],
+        run_name=run,
+        labels=split_commas(label) or [],
+        class_indices=class_idx or [],
+        method=method,
+        layer=layer,
+        colour_map=colour_map,
+        artifacts_dir=artifacts_dir,
+        data_dir=data_dir,
+        split=split,
+        n_rows=rows,
+        out_dir=out_dir,
+        boxes=boxes,
+        n_resamples=bootstrap,
+        sanity=sanity,
+        against=against,
+        show_absent=show_absent,
+        dicom=dicom,
+        device=device,
+        json_output=json_output,
+    )
+
+
+@app.command()
 def report(
     artifacts_dir: Annotated[
         Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")
@@ -620,3 +592,31 @@ def report(
         author_notes=author_notes,
         show_identifiers=show_identifiers,
     )
+
+
+def parse_map(values: list[str] | None) -> dict[str, str] | None:
+    """``["path=FileName", "patient=PatientID"]`` as a mapping."""
+    if not values:
+        return None
+    pairs = [value.partition("=") for value in values]
+    wrong = [value for value, (_, sign, _) in zip(values, pairs, strict=True) if not sign]
+    if wrong:
+        raise ConfigError(f"--map {wrong[0]}: no '='; write --map path=COLUMN")
+    return {key.strip(): column.strip() for key, _, column in pairs}
+
+
+def split_commas(values: list[str] | None) -> list[str] | None:
+    """``["a,b", "c"]`` -> ``["a", "b", "c"]``: options that repeat and take commas."""
+    if not values:
+        return None
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
+    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``."""
+    parts = split_commas(values)
+    if not parts:
+        return None
+    if len(parts) == 1 and "=" not in parts[0]:
+        return parts[0]
+    return dict((part.partition("=")[::2]) if "=" in part else ("default", part) for part in parts)
