@@ -195,7 +195,9 @@ def read_image(root: Path, path: str) -> NDArray[np.uint8]:
     file_path, separator, inner = path.partition("#")
     source = inside_root(root, file_path)
     image = read_npz_image(source, inner) if separator else read_grey(source)
-    if image.min() == image.max():
+    middle = image[image.shape[0] // 2, image.shape[1] // 2]
+    # the first comparison settles nearly every image without looking at all its pixels
+    if image[0, 0] == middle and image.min() == image.max():
         raise DataError(f"{source}: blank image (all pixels equal); remove its row")
     return image
 
