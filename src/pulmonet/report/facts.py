@@ -141,7 +141,7 @@ def _sample(known: list[DatasetFacts]) -> str:
         f"{facts.name}: "
         + ", ".join(
             f"{role} {n:,} images of {facts.n_patients.get(role, 0):,} patients"
-            for role, n in facts.n_rows.items()
+            for role, n in sorted(facts.n_rows.items())
         )
         for facts in {facts.fingerprint: facts for facts in known}.values()
     )

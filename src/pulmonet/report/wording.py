@@ -34,7 +34,9 @@ def share_of(part: int, whole: int) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """``0.812``; an en dash where there is none."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def number_cell(value: float | None, digits: int = 3) -> Cell:
@@ -51,9 +53,16 @@ def estimate_cell(estimate: Estimate | None, digits: int = 3) -> Cell:
     """An estimate with its interval, sorted by its value."""
     if estimate is None:
         return Cell(NOTHING)
-    if estimate.low is None or estimate.high is None:
-        return Cell(estimate.text(digits), estimate.value)
-    return Cell(estimate.text(digits), estimate.value, interval=(estimate.low, estimate.high))
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return Cell(number(estimate.value, digits), estimate.value)
+    low, high = number(estimate.low, digits), number(estimate.high, digits)
+    # "-0.10–-0.02" cannot be read: negative ends are joined by a word
+    joined = f"{low}–{high}" if estimate.low >= 0 else f"{low} to {high}"
+    return Cell(
+        f"{number(estimate.value, digits)} ({joined})",
+        estimate.value,
+        interval=(estimate.low, estimate.high),
+    )
 
 
 def duration(seconds: float | None) -> str:
