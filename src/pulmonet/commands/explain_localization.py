@@ -267,13 +267,14 @@ def _prior_scores(
 
 
 def _show_localization(options: ExplainOptions, result: Localization) -> None:
-    kind = "SYNTHETIC phantoms, " if result.synthetic else ""
+    kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
     for label, found in result.labels.items():
-        title = (
-            f"{label} ({kind}{result.dataset} {result.split}: {found.n_images} images, "
-            f"{found.n_patients} patients)"
+        console.say(
+            f"{label}: {found.n_images} images of {found.n_patients} patients, "
+            f"{result.split}{kind}",
+            style="bold",
         )
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         table.add_column("")
         for name in ("Pointing game", "IoU", "Energy inside"):
             table.add_column(name, justify="right", no_wrap=True)

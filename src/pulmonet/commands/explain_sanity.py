@@ -112,10 +112,8 @@ def _compare_runs(
 
 
 def _show_sanity(options: ExplainOptions, result: Sanity) -> None:
-    table = Table(
-        title="Rank correlation with the trained network's maps", title_justify="left",
-        box=None, pad_edge=False,
-    )  # fmt: skip
+    console.say("Rank correlation with the trained network's maps", style="bold")
+    table = Table(box=None, pad_edge=False)
     table.add_column("Randomised down to")
     table.add_column("Mean", justify="right")
     table.add_column("10th to 90th percentile", justify="right")
