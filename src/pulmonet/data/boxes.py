@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pulmonet.data.images import image_size, inside_root
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.tables import count, map_column, parse_number, read_csv, text_column
@@ -14,6 +15,8 @@ from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError, list_first
 
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
+
+_VINDR_EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 #: NIH's boxes are in pixels of its 1024 x 1024 PNGs (Wang et al. 2017), whatever lies on disk.
 _NIH_SIDE = 1024.0
@@ -24,7 +27,8 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
 
     Args:
         manifest: whose images.
-        path: a ``boxes.csv``; else the one in the root, else NIH's ``BBox_List_2017.csv``.
+        path: a ``boxes.csv``; else the one in the root, else NIH's ``BBox_List_2017.csv``, else
+            VinDr's ``annotations_*.csv``.
 
     Returns:
         Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax
@@ -37,7 +41,14 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
     if path is not None or (root / "boxes.csv").is_file():
         return _read_fractions(path or root / "boxes.csv", root)
     found = sorted(root.glob("BBox_List_2017*.csv"))
-    return _read_nih(found[0], manifest) if found else _empty()
+    if found:
+        return _read_nih(found[0], manifest)
+    if manifest.source == "vindr":
+        folders = (root, root / "annotations")
+        files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
+        parts = [_read_vindr(path, manifest) for path in files]
+        return pd.concat(parts, ignore_index=True) if parts else _empty()
+    return _empty()
 
 
 def _empty() -> pd.DataFrame:
@@ -76,6 +87,28 @@ def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
         }
     )
     return _checked(boxes[boxes["path"] != ""].reset_index(drop=True), path)
+
+
+def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
+    """VinDr's boxes, in pixels of the original image, one line a reader and finding.
+
+    The image's own header says its size. Lines without a box (``No finding``) are left out.
+    """
+    raw = read_csv(path, ("image_id", "class_name", *_VINDR_EDGES))
+    by_id = {Path(name).stem: name for name in manifest.table["path"]}
+    paths = map_column(raw["image_id"], lambda cell: by_id.get(cell, ""))
+    edges = np.stack([map_column(raw[name], parse_number, float) for name in _VINDR_EDGES], axis=1)
+    there = np.flatnonzero((paths != "") & ~np.isnan(edges).any(axis=1))
+    sizes = {
+        name: image_size(inside_root(manifest.root, name)) for name in dict.fromkeys(paths[there])
+    }
+    height, width = np.asarray([sizes[name] for name in paths[there]], float).reshape(-1, 2).T
+    boxes = pd.DataFrame({"path": paths[there]})
+    boxes["label"] = map_column(raw["class_name"].iloc[there], align)
+    for column, name in enumerate(COLUMNS[2:]):
+        size = width if name.startswith("x") else height
+        boxes[name] = np.clip(edges[there, column] / size, 0, 1)
+    return _checked(boxes, path)
 
 
 def _checked(boxes: pd.DataFrame, path: Path) -> pd.DataFrame:

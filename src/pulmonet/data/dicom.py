@@ -22,18 +22,7 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         DataError: no pydicom, damaged, compressed in a way that no plugin reads, too large.
     """
-    try:
-        import pydicom
-    except ImportError:
-        raise DataError(
-            f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
-        ) from None
-    try:
-        # old archives write no preamble; what is no DICOM at all has no rows then
-        dataset = pydicom.dcmread(io.BytesIO(content), force=True)
-        height, width = int(dataset.Rows), int(dataset.Columns)
-    except Exception as error:
-        raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None
+    dataset, height, width = _open(content, where, stop_before_pixels=False)
     check_size(height * int(dataset.get("NumberOfFrames") or 1), width, where)
     try:
         return _grey(dataset, dataset.pixel_array)
@@ -46,6 +35,33 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
             f"{where}: DICOM pixels cannot be decoded ({syntax}: {_reason(error)}); copy it "
             "again, or install all decoders: pip install 'pulmonet[dicom]'"
         ) from None
+
+
+def dicom_size(content: bytes, where: str) -> tuple[int, int]:
+    """(height, width) of a DICOM file.
+
+    Raises:
+        DataError: no pydicom, or damaged.
+    """
+    _, height, width = _open(content, where, stop_before_pixels=True)
+    return height, width
+
+
+def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any, int, int]:
+    """The dataset, its height and width."""
+    try:
+        import pydicom
+    except ImportError:
+        raise DataError(
+            f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
+        ) from None
+    try:
+        # old archives write no preamble; what is no DICOM at all has no rows then
+        file = io.BytesIO(content)
+        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
+        return dataset, int(dataset.Rows), int(dataset.Columns)
+    except Exception as error:  # pydicom raises whatever it meets
+        raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None
 
 
 def _reason(error: Exception) -> str:

@@ -132,6 +132,26 @@ def decode_grey(content: bytes, where: str) -> NDArray[np.uint8]:
     return to_grey(np.asarray(image))
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) that the header of an image file claims; nothing is decoded.
+
+    Raises:
+        DataError: missing, or not a readable header.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+    header = read_header(content)
+    if header.kind == "DICOM":
+        from pulmonet.data.dicom import dicom_size
+
+        return dicom_size(content, str(path))
+    if header.height < 1 or header.width < 1:
+        raise DataError(f"{path}: no image size in its header; copy it again")
+    return header.height, header.width
+
+
 def check_size(height: int, width: int, where: str) -> None:
     """Refuse what would not fit into memory, before anything is decoded.
 

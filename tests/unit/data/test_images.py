@@ -16,6 +16,7 @@ from PIL import Image
 from pulmonet.data.images import (
     MAX_PIXELS,
     fit_square,
+    image_size,
     inside_root,
     placement,
     read_grey,
@@ -356,6 +357,19 @@ def test_dicom_beyond_the_limit_and_damaged(tmp_path: Path) -> None:
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x01" * 30)
     with pytest.raises(DataError, match="damaged DICOM"):
         read_grey(tmp_path / "bad.dcm")
+
+
+def test_sizes_come_from_headers(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "image.dcm", WIDE)
+    for suffix in ("jpg", "png", "tif"):
+        cv2.imwrite(str(tmp_path / f"image.{suffix}"), IMAGE)
+    for path in tmp_path.iterdir():
+        assert image_size(path) == IMAGE.shape
+    (tmp_path / "none.jpg").write_bytes(b"no")
+    with pytest.raises(DataError, match="no image size in its header"):
+        image_size(tmp_path / "none.jpg")
+    with pytest.raises(DataError, match="No such file"):
+        image_size(tmp_path / "nowhere.jpg")
 
 
 def test_dicom_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,21 @@ def test_nih_boxes_become_fractions(shared_data: Path) -> None:
         np.testing.assert_allclose(box, [x, y, x + width, y + height])
 
 
+def test_vindr_boxes_become_fractions(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train").mkdir()
+    cv2.imwrite(str(tmp_path / "train" / "aaa.png"), smooth_image(0, 100, 200))
+    (tmp_path / "annotations" / "image_labels_train.csv").write_text(
+        "image_id,rad_id,Cardiomegaly,No finding\naaa,R1,1,0\nbbb,R1,0,1\n"
+    )
+    (tmp_path / "annotations" / "annotations_train.csv").write_text(
+        "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n"
+        "aaa,R1,Cardiomegaly,50,20,150,80\nbbb,R1,No finding,,,,\nzzz,R1,Cardiomegaly,1,1,2,2\n"
+    )
+    boxes = read_boxes(read_manifest(tmp_path))
+    assert boxes.to_numpy().tolist() == [["train/aaa.png", "Cardiomegaly", 0.25, 0.2, 0.75, 0.8]]
+
+
 def test_wrong_boxes_are_named(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("Path,Edema\npatient1/a.jpg,1\npatient2/b.jpg,1\n")
     manifest = read_manifest(tmp_path)
