@@ -219,8 +219,8 @@ def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
     free, needed = space.f_bavail * space.f_frsize, n_new * files.row_bytes
     if files.writable and space.f_blocks and needed > free:  # some network folders tell nothing
         raise DataError(
-            f"{files.folder}: {needed / 1e9:.1f} GB needed to pack {n_new:,} images, "
-            f"{free / 1e9:.1f} GB free; make room, or set PULMONET_CACHE_DIR to a larger disk"
+            f"{files.folder}: {needed / 1e6:,.0f} MB needed to pack {n_new:,} images, "
+            f"{free / 1e6:,.0f} MB free; make room, or set PULMONET_CACHE_DIR to a larger disk"
         )
 
 
