@@ -170,20 +170,21 @@ def _explain_sources(
                 if len(sources) > 1:
                     output.rows.append(row)
                 if len(output.rows) == ROWS_PER_SHEET:
-                    _write_sheet(options, output)
+                    _write_sheet(options, output, synthetic=synthetic)
             progress.advance()
     if output.rows:
-        _write_sheet(options, output)
+        _write_sheet(options, output, synthetic=synthetic)
     if not output.images:
         raise DataError(
             f"none of {len(sources)} images could be read; the first: {output.bad[0].reason}"
         )
 
 
-def _write_sheet(options: ExplainOptions, output: _Output) -> None:
+def _write_sheet(options: ExplainOptions, output: _Output, *, synthetic: bool) -> None:
     number = len(output.sheets) + 1
     name = "contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png"
-    title = f"run {options.run_dir.name}, {options.method}"
+    kind = "; SYNTHETIC phantoms" if synthetic else ""
+    title = f"run {options.run_dir.name}, {options.method}{kind}"
     write_atomic(options.folder / name, draw_contact_sheet(output.rows, title=title))
     output.sheets.append(name)
     output.rows.clear()

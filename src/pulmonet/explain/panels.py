@@ -174,7 +174,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
                 vmax=255,
                 interpolation="bilinear",
             )
-            axes.set_title(_fit_text(words, 28), fontsize=7, pad=2, color=colour)
+            axes.set_title(_fit_text(words, 34), fontsize=7, pad=2, color=colour)
             axes.set_axis_off()
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
     return _png(figure)
