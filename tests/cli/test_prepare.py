@@ -361,3 +361,37 @@ def test_without_a_valid_split_one_is_drawn_kept_and_editable(
     table.to_csv(root / "splits.csv", index=False)
     assert main(["prepare", "--check-only"]) == 0
     assert report_of(root)["summary"]["splits"]["valid"]["patients"] == 5
+
+
+def test_a_csv_of_ones_own_is_mapped_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["FileName,Who,TB,Where"]
+    (tmp_path / "mine").mkdir()
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / "mine" / f"{number}.png"), smooth_image(number))
+        lines.append(f"{number}.png,p{number // 2},{number % 2},ward {number % 3}")
+    (tmp_path / "mine" / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert main(["prepare", "mine"]) == 3
+    assert "--map path=COLUMN --map patient=COLUMN" in capsys.readouterr().err
+    mapping = ["--map", "path=FileName", "--map", "patient=Who"]
+    assert main(["prepare", "mine", *mapping]) == 0
+    shown = capsys.readouterr()
+    assert "pulmonet train --data-dir" in shown.out and "--labels all" in shown.out
+    assert "labels: train with --labels all" in shown.err
+    assert main(["prepare", "--check-only"]) == 0  # found and mapped as before
+    assert capsys.readouterr().out.startswith("Dataset: mine (mapped layout, 12 images)")
+    assert main(["prepare", "mine", "--map", "path"]) == 2
+    assert "--map path: no '='" in capsys.readouterr().err
+
+
+def test_json_goes_out_also_when_something_is_wrong(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truncated(root)
+    assert main(["prepare", "--json"]) == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document["ok"] is False
+    assert next(iter(document["bad_images"].values())) in shown.err

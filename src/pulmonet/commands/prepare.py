@@ -28,7 +28,7 @@ from pulmonet.data.prepare_report import PreparedPack, PrepareReport, describe_d
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
-from pulmonet.data.splits import resolve_labels, summarise
+from pulmonet.data.splits import annotated_labels, resolve_labels, summarise
 from pulmonet.data.tables import count
 from pulmonet.data.verification import (
     Read,
@@ -369,4 +369,6 @@ def _say_the_end(manifest: Manifest, findings: Findings, *, check_only: bool) ->
         f"packed {count(pack.rows, 'image')} at {pack.side} px ({pack.megabytes:,} MB) in "
         f"{pack.folder}"
     )
-    console.say(f"Ready. Next: pulmonet train --data-dir {portable_path(manifest.root)}")
+    annotated = annotated_labels(manifest)
+    labels = "" if set(DEFAULT_LABELS) <= set(annotated) else " --labels all"
+    console.say(f"Ready. Next: pulmonet train --data-dir {portable_path(manifest.root)}{labels}")

@@ -18,5 +18,5 @@ def dataset_dir(root: Path) -> Path:
 
     Named after the root and its absolute path, so that two datasets of one name differ.
     """
-    digest = hashlib.sha256(str(root.absolute()).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     return user_data_dir() / "datasets" / f"{root.name}-{digest[:8]}"

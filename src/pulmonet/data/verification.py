@@ -229,7 +229,6 @@ def _propose(
 ) -> Iterator[list[tuple[int, int, int]]]:
     """(position, position, hash distance) of candidate pairs, block by block."""
     n_at_once = max(1, 4_000_000 // max(1, len(b)))
-    coarse_b = scan.coarse[b].astype(np.float32) / 127 if len(b) < 20_000 else None
     for start in range(0, len(a), n_at_once):
         block = a[start : start + n_at_once]
         distance = np.bitwise_count(scan.hashes[block][:, None] ^ scan.hashes[b][None])
@@ -237,11 +236,7 @@ def _propose(
         if not len(left):
             continue
         thumbs_a = scan.coarse[block[left]].astype(np.float32) / 127
-        thumbs_b = (
-            coarse_b[right]
-            if coarse_b is not None
-            else scan.coarse[b[right]].astype(np.float32) / 127
-        )
+        thumbs_b = scan.coarse[b[right]].astype(np.float32) / 127
         alike = np.einsum("ij,ij->i", thumbs_a, thumbs_b)
         for position in np.flatnonzero(alike >= _MIN_COARSE).tolist():
             i, j = left[position], right[position]

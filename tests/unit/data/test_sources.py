@@ -339,7 +339,7 @@ MAPPING = {
 }
 
 
-def test_any_csv_with_a_mapping(tmp_path: Path) -> None:
+def test_any_csv_with_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text(tmp_path / "labels.csv", FOREIGN)
     for name in "abc":
         picture(tmp_path / "pictures" / f"{name}.png")
@@ -354,6 +354,8 @@ def test_any_csv_with_a_mapping(tmp_path: Path) -> None:
     remember_dataset(tmp_path, MAPPING)  # later runs need no --map
     assert locate_dataset(str(tmp_path)) == tmp_path
     assert read_manifest(tmp_path).table.equals(table)
+    monkeypatch.chdir(tmp_path / "pictures")
+    assert locate_dataset(None) == tmp_path
 
 
 def test_a_mapping_of_findings_in_words(tmp_path: Path) -> None:

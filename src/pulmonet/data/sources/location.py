@@ -77,7 +77,7 @@ def _roots(place: Path) -> list[Path]:
 
     One real dataset is taken although a demo set lies beside it.
     """
-    if recognise(place) is not None:
+    if _is_root(place):
         return [place]
     if not place.is_dir():
         return []
@@ -85,9 +85,14 @@ def _roots(place: Path) -> list[Path]:
         below = sorted(entry for entry in place.iterdir() if entry.is_dir())
     except OSError:
         return []
-    found = [entry for entry in below if recognise(entry) is not None]
+    found = [entry for entry in below if _is_root(entry)]
     real = [entry for entry in found if not is_synthetic(entry)]
     return real if len(real) == 1 else found
+
+
+def _is_root(place: Path) -> bool:
+    """Whether a reader knows the folder, or it was prepared with a mapping before."""
+    return recognise(place) is not None or (place.is_dir() and bool(remembered_map(place)))
 
 
 def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
