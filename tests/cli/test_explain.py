@@ -401,6 +401,15 @@ def test_sanity_is_one_command(
     assert read_image(artifacts / "small" / "explain" / "sanity.png") is not None
 
 
+def test_a_bad_file_does_not_stop_the_sanity_check(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [write_image(tmp_path / "a.png"), tmp_path / "gone.png"]
+    assert explain(artifacts, *images, "--sanity", "--label", "Edema") == 3
+    assert "1 of 2 images could not be read" in capsys.readouterr().err
+    assert explain(artifacts, images[1], "--sanity") == 3
+
+
 def test_folders_are_named_by_stems_and_by_more_where_these_repeat() -> None:
     assert folder_names([("a", "x.jpg"), ("a", "y.png")]) == ["x", "y"]
     assert folder_names([("p1", "s1", "v.jpg"), ("p2", "s1", "v.jpg")]) == ["p1_s1_v", "p2_s1_v"]

@@ -77,6 +77,8 @@ def explain(options: ExplainOptions) -> int:
     trained = load_run(options.run_dir, options.device)
     calibration = _read_calibration(options, trained)
     console.say(_describe(options, trained))
+    if options.method == "scorecam":
+        console.note("scorecam runs the network once per channel: minutes an image on a CPU")
     _say_synthetic(options, manifest)
     output = _Output()
     if sources and not (options.sanity or options.boxes):
@@ -85,7 +87,7 @@ def explain(options: ExplainOptions) -> int:
     if options.boxes is not None and manifest is not None:
         localization = score_localization(options, trained, manifest)
     if options.sanity:
-        sanity = check_maps(options, trained, sources)
+        sanity = check_maps(options, trained, sources, output.bad)
     document = _document(options, trained, manifest, output, localization, sanity)
     write_json(
         options.folder / "explanations.json", document.model_dump(mode="json", by_alias=True)
@@ -240,10 +242,9 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
         console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
     console.say(NOTICE, style="dim")
     if document.bad_images:
-        console.warn(
-            f"{len(document.bad_images):,} of "
-            f"{len(document.bad_images) + len(document.images):,} images could not be read"
-        )
+        n_good = len(document.images) or (document.sanity.n_images if document.sanity else 0)
+        n_bad = len(document.bad_images)
+        console.warn(f"{n_bad:,} of {n_bad + n_good:,} images could not be read")
     if console.wants_json():
         console.show_json(document.model_dump(mode="json", by_alias=True))
 

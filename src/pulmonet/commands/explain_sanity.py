@@ -14,10 +14,10 @@ from pulmonet.artifacts import write_atomic, write_json
 from pulmonet.commands import console
 from pulmonet.commands.explain import ExplainOptions
 from pulmonet.commands.explain_sources import Source
-from pulmonet.errors import ConfigError, list_first
+from pulmonet.errors import ConfigError, DataError, list_first
 from pulmonet.explain.methods import explain_images, to_network_input
 from pulmonet.explain.randomisation import weight_stages
-from pulmonet.explain.results import Comparison, Sanity
+from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.explain.sanity import PASS_BELOW, cascade, map_correlations, road
 from pulmonet.explain.sanity_figure import draw_sanity
 from pulmonet.models.weights import TrainedRun, load_run
@@ -28,14 +28,18 @@ N_SEEDS = 3
 MAX_ROAD_PAIRS = 8
 
 
-def check_maps(options: ExplainOptions, trained: TrainedRun, sources: Sequence[Source]) -> Sanity:
+def check_maps(
+    options: ExplainOptions, trained: TrainedRun, sources: Sequence[Source], bad: list[BadImage]
+) -> Sanity:
     """Cascading randomisation, ROAD, and the maps of another run where one is named.
 
+    Images that cannot be read are named, added to `bad` and left out.
+
     Raises:
-        DataError: an image that cannot be read.
+        DataError: none of the images can be read.
         ConfigError: the other run has none of the labels.
     """
-    images = [source.read() for source in sources]
+    images = _read_all(sources, bad)
     pixels = _stack(images, trained)
     columns = [trained.labels.index(label) for label in options.labels]
 
@@ -68,6 +72,19 @@ def check_maps(options: ExplainOptions, trained: TrainedRun, sources: Sequence[S
     write_atomic(options.folder / "sanity.png", draw_sanity(result, options.method))
     _show_sanity(options, result)
     return result
+
+
+def _read_all(sources: Sequence[Source], bad: list[BadImage]) -> list[NDArray[np.uint8]]:
+    images = []
+    for source in sources:
+        try:
+            images.append(source.read())
+        except DataError as error:
+            bad.append(BadImage(image=source.name, reason=str(error)))
+            if len(bad) == len(sources):
+                raise
+            console.warn(str(error))
+    return images
 
 
 def _stack(images: Sequence[NDArray[np.uint8]], trained: TrainedRun) -> Tensor:

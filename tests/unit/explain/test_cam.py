@@ -203,6 +203,23 @@ def test_a_batch_gives_every_images_own_map(networks: dict[str, nn.Module]) -> N
             np.testing.assert_allclose(together.raw[row] / scale, alone.raw[0] / scale, atol=0.01)
 
 
+def test_grad_cam_and_hirescam_are_one_function_at_the_last_map_and_two_further_down(
+    networks: dict[str, nn.Module],
+) -> None:
+    """As the documentation says; their agreeing at the last map is no evidence of anything."""
+    network, image = networks["resnet50"], images_of(1, seed=8)
+
+    def difference(layer: str | None) -> float:
+        a, b = (
+            gradient_maps(network, image, [1], method=method, layer=layer).raw
+            for method in ("gradcam", "hirescam")
+        )
+        return float(np.abs(a - b).max() / np.abs(a).max())
+
+    assert difference(None) < 1e-4
+    assert difference("layer3") > 0.1
+
+
 def test_logits_are_the_networks_own(networks: dict[str, nn.Module]) -> None:
     images = images_of(2)
     for network, layer in (
