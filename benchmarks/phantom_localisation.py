@@ -24,7 +24,7 @@ MOVING = ("Atelectasis", "Consolidation", "Pleural Effusion")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work-dir", type=Path, required=True)
-    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--patients", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--model", default="timm:resnet10t")
     parser.add_argument("--image-size", type=int, default=128)
