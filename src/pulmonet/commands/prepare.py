@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,59 +13,21 @@ from pulmonet import __version__
 from pulmonet.artifacts import portable_path, write_atomic, write_json
 from pulmonet.commands import console
 from pulmonet.commands.dataset import dataset_line
+from pulmonet.commands.prepare_images import Findings, look_at_pixels, steps_of
 from pulmonet.config import RunConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import Pack, open_pack
-from pulmonet.data.pictures import contact_sheet, dataset_figure
-from pulmonet.data.prepare_report import PreparedPack, PrepareReport, describe_dataset
+from pulmonet.data.prepare_report import PrepareReport, describe_dataset
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
 from pulmonet.data.splits import annotated_labels, resolve_labels, summarise
 from pulmonet.data.tables import count
-from pulmonet.data.verification import (
-    Read,
-    Scan,
-    decode_blocks,
-    near_duplicates,
-    pairs_csv,
-    read_blocks,
-    same_pixels,
-    scan_images,
-)
 from pulmonet.errors import ConfigError, DataError, list_first
 from pulmonet.labels import DEFAULT_LABELS
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
-_SHEET_PAIRS = 20
-
-
-@dataclass
-class Findings:
-    """What `prepare` found out; the content of prepare_report.json.
-
-    Attributes:
-        problems: what must be mended; any of them ends `prepare` with exit code 3.
-        warnings: what deserves a look.
-        notes: what was done.
-        bad_images: path -> why it cannot be used.
-        same_pixels: groups of paths with equal pixels.
-        n_near_duplicates: pairs across splits.
-        pack: folder and size of the pack; None with ``--check-only``.
-        files: what was written.
-    """
-
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bad_images: dict[str, str] = field(default_factory=dict)
-    same_pixels: list[list[str]] = field(default_factory=list)
-    n_near_duplicates: int = 0
-    pack: PreparedPack | None = None
-    files: list[Path] = field(default_factory=list)
 
 
 def run(
@@ -114,7 +71,7 @@ def run(
     console.show_table(summary_table(summary))
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     if not findings.problems:
-        _look_at_pixels(manifest, config, findings, folder, check_only=check_only)
+        look_at_pixels(manifest, config, findings, folder, check_only=check_only)
     if export_split is not None and not findings.problems:
         write_shareable_split(manifest, export_split)
         findings.files.append(export_split)
@@ -138,19 +95,8 @@ def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:
         raise ConfigError(f"--patients {n_patients}: a train and a valid patient make two at least")
     root = Path(place).expanduser() if place else DEMO_ROOT
     with console.steps("drawing phantoms", n_patients) as bar:
-        write_phantoms(root, n_patients, seed, progress=_steps_of(bar))
+        write_phantoms(root, n_patients, seed, progress=steps_of(bar))
     return root
-
-
-def _steps_of(bar: console.Steps) -> Callable[[int, int], None]:
-    done = 0
-
-    def progress(n_done: int, _total: int) -> None:
-        nonlocal done
-        bar.advance(n_done - done)
-        done = n_done
-
-    return progress
 
 
 def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Findings) -> None:
@@ -165,135 +111,6 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Finding
             text = f"labels: train with --labels all, or some of {list_first(there, 20)}"
             findings.notes.append(text)
             console.note(text)
-
-
-def _look_at_pixels(
-    manifest: Manifest, config: RunConfig, findings: Findings, folder: Path, *, check_only: bool
-) -> None:
-    """Decode every image, into the pack unless `check_only`, and verify what was seen.
-
-    The picture of the dataset is drawn where it was packed and nothing is wrong.
-    """
-    rows = np.arange(len(manifest), dtype=np.int64)
-    if check_only:
-        read: Read = partial(_read_squares, manifest)
-        bad: dict[int, str] = {}
-        with console.steps("checking images", len(rows)) as bar:
-            workers = config.runtime.num_workers
-            scan = scan_images(
-                decode_blocks(manifest, rows, bad, num_workers=workers, progress=_steps_of(bar))
-            )
-    else:
-        pack = _pack(manifest, rows, config, findings)
-        read, bad = pack.read, pack.bad_rows
-        good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
-        with console.steps("looking for duplicates", len(good)) as bar:
-            scan = scan_images(read_blocks(good, read, _steps_of(bar)))
-    paths = manifest.table["path"]
-    findings.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
-    groups = same_pixels(manifest, scan)
-    findings.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    _judge_images(findings, len(manifest), config.data.skip_bad, check_only=check_only)
-    _near_duplicates(manifest, scan, read, findings, folder)
-    if not check_only and not findings.problems:
-        picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
-        write_atomic(folder / "dataset.png", picture)
-        findings.files.append(folder / "dataset.png")
-
-
-def _pack(
-    manifest: Manifest, rows: NDArray[np.int64], config: RunConfig, findings: Findings
-) -> Pack:
-    data = config.data
-    with console.steps("packing images", len(rows)) as bar:
-        pack = open_pack(
-            manifest,
-            rows,
-            image_size=data.image_size,
-            fit=data.fit,
-            num_workers=config.runtime.num_workers,
-            skip_bad=True,
-            progress=_steps_of(bar),
-        )
-    n_bytes = len(rows) * pack.side**2
-    findings.pack = PreparedPack(
-        folder=portable_path(pack.folder),
-        side=pack.side,
-        fit=data.fit,
-        rows=len(rows) - len(pack.bad_rows),
-        megabytes=round(n_bytes / 1e6, 1),
-    )
-    return pack
-
-
-def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.stack(
-        [fit_square(read_source_image(manifest, row), 256, "stretch") for row in rows.tolist()]
-    )
-
-
-def _judge_images(findings: Findings, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
-    """What was seen becomes problems or warnings.
-
-    Unusable images stop `prepare` unless they are to be skipped. The same image under two names
-    is wrong, too, and fails a check, but public sets have some (27 in PneumoniaMNIST): packing
-    goes on.
-    """
-    if findings.bad_images:
-        shown = list_first(findings.bad_images.values())
-        text = (
-            f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
-            "copy them again, remove their rows, or leave them out with --skip-bad"
-        )
-        (findings.warnings if skip_bad and not check_only else findings.problems).append(text)
-    if findings.same_pixels:
-        shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
-        text = (
-            f"{count(len(findings.same_pixels), 'image')} with the same pixels under several "
-            f"names ({shown}); keep one row each"
-        )
-        (findings.problems if check_only else findings.warnings).append(text)
-
-
-def _near_duplicates(
-    manifest: Manifest, scan: Scan, read: Read, findings: Findings, folder: Path
-) -> None:
-    pairs = near_duplicates(manifest, scan, read)
-    findings.n_near_duplicates = len(pairs)
-    if not pairs:
-        return
-    table, sheet = folder / "near_duplicates.csv", folder / "near_duplicates.png"
-    write_atomic(table, pairs_csv(manifest, pairs))
-    shown = pairs[:_SHEET_PAIRS]
-    images = [read(np.asarray([pair.row_a, pair.row_b])) for pair in shown]
-    paths = manifest.table["path"]
-    captioned = [
-        (str(paths.iloc[pair.row_a]), a, f"{paths.iloc[pair.row_b]} r={pair.correlation:.3f}", b)
-        for pair, (a, b) in zip(shown, images, strict=True)
-    ]
-    write_atomic(sheet, contact_sheet(captioned))
-    findings.files += [table, sheet]
-    findings.warnings.append(
-        f"{count(len(pairs), 'pair')} of images in different splits "
-        f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
-        f"{portable_path(sheet)} (repeat films of one patient look alike, too); the pairs are in "
-        f"{portable_path(table)}"
-    )
-
-
-def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Up to eight images, spread over the dataset, each captioned with its positive labels."""
-    if not len(scan.rows):
-        return []
-    rows = np.unique(scan.rows[np.linspace(0, len(scan.rows) - 1, 8).astype(np.int64)])
-    positive = manifest.raw_labels(manifest.labels)[rows] == 1
-    captions = [
-        "no positive label"
-        if not line.any()
-        else list_first((manifest.labels[column] for column in np.flatnonzero(line)), 2)
-        for line in positive
-    ]
-    return list(zip(captions, read(rows), strict=True))
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
