@@ -29,6 +29,7 @@ from pulmonet.artifacts import (
 from pulmonet.config import RunConfig, parse_config
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.results import (
+    Baseline,
     BootstrapFacts,
     CalibrationResult,
     Comparison,
@@ -39,8 +40,11 @@ from pulmonet.metrics.results import (
     LabelResult,
     MacroResult,
     OperatingPoint,
+    RankingResult,
     ReliabilityBin,
     RunResult,
+    Shift,
+    StudyLevel,
     Subgroup,
     SubgroupLabel,
     WorstCase,
@@ -295,6 +299,31 @@ def make_result(predictions: Predictions, *, synthetic: bool = False) -> RunResu
                 },
             ),
         ],
+        study=StudyLevel(
+            rule="max",
+            n_studies=60,
+            labels={
+                label: RankingResult(
+                    n=60, positives=20, auroc=_estimate(0.84), average_precision=_estimate(0.6)
+                )
+                for label in predictions.labels
+            },
+            macro=MacroResult(
+                auroc=_estimate(0.84), average_precision=_estimate(0.6),
+                n_labels=len(labels), labels=list(labels),
+            ),
+        ),
+        shift=Shift(notes=["Edema: 24.6 % in training, 26.1 % here", "<b>older</b> patients"]),
+        baseline=Baseline(
+            features=["view", "age", "sex"],
+            fitted_on="the training split",
+            n_rows_fitted=2230,
+            labels={},
+            macro=MacroResult(
+                auroc=_estimate(0.61), average_precision=_estimate(0.4),
+                n_labels=len(labels), labels=list(labels),
+            ),
+        ),
         checkpoint_sha256="c" * 64,
         dataset_fingerprint=FINGERPRINT,
         same_data_as_training=True,

@@ -116,9 +116,9 @@ def find_heat_maps(
                 panels.append(Panel(label, method, png))
     newest = attempt(run_dir.explain_dir / "explanations.json", _read_explanations) or {}
     described = {
-        Path(str(image.get("maps"))).parts[0]: image
-        for image in newest.get("images", [])
-        if isinstance(image, dict) and image.get("maps")
+        parts[0]: image
+        for image in newest.get("images") or []
+        if isinstance(image, dict) and (parts := Path(str(image.get("maps"))).parts)
     }
     found = sorted(path.parent for path in run_dir.explain_dir.glob("*/maps.npz"))
     folders = sorted(found, key=lambda folder: folder.name not in described)
@@ -148,7 +148,7 @@ def _table_of(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None
 
 def _read_explanations(path: Path) -> dict[str, Any]:
     value = json.loads(path.read_text("utf-8"))
-    if not isinstance(value, dict) or not isinstance(value.get("images", []), list):
+    if not isinstance(value, dict) or not isinstance(value.get("images") or [], list):
         raise ArtifactError(f"{path}: no explanations in it; run `pulmonet explain` again")
     return value
 

@@ -135,23 +135,26 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
 def _people(summary: Mapping[str, Any]) -> list[Block]:
     """Age, sex and view per split, as `prepare` summarised the whole dataset."""
     splits = summary.get("splits")
-    if not isinstance(splits, Mapping) or not splits:
-        return [Text("Age, sex and view per split are not in the artifacts.", "note")]
     rows = []
-    for split, facts in splits.items():
-        n = int(facts.get("images", 0))
-        age = facts.get("age") or {}
-        median = age.get("median")
+    for split, facts in splits.items() if isinstance(splits, Mapping) else ():
+        if not isinstance(facts, Mapping):
+            continue
+        n, age = _whole(facts.get("images")), facts.get("age")
+        median = age.get("median") if isinstance(age, Mapping) else None
+        if not isinstance(median, int | float) or not 0 <= median < 200:
+            median = None
         rows.append(
             cells(
                 str(split),
                 count_cell(n),
-                count_cell(facts.get("patients")),
+                count_cell(_whole(facts.get("patients"))),
                 Cell(NOTHING if median is None else f"{median:g} years", median),
                 _shares(facts.get("sex"), n),
                 _shares(facts.get("views"), n),
             )
         )
+    if not rows:
+        return [Text("Age, sex and view per split are not in the artifacts.", "note")]
     return [
         Table(
             "Who is in each split of the source",
@@ -162,7 +165,13 @@ def _people(summary: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _shares(counts: object, n: int) -> str:
-    if not isinstance(counts, Mapping) or not counts or not n:
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and abs(value) < 10**15 else None
+
+
+def _shares(counts: object, n: int | None) -> str:
+    """``Female 48 %, Male 52 %`` from counts; run_config.json may hold anything here."""
+    if not isinstance(counts, Mapping) or not n:
         return NOTHING
-    return ", ".join(f"{name} {percent(int(part) / n, 0)}" for name, part in counts.items())
+    known = {str(name): part for name, part in counts.items() if _whole(part) is not None}
+    return ", ".join(f"{name} {percent(part / n, 0)}" for name, part in known.items()) or NOTHING

@@ -180,18 +180,16 @@ def _checks(run: RunArtifacts) -> list[Section]:
 
 
 def _localization(found: Mapping[str, Any]) -> list[Block]:
-    rows = []
-    labels = found.get("labels")
-    for label, facts in labels.items() if isinstance(labels, dict) else ():
-        for name, row in (facts.get("rows") or {}).items():
-            rows.append(
-                cells(
-                    str(label),
-                    str(name),
-                    count_cell(facts.get("n_images")),
-                    *(_estimate(row.get(metric)) for metric in ("pointing", "iou", "energy")),
-                )
-            )
+    rows = [
+        cells(
+            str(label),
+            str(name),
+            _count(facts.get("n_images")),
+            *(_estimate(row.get(metric)) for metric in ("pointing", "iou", "energy")),
+        )
+        for label, facts in _tables(found.get("labels"))
+        for name, row in _tables(facts.get("rows"))
+    ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
     return [
@@ -219,7 +217,7 @@ def _sanity(found: Mapping[str, Any]) -> list[Block]:
             number_cell(_float(stage.get("mean"))),
             f"{number(_float(stage.get('low')))} to {number(_float(stage.get('high')))}",
         )
-        for stage in found.get("stages") or []
+        for stage in _list(found.get("stages"))
         if isinstance(stage, dict)
     )
     table = Table(
@@ -239,5 +237,21 @@ def _estimate(value: Any) -> Cell:
     return Cell(f"{number(middle, 2)} ({number(low, 2)}–{number(high, 2)})", middle)
 
 
+def _tables(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The items of a JSON object that are objects themselves: nothing checked the file."""
+    if not isinstance(value, dict):
+        return []
+    return [(str(key), item) for key, item in value.items() if isinstance(item, dict)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    known = isinstance(value, int | float) and abs(value) < 1e300
+    return float(value) if known else None
+
+
+def _count(value: Any) -> Cell:
+    return count_cell(value if isinstance(value, int) else None)

@@ -13,6 +13,7 @@ from pulmonet.report.blocks import (
     Series,
     Table,
     Text,
+    bullets,
     cells,
 )
 from pulmonet.report.collect import RunArtifacts
@@ -40,6 +41,8 @@ def run_details(context: Context, run: RunArtifacts, result: RunResult) -> Secti
     blocks += _operating_points(result)
     blocks += _subgroups(result)
     blocks += _pictures(run, result, ("subgroups",))
+    blocks += _study_level(result)
+    blocks += _shift(result)
     blocks += _worst_cases(context, result)
     return Section(
         key, f"{run.name} on {result.dataset}, {result.split}", tuple(blocks), folded=True
@@ -213,6 +216,42 @@ def _subgroups(result: RunResult) -> list[Block]:
             ("Groups too small to score are named, not scored.",),
         )
     ]
+
+
+def _study_level(result: RunResult) -> list[Block]:
+    """The same scores joined per study, where studies have several images."""
+    study = result.study
+    if study is None:
+        return []
+    rows = [
+        cells(
+            label,
+            count_cell(item.n),
+            count_cell(item.positives),
+            estimate_cell(item.auroc),
+            estimate_cell(item.average_precision),
+        )
+        for label, item in study.labels.items()
+    ]
+    rows.append(
+        cells(
+            "macro",
+            count_cell(study.n_studies),
+            "",
+            estimate_cell(study.macro.auroc),
+            estimate_cell(study.macro.average_precision),
+        )
+    )
+    columns = ("Label", "Studies", "Positive", "AUROC", "Average precision")
+    note = f"The score of a study is the {study.rule} over its images."
+    return [Table("Study level", columns, tuple(rows), (note,), forest=True)]
+
+
+def _shift(result: RunResult) -> list[Block]:
+    """How these rows differ from those trained on."""
+    if result.shift is None or not result.shift.notes:
+        return []
+    return [Text("Beside the training rows:"), bullets(result.shift.notes)]
 
 
 def _worst_cases(context: Context, result: RunResult) -> list[Block]:
