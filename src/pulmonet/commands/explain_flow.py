@@ -240,6 +240,10 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
     console.say(f"All of it as data: {options.folder / 'explanations.json'}")
     if any(label.threshold is None for image in document.images for label in image.labels.values()):
         console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
+    if not options.show_absent and any(
+        label.present is False for image in document.images for label in image.labels.values()
+    ):
+        console.note("no maps are drawn of absent findings; --show-absent draws them")
     console.say(NOTICE, style="dim")
     if document.bad_images:
         n_good = len(document.images) or (document.sanity.n_images if document.sanity else 0)
