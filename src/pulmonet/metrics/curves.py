@@ -13,7 +13,7 @@ from pulmonet.metrics.results import Curve, Histogram, WorstCase
 MAX_POINTS = 200
 GRID = np.linspace(0, 1, 51)
 #: Resamples of the bands are cut down above this many rows x resamples.
-_ROW_RESAMPLES = 60_000_000
+_ROW_RESAMPLES = 6_000_000
 
 
 def curves(

@@ -313,7 +313,7 @@ def evaluate_predictions(
         units,
         calls,
     )
-    n_for_groups = min(options.n_resamples, max(100, 60_000_000 // len(units)))
+    n_for_groups = min(options.n_resamples, max(100, 20_000_000 // len(units)))
     group_resamples = PatientResamples(np.empty((len(units), 0)), units, n_for_groups, options.seed)
     study = None
     if options.level == "image" and has_several_images(images):

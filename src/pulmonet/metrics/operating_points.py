@@ -27,7 +27,7 @@ _WITH_VALUE = ("sensitivity", "specificity", "ppv")
 _WITHOUT = ("youden", "f1")
 
 #: Above this many rows, fewer resamples choose thresholds anew (the time goes with rows x R).
-_ROW_RESAMPLES = 60_000_000
+_ROW_RESAMPLES = 6_000_000
 
 
 def check_criterion(criterion: str) -> str:
