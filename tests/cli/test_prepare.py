@@ -224,11 +224,17 @@ def test_the_same_pixels_twice_fail_a_check_but_not_packing(
 
 def test_all_problems_are_gathered(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seven(root)
+    missing_image(root)
+    truncated(root)
     both_splits(root)
+    assert main(["prepare"]) == 3
+    assert "add --check-only" in capsys.readouterr().err
     assert main(["prepare", "--check-only"]) == 3
     document = report_of(root)
     assert document["ok"] is False
-    assert len(document["problems"]) == 3  # the value, the patients, and their rows twice
+    # the value, the patients, their rows twice, the missing image, the truncated one
+    assert len(document["problems"]) == 5
+    assert len(document["bad_images"]) == 1
     shown = capsys.readouterr().err
     assert all(problem in shown for problem in document["problems"])
 

@@ -70,16 +70,18 @@ def run(
     summary = summarise(manifest)
     console.show_table(summary_table(summary))
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
-    if not findings.problems:
+    if check_only or not findings.problems:
         look_at_pixels(manifest, config, findings, folder, check_only=check_only)
     if export_split is not None and not findings.problems:
         write_shareable_split(manifest, export_split)
         findings.files.append(export_split)
     _write_report(manifest, findings, folder, summary)
     if findings.problems:
+        looked = check_only or findings.pack is not None
         raise DataError(
             f"{join_problems(root, findings.problems)}\n"
             f"everything found is in {portable_path(folder / 'prepare_report.json')}"
+            + ("" if looked else "; to have the images checked, too, add --check-only")
         )
     if not check_only:
         remember_dataset(root, config.data.map)

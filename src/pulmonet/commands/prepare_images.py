@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +70,7 @@ def look_at_pixels(
     """
     rows = np.arange(len(manifest), dtype=np.int64)
     if check_only:
+        rows = rows[_there(manifest)] if findings.problems else rows
         read: Read = partial(_read_squares, manifest)
         bad: dict[int, str] = {}
         with console.steps("checking images", len(rows)) as bar:
@@ -117,6 +119,14 @@ def _pack(
         megabytes=round(n_bytes / 1e6, 1),
     )
     return pack
+
+
+def _there(manifest: Manifest) -> NDArray[np.bool_]:
+    """(N,) whether a row's file is there and its first row; else it is a problem already."""
+    paths = manifest.table["path"]
+    files = paths.str.partition("#")[0]
+    there = [os.path.lexists(manifest.root / path) for path in files]
+    return np.asarray(there, dtype=bool) & ~paths.duplicated().to_numpy()
 
 
 def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

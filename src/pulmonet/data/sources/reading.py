@@ -60,7 +60,7 @@ def inspect_manifest(
     table = tidy(rows)
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
     if not any("the dataset root" in problem for problem in problems) and check_files:
-        problems += checks.file_problems(folder, table["path"])
+        problems += checks.file_problems(folder, table["path"].drop_duplicates())
     table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
     problems += checks.split_problems(table)
     if data.join:
