@@ -6,7 +6,7 @@ predictions of runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions, RunDir, find_run, list_runs, write_atomic, write_json
 from pulmonet.commands import console
+from pulmonet.commands.evaluation_comparison import compare_all, with_letters
 from pulmonet.commands.evaluation_tables import show_comparison, show_result
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import cross_fit_baseline, fit_baseline
 from pulmonet.metrics.calibration import Calibration, read_calibration
-from pulmonet.metrics.comparison import ModelComparison, compare
 from pulmonet.metrics.evaluation import (
     EvaluationOptions,
     covariates_of,
@@ -31,7 +31,7 @@ from pulmonet.metrics.evaluation import (
     rank_all,
     ranking_results,
 )
-from pulmonet.metrics.intervals import OneClassError, number_units
+from pulmonet.metrics.intervals import number_units
 from pulmonet.metrics.operating_points import DEFAULT_CRITERIA, check_criterion
 from pulmonet.metrics.results import Baseline, Comparison, Evaluation, RunResult
 from pulmonet.metrics.shift import KnownRows, describe_shift
@@ -100,8 +100,9 @@ def run(
             console.show_error(str(error))
             failures.append(error)
     results = [_evaluate(material, options) for material in materials]
-    comparisons = _compare_all(materials, results, options)
-    results = [_with_letters(result, comparisons) for result in results]
+    pairs = zip((material.predictions for material in materials), results, strict=True)
+    comparisons = compare_all(list(pairs), options)
+    results = [with_letters(result, comparisons) for result in results]
     records = [record for comparison in comparisons for record in comparison.comparisons]
     for material, result in zip(materials, results, strict=True):
         _write_run(material, result, records, options)
@@ -315,94 +316,6 @@ def _baseline(material: Material, options: EvaluationOptions) -> Baseline | None
         labels=ranking_results(of_baseline, ranked),
         macro=ranked.macro,
     )
-
-
-def _compare_all(
-    materials: Sequence[Material], results: Sequence[RunResult], options: EvaluationOptions
-) -> list[ModelComparison]:
-    """Compare runs that were evaluated on the very same rows."""
-    groups: dict[tuple[Any, ...], list[Predictions]] = {}
-    for material, result in zip(materials, results, strict=True):
-        predictions = material.predictions
-        if options.level == "study":
-            predictions = join_studies(predictions, options.study_rule)
-        predictions = _in_path_order(predictions)
-        key = (predictions.dataset, predictions.split, predictions.paths, result.blank)
-        groups.setdefault(key, []).append(predictions)
-    return [_compare_group(group, options) for group in groups.values() if len(group) > 1]
-
-
-def _in_path_order(predictions: Predictions) -> Predictions:
-    """Rows sorted by path, so that files in another order compare; left alone on doubles."""
-    if len(set(predictions.paths)) < len(predictions.paths):
-        return predictions
-    order = np.argsort(np.asarray(predictions.paths), kind="stable")
-    patients = predictions.patients
-    return replace(
-        predictions,
-        paths=tuple(predictions.paths[row] for row in order),
-        patients=None if patients is None else tuple(patients[row] for row in order),
-        studies=None,
-        targets=predictions.targets[order],
-        scores=predictions.scores[order],
-        columns={},
-    )
-
-
-def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> ModelComparison:
-    first = group[0]
-    shared = [
-        label
-        for label in first.labels
-        if all(
-            label in other.labels
-            and np.array_equal(
-                _column(other.targets, other, label),
-                _column(first.targets, first, label),
-                equal_nan=True,
-            )
-            for other in group
-        )
-    ]
-    names = [predictions.run for predictions in group]
-    nothing = ModelComparison([], [""] * len(group), names)
-    if not shared:
-        console.warn(f"{', '.join(names)}: no label with the same targets; not compared")
-        return nothing
-    if any(set(shared) != set(predictions.labels) for predictions in group):
-        console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
-    targets = np.stack([_column(first.targets, first, label) for label in shared], axis=1)
-    scores = [
-        np.stack([_column(run.scores, run, label) for label in shared], axis=1) for run in group
-    ]
-    units = number_units(first.patients, len(first.paths))
-    try:
-        return compare(
-            names,
-            shared,
-            targets,
-            scores,
-            units,
-            n_resamples=options.n_resamples,
-            seed=options.seed,
-        )
-    except OneClassError:
-        console.warn(f"{', '.join(names)}: too few positives to resample; not compared")
-        return nothing
-
-
-def _column(
-    values: NDArray[np.float32], predictions: Predictions, label: str
-) -> NDArray[np.float32]:
-    return values[:, predictions.labels.index(label)]
-
-
-def _with_letters(result: RunResult, comparisons: Iterable[ModelComparison]) -> RunResult:
-    for comparison in comparisons:
-        if result.run in comparison.names:
-            letters = comparison.letters[list(comparison.names).index(result.run)]
-            return result.model_copy(update={"group_letters": letters})
-    return result
 
 
 # --- writing --------------------------------------------------------------------------------
