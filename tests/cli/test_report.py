@@ -87,6 +87,16 @@ def test_identifiers_are_shown_when_asked_for(tmp_path: Path) -> None:
     assert "patient00" in text and "pseudonyms" not in text.lower().replace("have pseudonyms", "")
 
 
+def test_pictures_that_name_patients_do_not_stay_for_the_next_report(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    assert _report(tmp_path, "--show-identifiers") == 0
+    assert [path for path in (tmp_path / "report_files").iterdir() if "patient000" in path.name]
+    assert _report(tmp_path) == 0
+    names = {path.name for path in (tmp_path / "report_files").iterdir()}
+    assert names == {Path(link).name for link in _links(tmp_path / "report.md")}
+    assert not [name for name in names if "patient000" in name]
+
+
 def test_reports_of_the_same_artifacts_use_the_same_pseudonyms(tmp_path: Path) -> None:
     make_run(tmp_path)
     seen = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from pulmonet.artifacts import write_atomic
 from pulmonet.commands import console
@@ -15,7 +17,6 @@ from pulmonet.report.context import Context
 from pulmonet.report.html import render_html
 from pulmonet.report.markdown import render_markdown
 from pulmonet.report.model_card import render_model_card
-from pulmonet.report.pictures import FILES_DIR
 from pulmonet.report.pseudonyms import load_identities
 from pulmonet.report.sections import build_document
 
@@ -47,9 +48,12 @@ def run(
     )
     document = build_document(context)
     folder, markdown_path = _targets(artifacts_dir, output)
-    for picture in all_pictures(document.sections):
-        write_atomic(folder / FILES_DIR / picture.name, picture.png)
-    write_atomic(markdown_path, render_markdown(document))
+    files_dir = folder / f"{markdown_path.stem}_files"
+    pictures = {picture.name: picture.png for picture in all_pictures(document.sections)}
+    for name, png in pictures.items():
+        write_atomic(files_dir / name, png)
+    write_atomic(markdown_path, render_markdown(document, quote(files_dir.name)))
+    _remove_stale(files_dir, set(pictures))
     write_atomic(folder / "MODEL_CARD.md", render_model_card(context))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
@@ -60,6 +64,14 @@ def run(
     for problem in collection.problems:
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0
+
+
+def _remove_stale(files_dir: Path, current: set[str]) -> None:
+    """Pictures of an earlier report must not travel with this one: they may name patients."""
+    for path in files_dir.glob("*.png"):
+        if path.name not in current:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _targets(artifacts_dir: Path, output: Path | None) -> tuple[Path, Path]:

@@ -29,8 +29,8 @@ _LEADS = {
 }
 
 
-def render_markdown(document: Document) -> str:
-    """The whole report; pictures are linked below ``report_files/``."""
+def render_markdown(document: Document, files_dir: str = FILES_DIR) -> str:
+    """The whole report; pictures are linked below `files_dir`, a folder beside it."""
     lines = [
         f"# {escape(document.title)}",
         "",
@@ -40,13 +40,13 @@ def render_markdown(document: Document) -> str:
     ]
     if document.synthetic:
         lines += ["**SYNTHETIC data: phantoms, no patients.**", ""]
-    lines += render_sections(document.sections)
+    lines += render_sections(document.sections, files_dir)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_sections(sections: tuple[Section, ...]) -> list[str]:
+def render_sections(sections: tuple[Section, ...], files_dir: str = FILES_DIR) -> list[str]:
     """Sections as lines, from level 2 down."""
-    return [line for section in sections for line in _section(section, 2)]
+    return [line for section in sections for line in _section(section, 2, files_dir)]
 
 
 def escape(text: str) -> str:
@@ -65,16 +65,16 @@ def escape_inline(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _section(section: Section, level: int) -> list[str]:
+def _section(section: Section, level: int, files_dir: str) -> list[str]:
     lines = [f"{'#' * min(level, 6)} {escape(section.title)}", ""]
     for block in section.blocks:
-        lines += [*_block(block), ""]
+        lines += [*_block(block, files_dir), ""]
     for child in section.children:
-        lines += _section(child, level + 1)
+        lines += _section(child, level + 1, files_dir)
     return lines
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: Block, files_dir: str) -> list[str]:
     match block:
         case Text():
             return [f"{_LEADS[block.kind]}{escape(block.text)}"]
@@ -85,11 +85,13 @@ def _block(block: Block) -> list[str]:
         case Code():
             return _code(block.text)
         case Picture():
-            return _picture(block)
+            return _picture(block, files_dir)
         case Charts():
-            return _charts(block)
+            return _charts(block, files_dir)
         case Viewer():
-            return [line for picture in block.pictures for line in (*_picture(picture), "")]
+            return [
+                line for picture in block.pictures for line in (*_picture(picture, files_dir), "")
+            ]
         case ThresholdExplorer():
             return ["The page (`pulmonet report --html`) has a slider for thresholds."]
 
@@ -127,10 +129,10 @@ def _cell(cell: Cell) -> str:
     return f"**TODO** {text}" if cell.kind == "todo" else text
 
 
-def _charts(block: Charts) -> list[str]:
+def _charts(block: Charts, files_dir: str) -> list[str]:
     if not block.pictures:
         return ["The page (`pulmonet report --html`) draws the curves."]
-    lines = [line for picture in block.pictures for line in (*_picture(picture), "")]
+    lines = [line for picture in block.pictures for line in (*_picture(picture, files_dir), "")]
     return [*lines[:-1], *(["", f"*{escape_inline(block.caption)}*"] if block.caption else [])]
 
 
@@ -141,8 +143,8 @@ def _code(text: str) -> list[str]:
     return [f"{fence}sh", text, fence]
 
 
-def _picture(picture: Picture) -> list[str]:
-    lines = [f"![{escape_inline(picture.alt)}]({FILES_DIR}/{picture.name})"]
+def _picture(picture: Picture, files_dir: str) -> list[str]:
+    lines = [f"![{escape_inline(picture.alt)}]({files_dir}/{picture.name})"]
     if picture.caption:
         lines += ["", f"*{escape_inline(picture.caption)}*"]
     return lines

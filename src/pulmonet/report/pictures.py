@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pulmonet.labels import file_name_of
 
-#: Folder beside report.md that holds its pictures.
+#: Folder beside report.md that holds its pictures; beside mine.md it is mine_files.
 FILES_DIR = "report_files"
 
 

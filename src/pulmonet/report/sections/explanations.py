@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -112,16 +111,12 @@ def _exhibit(context: Context, run: RunArtifacts, image: ExplainedImage) -> Exhi
 def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, float]]:
     """The image's path in the dataset and its targets, where the predictions know it."""
     name = image.image
-    if name is not None:
-        parts = PurePosixPath(name).parts
-        for predictions in run.predictions:
-            for row, path in enumerate(predictions.paths):
-                known = PurePosixPath(path).parts
-                if parts[-len(known) :] == known:
-                    found = zip(predictions.labels, predictions.targets[row], strict=True)
-                    return path, {
-                        label: float(value) for label, value in found if not np.isnan(value)
-                    }
+    for predictions in run.predictions:
+        for row, path in enumerate(predictions.paths):
+            if name is not None and (name == path or name.endswith(f"/{path}")):
+                found = zip(predictions.labels, predictions.targets[row], strict=True)
+                known = {label: float(value) for label, value in found if not np.isnan(value)}
+                return path, known
     return name or image.folder, {}
 
 
