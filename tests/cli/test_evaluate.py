@@ -335,6 +335,13 @@ def test_saved_predictions_give_the_run_s_numbers(
     assert of_file["macro"] == of_run["macro"]
 
 
+def test_some_labels_leave_the_calibration_of_the_others(runs: Path) -> None:
+    assert evaluate(runs, "first") == 0
+    before = RunDir(runs / "first").calibration_path.read_bytes()
+    assert evaluate(runs, "first", "--labels", "Edema") == 0
+    assert RunDir(runs / "first").calibration_path.read_bytes() == before
+
+
 def test_contact_sheet_of_confident_errors(runs: Path) -> None:
     assert evaluate(runs, "first", "--labels", "Edema", "--figures") == 0
     png = (runs / "first" / "worst_cases_tiny_valid.png").read_bytes()

@@ -351,14 +351,16 @@ def _write_calibration(material: Material, options: EvaluationOptions) -> None:
     predictions = material.predictions
     sha256 = material.facts.get("checkpoint_sha256")
     kept = read_calibration(material.run_dir.calibration_path)
-    replaceable = (
-        kept is None
-        or kept.checkpoint_sha256 != sha256
-        or (kept.dataset, kept.split) == (predictions.dataset, predictions.split)
+    same_weights = kept is not None and kept.checkpoint_sha256 == sha256
+    same_rows = kept is not None and (kept.dataset, kept.split) == (
+        predictions.dataset,
+        predictions.split,
     )
-    if not (replaceable or material.fits_calibration):
+    if same_weights and not same_rows and not material.fits_calibration:
         return
     fitted = fit_calibration(predictions, options, checkpoint_sha256=sha256)
+    if kept is not None and same_weights and same_rows:  # --labels fits some, the others stay
+        fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
     write_json(material.run_dir.calibration_path, fitted.model_dump(mode="json", by_alias=True))
 
 
