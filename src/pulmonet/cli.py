@@ -45,10 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         130 interrupted; 143 terminated; 1 is a bug, with its traceback.
     """
     arguments = [_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    _open_standard_streams()
     previous = _catch_sigterm()
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
-        sys.stdout.flush()
+        _flush_output()
         return int(result or 0)
     except TyperException as error:
         _show_usage_error(error)
@@ -68,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich, in the middle of a help page
+            return 0
         return error.code if isinstance(error.code, int) else 1
     except Exception:
         traceback.print_exc()
@@ -76,6 +79,26 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _open_standard_streams() -> None:
+    """Closed ones lead nowhere, or the first files opened would get their numbers and words."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    if sys.stdout is None:  # Python was started without
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:  # seldom: the way out is not imported for a mere --help
+        from pulmonet.commands.console import flush
+
+        flush()
 
 
 def _show_usage_error(error: Any) -> None:
@@ -104,12 +127,14 @@ def _catch_sigterm() -> Any:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from pulmonet.commands import console
+
         if "--verbose" in sys.argv:
             from pulmonet.commands.version import describe_installation
 
-            typer.echo(describe_installation())
+            console.say(describe_installation())
         else:
-            typer.echo(f"pulmonet {__version__}")
+            console.say(f"pulmonet {__version__}")
         raise typer.Exit
 
 
@@ -337,7 +362,7 @@ def train(
 def evaluate(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs by name or folder. Default: all."),
+        typer.Argument(metavar="RUN", help="Runs by name or folder. Default: all."),
     ] = None,
     models: Annotated[
         list[str] | None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chexpert_factory import write_dataset
 from training_kills import run_undisturbed, run_with_kills
+
+from chexpert_factory import write_dataset
 
 
 def test_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from pulmonet.errors import ArtifactError
 
 #: Seconds between two plain progress lines where stderr is no terminal.
 SECONDS_PER_LINE = 10.0
@@ -47,10 +49,52 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+class _Console(Console):
+    """Leaves a reader that went away to `_outliving`; rich would end the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    return _Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def _outliving(stream: TextIO) -> Iterator[None]:
+    """Go on when nobody reads any more (``| head``), or nothing can be said on stderr.
+
+    Raises:
+        ArtifactError: results that cannot be written: standard output on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise ArtifactError(
+                f"standard output: cannot be written ({error.strerror}); make room, or send it "
+                "elsewhere"
+            ) from None
+
+
+def _print(content: Any, *, to_stderr: bool, **how: Any) -> None:
+    with _outliving(sys.stderr if to_stderr else sys.stdout):
+        _console(stderr=to_stderr).print(content, **how)
+
+
+def flush() -> None:
+    """Send what is still buffered to standard output.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with _outliving(sys.stdout):
+        sys.stdout.flush()
 
 
 def say(message: str, *, style: str | None = None) -> None:
@@ -60,35 +104,39 @@ def say(message: str, *, style: str | None = None) -> None:
     """
     if _settings["quiet"]:
         return
-    console = stderr() if _settings["json"] else stdout()
-    console.print(message, style=style, markup=False, soft_wrap=True)
+    _print(message, to_stderr=_settings["json"], style=style, markup=False, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """A remark on stderr; silent with ``--quiet``."""
     if not _settings["quiet"]:
-        stderr().print(message, style="dim", markup=False, soft_wrap=True)
+        _print(message, to_stderr=True, style="dim", markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """A warning on stderr, also with ``--quiet``."""
-    stderr().print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    text = f"warning: {message}"
+    _print(text, to_stderr=True, style="yellow", markup=False, soft_wrap=True)
 
 
 def show_error(message: str) -> None:
     """The one message that a command ends with."""
-    stderr().print(f"error: {message}", style="bold red", markup=False, soft_wrap=True)
+    text = f"error: {message}"
+    _print(text, to_stderr=True, style="bold red", markup=False, soft_wrap=True)
 
 
 def show_table(table: Table) -> None:
     """A rich table of results; silent with ``--quiet``, on stderr with ``--json``."""
     if not _settings["quiet"]:
-        (stderr() if _settings["json"] else stdout()).print(table)
+        _print(table, to_stderr=_settings["json"])
 
 
 def show_json(document: Any) -> None:
     """The one JSON document of ``--json``, on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    with _outliving(sys.stdout):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 class Steps:
@@ -127,7 +175,7 @@ class Steps:
         elif not _settings["quiet"] and time.monotonic() - self._last_line > SECONDS_PER_LINE:
             self._last_line = time.monotonic()
             text = f"{self._description}: {done:,} of {total:,}  {note}"
-            stderr().print(text.rstrip(), markup=False, soft_wrap=True)
+            _print(text.rstrip(), to_stderr=True, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,0 +1,207 @@
+"""A process that has imported everything once and forks a `pulmonet` per request.
+
+Importing torch anew costs seconds; a fork costs milliseconds, and the child is a real process
+with real signals, limits, mounts and file descriptors. Requests and answers are lines of JSON on
+stdin and stdout: ``{"argv": [...], "cwd": ..., "env": {...}, "plan": {...}}`` -> ``{"pid": n}``,
+``{"wait": n}`` -> ``{"code": n}`` (negative: killed by that signal).
+
+What a plan can hold stands in `inject`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import datetime
+import errno
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Loaded before the first fork; the children then import nothing heavy.
+HEAVY = (
+    "pulmonet.cli",
+    "pulmonet.commands.console",
+    "pulmonet.commands.prepare",
+    "pulmonet.commands.train_flow",
+    "pulmonet.commands.predict_flow",
+    "pulmonet.commands.evaluate",
+    "pulmonet.commands.explain",
+    "pulmonet.commands.explain_flow",
+    "pulmonet.commands.explain_localization",
+    "pulmonet.commands.report",
+    "pulmonet.report.figures_evaluation",
+    "matplotlib.backends.backend_agg",
+    "timm",
+    "pydicom",
+    "scipy.stats",
+    "sklearn.metrics",
+)
+
+_CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = (
+    0x20000,
+    1,
+    32,
+    4096,
+    16384,
+    1 << 18,
+)
+
+#: Calls of `os` that a write to disk ends in.
+WRITE_CALLS = ("fsync", "fdatasync", "pwrite", "replace", "posix_fallocate")
+
+
+def inject(plan: dict[str, Any]) -> None:
+    """Break this process as the plan says.
+
+    Keys: ``limits`` {name of RLIMIT_*: value}; ``fail_write`` [n, errno name, stays] (the n-th
+    call that writes fails, with ``stays`` all later ones too); ``kill_write`` n (SIGKILL there);
+    ``count_writes`` path (their number is written there at the end); ``read_only`` [folders];
+    ``no_shm``; ``close`` [file descriptors]; ``broken_stdout``; ``full_stdout``; ``clock``
+    "back" or "future"; ``no_network``.
+    """
+    for name, value in plan.get("limits", {}).items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+    if "fail_write" in plan or "kill_write" in plan or "count_writes" in plan:
+        _patch_writes(plan)
+    if plan.get("read_only") or plan.get("no_shm"):
+        _own_mounts(plan.get("read_only", []), no_shm=bool(plan.get("no_shm")))
+    if plan.get("clock"):
+        _jump(plan["clock"])
+    if plan.get("broken_stdout"):
+        read, write = os.pipe()
+        os.close(read)
+        os.dup2(write, 1)
+    if plan.get("full_stdout"):
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    for number in plan.get("close", []):
+        os.close(number)
+
+
+def _patch_writes(plan: dict[str, Any]) -> None:
+    fails_at, code, stays = plan.get("fail_write", (0, "ENOSPC", False))
+    kills_at = plan.get("kill_write", 0)
+    count = [0]
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*arguments: Any) -> Any:
+            count[0] += 1
+            if kills_at and count[0] == kills_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fails_at and (count[0] == fails_at or (stays and count[0] > fails_at)):
+                number = getattr(errno, code)
+                raise OSError(number, os.strerror(number))
+            if "count_writes" in plan:
+                Path(plan["count_writes"]).write_text(str(count[0]))
+            return call(*arguments)
+
+        return checked
+
+    for name in WRITE_CALLS:
+        setattr(os, name, wrapped(getattr(os, name)))
+
+
+def _own_mounts(read_only: list[str], *, no_shm: bool) -> None:
+    """A mount namespace of this process alone, so that even root cannot write (Linux, root)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def check(result: int) -> None:
+        if result != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    def mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
+        encoded = [None if part is None else part.encode() for part in (kind, data)]
+        check(libc.mount(source.encode(), target.encode(), encoded[0], flags, encoded[1]))
+
+    check(libc.unshare(_CLONE_NEWNS))
+    mount("none", "/", None, _MS_REC | _MS_PRIVATE, None)
+    for folder in read_only:
+        mount(folder, folder, None, _MS_BIND, None)
+        mount(folder, folder, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY, None)
+    if no_shm:
+        mount("none", "/dev/shm", "tmpfs", 0, "size=4096")
+        Path("/dev/shm/full").write_bytes(bytes(4096))
+
+
+def _jump(kind: str) -> None:
+    """Clocks that go back by an hour at every third look, or stand in the year 2100."""
+    real_time, real_monotonic = time.time, time.perf_counter
+    looks = [0]
+
+    def jumping() -> float:
+        looks[0] += 1
+        if kind == "future":
+            return real_time() + 75 * 365 * 86_400
+        return real_time() - 3600 * (looks[0] // 3)
+
+    time.time = jumping
+    real = datetime.datetime
+
+    class Jumping(real):  # type: ignore[valid-type, misc]
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real.fromtimestamp(jumping(), tz)
+
+    datetime.datetime = Jumping  # type: ignore[misc]
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("pulmonet") and hasattr(module, "datetime"):
+            module.datetime = Jumping  # type: ignore[attr-defined]
+    time.perf_counter = real_monotonic
+
+
+def run_child(request: dict[str, Any]) -> int:
+    """What the forked process does; its exit code."""
+    os.setsid()  # a process group of its own: the server's signals are not its signals
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.update(request.get("env", {}))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        path = request[name]
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    sys.argv = ["pulmonet", *request["argv"]]
+    from pulmonet.cli import main
+
+    inject(request.get("plan", {}))
+    code = main(request["argv"])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return code
+
+
+def serve() -> None:
+    """Answer requests until stdin ends."""
+    for name in HEAVY:
+        importlib.import_module(name)
+    answers = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            answer = {"code": os.waitstatus_to_exitcode(status)}
+        else:
+            child = os.fork()
+            if child == 0:
+                code = 99
+                try:
+                    code = run_child(request)
+                finally:
+                    os._exit(code)
+            answer = {"pid": child}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve()
