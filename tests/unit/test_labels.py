@@ -147,7 +147,11 @@ def test_evaluation_targets_take_no_policy() -> None:
     """The signature is the proof: nothing of the policy can get in."""
     import inspect
 
-    assert list(inspect.signature(labels.evaluation_targets).parameters) == ["raw", "blank", "annotated"]
+    assert list(inspect.signature(labels.evaluation_targets).parameters) == [
+        "raw",
+        "blank",
+        "annotated",
+    ]
 
 
 # --- self-training ---------------------------------------------------------------------------

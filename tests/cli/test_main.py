@@ -1,0 +1,91 @@
+"""The command line's shell: help without heavy imports, versions, exit codes, spelling."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import pulmonet
+from pulmonet.cli import main, parse_policy, split_commas
+
+HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotlib")
+
+
+def modules_after(*arguments: str) -> tuple[int, set[str]]:
+    """Exit code of a command in a fresh process, and the modules it had loaded."""
+    script = (
+        "import json, sys\nfrom pulmonet.cli import main\ncode = main(sys.argv[1:])\n"
+        "print('\\n' + json.dumps([code, sorted(sys.modules)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    return code, set(modules)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["evaluate", "--help"], 0),
+        (["explain", "--help"], 0),
+        (["--version"], 0),
+        (["train", "--model", "densnet121"], 2),
+        (["train", "--set", "optim.lrr=1"], 2),
+        (["train", "--epochs", "many"], 2),
+    ],
+)
+def test_help_and_config_errors_load_nothing_heavy(arguments: list[str], code: int) -> None:
+    found, modules = modules_after(*arguments)
+    assert found == code
+    assert not modules & set(HEAVY)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"pulmonet {pulmonet.__version__}"
+
+
+@pytest.mark.parametrize("order", [["--version", "--verbose"], ["--verbose", "--version"]])
+def test_verbose_version_names_torch_and_the_device(order: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pulmonet", *order], capture_output=True, text=True, check=True
+    )
+    assert "\ntorch " in done.stdout
+    assert "\ndevice " in done.stdout
+
+
+def test_unknown_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert main(["train", "--modle", "x"]) == 2
+    assert "--model" in capsys.readouterr().err
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "prepare" in capsys.readouterr().out
+
+
+def test_options_take_commas_and_repeat() -> None:
+    assert split_commas(["a, b", "c"]) == ["a", "b", "c"]
+    assert split_commas(None) is None
+    assert parse_policy(["ones"]) == "ones"
+    assert parse_policy(["Edema=ones,zeros"]) == {"Edema": "ones", "default": "zeros"}
+
+
+def test_a_bug_ends_with_a_traceback_and_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pulmonet.commands import train
+
+    def broken(**_: object) -> int:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(train, "run", broken)
+    assert main(["train"]) == 1
+    assert "KeyError: 'unforeseen'" in capsys.readouterr().err
