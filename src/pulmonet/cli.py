@@ -5,6 +5,7 @@ Nothing heavy is imported here; every command imports its flow when it is called
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pulmonet import __version__
-from pulmonet.errors import ConfigError, PulmoNetError
+from pulmonet.errors import ConfigError, PulmoNetError, TrainingError
 
 app = typer.Typer(
     name="pulmonet",
@@ -72,13 +73,31 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error.__context__, BrokenPipeError):  # rich, in the middle of a help page
             return 0
         return error.code if isinstance(error.code, int) else 1
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno not in {errno.EMFILE, errno.ENFILE}:
+            return _show_bug()
+        return _show_too_little(error)
     except Exception:
-        traceback.print_exc()
-        sys.stderr.write("This is a bug in pulmonet; please report it with the lines above.\n")
-        return 1
+        return _show_bug()
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _show_bug() -> int:
+    traceback.print_exc()
+    sys.stderr.write("This is a bug in pulmonet; please report it with the lines above.\n")
+    return 1
+
+
+def _show_too_little(error: OSError | MemoryError) -> int:
+    """The system's limits, met anywhere: nothing that could need more of it is called here."""
+    if isinstance(error, MemoryError):
+        text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
+    else:
+        text = "open files: this process may have no more; raise the limit with `ulimit -n 1024`"
+    sys.stderr.write(f"error: {text}\n")
+    return TrainingError.exit_code
 
 
 def _open_standard_streams() -> None:

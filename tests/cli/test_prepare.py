@@ -401,3 +401,12 @@ def test_json_goes_out_also_when_something_is_wrong(
     document = json.loads(shown.out)
     assert document["ok"] is False
     assert next(iter(document["bad_images"].values())) in shown.err
+
+
+def test_a_home_folder_that_cannot_be_written_costs_only_the_memory(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "user").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    assert main(["prepare", str(root)]) == 0
+    assert "not remembered, so name it with --data-dir" in capsys.readouterr().err

@@ -1,13 +1,17 @@
-"""Standard streams that are closed, full, or that nobody reads."""
+"""Streams that are closed, full or unread, and the limits of the system."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pulmonet.cli import main
+from pulmonet.commands import report
 
 PULMONET = [sys.executable, "-m", "pulmonet"]
 
@@ -38,3 +42,28 @@ def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     result = run_in_shell("(pulmonet --help; echo $? > code) | true", tmp_path)
     assert result.stderr == ""
     assert (tmp_path / "code").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), 5, "raise the limit with `ulimit -n 1024`"),
+        (MemoryError(), 5, "memory: there is not enough; lower --batch-size"),
+        (OSError(errno.EIO, "Input/output error"), 1, "This is a bug in pulmonet"),
+    ],
+)
+def test_limits_of_the_system_are_no_bugs(
+    error: Exception,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(**_options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(report, "run", fail)
+    assert main(["report"]) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert ("Traceback" in said) == (code == 1)

@@ -23,7 +23,7 @@ from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
 from pulmonet.data.splits import annotated_labels, resolve_labels, summarise
 from pulmonet.data.tables import count
-from pulmonet.errors import ConfigError, DataError, list_first
+from pulmonet.errors import ArtifactError, ConfigError, DataError, list_first
 from pulmonet.labels import DEFAULT_LABELS
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
@@ -84,9 +84,17 @@ def run(
             + ("" if looked else "; to have the images checked, too, add --check-only")
         )
     if not check_only:
-        remember_dataset(root, config.data.map)
+        _remember(root, config)
     _say_the_end(manifest, findings, check_only=check_only)
     return 0
+
+
+def _remember(root: Path, config: RunConfig) -> None:
+    """For commands without --data-dir; a home folder that cannot be written costs only that."""
+    try:
+        remember_dataset(root, config.data.map)
+    except ArtifactError as error:
+        console.warn(f"not remembered, so name it with --data-dir ({str(error).split(';')[0]})")
 
 
 def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:

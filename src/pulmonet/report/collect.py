@@ -198,6 +198,11 @@ def _read_log(run_dir: RunDir) -> pd.DataFrame:
     log = run_dir.read_log()
     if "epoch" not in log.columns:
         raise ArtifactError(f"{run_dir.log_path}: no column 'epoch'; not a training log")
+    for name in log.columns:
+        if log[name].dtype.kind not in "fiu":
+            raise ArtifactError(
+                f"{run_dir.log_path}: column '{name}' holds more than numbers; restore the file"
+            )
     return log
 
 

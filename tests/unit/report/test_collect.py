@@ -39,6 +39,7 @@ def test_an_empty_or_absent_folder_says_how_to_get_a_run(tmp_path: Path) -> None
         ("run_config.json", "{"),
         ("training_log.csv", "\0\n"),
         ("training_log.csv", ""),
+        ("training_log.csv", "epoch,val_macro_auroc\n1,0.38=8\n"),
         ("curves.png", "no picture"),
         ("predictions_CheXpert-v1.0-small_valid.csv", "Path,Edema\nx,1\n"),
         ("evaluation_CheXpert-v1.0-small_valid.json", '{"schema": 1, "runs": [{"run": 3}]}'),

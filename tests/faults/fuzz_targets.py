@@ -1,0 +1,437 @@
+"""What is fuzzed: a strategy of hostile inputs, and a check that their reader never loses its way.
+
+Each reader gives a sound value or its own error; anything else is a crash. The short forms stand
+in tests/property/test_fuzz_*.py, the long form is run_fuzz.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import io
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from hypothesis import strategies as st
+
+from pulmonet.artifacts import Predictions, RunDir, RunRecord
+from pulmonet.cli import main
+from pulmonet.config import RunConfig, load_config
+from pulmonet.data.boxes import read_boxes
+from pulmonet.data.images import decode_grey
+from pulmonet.data.sources import read_manifest
+from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.report.collect import read_evaluation
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader under fire.
+
+    Attributes:
+        inputs: what it is given.
+        check: raises where the reader breaks its promise; gets an input and an empty folder.
+        weight: share of the examples of a long run.
+    """
+
+    inputs: st.SearchStrategy[Any]
+    check: Callable[[Any, Path], None]
+    weight: float = 1.0
+
+
+# --- bytes that were a file once -------------------------------------------------------------
+
+
+@st.composite
+def damaged(draw: st.DrawFn, originals: tuple[bytes, ...]) -> bytes:
+    """A right file with bytes changed, cut out, doubled or cut off."""
+    content = bytearray(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.integers(0, 4))):
+        if not content:
+            break
+        place = draw(st.integers(0, len(content) - 1))
+        # headers decide more than pixels: half of all changes are made there
+        place = place % min(len(content), 300) if draw(st.booleans()) else place
+        match draw(st.integers(0, 4)):
+            case 0:
+                content[place] = draw(st.integers(0, 255))
+            case 1:
+                content[place : place + 4] = draw(st.binary(min_size=4, max_size=4))
+            case 2:
+                del content[place : place + draw(st.integers(1, 50))]
+            case 3:
+                content[place:place] = content[place : place + draw(st.integers(1, 50))]
+            case _:
+                del content[place:]
+    return bytes(content)
+
+
+@cache
+def images() -> tuple[bytes, ...]:
+    """Small right images of every kind that is read."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (9, 13)).astype(np.uint8)
+    deep = rng.integers(0, 65_536, (9, 13)).astype(np.uint16)
+    colours = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
+    made = [
+        cv2.imencode(ending, picture)[1].tobytes()
+        for ending, picture in (
+            (".jpg", grey),
+            (".jpg", colours),
+            (".png", grey),
+            (".png", deep),
+            (".png", colours),
+            (".tiff", grey),
+            (".tiff", deep),
+        )
+    ]
+    return tuple(made)
+
+
+@cache
+def dicoms() -> tuple[bytes, ...]:
+    """Small right DICOM files: a plain one, an inverted one with a window, one of colours."""
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    made = []
+    for kind, window in (("MONOCHROME2", None), ("MONOCHROME1", (500, 300)), ("RGB", None)):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["fuzz"])
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset: Dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        colours = kind == "RGB"
+        dataset.Rows, dataset.Columns = 5, 6
+        dataset.SamplesPerPixel = 3 if colours else 1
+        dataset.PhotometricInterpretation = kind
+        dataset.BitsAllocated = dataset.BitsStored = 8 if colours else 16
+        dataset.HighBit = dataset.BitsStored - 1
+        dataset.PixelRepresentation = 0
+        if colours:
+            dataset.PlanarConfiguration = 0
+            dataset.PixelData = bytes(range(90))
+        else:
+            dataset.PixelData = np.arange(30, dtype="<u2").tobytes()
+        if window:
+            dataset.WindowCenter, dataset.WindowWidth = window
+            dataset.RescaleSlope, dataset.RescaleIntercept = 2, -10
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        made.append(buffer.getvalue())
+    return tuple(made)
+
+
+def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:
+    """uint8 (H, W), or a DataError that names the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom remarks on damage before it gives up
+        try:
+            image = decode_grey(content, where)
+        except DataError as error:
+            assert where in str(error)
+            return
+    assert image.dtype == np.uint8 and image.ndim == 2 and image.size
+
+
+def check_dicom(content: bytes, folder: Path) -> None:
+    """The same of what is called a DICOM file."""
+    check_image(content, folder, "a.dcm")
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+JSON_VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=6),
+        st.sampled_from([10**400, -1, 0, "nan", "densenet121", "ones", "all", "1e999"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def changed_documents(draw: st.DrawFn, original: Callable[[], dict[str, Any]]) -> bytes:
+    """A right JSON document with a few values replaced, added or taken out; or damaged text."""
+    document: Any = copy.deepcopy(original())
+    for _ in range(draw(st.integers(0, 3))):
+        place: Any = document
+        while isinstance(place, dict | list) and place:
+            keys = list(place) if isinstance(place, dict) else range(len(place))
+            key = draw(st.sampled_from(keys))
+            inner = place[key]
+            if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 4)) == 0:
+                match draw(st.integers(0, 3)):
+                    case 0:
+                        del place[key]
+                    case 1 if isinstance(place, dict):
+                        place[draw(st.text(max_size=6))] = draw(JSON_VALUES)
+                    case _:
+                        place[key] = draw(JSON_VALUES)
+                break
+            place = inner
+    text = json.dumps(document).encode()
+    return draw(damaged((text,))) if draw(st.integers(0, 4)) == 0 else text
+
+
+@cache
+def run_record() -> dict[str, Any]:
+    """A right run_config.json."""
+    config = RunConfig().model_dump(mode="json")
+    provenance = {
+        "status": "finished",
+        "pulmonet": "0.1.0",
+        "versions": {"torch": "2"},
+        "device": "cpu",
+        "labels": ["Edema"],
+        "dataset": {
+            "name": "tiny",
+            "source": "chexpert",
+            "root": "~/tiny",
+            "fingerprint": "f",
+            "n_rows": {"train": 3},
+            "n_patients": {"train": 3},
+        },
+        "start": "2026-01-01T00:00:00+00:00",
+    }
+    return {"schema": 1, "config": config, "provenance": provenance}
+
+
+def check_record(content: bytes, folder: Path) -> None:
+    """A RunRecord or an ArtifactError; as ``--config``, a RunConfig or a ConfigError."""
+    run_dir = RunDir(folder / "run")
+    run_dir.path.mkdir(exist_ok=True)
+    run_dir.config_path.write_bytes(content)
+    try:
+        assert isinstance(run_dir.read_record(), RunRecord)
+    except ArtifactError as error:
+        assert "run_config.json" in str(error)
+    try:
+        assert isinstance(load_config(str(run_dir.config_path)), RunConfig)
+    except ConfigError as error:
+        assert str(error)
+
+
+@cache
+def evaluation() -> dict[str, Any]:
+    """A right evaluation_*.json, of random scores."""
+    from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+    from pulmonet.metrics.results import Evaluation
+
+    rng = np.random.default_rng(0)
+    predictions = Predictions(
+        run="run",
+        dataset="tiny",
+        split="valid",
+        labels=("Edema",),
+        paths=tuple(f"{row}.jpg" for row in range(12)),
+        patients=tuple(f"p{row}" for row in range(12)),
+        studies=None,
+        targets=(np.arange(12) % 2)[:, None].astype(np.float32),
+        scores=rng.random((12, 1)).astype(np.float32),
+    )
+    result = evaluate_predictions(predictions, EvaluationOptions(n_resamples=100))
+    document: dict[str, Any] = Evaluation(runs=[result], comparisons=[]).model_dump(
+        mode="json", by_alias=True
+    )
+    return document
+
+
+def check_evaluation(content: bytes, folder: Path) -> None:
+    """An Evaluation or an ArtifactError."""
+    path = folder / "evaluation_tiny_valid.json"
+    path.write_bytes(content)
+    with contextlib.suppress(ArtifactError):
+        read_evaluation(path)
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+CELLS = st.one_of(
+    st.sampled_from(["", "0", "1", "0.5", "-1", "nan", "inf", "1e999", "1e-400", " 1 ", "0x1"]),
+    st.floats(0, 1).map(repr),
+    st.text(max_size=5),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn, names: tuple[str, ...]) -> bytes:
+    """CSV with mostly right names, right and wrong cells, now and then damaged."""
+    header = list(names)
+    for _ in range(draw(st.integers(0, 2))):
+        header.insert(draw(st.integers(0, len(header))), draw(st.sampled_from(names) | CELLS))
+    if draw(st.booleans()):
+        del header[draw(st.integers(0, len(header) - 1))]
+    rows = [[draw(CELLS) for _ in header] for _ in range(draw(st.integers(0, 4)))]
+    if rows and draw(st.integers(0, 9)) == 0:
+        rows[-1].append("more")
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([header, *rows])
+    text = buffer.getvalue().encode("utf-8", "surrogatepass")
+    return draw(damaged((text,))) if draw(st.integers(0, 4)) == 0 else text
+
+
+def check_predictions(content: bytes, folder: Path) -> None:
+    """Predictions, which are the same when written and read again; or an ArtifactError."""
+    path = folder / "scores.csv"
+    path.write_bytes(content)
+    try:
+        read = Predictions.read(path)
+    except ArtifactError as error:
+        assert "scores.csv" in str(error)
+        return
+    assert ((read.scores >= 0) & (read.scores <= 1)).all()
+    assert np.isin(read.targets[~np.isnan(read.targets)], (0, 1)).all()
+    read.write(folder / "again.csv")
+    again = Predictions.read(folder / "again.csv")
+    np.testing.assert_array_equal(again.scores, read.scores)
+    np.testing.assert_array_equal(again.targets, read.targets)
+    assert again.labels == read.labels
+
+
+def check_boxes(content: bytes, folder: Path) -> None:
+    """Boxes inside their images, or a DataError."""
+    root = folder / "root"
+    root.mkdir(exist_ok=True)
+    (root / "train.csv").write_text("Path,Edema\npatient1/a.jpg,1\npatient2/b.jpg,0\n")
+    (root / "boxes.csv").write_bytes(content)
+    try:
+        boxes = read_boxes(read_manifest(root))
+    except DataError as error:
+        assert str(error)
+        return
+    edges = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)
+    assert ((edges >= 0) & (edges <= 1)).all()
+    assert (edges[:, 0] < edges[:, 2]).all() and (edges[:, 1] < edges[:, 3]).all()
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+COMMANDS = ("prepare", "train", "evaluate", "explain", "report")
+FLAGS = (
+    *("--help", "--version", "--json", "-q", "--verbose", "--quiet", "--", "-", "--nope"),
+    *("--model", "--models", "--epochs", "--batch-size", "--batch_size", "--lr", "--image-size"),
+    *("--num-workers", "--seed", "--amp", "--no-amp", "--views", "--subset", "--subset-mode"),
+    *("--data-dir", "--out-dir", "--uncertain-policy", "--dropout", "--weights", "--device"),
+    *("--name", "--resume", "--overwrite", "--config", "--set", "--folds", "--fold", "--labels"),
+    *("--artifacts-dir", "--split", "--level", "--predictions", "--blank", "--bootstrap"),
+    *("--threshold", "--prevalence", "--subgroup", "--interval", "--calibrator", "--export"),
+    *("--run", "--label", "--class-idx", "--method", "--layer", "--boxes", "--sanity", "--rows"),
+    *("--against", "--colour-map", "--show-absent", "--dicom", "--output", "--html"),
+    *("--author-notes", "--show-identifiers", "--check-only", "--fit", "--map", "--join"),
+    *("--splits", "--export-split", "--skip-bad", "--patients", "--study-rule", "--figures"),
+)
+WORDS = st.one_of(
+    st.sampled_from(
+        [
+            *("", "0", "1", "-1", "1e999", "nan", "densenet121", "timm:x", "timm:", "none", "all"),
+            *("ones", "Edema=ones", "Edema", "frontal", "AP", "train", "valid", "scores.csv"),
+            *("optim.lr=1", "optim.lr=x", "a.b.c=1", "=", "x=", "=x", "optim=1", "seed=[[", "~"),
+            *(
+                "~nobody/x",
+                "x" * 5000,
+                "a/" * 3000,
+                "\0",
+                "..",
+                ".",
+                "#",
+                "*",
+                "[",
+                "**/*",
+                "quick",
+            ),
+            *("set.toml", "run_config.json", "path=Path", "0.5", "99999999999999999999", "é", "\n"),
+            *(
+                "seed=" + "[" * 5000,
+                "[bold]",
+                "[/]",
+                "sensitivity=0.9",
+                "Edema=0.05",
+                "image",
+                "bca",
+            ),
+        ]
+    ),
+    st.text(max_size=6),
+    st.integers().map(str),
+    st.floats().map(str),
+)
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    """Flags and words in any order; mostly after a command that there is."""
+    line = [draw(st.sampled_from(COMMANDS))] if draw(st.integers(0, 9)) else []
+    for _ in range(draw(st.integers(0, 5))):
+        flag = draw(st.sampled_from(FLAGS) | st.text(max_size=4).map("--{}".format))
+        if draw(st.integers(0, 5)) == 0:
+            line.append(f"{flag}={draw(WORDS)}")
+        else:
+            line += [flag, *draw(st.lists(WORDS, max_size=2))]
+    return line
+
+
+def check_command(argv: list[str], folder: Path) -> None:
+    """Any words on the command line end in a documented code; nothing is written outside.
+
+    There is neither data nor a run, so nothing long can start.
+    """
+    os.environ["PULMONET_CACHE_DIR"] = str(folder / "cache")
+    os.environ["XDG_DATA_HOME"] = str(folder / "user")
+    os.environ["HOME"] = str(folder)
+    (folder / "scores.csv").write_text("Edema,Edema_score\n1,0.5\n0,0.25\n")
+    said = io.StringIO()
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = main(argv)
+    finally:
+        os.chdir(here)
+    assert code in {0, 2, 3, 4, 5}, f"exit code {code}: {said.getvalue()[-2000:]}"
+    assert code == 0 or said.getvalue().strip(), f"exit code {code} without a word"
+
+
+TARGETS: dict[str, Target] = {
+    "images": Target(st.binary(max_size=200) | damaged(images()), check_image, 3),
+    "dicom": Target(st.binary(max_size=200) | damaged(dicoms()), check_dicom, 2),
+    "run_config": Target(st.binary(max_size=50) | changed_documents(run_record), check_record, 1.5),
+    "evaluation": Target(changed_documents(evaluation), check_evaluation, 1),
+    "predictions": Target(
+        st.binary(max_size=50)
+        | tables(("Path", "patient", "study", "Edema", "Edema_score", "view", "A", "A_score")),
+        check_predictions,
+        1,
+    ),
+    "boxes": Target(
+        st.binary(max_size=50) | tables(("Path", "label", "xmin", "ymin", "xmax", "ymax")),
+        check_boxes,
+        0.5,
+    ),
+    "command line": Target(command_lines(), check_command, 1),
+}
+
+
+@contextlib.contextmanager
+def empty_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards; its path is absolute and has no links."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder).resolve()
