@@ -34,7 +34,7 @@ from pulmonet.data.splits import (
     subset_rows,
 )
 from pulmonet.data.summary import summarise
-from pulmonet.errors import PulmoNetError
+from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.labels import (
     describe_policy_changes,
     evaluation_targets,
@@ -44,7 +44,13 @@ from pulmonet.labels import (
 )
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import choose_device, load_pretrained, place, sha256_of
+from pulmonet.models.weights import (
+    choose_device,
+    load_pretrained,
+    place,
+    read_state_dict,
+    sha256_of,
+)
 from pulmonet.training.checkpoint import Progress
 from pulmonet.training.distributed import Processes, joined, wait_for_all
 from pulmonet.training.interruption import Interrupted
@@ -350,9 +356,8 @@ def _relabel(
     data = build_data(plan, pack, targets, f"stage1 {epochs}")
     _run_stage(plan, engine, data, stage_dir, config, resume=resume)
     wait_for_all(plan.processes)
-    state = torch.load(stage_dir.best_model_path, map_location="cpu", weights_only=True)
     best = build_network(config.model.name, len(plan.labels), 0.0)
-    best.load_state_dict(state)
+    _load_stage1(best, stage_dir)
     raw = _raw_labels(plan, "train")
     columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
     positions = np.flatnonzero((raw[:, columns] == -1).any(axis=1))
@@ -373,6 +378,17 @@ def _relabel(
         )
     console.say(f"stage 2 of 2: {len(positions):,} rows relabelled, training from the start")
     return fill_uncertain(targets, raw, scores, plan.policies)
+
+
+def _load_stage1(network: nn.Module, stage_dir: RunDir) -> None:
+    """The best weights of stage one, which a resumed run finds on disk as whatever they are now."""
+    try:
+        network.load_state_dict(read_state_dict(stage_dir.best_model_path))
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{stage_dir.best_model_path}: not the weights of stage one "
+            f"({str(error).splitlines()[0]}); start again with --overwrite"
+        ) from None
 
 
 # --- records ------------------------------------------------------------------------------
