@@ -409,6 +409,8 @@ def _put_back(pattern: str) -> Callable[[Lab], None]:
         for source in lab.template.glob(pattern):
             target = lab.case / source.relative_to(lab.template)
             target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_symlink():
+                target.unlink()
             if source.is_dir():
                 shutil.copytree(source, target)
             else:
