@@ -3,8 +3,8 @@
 Two models see the same patients; their scores share a part (the image) and differ in another.
 "Told apart": the simultaneous 95 % interval of the difference in macro AUROC leaves out 0.
 
-    python benchmarks/simulations/comparison.py                # about a minute
-    python benchmarks/simulations/comparison.py --datasets 2000
+    python benchmarks/simulations/comparison.py                # about two minutes
+    python benchmarks/simulations/comparison.py --datasets 2000 --power-datasets 1000
 """
 
 from __future__ import annotations
@@ -42,41 +42,62 @@ def draw(
 
 
 def told_apart(
-    n_patients: int, aurocs: tuple[float, ...], n_datasets: int, n_resamples: int = 500
-) -> float:
-    """Share of datasets in which at least one pair of the models is told apart."""
-    count = 0
+    n_patients: int,
+    aurocs: tuple[float, ...],
+    n_datasets: int,
+    n_resamples: int = 500,
+    first_of: tuple[int, ...] | None = None,
+) -> NDArray[np.float64]:
+    """Share of datasets in which at least one pair of the first models is told apart.
+
+    Args:
+        n_patients: two images each.
+        aurocs: the truth of each model.
+        n_datasets: how many are drawn.
+        n_resamples: of the patients.
+        first_of: how many of the models to compare, one share each; None compares all.
+    """
+    sizes = first_of or (len(aurocs),)
+    counts = np.zeros(len(sizes))
     for dataset in range(n_datasets):
         generator = np.random.default_rng([dataset, n_patients, 1])  # not that of the resamples
         targets, scores, units = draw(n_patients, aurocs, generator)
-        if (targets.sum(axis=0) == 0).any():
-            targets[0] = 1
+        targets[0, targets.sum(axis=0) == 0] = 1
         samples = bootstrap_ranking(targets, scores, units, n_resamples=n_resamples, seed=dataset)
         values = np.asarray(
             [np.mean([auroc(targets[:, i], run[:, i]) for i in range(5)]) for run in scores]
         )
-        found = paired_differences(values, samples.macro("auroc"))
-        count += bool(found.distinguished.any())
-    return count / n_datasets
+        macro = samples.macro("auroc")
+        for index, size in enumerate(sizes):
+            counts[index] += paired_differences(values[:size], macro[:size]).distinguished.any()
+    return counts / n_datasets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--datasets", type=int, default=200)
-    parser.add_argument("--resamples", type=int, default=300)
-    parser.add_argument("--patients", type=int, nargs="+", default=[100, 200, 500, 1000])
+    parser.add_argument("--datasets", type=int, default=200, help="with equal models")
+    parser.add_argument("--power-datasets", type=int, default=200, help="with unequal ones")
+    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--patients", type=int, nargs="+", default=[100, 200, 500])
     arguments = parser.parse_args()
     start = time.perf_counter()
     error = 1.96 * (0.05 * 0.95 / arguments.datasets) ** 0.5
-    print(f"{arguments.datasets} datasets each; simulation error at 5 % ± {error:.3f}\n")
-    print("| patients (2 images each) | equal, 2 models | equal, 4 models | differ by 0.03 |")
-    print("|---:|---:|---:|---:|")
+    power_error = 1.96 * 0.5 / arguments.power_datasets**0.5
+    print(
+        f"{arguments.datasets} datasets of equal models: simulation error at 5 % ± {error:.3f}; "
+        f"{arguments.power_datasets} of unequal ones: ± {power_error:.3f} at most; "
+        f"{arguments.resamples} resamples\n"
+    )
+    print("| patients (2 images each) | 2 equal models | 4 equal models | differ by 0.03 |")
+    print("|---:|---:|---:|---:|", flush=True)
     for n_patients in arguments.patients:
-        found = [
-            told_apart(n_patients, aurocs, arguments.datasets, arguments.resamples)
-            for aurocs in ((0.8, 0.8), (0.8,) * 4, (0.83, 0.8))
-        ]
-        print(f"| {n_patients:,} | " + " | ".join(f"{value:.3f}" for value in found) + " |")
+        of_two, of_four = told_apart(
+            n_patients, (0.8,) * 4, arguments.datasets, arguments.resamples, first_of=(2, 4)
+        )
+        (power,) = told_apart(
+            n_patients, (0.83, 0.8), arguments.power_datasets, arguments.resamples
+        )
+        print(f"| {n_patients:,} | {of_two:.3f} | {of_four:.3f} | {power:.3f} |", flush=True)
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 
