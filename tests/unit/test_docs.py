@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,30 @@ def test_commands_in_the_docs_can_be_typed(
 ) -> None:
     arguments = shlex.split(typed)[1:]
     assert main(arguments) == 0, (page, typed, capsys.readouterr().err)
+
+
+def test_the_originals_table_can_be_typed(
+    parsed: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shell loop itself, run by sh with an `echo` for the command; then its lines parsed."""
+    text = (DOCS / "chexpert.md").read_text("utf-8")
+    (loop,) = [block for _, block in FENCE.findall(text) if block.startswith("for share in")]
+    stand_in = tmp_path / "pulmonet"
+    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", loop],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    typed = done.stdout.splitlines()
+    assert len(typed) == 3 * 2 + 1
+    assert sum("--subset 0.1" in line for line in typed) == 3
+    assert typed[-1].startswith("evaluate")
+    for line in typed:
+        assert main(line.split()) == 0, (line, capsys.readouterr().err)
 
 
 def _anchor(heading: str) -> str:
