@@ -31,6 +31,19 @@ app = typer.Typer(
 )
 
 
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="Columns of your own CSV: path=FileName; repeatable."),
+]
+JoinOption = Annotated[
+    str | None, typer.Option("--join", help="CSV with further columns, by patient or image.")
+]
+SplitsOption = Annotated[
+    str | None,
+    typer.Option("--splits", help="splits.csv (patient, split) or a shareable split."),
+]
+
+
 class Terminated(BaseException):
     """SIGTERM arrived outside a place that handles it itself."""
 
@@ -202,16 +215,9 @@ def prepare(
         list[str] | None,
         typer.Option(help="Labels that must be there, or all; repeatable, takes commas."),
     ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="Columns of your own CSV: path=FileName; repeatable."),
-    ] = None,
-    join: Annotated[
-        str | None, typer.Option(help="CSV with further columns, by patient or image.")
-    ] = None,
-    splits: Annotated[
-        str | None, typer.Option(help="splits.csv (patient, split) or a shareable split.")
-    ] = None,
+    map_: MapOption = None,
+    join: JoinOption = None,
+    splits: SplitsOption = None,
     export_split: Annotated[
         Path | None, typer.Option(help="Write the split with salted patient hashes (.json).")
     ] = None,
@@ -298,6 +304,9 @@ def train(
     ] = None,
     folds: Annotated[int | None, typer.Option(help="Patient folds over all rows.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which fold validates, from 0.")] = None,
+    map_: MapOption = None,
+    join: JoinOption = None,
+    splits: SplitsOption = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Dataset folder, or one that holds exactly one.")
     ] = None,
@@ -359,6 +368,9 @@ def train(
         "data.image_size": image_size,
         "data.folds": folds,
         "data.fold": fold,
+        "data.map": parse_map(map_),
+        "data.join": join,
+        "data.splits": splits,
         "data.skip_bad": skip_bad,
         "targets.uncertain_policy": parse_policy(uncertain_policy),
         "select.on": select_on,
@@ -393,6 +405,9 @@ def evaluate(
     data_dir: Annotated[
         str | None, typer.Option(help="Dataset folder. Default: the run's own.")
     ] = None,
+    map_: MapOption = None,
+    join: JoinOption = None,
+    splits: SplitsOption = None,
     split: Annotated[
         str | None, typer.Option(help="train, valid or test. Default: valid, else the only one.")
     ] = None,
@@ -480,6 +495,7 @@ def evaluate(
         figures=figures,
         data={
             "data_dir": data_dir,
+            "columns": given({"map": parse_map(map_), "join": join, "splits": splits}),
             "split": split,
             "views": views,
             "blank": blank,
@@ -549,6 +565,9 @@ def explain(
         "artifacts"
     ),
     data_dir: Annotated[str | None, typer.Option(help="Dataset. Default: the run's own.")] = None,
+    map_: MapOption = None,
+    join: JoinOption = None,
+    splits: SplitsOption = None,
     out_dir: Annotated[
         Path | None, typer.Option(help="Where to write. Default: artifacts/<run>/explain.")
     ] = None,
@@ -588,6 +607,7 @@ def explain(
         colour_map=colour_map,
         artifacts_dir=artifacts_dir,
         data_dir=data_dir,
+        columns=given({"map": parse_map(map_), "join": join, "splits": splits}),
         split=split,
         n_rows=rows,
         out_dir=out_dir,
@@ -647,6 +667,11 @@ def parse_map(values: list[str] | None) -> dict[str, str] | None:
     if wrong:
         raise ConfigError(f"--map {wrong[0]}: no '='; write --map path=COLUMN")
     return {key.strip(): column.strip() for key, _, column in pairs}
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Only the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def split_commas(values: list[str] | None) -> list[str] | None:

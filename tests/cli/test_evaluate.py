@@ -413,6 +413,30 @@ def test_external_dataset_aligns_labels(
     assert "Another dataset than the one trained on" in shown.err
 
 
+def test_columns_are_joined_for_subgroups(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"patient{number:05d}" for number in range(1, 71)]
+    sites = tmp_path / "sites.csv"
+    lines = [f"{name},{'north' if row % 2 else 'south'}" for row, name in enumerate(names)]
+    sites.write_text("\n".join(["patient,site", *lines]))
+    flags = ("--join", str(sites), "--subgroup", "site", "--json")
+    assert evaluate(runs, "first", *flags) == 0
+    shown = capsys.readouterr()
+    assert '"south"' in shown.out
+
+
+def test_other_splits_may_hold_rows_trained_on(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"patient{number:05d}" for number in range(1, 71)]
+    splits = tmp_path / "splits.csv"
+    lines = [f"{name},{'train' if row % 2 else 'valid'}" for row, name in enumerate(names)]
+    splits.write_text("\n".join(["patient,split", *lines]))
+    assert evaluate(runs, "first", "--splits", str(splits), "--json") == 0
+    assert "perhaps training (--splits are not the run's)" in capsys.readouterr().out
+
+
 def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(runs, "first", "--split", "test") == 3
     assert "no row in split 'test'; it has train, valid" in capsys.readouterr().err

@@ -69,6 +69,38 @@ def test_run_folder_is_complete(
     assert os.uname().nodename not in text
 
 
+def test_what_was_done_to_the_rows_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "valid.csv").unlink()
+    patients = [f"patient{number:05d}" for number in range(1, 25)]
+    sites = tmp_path / "sites.csv"
+    sites.write_text("patient,site\n" + "".join(f"{name},north\n" for name in patients))
+    out_dir = tmp_path / "two words"
+    assert train(data, out_dir, "--join", str(sites), "--set", "data.valid_fraction=0.25") == 0
+    shown = capsys.readouterr()
+    assert "10%" not in shown.err
+    assert "25% of the training patients were drawn (seed 42) and kept in" in shown.err
+    assert "site" in shown.err
+    assert f"--artifacts-dir '{out_dir}' --data-dir {data}" in shown.out
+    assert RunDir(out_dir / NAME).read_record().config.data.join == str(sites)
+
+
+def test_own_csv_and_own_splits(data: Path, tmp_path: Path) -> None:
+    table = (data / "train.csv").read_text().replace("tiny/train/", "train/").splitlines()
+    (data / "mine.csv").write_text("\n".join([table[0].replace("Path", "File"), *table[1:]]))
+    for name in ("train", "valid"):
+        (data / f"{name}.csv").unlink()
+    splits = tmp_path / "splits.csv"
+    names = [f"patient{number:05d}" for number in range(1, 25)]
+    parts = [f"{name},{'train' if row < 20 else 'valid'}" for row, name in enumerate(names)]
+    splits.write_text("\n".join(["patient,split", *parts]))
+    assert train(data, tmp_path, "--map", "path=File", "--splits", str(splits)) == 0
+    facts = RunDir(tmp_path / NAME).read_record().provenance.dataset
+    assert facts is not None
+    assert facts.n_patients == {"train": 20, "valid": 4}
+
+
 def test_same_config_gives_the_same_bits_whatever_the_workers(data: Path, tmp_path: Path) -> None:
     extra = ("--epochs", "2", "--dropout", "0.3", "--set", "augment.brightness=0.1")
     assert train(data, tmp_path, "--name", "a", "--num-workers", "0", *extra) == 0

@@ -5,20 +5,26 @@ from __future__ import annotations
 from pulmonet.commands.console import note, say
 from pulmonet.config import DataConfig
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import locate_dataset, read_manifest
+from pulmonet.data.sources import inspect_manifest, locate_dataset
+from pulmonet.data.sources.reading import join_problems
+from pulmonet.errors import DataError
 
 
 def open_dataset(data: DataConfig, seed: int, *, check_files: bool = False) -> Manifest:
     """The manifest that `data` describes; its name is the first line of output.
 
+    What was done to the rows on the way (a split drawn, columns joined) is said as notes.
+
     Raises:
         DataError: no dataset, or one that cannot be used.
     """
     root = locate_dataset(data.data_dir)
-    manifest = read_manifest(root, data, seed, check_files=check_files)
+    manifest, problems, notes = inspect_manifest(root, data, seed, check_files=check_files)
+    if problems:
+        raise DataError(join_problems(root, problems))
     say(dataset_line(manifest))
-    if not manifest.patients_known:
-        note("this source has no patient ids: each image counts as its own patient")
+    for text in notes:
+        note(text)
     return manifest
 
 

@@ -6,9 +6,10 @@ once. `explain_flow` does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pulmonet.artifacts import RunDir, RunRecord, best_run, find_run, list_runs
 from pulmonet.commands.console import configure, say
@@ -30,6 +31,7 @@ class ExplainOptions:
         colour_map: as in `options.COLOUR_MAPS`.
         images: files, folders and globs, as typed.
         data_dir: dataset; None takes the run's own.
+        columns: ``map``, ``join`` and ``splits`` of the dataset where they are not the run's own.
         split: of the dataset's rows; None takes valid.
         n_rows: how many rows; None takes what the flow needs.
         out_dir: where to write; None takes artifacts/<run>/explain/.
@@ -51,6 +53,7 @@ class ExplainOptions:
     colour_map: str
     images: tuple[str, ...]
     data_dir: str | None
+    columns: Mapping[str, Any]
     split: str | None
     n_rows: int | None
     out_dir: Path | None
@@ -85,6 +88,7 @@ def run(
     colour_map: str = "plasma",
     artifacts_dir: Path = Path("artifacts"),
     data_dir: str | None = None,
+    columns: Mapping[str, Any] | None = None,
     split: str | None = None,
     n_rows: int | None = None,
     out_dir: Path | None = None,
@@ -128,6 +132,7 @@ def run(
         colour_map=colour_map,
         images=tuple(images),
         data_dir=data_dir,
+        columns=columns or {},
         split=split,
         n_rows=n_rows,
         out_dir=out_dir,

@@ -71,7 +71,8 @@ def explain(options: ExplainOptions) -> int:
     manifest = None
     if not options.images:
         manifest = open_dataset(
-            data_config(options.record, options.data_dir), options.record.config.seed
+            data_config(options.record, options.data_dir, options.columns),
+            options.record.config.seed,
         )
     sources = _choose_sources(options, manifest)
     trained = load_run(options.run_dir, options.device)

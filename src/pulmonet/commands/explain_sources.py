@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,21 +108,31 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
 # --- the dataset of a run ---------------------------------------------------------------------
 
 
-def data_config(record: RunRecord, data_dir: str | None) -> DataConfig:
-    """The run's data section, with the dataset named, else the run's own where it still is."""
+def data_config(
+    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
+) -> DataConfig:
+    """The run's data section, with the dataset named, else the run's own where it still is.
+
+    Args:
+        record: of the run.
+        data_dir: as typed.
+        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
+    """
     facts, data = record.provenance.dataset, record.config.data
     if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
         data_dir = str(Path(facts.root).expanduser())
     if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
         data_dir = data.data_dir
-    return data.model_copy(update={"data_dir": data_dir})
+    return data.model_copy(update={"data_dir": data_dir, **(columns or {})})
 
 
-def read_run_dataset(record: RunRecord, data_dir: str | None) -> Manifest:
+def read_run_dataset(
+    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
+) -> Manifest:
     """The rows as the run saw them: its folds decide the splits.
 
     Raises:
         DataError: no dataset, or one that cannot be used.
     """
-    data = data_config(record, data_dir)
+    data = data_config(record, data_dir, columns)
     return read_manifest(locate_dataset(data.data_dir), data, record.config.seed)

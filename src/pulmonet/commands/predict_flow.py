@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,14 @@ class _Rows:
         rows: manifest row numbers.
         split: their split.
         external: whether the dataset is another than the one trained on.
+        other_splits: whether the splits need not be those trained with.
     """
 
     manifest: Manifest
     rows: NDArray[np.int64]
     split: str
     external: bool
+    other_splits: bool = False
 
 
 def predict_run(
@@ -80,6 +82,7 @@ def predict_run(
     datasets: Datasets,
     *,
     data_dir: str | None,
+    columns: Mapping[str, Any],
     split: str | None,
     views: str | None,
     blank: str,
@@ -93,6 +96,7 @@ def predict_run(
         run_dir: the run.
         datasets: opened so far.
         data_dir: another dataset than the run's own, or where it lies now.
+        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
         split: train, valid or test; valid when None, else the only one.
         views: all, frontal, AP, PA or lateral; the run's when None.
         blank: zeros or ignore.
@@ -109,7 +113,7 @@ def predict_run(
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: at least 1 is needed")
     trained = load_run(run_dir, device)
-    chosen = _choose(trained.record, datasets, data_dir, split, views)
+    chosen = _choose(trained.record, datasets, data_dir, columns, split, views)
     scores, chosen = _scores(trained, chosen, batch_size=batch_size, num_workers=num_workers)
     targets = _targets(chosen, trained.labels, blank)
     predictions = _predictions(run_dir.name, trained.labels, chosen, targets, scores)
@@ -128,6 +132,7 @@ def _choose(
     record: RunRecord,
     datasets: Datasets,
     data_dir: str | None,
+    columns: Mapping[str, Any],
     split: str | None,
     views: str | None,
 ) -> _Rows:
@@ -144,11 +149,12 @@ def _choose(
         external = (root.name if root.is_dir() else root.stem) != own_name
         if external:  # folds, splits and columns of the run belong to the data it was trained on
             data = DataConfig(data_dir=data_dir, skip_bad=data.skip_bad, views=data.views)
+    data = data.model_copy(update=dict(columns))
     manifest = datasets.open(data, config.seed)
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
     chosen = split or ("valid" if "valid" in there or len(there) != 1 else there[0])
     rows = select_rows(manifest, chosen, views or data.views)
-    return _Rows(manifest, rows, chosen, external)
+    return _Rows(manifest, rows, chosen, external, other_splits="splits" in columns)
 
 
 def _scores(
@@ -185,7 +191,7 @@ def _scores(
             f"{trained.run_dir.best_model_path}: gives scores that are not numbers; the weights "
             "are damaged, train again with --overwrite"
         )
-    return scores, _Rows(chosen.manifest, rows, chosen.split, chosen.external)
+    return scores, replace(chosen, rows=rows)
 
 
 def _targets(chosen: _Rows, labels: tuple[str, ...], blank: Any) -> NDArray[np.float32]:
@@ -251,6 +257,8 @@ def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[s
     if not chosen.external:
         if chosen.split == "train":
             used.append("training")
+        elif chosen.other_splits and not same:
+            used.append("perhaps training (--splits are not the run's)")
         selects = trained.record.config.select.checkpoint == "best"
         if selects and chosen.split == provenance.selected_on:
             used.append("checkpoint selection")

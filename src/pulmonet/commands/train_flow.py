@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from pulmonet.data.splits import (
     subset_rows,
 )
 from pulmonet.data.summary import summarise
+from pulmonet.data.tables import count
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.labels import (
     describe_policy_changes,
@@ -523,18 +526,21 @@ def _announce(plan: Plan) -> None:
     patients = plan.manifest.table["patient"].to_numpy(object)
     parts = []
     for role, rows in plan.rows.items():
-        parts.append(f"{role} {len(rows):,} images of {len(set(patients[rows])):,} patients")
-    subset = f" (subset {config.data.subset:g})" if config.data.subset < 1 else ""
-    console.say(f"Rows:    {' · '.join(sorted(parts))}{subset}")
+        n_patients = len(set(patients[rows]))
+        parts.append(f"{role} {count(len(rows), 'image')} of {count(n_patients, 'patient')}")
+    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
+    without = f" (left out: {', '.join(left_out)})" if left_out else ""
+    console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
     console.say(f"Labels:  {', '.join(plan.labels)}")
     policies = sorted(set(plan.policies))
     shown = policies[0] if len(policies) == 1 else ", ".join(plan.policies)
     console.say(f"Targets: uncertain → {shown}, blank → {config.targets.blank}")
+    threads = count(torch.get_num_threads(), "thread")
     name = plan.weights.get("name", "")
     weights = f"{plan.weights['source']} {name}".strip()
     console.say(
         f"Model:   {config.model.name}, weights {weights}, {config.data.image_size} px, "
-        f"{plan.precision} on {plan.device} ({torch.get_num_threads()} threads)"
+        f"{plan.precision} on {plan.device} ({threads})"
     )
     if plan.weights.get("replaced"):
         console.note("the classifier in the weights has another size: a new one takes its place")
@@ -550,7 +556,7 @@ def _announce(plan: Plan) -> None:
 
 def _say_result(plan: Plan, provenance: Provenance, run_dir: RunDir) -> None:
     value = provenance.best_valid_macro_auroc
-    shown = "no AUROC (every label has one class)" if value is None else f"{value:.4f}"
+    shown = "unknown, as every label has one class only" if value is None else f"{value:.4f}"
     is_last = plan.config.select.checkpoint == "last"
     console.say(
         f"{'Last' if is_last else 'Best'} epoch {provenance.best_epoch}: "
@@ -558,6 +564,9 @@ def _say_result(plan: Plan, provenance: Provenance, run_dir: RunDir) -> None:
         f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
     )
     console.say(f"Run:     {run_dir.path}")
-    data = plan.config.data.data_dir
-    where = f" --data-dir {data}" if data else ""
-    console.say(f"Next:    pulmonet evaluate {run_dir.name}{where}")
+    command = ["pulmonet", "evaluate", run_dir.name]
+    if run_dir.path.parent != Path("artifacts"):
+        command += ["--artifacts-dir", str(run_dir.path.parent)]
+    if plan.config.data.data_dir:
+        command += ["--data-dir", plan.config.data.data_dir]
+    console.say(f"Next:    {shlex.join(command)}")

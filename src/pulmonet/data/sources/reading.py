@@ -61,6 +61,8 @@ def inspect_manifest(
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
     if not any("the dataset root" in problem for problem in problems) and check_files:
         problems += checks.file_problems(folder, table["path"].drop_duplicates())
+    if not rows.patients_known:
+        rows.notes.append("this source has no patient ids: each image counts as its own patient")
     table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
     problems += checks.split_problems(table)
     if data.join:
