@@ -134,28 +134,27 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         ArtifactError: the disk is full, the folder cannot be written, and the like.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = ""
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
         raise ArtifactError(_explain_write(path, error)) from None
     except BaseException:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
         raise
 
 
@@ -213,6 +212,20 @@ def portable_path(path: Path | str) -> str:
     if home not in {"/", ""} and (text == home or text.startswith(home + os.sep)):
         return "~" + text[len(home) :]
     return text
+
+
+def without_home(value: Any) -> Any:
+    """A JSON value with the home folder written as ``~`` in every string."""
+    home = str(Path.home())
+    if home in {"/", ""}:
+        return value
+    if isinstance(value, str):
+        return value.replace(home + os.sep, "~" + os.sep)
+    if isinstance(value, list):
+        return [without_home(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_home(item) for key, item in value.items()}
+    return value
 
 
 # --- the run folder -----------------------------------------------------------------------
@@ -302,11 +315,13 @@ class RunDir:
             ) from None
 
     def write_record(self, config: RunConfig, provenance: Provenance) -> None:
-        """Write run_config.json."""
-        write_json(
-            self.config_path,
-            {"schema": SCHEMA_VERSION, "config": config, "provenance": provenance},
-        )
+        """Write run_config.json; the home folder is written as ``~`` wherever it stands."""
+        document = {
+            "schema": SCHEMA_VERSION,
+            "config": config.model_dump(mode="json"),
+            "provenance": provenance.model_dump(mode="json"),
+        }
+        write_json(self.config_path, without_home(document))
 
     def read_log(self) -> pd.DataFrame:
         """training_log.csv, one row an epoch.

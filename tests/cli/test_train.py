@@ -317,3 +317,21 @@ def test_accumulation_weighs_targets_alike(data: Path, tmp_path: Path) -> None:
     whole, parts = (untimed_log(RunDir(tmp_path / name))[0] for name in ("whole", "parts"))
     assert float(parts["train_loss"]) == pytest.approx(float(whole["train_loss"]), rel=0.2)
     assert parts != whole
+
+
+def test_home_folder_is_written_as_a_tilde_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "somebody"
+    data = write_dataset(home / "tiny")
+    monkeypatch.setenv("HOME", str(home))
+    assert train(data, tmp_path / "artifacts") == 0
+    run_dir = RunDir(tmp_path / "artifacts" / NAME)
+    assert "somebody" not in run_dir.config_path.read_text()
+    shutil.copy(run_dir.best_model_path, home / "weights.pth")
+    assert train(data, home / "artifacts", "--weights", str(home / "weights.pth")) == 0
+    again = RunDir(home / "artifacts" / NAME)
+    assert again.read_record().config.model.weights == "~/weights.pth"
+    config = ("--config", str(again.config_path), "--name", "again")
+    assert main(["train", *config, "--out-dir", str(home / "artifacts")]) == 0
+    assert train(data, home / "artifacts", "--weights", str(home / "weights.pth"), "--resume") == 0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pulmonet.artifacts import RunDir, RunRecord, check_run_name
+from pulmonet.artifacts import RunDir, RunRecord, check_run_name, without_home
 from pulmonet.commands.console import configure, say
 from pulmonet.config import RunConfig, load_config
 from pulmonet.errors import ArtifactError, ConfigError
@@ -91,7 +91,8 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
     Raises:
         ConfigError: names the fields that differ.
     """
-    old, new = record.config.model_dump(mode="json"), config.model_dump(mode="json")
+    old = record.config.model_dump(mode="json")
+    new = without_home(config.model_dump(mode="json"))
     differing = []
     for section, value in old.items():
         if not isinstance(value, dict):

@@ -423,7 +423,7 @@ def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenanc
         status="running",
         pulmonet=pulmonet.__version__,
         versions=installed_versions(),
-        command=["pulmonet", *(_without_home(argument) for argument in sys.argv[1:])],
+        command=["pulmonet", *sys.argv[1:]],
         device=str(plan.device),
         device_name=device_name(plan.device),
         threads=torch.get_num_threads(),
@@ -449,10 +449,6 @@ def installed_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-
-
-def _without_home(argument: str) -> str:
-    return portable_path(argument) if argument.startswith("/") else argument
 
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:

@@ -52,9 +52,10 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
     """
     if weights == "none":
         return {"source": "none"}
-    if Path(weights).is_file():
-        state = read_state_dict(Path(weights))
-        facts = {"source": "file", "name": Path(weights).name, "sha256": sha256_of(Path(weights))}
+    path = Path(weights).expanduser()
+    if path.is_file():
+        state = read_state_dict(path)
+        facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
         return facts | load_matching(network, state, weights)
     if weights == "imagenet" and model_name == "timm:tf_efficientnet_lite0":
         bundled = _bundled_lite0(network)
