@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# machines are shared and noisy, so no test is timed; CI draws the same examples every time
+settings.register_profile("pulmonet", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("pulmonet")
 
 
 @pytest.fixture(scope="session")
