@@ -345,7 +345,7 @@ def _read_source(source: str) -> dict[str, Any]:
             return tomllib.loads(text)
         raise ConfigError(
             f"--config {source}: neither a file nor a shipped recipe"
-            f"{did_you_mean(source, recipe_names())}; recipes: {', '.join(recipe_names()) or 'none'}"
+            f"{did_you_mean(source, recipe_names())}; recipes: {', '.join(recipe_names())}"
         )
     try:
         text = path.read_text("utf-8")
