@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.comparison import paired_differences
+from pulmonet.metrics.comparison import narrowness, paired_differences
 from pulmonet.metrics.intervals import bootstrap_ranking
 from pulmonet.metrics.ranking import auroc
 
@@ -63,13 +63,17 @@ def told_apart(
         generator = np.random.default_rng([dataset, n_patients, 1])  # not that of the resamples
         targets, scores, units = draw(n_patients, aurocs, generator)
         targets[0, targets.sum(axis=0) == 0] = 1
-        samples = bootstrap_ranking(targets, scores, units, n_resamples=n_resamples, seed=dataset)
+        samples = bootstrap_ranking(
+            targets, scores, units, n_resamples=n_resamples, seed=dataset, with_precision=False
+        )
         values = np.asarray(
             [np.mean([auroc(targets[:, i], run[:, i]) for i in range(5)]) for run in scores]
         )
         macro = samples.macro("auroc")
+        factor = float(narrowness(targets, units).mean())
         for index, size in enumerate(sizes):
-            counts[index] += paired_differences(values[:size], macro[:size]).distinguished.any()
+            found = paired_differences(values[:size], macro[:size], variance_factor=factor)
+            counts[index] += found.distinguished.any()
     return counts / n_datasets
 
 

@@ -142,6 +142,7 @@ def bootstrap_ranking(
     *,
     n_resamples: int = 1000,
     seed: int = 0,
+    with_precision: bool = True,
 ) -> BootstrapRanking:
     """AUROC and average precision of one or more runs on the same patient resamples.
 
@@ -151,6 +152,7 @@ def bootstrap_ranking(
         units: (N,) patient number of each row (`number_units`).
         n_resamples: R.
         seed: of the resamples.
+        with_precision: False leaves average precision out (NaN).
 
     Raises:
         OneClassError: nearly every resample leaves some label with one class.
@@ -164,7 +166,7 @@ def bootstrap_ranking(
         stop = start + len(weights)
         for run, of_run in enumerate(rankings):
             for label, ranking in enumerate(of_run):
-                result = weighted_ranking(ranking, weights)
+                result = weighted_ranking(ranking, weights, with_precision=with_precision)
                 auroc[run, start:stop, label], precision[run, start:stop, label] = result
         start = stop
     scored = np.asarray([not ranking.one_class for ranking in rankings[0]])

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pulmonet.metrics.comparison import compact_letters, compare, holm, paired_differences
+from pulmonet.metrics.comparison import (
+    compact_letters,
+    compare,
+    holm,
+    narrowness,
+    paired_differences,
+)
 
 
 def test_paired_interval_of_one_pair_is_the_usual_one() -> None:
@@ -88,3 +94,22 @@ def test_compare_tells_a_crippled_model_apart() -> None:
     assert not by_pair["good", "similar", "auroc", "A"].distinguished
     assert by_pair["good", "bad", "auroc", "A"].p_delong < 0.001
     assert by_pair["good", "bad", "average_precision", "A"].p_delong is None
+
+
+def test_narrowness_counts_patients_of_the_rarer_class() -> None:
+    targets = np.asarray([[1, 0], [1, 1], [0, np.nan], [0, 0], [1, 1], [0, 1]])
+    units = np.asarray([0, 0, 1, 1, 2, 3])
+    assert narrowness(targets, units).tolist() == [2 / 1, 2 / 1]  # two patients of each at least
+    many = np.repeat([1.0, 0.0], [8, 92])[:, None]
+    assert narrowness(many, np.arange(100)) == pytest.approx(8 / 7)
+
+
+def test_the_variance_factor_widens_intervals_and_raises_p() -> None:
+    generator = np.random.default_rng(5)
+    values = np.asarray([0.80, 0.83])
+    samples = values[:, None] + generator.normal(size=(2, 2000)) * 0.02
+    plain = paired_differences(values, samples)
+    wide = paired_differences(values, samples, variance_factor=1.21)
+    assert (wide.high - wide.low) == pytest.approx(1.1 * (plain.high - plain.low))
+    assert wide.difference == plain.difference
+    assert wide.p > plain.p
