@@ -215,7 +215,9 @@ class Lab:
         return looks[command]()
 
     def _pack(self) -> dict[str, str]:
-        (folder,) = (self.case / "cache" / "packs").iterdir()
+        # a table that was damaged for a while leaves another pack beside: the images are others
+        (undisturbed,) = (self.template / "cache" / "packs").iterdir()
+        folder = self.case / "cache" / "packs" / undisturbed.name
         names = ("images.npy", "checksums.npy", "index.csv")
         return {name: _digest((folder / name).read_bytes()) for name in names}
 
