@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pulmonet.config import RunConfig
@@ -29,7 +27,9 @@ from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
 from pulmonet.labels import file_name_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 
@@ -164,6 +164,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _without_nan(value: Any) -> Any:
+    import numpy as np
+
     if isinstance(value, BaseModel):
         return _without_nan(value.model_dump(mode="json"))
     if isinstance(value, Mapping):
@@ -479,6 +481,8 @@ class Predictions:
 
         Scores have nine significant digits, which round-trips float32.
         """
+        import numpy as np
+
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         extra = list(self.columns)
@@ -511,6 +515,7 @@ class Predictions:
         Raises:
             ArtifactError: missing, damaged, no label columns, or scores outside [0, 1].
         """
+        import numpy as np
         import pandas as pd
 
         try:
@@ -549,6 +554,8 @@ class Predictions:
 
 
 def _cell(value: object) -> str:
+    import numpy as np
+
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:g}"
     return "" if value is None else str(value)
@@ -557,6 +564,7 @@ def _cell(value: object) -> str:
 def _numbers(
     column: pd.Series[Any], path: Path, allowed: tuple[int, ...] | None
 ) -> NDArray[np.float32]:
+    import numpy as np
     import pandas as pd
 
     values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
@@ -578,6 +586,7 @@ def _numbers(
 
 
 def _column(column: pd.Series[Any]) -> NDArray[Any]:
+    import numpy as np
     import pandas as pd
 
     numbers = pd.to_numeric(column.replace("", "nan"), errors="coerce")

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pulmonet.errors import ConfigError, did_you_mean
 from pulmonet.labels import DEFAULT_LABELS, BlankPolicy, UncertainPolicy
@@ -43,14 +43,15 @@ class ModelConfig(Section):
     dropout: Fraction | None = None
     """Dropout before the classifier; null keeps the network's own (0.2 for EfficientNet-B0)."""
 
-    @model_validator(mode="after")
-    def _known_name(self) -> Self:
-        if not self.name.startswith("timm:") and self.name not in TORCHVISION_MODELS:
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
             raise ValueError(
-                f"unknown model{did_you_mean(self.name, TORCHVISION_MODELS)}; choose from "
+                f"unknown model{did_you_mean(name, TORCHVISION_MODELS)}; choose from "
                 f"{', '.join(TORCHVISION_MODELS)} or timm:NAME"
             )
-        return self
+        return name
 
 
 class DataConfig(Section):

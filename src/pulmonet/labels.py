@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pulmonet.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -98,6 +99,8 @@ def evaluation_targets(
     Returns:
         (N, L) float32 of 1, 0 and NaN.
     """
+    import numpy as np
+
     targets = np.array(raw, dtype=np.float32)
     if annotated is None:
         annotated = np.asarray((~np.isnan(targets)).any(axis=0))
@@ -139,6 +142,8 @@ def training_targets(
     Returns:
         (N, L) float32; NaN = unknown, to be masked.
     """
+    import numpy as np
+
     targets = np.array(raw, dtype=np.float32)
     uncertain = targets == -1
     if annotated is None:
@@ -181,6 +186,8 @@ def fill_uncertain(
     Returns:
         A changed copy of `targets`.
     """
+    import numpy as np
+
     filled = targets.copy()
     self_trained = np.asarray([policy == "self-trained" for policy in policies])
     where = (np.asarray(raw) == -1) & self_trained
@@ -209,6 +216,8 @@ def describe_policy_changes(
     Raises:
         ValueError: the arguments differ in shape.
     """
+    import numpy as np
+
     raw, targets = np.asarray(raw), np.asarray(targets)
     if raw.shape != targets.shape or not raw.shape[1] == len(labels) == len(policies):
         raise ValueError(f"raw {raw.shape}, targets {targets.shape}, {len(labels)} labels differ")
