@@ -362,18 +362,23 @@ class RunDir:
         except OSError as error:
             raise ArtifactError(_explain_write(self.path, error)) from None
         try:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ArtifactError(
-                    f"{self.path}: in use by another process; wait for it or choose --name"
-                ) from None
-            yield
-        finally:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.fstat(handle).st_nlink > 0  # else its holder has just removed the folder
+        except OSError:
+            is_ours = False
+        if not is_ours:
             os.close(handle)
-            if [entry.name for entry in self.path.iterdir()] == [".lock"]:
-                (self.path / ".lock").unlink(missing_ok=True)
-                self.path.rmdir()
+            raise ArtifactError(
+                f"{self.path}: in use by another process; wait for it or choose --name"
+            )
+        try:
+            yield
+        finally:  # the folder goes before the lock: nobody else can have begun in it
+            with contextlib.suppress(OSError):
+                if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+                    (self.path / ".lock").unlink()
+                    self.path.rmdir()
+            os.close(handle)
 
 
 def list_runs(artifacts_dir: Path) -> list[RunDir]:

@@ -126,7 +126,7 @@ def _read_calibration(options: ExplainOptions, trained: TrainedRun) -> Calibrati
 
 def _describe(options: ExplainOptions, trained: TrainedRun) -> str:
     layer = "the last feature map" if options.layer is None else f"layer {options.layer}"
-    where = "" if options.method in {"integrated-gradients", "occlusion"} else f" at {layer}"
+    where = "" if options.method in PIXEL_METHODS else f" at {layer}"
     return (
         f"Explaining with {options.run_dir.name} ({trained.record.config.model.name}), "
         f"{options.method}{where}, on {trained.device}"
