@@ -26,6 +26,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import check_dicom_installed
+from pulmonet.explain.options import PIXEL_METHODS
 from pulmonet.explain.panels import (
     NOTICE,
     ROWS_PER_SHEET,
