@@ -97,8 +97,10 @@ class Lab:
     def close(self) -> None:
         """End the server."""
         assert self._server.stdin is not None
+        assert self._server.stdout is not None
         self._server.stdin.close()
         self._server.wait(timeout=60)
+        self._server.stdout.close()
         self._log.close()
 
     # --- the world --------------------------------------------------------------------------

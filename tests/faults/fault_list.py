@@ -265,10 +265,23 @@ def _signals(lab: Lab, seed: int) -> Iterator[Fault]:
 
 def _after(seconds: float, which: signal.Signals) -> Callable[[Lab, Running], None]:
     def act(lab: Lab, running: Running) -> None:
+        if which != signal.SIGKILL:
+            _wait_for_handler(running.pid)
         time.sleep(max(0.0, running.started + seconds - time.monotonic()))
         os.kill(running.pid, which)  # its parent has not waited yet: the number is still its own
 
     return act
+
+
+def _wait_for_handler(pid: int) -> None:
+    """Until `main` catches SIGTERM (bit 14 of SigCgt on Linux), or the process has ended."""
+    status = Path(f"/proc/{pid}/status")
+    for _ in range(1000):
+        text = status.read_text() if status.exists() else ""
+        caught = [line.split()[1] for line in text.splitlines() if line.startswith("SigCgt")]
+        if not caught or int(caught[0], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
 
 
 def _streams() -> Iterator[Fault]:
