@@ -247,7 +247,7 @@ def prepare(
     from pulmonet.config import load_config
 
     if json:
-        console.configure(json_output=True)
+        console.reserve_stdout_for_json()
     flags = {
         "seed": seed,
         "data.image_size": image_size,
@@ -469,7 +469,7 @@ def evaluate(
     from pulmonet.commands import evaluate as command
 
     if json:
-        console.configure(json_output=True)
+        console.reserve_stdout_for_json()
     if export is not None:
         from pulmonet.commands.export import check_format
 

@@ -146,6 +146,20 @@ def test_json_is_one_valid_document(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert {"a", "b", "difference", "low", "high", "p", "distinguished"} <= set(macro[0])
 
 
+def test_quiet_json_is_the_document_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_predictions(tmp_path / "mine.csv", n=60)
+    arguments = ["evaluate", "--artifacts-dir", str(tmp_path / "artifacts"), *QUICK, "--json"]
+    arguments += ["--predictions", str(path)]
+    assert main(["--quiet", *arguments]) == 0
+    shown = capsys.readouterr()
+    assert Evaluation.model_validate_json(shown.out).runs[0].run == "mine"
+    assert shown.err == ""
+    assert main(arguments) == 0
+    assert "Macro (2 labels)" in capsys.readouterr().err
+
+
 def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = []
     for name, strength, seed in (("good", 0.5, 0), ("alike", 0.5, 1), ("bad", 0.0, 2)):

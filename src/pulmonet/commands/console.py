@@ -34,6 +34,11 @@ def configure(*, quiet: bool = False, json_output: bool = False, verbose: bool =
     _settings.update(quiet=quiet, json=json_output, verbose=verbose)
 
 
+def reserve_stdout_for_json() -> None:
+    """A command's own ``--json``; ``--quiet`` and ``--verbose`` before it stay as they are."""
+    _settings["json"] = True
+
+
 def wants_json() -> bool:
     """Whether stdout is reserved for one JSON document."""
     return _settings["json"]

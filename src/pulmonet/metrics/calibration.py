@@ -293,6 +293,11 @@ def expected_calibration_error(
     return float(np.abs(difference).sum() / len(values))
 
 
+def n_ece_simulations(n_rows: int, wanted: int = 1000) -> int:
+    """Datasets that `ece_if_perfect` draws: fewer above 20,000 rows, where they differ less."""
+    return int(np.clip(2e7 // max(n_rows, 1), 100, wanted))
+
+
 def ece_if_perfect(
     scores: NDArray[np.float64], *, equal_mass: bool, n_simulations: int = 1000, seed: int = 0
 ) -> Estimate:
@@ -301,7 +306,7 @@ def ece_if_perfect(
     Targets are drawn from the scores; far above 20,000 rows fewer simulations are drawn.
     """
     generator = np.random.default_rng([seed, len(scores)])
-    n_draws = int(np.clip(2e7 // max(len(scores), 1), 100, n_simulations))
+    n_draws = n_ece_simulations(len(scores), n_simulations)
     bins = bin_numbers(scores, equal_mass=equal_mass)
     order = np.argsort(bins, kind="stable")
     starts = np.unique(bins[order], return_index=True)[1]
@@ -360,56 +365,65 @@ def measure_calibration(
     perfect = ece_if_perfect(values, equal_mass=False, seed=seed)
     perfect_mass = ece_if_perfect(values, equal_mass=True, seed=seed)
     ece_mass = expected_calibration_error(truth, values, equal_mass=True)
+    brier, bins, bins_equal_width = _resampled_means(truth, values, units, resamples)
     return CalibrationResult(
         scores="raw" if calibrator is None else "calibrated",
         calibrator=calibrator,
         fitted_on=fitted_on,
         slope=slope,
         intercept=intercept,
-        brier=_brier(truth, values, units, resamples),
+        brier=brier,
         ece=expected_calibration_error(truth, values),
         ece_equal_mass=ece_mass,
+        ece_simulations=n_ece_simulations(len(values)),
         ece_if_perfect=perfect,
         ece_equal_mass_if_perfect=perfect_mass,
         ece_debiased=max(ece_mass - (perfect_mass.value or 0.0), 0.0),
-        bins=reliability_bins(truth, values, units, resamples, equal_mass=True),
-        bins_equal_width=reliability_bins(truth, values, units, resamples, equal_mass=False),
+        bins=bins,
+        bins_equal_width=bins_equal_width,
     )
 
 
-def _brier(
+def _resampled_means(
     targets: NDArray[np.float64],
     scores: NDArray[np.float64],
     units: NDArray[np.int64],
     resamples: PatientResamples,
-) -> Estimate:
+) -> tuple[Estimate, list[ReliabilityBin], list[ReliabilityBin]]:
+    """Brier score and the bins of equal mass and of equal width, in one pass of the resamples."""
     errors = (scores - targets) ** 2
-    sums = unit_sums(np.stack([errors, np.ones_like(errors)], axis=1), units, resamples.n_units)
-    totals = resampled_sums(resamples, sums)
-    low, high = percentile_interval(totals[:, 0] / np.maximum(totals[:, 1], 1))
-    return Estimate(value=float(errors.mean()), low=low, high=high)
+    columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
+    members = []
+    for equal_mass in (True, False):
+        bins = bin_numbers(scores, equal_mass=equal_mass)
+        member = bins[:, None] == np.unique(bins)
+        members.append(member)
+        columns += [member * targets[:, None], member.astype(np.float64)]
+    sums = unit_sums(np.concatenate(columns, axis=1), units, resamples.n_units)
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
+    totals = np.split(resampled_sums(resamples, sums), ends, axis=1)
+    low, high = percentile_interval(totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
+    brier = Estimate(value=float(errors.mean()), low=low, high=high)
+    mass, width = (
+        _reliability_bins(targets, scores, member, totals[1 + 2 * at], totals[2 + 2 * at])
+        for at, member in enumerate(members)
+    )
+    return brier, mass, width
 
 
-def reliability_bins(
+def _reliability_bins(
     targets: NDArray[np.float64],
     scores: NDArray[np.float64],
-    units: NDArray[np.int64],
-    resamples: PatientResamples,
-    *,
-    equal_mass: bool,
+    member: NDArray[np.bool_],
+    positives: NDArray[np.float64],
+    counts: NDArray[np.float64],
 ) -> list[ReliabilityBin]:
-    """Bins of a reliability diagram, with patient bootstrap intervals of the observed share."""
-    bins = bin_numbers(scores, equal_mass=equal_mass)
-    present = np.unique(bins)
-    member = bins[:, None] == present
-    both = np.concatenate([member * targets[:, None], member], axis=1)
-    totals = resampled_sums(resamples, unit_sums(both, units, resamples.n_units))
-    positives, counts = np.split(totals, 2, axis=1)
+    """Bins (N, K) with intervals of the observed share from resampled positives and rows (R, K)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.where(counts > 0, positives / counts, np.nan)
     result = []
-    for column in range(len(present)):
-        here = scores[member[:, column]]
+    for column, inside in enumerate(member.T):
+        here = scores[inside]
         low, high = percentile_interval(shares[:, column])
         result.append(
             ReliabilityBin(
@@ -417,7 +431,7 @@ def reliability_bins(
                 high=float(here.max()),
                 n=len(here),
                 mean_score=float(here.mean()),
-                observed=float(targets[member[:, column]].mean()),
+                observed=float(targets[inside].mean()),
                 observed_low=low,
                 observed_high=high,
             )

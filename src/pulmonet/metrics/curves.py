@@ -96,6 +96,7 @@ def _curve(
         y=[round(float(point[1]), 6) for point in points],
         threshold=[None if point[2] is None else float(f"{point[2]:.9g}") for point in points],
         band_x=[round(float(value), 6) for value in GRID],
+        band_resamples=len(samples),
         band_low=[round(float(value), 6) for value in low],
         band_high=[round(float(value), 6) for value in high],
     )

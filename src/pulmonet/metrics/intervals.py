@@ -18,6 +18,8 @@ from pulmonet.metrics.ranking import Ranking, macro_mean, rank, weighted_ranking
 
 #: Bytes that one block of resamples may take; bounds memory whatever the number of rows.
 BLOCK_BYTES = 16 * 2**20
+#: Bytes of resamples that are kept, so that a second pass need not draw them again.
+KEPT_BYTES = 64 * 2**20
 #: Draws per wanted resample before giving up on a label that is nearly always one class.
 MAX_DRAWS = 200
 
@@ -69,6 +71,7 @@ class PatientResamples:
         self.n_rows = len(units)
         self.n_redrawn = 0
         self._needed = class_counts(targets, units, self.n_units)
+        self._kept: NDArray[np.uint16] | None = None
 
     def blocks(self, bytes_per_resample: int | None = None) -> Iterator[NDArray[np.int32]]:
         """How often each unit counts, (R', U) per block; all blocks together have R rows.
@@ -82,10 +85,21 @@ class PatientResamples:
         """
         per_resample = bytes_per_resample or 32 * max(self.n_rows, 1)
         height = int(np.clip(BLOCK_BYTES // per_resample, 1, 256))
+        if self._kept is not None:
+            for start in range(0, self.n_resamples, height):
+                yield self._kept[start : start + height].astype(np.int32)
+            return
+        keep = None
+        if 2 * self.n_resamples * self.n_units <= KEPT_BYTES:
+            keep = np.empty((self.n_resamples, self.n_units), np.uint16)
         draws = self._draws(int(np.clip(2**20 // max(self.n_units, 1), 1, 64)))
         for start in range(0, self.n_resamples, height):
             n_here = min(height, self.n_resamples - start)
-            yield np.stack([next(draws) for _ in range(n_here)])
+            block = np.stack([next(draws) for _ in range(n_here)])
+            if keep is not None:
+                keep[start : start + n_here] = block
+            yield block
+        self._kept = keep  # only a pass that went to the end
 
     def _draws(self, at_once: int) -> Iterator[NDArray[np.int32]]:
         generator = np.random.default_rng([self.seed, self.n_units])

@@ -21,6 +21,7 @@ from pulmonet.metrics.intervals import PatientResamples, percentile_interval
 from pulmonet.metrics.results import Confusion, DecisionCurve, Estimate, OperatingPoint
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.int32]
 
 DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
 _WITH_VALUE = ("sensitivity", "specificity", "ppv")
@@ -54,7 +55,7 @@ def check_criterion(criterion: str) -> str:
     )
 
 
-def _gain(criterion: str) -> Callable[[Array, Array, Array, Array], Array]:
+def _gain(criterion: str) -> Callable[[Counts, Counts, Counts, Counts], Array]:
     """What is maximised, from true and false positives (..., G) and class totals (..., 1).
 
     Thresholds are in descending order, and the first maximum is taken: the highest threshold
@@ -63,7 +64,7 @@ def _gain(criterion: str) -> Callable[[Array, Array, Array, Array], Array]:
     name, _, text = criterion.partition("=")
     wanted = float(text) if text else 0.0
 
-    def gain(tp: Array, fp: Array, n_pos: Array, n_neg: Array) -> Array:
+    def gain(tp: Counts, fp: Counts, n_pos: Counts, n_neg: Counts) -> Array:
         sensitivity = tp / np.maximum(n_pos, 1)
         specificity = 1 - fp / np.maximum(n_neg, 1)
         if name == "youden":
@@ -96,23 +97,28 @@ def choose_threshold(
     """
     grid = _Grid.of(targets, scores, np.arange(len(targets)))
     weights = np.ones((1, len(targets)), np.int32)
-    tp, fp = grid.cumulated(weights)
-    if not tp[0, -1] or not fp[0, -1]:
+    counts = grid.cumulated(weights)
+    if not len(grid.positive_units) or not len(grid.negative_units):
         return None
-    gains = _gain(criterion)(tp, fp, tp[:, -1:], fp[:, -1:])[0]
+    gains = _gain(criterion)(*counts)[0]
     best = int(gains.argmax())
     return None if gains[best] < 0 else float(grid.thresholds[best])
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Distinct scores, descending, and the rows in that order."""
+    """Candidate thresholds, descending: the scores of positives, and the highest score.
+
+    No criterion prefers a threshold between two positives to the one at the upper of them: fewer
+    negatives are called there, and as many positives. The highest score is what is taken where
+    no threshold is any good.
+    """
 
     thresholds: NDArray[np.float64]  # (G,)
-    last: NDArray[np.int64]  # (G,) last row of each distinct score
-    group: NDArray[np.int64]  # (N,) distinct score of each row, in the original order
-    positive: NDArray[np.bool_]  # (N,) sorted
-    units: NDArray[np.int64]  # (N,) sorted
+    n_positives: NDArray[np.int64]  # (G,) positive rows at or above each
+    n_negatives: NDArray[np.int64]  # (G,) negative rows at or above each
+    positive_units: NDArray[np.int64]  # (P,) highest score first
+    negative_units: NDArray[np.int64]  # (Q,) highest score first
 
     @classmethod
     def of(
@@ -121,19 +127,27 @@ class _Grid:
         scores: NDArray[np.floating],
         units: NDArray[np.int64],
     ) -> _Grid:
-        order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-        ordered = np.asarray(scores, np.float64)[order]
-        last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
-        group = np.empty(len(order), np.int64)
-        group[order] = np.searchsorted(last, np.arange(len(order)))
-        return cls(ordered[last], last, group, np.asarray(targets)[order] == 1, units[order])
+        values, positive = np.asarray(scores, np.float64), np.asarray(targets) == 1
+        rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
+        rows = [of_class[np.argsort(-values[of_class], kind="stable")] for of_class in rows]
+        falling = -np.unique(-np.append(values[rows[0]], values.max()))
+        n_above = [np.searchsorted(-values[of_class], -falling, "right") for of_class in rows]
+        return cls(falling, *n_above, *(units[of_class] for of_class in rows))
 
-    def cumulated(self, weights: NDArray[np.int32]) -> tuple[Array, Array]:
-        """(R, G) true and false positives at each threshold under weights (R, U)."""
-        rows = weights[:, self.units]
-        tp = np.cumsum(rows * self.positive, axis=1)[:, self.last].astype(np.float64)
-        fp = np.cumsum(rows * ~self.positive, axis=1)[:, self.last].astype(np.float64)
-        return tp, fp
+    def cumulated(self, weights: NDArray[np.int32]) -> tuple[Counts, Counts, Counts, Counts]:
+        """True and false positives (R, G) and class totals (R, 1) under weights (R, U)."""
+        tp, n_pos = _running(weights, self.positive_units, self.n_positives)
+        fp, n_neg = _running(weights, self.negative_units, self.n_negatives)
+        return tp, fp, n_pos, n_neg
+
+
+def _running(
+    weights: NDArray[np.int32], units: NDArray[np.int64], n_first: NDArray[np.int64]
+) -> tuple[Counts, Counts]:
+    """Weight of the first rows, for each number of them (R, G), and of all rows (R, 1)."""
+    sums = np.zeros((len(weights), len(units) + 1), np.int32)
+    np.cumsum(np.take(weights, units, axis=1), axis=1, dtype=np.int32, out=sums[:, 1:])
+    return np.take(sums, n_first, axis=1), sums[:, -1:]
 
 
 def cross_fitted_calls(
@@ -173,19 +187,21 @@ def _cross_fitted_counts(
     blocks, n_done = [], 0
     for weights in resamples.blocks(100 * len(targets)):
         counts = np.zeros((len(criteria), len(weights), 4))
-        tp, fp = grid.cumulated(weights)
-        for fold in np.unique(folds):
-            held_tp, held_fp = grid.cumulated(weights * (folds == fold).astype(np.int32))
-            for_choice = (tp - held_tp, fp - held_fp)
-            totals = (for_choice[0][:, -1:], for_choice[1][:, -1:])
+        held_out = [
+            grid.cumulated(weights * (folds == fold).astype(np.int32)) for fold in np.unique(folds)
+        ]
+        whole = [np.sum(parts, axis=0, dtype=np.int32) for parts in zip(*held_out, strict=True)]
+        for held in held_out:
+            for_choice = [total - part for total, part in zip(whole, held, strict=True)]
+            tp, fp, n_pos, n_neg = held
             for index, gain in enumerate(gains):
-                best = gain(*for_choice, *totals).argmax(axis=1)[:, None]
-                true_positive = np.take_along_axis(held_tp, best, axis=1)[:, 0]
-                false_positive = np.take_along_axis(held_fp, best, axis=1)[:, 0]
+                best = gain(*for_choice).argmax(axis=1)[:, None]
+                true_positive = np.take_along_axis(tp, best, axis=1)[:, 0]
+                false_positive = np.take_along_axis(fp, best, axis=1)[:, 0]
                 counts[index, :, 0] += true_positive
                 counts[index, :, 1] += false_positive
-                counts[index, :, 2] += held_fp[:, -1] - false_positive
-                counts[index, :, 3] += held_tp[:, -1] - true_positive
+                counts[index, :, 2] += n_neg[:, 0] - false_positive
+                counts[index, :, 3] += n_pos[:, 0] - true_positive
         blocks.append(counts)
         n_done += len(weights)
         if n_done >= n_wanted:
@@ -323,6 +339,7 @@ def _point(
         ppv=estimates["ppv"],
         npv=estimates["npv"],
         f1=estimates["f1"],
+        n_resamples=len(samples),
         confusion=Confusion(
             true_positive=tp, false_positive=fp, true_negative=tn, false_negative=fn
         ),

@@ -60,6 +60,8 @@ class Curve(Record):
     """Lower end of the pointwise 95 % band at `band_x`."""
     band_high: list[float] = []
     """Upper end of the pointwise 95 % band at `band_x`."""
+    band_resamples: int | None = None
+    """Resamples that the band was made of: fewer than the intervals' on many rows."""
 
 
 class ReliabilityBin(Record):
@@ -100,6 +102,8 @@ class CalibrationResult(Record):
     """Expected calibration error, 15 bins of equal width."""
     ece_equal_mass: Number
     """Expected calibration error, 15 bins of equal mass."""
+    ece_simulations: int | None = None
+    """Datasets drawn for the two values below: 1,000, fewer above 20,000 rows."""
     ece_if_perfect: Estimate
     """ECE (equal width) that a perfectly calibrated model shows at this n: mean, 95 % range."""
     ece_equal_mass_if_perfect: Estimate
@@ -140,6 +144,9 @@ class OperatingPoint(Record):
     npv: Estimate
     """Negative predictive value at this dataset's prevalence."""
     f1: Estimate
+    n_resamples: int | None = None
+    """Resamples of these intervals: fewer than the others' where many rows choose the threshold
+    anew in each."""
     confusion: Confusion
     deployment_prevalence: Number = None
     """Prevalence stated by the user."""
@@ -251,6 +258,8 @@ class Subgroup(Record):
     group: str
     n_rows: int
     n_patients: int
+    n_resamples: int | None = None
+    """Resamples of the intervals here: fewer than the others' on many rows."""
     labels: dict[str, SubgroupLabel]
     underdiagnosis: Estimate | None = None
     """Rows with a finding for which no label was called (Seyyed-Kalantari et al. 2021)."""

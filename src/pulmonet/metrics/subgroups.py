@@ -149,10 +149,14 @@ class SubgroupInput:
 def _share_of(
     units: NDArray[np.int64], hit: NDArray[np.bool_]
 ) -> Callable[[NDArray[np.int32]], Array]:
+    n_units = int(units.max(initial=-1)) + 1
+    hits_of = np.bincount(units[hit], minlength=n_units).astype(np.int32)
+    rows_of = np.bincount(units, minlength=n_units).astype(np.int32)
+
     def share(weights: NDArray[np.int32]) -> Array:
+        present = weights[:, :n_units]
         with np.errstate(invalid="ignore", divide="ignore"):
-            hits = weights[:, units[hit]].sum(axis=1)
-            return np.asarray(hits / weights[:, units].sum(axis=1), dtype=np.float64)
+            return np.asarray((present @ hits_of) / (present @ rows_of), dtype=np.float64)
 
     return share
 
@@ -175,16 +179,17 @@ def subgroups(
         for group in sorted(set(values) - {""})
     ]
     cells: dict[tuple[int, int, bool], _Cell] = {}
+    same_rows: dict[bytes, dict[int, _Cell]] = {}  # of two groups, each is the other's rest
     for index, (_, _, inside, outside) in enumerate(members):
         for is_inside, selected in ((True, inside), (False, outside)):
-            found = [rows.missed_findings(selected)]
-            found += [rows.label_measures(selected, at) for at in range(len(rows.labels))]
-            for position, measures in enumerate(found):
-                if measures is not None:
-                    cells[index, position - 1, is_inside] = _Cell(measures)  # -1: all labels
+            if (key := selected.tobytes()) not in same_rows:
+                same_rows[key] = _cells(rows, selected)
+            for position, cell in same_rows[key].items():
+                cells[index, position, is_inside] = cell
     for weights in resamples.blocks(64 * len(rows.units)):
-        for cell in cells.values():
-            cell.add(weights)
+        for of_rows in same_rows.values():
+            for cell in of_rows.values():
+                cell.add(weights)
     once = np.ones((1, resamples.n_units), np.int32)
     results = []
     for index, (column, group, inside, _) in enumerate(members):
@@ -201,6 +206,7 @@ def subgroups(
                     "group": group,
                     "n_rows": int(inside.sum()),
                     "n_patients": len(np.unique(rows.units[inside])),
+                    "n_resamples": resamples.n_resamples,
                     "labels": {
                         label: _label_result(rows, inside, position, pairs[position])
                         for position, label in enumerate(rows.labels)
@@ -210,6 +216,13 @@ def subgroups(
             )
         )
     return results
+
+
+def _cells(rows: SubgroupInput, selected: NDArray[np.bool_]) -> dict[int, _Cell]:
+    """Cells of some rows by the label's position, -1 for all labels together."""
+    found = {-1: rows.missed_findings(selected)}
+    found |= {at: rows.label_measures(selected, at) for at in range(len(rows.labels))}
+    return {at: _Cell(measures) for at, measures in found.items() if measures is not None}
 
 
 def _too_small(targets: NDArray[np.floating], units: NDArray[np.int64]) -> str | None:

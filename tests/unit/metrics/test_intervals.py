@@ -50,6 +50,24 @@ def test_resamples_draw_whole_patients_and_repeat() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_second_pass_is_the_same_whether_kept_or_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    targets, _, units = rows()
+    kept = PatientResamples(targets, units, 50, 1)
+    passes = [np.concatenate(list(kept.blocks())) for _ in range(2)]
+    next(iter(kept.blocks()))  # a pass that is broken off
+    passes.append(np.concatenate(list(kept.blocks())))
+    n_redrawn = kept.n_redrawn
+    monkeypatch.setattr(intervals, "KEPT_BYTES", 0)
+    drawn = PatientResamples(targets, units, 50, 1)
+    passes += [np.concatenate(list(drawn.blocks())) for _ in range(2)]
+    for one in passes:
+        assert one.dtype == np.int32
+        np.testing.assert_array_equal(one, passes[0])
+    assert drawn.n_redrawn == n_redrawn
+
+
 def test_memory_is_bounded_by_the_block() -> None:
     units = np.arange(100_000)
     targets = np.tile([0.0, 1.0], 50_000)[:, None]

@@ -1,0 +1,63 @@
+"""On many rows some intervals take fewer resamples: each says how many, beside its numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulmonet.artifacts import Predictions
+from pulmonet.metrics import curves, operating_points
+from pulmonet.metrics.calibration import n_ece_simulations
+from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+from pulmonet.metrics.results import RunResult
+
+OPTIONS = EvaluationOptions(n_resamples=300)
+
+
+def evaluated() -> RunResult:
+    generator = np.random.default_rng(0)
+    n_rows = 240
+    targets = (generator.random((n_rows, 1)) < 0.4).astype(np.float32)
+    scores = np.clip(0.3 * targets + 0.7 * generator.random((n_rows, 1)), 0, 1)
+    return evaluate_predictions(
+        Predictions(
+            run="mine",
+            dataset="made",
+            split="valid",
+            labels=("Edema",),
+            paths=tuple(f"{row}.png" for row in range(n_rows)),
+            patients=tuple(f"p{row // 2}" for row in range(n_rows)),
+            studies=None,
+            targets=targets,
+            scores=scores.astype(np.float32),
+            columns={"sex": np.asarray(["Female", "Male"], object)[np.arange(n_rows) // 2 % 2]},
+        ),
+        OPTIONS,
+    )
+
+
+def test_few_rows_take_all_resamples() -> None:
+    result = evaluated()
+    label = result.labels["Edema"]
+    assert label.roc is not None
+    assert label.calibration is not None
+    assert label.roc.band_resamples == 300
+    assert [point.n_resamples for point in label.operating_points] == [300] * 4
+    assert [group.n_resamples for group in result.subgroups] == [300, 300]
+    assert label.calibration.ece_simulations == 1000
+
+
+def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (curves, operating_points):
+        monkeypatch.setattr(module, "_ROW_RESAMPLES", 240 * 120)
+        monkeypatch.setattr("pulmonet.metrics.intervals.BLOCK_BYTES", 1)  # a resample a block
+    result = evaluated()
+    label = result.labels["Edema"]
+    assert label.roc is not None
+    assert label.precision_recall is not None
+    assert label.roc.band_resamples == label.precision_recall.band_resamples == 120
+    assert [point.n_resamples for point in label.operating_points] == [120] * 4
+    assert result.bootstrap.n_resamples == 300
+    assert n_ece_simulations(20_000) == 1000
+    assert n_ece_simulations(50_000) == 400
+    assert n_ece_simulations(10**6) == 100
