@@ -382,9 +382,16 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hex digest of a file.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}); restore it") from None
 
 
 def _shorten(text: str, length: int = 160) -> str:
