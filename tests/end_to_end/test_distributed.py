@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import RunDir
+from pulmonet.artifacts import Predictions, RunDir
+from pulmonet.cli import main
+from pulmonet.training.validation import score_epoch
 
 #: test_convnext has layer norm only, so batch statistics play no part; test_resnet has batch norm.
 SMALL = (
@@ -59,6 +61,19 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
         states = [torch.load(run.best_model_path, weights_only=True) for run in (one, two)]
         for key, tensor in states[0].items():
             np.testing.assert_allclose(states[1][key], tensor, atol=1e-5)
+
+
+def test_two_processes_validate_with_the_weights_that_are_saved(tmp_path: Path) -> None:
+    """Batch norm's running statistics are each process's own on CPUs; rank 0's are in the file."""
+    data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=30)
+    arguments = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--epochs", "1")
+    done = launch(2, *arguments, "--model", "timm:test_resnet", "--name", "two", "--lr", "0.01")
+    assert done.returncode == 0, done.stderr
+    run_dir = RunDir(tmp_path / "two")
+    assert main(["evaluate", "two", "--artifacts-dir", str(tmp_path), "--bootstrap", "100"]) == 0
+    predictions = Predictions.read(run_dir.predictions_path("tiny", "valid"))
+    found = score_epoch(predictions.targets, predictions.scores)
+    assert found.loss == pytest.approx(float(log_of(run_dir)[0]["val_loss"]), rel=1e-6)
 
 
 def test_validation_in_two_processes_counts_each_row_once(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ def _train_and_record(
         record(provenance.model_copy(update={"status": "failed"}))
         raise
     if plan.processes.is_first:
-        final = _final_provenance(plan, provenance, progress, run_dir, engine)
+        final = _final_provenance(plan, provenance, progress, run_dir)
         record(final)
         _say_result(plan, final, run_dir)
     wait_for_all(plan.processes)
@@ -489,14 +489,13 @@ def _with_policy_changes(
 
 
 def _final_provenance(
-    plan: Plan, provenance: Provenance, progress: Progress, run_dir: RunDir, engine: Engine
+    plan: Plan, provenance: Provenance, progress: Progress, run_dir: RunDir
 ) -> Provenance:
-    notes = list(progress.notes)
-    configured = plan.config.optim.micro_batch_size or 0
-    if engine.micro_batch_size and engine.micro_batch_size != configured:
-        notes.append(f"micro-batches of {engine.micro_batch_size} images after out of memory")
+    notes = []
+    if progress.micro_batch_size:
+        notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
     if progress.n_skipped:
-        notes.append(f"{progress.n_skipped} steps skipped for a non-finite loss")
+        notes.append(f"{progress.n_skipped} fp16 steps skipped for a non-finite loss or gradient")
     keeps_last = plan.config.select.checkpoint == "last"
     best = len(progress.log) - 1 if keeps_last else progress.best_epoch
     auroc = progress.log[best]["val_macro_auroc"]

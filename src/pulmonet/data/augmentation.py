@@ -219,6 +219,16 @@ def _grey_table(parameters: AugmentationParameters, row: int) -> NDArray[np.uint
 # --- with torch ---------------------------------------------------------------------------
 
 
+def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on `device`; for CUDA from pinned memory, so that nothing waits for the copy.
+
+    Elsewhere the copy is waited for: MPS would read memory that may be given back by then.
+    """
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def apply_torch(
     images: Tensor, parameters: AugmentationParameters | None, image_size: int
 ) -> Tensor:
@@ -228,7 +238,7 @@ def apply_torch(
     if parameters is None:
         return _resize_area(pixels, image_size).round()
     device = images.device
-    affine = torch.from_numpy(parameters.affine).to(device, non_blocking=True)
+    affine = place_tensor(torch.from_numpy(parameters.affine), device)
     keeps_place = torch.from_numpy(_keeps_place(parameters.affine))
     warp_side = _warp_side(side, image_size)
     if keeps_place.all():
@@ -243,8 +253,8 @@ def apply_torch(
             shrunk, grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
     if parameters.changes_grey().any():
-        contrast = torch.from_numpy(parameters.contrast).to(device, non_blocking=True)
-        brightness = torch.from_numpy(parameters.brightness).to(device, non_blocking=True)
+        contrast = place_tensor(torch.from_numpy(parameters.contrast), device)
+        brightness = place_tensor(torch.from_numpy(parameters.brightness), device)
         result = (result - 127.5) * contrast[:, None, None, None] + 127.5
         result = result + brightness[:, None, None, None]
     return result.clamp(0, 255)
@@ -255,15 +265,16 @@ def _resize_area(pixels: Tensor, image_size: int) -> Tensor:
     side = pixels.shape[-1]
     if side == image_size:
         return pixels
-    weights = _area_weights(side, image_size).to(pixels.device, non_blocking=True)
+    weights = _area_weights(side, image_size, pixels.device)
     return weights @ pixels @ weights.T
 
 
 @lru_cache(maxsize=16)
-def _area_weights(side: int, image_size: int) -> Tensor:
+def _area_weights(side: int, image_size: int, device: torch.device) -> Tensor:
     """(S, R): the share of each source pixel in each target pixel; bilinear when enlarging.
 
     OpenCV's INTER_AREA does the same: coverage when shrinking, linear interpolation otherwise.
+    The copy to the device is waited for, so any stream may use what is kept here.
     """
     if image_size < side:
         edges = np.linspace(0, side, image_size + 1)
@@ -273,4 +284,4 @@ def _area_weights(side: int, image_size: int) -> Tensor:
         weights /= weights.sum(axis=1, keepdims=True)
     else:
         weights = cv2.resize(np.eye(side), (side, image_size), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(weights.astype(np.float32))
+    return torch.from_numpy(weights.astype(np.float32)).to(device)

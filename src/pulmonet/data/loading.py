@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from pulmonet.config import AugmentConfig
-from pulmonet.data.augmentation import apply, draw
+from pulmonet.data.augmentation import apply, draw, place_tensor
 from pulmonet.data.packing import Pack
 from pulmonet.data.randomness import permutation, uniform
 from pulmonet.data.sampling import class_aware_order
@@ -147,7 +147,7 @@ class TrainingBatches:
         targets = torch.from_numpy(self._targets[positions])
         if self._augment.mixup_alpha > 0:
             images, targets = self._mix(epoch, positions, images, targets, image_size)
-        return Batch(images, _place(targets, self._device), rows)
+        return Batch(images, place_tensor(targets, self._device), rows)
 
     def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
         parameters = draw(self._augment, seed=self._seed, epoch=epoch, rows=rows)
@@ -175,7 +175,7 @@ class TrainingBatches:
         partners = partners.astype(np.int64)
         others = self._images(epoch, self._rows[partners], image_size)
         other_targets = torch.from_numpy(self._targets[partners])
-        weight = share[:, None, None, None].to(images.device, non_blocking=True)
+        weight = place_tensor(share[:, None, None, None], images.device)
         mixed = images.float() * weight + others.float() * (1 - weight)
         if images.dtype == torch.uint8:
             mixed = mixed.round().to(torch.uint8)
@@ -220,7 +220,7 @@ def evaluation_batches(
         part_targets = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
         return Batch(
             apply(images, None, image_size),
-            _place(part_targets, place),
+            place_tensor(part_targets, place),
             all_rows[part],
         )
 
@@ -233,14 +233,7 @@ def evaluation_batches(
 
 def _to_device(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`."""
-    return _place(torch.from_numpy(images)[:, None], device)
-
-
-def _place(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on `device`; for CUDA from pinned memory, so that nothing waits for the copy."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return place_tensor(torch.from_numpy(images)[:, None], device)
 
 
 def _in_order(

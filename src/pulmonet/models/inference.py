@@ -43,7 +43,7 @@ def predict(
     found: list[Tensor] = []
     try:
         for batch in batches:
-            images = batch.images.to(device, non_blocking=True)
+            images = batch.images.to(device)
             with autocast(device, precision):
                 scores = to_scores(network(images).float())
                 if flip_average:

@@ -27,13 +27,13 @@ class Progress:
         known_sum: number of those targets.
         epoch_seconds: wall time spent in this epoch, all sessions together.
         total_seconds: wall time spent in finished epochs.
-        micro_batch_size: images per forward pass now in force, 0 = the whole batch.
+        micro_batch_size: images per forward pass after out of memory, 0 = as configured.
         best_auroc: highest macro AUROC on the selection rows so far; NaN = none yet.
         best_epoch: its 0-based epoch, -1 = none.
         n_resumed: how often the run was resumed.
-        n_skipped: fp16 steps skipped for non-finite gradients.
+        n_skipped: fp16 steps skipped for a non-finite loss or gradient.
+        n_skipped_in_a_row: those since the last step that was not skipped.
         log: rows of training_log.csv so far.
-        notes: what to tell in the provenance.
     """
 
     epoch: int = 0
@@ -47,8 +47,8 @@ class Progress:
     best_epoch: int = -1
     n_resumed: int = 0
     n_skipped: int = 0
+    n_skipped_in_a_row: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+from pulmonet.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,13 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
-def restart_count() -> int:
-    """How often torchrun has restarted its workers."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 @contextmanager
 def joined(device_type: str) -> Iterator[Processes]:
-    """Join the process group of torchrun, NCCL on CUDA and gloo elsewhere; leave it at the end."""
+    """Join the process group of torchrun, NCCL on CUDA and gloo elsewhere; leave it at the end.
+
+    Raises:
+        TrainingError: more processes than GPUs.
+    """
     if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Processes()
         return
@@ -61,6 +62,12 @@ def joined(device_type: str) -> Iterator[Processes]:
         world_size=int(os.environ["WORLD_SIZE"]),
     )
     if device_type == "cuda":
+        n_devices = torch.cuda.device_count()
+        if processes.local_rank >= n_devices:
+            raise TrainingError(
+                f"torchrun: process {processes.local_rank} of this machine has no GPU, there "
+                f"are {n_devices}; lower --nproc-per-node to that"
+            )
         torch.cuda.set_device(processes.local_rank)
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
@@ -77,13 +84,18 @@ def sum_over_processes(value: Tensor, processes: Processes) -> Tensor:
     return value
 
 
+def largest_of_processes(number: int, processes: Processes) -> int:
+    """The largest of all processes' numbers; all get the same answer, no GPU is waited for."""
+    if not processes.are_many:
+        return number
+    largest = torch.tensor([number])
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return int(largest.item())
+
+
 def any_process(flag: bool, processes: Processes) -> bool:
     """Whether any process raised `flag`; all get the same answer."""
-    if not processes.are_many:
-        return flag
-    raised = torch.tensor([int(flag)])
-    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
-    return bool(raised.item())
+    return bool(largest_of_processes(int(flag), processes))
 
 
 def wait_for_all(processes: Processes) -> None:
@@ -92,13 +104,15 @@ def wait_for_all(processes: Processes) -> None:
         dist.barrier()
 
 
-def from_first(value: Any, processes: Processes) -> Any:
-    """Rank 0's `value` in every process."""
-    if not processes.are_many:
-        return value
-    holder = [value]
-    dist.broadcast_object_list(holder, src=0)
-    return holder[0]
+def share_buffers(network: nn.Module, processes: Processes) -> None:
+    """Put rank 0's buffers into every process's network, in place.
+
+    Without SyncBatchNorm each process has running statistics of its own, and rank 0's are saved:
+    all have to validate with these.
+    """
+    if processes.are_many:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def gather_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from pulmonet.errors import TrainingError, list_first
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import classifier_path
 from pulmonet.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
-from pulmonet.training.distributed import any_process, gather_rows, wait_for_all
+from pulmonet.training.distributed import any_process, gather_rows, share_buffers, wait_for_all
 from pulmonet.training.interruption import Interrupted, SignalWatch
 from pulmonet.training.losses import export_binary_head, scores_from_logits
 from pulmonet.training.optimisers import finish_epoch, learning_rate
@@ -30,6 +31,8 @@ from pulmonet.training.validation import EpochScores, score_epoch
 
 #: Steps between two looks at the loss on a GPU: a look waits for the device.
 STEPS_PER_LOOK = 20
+#: Steps after which several processes ask each other whether one was told to stop.
+STEPS_PER_QUESTION = 10
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def run_training(session: Session, *, resume: bool) -> Progress:
     """
     engine, data, config = session.engine, session.data, session.config
     run_dir = session.run_dir
-    progress = Progress(micro_batch_size=engine.micro_batch_size)
+    progress = Progress()
     if resume and run_dir.last_checkpoint_path.exists():
         progress = restore(engine, run_dir, data.fingerprint)
     batches = TrainingBatches(
@@ -143,7 +146,8 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
     if engine.auc_margin is not None and content["loss"]:
         engine.auc_margin.load_state_dict(content["loss"])
     progress: Progress = content["progress"]
-    engine.micro_batch_size = progress.micro_batch_size
+    if progress.micro_batch_size:
+        engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True
     return replace(progress, n_resumed=progress.n_resumed + 1)
 
 
@@ -184,11 +188,11 @@ def _train_epoch(
         seed = step_seed(config.seed, epoch, progress.step, engine.processes.rank)
         loss_sum, known = train_step(engine, batch, config, learning_rate=rate, seed=seed)
         progress.step += 1
-        look.add(batch.rows, loss_sum, known)
+        look.add(batch.rows, loss_sum, known, engine.skipped)
         if look.is_due(progress.step, n_steps):
             look.take(data, config)
         listener.on_step(len(batch.rows) * engine.processes.world_size, look.last_loss)
-        stop = _stop_requested(watch, engine, progress.step)
+        stop = _stop_requested(watch, engine, progress.step, n_steps)
         minutes = (time.monotonic() - last_save) / 60
         due = engine.processes.is_first and minutes >= config.runtime.checkpoint_minutes
         if stop or due:
@@ -201,10 +205,11 @@ def _train_epoch(
     progress.epoch_seconds = clock.seconds()
 
 
-def _stop_requested(watch: SignalWatch, engine: Engine, step: int) -> bool:
+def _stop_requested(watch: SignalWatch, engine: Engine, step: int, n_steps: int) -> bool:
     if not engine.processes.are_many:
         return bool(watch.received)
-    return step % 10 == 0 and any_process(bool(watch.received), engine.processes)
+    is_due = step % STEPS_PER_QUESTION == 0 or step == n_steps
+    return is_due and any_process(bool(watch.received), engine.processes)
 
 
 class Clock:
@@ -217,6 +222,17 @@ class Clock:
         return time.monotonic() - self._start
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A step done: its 1-based number, rows (B,), and scalars that are still on the device."""
+
+    number: int
+    rows: NDArray[np.int64]
+    loss_sum: Tensor
+    known: Tensor
+    skipped: Tensor | None
+
+
 class Look:
     """Losses of the last steps, left on the device until the next look at them.
 
@@ -227,14 +243,15 @@ class Look:
     def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine = engine
         self._progress = progress
-        self._waiting: list[tuple[int, NDArray[np.int64], Tensor, Tensor]] = []
-        self._bad_in_a_row = 0
+        self._waiting: list[_Step] = []
         self.last_loss = (
             progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
         )
 
-    def add(self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor) -> None:
-        self._waiting.append((self._progress.step, rows, loss_sum, known))
+    def add(
+        self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor, skipped: Tensor | None
+    ) -> None:
+        self._waiting.append(_Step(self._progress.step, rows, loss_sum, known, skipped))
 
     def is_due(self, step: int, n_steps: int) -> bool:
         every = 1 if self._engine.device.type == "cpu" else STEPS_PER_LOOK
@@ -244,29 +261,33 @@ class Look:
         """Read the waiting losses.
 
         Raises:
-            TrainingError: a non-finite loss (fp16: more in a row than allowed).
+            TrainingError: a non-finite loss (fp16: more non-finite losses or gradients in a row
+                than allowed).
         """
-        for step, rows, loss_sum, known in self._waiting:
-            total, count = float(loss_sum), int(known)
-            if math.isfinite(total):
-                self._bad_in_a_row = 0
-                self._progress.loss_sum += total
-                self._progress.known_sum += count
+        progress = self._progress
+        for step in self._waiting:
+            total, count = float(step.loss_sum), int(step.known)
+            is_finite = math.isfinite(total)
+            if is_finite:
+                progress.loss_sum += total
+                progress.known_sum += count
                 self.last_loss = total / max(count, 1)
+            if is_finite and not (step.skipped is not None and bool(step.skipped)):
+                progress.n_skipped_in_a_row = 0
                 continue
-            self._bad_in_a_row += 1
-            self._progress.n_skipped += 1
+            progress.n_skipped_in_a_row += 1
+            progress.n_skipped += 1
             allowed = config.runtime.nonfinite_limit if self._engine.scaler is not None else 0
-            if self._bad_in_a_row > allowed:
-                raise TrainingError(self._describe(step, rows, data))
+            if progress.n_skipped_in_a_row > allowed:
+                raise TrainingError(self._describe(step, "gradient" if is_finite else "loss", data))
         self._waiting.clear()
 
-    def _describe(self, step: int, rows: NDArray[np.int64], data: TrainingData) -> str:
-        paths = [data.paths[int(row)] for row in rows]
+    def _describe(self, step: _Step, what: str, data: TrainingData) -> str:
+        paths = [data.paths[int(row)] for row in step.rows]
         return (
-            f"epoch {self._progress.epoch + 1}, step {step}: the loss is not finite; rows of the "
-            f"batch: {list_first(paths)}; lower --lr, set optim.clip_norm, try --no-amp or other "
-            "--weights; the last good checkpoint is kept"
+            f"epoch {self._progress.epoch + 1}, step {step.number}: the {what} is not finite; rows "
+            f"of the batch: {list_first(paths)}; lower --lr, set optim.clip_norm, try --no-amp or "
+            "other --weights; the last good checkpoint is kept"
         )
 
 
@@ -275,6 +296,7 @@ def _validate(session: Session, epoch: int) -> EpochScores:
     network = engine.network if engine.average is None else engine.average.module
     processes = engine.processes
     wait_for_all(processes)
+    share_buffers(network, processes)
     seen: list[NDArray[np.int64]] = []
 
     def noting_rows() -> Iterator[Batch]:
@@ -370,7 +392,7 @@ def _save(session: Session, progress: Progress) -> None:
     engine = session.engine
     if not engine.processes.is_first:
         return
-    progress.micro_batch_size = engine.micro_batch_size
+    progress.micro_batch_size = engine.micro_batch_size if engine.is_halved else 0
     save_checkpoint(
         session.run_dir.last_checkpoint_path,
         progress=progress,
@@ -387,4 +409,5 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory held so far: allocated on a GPU, resident on the CPU. MiB."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes there, else KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pulmonet.config import RunConfig
+from pulmonet.config import OptimConfig, RunConfig
 from pulmonet.data.loading import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
-from pulmonet.training.distributed import Processes, sum_over_processes
+from pulmonet.training.distributed import Processes, largest_of_processes, sum_over_processes
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
 from pulmonet.training.optimisers import build_optimiser
@@ -45,6 +45,9 @@ class Engine:
         class_counts: (2, L) of the training rows, for balanced-bce, or None.
         micro_batch_size: images per forward pass of this process; 0 = all at once.
         notify: told of what a user should know (micro-batches halved).
+        is_halved: whether `micro_batch_size` was made smaller for want of memory.
+        skipped: whether fp16 left the last step out for a non-finite gradient, bool scalar on
+            the device; None in other precisions.
     """
 
     network: nn.Module
@@ -61,6 +64,8 @@ class Engine:
     class_counts: Tensor | None
     micro_batch_size: int
     notify: Callable[[str], None]
+    is_halved: bool = False
+    skipped: Tensor | None = None
 
 
 def build_engine(
@@ -80,12 +85,11 @@ def build_engine(
     if config.loss.name == "aucm":
         auc_margin = AucMargin(len(policies), config.loss.aucm_margin).to(device)
     if processes.are_many and device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        network = with_shared_batch_norm(network)
     forward: Any = torch.compile(network) if config.runtime.compile else network
     if processes.are_many:
         ids = [device.index] if device.type == "cuda" else None
         forward = DistributedDataParallel(forward, device_ids=ids)
-    micro = config.optim.micro_batch_size
     return Engine(
         network=network,
         forward=cast(Callable[[Tensor], Tensor], forward),
@@ -105,9 +109,30 @@ def build_engine(
         policies=policies,
         pos_weight=None if pos_weight is None else pos_weight.to(device),
         class_counts=None if class_counts is None else class_counts.to(device),
-        micro_batch_size=max(1, micro // processes.world_size) if micro else 0,
+        micro_batch_size=micro_batch_share(config.optim, processes),
         notify=notify,
     )
+
+
+def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:
+    """Images per forward pass of one process, from the number for all; 0 = all at once."""
+    if optim.micro_batch_size is None:
+        return 0
+    return max(1, optim.micro_batch_size // processes.world_size)
+
+
+def with_shared_batch_norm(network: nn.Module) -> nn.Module:
+    """`network`, its batch norm layers seeing the batch of all processes (CUDA only).
+
+    timm's layers do norm and activation in one, and torch's own conversion would drop the
+    activation: timm brings one that keeps it.
+    """
+    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+    if any(type(module).__module__.startswith("timm.") for module in network.modules()):
+        import timm.layers
+
+        convert = timm.layers.convert_sync_batchnorm  # type: ignore[attr-defined]
+    return cast(nn.Module, convert(network))
 
 
 def train_step(
@@ -145,6 +170,7 @@ def train_step(
                     "--image-size, another --model, or --set optim.micro_batch_size=N"
                 ) from None
             engine.micro_batch_size = max(1, now // 2)
+            engine.is_halved = True
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -155,7 +181,9 @@ def train_step(
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """CUDA's own class; the CPU's, MPS's and cuDNN's are plain RuntimeErrors."""
+    words = ("not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _try_step(
@@ -165,35 +193,47 @@ def _try_step(
     for group in engine.optimiser.param_groups:
         group["lr"] = learning_rate
     engine.optimiser.zero_grad(set_to_none=True)
-    targets = batch.targets.to(engine.device, non_blocking=True)
-    images = batch.images.to(engine.device, non_blocking=True)
+    targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
+    images = batch.images.to(engine.device)
     known = sum_over_processes(known_count(targets).float(), engine.processes)
     class_counts = engine.class_counts
     if engine.auc_margin is not None:
         class_counts = sum_over_processes(count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
-    size = engine.micro_batch_size or max(len(batch.rows), 1)
-    starts = list(range(0, max(len(batch.rows), 1), size))
-    for start in starts:
-        part = slice(start, start + size)
-        with _gradients_kept_here(engine, is_last=start == starts[-1]):
-            loss = _loss_of(engine, images[part], targets[part], config, class_counts)
+    statistics = _batch_statistics(engine)
+    parts = _micro_batches(engine, len(batch.rows))
+    for part in parts:
+        with _gradients_kept_here(engine, is_last=part is parts[-1]):
+            loss = _loss_of(engine, *_rows_of(images, targets, part), config, class_counts)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
         loss_sum += loss.detach()
     _share_margin_gradients(engine)
-    _update(engine, config)
+    _update(engine, config, statistics)
     return sum_over_processes(loss_sum, engine.processes), known
+
+
+def _micro_batches(engine: Engine, n_rows: int) -> list[slice]:
+    """Parts of this process's rows: as many in every process, since each part is an exchange."""
+    size = engine.micro_batch_size or max(n_rows, 1)
+    n_parts = max(-(-n_rows // size), 1)
+    if engine.micro_batch_size:
+        n_parts = largest_of_processes(n_parts, engine.processes)
+    return [slice(start * size, (start + 1) * size) for start in range(n_parts)]
+
+
+def _rows_of(images: Tensor, targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    """A part's images and targets; one image without known targets where no row is left."""
+    if part.start < len(images):
+        return images[part], targets[part]
+    stand_in = images[-1:] if len(images) else images.new_zeros((1, *images.shape[1:]))
+    return stand_in, targets.new_full((1, *targets.shape[1:]), float("nan"))
 
 
 def _loss_of(
     engine: Engine, images: Tensor, targets: Tensor, config: RunConfig, class_counts: Tensor | None
 ) -> Tensor:
-    is_empty = len(images) == 0
-    if is_empty:  # every process has to take part in the exchange of gradients
-        images = images.new_zeros((1, *images.shape[1:]))
-        targets = targets.new_full((1, *targets.shape[1:]), float("nan"))
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
@@ -227,13 +267,25 @@ def _share_margin_gradients(engine: Engine) -> None:
             parameter.grad /= engine.processes.world_size
 
 
-def _update(engine: Engine, config: RunConfig) -> None:
+def _batch_statistics(engine: Engine) -> list[Tensor]:
+    """Batch norm's running statistics as they are now, where fp16 may leave the step out."""
+    if engine.scaler is None:
+        return []
+    return [buffer.clone() for buffer in engine.network.buffers()]
+
+
+def _update(engine: Engine, config: RunConfig, statistics: list[Tensor]) -> None:
     if config.optim.clip_norm is not None:
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimiser)
         nn.utils.clip_grad_norm_(engine.network.parameters(), config.optim.clip_norm)
     if engine.scaler is not None:
         engine.scaler.step(engine.optimiser)
+        found = engine.scaler._found_inf_per_device(engine.optimiser).values()
+        engine.skipped = torch.stack([value.reshape(()) for value in found]).sum() > 0
+        # what overflowed has gone into the running statistics too, for good
+        for buffer, before in zip(engine.network.buffers(), statistics, strict=True):
+            buffer.copy_(torch.where(engine.skipped, before, buffer))
         engine.scaler.update()
     else:
         engine.optimiser.step()

@@ -1,0 +1,327 @@
+"""One step: micro-batches weigh targets alike, memory, fp16, several processes, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pulmonet.config import RunConfig, parse_config
+from pulmonet.data.loading import Batch
+from pulmonet.errors import TrainingError
+from pulmonet.models.networks import build_network
+from pulmonet.models.weights import place
+from pulmonet.training import step as step_module
+from pulmonet.training.distributed import Processes
+from pulmonet.training.precision import cpu_has_bf16
+from pulmonet.training.step import (
+    Engine,
+    build_engine,
+    micro_batch_share,
+    step_seed,
+    train_step,
+    with_shared_batch_norm,
+)
+
+CPU = torch.device("cpu")
+
+
+class WithoutBatchNorm(nn.Module):
+    """(B, 1, S, S) pixels to 2 logits, each image by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(images.float() / 255)
+        return logits
+
+
+class WithBatchNorm(WithoutBatchNorm):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body.insert(1, nn.BatchNorm2d(4))
+
+
+def make_engine(network: nn.Module, config: RunConfig, **changes: Any) -> Engine:
+    settings: dict[str, Any] = {
+        "device": CPU,
+        "precision": "fp32",
+        "processes": Processes(),
+        "policies": ("ones", "ones"),
+        "pos_weight": None,
+        "class_counts": None,
+        "notify": lambda _: None,
+    }
+    engine = build_engine(network, config, **(settings | changes))
+    engine.network.train()
+    return engine
+
+
+def make_config(**optim: Any) -> RunConfig:
+    return parse_config({"optim": {"name": "sgd", "lr": 0.1, "momentum": 0.0} | optim})
+
+
+def make_batch(n: int = 10, side: int = 16, unknown: float = 0.4) -> Batch:
+    rng = np.random.default_rng(n)
+    targets = rng.integers(0, 2, (n, 2)).astype(np.float32)
+    targets[rng.random((n, 2)) < unknown] = np.nan
+    targets[:3] = np.nan  # whole rows, so that micro-batches differ in what they know
+    pixels = rng.integers(0, 256, (n, 1, side, side), dtype=np.uint8)
+    return Batch(torch.from_numpy(pixels), torch.from_numpy(targets), np.arange(n))
+
+
+def weights_after(config: RunConfig, batch: Batch, **changes: Any) -> tuple[list[Tensor], float]:
+    torch.manual_seed(3)
+    engine = make_engine(WithoutBatchNorm(), config, **changes)
+    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    assert int(known) == int((~torch.isnan(batch.targets)).sum())
+    return [p.detach().clone() for p in engine.network.parameters()], float(loss_sum / known)
+
+
+# --- accumulation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro", [1, 3, 4, 10, 64])
+def test_micro_batches_give_the_step_of_the_whole_batch(micro: int) -> None:
+    """Rows with few known targets weigh no more than others: nothing is a mean of means."""
+    batch = make_batch()
+    whole, loss_of_whole = weights_after(make_config(), batch)
+    parts, loss_of_parts = weights_after(make_config(micro_batch_size=micro), batch)
+    assert loss_of_parts == pytest.approx(loss_of_whole, rel=1e-6)
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_step_is_that_of_the_mean_over_known_targets() -> None:
+    batch = make_batch()
+    torch.manual_seed(3)
+    network = WithoutBatchNorm()
+    known = ~torch.isnan(batch.targets)
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        network(batch.images)[known], batch.targets[known]
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected = [p.detach() - 0.1 * p.grad for p in network.parameters() if p.grad is not None]
+    found, mean_loss = weights_after(make_config(), batch)
+    assert mean_loss == pytest.approx(float(loss.detach()), rel=1e-6)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_without_known_targets_changes_nothing() -> None:
+    batch = make_batch(unknown=1.0)
+    torch.manual_seed(3)
+    before = [p.detach().clone() for p in WithoutBatchNorm().parameters()]
+    engine = make_engine(network := WithoutBatchNorm(), make_config())
+    network.load_state_dict(dict(zip(network.state_dict(), before, strict=True)))
+    loss_sum, known = train_step(engine, batch, make_config(), learning_rate=0.1, seed=1)
+    assert (float(loss_sum), float(known)) == (0.0, 0.0)
+    for one, other in zip(before, network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+# --- out of memory --------------------------------------------------------------------------
+
+
+def out_of_memory_above(
+    limit: int, error: type[RuntimeError], text: str
+) -> Callable[[Tensor], None]:
+    def check(images: Tensor) -> None:
+        if len(images) > limit:
+            raise error(text)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        (RuntimeError, "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+        (RuntimeError, "MPS backend out of memory (MPS allocated: 18.13 GB)"),
+        (RuntimeError, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_out_of_memory_halves_the_micro_batch_and_takes_the_same_step(
+    error: type[RuntimeError], text: str
+) -> None:
+    batch, config, said = make_batch(), make_config(), []
+    whole, loss_of_whole = weights_after(config, batch)
+    torch.manual_seed(3)
+    engine = make_engine(WithoutBatchNorm(), config, notify=said.append)
+    forward, check = engine.forward, out_of_memory_above(3, error, text)
+
+    def limited(images: Tensor) -> Tensor:
+        check(images)
+        return forward(images)
+
+    engine.forward = limited
+    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    assert float(loss_sum / known) == pytest.approx(loss_of_whole, rel=1e-6)
+    for one, other in zip(whole, engine.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other.detach(), rtol=1e-5, atol=1e-7)
+    assert (engine.micro_batch_size, engine.is_halved) == (2, True)  # 10 -> 5 -> 2
+    assert len(said) == 2
+    assert "micro-batches of 2 images (same effective batch" in said[-1]
+
+
+def test_out_of_memory_with_one_image_ends_the_run() -> None:
+    engine = make_engine(WithoutBatchNorm(), make_config())
+    engine.forward = out_of_memory_above(0, torch.OutOfMemoryError, "out of memory")  # type: ignore[assignment]
+    with pytest.raises(TrainingError, match="out of memory with 1 images at a time"):
+        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=1)
+
+
+def test_other_errors_are_not_taken_for_want_of_memory() -> None:
+    engine = make_engine(WithoutBatchNorm(), make_config())
+    engine.forward = out_of_memory_above(0, RuntimeError, "shapes cannot be multiplied")  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=1)
+
+
+# --- clipping, seeds ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_clip_norm_bounds_the_step(precision: str) -> None:
+    config = make_config(clip_norm=1e-3)
+    torch.manual_seed(3)
+    engine = make_engine(WithoutBatchNorm(), config, precision=precision)
+    before = [p.detach().clone() for p in engine.network.parameters()]
+    batch = make_batch()
+    for seed in range(30):  # fp16 finds its scale in the first ones
+        train_step(engine, batch, config, learning_rate=1.0, seed=seed)
+        after = [p.detach().clone() for p in engine.network.parameters()]
+        change = torch.stack([(a - b).norm() for a, b in zip(after, before, strict=True)]).norm()
+        if engine.skipped is None or not engine.skipped:
+            break
+        before = after
+    assert float(change) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_step_seed_depends_on_each_coordinate_and_fits_torch() -> None:
+    coordinates = [(s, e, t, r) for s in (0, 1) for e in (0, 1) for t in (0, 11) for r in (0, 1)]
+    seeds = [step_seed(*where) for where in coordinates]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert step_seed(1, 11, 1, 0) != step_seed(11, 1, 1, 0)
+    assert step_seed(42, 0, 0, 0) == step_seed(42, 0, 0, 0)
+
+
+def test_dropout_is_a_function_of_the_seed() -> None:
+    def logits_with(seed: int) -> Tensor:
+        torch.manual_seed(3)
+        network = WithoutBatchNorm()
+        network.body.insert(4, nn.Dropout(0.5))
+        engine, seen = make_engine(network, make_config()), []
+        network.register_forward_hook(lambda *parts: seen.append(parts[2].detach()))
+        torch.rand(seed)  # whatever was drawn before
+        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=seed)
+        return seen[0]
+
+    assert torch.equal(logits_with(5), logits_with(5))
+    assert not torch.equal(logits_with(5), logits_with(6))
+
+
+# --- fp16 -----------------------------------------------------------------------------------
+
+
+def test_a_step_that_overflows_in_fp16_leaves_no_trace() -> None:
+    """Neither in the weights nor, for good, in batch norm's running statistics."""
+    torch.manual_seed(3)
+    config = make_config()
+    engine = make_engine(WithBatchNorm(), config, precision="fp16")
+    batch = make_batch(unknown=0.0)
+    bad = Batch(batch.images.float() * 1e30, batch.targets, batch.rows)
+    for _ in range(20):
+        train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    assert engine.skipped is not None
+    assert not engine.skipped
+    before = {key: value.clone() for key, value in engine.network.state_dict().items()}
+    scale = engine.scaler.get_scale() if engine.scaler else 0.0
+    train_step(engine, bad, config, learning_rate=0.1, seed=1)
+    assert bool(engine.skipped)
+    assert engine.scaler is not None
+    assert engine.scaler.get_scale() == scale / 2
+    for key, value in engine.network.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    assert not engine.skipped
+    assert not torch.equal(
+        engine.network.state_dict()["body.1.running_mean"], before["body.1.running_mean"]
+    )
+
+
+# --- several processes ----------------------------------------------------------------------
+
+
+def test_micro_batches_are_as_many_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SyncBatchNorm exchanges in every forward pass: one more in one process would hang all."""
+    monkeypatch.setattr(step_module, "largest_of_processes", lambda number, _: number + 1)
+    config = make_config(micro_batch_size=4)
+    batch = make_batch(9)
+    torch.manual_seed(3)
+    engine = make_engine(WithoutBatchNorm(), config)
+    sizes: list[int] = []
+    engine.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    assert sizes[:3] == [4, 4, 1] or sizes[:3] == [4, 4, 2]  # a lone small image is shown twice
+    assert len(sizes) == 4  # the fourth has nothing known
+    _, expected = weights_after(make_config(), batch)
+    assert float(loss_sum / known) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("world_size", "share"), [(1, 16), (4, 4), (32, 1)])
+def test_micro_batch_counts_the_images_of_all_processes(world_size: int, share: int) -> None:
+    processes = Processes(0, 0, world_size)
+    assert micro_batch_share(make_config(micro_batch_size=16).optim, processes) == share
+    assert micro_batch_share(make_config().optim, processes) == 0
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm:test_efficientnet", "timm:test_resnet"])
+def test_shared_batch_norm_keeps_what_a_network_computes(name: str) -> None:
+    """timm's layers hold the activation, which torch's own conversion drops."""
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = build_network(name, 2).eval()
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network(images)
+    keys = list(network.state_dict())
+    converted = with_shared_batch_norm(network).eval()
+    assert converted is network
+    assert list(network.state_dict()) == keys
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(converted(images), expected)
+
+
+# --- bf16 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no native bf16")
+@pytest.mark.parametrize("name", ["densenet121", "resnet50", "efficientnet_b0"])
+def test_bf16_repeats_to_the_bit(name: str) -> None:
+    def state_after_two_steps() -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        config = parse_config({"model": {"name": name, "weights": "none"}})
+        network = place(build_network(name, 2), CPU)
+        engine = make_engine(network, config, precision="bf16")
+        for seed in range(2):
+            batch = make_batch(6, side=64, unknown=0.1)
+            train_step(engine, batch, config, learning_rate=1e-4, seed=seed)
+        return engine.network.state_dict()
+
+    first, second = state_after_two_steps(), state_after_two_steps()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+        assert value.dtype in {torch.float32, torch.int64}
