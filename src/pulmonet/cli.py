@@ -550,6 +550,9 @@ def explain(
     split: Annotated[
         str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")
     ] = None,
+    views: Annotated[
+        str | None, typer.Option(help="all, frontal, AP, PA, lateral. Default: the run's.")
+    ] = None,
     rows: Annotated[int | None, typer.Option(help="How many of the split's rows.")] = None,
     boxes: Annotated[
         Path | None,
@@ -609,6 +612,7 @@ def explain(
         data_dir=data_dir,
         columns=given({"map": parse_map(map_), "join": join, "splits": splits}),
         split=split,
+        views=views,
         n_rows=rows,
         out_dir=out_dir,
         boxes=boxes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +320,22 @@ def test_wrong_words_end_with_their_code(
     captured = capsys.readouterr()
     assert re.search(message, captured.err.replace("\n", " "))
     assert captured.err.count("error:") == 1
+
+
+def test_rows_are_of_the_views_asked_for(
+    artifacts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "tiny"
+    shutil.copytree(data, root)
+    lines = (root / "valid.csv").read_text().splitlines()
+    lines[1] = lines[1].replace("Frontal,AP", "Lateral,")
+    (root / "valid.csv").write_text("\n".join(lines) + "\n")
+    flags = ("--data-dir", root, "--split", "valid", "--json")
+    assert explain(artifacts, *flags, "--views", "frontal") == 0
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 11
+    assert explain(artifacts, *flags, "--views", "lateral") == 0
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 1
+    assert explain(artifacts, "x.jpg", "--views", "lateral") == 2
 
 
 def test_a_wrong_label_answers_without_torch(artifacts: Path) -> None:

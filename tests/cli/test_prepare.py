@@ -172,15 +172,22 @@ def listed_twice(root: Path) -> None:
     (root / "train.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
 
 
+def odd_label(root: Path) -> None:
+    for name in ("train.csv", "valid.csv"):
+        text = (root / name).read_text()
+        (root / name).write_text(text.replace("Edema", "Odema", 1))
+
+
 FAULTS: list[tuple[Any, list[str]]] = [
     (no_label, ["no column for 'Edema'", "--labels"]),
+    (odd_label, ["no column for 'Edema'; did you mean 'Odema'?"]),
     (no_label_in_one, ["train.csv", "no column 'Edema'"]),
     (seven, ["train.csv", "column 'Edema'", "line 5: '7'", "1, 0, -1"]),
     (missing_image, ["1 of 34 images is missing", "view1_frontal.jpg"]),
     (truncated, ["1 of 34 images cannot be used", "truncated JPEG", "--skip-bad"]),
     (empty_csv, ["train.csv", "empty"]),
     (header_only, ["valid.csv", "no rows"]),
-    (both_splits, ["7 patients in more than one split", "patient00005 and 2 more"]),
+    (both_splits, ["CheXpert-v1.0-small: 7 patients in more than one split", "patient00005 and 2 more"]),
     (blank_image, ["1 of 34 images cannot be used", "blank"]),
     (escaping, ["1 path leaves the dataset root"]),
     (absolute, ["1 path leaves the dataset root"]),
@@ -252,6 +259,16 @@ def test_skip_bad_leaves_out_names_and_counts(
     assert len(reasons) == 2
     assert "blank" in " ".join(reasons) and "truncated" in " ".join(reasons)
     assert "warning: 2 of 34 images cannot be used" in capsys.readouterr().err
+
+
+def test_skip_bad_takes_missing_images_for_bad_ones(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing_image(root)
+    assert main(["prepare", "--skip-bad"]) == 0
+    assert "left out here, and in `train --skip-bad`" in capsys.readouterr().err
+    assert report_of(root)["pack"]["rows"] == 33
+    assert main(["prepare", "--skip-bad", "--check-only"]) == 3
 
 
 def test_check_only_writes_no_pack(root: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class ExplainOptions:
         data_dir: dataset; None takes the run's own.
         columns: ``map``, ``join`` and ``splits`` of the dataset where they are not the run's own.
         split: of the dataset's rows; None takes valid.
+        views: of the dataset's rows, as in the configuration.
         n_rows: how many rows; None takes what the flow needs.
         out_dir: where to write; None takes artifacts/<run>/explain/.
         boxes: boxes.csv or a CheXlocalize JSON: localisation scores.
@@ -55,6 +56,7 @@ class ExplainOptions:
     data_dir: str | None
     columns: Mapping[str, Any]
     split: str | None
+    views: str
     n_rows: int | None
     out_dir: Path | None
     boxes: Path | None
@@ -90,6 +92,7 @@ def run(
     data_dir: str | None = None,
     columns: Mapping[str, Any] | None = None,
     split: str | None = None,
+    views: str | None = None,
     n_rows: int | None = None,
     out_dir: Path | None = None,
     boxes: Path | None = None,
@@ -113,7 +116,7 @@ def run(
         configure(json_output=True, quiet=quiet)
     method = check_method(method, layer)
     check_colour_map(colour_map)
-    _check_combination(images, split, n_rows, boxes)
+    _check_combination(images, split or views, n_rows, boxes)
     run_names = [part.strip() for part in (run_name or "").split(",") if part.strip()]
     if len(run_names) > 1 and boxes is None:
         raise ConfigError(
@@ -134,6 +137,7 @@ def run(
         data_dir=data_dir,
         columns=columns or {},
         split=split,
+        views=views or record.config.data.views,
         n_rows=n_rows,
         out_dir=out_dir,
         boxes=boxes,
@@ -168,13 +172,14 @@ def choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
 
 def _check_combination(
     images: Sequence[str],
-    split: str | None,
+    rows_of: str | None,
     n_rows: int | None,
     boxes: Path | None,
 ) -> None:
-    if images and (split is not None or n_rows is not None):
+    if images and (rows_of is not None or n_rows is not None):
         raise ConfigError(
-            "--split and --rows take rows of the dataset; leave them out when naming images"
+            "--split, --views and --rows take rows of the dataset; leave them out when naming "
+            "images"
         )
     if images and boxes is not None:
         raise ConfigError(

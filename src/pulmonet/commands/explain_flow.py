@@ -106,7 +106,7 @@ def _choose_sources(options: ExplainOptions, manifest: Manifest | None) -> list[
         return sources_from_arguments(options.images)
     if options.boxes is not None and not options.sanity:
         return []  # the regions decide which rows
-    rows = select_rows(manifest, options.split or "valid")
+    rows = select_rows(manifest, options.split or "valid", options.views)
     default = 1 if options.first_row_only else (8 if options.sanity else len(rows))
     return sources_from_rows(manifest, [int(row) for row in rows[: options.n_rows or default]])
 

@@ -156,7 +156,7 @@ def _cases(
     split: str,
     path: Path,
 ) -> list[Key]:
-    rows = {int(row) for row in select_rows(manifest, split)}
+    rows = {int(row) for row in select_rows(manifest, split, options.views)}
     cases = sorted(k for k in regions if k[0] in rows and k[1] in options.labels)
     if options.n_rows is not None:
         first = set(sorted({row for row, _ in cases})[: options.n_rows])

@@ -61,7 +61,11 @@ def run(
     if n_patients is not None and not demo:
         raise ConfigError("--patients: only with --demo; real data has the patients that it has")
     root = _draw_demo(source, n_patients, config.seed) if demo else locate_dataset(source)
-    manifest, problems, notes = inspect_manifest(root, config.data, config.seed, check_files=True)
+    # with --skip-bad a missing image is one of those that packing leaves out and names
+    check_files = check_only or not config.data.skip_bad
+    manifest, problems, notes = inspect_manifest(
+        root, config.data, config.seed, check_files=check_files
+    )
     console.say(dataset_line(manifest))
     for text in notes:
         console.note(text)

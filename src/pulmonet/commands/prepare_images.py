@@ -146,9 +146,13 @@ def _judge_images(findings: Findings, n_rows: int, skip_bad: bool, *, check_only
         shown = list_first(findings.bad_images.values())
         text = (
             f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
-            "copy them again, remove their rows, or leave them out with --skip-bad"
         )
-        (findings.warnings if skip_bad and not check_only else findings.problems).append(text)
+        if skip_bad and not check_only:
+            findings.warnings.append(f"{text}left out here, and in `train --skip-bad`")
+        else:
+            findings.problems.append(
+                f"{text}copy them again, remove their rows, or leave them out with --skip-bad"
+            )
     if findings.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
         text = (

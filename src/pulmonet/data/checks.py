@@ -89,7 +89,8 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
         problems.append(
             f"{root}: {len(missing):,} of {count(len(paths), 'image')} "
             f"{'is' if len(missing) == 1 else 'are'} missing "
-            f"({list_first(missing)}); put them there or remove their rows"
+            f"({list_first(missing)}); put them there, remove their rows, or leave them out "
+            "with --skip-bad"
         )
     if leaving:
         problems.append(

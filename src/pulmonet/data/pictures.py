@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +67,9 @@ def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]
         axis.set_axis_off()
     for axis, (caption, image) in zip(axes, examples, strict=False):
         axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(caption, fontsize=7)
+        lines = textwrap.wrap(caption, 26)  # what a column has room for
+        title = axis.set_title("\n".join(lines[:3]), fontsize=6, parse_math=False)
+        title.set_in_layout(False)
 
 
 def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:

@@ -78,8 +78,10 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     missing = [name for name in resolved if name not in annotated]
     if missing:
         state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
+        names = list_first(repr(name) for name in missing)
+        near = did_you_mean(missing[0], [name for name in annotated if name not in resolved])
         raise DataError(
-            f"{manifest.root}: {state} {list_first(repr(name) for name in missing)}; {there}; "
+            f"{manifest.root}: {state} {names}{near}; {there}; "
             "choose with --labels NAME or --labels all"
         )
     if len(set(resolved)) < len(resolved):

@@ -14,7 +14,7 @@ from pulmonet.errors import DataError, list_first
 
 WAYS_OUT = (
     "name the folder with --data-dir or PULMONET_DATA_DIR; get CheXpert-v1.0-small from "
-    "https://stanfordmlgroup.github.io/competitions/chexpert/ (registration) and unpack it to "
+    "https://aimi.stanford.edu/datasets/chexpert-chest-x-rays (registration) and unpack it to "
     "./data; or try it on synthetic images: pulmonet prepare --demo"
 )
 

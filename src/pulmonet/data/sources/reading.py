@@ -64,7 +64,7 @@ def inspect_manifest(
     if not rows.patients_known:
         rows.notes.append("this source has no patient ids: each image counts as its own patient")
     table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
-    problems += checks.split_problems(table)
+    problems += [f"{root}: {text}" for text in checks.split_problems(table)]
     if data.join:
         table, join_notes = join_columns(table, Path(data.join).expanduser())
         notes += join_notes
