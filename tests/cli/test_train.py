@@ -206,6 +206,74 @@ def test_resume_refuses_another_configuration_and_takes_more_epochs(
     assert runs[0] == runs[1]
 
 
+def test_resume_takes_other_workers(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "--num-workers", "2") == 0
+    assert train(data, tmp_path, "--resume", "--num-workers", "0", "--epochs", "2") == 0
+    record = RunDir(tmp_path / NAME).read_record()
+    assert (record.config.runtime.num_workers, record.provenance.n_resumed) == (0, 1)
+    assert train(data, tmp_path, "--name", "straight", "--epochs", "2") == 0
+    runs = [RunDir(tmp_path / name).best_model_path.read_bytes() for name in (NAME, "straight")]
+    assert runs[0] == runs[1]
+
+
+def test_weights_below_the_home_folder_are_shown_and_resumed(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """run_config.json has ``~`` for the home folder, and its checkpoint is still its own."""
+    assert train(data, tmp_path / "artifacts") == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    state = torch.load(tmp_path / "artifacts" / NAME / "best_model.pth", weights_only=True)
+    state["fc.weight"], state["fc.bias"] = torch.zeros(3, 96), torch.zeros(3)
+    state["extra"] = state.pop("conv1.weight") if "conv1.weight" in state else torch.zeros(1)
+    torch.save(state, tmp_path / "first.pth")
+    command = ["train", "--data-dir", str(data), "--out-dir", str(tmp_path), "--name", "w"]
+    capsys.readouterr()
+    first = [*command, *SMALL, "--weights", str(tmp_path / "first.pth")]
+    assert main(first) == 0
+    said = "".join(capsys.readouterr())
+    assert "tensors taken over" in said
+    assert "the classifier in the weights has another size: a new one takes its place" in said
+    assert "1 unexpected tensors, e.g. extra" in said
+    record = RunDir(tmp_path / "w").read_record()
+    assert record.config.model.weights == "~/first.pth"
+    assert record.provenance.weights["n_matched"] > 10
+    assert main([*command, "--model", "timm:test_resnet", "--resume", "--epochs", "2"]) == 0
+
+
+def test_restarts_of_torchrun_resume(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(data, tmp_path) == 0
+    run_dir = RunDir(tmp_path / NAME)
+    stopped = run_dir.config_path.read_text().replace('"finished"', '"running"')
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    for arguments in ((), ("--overwrite",)):
+        run_dir.config_path.write_text(stopped)
+        assert train(data, tmp_path, "--epochs", "2", *arguments) == 0
+        assert run_dir.read_record().provenance.n_resumed > 0, arguments
+    assert train(data, tmp_path, "--overwrite") == 0  # ended before it came to overwriting
+    assert run_dir.read_record().provenance.n_resumed == 0
+
+
+def test_a_rank_that_is_not_torchruns_means_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    assert train(data, tmp_path) == 0
+    assert "Best epoch 1" in "".join(capsys.readouterr())
+
+
+def test_self_trained_runs_do_not_grow_without_a_fixed_first_stage(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--uncertain-policy", "self-trained") == 0
+    assert train(data, tmp_path, "--resume", "--epochs", "2") == 2
+    assert "would train stage one of self-trained anew" in capsys.readouterr().err
+
+
 def test_checkpoint_of_another_model_is_refused(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +281,9 @@ def test_checkpoint_of_another_model_is_refused(
     assert train(data, tmp_path, "--name", "b", "--seed", "2") == 0
     a, b = RunDir(tmp_path / "a"), RunDir(tmp_path / "b")
     shutil.copy(b.last_checkpoint_path, a.last_checkpoint_path)
+    before = a.config_path.read_bytes()
     assert train(data, tmp_path, "--name", "a", "--resume", "--epochs", "2") == 4
+    assert a.config_path.read_bytes() == before, "a finished run stays one"
     assert "belongs to another model" in capsys.readouterr().err
     with pytest.raises(ArtifactError, match="not a checkpoint that can be resumed"):
         load_checkpoint(a.best_model_path, "")

@@ -55,7 +55,9 @@ def run(
     assignments = list(assignments)
     config = load_config(source, flags, assignments)
     run_dir = RunDir(out_dir / check_run_name(name or default_run_name(config)))
-    resume = resume or _restarted_by_torchrun()
+    if _restarted_by_torchrun():
+        # --overwrite has been heeded by the first start, unless that did not come so far
+        resume, overwrite = True, overwrite and not _is_unfinished(run_dir)
     if resume and run_dir.exists() and not overwrite:
         record = run_dir.read_record()
         if source is None:
@@ -66,7 +68,7 @@ def run(
             return 0
     elif run_dir.exists() and not overwrite:
         raise ArtifactError(_explain_existing(run_dir))
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
     configure_rank(is_first=is_first)
     with run_dir.lock() if is_first else contextlib.nullcontext():
         from pulmonet.commands.train_flow import train
@@ -107,11 +109,24 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
             f"--resume {run_dir.path}: the run was started with another {', '.join(differing)}; "
             "leave that out, or train a new run with --name"
         )
+    if config.optim.epochs != record.config.optim.epochs and _follows_epochs(config):
+        raise ConfigError(
+            f"--resume {run_dir.path}: more --epochs would train stage one of self-trained anew; "
+            f"leave them at {record.config.optim.epochs}, or train a new run with "
+            "--set targets.self_trained_epochs=N"
+        )
     if config.optim.epochs < record.config.optim.epochs:
         raise ConfigError(
             f"--resume {run_dir.path}: --epochs {config.optim.epochs} is fewer than the run's "
             f"{record.config.optim.epochs}; it can only be raised"
         )
+
+
+def _follows_epochs(config: RunConfig) -> bool:
+    """Whether stage one of ``self-trained`` is as long as the run."""
+    policy = config.targets.uncertain_policy
+    policies = {policy} if isinstance(policy, str) else set(policy.values())
+    return "self-trained" in policies and config.targets.self_trained_epochs is None
 
 
 def _is_complete(record: RunRecord, config: RunConfig) -> bool:
@@ -122,6 +137,10 @@ def _is_complete(record: RunRecord, config: RunConfig) -> bool:
 
 def _restarted_by_torchrun() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _is_unfinished(run_dir: RunDir) -> bool:
+    return run_dir.exists() and run_dir.read_record().provenance.status != "finished"
 
 
 def _explain_existing(run_dir: RunDir) -> str:

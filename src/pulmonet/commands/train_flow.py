@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pulmonet
-from pulmonet.artifacts import DatasetFacts, Provenance, RunDir, portable_path
+from pulmonet.artifacts import DatasetFacts, Provenance, RunDir, portable_path, without_home
 from pulmonet.commands import console
 from pulmonet.commands.dataset import open_dataset
 from pulmonet.commands.train import CHANGEABLE
@@ -54,7 +54,7 @@ from pulmonet.models.weights import (
     read_state_dict,
     sha256_of,
 )
-from pulmonet.training.checkpoint import Progress
+from pulmonet.training.checkpoint import Progress, load_checkpoint
 from pulmonet.training.distributed import Processes, joined, wait_for_all
 from pulmonet.training.interruption import Interrupted
 from pulmonet.training.loop import Listener, Session, TrainingData, run_training
@@ -115,6 +115,10 @@ def train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         if processes.is_first and overwrite:
             clear_run(run_dir)
         provenance = _first_provenance(plan, run_dir, resume=resume)
+        if resume and run_dir.last_checkpoint_path.exists():
+            # before the record is touched: a run that cannot go on stays what it was
+            load_checkpoint(run_dir.last_checkpoint_path, _run_fingerprint(plan, "final"))
+        wait_for_all(processes)
         if processes.is_first:
             run_dir.write_record(plan.config, provenance)
         wait_for_all(processes)
@@ -249,7 +253,7 @@ def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str)
 
 
 def _run_fingerprint(plan: Plan, stage: str) -> str:
-    config = plan.config.model_dump(mode="json")
+    config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
     for section, field in CHANGEABLE:
         config[section].pop(field, None)
     rows = {
@@ -537,6 +541,8 @@ def _announce(plan: Plan) -> None:
         f"Model:   {config.model.name}, weights {weights}, {config.data.image_size} px, "
         f"{plan.precision} on {plan.device} ({threads})"
     )
+    if "n_matched" in plan.weights:
+        console.note(f"weights: {plan.weights['n_matched']} tensors taken over")
     if plan.weights.get("replaced"):
         console.note("the classifier in the weights has another size: a new one takes its place")
     for key in ("missing", "unexpected"):

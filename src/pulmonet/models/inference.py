@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulmonet.data.loading import Batch
+from pulmonet.errors import TrainingError
 
 
 @torch.inference_mode()
@@ -36,6 +37,9 @@ def predict(
 
     Returns:
         (N, L) float32 in [0, 1].
+
+    Raises:
+        TrainingError: the device's memory is too small for a batch.
     """
     device = torch.device(device)
     was_training = network.training
@@ -51,6 +55,10 @@ def predict(
             found.append(scores)
             if progress is not None:
                 progress(len(batch.rows))
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"{device}: out of memory while scoring; use a smaller --batch-size, or --device cpu"
+        ) from None
     finally:
         network.train(was_training)
     if not found:
