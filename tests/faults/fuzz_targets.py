@@ -233,7 +233,8 @@ def check_record(content: bytes, folder: Path) -> None:
 @cache
 def evaluation() -> dict[str, Any]:
     """A right evaluation_*.json, of random scores."""
-    from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+    from pulmonet.metrics.evaluation import evaluate_predictions
+    from pulmonet.metrics.evaluation_options import EvaluationOptions
     from pulmonet.metrics.results import Evaluation
 
     rng = np.random.default_rng(0)

@@ -6,59 +6,35 @@ predictions of runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pulmonet.artifacts import Predictions, RunDir, find_run, list_runs, write_atomic, write_json
 from pulmonet.commands import console
 from pulmonet.commands.evaluation_comparison import compare_all, with_letters
+from pulmonet.commands.evaluation_files import (
+    write_comparison_figure,
+    write_figures,
+    write_run,
+    write_table,
+)
+from pulmonet.commands.evaluation_sources import Material, sources_of, with_labels
 from pulmonet.commands.evaluation_tables import show_comparison, show_result
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
-from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics import final_table
-from pulmonet.metrics.baseline import cross_fit_baseline, fit_baseline
+from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline, fit_baseline
 from pulmonet.metrics.calibration import Calibration, read_calibration
-from pulmonet.metrics.evaluation import (
-    EvaluationOptions,
-    covariates_of,
-    evaluate_predictions,
-    fit_calibration,
-    rank_all,
-    ranking_results,
-)
-from pulmonet.metrics.intervals import number_units
+from pulmonet.metrics.evaluation import evaluate_predictions
+from pulmonet.metrics.evaluation_options import EvaluationOptions
 from pulmonet.metrics.operating_points import DEFAULT_CRITERIA, check_criterion
-from pulmonet.metrics.results import Baseline, Comparison, Evaluation, RunResult
+from pulmonet.metrics.ranked import rank_all, ranking_results
+from pulmonet.metrics.resamples import number_units
+from pulmonet.metrics.results import Baseline, Evaluation, RunResult
 from pulmonet.metrics.shift import KnownRows, describe_shift
 from pulmonet.metrics.studies import join_studies
-
-ReadImage = Callable[[str], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Material:
-    """One run's predictions with what is known around them.
-
-    Attributes:
-        predictions: images as rows.
-        run_dir: where its results go.
-        facts: provenance for the result (checkpoint, fingerprint, what the rows were used for).
-        training: the rows trained on, where they are at hand.
-        read_image: path in the dataset -> grey image, where the images are at hand.
-        fits_calibration: whether these rows may replace a stored calibration of other rows.
-    """
-
-    predictions: Predictions
-    run_dir: RunDir
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    training: KnownRows | None = None
-    read_image: ReadImage | None = None
-    fits_calibration: bool = False
 
 
 def run(
@@ -88,12 +64,12 @@ def run(
     """
     table_path = artifacts_dir / "final_evaluation_results.csv"
     earlier = final_table.read_rows(table_path)  # before the long work: it may be no table
-    sources = _sources(runs, artifacts_dir, predictions, data)
+    sources = sources_of(runs, artifacts_dir, predictions, data)
     materials: list[Material] = []
     failures: list[PulmoNetError] = []
     for make in sources:
         try:
-            materials.append(_with_labels(make(), labels))
+            materials.append(with_labels(make(), labels))
         except ArtifactError as error:
             if len(sources) == 1:
                 raise
@@ -105,13 +81,13 @@ def run(
     results = [with_letters(result, comparisons) for result in results]
     records = [record for comparison in comparisons for record in comparison.comparisons]
     for material, result in zip(materials, results, strict=True):
-        _write_run(material, result, records, options)
+        write_run(material, result, records, options)
         if figures:
-            _write_figures(material, result)
+            write_figures(material, result)
     if results:
-        _write_table(table_path, earlier, results)
+        write_table(table_path, earlier, results)
     if figures:
-        _write_comparison_figure(artifacts_dir, results, records)
+        write_comparison_figure(artifacts_dir, results, records)
     for result in results:
         show_result(result)
     if len(results) > 1:
@@ -182,87 +158,6 @@ def _prevalence(text: str) -> tuple[str, float]:
     return label.strip(), value
 
 
-# --- where predictions come from ------------------------------------------------------------
-
-
-def _sources(
-    runs: Sequence[str],
-    artifacts_dir: Path,
-    predictions: Sequence[Path],
-    data: Mapping[str, Any],
-) -> list[Callable[[], Material]]:
-    if predictions:
-        if runs:
-            raise ConfigError(
-                "--predictions: takes no runs beside it; name runs or predictions files"
-            )
-        stems = [path.stem for path in predictions]
-        twice = [path for path in predictions if stems.count(path.stem) > 1]
-        if twice:
-            raise ConfigError(
-                f"--predictions: {' and '.join(map(str, twice))} would both be called "
-                f"'{twice[0].stem}'; rename one"
-            )
-        return [_from_file(path, artifacts_dir, data.get("split")) for path in predictions]
-    found = [find_run(name, artifacts_dir) for name in dict.fromkeys(runs)]
-    found = found or list_runs(artifacts_dir)
-    if not found:
-        raise ArtifactError(
-            f"{artifacts_dir}: no run there; train one with `pulmonet train`, or name its folder "
-            "with --artifacts-dir"
-        )
-    from pulmonet.commands.predict_flow import Datasets, predict_run
-
-    datasets = Datasets()
-    return [_from_run(run_dir, datasets, predict_run, data) for run_dir in found]
-
-
-def _from_run(
-    run_dir: RunDir, datasets: Any, predict_run: Callable[..., Material], data: Mapping[str, Any]
-) -> Callable[[], Material]:
-    return lambda: predict_run(run_dir, datasets, **data)
-
-
-def _from_file(path: Path, artifacts_dir: Path, split: str | None) -> Callable[[], Material]:
-    def make() -> Material:
-        read = Predictions.read(path, dataset="predictions", split=split or "all")
-        run_dir = RunDir(artifacts_dir / file_name_of(read.run))
-        if run_dir.exists():
-            raise ArtifactError(
-                f"{path}: its results would go to {run_dir.path}, which holds a run; rename the "
-                "file, or choose another --artifacts-dir"
-            )
-        if read.patients is None:
-            console.note(f"{path}: names no patients, so images are resampled")
-        return Material(
-            read,
-            run_dir,
-            {"rows_used_for": ["unknown (scores from a file)"]},
-            fits_calibration=True,
-        )
-
-    return make
-
-
-def _with_labels(material: Material, wanted: Sequence[str]) -> Material:
-    """Only the labels asked for, in that order."""
-    if not wanted:
-        return material
-    labels = material.predictions.labels
-    names = [resolve_label(name, labels) for name in wanted]
-    columns = [labels.index(name) for name in dict.fromkeys(names)]
-    chosen = replace(
-        material.predictions,
-        labels=tuple(labels[column] for column in columns),
-        targets=material.predictions.targets[:, columns],
-        scores=material.predictions.scores[:, columns],
-    )
-    training = material.training
-    if training is not None:
-        training = replace(training, targets=training.targets[:, columns])
-    return replace(material, predictions=chosen, training=training)
-
-
 # --- results --------------------------------------------------------------------------------
 
 
@@ -316,71 +211,3 @@ def _baseline(material: Material, options: EvaluationOptions) -> Baseline | None
         labels=ranking_results(of_baseline, ranked),
         macro=ranked.macro,
     )
-
-
-# --- writing --------------------------------------------------------------------------------
-
-
-def _write_run(
-    material: Material,
-    result: RunResult,
-    comparisons: Sequence[Comparison],
-    options: EvaluationOptions,
-) -> None:
-    run_dir = material.run_dir
-    own = [record for record in comparisons if result.run in (record.a, record.b)]
-    document = Evaluation(runs=[result], comparisons=own)
-    write_json(
-        run_dir.evaluation_path(result.dataset, result.split),
-        document.model_dump(mode="json", by_alias=True),
-    )
-    if options.level == "image":
-        _write_calibration(material, options)
-
-
-def _write_figures(material: Material, result: RunResult) -> None:
-    from pulmonet.report.figures_evaluation import evaluation_figures
-
-    path = material.run_dir.evaluation_path(result.dataset, result.split)
-    for name, png in evaluation_figures(result, material.read_image).items():
-        write_atomic(path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png"), png)
-
-
-def _write_calibration(material: Material, options: EvaluationOptions) -> None:
-    """Store calibrators and thresholds, unless better ones (of the valid split) are there."""
-    predictions = material.predictions
-    sha256 = material.facts.get("checkpoint_sha256")
-    kept = read_calibration(material.run_dir.calibration_path)
-    same_weights = kept is not None and kept.checkpoint_sha256 == sha256
-    same_rows = kept is not None and (kept.dataset, kept.split) == (
-        predictions.dataset,
-        predictions.split,
-    )
-    if same_weights and not same_rows and not material.fits_calibration:
-        return
-    fitted = fit_calibration(predictions, options, checkpoint_sha256=sha256)
-    if kept is not None and same_weights and same_rows:  # --labels fits some, the others stay
-        fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
-    write_json(material.run_dir.calibration_path, fitted.model_dump(mode="json", by_alias=True))
-
-
-def _write_table(
-    path: Path, earlier: Sequence[final_table.Row], results: Sequence[RunResult]
-) -> None:
-    new = [row for result in results for row in final_table.rows_of(result)]
-    rows = final_table.merge(earlier, new)
-    labels = list(dict.fromkeys(label for result in results for label in result.labels))
-    labels = final_table.labels_in(rows, labels)
-    write_atomic(path, final_table.to_csv(rows, labels))
-    write_atomic(path.with_suffix(".md"), final_table.to_markdown(rows, labels))
-
-
-def _write_comparison_figure(
-    artifacts_dir: Path, results: Sequence[RunResult], comparisons: Sequence[Comparison]
-) -> None:
-    from pulmonet.report.figures_evaluation import draw_model_comparison
-
-    if any(result.macro.auroc.value is not None for result in results):
-        write_atomic(
-            artifacts_dir / "model_comparison.png", draw_model_comparison(results, comparisons)
-        )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import Predictions
 from pulmonet.commands import console
 from pulmonet.metrics.comparison import ModelComparison, compare
-from pulmonet.metrics.evaluation import EvaluationOptions
-from pulmonet.metrics.intervals import OneClassError, number_units
+from pulmonet.metrics.evaluation_options import EvaluationOptions
+from pulmonet.metrics.resamples import OneClassError, number_units
 from pulmonet.metrics.results import RunResult
 from pulmonet.metrics.studies import join_studies
 

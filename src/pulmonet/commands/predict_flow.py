@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
 from pulmonet.commands.dataset import open_dataset
-from pulmonet.commands.evaluate import Material
+from pulmonet.commands.evaluation_sources import Material
 from pulmonet.config import DataConfig
 from pulmonet.data.images import read_source_image
 from pulmonet.data.loading import evaluation_batches

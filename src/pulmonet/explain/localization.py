@@ -17,7 +17,8 @@ from pulmonet.explain.results import (
     LabelLocalization,
     MethodLocalization,
 )
-from pulmonet.metrics.intervals import number_units, percentile_interval
+from pulmonet.metrics.intervals import percentile_interval
+from pulmonet.metrics.resamples import number_units
 from pulmonet.metrics.results import Estimate
 
 #: Shares of a map's maximum that the IoU threshold is chosen from.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.artifacts import Predictions
 from pulmonet.metrics.calibration import patient_folds
 from pulmonet.metrics.logistic import fit_logistic, sigmoid
 
@@ -120,3 +121,22 @@ def cross_fit_baseline(
         fitting = folds != fold
         scores[~fitting] = fit_baseline(covariates[fitting], targets[fitting], covariates[~fitting])
     return scores
+
+
+def covariates_of(predictions: Predictions) -> Covariates | None:
+    """View, sex and age of the rows; None where none of them is there."""
+    n_rows = len(predictions.paths)
+    columns = predictions.columns
+    if not {"view", "sex", "age_years"} & set(columns):
+        return None
+    unknown = np.full(n_rows, "", dtype=object)
+    ages = columns.get("age_years", np.full(n_rows, np.nan))
+    try:
+        age_years = np.asarray(ages, dtype=np.float64)
+    except ValueError:
+        age_years = np.full(n_rows, np.nan)
+    return Covariates(
+        np.asarray(columns.get("view", unknown), dtype=object),
+        np.asarray(columns.get("sex", unknown), dtype=object),
+        age_years,
+    )

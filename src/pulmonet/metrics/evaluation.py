@@ -3,223 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions
-from pulmonet.metrics.baseline import Covariates
 from pulmonet.metrics.calibration import (
     Calibration,
-    CalibratorKind,
     LabelCalibration,
     cross_fit,
     fit_calibrator,
-    measure_calibration,
     to_prevalence,
 )
+from pulmonet.metrics.calibration_measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
+from pulmonet.metrics.evaluation_options import EvaluationOptions
 from pulmonet.metrics.intervals import (
-    BootstrapRanking,
-    OneClassError,
-    PatientResamples,
-    bca_interval,
-    bootstrap_ranking,
     delong,
-    jackknife_ranking,
-    number_units,
-    percentile_interval,
 )
 from pulmonet.metrics.operating_points import (
-    DEFAULT_CRITERIA,
     choose_threshold,
     cross_fitted_calls,
     decision_curve,
     operating_points,
 )
-from pulmonet.metrics.ranking import auroc, average_precision, macro_mean, why_not_scored
+from pulmonet.metrics.ranked import rank_all, ranking_results
+from pulmonet.metrics.ranking import why_not_scored
+from pulmonet.metrics.resamples import PatientResamples, number_units
 from pulmonet.metrics.results import (
     BootstrapFacts,
     Estimate,
     LabelResult,
-    MacroResult,
-    RankingResult,
     RunResult,
     StudyLevel,
 )
-from pulmonet.metrics.studies import StudyRule, has_several_images, join_studies
+from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 
 #: Below this many positive (or negative) patients intervals are too narrow: the coverage of the
 #: nominal 95 % falls to about 88 % (docs/experiments.md).
 FEW_PATIENTS = 20
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """How predictions are evaluated; recorded in the result.
-
-    Attributes:
-        n_resamples: bootstrap resamples.
-        seed: of resamples, folds and simulations.
-        interval: percentile or bca.
-        level: image or study.
-        study_rule: max or mean over a study's images.
-        criteria: operating points, the first is used for subgroups.
-        calibrator: platt, temperature or isotonic.
-        prevalence: deployment prevalence by label; the key "" serves all others.
-        subgroup_columns: columns beside sex, age and view.
-    """
-
-    n_resamples: int = 1000
-    seed: int = 42
-    interval: Literal["percentile", "bca"] = "percentile"
-    level: Literal["image", "study"] = "image"
-    study_rule: StudyRule = "max"
-    criteria: tuple[str, ...] = DEFAULT_CRITERIA
-    calibrator: CalibratorKind = "platt"
-    prevalence: Mapping[str, float] = field(default_factory=dict)
-    subgroup_columns: tuple[str, ...] = ()
-
-    def prevalence_of(self, label: str) -> float | None:
-        """Deployment prevalence of a label, where stated."""
-        return self.prevalence.get(label, self.prevalence.get(""))
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """AUROC and average precision of every label and the macro, with intervals."""
-
-    auroc: list[Estimate]
-    average_precision: list[Estimate]
-    macro: MacroResult
-    n_redrawn: int
-
-
-def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
-    """AUROC and average precision per label and macro, with patient bootstrap intervals."""
-    targets, scores = predictions.targets, predictions.scores
-    labels = predictions.labels
-    units = number_units(predictions.patients, len(predictions.paths))
-    reasons = [why_not_scored(targets[:, i]) for i in range(len(labels))]
-    scored = np.asarray([reason is None for reason in reasons])
-    values = np.asarray(
-        [
-            [metric(targets[:, i], scores[:, i]) for i in range(len(labels))]
-            for metric in (auroc, average_precision)
-        ]
-    )
-    samples, missing = _resample(targets, scores, units, options)
-    left_out = None
-    if options.interval == "bca" and samples is not None:
-        left_out = jackknife_ranking(targets, scores, units)
-    per_metric: list[list[Estimate]] = []
-    macros: list[Estimate] = []
-    for index, name in enumerate(("auroc", "average_precision")):
-        columns = None if samples is None else getattr(samples, name)[0]
-        jackknife = None if left_out is None else left_out[index]
-        estimates = []
-        for i, reason in enumerate(reasons):
-            estimates.append(
-                Estimate(value=None, reason=reason)
-                if reason
-                else _with_interval(
-                    values[index, i],
-                    None if columns is None else columns[:, i],
-                    None if jackknife is None else jackknife[:, i],
-                    missing,
-                )
-            )
-        per_metric.append(estimates)
-        macros.append(
-            _with_interval(
-                float(macro_mean(values[index], scored)),
-                None if columns is None else macro_mean(columns, scored),
-                None if jackknife is None else macro_mean(jackknife, scored),
-                missing,
-            )
-        )
-    macro = MacroResult(
-        auroc=macros[0],
-        average_precision=macros[1],
-        n_labels=int(scored.sum()),
-        labels=[label for label, reason in zip(labels, reasons, strict=True) if reason is None],
-        left_out={label: reason for label, reason in zip(labels, reasons, strict=True) if reason},
-    )
-    n_redrawn = 0 if samples is None else samples.n_redrawn
-    return Ranked(per_metric[0], per_metric[1], macro, n_redrawn)
-
-
-def _resample(
-    targets: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    units: NDArray[np.int64],
-    options: EvaluationOptions,
-) -> tuple[BootstrapRanking | None, str | None]:
-    if units.max() < 1:
-        return None, "one patient only"
-    try:
-        samples = bootstrap_ranking(
-            targets, [scores], units, n_resamples=options.n_resamples, seed=options.seed
-        )
-    except OneClassError:
-        return None, "nearly every resample of the patients has one class only"
-    return samples, None
-
-
-def _with_interval(
-    value: float,
-    samples: NDArray[np.float64] | None,
-    jackknife: NDArray[np.float64] | None,
-    missing: str | None,
-) -> Estimate:
-    if not np.isfinite(value):
-        return Estimate(value=None, reason="no label has both classes")
-    if samples is None:
-        return Estimate(value=float(value), reason=missing)
-    low, high = (
-        percentile_interval(samples)
-        if jackknife is None
-        else bca_interval(float(value), samples, jackknife)
-    )
-    return Estimate(value=float(value), low=low, high=high)
-
-
-def ranking_results(predictions: Predictions, ranked: Ranked) -> dict[str, RankingResult]:
-    """Per label AUROC and average precision, for study level and baseline."""
-    return {
-        label: RankingResult(
-            n=int(np.isfinite(predictions.targets[:, i]).sum()),
-            positives=int(np.nansum(predictions.targets[:, i])),
-            auroc=ranked.auroc[i],
-            average_precision=ranked.average_precision[i],
-        )
-        for i, label in enumerate(predictions.labels)
-    }
-
-
-def covariates_of(predictions: Predictions) -> Covariates | None:
-    """View, sex and age of the rows; None where none of them is there."""
-    n_rows = len(predictions.paths)
-    columns = predictions.columns
-    if not {"view", "sex", "age_years"} & set(columns):
-        return None
-    unknown = np.full(n_rows, "", dtype=object)
-    ages = columns.get("age_years", np.full(n_rows, np.nan))
-    try:
-        age_years = np.asarray(ages, dtype=np.float64)
-    except ValueError:
-        age_years = np.full(n_rows, np.nan)
-    return Covariates(
-        np.asarray(columns.get("view", unknown), dtype=object),
-        np.asarray(columns.get("sex", unknown), dtype=object),
-        age_years,
-    )
-
-
-# --- one label ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
 """Intervals: bootstrap over patients (percentile, BCa) and DeLong's, clustered where needed.
 
-Images of one patient are no independent evidence, so whole patients are drawn. One sequence of
-resamples (`PatientResamples`) serves every metric, label and run: differences between runs are
-then paired, and evaluating again gives the same numbers.
+The resamples themselves are in `resamples`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,111 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from pulmonet.metrics.ranking import Ranking, macro_mean, rank, weighted_ranking
-
-#: Bytes that one block of resamples may take; bounds memory whatever the number of rows.
-BLOCK_BYTES = 16 * 2**20
-#: Bytes of resamples that are kept, so that a second pass need not draw them again.
-KEPT_BYTES = 64 * 2**20
-#: Draws per wanted resample before giving up on a label that is nearly always one class.
-MAX_DRAWS = 200
-
-
-def number_units(ids: Sequence[str] | None, n_rows: int) -> NDArray[np.int64]:
-    """(N,) unit numbers 0..U-1 in order of appearance; every row its own unit for None."""
-    if ids is None:
-        return np.arange(n_rows)
-    numbers: dict[str, int] = {}
-    return np.asarray([numbers.setdefault(name, len(numbers)) for name in ids], dtype=np.int64)
-
-
-def class_counts(
-    targets: NDArray[np.floating], units: NDArray[np.int64], n_units: int
-) -> NDArray[np.float64]:
-    """(U, 2K) positives and negatives of each unit for the K labels that have both classes."""
-    columns = []
-    for column in np.asarray(targets, np.float64).T:
-        both = [
-            np.bincount(units[column == value], minlength=n_units).astype(np.float64)
-            for value in (1, 0)
-        ]
-        if both[0].any() and both[1].any():
-            columns += both
-    return np.stack(columns, axis=1) if columns else np.zeros((n_units, 0))
-
-
-class PatientResamples:
-    """Resamples of the patients with replacement, in blocks, the same at every pass.
-
-    A resample in which some label has one class only is drawn again and counted, so that the
-    macro averages the same labels in every resample.
-    """
-
-    def __init__(
-        self, targets: NDArray[np.floating], units: NDArray[np.int64], n_resamples: int, seed: int
-    ) -> None:
-        """Prepare resamples.
-
-        Args:
-            targets: (N, L) 1, 0 or NaN.
-            units: (N,) unit of each row, 0..U-1 (`number_units`).
-            n_resamples: how many.
-            seed: of the draws; they do not depend on the block size.
-        """
-        self.n_units = int(units.max()) + 1 if len(units) else 0
-        self.n_resamples = n_resamples
-        self.seed = seed
-        self.n_rows = len(units)
-        self.n_redrawn = 0
-        self._needed = class_counts(targets, units, self.n_units)
-        self._kept: NDArray[np.uint16] | None = None
-
-    def blocks(self, bytes_per_resample: int | None = None) -> Iterator[NDArray[np.int32]]:
-        """How often each unit counts, (R', U) per block; all blocks together have R rows.
-
-        Args:
-            bytes_per_resample: what the caller allocates for one resample; 32 bytes a row
-                when None.
-
-        Raises:
-            OneClassError: next to no resample has both classes of every label.
-        """
-        per_resample = bytes_per_resample or 32 * max(self.n_rows, 1)
-        height = int(np.clip(BLOCK_BYTES // per_resample, 1, 256))
-        if self._kept is not None:
-            for start in range(0, self.n_resamples, height):
-                yield self._kept[start : start + height].astype(np.int32)
-            return
-        keep = None
-        if 2 * self.n_resamples * self.n_units <= KEPT_BYTES:
-            keep = np.empty((self.n_resamples, self.n_units), np.uint16)
-        draws = self._draws(int(np.clip(2**20 // max(self.n_units, 1), 1, 64)))
-        for start in range(0, self.n_resamples, height):
-            n_here = min(height, self.n_resamples - start)
-            block = np.stack([next(draws) for _ in range(n_here)])
-            if keep is not None:
-                keep[start : start + n_here] = block
-            yield block
-        self._kept = keep  # only a pass that went to the end
-
-    def _draws(self, at_once: int) -> Iterator[NDArray[np.int32]]:
-        generator = np.random.default_rng([self.seed, self.n_units])
-        self.n_redrawn = 0
-        n_accepted = 0
-        while True:
-            picks = generator.integers(0, self.n_units, size=(at_once, self.n_units))
-            for pick in picks:
-                counts = np.bincount(pick, minlength=self.n_units)
-                if ((counts @ self._needed) > 0).all():
-                    n_accepted += 1
-                    yield counts.astype(np.int32)
-                else:
-                    self.n_redrawn += 1
-                    if self.n_redrawn > MAX_DRAWS * (n_accepted + 10):
-                        raise OneClassError
-
-
-class OneClassError(ValueError):
-    """Nearly every resample leaves some label with one class."""
+from pulmonet.metrics.resamples import BLOCK_BYTES, PatientResamples
 
 
 @dataclass(frozen=True)

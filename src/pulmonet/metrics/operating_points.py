@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.errors import ConfigError, did_you_mean
-from pulmonet.metrics.calibration import patient_folds, resampled_sums, unit_sums
-from pulmonet.metrics.intervals import PatientResamples, percentile_interval
+from pulmonet.metrics.calibration import patient_folds
+from pulmonet.metrics.intervals import percentile_interval
+from pulmonet.metrics.resamples import PatientResamples, resampled_sums, unit_sums
 from pulmonet.metrics.results import Confusion, DecisionCurve, Estimate, OperatingPoint
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions
 from pulmonet.errors import ConfigError
-from pulmonet.metrics.intervals import number_units
+from pulmonet.metrics.resamples import number_units
 
 StudyRule = Literal["max", "mean"]
 

@@ -20,17 +20,19 @@ from pulmonet.metrics.calibration import (
     Calibrator,
     LabelCalibration,
     cross_fit,
-    ece_if_perfect,
-    expected_calibration_error,
     fit_calibrator,
-    measure_calibration,
     patient_folds,
     read_calibration,
-    slope_and_intercept,
     to_prevalence,
 )
-from pulmonet.metrics.intervals import PatientResamples
+from pulmonet.metrics.calibration_measures import (
+    ece_if_perfect,
+    expected_calibration_error,
+    measure_calibration,
+    slope_and_intercept,
+)
 from pulmonet.metrics.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.resamples import PatientResamples
 
 Array = NDArray[np.float64]
 

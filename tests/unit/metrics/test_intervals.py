@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pulmonet.metrics import intervals
+from pulmonet.metrics import resamples as drawing
 from pulmonet.metrics.intervals import (
-    OneClassError,
-    PatientResamples,
     bca_interval,
     bootstrap_ranking,
     delong,
     jackknife_ranking,
     percentile_interval,
 )
+from pulmonet.metrics.resamples import OneClassError, PatientResamples
 
 Array = NDArray[np.float64]
 
@@ -59,7 +58,7 @@ def test_a_second_pass_is_the_same_whether_kept_or_drawn_again(
     next(iter(kept.blocks()))  # a pass that is broken off
     passes.append(np.concatenate(list(kept.blocks())))
     n_redrawn = kept.n_redrawn
-    monkeypatch.setattr(intervals, "KEPT_BYTES", 0)
+    monkeypatch.setattr(drawing, "KEPT_BYTES", 0)
     drawn = PatientResamples(targets, units, 50, 1)
     passes += [np.concatenate(list(drawn.blocks())) for _ in range(2)]
     for one in passes:
@@ -72,7 +71,7 @@ def test_memory_is_bounded_by_the_block() -> None:
     units = np.arange(100_000)
     targets = np.tile([0.0, 1.0], 50_000)[:, None]
     block = next(PatientResamples(targets, units, 1000, 0).blocks())
-    assert block.nbytes <= intervals.BLOCK_BYTES
+    assert block.nbytes <= drawing.BLOCK_BYTES
 
 
 def test_one_class_resamples_are_redrawn_and_counted() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from pulmonet.artifacts import Predictions
 from pulmonet.metrics import curves, operating_points
-from pulmonet.metrics.calibration import n_ece_simulations
-from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+from pulmonet.metrics.calibration_measures import n_ece_simulations
+from pulmonet.metrics.evaluation import evaluate_predictions
+from pulmonet.metrics.evaluation_options import EvaluationOptions
 from pulmonet.metrics.results import RunResult
 
 OPTIONS = EvaluationOptions(n_resamples=300)
@@ -50,7 +51,7 @@ def test_few_rows_take_all_resamples() -> None:
 def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (curves, operating_points):
         monkeypatch.setattr(module, "_ROW_RESAMPLES", 240 * 120)
-        monkeypatch.setattr("pulmonet.metrics.intervals.BLOCK_BYTES", 1)  # a resample a block
+        monkeypatch.setattr("pulmonet.metrics.resamples.BLOCK_BYTES", 1)  # a resample a block
     result = evaluated()
     label = result.labels["Edema"]
     assert label.roc is not None

@@ -9,7 +9,6 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration import patient_folds
-from pulmonet.metrics.intervals import PatientResamples
 from pulmonet.metrics.operating_points import (
     at_prevalence,
     check_criterion,
@@ -18,6 +17,7 @@ from pulmonet.metrics.operating_points import (
     decision_curve,
     operating_points,
 )
+from pulmonet.metrics.resamples import PatientResamples
 
 Array = NDArray[np.float64]
 

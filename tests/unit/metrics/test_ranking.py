@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from pulmonet.metrics.intervals import number_units
 from pulmonet.metrics.ranking import (
     auroc,
     average_precision,
@@ -18,6 +17,7 @@ from pulmonet.metrics.ranking import (
     weighted_ranking,
     why_not_scored,
 )
+from pulmonet.metrics.resamples import number_units
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pulmonet.artifacts import Predictions
-from pulmonet.metrics.evaluation import EvaluationOptions, evaluate_predictions
+from pulmonet.metrics.evaluation import evaluate_predictions
+from pulmonet.metrics.evaluation_options import EvaluationOptions
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.figures_evaluation import draw_model_comparison, evaluation_figures
 
