@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         130 interrupted; 143 terminated; 1 is a bug, with its traceback.
     """
     arguments = [_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    arguments = _with_common_flags_first(arguments)
     _open_standard_streams()
     previous = _catch_sigterm()
     try:
@@ -137,6 +138,12 @@ def _show_usage_error(error: Any) -> None:
     """Typer's own message; an empty command line has shown the help already."""
     if type(error).__name__ != "NoArgsIsHelpError":
         error.show()
+
+
+def _with_common_flags_first(arguments: list[str]) -> list[str]:
+    """``pulmonet train --quiet`` is ``pulmonet --quiet train``."""
+    common = [argument for argument in arguments if argument in {"--quiet", "-q", "--verbose"}]
+    return common + [argument for argument in arguments if argument not in common]
 
 
 def _with_dashes(argument: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import pulmonet
+from chexpert_factory import write_dataset
 from pulmonet.cli import main, parse_policy, split_commas
 
 HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotlib")
@@ -64,6 +66,15 @@ def test_unknown_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert main(["train", "--modle", "x"]) == 2
     assert "--model" in capsys.readouterr().err
+
+
+def test_quiet_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_dataset(tmp_path / "tiny")
+    arguments = ["prepare", str(data), "--out-dir", str(tmp_path / "out")]
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(arguments) == 0
+    assert "Dataset: tiny" in capsys.readouterr().out
 
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
