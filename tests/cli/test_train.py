@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -302,6 +303,33 @@ def test_non_finite_loss_names_step_and_rows_and_keeps_the_checkpoint(
     assert "epoch 1, step 1: the loss is not finite; rows of the batch: train/patient" in error
     assert RunDir(tmp_path / "nan").read_record().provenance.status == "failed"
     assert not (tmp_path / "nan" / "last_checkpoint.pth").exists()
+
+
+def test_full_disk_at_a_checkpoint_keeps_the_previous_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--name", "calm", "--epochs", "3") == 0
+    sync, n_checkpoints = os.fsync, 0
+
+    def fill_up(handle: int) -> None:
+        nonlocal n_checkpoints
+        if ".last_checkpoint.pth." in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            n_checkpoints += 1
+            if n_checkpoints == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fill_up)
+        assert train(data, tmp_path, "--name", "full", "--epochs", "3") == 4
+    assert "free some space and run it again" in capsys.readouterr().err
+    full, calm = RunDir(tmp_path / "full"), RunDir(tmp_path / "calm")
+    content = torch.load(full.last_checkpoint_path, weights_only=True)
+    assert content["progress"]["epoch"] == 1
+    assert not list(full.path.glob(".*.tmp"))
+    assert train(data, tmp_path, "--name", "full", "--epochs", "3", "--resume") == 0
+    assert full.best_model_path.read_bytes() == calm.best_model_path.read_bytes()
+    assert untimed_log(full) == untimed_log(calm)
 
 
 def test_folder_in_use_and_read_only_folder(

@@ -75,13 +75,20 @@ def prior_density(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
 
 
 def mean_box(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
-    """(S, S) map of the mean extent of the given regions; its maximum is the box's centre."""
+    """(S, S) map of the mean extent of the given regions; its maximum is the box's centre.
+
+    Regions that lie outside the square (beyond a crop) have no extent; all zero without others.
+    """
     corners = []
+    heat = np.zeros(regions[0].shape)
     for region in regions:
+        if not region.any():
+            continue
         rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
         corners.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    if not corners:
+        return heat
     top, bottom, left, right = np.round(np.mean(corners, axis=0)).astype(int)
-    heat = np.zeros(regions[0].shape)
     heat[top:bottom, left:right] = 1.0
     # a hair above the rest, so that the pointing game has one point to judge
     heat[(top + bottom) // 2, (left + right) // 2] = 1.0 + 1e-9

@@ -243,3 +243,10 @@ def test_real_priors_are_as_strong_as_known(shared_data: Path) -> None:
     assert rates["Cardiomegaly"] >= 0.9
     assert 0.15 <= rates["Pleural Effusion"] <= 0.5
     assert len(BASELINES) == 4
+
+
+def test_regions_beyond_the_crop_have_no_part_in_the_mean_box() -> None:
+    outside, inside = np.zeros((2, 8, 8), bool)
+    inside[2:6, 2:6] = True
+    np.testing.assert_array_equal(mean_box([outside, inside]), mean_box([inside]))
+    assert not mean_box([outside]).any()
