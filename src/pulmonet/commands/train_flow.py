@@ -38,6 +38,7 @@ from pulmonet.data.splits import (
 from pulmonet.data.summary import summarise
 from pulmonet.data.tables import count
 from pulmonet.errors import ArtifactError, PulmoNetError
+from pulmonet.explain.options import METHODS
 from pulmonet.labels import (
     describe_policy_changes,
     evaluation_targets,
@@ -66,6 +67,12 @@ from pulmonet.training.losses import (
 )
 from pulmonet.training.precision import choose_precision, device_name
 from pulmonet.training.step import Engine, build_engine
+
+#: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
+PICTURES = (
+    *("roc", "precision_recall", "reliability", "score_histograms", "subgroups", "worst_cases"),
+    *METHODS,
+)
 
 
 @dataclass(frozen=True)
@@ -411,10 +418,10 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.calibration_path,
         *run_dir.path.glob("predictions_*.csv"),
         *run_dir.path.glob("evaluation_*.json"),
-        *run_dir.path.glob("gradcam_*.png"),
+        *(path for name in PICTURES for path in run_dir.path.glob(f"{name}_*.png")),
     ):
         path.unlink(missing_ok=True)
-    for folder in (run_dir.explain_dir, run_dir.path / "stage1"):
+    for folder in (run_dir.explain_dir, run_dir.path / "stage1", run_dir.path / "tensorboard"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -18,7 +18,7 @@ from pulmonet.artifacts import RunDir
 from pulmonet.config import OptimConfig, RunConfig
 from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.packing import Pack
-from pulmonet.errors import TrainingError, list_first
+from pulmonet.errors import ArtifactError, TrainingError, list_first
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import classifier_path
 from pulmonet.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
@@ -135,8 +135,17 @@ def run_training(session: Session, *, resume: bool) -> Progress:
 
 
 def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
-    """Bring an engine to where last_checkpoint.pth stands, and say how far that is."""
+    """Bring an engine to where last_checkpoint.pth stands, and say how far that is.
+
+    Raises:
+        ArtifactError: a checkpoint that does not fit, or whose best_model.pth is gone.
+    """
     content = load_checkpoint(run_dir.last_checkpoint_path, fingerprint)
+    if content["progress"].best_epoch >= 0 and not run_dir.best_model_path.exists():
+        raise ArtifactError(
+            f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch; "
+            "restore it from a backup, or start again with --overwrite"
+        )
     engine.network.load_state_dict(content["network"])
     engine.optimiser.load_state_dict(content["optimiser"])
     if engine.scaler is not None and content["scaler"]:
