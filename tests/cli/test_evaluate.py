@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
@@ -171,6 +172,53 @@ def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (letters["good"], letters["alike"], letters["bad"]) == ("a", "a", "b")
     assert letters["baseline (view, age, sex)"] == ""
     assert "share a letter are not distinguished" in capsys.readouterr().err
+
+
+def test_differences_are_shown_whether_told_apart_or_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = []
+    for name, strength, seed in (("good", 0.5, 0), ("alike", 0.5, 1), ("bad", 0.0, 2)):
+        path = write_predictions(tmp_path / f"{name}.csv", strength=strength, seed=seed, n=300)
+        flags += ["--predictions", str(path)]
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if " less " in line]
+    assert len(lines) == 3
+    (between_equals,) = [line for line in lines if line.endswith(", not distinguished")]
+    assert set(between_equals.partition(":")[0].split(" less ")) == {"good", "alike"}
+    assert all(": +0." in line for line in lines)  # the better one first
+
+
+def test_one_class_in_one_run_says_what_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_predictions(tmp_path / "whole.csv")
+    table = pd.read_csv(whole, dtype=str)
+    table["Edema"] = "0"
+    table.to_csv(tmp_path / "lacking.csv", index=False)
+    flags = ["--predictions", str(whole), "--predictions", str(tmp_path / "lacking.csv")]
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    shown = capsys.readouterr().err
+    assert "Edema: one class only" in shown
+    assert "compared on the labels that all runs share: Pleural Effusion" in shown
+    assert "differences are of the labels that all share" in shown
+
+
+def test_patients_named_by_one_file_serve_the_comparison(tmp_path: Path) -> None:
+    named = write_predictions(tmp_path / "named.csv")
+    other = write_predictions(tmp_path / "other.csv", seed=3)
+    without = tmp_path / "without.csv"
+    pd.read_csv(other, dtype=str).drop(columns="patient").to_csv(without, index=False)
+    found = []
+    for second in (other, without):
+        for order in ((named, second), (second, named)):
+            artifacts = tmp_path / f"artifacts{len(found)}"
+            flags = [word for path in order for word in ("--predictions", str(path))]
+            assert evaluate(artifacts, *flags) == 0
+            text = (artifacts / "named" / "evaluation_predictions_all.json").read_text()
+            macro = next(entry for entry in json.loads(text)["comparisons"] if not entry["label"])
+            found.append(macro["high"] - macro["low"])
+    assert found == pytest.approx([found[0]] * 4)
 
 
 def test_rows_in_another_order_compare(tmp_path: Path) -> None:
@@ -449,6 +497,12 @@ def test_other_splits_may_hold_rows_trained_on(
     splits.write_text("\n".join(["patient,split", *lines]))
     assert evaluate(runs, "first", "--splits", str(splits), "--json") == 0
     assert "perhaps training (--splits are not the run's)" in capsys.readouterr().out
+    calibration = RunDir(runs / "first").calibration_path
+    assert not calibration.exists(), "its thresholds could be reported on rows that chose them"
+    assert evaluate(runs, "first") == 0
+    before = calibration.read_bytes()
+    assert evaluate(runs, "first", "--splits", str(splits)) == 0
+    assert calibration.read_bytes() == before
 
 
 def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,8 @@ def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> 
     scores = [
         np.stack([_column(run.scores, run, label) for label in shared], axis=1) for run in group
     ]
-    units = number_units(first.patients, len(first.paths))
+    patients = next((run.patients for run in group if run.patients is not None), None)
+    units = number_units(patients, len(first.paths))  # known if any of the files names them
     try:
         return compare(
             names,

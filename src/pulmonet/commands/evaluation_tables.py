@@ -129,18 +129,38 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     console.show_table(table)
     macro = [entry for entry in comparisons if entry.label is None and entry.metric == "auroc"]
     if not macro:
-        console.note("No two runs were evaluated on the same rows: nothing to compare.")
+        console.note("No two runs share rows and reference labels: nothing to compare.")
         return
     apart = [entry for entry in macro if entry.distinguished]
     console.note(
         "Runs that share a letter are not distinguished (paired differences, simultaneous 95 % "
         f"intervals over {len(macro)} pair{'s' if len(macro) != 1 else ''})."
     )
-    for entry in apart[:5]:
+    others = [entry for entry in macro if not entry.distinguished]
+    for entries in (apart, others):
+        entries.sort(key=lambda entry: -abs(entry.difference or 0.0))
+    if len({tuple(result.macro.labels) for result in scored}) > 1:
         console.note(
-            f"{entry.a} less {entry.b}: {entry.difference:+.3f} "
-            f"({entry.low:+.3f} to {entry.high:+.3f})"
+            "Their macros average different labels; differences are of the labels that all share."
         )
+    for entry in [*apart[:5], *others[: max(0, 5 - len(apart))]]:
+        console.note(_difference(entry))
+    if len(macro) > 5:
+        console.note(f"All {len(macro)} pairs: `comparisons` in evaluation_*.json.")
+
+
+def _difference(entry: Comparison) -> str:
+    """``better less worse: +0.060 (+0.012 to +0.109)``."""
+    if entry.difference is None or entry.low is None or entry.high is None:
+        return f"{entry.a}, {entry.b}: no difference known"
+    names, ends = (entry.a, entry.b), (entry.low, entry.high)
+    if entry.difference < 0:
+        names, ends = (entry.b, entry.a), (-entry.high, -entry.low)
+    return (
+        f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
+        f"({ends[0]:+.3f} to {ends[1]:+.3f})"
+        f"{'' if entry.distinguished else ', not distinguished'}"
+    )
 
 
 def _text(estimate: Estimate) -> str:

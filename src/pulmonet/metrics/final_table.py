@@ -69,7 +69,7 @@ def rows_of(result: RunResult) -> list[Row]:
     rows = [{"Model": result.run, **facts, **own, "Group": result.group_letters}]
     baseline = result.baseline
     if baseline is not None:
-        used = "training" if "cross-fitted" in baseline.fitted_on else "nothing"
+        used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
         rows.append(
             {
                 "Model": BASELINE_NAME,

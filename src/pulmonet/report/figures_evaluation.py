@@ -17,6 +17,7 @@ from pulmonet.metrics.results import (
     Estimate,
     LabelResult,
     RunResult,
+    SubgroupLabel,
 )
 from pulmonet.report.figures import PALETTE, png_of
 
@@ -77,7 +78,7 @@ def draw_precision_recall(result: RunResult) -> bytes:
         assert entry.precision_recall is not None
         axes.axhline(entry.prevalence or 0, color=_GREY, linewidth=1, linestyle=":")
         _curve(axes, entry.precision_recall, _ORANGE, steps=True)
-        _note(axes, f"AP {entry.average_precision.text()}", "upper right")
+        _note(axes, f"AP {entry.average_precision.text()}", "lower left")
         axes.set_xlabel("recall (sensitivity)", fontsize=8.5, color=_INK)
         axes.set_ylabel("precision (PPV)", fontsize=8.5, color=_INK)
 
@@ -110,6 +111,9 @@ def draw_reliability(result: RunResult) -> bytes:
 def draw_histograms(result: RunResult) -> bytes:
     """Scores of positives above the axis and of negatives below, as shares of each."""
 
+    top = _largest_share(result)
+    half = f"{top / 2:g}"
+
     def draw(axes: Axes, entry: LabelResult) -> None:
         assert entry.histogram is not None
         edges = np.asarray(entry.histogram.edges)
@@ -130,8 +134,9 @@ def draw_histograms(result: RunResult) -> bytes:
                 label=f"{name} ({sum(counts):,})",
             )
         axes.axhline(0, color=_INK, linewidth=0.8)
-        axes.set_ylim(-1, 1)
-        axes.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "0.5", "0", "0.5", "1"])
+        axes.set_ylim(-1.3 * top, 1.3 * top)  # room for the legend
+        ticks = [f"{top:g}", half, "0", half, f"{top:g}"]
+        axes.set_yticks([-top, -top / 2, 0, top / 2, top], ticks)
         axes.legend(fontsize=7.5, frameon=False, loc="upper right")
         axes.set_xlabel("score", fontsize=8.5, color=_INK)
         axes.set_ylabel("share of rows", fontsize=8.5, color=_INK)
@@ -158,7 +163,7 @@ def draw_subgroups(result: RunResult) -> bytes:
                 axes.text(
                     0.02,
                     place,
-                    f"too small ({entry.positives if entry else 0} pos.)",
+                    _why_too_small(entry),
                     fontsize=6.5,
                     color=_GREY,
                     va="center",
@@ -173,6 +178,13 @@ def draw_subgroups(result: RunResult) -> bytes:
     panels[0].invert_yaxis()
     _title(figure, result, "Subgroups (95 % intervals, patients resampled)")
     return png_of(figure)
+
+
+def _why_too_small(entry: SubgroupLabel | None) -> str:
+    """``too small: 8 positive patients``, from the reason in the result."""
+    if entry is None or entry.reason is None:
+        return "too small"
+    return entry.reason.replace(" to score", "").partition(",")[0]
 
 
 def draw_worst_cases(
@@ -229,6 +241,8 @@ def draw_model_comparison(
     )
     widths = [1.9] + [1.0] * len(labels)
     panels = figure.subplots(1, 1 + len(labels), sharey=True, width_ratios=widths, squeeze=False)[0]
+    for axes in panels[2:]:
+        axes.sharex(panels[1])  # one scale for all labels
     places = list(range(len(shown)))
     names = [
         f"{result.run} ({result.dataset}, {result.split})" if several else result.run
@@ -362,6 +376,17 @@ def _places(result: RunResult) -> tuple[list[str], list[float]]:
         names.append(f"{group.column} {group.group} ({group.n_rows:,})")
         places.append(place)
     return names, places
+
+
+def _largest_share(result: RunResult) -> float:
+    """The highest bar of all labels, rounded up to 0.2: one scale for all."""
+    shares = [
+        max(counts) / max(sum(counts), 1)
+        for entry in result.labels.values()
+        if entry.histogram is not None
+        for counts in (entry.histogram.positives, entry.histogram.negatives)
+    ]
+    return float(np.ceil(max(shares) * 5 - 1e-9) / 5)
 
 
 def _auroc_limits(result: RunResult) -> tuple[float, float]:

@@ -11,8 +11,13 @@ import pytest
 from pulmonet.artifacts import Predictions
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.evaluation_options import EvaluationOptions
-from pulmonet.metrics.results import RunResult
-from pulmonet.report.figures_evaluation import draw_model_comparison, evaluation_figures
+from pulmonet.metrics.results import RunResult, SubgroupLabel
+from pulmonet.report.figures_evaluation import (
+    _largest_share,
+    _why_too_small,
+    draw_model_comparison,
+    evaluation_figures,
+)
 
 
 def make_result(labels: tuple[str, ...], n: int = 80, *, one_class: bool = False) -> RunResult:
@@ -62,3 +67,22 @@ def test_model_comparison(n_runs: int) -> None:
     results = [base.model_copy(update={"run": f"run{i}"}) for i in range(n_runs)]
     pixels = matplotlib.image.imread(io.BytesIO(draw_model_comparison(results)))
     assert pixels.shape[0] > 150
+
+
+def test_scale_of_the_histograms_fits_the_highest_bar() -> None:
+    result = make_result(("Edema", "Lung Opacity"))
+    shares = [
+        max(counts) / sum(counts)
+        for entry in result.labels.values()
+        if entry.histogram is not None
+        for counts in (entry.histogram.positives, entry.histogram.negatives)
+    ]
+    top = _largest_share(result)
+    assert max(shares) <= top < max(shares) + 0.2
+
+
+def test_a_group_too_small_says_how_small() -> None:
+    reason = "too small to score: 8 positive patients, at least 10 are needed"
+    entry = SubgroupLabel(n=40, positives=12, reason=reason)
+    assert _why_too_small(entry) == "too small: 8 positive patients"
+    assert _why_too_small(None) == "too small"
