@@ -179,7 +179,7 @@ def _evaluate(material: Material, options: EvaluationOptions) -> RunResult:
 def _stored_calibration(material: Material, options: EvaluationOptions) -> Calibration | None:
     """Calibration fitted on other rows with the same weights; None cross-fits on these."""
     kept = read_calibration(material.run_dir.calibration_path)
-    if kept is None or options.level == "study":
+    if kept is None or options.level == "study" or material.has_own_splits:
         return None
     predictions = material.predictions
     same_rows = (kept.dataset, kept.split) == (predictions.dataset, predictions.split)

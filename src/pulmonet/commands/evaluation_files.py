@@ -27,7 +27,7 @@ def write_run(
         run_dir.evaluation_path(result.dataset, result.split),
         document.model_dump(mode="json", by_alias=True),
     )
-    if options.level == "image":
+    if options.level == "image" and not material.has_own_splits:
         _write_calibration(material, options)
 
 

@@ -30,6 +30,8 @@ class Material:
         training: the rows trained on, where they are at hand.
         read_image: path in the dataset -> grey image, where the images are at hand.
         fits_calibration: whether these rows may replace a stored calibration of other rows.
+        has_own_splits: whether the splits are not the run's: its calibration is then neither used
+            nor written, since rows that chose a threshold may be among those reported later.
     """
 
     predictions: Predictions
@@ -38,6 +40,7 @@ class Material:
     training: KnownRows | None = None
     read_image: ReadImage | None = None
     fits_calibration: bool = False
+    has_own_splits: bool = False
 
 
 def sources_of(

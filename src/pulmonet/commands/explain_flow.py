@@ -11,17 +11,17 @@ from rich.table import Table
 
 from pulmonet.artifacts import portable_path, write_atomic, write_json
 from pulmonet.commands import console
-from pulmonet.commands.dataset import open_dataset
+from pulmonet.commands.dataset import open_dataset, run_data
 from pulmonet.commands.explain import ExplainOptions
 from pulmonet.commands.explain_localization import score_localization
 from pulmonet.commands.explain_pictures import explain_one
 from pulmonet.commands.explain_sanity import check_maps
 from pulmonet.commands.explain_sources import (
     Source,
-    data_config,
     sources_from_arguments,
     sources_from_rows,
 )
+from pulmonet.commands.run_calibration import calibration_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
 from pulmonet.errors import DataError
@@ -41,7 +41,7 @@ from pulmonet.explain.results import (
     Localization,
     Sanity,
 )
-from pulmonet.metrics.calibration import Calibration, read_calibration
+from pulmonet.metrics.calibration import Calibration
 from pulmonet.models.weights import TrainedRun, load_run
 
 #: Lines of the table on screen; explanations.json has them all.
@@ -72,12 +72,12 @@ def explain(options: ExplainOptions) -> int:
     manifest = None
     if not options.images:
         manifest = open_dataset(
-            data_config(options.record, options.data_dir, options.columns),
+            run_data(options.record, options.data_dir, options.columns),
             options.record.config.seed,
         )
     sources = _choose_sources(options, manifest)
     trained = load_run(options.run_dir, options.device)
-    calibration = _read_calibration(options, trained)
+    calibration = calibration_of(trained)
     console.say(_describe(options, trained))
     if options.method == "scorecam":
         console.note("scorecam runs the network once per channel: minutes an image on a CPU")
@@ -109,20 +109,6 @@ def _choose_sources(options: ExplainOptions, manifest: Manifest | None) -> list[
     rows = select_rows(manifest, options.split or "valid", options.views)
     default = 1 if options.first_row_only else (8 if options.sanity else len(rows))
     return sources_from_rows(manifest, [int(row) for row in rows[: options.n_rows or default]])
-
-
-def _read_calibration(options: ExplainOptions, trained: TrainedRun) -> Calibration | None:
-    calibration = read_calibration(options.run_dir.calibration_path)
-    if calibration is None:
-        return None
-    ours = trained.record.provenance.checkpoint_sha256
-    if calibration.checkpoint_sha256 and ours and calibration.checkpoint_sha256 != ours:
-        console.warn(
-            f"{options.run_dir.calibration_path}: belongs to other weights and is left out; "
-            "run `pulmonet evaluate` again"
-        )
-        return None
-    return calibration
 
 
 def _describe(options: ExplainOptions, trained: TrainedRun) -> str:

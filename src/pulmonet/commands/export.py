@@ -43,7 +43,7 @@ def run(runs: Sequence[str], artifacts_dir: Path) -> int:
     Raises:
         ArtifactError: the only run, or its weights, cannot be read.
     """
-    from pulmonet.metrics.calibration import read_calibration
+    from pulmonet.commands.run_calibration import calibration_of
     from pulmonet.models.onnx_export import export_onnx
     from pulmonet.models.weights import load_run
 
@@ -53,7 +53,7 @@ def run(runs: Sequence[str], artifacts_dir: Path) -> int:
         path = run_dir.path / "model.onnx"
         try:
             trained = load_run(run_dir, "cpu")
-            export_onnx(trained, read_calibration(run_dir.calibration_path), path)
+            export_onnx(trained, calibration_of(trained), path)
         except ArtifactError as error:
             if len(chosen) == 1:
                 raise

@@ -118,13 +118,15 @@ def predict_run(
     targets = _targets(chosen, trained.labels, blank)
     predictions = _predictions(run_dir.name, trained.labels, chosen, targets, scores)
     predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+    facts = _facts(trained, chosen, blank, views or trained.record.config.data.views)
     return Material(
         predictions,
         run_dir,
-        _facts(trained, chosen, blank, views or trained.record.config.data.views),
+        facts,
         _training_rows(trained, chosen, datasets, blank),
         _image_reader(chosen),
         fits_calibration=chosen.split == "valid" and not chosen.external,
+        has_own_splits=chosen.other_splits and not facts["same_data_as_training"],
     )
 
 

@@ -416,6 +416,7 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.log_path,
         run_dir.curves_path,
         run_dir.calibration_path,
+        run_dir.path / "model.onnx",
         *run_dir.path.glob("predictions_*.csv"),
         *run_dir.path.glob("evaluation_*.json"),
         *(path for name in PICTURES for path in run_dir.path.glob(f"{name}_*.png")),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pulmonet.artifacts import write_json
 from pulmonet.cli import main
 from pulmonet.commands.export import run as export_runs
 from pulmonet.errors import ConfigError
@@ -84,6 +85,28 @@ def test_a_damaged_run_is_named_and_the_other_is_exported(
     assert export_runs([], tmp_path) == 4
     assert (tmp_path / "whole" / "model.onnx").exists()
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_weights_is_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = make_run(tmp_path, name="again")
+    exported: list[Calibration | None] = []
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda *given: exported.append(given[1]))
+    for sha256 in ("0" * 64, run_dir.read_record().provenance.checkpoint_sha256):
+        calibration = Calibration(
+            fitted_on="tiny, split valid",
+            dataset="tiny",
+            split="valid",
+            n_rows=2,
+            n_patients=2,
+            checkpoint_sha256=sha256,
+            labels={},
+        )
+        write_json(run_dir.calibration_path, calibration.model_dump(mode="json", by_alias=True))
+        assert export_runs(["again"], tmp_path) == 0
+    assert exported == [None, calibration]
+    assert "belongs to other weights and is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
