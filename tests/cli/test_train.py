@@ -102,6 +102,21 @@ def test_own_csv_and_own_splits(data: Path, tmp_path: Path) -> None:
     assert facts.n_patients == {"train": 20, "valid": 4}
 
 
+def test_a_run_is_repeated_and_evaluated_from_another_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train(Path(data.name), Path("artifacts")) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = f"../artifacts/{NAME}/run_config.json"
+    assert main(["train", "--config", config, "--name", "again"]) == 0
+    again = RunDir(Path("artifacts") / "again").best_model_path
+    assert again.read_bytes() == RunDir(tmp_path / "artifacts" / NAME).best_model_path.read_bytes()
+    flags = ["--artifacts-dir", "../artifacts", "--bootstrap", "100", "--no-figures"]
+    assert main(["evaluate", *flags]) == 0
+
+
 def test_same_config_gives_the_same_bits_whatever_the_workers(data: Path, tmp_path: Path) -> None:
     extra = ("--epochs", "2", "--dropout", "0.3", "--set", "augment.brightness=0.1")
     assert train(data, tmp_path, "--name", "a", "--num-workers", "0", *extra) == 0

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulmonet.artifacts import RunRecord
 from pulmonet.commands.console import note, say
 from pulmonet.config import DataConfig
 from pulmonet.data.manifest import Manifest
@@ -26,6 +31,26 @@ def open_dataset(data: DataConfig, seed: int, *, check_files: bool = False) -> M
     for text in notes:
         note(text)
     return manifest
+
+
+def run_data(
+    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
+) -> DataConfig:
+    """The run's data section, with the dataset named, else the run's own where it still is.
+
+    Args:
+        record: of the run.
+        data_dir: as typed.
+        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
+    """
+    facts, data = record.provenance.dataset, record.config.data
+    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().is_file():
+        data_dir = data.data_dir  # one .npz; there may be others in its folder
+    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
+        data_dir = str(Path(facts.root).expanduser())
+    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
+        data_dir = data.data_dir
+    return data.model_copy(update={"data_dir": data_dir, **(columns or {})})
 
 
 def dataset_line(manifest: Manifest) -> str:

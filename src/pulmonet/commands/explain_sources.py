@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.artifacts import RunRecord, portable_path
-from pulmonet.config import DataConfig
+from pulmonet.commands.dataset import run_data
 from pulmonet.data.images import inside_root, read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
@@ -108,24 +108,6 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
 # --- the dataset of a run ---------------------------------------------------------------------
 
 
-def data_config(
-    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
-) -> DataConfig:
-    """The run's data section, with the dataset named, else the run's own where it still is.
-
-    Args:
-        record: of the run.
-        data_dir: as typed.
-        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
-    """
-    facts, data = record.provenance.dataset, record.config.data
-    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
-        data_dir = str(Path(facts.root).expanduser())
-    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
-        data_dir = data.data_dir
-    return data.model_copy(update={"data_dir": data_dir, **(columns or {})})
-
-
 def read_run_dataset(
     record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
 ) -> Manifest:
@@ -134,5 +116,5 @@ def read_run_dataset(
     Raises:
         DataError: no dataset, or one that cannot be used.
     """
-    data = data_config(record, data_dir, columns)
+    data = run_data(record, data_dir, columns)
     return read_manifest(locate_dataset(data.data_dir), data, record.config.seed)

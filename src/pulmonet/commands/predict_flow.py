@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
-from pulmonet.commands.dataset import open_dataset
+from pulmonet.commands.dataset import open_dataset, run_data
 from pulmonet.commands.evaluation_sources import Material
 from pulmonet.config import DataConfig
 from pulmonet.data.images import read_source_image
@@ -139,18 +139,16 @@ def _choose(
     views: str | None,
 ) -> _Rows:
     config = record.config
-    data = config.data
-    own_name = Path(data.data_dir).name if data.data_dir else None
+    data = run_data(record, data_dir)
+    own_name = Path(config.data.data_dir).name if config.data.data_dir else None
     if record.provenance.dataset is not None:
         own_name = record.provenance.dataset.name
-    if data_dir is not None:
-        data = data.model_copy(update={"data_dir": data_dir})
     external = False
-    if data_dir is not None and own_name is not None:
-        root = locate_dataset(data_dir)
+    if own_name is not None:
+        root = locate_dataset(data.data_dir)
         external = (root.name if root.is_dir() else root.stem) != own_name
         if external:  # folds, splits and columns of the run belong to the data it was trained on
-            data = DataConfig(data_dir=data_dir, skip_bad=data.skip_bad, views=data.views)
+            data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
     data = data.model_copy(update=dict(columns))
     manifest = datasets.open(data, config.seed)
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
@@ -293,7 +291,7 @@ def _training_rows(
     manifest = chosen.manifest
     try:
         if chosen.external:
-            manifest = datasets.open(config.data, config.seed)
+            manifest = datasets.open(run_data(trained.record, None), config.seed)
         rows = select_rows(manifest, "train", config.data.views)  # whole: the same for all runs
     except (DataError, ConfigError):
         console.note("the data trained on is not at hand: no baseline from it, no shift note")

@@ -53,7 +53,7 @@ def run(
         The exit code: 0, or 130/143 after a signal.
     """
     assignments = list(assignments)
-    config = load_config(source, flags, assignments)
+    config = at_its_dataset(load_config(source, flags, assignments), source)
     run_dir = RunDir(out_dir / check_run_name(name or default_run_name(config)))
     if _restarted_by_torchrun():
         # --overwrite has been heeded by the first start, unless that did not come so far
@@ -62,6 +62,7 @@ def run(
         record = run_dir.read_record()
         if source is None:
             config = load_config(str(run_dir.config_path), flags, assignments)
+            config = at_its_dataset(config, str(run_dir.config_path))
         check_resumable(record, config, run_dir)
         if _is_complete(record, config):
             say(f"{run_dir.path}: finished already after {record.config.optim.epochs} epochs")
@@ -74,6 +75,28 @@ def run(
         from pulmonet.commands.train_flow import train
 
         return train(config, run_dir, resume=resume and not overwrite, overwrite=overwrite)
+
+
+def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
+    """A relative data_dir of a run_config.json, met from another folder: where the dataset was.
+
+    Args:
+        config: as loaded.
+        source: ``--config``.
+    """
+    named = config.data.data_dir
+    if not named or Path(named).expanduser().exists():
+        return config
+    if source is None or Path(source).name != "run_config.json":
+        return config
+    record = RunDir(Path(source).parent).read_record()
+    facts = record.provenance.dataset
+    if named != record.config.data.data_dir or facts is None:
+        return config
+    if not Path(facts.root).expanduser().exists():
+        return config
+    data = config.data.model_copy(update={"data_dir": facts.root})
+    return config.model_copy(update={"data": data})
 
 
 def default_run_name(config: RunConfig) -> str:

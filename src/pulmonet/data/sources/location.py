@@ -69,7 +69,7 @@ def _named_root(place: Path, where: str) -> Path:
 
 def _several(where: str, found: list[Path]) -> str:
     names = list_first(root.name for root in found)
-    return f"{where}: holds {len(found)} datasets ({names}); name one of them with --data-dir"
+    return f"{where}: holds {len(found)} datasets ({names}); name one of them, e.g. {found[0]}"
 
 
 def _roots(place: Path) -> list[Path]:
