@@ -1,0 +1,264 @@
+"""What is settled before the first step of training: data, rows, network, targets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pulmonet.artifacts import without_home
+from pulmonet.commands import console
+from pulmonet.commands.dataset import open_dataset
+from pulmonet.commands.train import CHANGEABLE
+from pulmonet.config import RunConfig
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.packing import Pack, open_pack
+from pulmonet.data.splits import (
+    annotated_in_split,
+    dev_rows,
+    fingerprint,
+    resolve_labels,
+    select_rows,
+    subset_rows,
+)
+from pulmonet.data.tables import count
+from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
+from pulmonet.models.networks import build_network
+from pulmonet.models.weights import load_pretrained, place
+from pulmonet.training.distributed import Processes
+from pulmonet.training.loop import TrainingData
+from pulmonet.training.losses import balanced_pos_weight, count_classes, n_outputs
+from pulmonet.training.precision import choose_precision
+from pulmonet.training.step import Engine, build_engine
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is settled before the first step.
+
+    Attributes:
+        config: of the run, labels resolved.
+        manifest: of the dataset.
+        labels: L names.
+        policies: L uncertainty policies.
+        rows: manifest rows per role: train, valid, and dev where it selects.
+        excluded: rows left out, by reason.
+        weights: facts about the first weights.
+        device: where it trains.
+        precision: fp32, bf16 or fp16.
+        processes: this process among its peers.
+    """
+
+    config: RunConfig
+    manifest: Manifest
+    labels: tuple[str, ...]
+    policies: tuple[str, ...]
+    rows: dict[str, NDArray[np.int64]]
+    excluded: dict[str, int]
+    weights: dict[str, object]
+    device: torch.device
+    precision: str
+    processes: Processes
+
+
+def make_plan(
+    config: RunConfig, device: torch.device, processes: Processes
+) -> tuple[Plan, nn.Module]:
+    """Check everything that can be wrong before any long work starts.
+
+    Returns:
+        The plan, and the network on its device with its first weights.
+    """
+    manifest = open_dataset(config.data, config.seed)
+    labels = resolve_labels(manifest, config.data.labels)
+    policies = policy_per_label(config.targets.uncertain_policy, labels)
+    precision = choose_precision(config.runtime.amp, config.model.name, device)
+    rows, excluded = choose_rows(manifest, config)
+    network, weights = first_network(config, n_outputs(policies), device)
+    plan = Plan(
+        config=config,
+        manifest=manifest,
+        labels=labels,
+        policies=policies,
+        rows=rows,
+        excluded=excluded,
+        weights=weights,
+        device=device,
+        precision=precision,
+        processes=processes,
+    )
+    _announce(plan)
+    return plan, network
+
+
+def choose_rows(
+    manifest: Manifest, config: RunConfig
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+    """Manifest rows per role, and how many were left out for which reason."""
+    data = config.data
+    n_all = len(select_rows(manifest, "train"))
+    train = select_rows(manifest, "train", data.views)
+    excluded = {"views": n_all - len(train)}
+    rows = {"valid": select_rows(manifest, "valid", data.views)}
+    if config.select.on == "dev":
+        train, rows["dev"] = dev_rows(manifest, train, config.select.dev_fraction, config.seed)
+    rows["train"] = subset_rows(manifest, train, data.subset, data.subset_mode, config.seed)
+    excluded["subset"] = len(train) - len(rows["train"])
+    return rows, {reason: n for reason, n in excluded.items() if n}
+
+
+def first_network(
+    config: RunConfig, n_logits: int, device: torch.device
+) -> tuple[nn.Module, dict[str, object]]:
+    """A network with its first weights on `device`; random ones are drawn from the run's seed."""
+    torch.manual_seed(config.seed)
+    network = build_network(config.model.name, n_logits, config.model.dropout)
+    facts = load_pretrained(network, config.model.name, config.model.weights)
+    return place(network, device), facts
+
+
+def open_plan_pack(plan: Plan) -> Pack:
+    """The pack, with the rows of all roles decoded."""
+    rows = np.concatenate(list(plan.rows.values()))
+    data = plan.config.data
+    with console.steps("packing", 0) as bar:
+        return open_pack(
+            plan.manifest,
+            rows,
+            image_size=data.image_size,
+            fit=data.fit,
+            num_workers=max(plan.config.runtime.num_workers, 1),
+            skip_bad=data.skip_bad,
+            progress=bar.reach,
+        )
+
+
+def without_bad_rows(plan: Plan, pack: Pack) -> Plan:
+    """The plan less the rows that could not be decoded; five of them are named."""
+    if not pack.bad_rows:
+        return plan
+    bad = np.fromiter(pack.bad_rows, dtype=np.int64)
+    paths = plan.manifest.table["path"]
+    for row, reason in sorted(pack.bad_rows.items())[:5]:
+        console.warn(f"left out {paths.iloc[row]}: {reason}")
+    rows = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
+    return replace(plan, rows=rows, excluded=plan.excluded | {"unreadable": len(bad)})
+
+
+def _announce(plan: Plan) -> None:
+    config = plan.config
+    patients = plan.manifest.table["patient"].to_numpy(object)
+    parts = []
+    for role, rows in plan.rows.items():
+        n_patients = len(set(patients[rows]))
+        parts.append(f"{role} {count(len(rows), 'image')} of {count(n_patients, 'patient')}")
+    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
+    without = f" (left out: {', '.join(left_out)})" if left_out else ""
+    console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
+    console.say(f"Labels:  {', '.join(plan.labels)}")
+    policies = sorted(set(plan.policies))
+    shown = policies[0] if len(policies) == 1 else ", ".join(plan.policies)
+    console.say(f"Targets: uncertain → {shown}, blank → {config.targets.blank}")
+    threads = count(torch.get_num_threads(), "thread")
+    name = plan.weights.get("name", "")
+    weights = f"{plan.weights['source']} {name}".strip()
+    console.say(
+        f"Model:   {config.model.name}, weights {weights}, {config.data.image_size} px, "
+        f"{plan.precision} on {plan.device} ({threads})"
+    )
+    if "n_matched" in plan.weights:
+        console.note(f"weights: {plan.weights['n_matched']} tensors taken over")
+    if plan.weights.get("replaced"):
+        console.note("the classifier in the weights has another size: a new one takes its place")
+    for key in ("missing", "unexpected"):
+        names = plan.weights.get(key)
+        if isinstance(names, list) and names:
+            console.note(f"weights: {len(names)} {key} tensors, e.g. {names[0]}")
+    if "note" in plan.weights:
+        console.warn(f"weights: {plan.weights['note']}")
+    if config.data.shuffle_labels:
+        console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+
+
+# --- targets and data ---------------------------------------------------------------------
+
+
+def raw_labels(plan: Plan, role: str) -> NDArray[np.float32]:
+    """(n, L) raw labels of a role's rows; those of training shuffled if so configured."""
+    raw = plan.manifest.raw_labels(plan.labels)[plan.rows[role]]
+    if role == "train" and plan.config.data.shuffle_labels:
+        raw = raw[np.random.default_rng(plan.config.seed).permutation(len(raw))]
+    return raw
+
+
+def first_targets(plan: Plan) -> NDArray[np.float32]:
+    """(n, L) training targets under the policies."""
+    settings = plan.config.targets
+    paths = plan.manifest.table["path"].to_numpy(object)[plan.rows["train"]]
+    return training_targets(
+        raw_labels(plan, "train"),
+        plan.policies,
+        blank=settings.blank,
+        row_keys=[str(path) for path in paths],
+        seed=plan.config.seed,
+        ones_lsr=settings.ones_lsr,
+        zeros_lsr=settings.zeros_lsr,
+        annotated=annotated_in_split(plan.manifest, "train", plan.labels),
+    )
+
+
+def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str) -> TrainingData:
+    """What the loop trains on and selects on."""
+    select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
+    return TrainingData(
+        pack=pack,
+        train_rows=plan.rows["train"],
+        train_targets=targets,
+        select_rows=plan.rows[select],
+        select_targets=evaluation_targets(
+            raw_labels(plan, select),
+            annotated=annotated_in_split(plan.manifest, split, plan.labels),
+        ),
+        labels=plan.labels,
+        paths=plan.manifest.table["path"].tolist(),
+        fingerprint=run_fingerprint(plan, stage),
+    )
+
+
+def run_fingerprint(plan: Plan, stage: str) -> str:
+    """SHA-256 (hex) of what decides a stage's weights: only a checkpoint of the same is resumed."""
+    config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
+    for section, field in CHANGEABLE:
+        config[section].pop(field, None)
+    rows = {
+        role: hashlib.sha256(values.tobytes()).hexdigest() for role, values in plan.rows.items()
+    }
+    text = json.dumps([config, fingerprint(plan.manifest), rows, stage], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_run_engine(plan: Plan, network: nn.Module, targets: NDArray[np.float32]) -> Engine:
+    """The engine of one stage."""
+    loss = plan.config.loss
+    pos_weight = None
+    if loss.pos_weight == "balanced":
+        pos_weight = torch.from_numpy(balanced_pos_weight(targets, loss.pos_weight_max))
+    class_counts = None
+    if loss.name == "balanced-bce":
+        class_counts = count_classes(torch.from_numpy(targets))
+    return build_engine(
+        network,
+        plan.config,
+        device=plan.device,
+        precision=plan.precision,
+        processes=plan.processes,
+        policies=plan.policies,
+        pos_weight=pos_weight,
+        class_counts=class_counts,
+        notify=console.warn,
+    )
