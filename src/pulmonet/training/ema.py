@@ -48,10 +48,6 @@ class WeightAverage:
                 average.copy_(tensor)
         self.n_updates += 1
 
-    def copy_to(self, network: nn.Module) -> None:
-        """Put the average into `network`, in place."""
-        network.load_state_dict(self.module.state_dict())
-
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint: ``n_updates`` and ``weights``, a plain state_dict."""
         return {"n_updates": self.n_updates, "weights": self.module.state_dict()}

@@ -67,16 +67,6 @@ def test_the_average_has_weights_of_its_own_and_no_gradient() -> None:
     assert not torch.equal(average.module[0].weight, network[0].weight)
 
 
-def test_copy_to_puts_the_average_in_place() -> None:
-    torch.manual_seed(0)
-    network = _network()
-    average = WeightAverage(network, 0.9)
-    _walk(network, average, 3, seed=0)
-    average.copy_to(network)
-    for key, value in network.state_dict().items():
-        assert torch.equal(value, average.module.state_dict()[key]), key
-
-
 def test_a_resumed_average_agrees_to_the_bit() -> None:
     torch.manual_seed(0)
     network = _network()
