@@ -187,7 +187,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (truncated, ["1 of 34 images cannot be used", "truncated JPEG", "--skip-bad"]),
     (empty_csv, ["train.csv", "empty"]),
     (header_only, ["valid.csv", "no rows"]),
-    (both_splits, ["CheXpert-v1.0-small: 7 patients in more than one split", "patient00005 and 2 more"]),
+    (both_splits, ["small: 7 patients in more than one split", "patient00005 and 2 more"]),
     (blank_image, ["1 of 34 images cannot be used", "blank"]),
     (escaping, ["1 path leaves the dataset root"]),
     (absolute, ["1 path leaves the dataset root"]),

@@ -148,7 +148,10 @@
     };
     const offer = () => {
       const exhibit = data.exhibits[Number(select.value)];
-      if (!exhibit.maps.some((item) => item.label === label)) label = exhibit.maps[0].label;
+      if (!exhibit.maps.some((item) => item.label === label)) {
+        const present = exhibit.maps.find((item) => item.threshold !== null && item.score >= item.threshold && !item.empty);
+        label = (present || exhibit.maps[0]).label;
+      }
       chips.replaceChildren(...exhibit.maps.map((map) => {
         const box = document.createElement("label");
         const input = document.createElement("input");
