@@ -18,13 +18,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from pulmonet.config import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
-from pulmonet.labels import file_name_of
+from pulmonet.labels import check_label_name, file_name_of
+from pulmonet.reading import check_table, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +93,7 @@ class Provenance(Record):
     """fp32, bf16 or fp16, as taken."""
     weights: dict[str, Any] = {}
     """What the weights started from: exact name, file digest, what matched."""
-    labels: list[str] = []
+    labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
     """The labels trained on, in the order of the outputs."""
     dataset: DatasetFacts | None = None
     """The data."""
@@ -230,6 +231,14 @@ def without_home(value: Any) -> Any:
     return value
 
 
+def _reason_of(error: Exception) -> str:
+    """The first thing that is wrong, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 # --- the run folder -----------------------------------------------------------------------
 
 
@@ -291,7 +300,7 @@ class RunDir:
             ArtifactError: missing, damaged, or written by something else.
         """
         try:
-            text = self.config_path.read_text("utf-8")
+            text = read_text(self.config_path)
         except FileNotFoundError:
             raise ArtifactError(
                 f"{self.path}: no run_config.json, so no run; name a run folder or train one"
@@ -310,7 +319,7 @@ class RunDir:
                 }
             )
         except (ValueError, TypeError, KeyError, RecursionError, ValidationError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = _reason_of(error)
             raise ArtifactError(
                 f"{self.config_path}: not a run configuration ({reason}); restore it from a "
                 "backup or train again with --overwrite"
@@ -334,6 +343,7 @@ class RunDir:
         import pandas as pd
 
         try:
+            check_table(self.log_path)
             return pd.read_csv(self.log_path)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{self.log_path}: cannot be read ({error}); train again") from None
@@ -524,6 +534,7 @@ class Predictions:
         import pandas as pd
 
         try:
+            check_table(path)
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise ArtifactError(
@@ -537,6 +548,11 @@ class Predictions:
             )
         if not len(table):
             raise ArtifactError(f"{path}: no rows; write one row an image")
+        try:
+            for label in labels:
+                check_label_name(label)
+        except ValueError as error:
+            raise ArtifactError(f"{path}: {error}; rename its columns") from None
         targets = np.stack([_numbers(table[label], path, (0, 1)) for label in labels], axis=1)
         scores = np.stack(
             [_numbers(table[f"{label}_score"], path, None) for label in labels], axis=1

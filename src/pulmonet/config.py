@@ -16,9 +16,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pulmonet.errors import ConfigError, did_you_mean
-from pulmonet.labels import DEFAULT_LABELS, BlankPolicy, UncertainPolicy
+from pulmonet.labels import DEFAULT_LABELS, BlankPolicy, UncertainPolicy, check_label_name
+from pulmonet.reading import read_text
 
 TORCHVISION_MODELS = ("densenet121", "resnet50", "efficientnet_b0")
+
+#: Dots in a TOML file: a key of 50,000 parts takes Python's reader 9 GB and a minute.
+MAX_TOML_DOTS = 2000
+#: Problems of a configuration that are explained at once.
+MAX_PROBLEMS = 20
+#: Dots in a key of ``--set``: a label within a mapping may have some of its own.
+MAX_DOTS = 20
 
 Views = Literal["all", "frontal", "AP", "PA", "lateral"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -92,6 +100,8 @@ class DataConfig(Section):
     def _consistent(self) -> Self:
         if not self.labels:
             raise ValueError("labels: at least one label is needed")
+        for label in self.labels:
+            check_label_name(label)
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: the same label twice")
         if self.folds is not None and self.fold >= self.folds:
@@ -329,9 +339,11 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
-        raise ConfigError(
-            "\n".join(_explain(problem, where) for problem in error.errors())
-        ) from None
+        problems = error.errors()
+        lines = [_explain(problem, where) for problem in problems[:MAX_PROBLEMS]]
+        if len(problems) > MAX_PROBLEMS:
+            lines.append(f"{where}: and {len(problems) - MAX_PROBLEMS:,} more")
+        raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{where}: not a configuration ({error}); see docs/configuration.md"
@@ -349,10 +361,10 @@ def _read_source(source: str) -> dict[str, Any]:
             f"{did_you_mean(source, recipe_names())}; recipes: {', '.join(recipe_names())}"
         )
     try:
-        text = path.read_text("utf-8")
-        raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        text = read_text(path)
+        raw: Any = _parse_toml(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
-        raise ConfigError(f"--config {source}: {error.strerror}; give a file that exists") from None
+        raise ConfigError(f"--config {source}: {error.strerror}; give a plain file") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"--config {source}: not valid JSON or TOML ({error}); mend the file"
@@ -366,15 +378,23 @@ def _read_source(source: str) -> dict[str, Any]:
     return raw
 
 
+def _parse_toml(text: str) -> dict[str, Any]:
+    if text.count(".") > MAX_TOML_DOTS:
+        raise ValueError(f"{text.count('.'):,} dots, more than {MAX_TOML_DOTS:,}")
+    return tomllib.loads(text)
+
+
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
 
 
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     section, _, field = key.partition(".")
+    if key.count(".") > MAX_DOTS:
+        raise ConfigError(f"--set {_short(key)}: no field lies so deep; see docs/configuration.md")
     if not field:
         raw[section] = value
         return

@@ -11,6 +11,7 @@ NaN = blank (not mentioned). Two things are made of them:
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -47,6 +48,10 @@ UncertainPolicy = Literal[
 BlankPolicy = Literal["zeros", "ignore"]
 
 UNCERTAIN_POLICIES: tuple[str, ...] = get_args(UncertainPolicy)
+
+MAX_LABEL_LENGTH = 200
+#: A file name has at most 255 bytes on most disks, and words stand around the label in it.
+MAX_NAME_BYTES = 120
 
 #: Class index of an uncertain label in a three-way target (multiclass): p(0), p(1), p(u).
 UNCERTAIN_CLASS = 2.0
@@ -245,6 +250,22 @@ def _uniform(seed: int, row_key: str, column: int) -> float:
     return int.from_bytes(digest, "little") / 2**64
 
 
+def check_label_name(name: str) -> str:
+    """A label as it may be shown, written into a table and made part of a file name.
+
+    Raises:
+        ValueError: empty, longer than `MAX_LABEL_LENGTH`, or with line breaks or control
+            characters, of which a terminal makes what it likes.
+    """
+    controls = any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name)
+    if not name.strip() or len(name) > MAX_LABEL_LENGTH or controls:
+        shown = repr(name[:40]) + ("..." if len(name) > 40 else "")
+        raise ValueError(
+            f"label {shown}: not a name; 1 to {MAX_LABEL_LENGTH} characters on one line"
+        )
+    return name
+
+
 def resolve_label(name: str, labels: Sequence[str]) -> str:
     """The label that the user named, letter case and ``_`` for a space forgiven.
 
@@ -264,6 +285,12 @@ def resolve_label(name: str, labels: Sequence[str]) -> str:
 def file_name_of(label: str) -> str:
     """The label as part of a file name: ``Pleural Effusion`` -> ``Pleural_Effusion``.
 
-    Anything that could leave a folder or break a shell becomes ``_`` too.
+    Anything that could leave a folder or break a shell becomes ``_`` too. What is too long for a
+    file's name ends in a digest.
     """
-    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in label).strip(".") or "_"
+    name = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in label).strip(".") or "_"
+    content = name.encode()
+    if len(content) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
+    return f"{content[: MAX_NAME_BYTES - 9].decode(errors='ignore')}_{digest}"

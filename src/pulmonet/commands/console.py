@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,11 +20,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from pulmonet.errors import ArtifactError
 
 #: Seconds between two plain progress lines where stderr is no terminal.
 SECONDS_PER_LINE = 10.0
+
+#: Longest line that is shown, characters: a name in a file of a stranger can have a million.
+MAX_LINE = 4000
+#: C0 and C1 controls but the line break, and DEL, as the replacement character.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # torch writes some into its messages
+_CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 #: Set once by the command line before a flow starts.
 _settings = {"quiet": False, "json": False, "verbose": False}
@@ -59,6 +67,22 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """All that is shown passes here: names in files of strangers can hold anything."""
+        return super().render_str(printable(text), **how)
+
+
+def printable(text: str) -> str:
+    """Text without what moves a terminal's cursor or renames its window, and of bearable length.
+
+    Each line keeps at most `MAX_LINE` characters.
+    """
+    lines = _COLOURS.sub("", text).translate(_CONTROLS).split("\n")
+    return "\n".join(
+        line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} ... ({len(line):,} characters)"
+        for line in lines
+    )
 
 
 def _console(*, stderr: bool) -> Console:

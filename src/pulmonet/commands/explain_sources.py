@@ -18,6 +18,7 @@ from pulmonet.data.images import inside_root, read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.errors import DataError
+from pulmonet.labels import file_name_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 
@@ -82,7 +83,7 @@ def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
     stems = [(*path[:-1], Path(path[-1]).stem) for path in parts]
     depth = 1
     while True:
-        names = ["_".join(path[-depth:]).strip("/_. ") or "image" for path in stems]
+        names = [_folder_name(path[-depth:]) for path in stems]
         if len(set(names)) == len(names):
             return names
         if depth >= max(len(path) for path in stems):  # a.jpg beside a.png
@@ -90,14 +91,23 @@ def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
         depth += 1
 
 
+def _folder_name(parts: Sequence[str]) -> str:
+    """Parts of a path as the name of one folder, which stays below where it is put."""
+    return file_name_of("_".join(parts)).strip("_.") or "image"
+
+
 def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
     """Rows of a dataset; the folder is patient_study_view, which stays the same in every call."""
-    found = []
+    found: list[Source] = []
+    taken: set[str] = set()
     for row in rows:
         path = str(manifest.table["path"].iloc[row])
         plain = path.replace("#", "/")
         parts = plain.split("/")
-        folder = "_".join([*parts[-3:-1], Path(parts[-1]).stem])
+        folder = _folder_name([*parts[-3:-1], Path(parts[-1]).stem])
+        if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
+            folder = f"{folder}_{row}"
+        taken.add(folder)
         file = None if "#" in path else inside_root(manifest.root, path)
         found.append(
             Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pulmonet.data.image_headers import read_header
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import ConfigError, DataError
+from pulmonet.reading import read_array
 
 #: A header that claims more is refused before anything is decoded.
 MAX_PIXELS = 200_000_000
@@ -269,11 +269,10 @@ def read_npz_image(path: Path, inner: str) -> NDArray[np.uint8]:
         with _npz_lock:
             images = _npz_images(path, f"{split}_images", path.stat().st_mtime_ns)
         return to_grey(images[int(number)])
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, IndexError) as error:
         raise DataError(f"{path}#{inner}: cannot be read ({error}); copy the file again") from None
 
 
 @lru_cache(maxsize=3)
 def _npz_images(path: Path, name: str, _mtime: int) -> NDArray[Any]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return np.asarray(arrays[name])
+    return read_array(path, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import io
 import json
@@ -22,6 +21,10 @@ from pulmonet.data.splits import deal_patients, take_share
 from pulmonet.data.tables import SPLITS, count, read_csv, text_column
 from pulmonet.data.user_folders import dataset_dir
 from pulmonet.errors import ArtifactError, DataError, list_first
+from pulmonet.reading import read_text
+
+#: A shareable split has 16 to 64 bytes a patient.
+MAX_SPLIT_BYTES = 1024 * 1024 * 1024
 
 _SPELLINGS = {
     **{split: split for split in SPLITS},
@@ -241,7 +244,7 @@ def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = Non
 
 def _match_shareable(path: Path, ids: list[str]) -> NDArray[np.object_]:
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        raw = json.loads(read_text(path, MAX_SPLIT_BYTES))
         salt, splits = str(raw["salt"]), dict(raw["splits"])
         listed = {str(code): parse_split(str(split)) for split in splits for code in splits[split]}
         n_codes = sum(len(codes) for codes in splits.values())
@@ -261,10 +264,3 @@ def _match_shareable(path: Path, ids: list[str]) -> NDArray[np.object_]:
             "dataset version that the split was made for"
         )
     return matched
-
-
-def digest_of_splits(manifest: Manifest) -> str:
-    """SHA-256 (hex) of the sorted (patient, split) pairs: equal for equal splits."""
-    pairs = manifest.table[["patient", "split"]].drop_duplicates()
-    lines = sorted(f"{patient}\0{split}" for patient, split in pairs.itertuples(index=False))
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()

@@ -19,6 +19,7 @@ from pulmonet.data.summary import summarise
 from pulmonet.data.tables import SPLITS
 from pulmonet.data.vocabulary import VOCABULARY, align
 from pulmonet.errors import ConfigError, DataError, did_you_mean, list_first
+from pulmonet.labels import file_name_of
 
 __all__ = [
     "annotated_labels",
@@ -65,7 +66,7 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     if [name.lower() for name in requested] == ["all"]:
         if not annotated:
             raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
-        return annotated
+        return _with_files_of_their_own(annotated)
     folded = {label.lower(): label for label in manifest.labels}
     resolved = [folded.get(align(name).lower(), align(name)) for name in requested]
     unknown = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
@@ -86,7 +87,19 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
         )
     if len(set(resolved)) < len(resolved):
         raise ConfigError(f"--labels: the same label twice in {', '.join(requested)}")
-    return tuple(resolved)
+    return _with_files_of_their_own(tuple(resolved))
+
+
+def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels, unless the pictures of two would overwrite each other."""
+    by_name = {file_name_of(label): label for label in labels}
+    for label in labels:
+        if by_name[file_name_of(label)] != label:
+            raise ConfigError(
+                f"labels '{label}' and '{by_name[file_name_of(label)]}': their files would have "
+                "the same names; rename one, or train without it"
+            )
+    return labels
 
 
 def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:

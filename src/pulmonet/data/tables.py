@@ -14,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.errors import DataError, did_you_mean, list_first
+from pulmonet.labels import check_label_name
+from pulmonet.reading import check_table
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
@@ -72,6 +74,7 @@ def read_csv(path: Path, required: Sequence[str] = (), *, separator: str = ",") 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # pandas warns where it drops cells
+            check_table(path, separator)
             table = pd.read_csv(
                 path,
                 sep=separator,
@@ -173,6 +176,10 @@ def label_column(
 def _check_label_name(name: str, where: object) -> None:
     if name in ROW_COLUMNS:
         raise DataError(f"{where}: a label cannot be called '{name}'; rename it")
+    try:
+        check_label_name(name)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; rename it") from None
 
 
 def holds_labels(column: pd.Series[Any]) -> bool:

@@ -19,6 +19,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.metrics.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.ranking import check_scores
 from pulmonet.metrics.results import Number
+from pulmonet.reading import read_text
 
 N_BINS = 15
 #: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
@@ -108,7 +109,7 @@ def read_calibration(path: Path) -> Calibration | None:
         ArtifactError: damaged.
     """
     try:
-        return Calibration.model_validate(json.loads(path.read_text("utf-8")))
+        return Calibration.model_validate(json.loads(read_text(path)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError, ValidationError) as error:

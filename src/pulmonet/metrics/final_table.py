@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pulmonet.errors import ArtifactError
 from pulmonet.metrics.results import Estimate, LabelResult, MacroResult, RankingResult, RunResult
+from pulmonet.reading import read_text
 
 BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ("Model", "Dataset", "Split")
@@ -41,8 +42,7 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except (OSError, ValueError, csv.Error) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); move it away") from None
     if any(key not in row or row[key] is None for row in rows for key in _KEY):

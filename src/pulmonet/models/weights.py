@@ -25,6 +25,7 @@ from torchvision import models as torchvision_models
 from pulmonet.artifacts import RunDir, RunRecord
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError, list_first
 from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.reading import check_plain
 
 #: Seconds that a download may stay silent.
 DOWNLOAD_TIMEOUT_SECONDS = 20.0
@@ -85,6 +86,7 @@ def read_state_dict(path: Path) -> StateDict:
         ArtifactError: unreadable, not a state_dict, or in need of a pickle.
     """
     try:
+        check_plain(path)
         if path.suffix == ".safetensors":
             content: Any = _read_safetensors(path)
         else:
@@ -388,6 +390,7 @@ def sha256_of(path: Path) -> str:
         ArtifactError: it cannot be read.
     """
     try:
+        check_plain(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

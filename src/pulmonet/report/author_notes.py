@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.reading import read_text
 
 #: Key of the file -> what is asked for.
 NOTES: dict[str, str] = {
@@ -54,9 +55,7 @@ def read_author_notes(path: Path) -> dict[str, str]:
     """
     where = f"--author-notes {path}"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{where}: larger than {MAX_BYTES:,} bytes; keep to a few pages")
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = tomllib.loads(read_text(path, MAX_BYTES))
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; give a TOML file that exists") from None
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs
 from pulmonet.errors import ArtifactError
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult
+from pulmonet.reading import check_plain, check_table, read_text
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def _read_run(
         if not path.exists():
             return None
         try:
+            check_plain(path)
             return read(path)
         except (ArtifactError, OSError, ValueError, RecursionError) as error:
             problems.append(_problem(artifacts_dir, path, error))
@@ -223,10 +225,8 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ArtifactError(f"{path}: larger than {MAX_JSON_BYTES:,} bytes; evaluate again")
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(read_text(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
     if not isinstance(value, dict):
@@ -276,6 +276,7 @@ def _read_final_table(artifacts_dir: Path, problems: list[Problem]) -> pd.DataFr
     if not path.exists():
         return None
     try:
+        check_table(path)
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
         problems.append(_problem(artifacts_dir, path, error))

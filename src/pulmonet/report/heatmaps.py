@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pulmonet.artifacts import RunDir
-from pulmonet.data.images import placement
-from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.data.images import decode_grey, placement
+from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.reading import check_plain, read_array, read_text
 
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
@@ -147,7 +147,7 @@ def _table_of(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None
 
 
 def _read_explanations(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_text("utf-8"))
+    value = json.loads(read_text(path))
     if not isinstance(value, dict) or not isinstance(value.get("images") or [], list):
         raise ArtifactError(f"{path}: no explanations in it; run `pulmonet explain` again")
     return value
@@ -160,11 +160,10 @@ def _read_image(path: Path, described: Mapping[str, Any], method: str) -> Explai
         ArtifactError: not what `explain` writes.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            labels = tuple(str(label) for label in archive["labels"])[:MAX_LABELS]
-            scores = np.asarray(archive["scores"], np.float32)[:MAX_LABELS]
-            maps = np.asarray(archive["maps"], np.float32)[:MAX_LABELS]
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        labels = tuple(str(label) for label in read_array(path, "labels"))[:MAX_LABELS]
+        scores = np.asarray(read_array(path, "scores"), np.float32)[:MAX_LABELS]
+        maps = np.asarray(read_array(path, "maps"), np.float32)[:MAX_LABELS]
+    except (KeyError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not heat maps ({error}); run `pulmonet explain` again"
         ) from None
@@ -178,7 +177,7 @@ def _read_image(path: Path, described: Mapping[str, Any], method: str) -> Explai
         if isinstance(facts, dict) and isinstance(facts.get("threshold"), float)
     }
     xray_path = path.with_name("xray.png")
-    xray = cv2.imread(str(xray_path), cv2.IMREAD_GRAYSCALE) if xray_path.exists() else None
+    xray = _read_xray(xray_path) if xray_path.exists() else None
     return ExplainedImage(
         folder=path.parent.name,
         image=str(described["image"]) if "image" in described else None,
@@ -187,8 +186,22 @@ def _read_image(path: Path, described: Mapping[str, Any], method: str) -> Explai
         scores=scores,
         thresholds=thresholds,
         maps=maps,
-        xray=None if xray is None else np.asarray(xray, np.uint8),
+        xray=xray,
     )
+
+
+def _read_xray(path: Path) -> NDArray[np.uint8]:
+    """xray.png as (H, W) uint8.
+
+    Raises:
+        OSError: it cannot be read.
+        ArtifactError: no PNG, or too large a one.
+    """
+    check_plain(path)
+    try:
+        return decode_grey(path.read_bytes(), str(path))
+    except DataError as error:
+        raise ArtifactError(str(error)) from None
 
 
 # --- for the page ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pulmonet.artifacts import write_atomic
 from pulmonet.errors import ArtifactError
+from pulmonet.reading import read_text
 
 KEY_NAME = ".pseudonym_key"
 
@@ -77,7 +78,7 @@ def load_identities(artifacts_dir: Path, *, shown: bool = False) -> Identities:
     """
     path = artifacts_dir / KEY_NAME
     with contextlib.suppress(OSError, ValueError):
-        key = bytes.fromhex(path.read_text("ascii").strip())
+        key = bytes.fromhex(read_text(path).strip())
         if len(key) == 32:
             return Identities(key, shown)
     key = secrets.token_bytes(32)

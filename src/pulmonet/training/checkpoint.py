@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pulmonet.artifacts import write_atomic
 from pulmonet.errors import ArtifactError
+from pulmonet.reading import check_plain
 
 FORMAT_VERSION = 1
 
@@ -103,9 +104,10 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         ArtifactError: missing, damaged, hostile, or of another model or dataset.
     """
     try:
+        check_plain(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content["format"]
-        progress = Progress(**content["progress"])
+        progress = _read_progress(content["progress"])
         written_for = content["fingerprint"]
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
@@ -125,6 +127,30 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         )
     content["progress"] = progress
     return dict(content)
+
+
+def _read_progress(content: Any) -> Progress:
+    """The progress of a file, which may be anybody's.
+
+    Raises:
+        TypeError: not its fields, or of other kinds.
+        ValueError: numbers that no run has.
+    """
+    progress = Progress(**content)
+    for entry in fields(Progress):
+        value = getattr(progress, entry.name)
+        kinds: Any = {"int": int, "float": (int, float)}.get(str(entry.type), list)
+        if not isinstance(value, kinds):
+            raise TypeError(f"{entry.name} is {type(value).__name__}")
+    for row in progress.log:
+        if not all(isinstance(value, int | float) for value in row.values()):
+            raise TypeError("a log of more than numbers")
+        row["epoch"], row["val_macro_auroc"]  # what the end of a run looks up
+    if not (0 <= progress.epoch == len(progress.log) and progress.step >= 0):
+        raise ValueError(f"epoch {progress.epoch}, step {progress.step}, {len(progress.log)} rows")
+    if not -1 <= progress.best_epoch < max(progress.epoch, 1):
+        raise ValueError(f"best epoch {progress.best_epoch} of {progress.epoch}")
+    return progress
 
 
 def _to_bytes(content: Any) -> bytes:

@@ -146,14 +146,21 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
             f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch; "
             "restore it from a backup, or start again with --overwrite"
         )
-    engine.network.load_state_dict(content["network"])
-    engine.optimiser.load_state_dict(content["optimiser"])
-    if engine.scaler is not None and content["scaler"]:
-        engine.scaler.load_state_dict(content["scaler"])
-    if engine.average is not None and content["average"]:
-        engine.average.load_state_dict(content["average"])
-    if engine.auc_margin is not None and content["loss"]:
-        engine.auc_margin.load_state_dict(content["loss"])
+    try:
+        engine.network.load_state_dict(content["network"])
+        engine.optimiser.load_state_dict(content["optimiser"])
+        if engine.scaler is not None and content["scaler"]:
+            engine.scaler.load_state_dict(content["scaler"])
+        if engine.average is not None and content["average"]:
+            engine.average.load_state_dict(content["average"])
+        if engine.auc_margin is not None and content["loss"]:
+            engine.auc_margin.load_state_dict(content["loss"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(
+            f"{run_dir.last_checkpoint_path}: its parts do not fit this run ({reason[:160]}); "
+            "restore it from a backup, or start again with --overwrite"
+        ) from None
     progress: Progress = content["progress"]
     if progress.micro_batch_size:
         engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pulmonet.data.tables import SourceRows
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
+from pulmonet.reading import read_array
 
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 
@@ -74,11 +75,12 @@ def _names(archive: Path, n_labels: int) -> tuple[str, ...]:
 def _labels_of(archive: Path, name: str) -> NDArray[np.float32] | None:
     """(N, L) of 1 and 0; None where the split is not there."""
     try:
-        with archive.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if name not in arrays.files or name.replace("labels", "images") not in arrays.files:
-                return None
-            values = np.asarray(arrays[name])
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(archive) as arrays:
+            names = arrays.namelist()
+        if f"{name}.npy" not in names or f"{name.replace('labels', 'images')}.npy" not in names:
+            return None
+        values = read_array(archive, name)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: not a readable npz file ({error}); copy it again") from None
     if values.ndim != 2 or values.dtype.kind not in "buif" or not np.isin(values, (0, 1)).all():
         raise DataError(f"{archive}: {name} is not a table of 0 and 1; take MedMNIST's file")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pulmonet.reading import read_text
+
 
 def recognise(root: Path) -> str | None:
     """Kind of source of a folder (or of an ``.npz`` file); None where it is none.
@@ -39,7 +41,7 @@ def recognise(root: Path) -> str | None:
 def is_synthetic(root: Path) -> bool:
     """Whether the images are phantoms: ``phantoms.json`` in the root says so."""
     try:
-        raw = json.loads((root / "phantoms.json").read_text("utf-8"))
+        raw = json.loads(read_text(root / "phantoms.json"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(raw, dict) and bool(raw.get("synthetic"))
