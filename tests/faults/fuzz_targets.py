@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import fuzz_artifacts as of_runs
 import numpy as np
+from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import strategies as st
 
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
@@ -290,6 +292,11 @@ def tables(draw: st.DrawFn, names: tuple[str, ...]) -> bytes:
     return draw(damaged((text,))) if draw(st.integers(0, 4)) == 0 else text
 
 
+def check_table(named: tuple[str, bytes], folder: Path) -> None:
+    """A right Manifest or a DataError."""
+    read_table(folder, *named)
+
+
 def check_predictions(content: bytes, folder: Path) -> None:
     """Predictions, which are the same when written and read again; or an ArtifactError."""
     path = folder / "scores.csv"
@@ -421,6 +428,23 @@ TARGETS: dict[str, Target] = {
         | tables(("Path", "patient", "study", "Edema", "Edema_score", "view", "A", "A_score")),
         check_predictions,
         1,
+    ),
+    "tables": Target(
+        st.tuples(st.sampled_from(FILES), csv_texts() | st.binary(max_size=200)), check_table, 2
+    ),
+    "weights": Target(
+        damaged(tuple(content for _, content in of_runs.weights())), of_runs.check_weights, 1
+    ),
+    "calibration": Target(changed_documents(of_runs.calibration), of_runs.check_calibration, 0.5),
+    "segmentations": Target(
+        changed_documents(of_runs.segmentations), of_runs.check_segmentations, 0.5
+    ),
+    "artifacts": Target(
+        of_runs.artifact_names().flatmap(
+            lambda name: st.tuples(st.just(name), damaged((of_runs.artifacts()[name],)))
+        ),
+        of_runs.check_artifacts,
+        0.5,
     ),
     "boxes": Target(
         st.binary(max_size=50) | tables(("Path", "label", "xmin", "ymin", "xmax", "ymax")),

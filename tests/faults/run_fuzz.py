@@ -1,7 +1,9 @@
-"""Throw hostile inputs at every reader: ``python tests/faults/run_fuzz.py --examples 100000``.
+"""Throw hostile inputs at every reader: ``python tests/faults/run_fuzz.py --json fuzz.json``.
 
-The examples are shared out by weight. A crash is printed in its smallest form; make it an
-``@example`` of the target's test in tests/property.
+The examples are shared out by weight and met in pieces of 500, each with a seed of its own. With
+``--json`` every piece is written down, and the same command line goes on where it was stopped. A
+crash is printed in its smallest form; make it an ``@example`` of the target's test in
+tests/property.
 """
 
 from __future__ import annotations
@@ -20,13 +22,24 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 from fuzz_targets import TARGETS, Target, empty_folder  # noqa: E402
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 
+#: Inputs of a piece: few enough that hypothesis, which remembers what it tried, stays fast.
+PIECE = 500
+
 
 class OutOfTime(BaseException):
-    """The budget of a target is spent; no failure that hypothesis should shrink."""
+    """The time is spent; no failure that hypothesis should shrink."""
 
 
-def fuzz(name: str, target: Target, n_examples: int, seconds: float, first: int) -> dict[str, Any]:
-    """Run one target; how many inputs it met and the crash that was found, if any."""
+def fuzz(name: str, target: Target, n_examples: int, until: float, first: int) -> dict[str, Any]:
+    """Meet one piece of a target's inputs; how many there were, and the crash if there was one.
+
+    Args:
+        name: of the target.
+        target: inputs and check.
+        n_examples: inputs to meet; fewer where the strategy has no more.
+        until: time (monotonic, seconds) at which to stop.
+        first: seed of the piece.
+    """
     begun = time.monotonic()
     met = [0]
 
@@ -39,7 +52,7 @@ def fuzz(name: str, target: Target, n_examples: int, seconds: float, first: int)
     )
     @given(value=target.inputs)
     def run(value: Any) -> None:
-        if time.monotonic() - begun > seconds:
+        if time.monotonic() > until:
             raise OutOfTime
         met[0] += 1
         with empty_folder() as folder:
@@ -48,12 +61,63 @@ def fuzz(name: str, target: Target, n_examples: int, seconds: float, first: int)
     crash = None
     try:
         run()
-    except OutOfTime:
-        pass
-    except Exception:
-        crash = traceback.format_exc()[-4000:]
+    except Exception as error:
+        notes = "\n".join(getattr(error, "__notes__", []))  # the smallest input, by hypothesis
+        frames = "".join(traceback.format_tb(error.__traceback__)[-4:])
+        crash = f"{type(error).__name__}: {str(error)[:500]}\n{frames}{notes[:3000]}"
     spent = time.monotonic() - begun
-    return {"target": name, "inputs": met[0], "seconds": round(spent, 1), "crash": crash}
+    return {
+        "target": name,
+        "seed": first,
+        "inputs": met[0],
+        "seconds": round(spent, 1),
+        "crash": crash,
+    }
+
+
+def pieces_of(targets: dict[str, Target], n_examples: int, first: int) -> list[tuple[str, int]]:
+    """(target, seed) of every piece, the targets in turns, so that a stop leaves none out."""
+    total = sum(target.weight for target in targets.values())
+    counts = {
+        name: max(1, round(n_examples * target.weight / total / PIECE))
+        for name, target in targets.items()
+    }
+    numbered = [(name, number) for name, n_pieces in counts.items() for number in range(n_pieces)]
+    numbered.sort(key=lambda piece: piece[1] / counts[piece[0]])
+    return [(name, first + number) for name, number in numbered]
+
+
+def read_done(path: Path | None) -> list[dict[str, Any]]:
+    """The pieces that an earlier call has written down."""
+    if path is None or not path.exists():
+        return []
+    done: list[dict[str, Any]] = json.loads(path.read_text())["pieces"]
+    return done
+
+
+def write_done(path: Path | None, done: list[dict[str, Any]]) -> None:
+    """Write the pieces so far, whole or not at all."""
+    if path is None:
+        return
+    document = {"inputs": sum(piece["inputs"] for piece in done), "pieces": done}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def show(done: list[dict[str, Any]]) -> int:
+    """Print the counts per target, and what crashed; how many pieces did."""
+    for name in dict.fromkeys(piece["target"] for piece in done):
+        pieces = [piece for piece in done if piece["target"] == name]
+        n_inputs = sum(piece["inputs"] for piece in pieces)
+        seconds = sum(piece["seconds"] for piece in pieces)
+        print(f"{name:14} {n_inputs:8,} inputs {seconds:8.1f} s")
+    crashed = [piece for piece in done if piece["crash"] is not None]
+    for piece in crashed:
+        print(f"{piece['target']}, seed {piece['seed']}:\n{piece['crash']}")
+    n_inputs = sum(piece["inputs"] for piece in done)
+    print(f"{n_inputs:,} inputs, {len(crashed)} pieces crashed")
+    return len(crashed)
 
 
 def main() -> int:
@@ -61,31 +125,25 @@ def main() -> int:
     parser.add_argument(
         "--examples", type=int, default=100_000, help="inputs, all targets together"
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="time for all of them")
-    parser.add_argument("--only", help="one target")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time of this call")
+    parser.add_argument("--only", choices=list(TARGETS), help="one target")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="where to write the counts")
+    parser.add_argument("--json", type=Path, help="where the pieces are written down")
     options = parser.parse_args()
     targets = {name: t for name, t in TARGETS.items() if options.only in {None, name}}
-    total = sum(target.weight for target in targets.values())
-    results = []
-    for name, target in targets.items():
-        share = target.weight / total
-        result = fuzz(
-            name, target, int(options.examples * share), 60 * options.minutes * share, options.seed
-        )
-        results.append(result)
-        print(f"{name:14} {result['inputs']:8,} inputs {result['seconds']:8.1f} s", flush=True)
-        if result["crash"]:
-            print(result["crash"])
-    n_inputs = sum(result["inputs"] for result in results)
-    n_crashes = sum(result["crash"] is not None for result in results)
-    print(f"{n_inputs:,} inputs, {n_crashes} targets crashed")
-    if options.json:
-        options.json.write_text(
-            json.dumps({"inputs": n_inputs, "targets": results}, indent=1) + "\n"
-        )
-    return 1 if n_crashes else 0
+    done = read_done(options.json)
+    begun_before = {(piece["target"], piece["seed"]) for piece in done}
+    until = time.monotonic() + 60 * options.minutes
+    try:
+        for name, first in pieces_of(targets, options.examples, options.seed):
+            if (name, first) in begun_before:
+                continue
+            piece = fuzz(name, targets[name], PIECE, until, first)
+            done.append(piece)
+            write_done(options.json, done)
+    except OutOfTime:
+        print("the time is spent; the same command line goes on with --json")
+    return 1 if show(done) else 0
 
 
 if __name__ == "__main__":

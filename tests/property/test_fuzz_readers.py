@@ -15,6 +15,11 @@ N_EXAMPLES = {
     "run_config": 60,
     "evaluation": 40,
     "predictions": 60,
+    "tables": 30,
+    "weights": 40,
+    "calibration": 40,
+    "segmentations": 30,
+    "artifacts": 15,
     "boxes": 30,
     "command line": 25,
 }

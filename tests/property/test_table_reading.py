@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,82 +16,12 @@ from pulmonet.data.boxes import read_boxes
 from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
-from pulmonet.data.tables import ROW_COLUMNS, SPLITS
 from pulmonet.errors import DataError
-
-FILES = [
-    "train.csv",
-    "groundtruth.csv",
-    "Data_Entry_2017.csv",
-    "mimic-cxr-2.0.0-chexpert.csv",
-    "PADCHEST_chest_x_ray_images_labels.csv",
-    "image_labels_train.csv",
-    "chestmnist.npz",
-    "mimic-cxr-2.0.0-chexpert.csv.gz",
-]
-
-CELL = st.one_of(
-    st.sampled_from(
-        ["", "1", "0", "-1", "1.0", "nan", "7", "AP", "F", "a|b", "['x']", "../x", "/e"]
-    ),
-    st.sampled_from(["train/patient1/study1/a.jpg", "patient2/b.png", "p/study3", "1e400", "-0"]),
-    st.text(max_size=8),
-)
-NAMES = [
-    *("Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA", "patient", "Edema", "Effusion"),
-    *("Image Index", "Finding Labels", "Patient ID", "Follow-up #", "Patient Age"),
-    *("ImageID", "ImageDir", "PatientID", "Labels", "StudyID", "Projection"),
-    *("image_id", "rad_id", "subject_id", "study_id", "dicom_id", "split", "path", "view"),
-]
-HEADER = st.one_of(st.sampled_from(NAMES), st.text(max_size=5))
-
-
-@st.composite
-def csv_texts(draw: st.DrawFn) -> bytes:
-    """CSV text with plausible and implausible headers and cells, lines not always of one length."""
-    header = draw(st.lists(HEADER, min_size=1, max_size=7))
-    if draw(st.booleans()):
-        needed = draw(st.sampled_from([("Path",), NAMES[9:12], ("ImageID", "PatientID", "Labels")]))
-        header = [*needed, *header]
-    n_cells = len(header)
-    rows = draw(st.lists(st.lists(CELL, min_size=n_cells, max_size=n_cells), max_size=5))
-    if draw(st.integers(0, 9)) == 0 and rows:
-        rows[0] = rows[0] + ["extra"]
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows([header, *rows])
-    return buffer.getvalue().encode("utf-8", "replace")
-
-
-def check(manifest: Manifest) -> None:
-    """What every Manifest promises."""
-    table = manifest.table
-    assert list(table.columns) == [*ROW_COLUMNS, *manifest.labels, *manifest.joined]
-    assert not table.columns.duplicated().any()
-    assert len(table) and table.index.tolist() == list(range(len(table)))
-    assert set(table["split"]) <= set(SPLITS)
-    assert set(table["view"]) <= {"AP", "PA", "FRONTAL", "LATERAL", ""}
-    assert set(table["sex"]) <= {"Male", "Female", ""}
-    for name in ROW_COLUMNS[:6]:
-        assert all(isinstance(value, str) for value in table[name])
-    assert (table["patient"] != "").all() and (table["path"] != "").all()
-    assert not table["path"].duplicated().any()
-    assert (table.groupby("patient")["split"].nunique() == 1).all()
-    assert not any(".." in path.split("/") or path.startswith("/") for path in table["path"])
-    raw = manifest.raw_labels(manifest.labels)
-    assert raw.dtype == np.float32
-    assert (np.isnan(raw) | np.isin(raw, (1, 0, -1))).all()
 
 
 def read(name: str, content: bytes, data: DataConfig | None = None) -> Manifest | None:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / name).write_bytes(content)
-        try:
-            manifest = read_manifest(Path(folder), data)
-        except DataError as error:
-            assert str(error)
-            return None
-        check(manifest)
-        return manifest
+        return read_table(Path(folder), name, content, data)
 
 
 @settings(max_examples=60, deadline=None)
