@@ -139,6 +139,21 @@ def test_platt_undoes_pos_weight() -> None:
     assert error.max() < 0.03
 
 
+@pytest.mark.parametrize(("n_positive", "n_negative"), [(3, 40), (25, 7), (60, 60)])
+def test_platt_fits_his_smoothed_targets(n_positive: int, n_negative: int) -> None:
+    """Platt 1999, section 2.2: (N+ + 1) / (N+ + 2) and 1 / (N- + 2), as weighted copies of rows."""
+    targets = np.repeat([1.0, 0.0], [n_positive, n_negative])
+    scores = sigmoid(np.random.default_rng(n_positive).normal(targets, 1.0))
+    wanted = np.where(targets == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    both = np.concatenate([wanted, 1 - wanted])
+    reference = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000).fit(
+        np.tile(logit(scores), 2)[:, None], np.repeat([1, 0], len(scores)), sample_weight=both
+    )
+    found = fit_calibrator(targets, scores)
+    assert found.intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
+    assert found.slope == pytest.approx(reference.coef_[0, 0], abs=1e-4)
+
+
 def test_temperature_moves_the_slope_only() -> None:
     targets, scores = calibrated_rows(1, 20_000)
     fitted = fit_calibrator(targets, sigmoid(3 * logit(scores)), "temperature")

@@ -188,6 +188,16 @@ def test_paired_test() -> None:
     assert found.paired_p(0, 2) == 1.0
 
 
+def test_the_first_of_several_columns_unless_told_otherwise() -> None:
+    rng = np.random.default_rng(5)
+    targets = (np.arange(60) % 3 == 0).astype(float)
+    columns = np.stack([rng.random(60), np.clip(0.5 * targets + 0.5 * rng.random(60), 0, 1)], 1)
+    found = delong(targets, columns)
+    assert found.interval() == found.interval(0) != found.interval(1)
+    assert found.interval(0) == pytest.approx(delong(targets, columns[:, 0]).interval())
+    assert found.paired_p() == found.paired_p(0, 1) < 1
+
+
 def test_too_few_units_have_no_variance() -> None:
     assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).covariance).all()
     assert np.isnan(delong([0, 0, 0], [0.1, 0.2, 0.3]).auroc).all()

@@ -164,5 +164,6 @@ def test_criteria_are_checked() -> None:
     assert check_criterion(" Sensitivity=0.90") == "sensitivity=0.9"
     with pytest.raises(ConfigError, match="unknown criterion; did you mean 'youden'"):
         check_criterion("yuden")
-    with pytest.raises(ConfigError, match="'2' is not a share between 0 and 1"):
-        check_criterion("ppv=2")
+    for text in ("2", "1", "0", "x"):
+        with pytest.raises(ConfigError, match=f"'{text}' is not a share between 0 and 1"):
+            check_criterion(f"ppv={text}")
