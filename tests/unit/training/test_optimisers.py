@@ -60,8 +60,12 @@ def test_steps_are_those_of_torchs_plain_optimisers(name: str, reference: Any) -
     here, there = _network(), _network()
     _take_steps(here, build_optimiser(here, config, "cpu"), range(10))
     _take_steps(there, reference(there.parameters()), range(10))
-    for mine, theirs in zip(here.parameters(), there.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+    compared = dict(here.named_parameters())
+    # BatchNorm takes any bias before it away: its gradient is rounding noise, which Adam scales
+    # up to full steps
+    del compared["0.bias"]
+    for key, mine in compared.items():
+        torch.testing.assert_close(mine, there.get_parameter(key))
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
