@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
+
+from sizes import peak_mb, run_sizes, write_sizes
 
 N_IMAGES = 4_000
 
@@ -42,7 +39,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     table = pd.DataFrame({"path": paths})
     manifest = Manifest("scale", folder / "images", "chexpert", (), table)
     some = np.arange(n_images)
-    figures = {"n_rows": float(n_rows), "n_packed": float(n_images), "start_mb": _peak_mb()}
+    figures = {"n_rows": float(n_rows), "n_packed": float(n_images), "start_mb": peak_mb()}
     started = time.perf_counter()
 
     def note(name: str) -> None:
@@ -70,14 +67,10 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     batches.order(0)
     note("order_s")
-    figures["peak_mb"] = _peak_mb()
+    figures["peak_mb"] = peak_mb()
     used = (pack.folder / "images.npy").stat().st_blocks * 512
     figures["images_npy_used_mb"] = used / 2**20
     return figures
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -89,20 +82,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.rows[0], options.one)))
         return
-    results = []
-    for n_rows in options.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--rows", str(n_rows), "--one", folder]
-            environment = os.environ | {"PULMONET_CACHE_DIR": f"{folder}/cache"}
-            output = subprocess.run(command, env=environment, check=True, capture_output=True)
-        results.append(json.loads(output.stdout))
-    names = list(results[0])
-    print("  ".join(f"{name:>18}" for name in names))
-    for figures in results:
-        print("  ".join(f"{figures.get(name, float('nan')):18,.2f}" for name in names))
-    if options.json:
-        document = {"benchmark": "pack_scale", "sizes": results}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    write_sizes(options.json, "pack_scale", run_sizes(__file__, options.rows))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
+
+from sizes import peak_mb, run_sizes, write_sizes
 
 LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
@@ -33,7 +31,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     from pulmonet.config import RunConfig
     from pulmonet.metrics.intervals import bootstrap_ranking
 
-    figures = {"n_rows": float(n_rows), "start_mb": _peak_mb()}
+    figures = {"n_rows": float(n_rows), "start_mb": peak_mb()}
     rng = np.random.default_rng(0)
     targets = (rng.random((n_rows, 5)) < 0.2).astype(np.float32)
     scores = (1 / (1 + np.exp(-rng.normal(size=(n_rows, 5)) - targets))).astype(np.float32)
@@ -72,7 +70,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     note("write_s")
     Predictions.read(run_dir.predictions_path("scale", "valid"))
     note("read_s")
-    figures["read_mb"] = _peak_mb()
+    figures["read_mb"] = peak_mb()
     bootstrap_ranking(targets, [scores], units, n_resamples=N_RESAMPLES, seed=0)
     note("bootstrap_s")
     figures["bootstrap_s"] *= 1000 / N_RESAMPLES
@@ -80,12 +78,8 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     report(artifacts_dir=folder, html=True)
     note("report_s")
-    figures["peak_mb"] = _peak_mb()
+    figures["peak_mb"] = peak_mb()
     return figures
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -97,18 +91,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.rows[0], options.one)))
         return
-    results = []
-    for n_rows in options.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--rows", str(n_rows), "--one", folder]
-            output = subprocess.run(command, check=True, capture_output=True)
-        results.append(json.loads(output.stdout))
-        if len(results) == 1:
-            print("  ".join(f"{name:>12}" for name in results[0]))
-        print("  ".join(f"{value:12,.2f}" for value in results[-1].values()), flush=True)
-    if options.json:
-        document = {"benchmark": "scale", "sizes": results}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    write_sizes(options.json, "scale", run_sizes(__file__, options.rows))
 
 
 if __name__ == "__main__":
