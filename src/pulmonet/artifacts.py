@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+#: How the names of heat maps begin: the methods of `explain`, which `report` looks for.
+HEAT_MAP_METHODS = (
+    *("gradcam", "gradcam++", "hirescam", "layercam", "scorecam"),
+    *("integrated-gradients", "occlusion"),
+)
+
 
 class Record(BaseModel):
     """Base of what is written beside a config: frozen, documented, unknown keys kept out."""

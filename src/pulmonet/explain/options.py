@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pulmonet.artifacts import HEAT_MAP_METHODS
 from pulmonet.errors import ConfigError, did_you_mean
 from pulmonet.labels import resolve_label
 
@@ -12,7 +13,7 @@ GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")
 #: Methods that work on the pixels and take no layer.
 PIXEL_METHODS = ("integrated-gradients", "occlusion")
 
-METHODS = (*GRADIENT_METHODS, "scorecam", *PIXEL_METHODS)
+METHODS = HEAT_MAP_METHODS
 
 #: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
 COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pulmonet.artifacts import RunDir
+from pulmonet.artifacts import HEAT_MAP_METHODS, RunDir
 from pulmonet.data.images import decode_grey, placement
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.reading import check_plain, read_array, read_text
@@ -34,16 +34,6 @@ MAP_SIDE = 160
 #: Levels of a map inside the page: 64 are smooth to the eye and pack into a few kilobytes.
 MAP_LEVELS = 64
 MAX_LABELS = 20
-
-METHODS = (
-    "gradcam",
-    "gradcam++",
-    "hirescam",
-    "layercam",
-    "scorecam",
-    "integrated-gradients",
-    "occlusion",
-)
 
 
 @dataclass(frozen=True)
@@ -108,7 +98,7 @@ def find_heat_maps(
 ) -> HeatMaps:
     """The heat maps of a run; `attempt` reads a file or notes why it could not be read."""
     panels = []
-    for method in METHODS:
+    for method in HEAT_MAP_METHODS:
         for label in labels:
             path = run_dir.heat_map_path(label, method)
             png = attempt(path, Path.read_bytes)

@@ -101,6 +101,10 @@ def test_macro_averages_scored_labels_only() -> None:
     found = macro_mean(values, np.asarray([True, False, True]))
     np.testing.assert_allclose(found, [0.6, 0.7])
     assert np.isnan(macro_mean(values, np.zeros(3, bool))).all()
+    # runs x resamples x labels, as a bootstrap has it
+    many = np.random.default_rng(0).random((2, 5, 3))
+    expected = [[(row[0] + row[2]) / 2 for row in run] for run in many]
+    np.testing.assert_allclose(macro_mean(many, np.asarray([True, False, True])), expected)
 
 
 def test_units_are_numbered_by_appearance() -> None:
