@@ -254,3 +254,26 @@ def test_label_names_forgive_case_and_underscores() -> None:
 )
 def test_labels_as_file_names(label: str, name: str) -> None:
     assert labels.file_name_of(label) == name
+
+
+@pytest.mark.parametrize("name", ["Edema", "a/b", "é" * 200, "Lung\u00a0Opacity", "<b>", "x" * 200])
+def test_names_of_labels(name: str) -> None:
+    assert labels.check_label_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "\t", "a\nb", "a\0b", "\x1b[2J", "a\u2028b", "a\x9bb", "x" * 201, "\ud800"]
+)
+def test_what_is_no_name_of_a_label(name: str) -> None:
+    with pytest.raises(ValueError, match="not a name; 1 to 200 characters on one line"):
+        labels.check_label_name(name)
+
+
+def test_long_labels_have_file_names_that_fit_and_differ() -> None:
+    long = [f"{'é' * 150}{ending}" for ending in ("a", "b")]
+    names = [labels.file_name_of(label) for label in long]
+    assert names[0] != names[1]
+    for name in names:
+        assert len(name.encode()) <= labels.MAX_NAME_BYTES and name.startswith("é" * 50)
+    assert labels.file_name_of("x" * labels.MAX_NAME_BYTES) == "x" * labels.MAX_NAME_BYTES
+    assert len(labels.file_name_of("x" * (labels.MAX_NAME_BYTES + 1))) == labels.MAX_NAME_BYTES
