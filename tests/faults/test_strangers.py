@@ -173,6 +173,14 @@ def test_nothing_waits_for_a_pipe(
         assert calls[command]() == 4
 
 
+def test_no_image_is_a_pipe(run_dir: RunDir) -> None:
+    Path("data", NAMES[0]).unlink()
+    os.mkfifo(Path("data", NAMES[0]))
+    assert evaluate() == 3
+    assert explain() == 3
+    assert main(["explain", "--run", "run", str(Path("data", NAMES[0]))]) == 3
+
+
 @pytest.mark.parametrize("place", ["/dev/zero", "pipe"])
 def test_no_option_waits_for_a_pipe(place: str, run_dir: RunDir) -> None:
     os.mkfifo("pipe")

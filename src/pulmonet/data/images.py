@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pulmonet.data.image_headers import read_header
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import ConfigError, DataError
-from pulmonet.reading import read_array
+from pulmonet.reading import check_plain, read_array
 
 #: A header that claims more is refused before anything is decoded.
 MAX_PIXELS = 200_000_000
@@ -89,6 +89,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
     try:
+        check_plain(path)
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None
@@ -139,6 +140,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: missing, or not a readable header.
     """
     try:
+        check_plain(path)
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None
