@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py today.json --png docs/images/growth.png
 
-Both axes are logarithmic: what grows with the rows is a line of slope 1, drawn in grey.
+Both axes are logarithmic: what grows with the rows runs along the dashed line.
 """
 
 from __future__ import annotations
@@ -52,18 +52,22 @@ def draw(document: dict[str, Any], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.0), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.8), layout="constrained")
     for panel, names, unit in zip(panels, (SECONDS, MEGABYTES), ("seconds", "MB"), strict=True):
         curves = curves_of(document["figures"], names)
         for name, points in curves.items():
             panel.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-        last = max((points[-1] for points in curves.values()), key=lambda point: point[1])
-        first = min(points[0][0] for points in curves.values())
-        panel.plot([first, last[0]], [last[1] * first / last[0], last[1]], "--", color="0.7")
         panel.set(xscale="log", yscale="log", xlabel="rows", ylabel=unit)
         if unit == "seconds":
+            last = max((points[-1] for points in curves.values()), key=lambda point: point[1])
+            first = min(points[0][0] for points in curves.values())
+            slope_one = [last[1] * first / last[0], last[1]]
+            panel.plot([first, last[0]], slope_one, "--", color="0.6", label="in proportion")
             panel.set_ylim(bottom=1e-3)
-        panel.legend(fontsize="small", frameon=False)
+        else:
+            panel.set_ylim(bottom=10)
+        panel.legend(fontsize="small", frameon=False, loc="upper center", ncols=2,
+                     bbox_to_anchor=(0.5, -0.15))  # fmt: skip
     where = document["machine"]
     figure.suptitle(f"{where['cores']} x {where['cpu']}, {document['date'][:10]}", fontsize="small")
     figure.savefig(path, dpi=110)

@@ -421,6 +421,8 @@ def _explain(problem: Any, where: str) -> str:
     location = [part for part in problem["loc"] if not _is_type_tag(part)]
     name = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
+        location = list(problem["loc"])  # a key may be called as a type is
+        name = ".".join(str(part) for part in location)
         keys = _known_keys(location[:-1])
         meant = did_you_mean(str(location[-1]), keys) or _elsewhere(str(location[-1]))
         choices = f"; keys there: {', '.join(keys)}" if keys and not meant else ""

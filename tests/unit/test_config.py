@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,12 @@ def test_recipes_load() -> None:
 def test_a_mapping_that_is_no_config() -> None:
     with pytest.raises(ConfigError, match="optim = 3"):
         parse_config({"optim": 3})
+
+
+@pytest.mark.parametrize("key", ["[", "int", "float", "a[b]", ""])
+def test_unknown_keys_that_look_like_types(key: str) -> None:
+    """Found by fuzzing: pydantic's names of types are left out of messages, keys are not."""
+    with pytest.raises(ConfigError, match=re.escape(f"unknown key '{key}'")):
+        parse_config({key: None})
+    with pytest.raises(ConfigError, match=re.escape(f"unknown key 'optim.{key}'")):
+        parse_config({"optim": {key: 1}})

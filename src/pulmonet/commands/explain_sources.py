@@ -19,6 +19,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.errors import DataError
 from pulmonet.labels import file_name_of
+from pulmonet.reading import check_plain
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 
@@ -71,11 +72,20 @@ def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
         Source(
             name=portable_path(path) if path.is_absolute() else str(path),
             folder=folder,
-            read=partial(read_grey, path),
+            read=partial(_read_file, path),
             path=path,
         )
         for path, folder in zip(paths, folders, strict=True)
     ]
+
+
+def _read_file(path: Path) -> NDArray[np.uint8]:
+    try:
+        check_plain(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file name"
+        raise DataError(f"{path}: cannot be read ({reason}); check the file") from None
+    return read_grey(path)
 
 
 def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
