@@ -277,3 +277,14 @@ def test_long_labels_have_file_names_that_fit_and_differ() -> None:
         assert len(name.encode()) <= labels.MAX_NAME_BYTES and name.startswith("é" * 50)
     assert labels.file_name_of("x" * labels.MAX_NAME_BYTES) == "x" * labels.MAX_NAME_BYTES
     assert len(labels.file_name_of("x" * (labels.MAX_NAME_BYTES + 1))) == labels.MAX_NAME_BYTES
+
+
+def test_smoothed_values_are_those_of_seed_0_unless_told_otherwise() -> None:
+    raw = np.full((4, 1), -1.0, np.float32)
+    keys = [f"patient{row}.jpg" for row in range(4)]
+
+    def draw(**seed: int) -> np.ndarray:
+        return labels.training_targets(raw, ["ones-lsr"], row_keys=keys, **seed)
+
+    np.testing.assert_array_equal(draw(), draw(seed=0))
+    assert not np.array_equal(draw(), draw(seed=1))

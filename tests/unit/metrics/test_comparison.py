@@ -96,6 +96,23 @@ def test_compare_tells_a_crippled_model_apart() -> None:
     assert by_pair["good", "bad", "average_precision", "A"].p_delong is None
 
 
+def test_letters_are_those_of_the_auroc() -> None:
+    """One model ranks all but a few negatives right; one finds half of the positives, no more."""
+    rng = np.random.default_rng(0)
+    targets = np.repeat([1.0, 0.0], [100, 900])[:, None]
+    first = np.where(targets == 1, 0.8, 0.1) + 0.1 * rng.random(targets.shape)
+    first[100:125] = 0.95
+    second = 0.8 * rng.random(targets.shape)
+    second[:50] = 0.95
+    found = compare(
+        ["a", "b"], ["Edema"], targets, [first, second], np.arange(1000), n_resamples=300
+    )
+    by_metric = {entry.metric: entry for entry in found.comparisons if entry.label is None}
+    assert by_metric["auroc"].distinguished and by_metric["auroc"].difference > 0
+    assert not by_metric["average_precision"].distinguished
+    assert found.letters == ["a", "b"]
+
+
 def test_narrowness_counts_patients_of_the_rarer_class() -> None:
     targets = np.asarray([[1, 0], [1, 1], [0, np.nan], [0, 0], [1, 1], [0, 1]])
     units = np.asarray([0, 0, 1, 1, 2, 3])

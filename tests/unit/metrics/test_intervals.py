@@ -198,6 +198,14 @@ def test_the_first_of_several_columns_unless_told_otherwise() -> None:
     assert found.paired_p() == found.paired_p(0, 1) < 1
 
 
+def test_two_units_of_either_class_have_a_variance() -> None:
+    targets, scores = np.asarray([0.0, 0, 1, 1]), np.asarray([0.1, 0.6, 0.5, 0.9])
+    value, variance = delong_by_hand(targets, scores)
+    found = delong(targets, scores)
+    assert found.auroc[0] == value
+    assert found.covariance[0, 0] == pytest.approx(variance) and variance > 0
+
+
 def test_too_few_units_have_no_variance() -> None:
     assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).covariance).all()
     assert np.isnan(delong([0, 0, 0], [0.1, 0.2, 0.3]).auroc).all()

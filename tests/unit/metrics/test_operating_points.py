@@ -117,6 +117,7 @@ def test_a_resample_that_draws_everyone_once_gives_the_estimate() -> None:
 
 def test_stored_thresholds_are_used_as_they_are() -> None:
     targets, scores = rows(3)
+    scores[np.flatnonzero(targets)[:3]] = 0.4  # a score at the threshold is called positive
     units = np.arange(200)
     resamples = PatientResamples(targets[:, None], units, 100, 0)
     stored = {"youden": 0.4, "ppv=0.9": None}
@@ -138,6 +139,22 @@ def test_stored_thresholds_are_used_as_they_are() -> None:
     assert second.threshold is None
     assert second.sensitivity.value is None
     assert second.reason
+
+
+def test_many_rows_choose_anew_in_as_few_resamples_as_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In blocks of 256: three of them for 600, two for 512."""
+    targets, scores = rows(5)
+    for n_wanted, n_done in ((600, 768), (512, 512)):
+        monkeypatch.setattr(
+            "pulmonet.metrics.operating_points._ROW_RESAMPLES", n_wanted * len(targets)
+        )
+        resamples = PatientResamples(targets[:, None], np.arange(200), 1024, 0)
+        (point,) = operating_points(
+            targets, scores, np.arange(200), resamples, criteria=("youden",)
+        )
+        assert point.n_resamples == n_done
 
 
 def test_predictive_values_at_a_prevalence() -> None:
