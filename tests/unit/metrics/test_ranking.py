@@ -100,7 +100,8 @@ def test_macro_averages_scored_labels_only() -> None:
     values = np.asarray([[0.5, np.nan, 0.7], [0.6, np.nan, 0.8]])
     found = macro_mean(values, np.asarray([True, False, True]))
     np.testing.assert_allclose(found, [0.6, 0.7])
-    assert np.isnan(macro_mean(values, np.zeros(3, bool))).all()
+    nothing = macro_mean(values, np.zeros(3, bool))
+    assert nothing.shape == (2,) and np.isnan(nothing).all()
     # runs x resamples x labels, as a bootstrap has it
     many = np.random.default_rng(0).random((2, 5, 3))
     expected = [[(row[0] + row[2]) / 2 for row in run] for run in many]
