@@ -77,7 +77,7 @@ def make_plan(
     manifest = open_dataset(config.data, config.seed)
     labels = resolve_labels(manifest, config.data.labels)
     policies = policy_per_label(config.targets.uncertain_policy, labels)
-    precision = choose_precision(config.runtime.amp, config.model.name, device)
+    precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
     network, weights = first_network(config, n_outputs(policies), device)
     plan = Plan(

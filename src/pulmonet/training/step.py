@@ -16,6 +16,7 @@ from pulmonet.config import OptimConfig, RunConfig
 from pulmonet.data.loading import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
+from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import Processes, largest_of_processes, sum_over_processes
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
@@ -237,7 +238,7 @@ def _loss_of(
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
-    with autocast(engine.device, engine.precision):
+    with autocast(engine.device, engine.precision), _fast_convolutions(engine, config):
         logits = engine.forward(images)[:n_rows]
     return label_loss(
         logits,
@@ -248,6 +249,12 @@ def _loss_of(
         class_counts=class_counts,
         auc_margin=engine.auc_margin,
     )
+
+
+def _fast_convolutions(engine: Engine, config: RunConfig) -> contextlib.AbstractContextManager[Any]:
+    if config.runtime.compile:  # the compiler brings its own kernels
+        return contextlib.nullcontext()
+    return fast_depthwise(engine.device, engine.precision)
 
 
 def _gradients_kept_here(
