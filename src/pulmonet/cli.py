@@ -421,7 +421,21 @@ def evaluate(
     predictions: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score; repeatable."
+            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score, as FILE or "
+            "NAME=FILE; repeatable."
+        ),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="One more row: the mean of the runs' scores.")
+    ] = False,
+    ensemble_name: Annotated[
+        str | None, typer.Option(help="Its name, and --ensemble. Default: ensemble.")
+    ] = None,
+    pool_folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="One more row, NAME: runs of all patient folds, each scored on its own fold.",
         ),
     ] = None,
     level: Annotated[str, typer.Option(help="image or study.")] = "image",
@@ -474,6 +488,7 @@ def evaluate(
     """
     from pulmonet.commands import console
     from pulmonet.commands import evaluate as command
+    from pulmonet.commands.evaluation_combined import choose_combination
 
     if json:
         console.reserve_stdout_for_json()
@@ -493,12 +508,16 @@ def evaluate(
         subgroups=split_commas(subgroup) or [],
     )
     names = [*(runs or []), *(split_commas(models) or [])]
+    combination = choose_combination(
+        ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds
+    )
     code = command.run(
         runs=names,
         artifacts_dir=artifacts_dir,
         predictions=predictions or [],
         options=options,
         labels=split_commas(labels) or [],
+        combination=combination,
         figures=figures,
         data={
             "data_dir": data_dir,

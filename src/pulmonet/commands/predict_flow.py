@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
 from pulmonet.commands.dataset import open_dataset, run_data
-from pulmonet.commands.evaluation_sources import Material
+from pulmonet.commands.evaluation_sources import Fold, Material
 from pulmonet.config import DataConfig
 from pulmonet.data.images import read_source_image
 from pulmonet.data.loading import evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import open_pack
 from pulmonet.data.sources import locate_dataset, read_manifest
-from pulmonet.data.splits import annotated_in_split, fingerprint, select_rows
+from pulmonet.data.splits import (
+    annotated_in_split,
+    fingerprint,
+    fingerprint_of_deal,
+    select_rows,
+)
 from pulmonet.data.tables import SPLITS
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.labels import evaluation_targets
@@ -126,7 +131,8 @@ def predict_run(
         _training_rows(trained, chosen, datasets, blank),
         _image_reader(chosen),
         fits_calibration=chosen.split == "valid" and not chosen.external,
-        has_own_splits=chosen.other_splits and not facts["same_data_as_training"],
+        without_calibration=chosen.other_splits and not facts["same_data_as_training"],
+        fold=_fold(trained.record.config.data, chosen),
     )
 
 
@@ -281,6 +287,12 @@ def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[s
         "same_data_as_training": same,
         "notes": notes,
     }
+
+
+def _fold(data: DataConfig, chosen: _Rows) -> Fold | None:
+    """The run's own fold, where `chosen` is it."""
+    own = data.folds is not None and chosen.split == "valid" and not chosen.external
+    return Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own else None
 
 
 def _training_rows(

@@ -21,7 +21,7 @@ def summary_section(context: Context) -> Section:
     lines = [
         ("What it is.", _what(context)),
         ("What it learned from.", _learned_from(best)),
-        ("How good it is.", _how_good(best)),
+        ("How good it is.", " ".join([_how_good(best), *_together(context)])),
         ("What to keep in mind.", _caution(best)),
         ("What it is not.", RESEARCH_ONLY),
     ]
@@ -93,6 +93,25 @@ def _how_good(run: RunArtifacts) -> str:
         f"of one image with a finding and one without, it gives the higher score to the right "
         f"one in about {100 * auroc:.0f}. Guessing would get 50."
     )
+
+
+def _together(context: Context) -> list[str]:
+    """Ensembles and pooled folds, whose numbers are of several runs."""
+    words = []
+    for result in (result for other in context.collection.others for result in other.results):
+        if result.combines is None or result.macro.auroc.value is None:
+            continue
+        members = listing(result.members)
+        which = (
+            f"Out of fold, {result.run} ({members} together)"
+            if result.combines == "out-of-fold"
+            else f"{result.run} (the mean of {members})"
+        )
+        words.append(
+            f"{which} reaches a mean AUROC of {number(result.macro.auroc.value)}"
+            f"{_interval(result)} on {_units(result)} of {count(result.n_patients, 'patient')}."
+        )
+    return words
 
 
 def _units(result: RunResult) -> str:
