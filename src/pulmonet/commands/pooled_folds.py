@@ -28,7 +28,7 @@ class DisjointFolds:
         Raises:
             ConfigError: an image or a patient of it was in an earlier fold.
         """
-        here, people = set(images), set(patients or ())
+        here, people = set(images), set(() if patients is None else patients)
         for what, new, seen in (
             ("images", here, self._images),
             ("patients", people, self._patients),
