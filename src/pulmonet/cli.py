@@ -438,6 +438,13 @@ def evaluate(
             help="One more row, NAME: runs of all patient folds, each scored on its own fold.",
         ),
     ] = None,
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="Test-time augmentation: none, jitter (mean over 5 views: small zooms and "
+            "rotations) or flip."
+        ),
+    ] = "none",
     level: Annotated[str, typer.Option(help="image or study.")] = "image",
     study_rule: Annotated[str, typer.Option(help="Images of a study: max or mean.")] = "max",
     labels: Annotated[
@@ -509,7 +516,7 @@ def evaluate(
     )
     names = [*(runs or []), *(split_commas(models) or [])]
     combination = choose_combination(
-        ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds
+        ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds, tta=tta
     )
     code = command.run(
         runs=names,
@@ -528,6 +535,7 @@ def evaluate(
             "batch_size": batch_size,
             "num_workers": num_workers,
             "device": device,
+            "tta": tta,
         },
     )
     if export is not None:

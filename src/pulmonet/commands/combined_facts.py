@@ -40,7 +40,7 @@ def joined_facts(materials: Sequence[Material]) -> dict[str, Any]:
         "same_data_as_training": False if False in same_data else same_data == {True} or None,
         "notes": list(dict.fromkeys(x for one in facts for x in one.get("notes", []))),
     }
-    for key in ("blank", "views", "dataset_fingerprint"):
+    for key in ("blank", "views", "tta", "dataset_fingerprint"):
         values = {one.get(key) for one in facts}
         if len(values) == 1 and None not in values:
             joined[key] = values.pop()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pulmonet.artifacts import RunDir, check_run_name
 from pulmonet.commands.evaluation_ensemble import average
-from pulmonet.commands.evaluation_folders import check_folder
+from pulmonet.commands.evaluation_folders import check_folder, tta_name
 from pulmonet.commands.evaluation_folds import check_folds, pool
 from pulmonet.commands.evaluation_sources import Material, Source
 from pulmonet.errors import ConfigError
@@ -34,7 +34,7 @@ class Combination:
 
 
 def choose_combination(
-    *, ensemble: bool, ensemble_name: str | None, pool_folds: str | None
+    *, ensemble: bool, ensemble_name: str | None, pool_folds: str | None, tta: str
 ) -> Combination | None:
     """What the flags ask for.
 
@@ -50,9 +50,10 @@ def choose_combination(
                 "--pool-folds: folds share no rows that --ensemble could average; choose one"
             )
         found = Combination("out-of-fold", pool_folds)
-    if found is not None:
-        check_run_name(found.name, found.flag)
-    return found
+    if found is None:
+        return None
+    check_run_name(found.name, found.flag)
+    return replace(found, name=tta_name(found.name, tta))
 
 
 def check_combination(
@@ -79,7 +80,7 @@ def check_combination(
             f"--ensemble: averages two or more runs, and there is only {members[0]}; name more"
         )
     run_dir = RunDir(artifacts_dir / name)
-    check_folder(run_dir, combination.kind, members, flag=combination.flag)
+    check_folder(run_dir, combination.kind, members, tta=data["tta"], flag=combination.flag)
     return run_dir
 
 

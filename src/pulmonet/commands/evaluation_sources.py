@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions, RunDir, find_run, is_run_name, list_runs
 from pulmonet.commands import console
-from pulmonet.commands.evaluation_folders import check_folder
-from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.commands.evaluation_folders import check_folder, tta_name
+from pulmonet.config import TTA_VIEWS
+from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.shift import KnownRows
 
@@ -86,10 +87,18 @@ def sources_of(
     """What is to be evaluated, in the order named.
 
     Raises:
-        ConfigError: runs and files at once, or two files of one name.
+        ConfigError: runs and files at once, or two files of one name; an unknown ``--tta``.
         ArtifactError: no such run.
     """
+    tta = data["tta"]
+    if tta not in TTA_VIEWS:
+        raise ConfigError(
+            f"--tta {tta}: unknown{did_you_mean(tta, TTA_VIEWS)}; choose from "
+            f"{', '.join(TTA_VIEWS)}"
+        )
     if predictions:
+        if tta != "none":
+            raise ConfigError(f"--tta {tta}: saved scores have no images; name runs instead")
         if runs:
             raise ConfigError(
                 "--predictions: takes no runs beside it; name runs or predictions files"
@@ -118,7 +127,9 @@ def sources_of(
 
     datasets = Datasets()
     return [
-        Source(run_dir.name, _from_run(run_dir, datasets, predict_run, data), run_dir)
+        Source(
+            tta_name(run_dir.name, tta), _from_run(run_dir, datasets, predict_run, data), run_dir
+        )
         for run_dir in found
     ]
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pulmonet.artifacts import Record, read_json_object
+from pulmonet.config import TTA_VIEWS
 from pulmonet.errors import ArtifactError
 
 
@@ -358,6 +359,8 @@ class RunResult(Record):
     the one of `members` whose validation fold it is in; null = a run, or a file of scores."""
     members: list[str] = []
     """The runs (or files) combined."""
+    tta: Literal["none", "jitter", "flip"] = "none"
+    """Test-time augmentation: the views of each image that its score is the mean over."""
     checkpoint_sha256: str | None = None
     """Of best_model.pth; of several members the SHA-256 of their digests, sorted, one a line."""
     dataset_fingerprint: str | None = None
@@ -366,11 +369,12 @@ class RunResult(Record):
     notes: list[str] = []
 
     def combination_text(self) -> str:
-        """``mean of the scores of a, b``, ``out of fold, by a, b``; empty for a run."""
+        """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""
+        views = "" if self.tta == "none" else f"{TTA_VIEWS[self.tta]} views of each image"
         if self.combines is None:
-            return ""
+            return views
         kind = "mean of the scores of" if self.combines == "ensemble" else "out of fold, by"
-        return f"{kind} {', '.join(self.members)}"
+        return f"{kind} {', '.join(self.members)}" + (views and f"; {views}")
 
 
 class Comparison(Record):

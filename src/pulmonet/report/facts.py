@@ -137,7 +137,7 @@ def _ensembling(collection: Collection) -> str:
         f"{result.run}: {result.combination_text()}"
         for other in collection.others
         for result in other.results
-        if result.combines == "ensemble"
+        if result.combines == "ensemble" or result.tta != "none"
     }
     return "; ".join(sorted(found)) or "None: each run stands alone"
 

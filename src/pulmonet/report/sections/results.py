@@ -137,7 +137,11 @@ def _macro_table(results: list[RunResult]) -> Table:
             f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "
             f"{baseline.fitted_on}."
         )
-    notes += [f"{result.run}: {result.combination_text()}." for result in ranked if result.combines]
+    notes += [
+        f"{result.run}: {result.combination_text()}."
+        for result in ranked
+        if result.combination_text()
+    ]
     for label, reason in ranked[0].macro.left_out.items():
         notes.append(f"{label} is not in the mean: {reason}.")
     return Table(
