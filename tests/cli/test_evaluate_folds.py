@@ -251,4 +251,5 @@ def test_the_report_shows_the_pooled_row(runs: Path) -> None:
     text = (runs / "report.md").read_text()
     assert "quick: out of fold, by f0, f1, f2." in text
     assert "Out of fold, quick (f0, f1 and f2 together) reaches a mean AUROC of" in text
+    assert "The best run, f" not in text, "the best of three folds is a lucky one"
     assert "f0, f1 and f2 are folds of quick, each on rows of its own" in text

@@ -112,11 +112,21 @@ class Collection:
 
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""
-        return max(self.runs, key=_standing)
+        return max(self.runs, key=lambda run: _standing(run, self.headline(run)))
+
+    def headline(self, run: RunArtifacts) -> RunResult | None:
+        """The evaluation that speaks for a run; for a patient fold that of all folds together.
+
+        The best of several folds is a lucky one.
+        """
+        for other in self.others:
+            for result in other.results:
+                if result.combines == "out-of-fold" and run.name in result.members:
+                    return result
+        return run.main_result()
 
 
-def _standing(run: RunArtifacts) -> tuple[int, float]:
-    result = run.main_result()
+def _standing(run: RunArtifacts, result: RunResult | None) -> tuple[int, float]:
     if result is not None and result.macro.auroc.value is not None:
         return 1, result.macro.auroc.value
     auroc = run.record.provenance.best_valid_macro_auroc

@@ -111,7 +111,7 @@ def find_facts(collection: Collection) -> Facts:
         "How to reproduce",
         flow="See the table of rows and patients in each role" if known else "",
         people="See Who is in each split" if any(facts.summary for facts in known) else "",
-        performance=_performance(best),
+        performance=_performance(collection, best),
         accuracy="See Operating points"
         if any(label.operating_points for result in results for label in result.labels.values())
         else "",
@@ -188,14 +188,14 @@ def _uncertainty(results: list[RunResult]) -> str:
     return f"95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s"
 
 
-def _performance(run: RunArtifacts) -> str:
-    result = run.main_result()
+def _performance(collection: Collection, run: RunArtifacts) -> str:
+    result = collection.headline(run)
     if result is None or result.macro.auroc.value is None:
         return ""
     auroc = result.macro.auroc
     return (
         f"Macro AUROC {number(auroc.value)} ({number(auroc.low)} to {number(auroc.high)}), "
-        f"{run.name} on {result.dataset}, {result.split}; see Results"
+        f"{result.run} on {result.dataset}, {result.split}; see Results"
     )
 
 
