@@ -297,5 +297,6 @@ def test_the_report_shows_the_ensemble_and_its_members(runs: Path) -> None:
     assert (runs / "report_files" / "ensemble_roc_tiny_valid.png").exists()
     assert "| first less ensemble | AUROC | macro |" in text
     assert "None: each run stands alone" not in text
+    assert "ensemble: mean of the scores of" in (runs / "MODEL_CARD.md").read_text()
     page = (runs / "report.html").read_text()
     assert "ensemble: mean of the scores of first, second" in page
