@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+#: A JSON file that is read whole into memory is not larger than this.
+MAX_JSON_BYTES = 512 * 1024 * 1024
+
 
 class Record(BaseModel):
     """Base of what is written beside a config: frozen, documented, unknown keys kept out."""
@@ -161,6 +164,24 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN becomes null."""
     write_atomic(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that `evaluate` wrote.
+
+    Raises:
+        ArtifactError: too large, no JSON, or no object.
+        OSError: it cannot be opened.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ArtifactError(f"{path}: larger than {MAX_JSON_BYTES:,} bytes; evaluate again")
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: holds no JSON object; write it again")
+    return value
 
 
 def _without_nan(value: Any) -> Any:
@@ -428,15 +449,24 @@ def best_run(artifacts_dir: Path) -> RunDir:
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_run_name(name: str) -> str:
+def is_run_name(name: str) -> bool:
+    """Whether a run may be called so: letters, digits and ``._+-``."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
+def check_run_name(name: str, flag: str = "--name") -> str:
     """A run's name as a folder name: letters, digits and ``._+-``.
+
+    Args:
+        name: as typed.
+        flag: that it was typed behind.
 
     Raises:
         ConfigError: anything else, so that a name never leaves the artifacts folder.
     """
-    if not _RUN_NAME.fullmatch(name):
+    if not is_run_name(name):
         raise ConfigError(
-            f"--name {name!r}: not usable as a folder name; use letters, digits and . _ + -"
+            f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"
         )
     return name
 

@@ -21,6 +21,9 @@ from pulmonet.labels import DEFAULT_LABELS, BlankPolicy, UncertainPolicy
 TORCHVISION_MODELS = ("densenet121", "resnet50", "efficientnet_b0")
 
 Views = Literal["all", "frontal", "AP", "PA", "lateral"]
+
+#: Test-time augmentation: over how many views of an image scores are averaged, by its name.
+TTA_VIEWS = {"none": 1, "jitter": 5, "flip": 2}
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
