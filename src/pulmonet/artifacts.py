@@ -97,6 +97,8 @@ class Provenance(Record):
     """What the weights started from: exact name, file digest, what matched."""
     labels: list[str] = []
     """The labels trained on, in the order of the outputs."""
+    auxiliary_labels: list[str] = []
+    """Labels that were learned from beside them; best_model.pth has no outputs for them."""
     dataset: DatasetFacts | None = None
     """The data."""
     start: str

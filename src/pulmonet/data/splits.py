@@ -91,6 +91,24 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     return tuple(resolved)
 
 
+def resolve_auxiliary(
+    manifest: Manifest, requested: Sequence[str], labels: Sequence[str]
+) -> tuple[str, ...]:
+    """The labels that are only learned from, as they are called in the manifest.
+
+    Args:
+        manifest: of the dataset.
+        requested: names; ``all`` takes every annotated label that is not in `labels`.
+        labels: the run's labels, resolved; they are never auxiliary.
+
+    Raises:
+        ConfigError, DataError: as `resolve_labels`.
+    """
+    if not requested:
+        return ()
+    return tuple(name for name in resolve_labels(manifest, requested) if name not in labels)
+
+
 def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:
     """Row numbers of a split, of the views asked for, in the table's order.
 
