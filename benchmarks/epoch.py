@@ -70,7 +70,7 @@ def pulmonet_epochs(
 ) -> Iterator[tuple[float, float]]:
     """Seconds of one epoch after another, and the share of them spent waiting for the loader."""
     config: RunConfig = parse_config({"model": {"name": name, "weights": "none"}})
-    precision = choose_precision("auto", name, device)
+    precision = choose_precision("auto", device)
     engine = build_engine(
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,

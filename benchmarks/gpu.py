@@ -44,7 +44,7 @@ def engine_of(name: str, config: RunConfig, device: torch.device) -> Engine:
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,
         device=device,
-        precision=choose_precision("auto", name, device),
+        precision=choose_precision("auto", device),
         processes=Processes(),
         policies=("ones",) * len(DEFAULT_LABELS),
         pos_weight=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,8 +25,13 @@ def make_run(
     seed: int = 0,
     name: str | None = None,
     auroc: float = 0.7,
+    settings: dict[str, dict[str, Any]] | None = None,
 ) -> RunDir:
-    """A finished-looking run: run_config.json and best_model.pth (random weights)."""
+    """A finished-looking run: run_config.json and best_model.pth (random weights).
+
+    `seed` is that of the config and the weights; `settings` are further fields by section.
+    """
+    more = settings or {}
     torch.manual_seed(seed)
     network = build_network(model, len(labels))
     run_dir = RunDir(artifacts_dir / (name or model.replace(":", "-")))
@@ -39,8 +45,10 @@ def make_run(
                 "labels": list(labels),
                 "image_size": image_size,
                 "data_dir": None if data_dir is None else str(data_dir),
+                **more.get("data", {}),
             },
             "seed": seed,
+            **{section: values for section, values in more.items() if section != "data"},
         }
     )
     provenance = Provenance(

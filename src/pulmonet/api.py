@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from pulmonet.artifacts import find_run
+from pulmonet.data.augmentation import tta_views
 from pulmonet.data.images import placement, read_grey
 from pulmonet.explain.methods import explain_images, to_network_input
 from pulmonet.explain.options import choose_labels
 from pulmonet.explain.overlay import blend, place_map
+from pulmonet.models.inference import mean_scores
 from pulmonet.models.weights import TrainedRun, load_run
 
 #: A grey X-ray (H, W) uint8, or the path of one (JPEG, PNG, DICOM).
@@ -66,26 +68,30 @@ class Model:
         """The L labels, in the order of the scores."""
         return self.run.labels
 
-    def predict(self, images: Image | Sequence[Image], batch_size: int = 32) -> NDArray[np.float32]:
+    def predict(
+        self, images: Image | Sequence[Image], batch_size: int = 32, tta: str = "none"
+    ) -> NDArray[np.float32]:
         """Scores of one image or several.
 
         Args:
             images: one image or a sequence of them: (H, W) uint8 arrays or paths.
             batch_size: images per pass.
+            tta: none, or the mean over views of each image: jitter or flip
+                (`pulmonet.data.augmentation.tta_views`).
 
         Returns:
             (N, L) float32 in [0, 1]; N is 1 for a single image.
 
         Raises:
+            ConfigError: no such `tta`.
             DataError: an image that cannot be read.
         """
+        views = tta_views(tta)
         several = _as_list(images)
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(several), batch_size):
-            pixels = [self._pixels(_read(image)) for image in several[start : start + batch_size]]
-            with torch.inference_mode():
-                scores = torch.sigmoid(self.run.network(torch.cat(pixels)).float())
-            found.append(scores.cpu().numpy())
+            part = [_read(image) for image in several[start : start + batch_size]]
+            found.append(mean_scores([self._scores(part, view) for view in views]))
         return np.concatenate(found)
 
     def explain(
@@ -125,8 +131,19 @@ class Model:
             fit=self.run.fit,
         )
 
-    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        return to_network_input(image, self.run.image_size, self.run.fit, self.run.device)
+    def _scores(
+        self, images: Sequence[NDArray[np.uint8]], view: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        pixels = torch.cat([self._pixels(image, view) for image in images])
+        with torch.inference_mode():
+            scores = torch.sigmoid(self.run.network(pixels).float())
+        return np.asarray(scores.cpu().numpy(), np.float32)
+
+    def _pixels(
+        self, image: NDArray[np.uint8], view: NDArray[np.float32] | None = None
+    ) -> torch.Tensor:
+        run = self.run
+        return to_network_input(image, run.image_size, run.fit, run.device, view)
 
 
 def load(

@@ -40,6 +40,9 @@ HEAT_MAP_METHODS = (
     *("integrated-gradients", "occlusion"),
 )
 
+#: A JSON file that is read whole into memory is not larger than this.
+MAX_JSON_BYTES = 512 * 1024 * 1024
+
 
 class Record(BaseModel):
     """Base of what is written beside a config: frozen, documented, unknown keys kept out."""
@@ -101,6 +104,8 @@ class Provenance(Record):
     """What the weights started from: exact name, file digest, what matched."""
     labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
     """The labels trained on, in the order of the outputs."""
+    auxiliary_labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
+    """Labels that were learned from beside them; best_model.pth has no outputs for them."""
     dataset: DatasetFacts | None = None
     """The data."""
     start: str
@@ -168,6 +173,22 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN becomes null."""
     write_atomic(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that `evaluate` wrote.
+
+    Raises:
+        ArtifactError: no JSON, or no object.
+        OSError: it cannot be opened, is no plain file or too large.
+    """
+    try:
+        value = json.loads(read_text(path, MAX_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: holds no JSON object; write it again")
+    return value
 
 
 def _without_nan(value: Any) -> Any:
@@ -444,15 +465,24 @@ def best_run(artifacts_dir: Path) -> RunDir:
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_run_name(name: str) -> str:
+def is_run_name(name: str) -> bool:
+    """Whether a run may be called so: letters, digits and ``._+-``."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
+def check_run_name(name: str, flag: str = "--name") -> str:
     """A run's name as a folder name: letters, digits and ``._+-``.
+
+    Args:
+        name: as typed.
+        flag: that it was typed behind.
 
     Raises:
         ConfigError: anything else, so that a name never leaves the artifacts folder.
     """
-    if not _RUN_NAME.fullmatch(name):
+    if not is_run_name(name):
         raise ConfigError(
-            f"--name {name!r}: not usable as a folder name; use letters, digits and . _ + -"
+            f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"
         )
     return name
 

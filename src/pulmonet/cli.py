@@ -421,9 +421,30 @@ def evaluate(
     predictions: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score; repeatable."
+            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score, as FILE or "
+            "NAME=FILE; repeatable."
         ),
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="One more row: the mean of the runs' scores.")
+    ] = False,
+    ensemble_name: Annotated[
+        str | None, typer.Option(help="Its name, and --ensemble. Default: ensemble.")
+    ] = None,
+    pool_folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="One more row, NAME: runs of all patient folds, each scored on its own fold.",
+        ),
+    ] = None,
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="Test-time augmentation: none, jitter (mean over 5 views: small zooms and "
+            "rotations) or flip."
+        ),
+    ] = "none",
     level: Annotated[str, typer.Option(help="image or study.")] = "image",
     study_rule: Annotated[str, typer.Option(help="Images of a study: max or mean.")] = "max",
     labels: Annotated[
@@ -474,6 +495,7 @@ def evaluate(
     """
     from pulmonet.commands import console
     from pulmonet.commands import evaluate as command
+    from pulmonet.commands.evaluation_combined import choose_combination
 
     if json:
         console.reserve_stdout_for_json()
@@ -493,12 +515,16 @@ def evaluate(
         subgroups=split_commas(subgroup) or [],
     )
     names = [*(runs or []), *(split_commas(models) or [])]
+    combination = choose_combination(
+        ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds, tta=tta
+    )
     code = command.run(
         runs=names,
         artifacts_dir=artifacts_dir,
         predictions=predictions or [],
         options=options,
         labels=split_commas(labels) or [],
+        combination=combination,
         figures=figures,
         data={
             "data_dir": data_dir,
@@ -509,6 +535,7 @@ def evaluate(
             "batch_size": batch_size,
             "num_workers": num_workers,
             "device": device,
+            "tta": tta,
         },
     )
     if export is not None:

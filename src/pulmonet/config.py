@@ -29,6 +29,9 @@ MAX_PROBLEMS = 20
 MAX_DOTS = 20
 
 Views = Literal["all", "frontal", "AP", "PA", "lateral"]
+
+#: Test-time augmentation: over how many views of an image scores are averaged, by its name.
+TTA_VIEWS = {"none": 1, "jitter": 5, "flip": 2}
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -69,6 +72,9 @@ class DataConfig(Section):
     """Dataset root, or a folder that holds exactly one; null looks in the usual places."""
     labels: tuple[str, ...] = DEFAULT_LABELS
     """Labels to train on, in this order; ["all"] takes every annotated label of the source."""
+    auxiliary_labels: tuple[str, ...] = ()
+    """Further labels that are only learned from (they shape the features), neither scored nor
+    part of best_model.pth; ["all"] takes every other annotated label."""
     views: Views = "all"
     """Rows by view: all, frontal, AP, PA or lateral."""
     subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -100,10 +106,15 @@ class DataConfig(Section):
     def _consistent(self) -> Self:
         if not self.labels:
             raise ValueError("labels: at least one label is needed")
-        for label in self.labels:
+        for label in (*self.labels, *self.auxiliary_labels):
             check_label_name(label)
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: the same label twice")
+        if len(set(self.auxiliary_labels)) != len(self.auxiliary_labels):
+            raise ValueError("auxiliary_labels: the same label twice")
+        both = sorted(set(self.labels) & set(self.auxiliary_labels) - {"all"})
+        if both:
+            raise ValueError(f"auxiliary_labels: {both[0]} is among labels already")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold: {self.fold} is not below folds = {self.folds} (--fold)")
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -11,53 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
+from evaluation_factory import LABELS, QUICK, digests, evaluate, write_predictions
 from pulmonet.artifacts import Predictions, RunDir
 from pulmonet.cli import main
 from pulmonet.metrics.calibration import read_calibration
 from pulmonet.metrics.results import Evaluation
 from run_factory import make_run
-
-QUICK = ("--bootstrap", "100", "--no-figures")
-LABELS = ("Edema", "Pleural Effusion")
-
-
-def write_predictions(path: Path, *, strength: float = 0.4, seed: int = 0, n: int = 120) -> Path:
-    """Scores of a model of some strength; the rows depend on n alone."""
-    generator = np.random.default_rng(n)
-    patients = np.sort(generator.integers(0, n // 2, n))
-    targets = (generator.random((n, 2)) < 0.4).astype(np.float32)
-    noise = np.random.default_rng(seed).random((n, 2))
-    Predictions(
-        run="",
-        dataset="",
-        split="",
-        labels=LABELS,
-        paths=tuple(f"p{patient}/{row}.png" for row, patient in enumerate(patients)),
-        patients=tuple(f"p{patient}" for patient in patients),
-        studies=None,
-        targets=targets,
-        scores=np.clip(noise * (1 - strength) + strength * targets, 0, 1).astype(np.float32),
-        columns={"sex": generator.choice(["Female", "Male"], n).astype(object)},
-    ).write(path)
-    return path
-
-
-def evaluate(artifacts_dir: Path, *arguments: str) -> int:
-    return main(["evaluate", "--artifacts-dir", str(artifacts_dir), *QUICK, *arguments])
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
 
 # --- saved predictions ----------------------------------------------------------------------
 
@@ -330,7 +292,9 @@ def test_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str
         path = write_predictions(tmp_path / folder / "scores.csv", n=30)
         flags += ["--predictions", str(path)]
     assert evaluate(tmp_path / "artifacts", *flags) == 2
-    assert "would both be called 'scores'; rename one" in capsys.readouterr().err
+    assert (
+        "would both be called 'scores'; name them: --predictions NAME=" in capsys.readouterr().err
+    )
 
 
 # --- runs -----------------------------------------------------------------------------------

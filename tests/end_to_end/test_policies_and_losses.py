@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import RunDir
+from pulmonet.artifacts import Predictions, RunDir
 from pulmonet.cli import main
 from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
 from pulmonet.training import loop
@@ -130,3 +130,47 @@ def test_a_three_way_head_is_exported_as_an_ordinary_one(data: Path, tmp_path: P
     run_dir = train(data, tmp_path, "--uncertain-policy", "multiclass")
     state = torch.load(run_dir.best_model_path, weights_only=True)
     assert state["fc.weight"].shape[0] == state["fc.bias"].shape[0] == len(DEFAULT_LABELS)
+
+
+def test_auxiliary_labels_are_learned_from_and_left_out(data: Path, tmp_path: Path) -> None:
+    two = ("--labels", "Edema,Cardiomegaly")
+    further = ("--set", 'data.auxiliary_labels=["all"]')
+    both = ("--uncertain-policy", "ones,Edema=multiclass,Atelectasis=multiclass")
+    run = train(data, tmp_path, *two, *further, *both)
+    record = run.read_record().provenance
+    others = [label for label in DEFAULT_LABELS if label not in {"Edema", "Cardiomegaly"}]
+    assert record.labels == ["Edema", "Cardiomegaly"]
+    assert set(others) <= set(record.auxiliary_labels)
+    assert not set(record.labels) & set(record.auxiliary_labels)
+
+    exported = torch.load(run.best_model_path, weights_only=True)
+    assert exported["fc.weight"].shape[0] == exported["fc.bias"].shape[0] == 2
+    kept = torch.load(run.last_checkpoint_path, weights_only=True)["network"]
+    # two three-way labels; the exported one is w1 - w0 of the first three outputs
+    assert kept["fc.weight"].shape[0] == 2 + len(record.auxiliary_labels) + 4
+    assert torch.equal(exported["fc.bias"][0], kept["fc.bias"][1] - kept["fc.bias"][0])
+    assert torch.equal(exported["fc.bias"][1], kept["fc.bias"][3])
+
+    arguments = ["--artifacts-dir", str(tmp_path), "--bootstrap", "100", "--no-figures"]
+    assert main(["evaluate", "run", *arguments]) == 0
+    scored = Predictions.read(run.predictions_path(data.name, "valid"))
+    assert scored.labels == ("Edema", "Cardiomegaly")
+    log = run.read_log()
+    assert "val_auc_Edema" in log.columns
+    assert "val_auc_Atelectasis" not in log.columns
+
+    alone = train(data, tmp_path / "alone", *two, "--uncertain-policy", "ones,Edema=multiclass")
+    other = torch.load(alone.best_model_path, weights_only=True)
+    assert not torch.equal(other["fc.weight"], exported["fc.weight"])
+
+
+def test_auxiliary_labels_of_another_name(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data-dir", str(data), "--out-dir", str(tmp_path), *SMALL]
+    for value, message in (
+        ('["Edema"]', "auxiliary_labels: Edema is among labels already"),
+        ('["Pneumnia"]', "did you mean 'Pneumonia'"),
+    ):
+        assert main([*arguments, "--set", f"data.auxiliary_labels={value}"]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())

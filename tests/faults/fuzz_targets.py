@@ -33,7 +33,7 @@ from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images import decode_grey
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
-from pulmonet.report.collect import read_evaluation
+from pulmonet.metrics.results import read_evaluation
 
 
 @dataclass(frozen=True)

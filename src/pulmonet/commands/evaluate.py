@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pulmonet.commands import console
+from pulmonet.commands.evaluation_combined import Combination, check_combination, combine
 from pulmonet.commands.evaluation_comparison import compare_all, with_letters
 from pulmonet.commands.evaluation_files import (
     write_comparison_figure,
@@ -21,7 +22,7 @@ from pulmonet.commands.evaluation_files import (
     write_run,
     write_table,
 )
-from pulmonet.commands.evaluation_sources import Material, sources_of, with_labels
+from pulmonet.commands.evaluation_sources import Material, Source, sources_of, with_labels
 from pulmonet.commands.evaluation_tables import show_comparison, show_result
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.metrics import final_table
@@ -45,6 +46,7 @@ def run(
     options: EvaluationOptions,
     labels: Sequence[str],
     data: Mapping[str, Any],
+    combination: Combination | None = None,
     figures: bool = True,
 ) -> int:
     """Evaluate runs, or saved predictions.
@@ -57,6 +59,7 @@ def run(
         labels: only these; all of the run's when empty.
         data: what `predict_flow.predict_run` takes: data_dir, split, views, blank, batch_size,
             device, num_workers.
+        combination: one more row that all of them make together.
         figures: whether to draw.
 
     Returns:
@@ -65,16 +68,15 @@ def run(
     table_path = artifacts_dir / "final_evaluation_results.csv"
     earlier = final_table.read_rows(table_path)  # before the long work: it may be no table
     sources = sources_of(runs, artifacts_dir, predictions, data)
-    materials: list[Material] = []
-    failures: list[PulmoNetError] = []
-    for make in sources:
-        try:
-            materials.append(with_labels(make(), labels))
-        except ArtifactError as error:
-            if len(sources) == 1:
-                raise
-            console.show_error(str(error))
-            failures.append(error)
+    combined_dir = None
+    if combination is not None:
+        combined_dir = check_combination(combination, sources, artifacts_dir, data)
+    materials, failures = _gather(sources, labels)
+    if combination is not None and combined_dir is not None:
+        if failures:  # a mean of the others would pass for that of all
+            console.warn(f"{combination.name}: not made, since not all of its members were scored")
+        else:
+            materials.append(combine(combination, materials, combined_dir))
     results = [_evaluate(material, options) for material in materials]
     pairs = zip((material.predictions for material in materials), results, strict=True)
     comparisons = compare_all(list(pairs), options)
@@ -98,6 +100,23 @@ def run(
         document = Evaluation(runs=results, comparisons=records)
         console.show_json(document.model_dump(mode="json", by_alias=True))
     return 4 if failures else 0
+
+
+def _gather(
+    sources: Sequence[Source], labels: Sequence[str]
+) -> tuple[list[Material], list[PulmoNetError]]:
+    """Score or read all of them; a damaged one among several is named, and the others go on."""
+    materials: list[Material] = []
+    failures: list[PulmoNetError] = []
+    for source in sources:
+        try:
+            materials.append(with_labels(source.make(), labels))
+        except ArtifactError as error:
+            if len(sources) == 1:
+                raise
+            console.show_error(str(error))
+            failures.append(error)
+    return materials, failures
 
 
 def make_options(
@@ -179,7 +198,7 @@ def _evaluate(material: Material, options: EvaluationOptions) -> RunResult:
 def _stored_calibration(material: Material, options: EvaluationOptions) -> Calibration | None:
     """Calibration fitted on other rows with the same weights; None cross-fits on these."""
     kept = read_calibration(material.run_dir.calibration_path)
-    if kept is None or options.level == "study" or material.has_own_splits:
+    if kept is None or options.level == "study" or material.without_calibration:
         return None
     predictions = material.predictions
     same_rows = (kept.dataset, kept.split) == (predictions.dataset, predictions.split)

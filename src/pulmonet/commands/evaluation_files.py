@@ -27,7 +27,10 @@ def write_run(
         run_dir.evaluation_path(result.dataset, result.split),
         document.model_dump(mode="json", by_alias=True),
     )
-    if options.level == "image" and not material.has_own_splits:
+    if not material.is_saved:  # after the JSON, which tells whose folder this is
+        path = run_dir.predictions_path(result.dataset, result.split)
+        material.predictions.write(path)
+    if options.level == "image" and not material.without_calibration:
         _write_calibration(material, options)
 
 
@@ -60,8 +63,7 @@ def _write_calibration(material: Material, options: EvaluationOptions) -> None:
 def write_table(
     path: Path, earlier: Sequence[final_table.Row], results: Sequence[RunResult]
 ) -> None:
-    new = [row for result in results for row in final_table.rows_of(result)]
-    rows = final_table.merge(earlier, new)
+    rows = final_table.merge(earlier, final_table.rows_of_all(results))
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
     labels = final_table.labels_in(rows, labels)
     write_atomic(path, final_table.to_csv(rows, labels))

@@ -105,6 +105,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     scored = [result for result in results if result.macro.auroc.value is not None]
     scored.sort(key=lambda result: -(result.macro.auroc.value or 0.0))
     several = len({(result.dataset, result.split) for result in scored}) > 1
+    same_dataset = len({result.dataset for result in scored}) == 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=24)
     if several:
@@ -115,7 +116,8 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     for result in scored:
         cells = [escape(result.run)]
         if several:
-            cells.append(escape(f"{result.dataset} {result.split}"))
+            where = result.split if same_dataset else f"{result.dataset} {result.split}"
+            cells.append(escape(where))
         cells += [
             _text(result.macro.auroc),
             "–"
@@ -128,6 +130,13 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     console.say("Comparison", style="bold")
     console.show_table(table)
     macro = [entry for entry in comparisons if entry.label is None and entry.metric == "auroc"]
+    for pooled in (result for result in scored if result.combines == "out-of-fold"):
+        console.note(
+            f"Each fold has rows of its own, so folds are not compared; {pooled.run} is all of "
+            "them together."
+        )
+        if not macro:
+            return
     if not macro:
         console.note("No two runs share rows and reference labels: nothing to compare.")
         return

@@ -16,10 +16,11 @@ from pulmonet.artifacts import portable_path, write_json
 from pulmonet.commands import console
 from pulmonet.commands.explain import ExplainOptions
 from pulmonet.commands.explain_sources import read_run_dataset
+from pulmonet.commands.pooled_folds import DisjointFolds
 from pulmonet.data.images import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
-from pulmonet.errors import ConfigError, DataError, list_first
+from pulmonet.errors import DataError, list_first
 from pulmonet.explain.chexlocalize import read_segmentations
 from pulmonet.explain.localization import (
     BASELINES,
@@ -72,11 +73,11 @@ def score_localization(
 
     Raises:
         DataError: the file is no box file, or no region fits split and labels.
-        ConfigError: two of several runs share an image of the split.
+        ConfigError: two of several runs share an image or a patient of the split.
     """
     split = options.split or "valid"
     pooled = {label: _Cases() for label in options.labels}
-    seen: set[str] = set()
+    disjoint = DisjointFolds()
     n_unmatched, path = 0, options.boxes or Path()
     for number, run_dir in enumerate((options.run_dir, *options.further_runs)):
         if number:
@@ -84,13 +85,8 @@ def score_localization(
             manifest = read_run_dataset(trained.record, options.data_dir, options.columns)
         regions, n_unmatched, path = _read_regions(path, manifest)
         cases = _cases(regions, options, manifest, split, path)
-        paths = {str(manifest.table["path"].iloc[row]) for row, _ in cases}
-        if paths & seen:
-            raise ConfigError(
-                f"--run {run_dir.name}: shares {len(paths & seen):,} images of split '{split}' "
-                "with another run; pool runs of disjoint patient folds only"
-            )
-        seen |= paths
+        scored = manifest.table.iloc[[row for row, _ in cases]]
+        disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
         _score_fold(options, trained, manifest, cases, regions, pooled)
     labels = {
         label: compare_with_baselines(

@@ -13,20 +13,27 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
 from pulmonet.commands.dataset import open_dataset, run_data
-from pulmonet.commands.evaluation_sources import Material
-from pulmonet.config import DataConfig
+from pulmonet.commands.evaluation_folders import check_folder, tta_name
+from pulmonet.commands.evaluation_sources import Fold, Material
+from pulmonet.config import TTA_VIEWS, DataConfig
+from pulmonet.data.augmentation import tta_views
 from pulmonet.data.images import read_source_image
 from pulmonet.data.loading import evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import open_pack
 from pulmonet.data.sources import locate_dataset, read_manifest
-from pulmonet.data.splits import annotated_in_split, fingerprint, select_rows
+from pulmonet.data.splits import (
+    annotated_in_split,
+    fingerprint,
+    fingerprint_of_deal,
+    select_rows,
+)
 from pulmonet.data.tables import SPLITS
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates
 from pulmonet.metrics.shift import KnownRows
-from pulmonet.models.inference import predict
+from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.weights import TrainedRun, load_run
 
 
@@ -89,6 +96,7 @@ def predict_run(
     batch_size: int,
     num_workers: int | None,
     device: str,
+    tta: str,
 ) -> Material:
     """Score the rows of a split with a run's best checkpoint and write the predictions.
 
@@ -103,30 +111,44 @@ def predict_run(
         batch_size: images a forward pass.
         num_workers: loader threads; the run's when None.
         device: auto, cpu, cuda, ...
+        tta: none, jitter or flip: views of each image to average over. Such results go to a
+            folder of their own, and thresholds chosen on them serve nothing but themselves.
 
     Raises:
-        ArtifactError: the run is damaged.
+        ArtifactError: the run is damaged, or the folder of its results is taken.
         DataError: the dataset cannot be used, or lacks the split.
     """
     if blank not in {"zeros", "ignore"}:
         raise ConfigError(f"--blank {blank}: unknown; choose from zeros, ignore")
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: at least 1 is needed")
+    results_dir = RunDir(run_dir.path.with_name(tta_name(run_dir.name, tta)))
+    if tta != "none":
+        check_folder(results_dir, None, [], tta=tta, flag="train --name")
     trained = load_run(run_dir, device)
     chosen = _choose(trained.record, datasets, data_dir, columns, split, views)
-    scores, chosen = _scores(trained, chosen, batch_size=batch_size, num_workers=num_workers)
+    scores, chosen = _scores(
+        trained, chosen, batch_size=batch_size, num_workers=num_workers, tta=tta
+    )
     targets = _targets(chosen, trained.labels, blank)
-    predictions = _predictions(run_dir.name, trained.labels, chosen, targets, scores)
-    predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+    predictions = _predictions(results_dir.name, trained.labels, chosen, targets, scores)
+    if tta == "none":
+        predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
     facts = _facts(trained, chosen, blank, views or trained.record.config.data.views)
+    if tta != "none":
+        facts["tta"] = tta
+        facts["notes"] += [f"Each score is the mean over {TTA_VIEWS[tta]} views (--tta {tta})."]
     return Material(
         predictions,
-        run_dir,
+        results_dir,
         facts,
         _training_rows(trained, chosen, datasets, blank),
         _image_reader(chosen),
         fits_calibration=chosen.split == "valid" and not chosen.external,
-        has_own_splits=chosen.other_splits and not facts["same_data_as_training"],
+        without_calibration=tta != "none"
+        or (chosen.other_splits and not facts["same_data_as_training"]),
+        fold=_fold(trained.record.config.data, chosen),
+        is_saved=tta == "none",
     )
 
 
@@ -158,7 +180,7 @@ def _choose(
 
 
 def _scores(
-    trained: TrainedRun, chosen: _Rows, *, batch_size: int, num_workers: int | None
+    trained: TrainedRun, chosen: _Rows, *, batch_size: int, num_workers: int | None, tta: str
 ) -> tuple[NDArray[np.float32], _Rows]:
     runtime, data = trained.record.config.runtime, trained.record.config.data
     workers = runtime.num_workers if num_workers is None else num_workers
@@ -176,16 +198,23 @@ def _scores(
     if pack.bad_rows:
         rows = rows[~np.isin(rows, list(pack.bad_rows))]
         console.warn(f"left out {len(pack.bad_rows):,} unreadable images")
-    batches = evaluation_batches(
-        pack,
-        rows,
-        image_size=trained.image_size,
-        batch_size=batch_size,
-        num_workers=workers,
-        device=trained.device,
-    )
-    with console.steps(f"scoring with {trained.run_dir.name}", len(rows)) as bar:
-        scores = predict(trained.network, batches, device=trained.device, progress=bar.advance)
+    views = tta_views(tta)
+    found = []
+    with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:
+        for view in views:
+            batches = evaluation_batches(
+                pack,
+                rows,
+                image_size=trained.image_size,
+                batch_size=batch_size,
+                num_workers=workers,
+                view=view,
+                device=trained.device,
+            )
+            found.append(
+                predict(trained.network, batches, device=trained.device, progress=bar.advance)
+            )
+    scores = mean_scores(found)
     if not np.isfinite(scores).all():
         raise ArtifactError(
             f"{trained.run_dir.best_model_path}: gives scores that are not numbers; the weights "
@@ -281,6 +310,12 @@ def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[s
         "same_data_as_training": same,
         "notes": notes,
     }
+
+
+def _fold(data: DataConfig, chosen: _Rows) -> Fold | None:
+    """The run's own fold, where `chosen` is it."""
+    own = data.folds is not None and chosen.split == "valid" and not chosen.external
+    return Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own else None
 
 
 def _training_rows(

@@ -153,12 +153,12 @@ def _relabel(
     wait_for_all(plan.processes)
     best = build_network(config.model.name, len(plan.labels), 0.0)
     _load_stage1(best, stage_dir)
-    raw = raw_labels(plan, "train")
+    raw = raw_labels(plan, "train", plan.taught)
     columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
     positions = np.flatnonzero((raw[:, columns] == -1).any(axis=1))
     scores = np.zeros_like(targets)
     if len(positions):
-        scores[positions] = predict(
+        scores[positions, : len(plan.labels)] = predict(
             place(best, plan.device),
             evaluation_batches(
                 pack,

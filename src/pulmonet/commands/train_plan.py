@@ -22,6 +22,7 @@ from pulmonet.data.splits import (
     annotated_in_split,
     dev_rows,
     fingerprint,
+    resolve_auxiliary,
     resolve_labels,
     select_rows,
     subset_rows,
@@ -45,7 +46,8 @@ class Plan:
         config: of the run, labels resolved.
         manifest: of the dataset.
         labels: L names.
-        policies: L uncertainty policies.
+        auxiliary: A names of labels that are only learned from.
+        policies: L + A uncertainty policies.
         rows: manifest rows per role: train, valid, and dev where it selects.
         excluded: rows left out, by reason.
         weights: facts about the first weights.
@@ -57,6 +59,7 @@ class Plan:
     config: RunConfig
     manifest: Manifest
     labels: tuple[str, ...]
+    auxiliary: tuple[str, ...]
     policies: tuple[str, ...]
     rows: dict[str, NDArray[np.int64]]
     excluded: dict[str, int]
@@ -64,6 +67,11 @@ class Plan:
     device: torch.device
     precision: str
     processes: Processes
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """All labels that the network learns: L, then A."""
+        return (*self.labels, *self.auxiliary)
 
 
 def make_plan(
@@ -76,14 +84,17 @@ def make_plan(
     """
     manifest = open_dataset(config.data, config.seed)
     labels = resolve_labels(manifest, config.data.labels)
-    policies = policy_per_label(config.targets.uncertain_policy, labels)
-    precision = choose_precision(config.runtime.amp, config.model.name, device)
+    auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
+    policies = policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary))
+    policies = (*policies[: len(labels)], *map(_auxiliary_policy, policies[len(labels) :]))
+    precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
     network, weights = first_network(config, n_outputs(policies), device)
     plan = Plan(
         config=config,
         manifest=manifest,
         labels=labels,
+        auxiliary=auxiliary,
         policies=policies,
         rows=rows,
         excluded=excluded,
@@ -94,6 +105,11 @@ def make_plan(
     )
     _announce(plan)
     return plan, network
+
+
+def _auxiliary_policy(policy: str) -> str:
+    """``self-trained`` relabels with scores, and auxiliary labels get none: theirs are masked."""
+    return "ignore" if policy == "self-trained" else policy
 
 
 def choose_rows(
@@ -161,6 +177,8 @@ def _announce(plan: Plan) -> None:
     without = f" (left out: {', '.join(left_out)})" if left_out else ""
     console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
     console.say(f"Labels:  {', '.join(plan.labels)}")
+    if plan.auxiliary:
+        console.say(f"Beside:  {', '.join(plan.auxiliary)} (learned from, not scored)")
     policies = sorted(set(plan.policies))
     shown = policies[0] if len(policies) == 1 else ", ".join(plan.policies)
     console.say(f"Targets: uncertain → {shown}, blank → {config.targets.blank}")
@@ -188,27 +206,27 @@ def _announce(plan: Plan) -> None:
 # --- targets and data ---------------------------------------------------------------------
 
 
-def raw_labels(plan: Plan, role: str) -> NDArray[np.float32]:
-    """(n, L) raw labels of a role's rows; those of training shuffled if so configured."""
-    raw = plan.manifest.raw_labels(plan.labels)[plan.rows[role]]
+def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> NDArray[np.float32]:
+    """(n, len(labels)) raw labels of a role's rows; those of training shuffled if so configured."""
+    raw = plan.manifest.raw_labels(labels)[plan.rows[role]]
     if role == "train" and plan.config.data.shuffle_labels:
         raw = raw[np.random.default_rng(plan.config.seed).permutation(len(raw))]
     return raw
 
 
 def first_targets(plan: Plan) -> NDArray[np.float32]:
-    """(n, L) training targets under the policies."""
+    """(n, L + A) training targets under the policies."""
     settings = plan.config.targets
     paths = plan.manifest.table["path"].to_numpy(object)[plan.rows["train"]]
     return training_targets(
-        raw_labels(plan, "train"),
+        raw_labels(plan, "train", plan.taught),
         plan.policies,
         blank=settings.blank,
         row_keys=[str(path) for path in paths],
         seed=plan.config.seed,
         ones_lsr=settings.ones_lsr,
         zeros_lsr=settings.zeros_lsr,
-        annotated=annotated_in_split(plan.manifest, "train", plan.labels),
+        annotated=annotated_in_split(plan.manifest, "train", plan.taught),
     )
 
 
@@ -221,7 +239,7 @@ def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str)
         train_targets=targets,
         select_rows=plan.rows[select],
         select_targets=evaluation_targets(
-            raw_labels(plan, select),
+            raw_labels(plan, select, plan.labels),
             annotated=annotated_in_split(plan.manifest, split, plan.labels),
         ),
         labels=plan.labels,
@@ -258,6 +276,7 @@ def build_run_engine(plan: Plan, network: nn.Module, targets: NDArray[np.float32
         precision=plan.precision,
         processes=plan.processes,
         policies=plan.policies,
+        n_labels=len(plan.labels),
         pos_weight=pos_weight,
         class_counts=class_counts,
         notify=console.warn,

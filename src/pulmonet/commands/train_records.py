@@ -68,6 +68,7 @@ def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance
         precision=plan.precision,
         weights=plan.weights,
         labels=list(plan.labels),
+        auxiliary_labels=list(plan.auxiliary),
         dataset=_dataset_facts(plan),
         start=start,
         selected_on=select,
@@ -93,7 +94,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
     patients = manifest.table["patient"].to_numpy(object)
     positives = {}
     for role in plan.rows:
-        counts = (raw_labels(plan, role) == 1).sum(axis=0)
+        counts = (raw_labels(plan, role, plan.labels) == 1).sum(axis=0)
         positives[role] = dict(zip(plan.labels, map(int, counts), strict=True))
     return DatasetFacts(
         name=manifest.name,
@@ -114,8 +115,8 @@ def with_policy_changes(
     plan: Plan, provenance: Provenance, targets: NDArray[np.float32]
 ) -> Provenance:
     """The provenance with what the policies did to how many labels, which is said too."""
-    raw = raw_labels(plan, "train")
-    changes = describe_policy_changes(raw, targets, plan.policies, plan.labels)
+    raw = raw_labels(plan, "train", plan.taught)
+    changes = describe_policy_changes(raw, targets, plan.policies, plan.taught)
     for label, counts in changes.items():
         parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
         if any(change.startswith("uncertain") for change in counts):

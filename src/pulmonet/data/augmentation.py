@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pulmonet.config import AugmentConfig
+from pulmonet.config import TTA_VIEWS, AugmentConfig
 from pulmonet.data.randomness import uniform
+from pulmonet.errors import ConfigError, did_you_mean
 
 #: Largest mean difference, in grey levels, between the CPU's and the GPU's image of a batch: the
 #: CPU rounds to whole levels and OpenCV to 1/32 pixel.
@@ -97,6 +98,49 @@ def draw(
         brightness=(255 * config.brightness * (2 * draws(_BRIGHTNESS) - 1)).astype(np.float32),
         contrast=(1 + config.contrast * (2 * draws(_CONTRAST) - 1)).astype(np.float32),
     )
+
+
+def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
+    """The views of an image over which test-time augmentation averages, the plain one first.
+
+    Fixed, not drawn, and inside what training draws by default: `jitter` is 5 % smaller and
+    larger, and 4 degrees to either side; `flip` is the mirrored image, which training does not
+    show by default (the heart lies on the left).
+
+    Args:
+        kind: none, jitter or flip.
+
+    Returns:
+        Per view None, the whole square as evaluation takes it, or (2, 3) float32 as one image's
+        `AugmentationParameters.affine`.
+
+    Raises:
+        ConfigError: another kind.
+    """
+    if kind not in TTA_VIEWS:
+        raise ConfigError(
+            f"--tta {kind}: unknown{did_you_mean(kind, TTA_VIEWS)}; choose from "
+            f"{', '.join(TTA_VIEWS)}"
+        )
+    views: list[NDArray[np.float32] | None] = [None]
+    if kind == "jitter":
+        for zoom, degrees in ((0.95, 0.0), (1.05, 0.0), (1.0, -4.0), (1.0, 4.0)):
+            cosine, sine = (part(np.deg2rad(degrees)) / zoom for part in (np.cos, np.sin))
+            views.append(np.array([[cosine, sine, 0], [-sine, cosine, 0]], np.float32))
+    elif kind == "flip":
+        views.append(np.array([[-1, 0, 0], [0, 1, 0]], np.float32))
+    return tuple(views)
+
+
+def apply_view(images: Tensor, view: NDArray[np.float32] | None, image_size: int) -> Tensor:
+    """One of `tta_views` of each image: (B, 1, R, R) uint8 to (B, 1, S, S), as `apply`."""
+    if view is None:
+        return apply(images, None, image_size)
+    n = len(images)
+    same = AugmentationParameters(
+        np.repeat(view[None], n, axis=0), np.zeros(n, np.float32), np.ones(n, np.float32)
+    )
+    return apply(images, same, image_size)
 
 
 def _crop_shape(

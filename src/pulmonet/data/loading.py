@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from pulmonet.config import AugmentConfig
-from pulmonet.data.augmentation import apply, draw, place_tensor
+from pulmonet.data.augmentation import apply, apply_view, draw, place_tensor
 from pulmonet.data.packing import Pack
 from pulmonet.data.randomness import permutation, uniform
 from pulmonet.data.sampling import class_aware_order
@@ -192,6 +192,7 @@ def evaluation_batches(
     rank: int = 0,
     world_size: int = 1,
     targets: NDArray[np.float32] | None = None,
+    view: NDArray[np.float32] | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of `rows` in their order: the whole square resized, nothing drawn.
@@ -205,6 +206,7 @@ def evaluation_batches(
         rank: this process; it takes the rank-th contiguous part of `rows`, each row once.
         world_size: number of processes.
         targets: (n, L) aligned with `rows`, to be handed along.
+        view: one of `augmentation.tta_views`; None is the whole square.
         device: where the images are wanted.
 
     Raises:
@@ -219,7 +221,7 @@ def evaluation_batches(
         images = _to_device(pack.read(all_rows[part]), place)
         part_targets = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
         return Batch(
-            apply(images, None, image_size),
+            apply_view(images, view, image_size),
             place_tensor(part_targets, place),
             all_rows[part],
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "annotated_labels",
     "dev_rows",
     "fingerprint",
+    "fingerprint_of_deal",
     "resolve_labels",
     "select_rows",
     "subset_rows",
@@ -100,6 +102,24 @@ def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
                 "the same names; rename one, or train without it"
             )
     return labels
+
+
+def resolve_auxiliary(
+    manifest: Manifest, requested: Sequence[str], labels: Sequence[str]
+) -> tuple[str, ...]:
+    """The labels that are only learned from, as they are called in the manifest.
+
+    Args:
+        manifest: of the dataset.
+        requested: names; ``all`` takes every annotated label that is not in `labels`.
+        labels: the run's labels, resolved; they are never auxiliary.
+
+    Raises:
+        ConfigError, DataError: as `resolve_labels`.
+    """
+    if not requested:
+        return ()
+    return tuple(name for name in resolve_labels(manifest, requested) if name not in labels)
 
 
 def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:
@@ -217,6 +237,13 @@ def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
     steps = 2 * n_patients
     half = n_patients
     return (shifted + half) // steps > (shifted - 2 * n_taken + half) // steps
+
+
+def fingerprint_of_deal(manifest: Manifest) -> str:
+    """The same for all folds of one deal: a fingerprint that does not tell train from valid."""
+    table = manifest.table
+    dealt = np.where(table["split"] == "test", "test", "dealt")
+    return fingerprint(replace(manifest, table=table.assign(split=dealt)))
 
 
 def fingerprint(manifest: Manifest) -> str:

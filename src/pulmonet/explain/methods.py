@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.data.augmentation import apply
+from pulmonet.data.augmentation import apply_view
 from pulmonet.data.images import fit_square
 from pulmonet.data.packing import pack_side
 from pulmonet.explain.attribution import integrated_gradients, occlusion, smooth
@@ -34,7 +34,11 @@ class Maps:
 
 
 def to_network_input(
-    image: NDArray[np.uint8], image_size: int, fit: str, device: torch.device | str = "cpu"
+    image: NDArray[np.uint8],
+    image_size: int,
+    fit: str,
+    device: torch.device | str = "cpu",
+    view: NDArray[np.float32] | None = None,
 ) -> Tensor:
     """An X-ray as the network takes it, by the same way as in evaluation: through the pack's size.
 
@@ -43,12 +47,13 @@ def to_network_input(
         image_size: S.
         fit: how it becomes square.
         device: of the result.
+        view: one of `augmentation.tta_views`; None is the whole square.
 
     Returns:
         (1, 1, S, S) pixels, 0-255.
     """
     square = torch.from_numpy(fit_square(image, pack_side(image_size), fit))
-    return apply(square[None, None], None, image_size).to(device)
+    return apply_view(square[None, None], view, image_size).to(device)
 
 
 def explain_images(

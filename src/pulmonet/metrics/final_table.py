@@ -28,6 +28,7 @@ _FACTS = (
     "Rows_Used_For",
     "Group",
     "Synthetic",
+    "Combines",
 )
 
 Row = dict[str, str]
@@ -52,6 +53,23 @@ def read_rows(path: Path) -> list[Row]:
     return [{name: value or "" for name, value in row.items() if name} for row in rows]
 
 
+def rows_of_all(results: Sequence[RunResult]) -> list[Row]:
+    """The rows of all results.
+
+    Folds have each a baseline of its own under one dataset and split: then none is kept, since
+    it would pass for that of all.
+    """
+    deals: dict[tuple[str, str], set[str | None]] = {}
+    for result in results:
+        deals.setdefault((result.dataset, result.split), set()).add(result.dataset_fingerprint)
+    return [
+        row
+        for result in results
+        for row in rows_of(result)
+        if row["Model"] != BASELINE_NAME or len(deals[result.dataset, result.split]) == 1
+    ]
+
+
 def rows_of(result: RunResult) -> list[Row]:
     """The run's row, and the baseline's where there is one."""
     facts = {
@@ -66,7 +84,15 @@ def rows_of(result: RunResult) -> list[Row]:
         "Synthetic": "yes" if result.synthetic else "no",
     }
     own = _numbers(result.labels, result.macro)
-    rows = [{"Model": result.run, **facts, **own, "Group": result.group_letters}]
+    rows = [
+        {
+            "Model": result.run,
+            **facts,
+            **own,
+            "Group": result.group_letters,
+            "Combines": result.combination_text(),
+        }
+    ]
     baseline = result.baseline
     if baseline is not None:
         used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
@@ -166,6 +192,8 @@ def to_markdown(rows: Sequence[Row], labels: Sequence[str]) -> str:
             cells.append(_safe(row.get("Rows_Used_For", "")))
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
+        combined = [row for row in here if row.get("Combines")]
+        lines += [f"{_safe(row['Model'])}: {_safe(row['Combines'])}.\n" for row in combined]
     lines += [
         "Intervals: 95 %, patients resampled. Models that share a letter under *Group* are not "
         "distinguished in macro AUROC (simultaneous intervals of the paired differences). "

@@ -9,11 +9,14 @@ it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
-from pulmonet.artifacts import Record
+from pulmonet.artifacts import Record, read_json_object
+from pulmonet.config import TTA_VIEWS
+from pulmonet.errors import ArtifactError
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -351,11 +354,27 @@ class RunResult(Record):
     """Beside the image level, where studies have several images."""
     subgroups: list[Subgroup] = []
     shift: Shift | None = None
+    combines: Literal["ensemble", "out-of-fold"] | None = None
+    """ensemble: each row's score is the mean over `members`; out-of-fold: each row was scored by
+    the one of `members` whose validation fold it is in; null = a run, or a file of scores."""
+    members: list[str] = []
+    """The runs (or files) combined."""
+    tta: Literal["none", "jitter", "flip"] = "none"
+    """Test-time augmentation: the views of each image that its score is the mean over."""
     checkpoint_sha256: str | None = None
+    """Of best_model.pth; of several members the SHA-256 of their digests, sorted, one a line."""
     dataset_fingerprint: str | None = None
     same_data_as_training: bool | None = None
     """Whether the fingerprint equals the training's; null = unknown."""
     notes: list[str] = []
+
+    def combination_text(self) -> str:
+        """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""
+        views = "" if self.tta == "none" else f"{TTA_VIEWS[self.tta]} views of each image"
+        if self.combines is None:
+            return views
+        kind = "mean of the scores of" if self.combines == "ensemble" else "out of fold, by"
+        return f"{kind} {', '.join(self.members)}" + (views and f"; {views}")
 
 
 class Comparison(Record):
@@ -386,3 +405,20 @@ class Evaluation(Record):
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     runs: list[RunResult]
     comparisons: list[Comparison] = []
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """evaluation_*.json.
+
+    Raises:
+        ArtifactError: not an evaluation.
+        OSError: it cannot be opened.
+    """
+    try:
+        return Evaluation.model_validate(read_json_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(
+            f"{path}: not an evaluation ({place}: {first['msg']}); run `pulmonet evaluate` again"
+        ) from None

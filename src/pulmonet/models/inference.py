@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ def predict(
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     to_scores: Callable[[Tensor], Tensor] = torch.sigmoid,
-    flip_average: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Scores of all rows, in the batches' order.
@@ -32,7 +31,6 @@ def predict(
         device: where the network is.
         precision: fp32, bf16 or fp16 (autocast); the head stays fp32.
         to_scores: logits (B, n_outputs) -> scores (B, L) in [0, 1].
-        flip_average: average with the mirrored image (test-time augmentation).
         progress: called with the number of images of each finished batch.
 
     Returns:
@@ -50,8 +48,6 @@ def predict(
             images = batch.images.to(device)
             with autocast(device, precision):
                 scores = to_scores(network(images).float())
-                if flip_average:
-                    scores = (scores + to_scores(network(images.flip(-1)).float())) / 2
             found.append(scores)
             if progress is not None:
                 progress(len(batch.rows))
@@ -64,6 +60,13 @@ def predict(
     if not found:
         return np.zeros((0, 0), dtype=np.float32)
     return torch.cat(found).cpu().numpy().astype(np.float32)
+
+
+def mean_scores(of_views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The mean of (N, L) scores of the same rows; those of a single view as they are."""
+    if len(of_views) == 1:
+        return of_views[0]
+    return np.asarray(np.stack(of_views).astype(np.float64).mean(axis=0), np.float32)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

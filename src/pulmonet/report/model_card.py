@@ -39,7 +39,7 @@ def render_model_card(context: Context) -> str:
             ),
         ),
         _training(context, runs),
-        _results(runs),
+        _results(context, runs),
         limitations_section(context),
         Section("contact", "Authors", (_note(context, "authors"), _note(context, "contact"))),
     )
@@ -150,22 +150,25 @@ def _training(context: Context, runs: list[RunArtifacts]) -> Section:
     return Section("training", "Training", (Table("Runs", columns, tuple(rows)),))
 
 
-def _results(runs: list[RunArtifacts]) -> Section:
-    found: list[tuple[RunArtifacts, RunResult]] = [
-        (run, result) for run in runs for result in run.results
+def _results(context: Context, runs: list[RunArtifacts]) -> Section:
+    found: list[RunResult] = [
+        result for evaluated in (*runs, *context.collection.others) for result in evaluated.results
     ]
     if not found:
         return Section("results", "Results", (Text("Not evaluated.", "todo"),))
     rows = tuple(
         cells(
-            run.name,
+            result.run,
             f"{result.dataset}, {result.split}",
             estimate_cell(result.macro.auroc),
             estimate_cell(result.macro.average_precision),
             f"{result.n_rows:,}",
             listing(result.rows_used_for) or "nothing before",
         )
-        for run, result in found
+        for result in found
+    )
+    notes = tuple(
+        f"{one.run}: {one.combination_text()}." for one in found if one.combination_text()
     )
     columns = (
         "Run",
@@ -175,4 +178,4 @@ def _results(runs: list[RunArtifacts]) -> Section:
         "Rows",
         "Rows had been used for",
     )
-    return Section("results", "Results", (Table("With 95 % intervals", columns, rows),))
+    return Section("results", "Results", (Table("With 95 % intervals", columns, rows, notes),))

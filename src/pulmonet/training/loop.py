@@ -42,7 +42,8 @@ class TrainingData:
     Attributes:
         pack: decoded images of all rows named below.
         train_rows: (n,) manifest rows.
-        train_targets: (n, L) float32 training targets, NaN = unknown.
+        train_targets: (n, L + A) float32 training targets, NaN = unknown, of the labels and the
+            auxiliary ones behind them.
         select_rows: (m,) manifest rows that choose the best epoch.
         select_targets: (m, L) float32 of 1, 0, NaN; they do not depend on the policy.
         labels: L names.
@@ -334,7 +335,7 @@ def _validate(session: Session, epoch: int) -> EpochScores:
         noting_rows(),
         device=engine.device,
         precision=engine.precision,
-        to_scores=lambda logits: scores_from_logits(logits, engine.policies),
+        to_scores=lambda logits: scores_from_logits(logits, engine.policies)[:, : engine.n_labels],
     )
     rows = np.concatenate(seen) if seen else np.zeros(0, dtype=np.int64)
     place = {int(row): position for position, row in enumerate(data.select_rows)}
@@ -393,14 +394,19 @@ def _log_row(session: Session, progress: Progress, scores: EpochScores) -> dict[
 
 
 def exported_state(engine: Engine) -> dict[str, Tensor]:
-    """The weights of best_model.pth: averaged if so asked, with an L-way head."""
+    """The weights of best_model.pth: averaged if so asked, with an L-way head.
+
+    Three-way labels become one output, those of auxiliary labels are left out.
+    """
     network = engine.network if engine.average is None else engine.average.module
     state = dict(network.state_dict())
-    if "multiclass" in engine.policies:
+    if "multiclass" in engine.policies or engine.n_labels < len(engine.policies):
         head = classifier_path(network)
-        state[f"{head}.weight"], state[f"{head}.bias"] = export_binary_head(
+        weight, bias = export_binary_head(
             state[f"{head}.weight"], state[f"{head}.bias"], engine.policies
         )
+        state[f"{head}.weight"] = weight[: engine.n_labels].clone()
+        state[f"{head}.bias"] = bias[: engine.n_labels].clone()
     return state
 
 

@@ -16,6 +16,7 @@ from pulmonet.config import OptimConfig, RunConfig
 from pulmonet.data.loading import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
+from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import Processes, largest_of_processes, sum_over_processes
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
@@ -40,7 +41,9 @@ class Engine:
         device: where the network is.
         precision: fp32, bf16 or fp16.
         processes: this process among its peers.
-        policies: L uncertainty policies, which decide the head's layout.
+        policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
+            decide the head's layout.
+        n_labels: L; outputs behind those are learned from, and neither scored nor exported.
         pos_weight: (L,) on the device, or None.
         class_counts: (2, L) of the training rows, for balanced-bce, or None.
         micro_batch_size: images per forward pass of this process; 0 = all at once.
@@ -60,6 +63,7 @@ class Engine:
     precision: str
     processes: Processes
     policies: Sequence[str]
+    n_labels: int
     pos_weight: Tensor | None
     class_counts: Tensor | None
     micro_batch_size: int
@@ -79,8 +83,12 @@ def build_engine(
     pos_weight: Tensor | None,
     class_counts: Tensor | None,
     notify: Callable[[str], None],
+    n_labels: int | None = None,
 ) -> Engine:
-    """Everything around a network that is already on its device with its first weights."""
+    """Everything around a network that is already on its device with its first weights.
+
+    `n_labels` is the number of policies where None: no auxiliary labels.
+    """
     auc_margin = None
     if config.loss.name == "aucm":
         auc_margin = AucMargin(len(policies), config.loss.aucm_margin).to(device)
@@ -107,6 +115,7 @@ def build_engine(
         precision=precision,
         processes=processes,
         policies=policies,
+        n_labels=len(policies) if n_labels is None else n_labels,
         pos_weight=None if pos_weight is None else pos_weight.to(device),
         class_counts=None if class_counts is None else class_counts.to(device),
         micro_batch_size=micro_batch_share(config.optim, processes),
@@ -237,7 +246,7 @@ def _loss_of(
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
-    with autocast(engine.device, engine.precision):
+    with autocast(engine.device, engine.precision), _fast_convolutions(engine, config):
         logits = engine.forward(images)[:n_rows]
     return label_loss(
         logits,
@@ -248,6 +257,12 @@ def _loss_of(
         class_counts=class_counts,
         auc_margin=engine.auc_margin,
     )
+
+
+def _fast_convolutions(engine: Engine, config: RunConfig) -> contextlib.AbstractContextManager[Any]:
+    if config.runtime.compile:  # the compiler brings its own kernels
+        return contextlib.nullcontext()
+    return fast_depthwise(engine.device, engine.precision)
 
 
 def _gradients_kept_here(

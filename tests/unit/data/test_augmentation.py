@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torchvision.transforms import v2
 
-from pulmonet.config import AugmentConfig
+from pulmonet.config import TTA_VIEWS, AugmentConfig
 from pulmonet.data.augmentation import (
     GPU_TOLERANCE,
     AugmentationParameters,
     apply,
     apply_torch,
+    apply_view,
     draw,
+    tta_views,
 )
+from pulmonet.errors import ConfigError
 from small_dataset import smooth_image
 
 ROWS = np.arange(2_000)
@@ -208,3 +211,34 @@ def test_a_rotation_turns_about_the_centre() -> None:
     turned = apply(images, identity(1, affine=quarter), 256)[0, 0].numpy()
     expected = np.rot90(images[0, 0].numpy(), -1)
     assert np.abs(turned.astype(float) - expected).mean() < 0.5
+
+
+# --- test-time views ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(TTA_VIEWS))
+def test_views_begin_with_the_plain_image_and_stay_inside_the_jitter(kind: str) -> None:
+    plain, *others = tta_views(kind)
+    assert plain is None
+    assert 1 + len(others) == TTA_VIEWS[kind]
+    assert len({view.tobytes() for view in others}) == len(others)
+    images = images_of(3)
+    np.testing.assert_array_equal(apply_view(images, None, 64), apply(images, None, 64))
+    config = AugmentConfig()
+    for view in others:
+        if kind == "flip":
+            mirrored = apply(images, None, 64).flip(-1)
+            np.testing.assert_array_equal(apply_view(images, view, 64), mirrored)
+            continue
+        zoom = 1 / np.hypot(view[0, 0], view[0, 1])
+        degrees = np.rad2deg(np.arctan2(view[0, 1], view[0, 0]))
+        assert abs(zoom - 1) <= config.scale
+        assert abs(degrees) <= config.rotation_degrees
+        seen = apply_view(images, view, 224)
+        for image, source in zip(seen[:, 0].numpy(), images[:, 0].numpy(), strict=True):
+            assert np.abs(image - sample(source, view, 224)).mean() < GPU_TOLERANCE
+
+
+def test_an_unknown_kind_of_views() -> None:
+    with pytest.raises(ConfigError, match="--tta jiter: unknown; did you mean 'jitter'"):
+        tta_views("jiter")

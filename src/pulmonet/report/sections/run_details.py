@@ -16,7 +16,7 @@ from pulmonet.report.blocks import (
     bullets,
     cells,
 )
-from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.collect import Evaluated
 from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
 from pulmonet.report.wording import (
@@ -27,7 +27,7 @@ from pulmonet.report.wording import (
 )
 
 
-def run_details(context: Context, run: RunArtifacts, result: RunResult) -> Section:
+def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     """Everything about one evaluation that does not fit into the tables above."""
     key = f"detail-{safe_name(run.name)}-{safe_name(result.dataset)}-{safe_name(result.split)}"
     blocks: list[Block] = [Text(context.identities.scrub(note), "note") for note in result.notes]
@@ -49,7 +49,7 @@ def run_details(context: Context, run: RunArtifacts, result: RunResult) -> Secti
     )
 
 
-def _curves(run: RunArtifacts, result: RunResult, key: str) -> list[Block]:
+def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
     def lines(pick: str) -> tuple[Series, ...]:
         found = []
         for label, item in result.labels.items():
@@ -94,7 +94,7 @@ def _curves(run: RunArtifacts, result: RunResult, key: str) -> list[Block]:
     return [Charts(tuple(charts), None, markdown_pictures=pictures)]
 
 
-def _pictures(run: RunArtifacts, result: RunResult, names: tuple[str, ...]) -> tuple[Picture, ...]:
+def _pictures(run: Evaluated, result: RunResult, names: tuple[str, ...]) -> tuple[Picture, ...]:
     """Figures of `evaluate`, under names without identifiers."""
     words = {
         "roc": "ROC curves",

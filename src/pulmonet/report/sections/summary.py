@@ -21,8 +21,8 @@ def summary_section(context: Context) -> Section:
     lines = [
         ("What it is.", _what(context)),
         ("What it learned from.", _learned_from(best)),
-        ("How good it is.", _how_good(best)),
-        ("What to keep in mind.", _caution(best)),
+        ("How good it is.", " ".join([_how_good(context, best), *_together(context, best)])),
+        ("What to keep in mind.", _caution(context, best)),
         ("What it is not.", RESEARCH_ONLY),
     ]
     blocks: list[Block] = []
@@ -72,8 +72,8 @@ def _learned_from(run: RunArtifacts) -> str:
     return f"{facts.n_rows.get('train', 0):,} {kind}{whose} from {facts.name}.{start}"
 
 
-def _how_good(run: RunArtifacts) -> str:
-    result = run.main_result()
+def _how_good(context: Context, run: RunArtifacts) -> str:
+    result = context.collection.headline(run)
     if result is None:
         auroc = run.record.provenance.best_valid_macro_auroc
         if auroc is None:
@@ -86,6 +86,8 @@ def _how_good(run: RunArtifacts) -> str:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
     auroc = result.macro.auroc.value
     which = f"The best run, {run.name}," if run.name else "It"
+    if result.combines == "out-of-fold":
+        which = _of_several(result)
     interval = _interval(result)
     return (
         f"{which} reaches a mean AUROC of {number(auroc)}{interval} on "
@@ -93,6 +95,27 @@ def _how_good(run: RunArtifacts) -> str:
         f"of one image with a finding and one without, it gives the higher score to the right "
         f"one in about {100 * auroc:.0f}. Guessing would get 50."
     )
+
+
+def _of_several(result: RunResult) -> str:
+    members = listing(result.members)
+    if result.combines == "out-of-fold":
+        return f"Out of fold, {result.run} ({members} together)"
+    return f"{result.run} (the mean of {members})"
+
+
+def _together(context: Context, best: RunArtifacts) -> list[str]:
+    """Ensembles and pooled folds, whose numbers are of several runs; less what was said of it."""
+    words = []
+    said = context.collection.headline(best)
+    for result in (result for other in context.collection.others for result in other.results):
+        if result.combines is None or result.macro.auroc.value is None or result is said:
+            continue
+        words.append(
+            f"{_of_several(result)} reaches a mean AUROC of {number(result.macro.auroc.value)}"
+            f"{_interval(result)} on {_units(result)} of {count(result.n_patients, 'patient')}."
+        )
+    return words
 
 
 def _units(result: RunResult) -> str:
@@ -108,8 +131,8 @@ def _interval(result: RunResult) -> str:
     return f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
 
 
-def _caution(run: RunArtifacts) -> str:
-    result = run.main_result()
+def _caution(context: Context, run: RunArtifacts) -> str:
+    result = context.collection.headline(run)
     words = []
     if result is not None and result.rows_used_for:
         words.append(
@@ -130,12 +153,13 @@ def _caution(run: RunArtifacts) -> str:
 def headline_tiles(context: Context) -> tuple[Tile, ...]:
     """The numbers that stand above the page."""
     best = context.collection.best_run()
-    result, facts = best.main_result(), best.record.provenance.dataset
+    result, facts = context.collection.headline(best), best.record.provenance.dataset
     tiles = []
     if result is not None and result.macro.auroc.value is not None:
         auroc = result.macro.auroc
         interval = f"95 % interval {number(auroc.low)}–{number(auroc.high)}; " if auroc.low else ""
-        tiles.append(Tile("Macro AUROC, best run", number(auroc.value), f"{interval}{best.name}"))
+        which = "out of fold" if result.combines == "out-of-fold" else "best run"
+        tiles.append(Tile(f"Macro AUROC, {which}", number(auroc.value), f"{interval}{result.run}"))
         tiles.append(
             Tile(
                 "Evaluated on",

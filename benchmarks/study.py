@@ -1,0 +1,315 @@
+"""What helps, measured out-of-fold on real X-rays: arms x seeds x five patient folds.
+
+    python benchmarks/study.py run --data-dir DATA --out study quick original --seeds 0 1
+    python benchmarks/study.py table --data-dir DATA --out study --against quick
+
+`run` trains what is missing (a finished run is left alone, an interrupted one resumed), each with
+`pulmonet train` in a process of its own, the final epoch always, and scores each fold's validation
+patients with `pulmonet evaluate`. `table` pools the folds, so that every patient is scored by
+a network that never saw it, and gives the macro AUROC over all rows and over abnormal rows (`No
+Finding` = 0): the mean over seeds, with 95 % intervals from resampling patients, and the paired
+difference to one arm on the same resamples.
+
+Two runs at once with one thread each (the default) use two cores best; where times are
+compared, use `--jobs 1 --threads 2` and leave the machine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from study_arms import ARMS
+
+from pulmonet.artifacts import Predictions, RunDir
+from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline
+from pulmonet.metrics.ranking import rank, weighted_ranking
+from pulmonet.metrics.resamples import PatientResamples, number_units
+
+N_FOLDS = 5
+BASELINE = "view, age, sex alone"
+
+
+def run_name(arm: str, seed: int, fold: int) -> str:
+    return f"{arm}-s{seed}-f{fold}"
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+def train_fold(arm: str, seed: int, fold: int, options: argparse.Namespace) -> str:
+    """Train one fold, where that has not been done; the line to print."""
+    name = run_name(arm, seed, fold)
+    run_dir = RunDir(options.out / name)
+    command = [
+        *(sys.executable, "-m", "pulmonet", "train", *ARMS[arm]),
+        *("--data-dir", options.data_dir, "--out-dir", options.out, "--name", name),
+        *("--folds", N_FOLDS, "--fold", fold, "--seed", seed, "--resume"),
+        *("--set", "select.checkpoint=last", "--set", f"runtime.threads={options.threads}"),
+    ]
+    call(command, options.out / f"{name}.txt", options.threads)
+    provenance = run_dir.read_record().provenance
+    last = run_dir.read_log().iloc[-1]
+    return f"{name}: {last['val_macro_auroc']:.4f}, {provenance.duration_seconds:.0f} s"
+
+
+def call(command: Sequence[object], log: Path, threads: int) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with log.open("a") as output:
+        done = subprocess.run(
+            [str(word) for word in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            check=False,
+        )
+    if done.returncode:
+        raise SystemExit(f"exit code {done.returncode}; see {log}")
+
+
+def score(arm: str, seed: int, options: argparse.Namespace) -> None:
+    """The validation patients of each fold, by that fold's network."""
+    names = [run_name(arm, seed, fold) for fold in range(N_FOLDS)]
+    dataset = options.data_dir.name
+    if all((options.out / name / f"predictions_{dataset}_valid.csv").exists() for name in names):
+        return
+    command = [
+        *(sys.executable, "-m", "pulmonet", "evaluate", *names, "--artifacts-dir", options.out),
+        *("--data-dir", options.data_dir, "--no-figures", "--bootstrap", 100),
+    ]
+    call(command, options.out / f"{arm}-s{seed}-evaluate.txt", options.threads)
+
+
+def run(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    for arm in options.arms:
+        for seed in options.seeds:
+            with ThreadPoolExecutor(options.jobs) as pool:
+                folds = options.folds or range(N_FOLDS)
+                jobs = [pool.submit(train_fold, arm, seed, fold, options) for fold in folds]
+                for job in jobs:
+                    print(job.result(), flush=True)
+            if not options.folds:
+                score(arm, seed, options)
+                found = pooled(arm, seed, options)
+                value = macro_samples(found, np.ones((1, 10**6), np.int32)).mean()
+                print(f"== {arm} seed {seed}: out-of-fold macro AUROC {value:.4f}", flush=True)
+
+
+# --- results ------------------------------------------------------------------------------
+
+
+def pooled(arm: str, seed: int, options: argparse.Namespace) -> Predictions:
+    """All rows, each scored out-of-fold, in the order of their paths."""
+    path = f"predictions_{options.data_dir.name}_valid.csv"
+    parts = [
+        five_labels(Predictions.read(options.out / run_name(arm, seed, fold) / path))
+        for fold in range(N_FOLDS)
+    ]
+    order = np.argsort(np.concatenate([np.asarray(part.paths, object) for part in parts]))
+
+    def join(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+        return np.concatenate(values)[order]
+
+    return replace(
+        parts[0],
+        run=arm,
+        paths=tuple(join([np.asarray(part.paths, object) for part in parts])),
+        patients=tuple(join([np.asarray(part.patients, object) for part in parts])),
+        studies=tuple(join([np.asarray(part.studies, object) for part in parts])),
+        targets=join([part.targets for part in parts]),
+        scores=join([part.scores for part in parts]),
+        columns={name: join([part.columns[name] for part in parts]) for name in parts[0].columns},
+    )
+
+
+def five_labels(predictions: Predictions) -> Predictions:
+    """Only CheXpert's five, in their order, also of networks that were trained on more."""
+    columns = [predictions.labels.index(label) for label in DEFAULT_LABELS]
+    return replace(
+        predictions,
+        labels=DEFAULT_LABELS,
+        targets=predictions.targets[:, columns],
+        scores=predictions.scores[:, columns],
+    )
+
+
+def macro_samples(predictions: Predictions, weights: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(L, R) AUROC of each label under R weightings of the patients."""
+    units = number_units(predictions.patients, len(predictions.paths))
+    return np.stack(
+        [
+            weighted_ranking(
+                rank(predictions.targets[:, column], predictions.scores[:, column], units),
+                weights,
+                with_precision=False,
+            )[0]
+            for column in range(len(predictions.labels))
+        ]
+    )
+
+
+def only(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
+    return replace(
+        predictions,
+        paths=tuple(np.asarray(predictions.paths, object)[rows]),
+        patients=tuple(np.asarray(predictions.patients, object)[rows]),
+        studies=None,
+        targets=predictions.targets[rows],
+        scores=predictions.scores[rows],
+        columns={name: values[rows] for name, values in predictions.columns.items()},
+    )
+
+
+def abnormal_rows(predictions: Predictions, data_dir: Path) -> NDArray[np.bool_]:
+    """(N,) whether a row's `No Finding` is 0."""
+    tables = [pd.read_csv(path) for path in (data_dir / "train.csv", data_dir / "valid.csv")]
+    table = pd.concat(tables)
+    normal = set(table.loc[table["No Finding"] == 1, "Path"])
+    strip = {path.removeprefix(f"{data_dir.name}/") for path in normal} | normal
+    return np.asarray([path not in strip for path in predictions.paths])
+
+
+def of_baseline(predictions: Predictions) -> Predictions:
+    """The same rows scored by view, age and sex, each patient by a model of other patients."""
+    covariates = covariates_of(predictions)
+    assert covariates is not None
+    units = number_units(predictions.patients, len(predictions.paths))
+    scores = cross_fit_baseline(covariates, predictions.targets, units)
+    return replace(predictions, scores=scores.astype(np.float32))
+
+
+def average(parts: Sequence[Predictions]) -> Predictions:
+    """The mean of several arms' or seeds' scores."""
+    return replace(parts[0], scores=np.mean([part.scores for part in parts], axis=0))
+
+
+def finished(options: argparse.Namespace) -> dict[str, list[Predictions]]:
+    """Arm -> out-of-fold predictions of its seeds, of all that are complete."""
+    found: dict[str, list[Predictions]] = {}
+    for arm in ARMS:
+        for seed in options.seeds:
+            try:
+                found.setdefault(arm, []).append(pooled(arm, seed, options))
+            except Exception as error:
+                if "missing" not in str(error):
+                    raise
+    return {arm: parts for arm, parts in found.items() if parts}
+
+
+def table(options: argparse.Namespace) -> None:
+    found = finished(options)
+    for group in options.average:
+        members = group.split("+")
+        found[f"average of {' + '.join(members)}"] = [
+            average([found[arm][index] for arm in members])
+            for index in range(min(len(found[arm]) for arm in members))
+        ]
+    for arm in options.average_seeds:
+        found[f"{arm}, average of {len(found[arm])} seeds"] = [average(found[arm])]
+    first = next(iter(found.values()))[0]
+    found[BASELINE] = [of_baseline(first)]
+    result = {}
+    for rows_name, rows in (
+        ("all", np.ones(len(first.paths), bool)),
+        ("abnormal", abnormal_rows(first, options.data_dir)),
+    ):
+        chosen = {arm: [only(part, rows) for part in parts] for arm, parts in found.items()}
+        result[rows_name] = summarise(chosen, options)
+        print(f"\n{rows_name} rows: {int(rows.sum())}\n" + as_markdown(result[rows_name]))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def summarise(found: dict[str, list[Predictions]], options: argparse.Namespace) -> dict[str, dict]:
+    some = next(iter(found.values()))[0]
+    units = number_units(some.patients, len(some.paths))
+    resamples = PatientResamples(some.targets, units, options.resamples, seed=0)
+    once = np.ones((1, resamples.n_units), np.int32)
+    weights = np.concatenate([once, *resamples.blocks()])
+    samples = {
+        arm: np.stack([macro_samples(part, weights) for part in parts])  # (seeds, L, 1 + R)
+        for arm, parts in found.items()
+    }
+    result = {}
+    for arm, values in samples.items():
+        macro = values.mean(axis=(0, 1))
+        result[arm] = {
+            "n_seeds": len(values),
+            "macro": summary(macro),
+            "per_seed": values.mean(axis=1)[:, 0].tolist(),
+            "labels": {
+                label: summary(values[:, column].mean(axis=0))
+                for column, label in enumerate(some.labels)
+            },
+        }
+        if options.against in samples:
+            other = samples[options.against]
+            n_both = min(len(values), len(other))
+            macros = [part[:n_both].mean(axis=(0, 1)) for part in (values, other)]
+            result[arm]["difference"] = summary(macros[0] - macros[1])
+    return result
+
+
+def summary(samples: NDArray[np.float64]) -> dict[str, float]:
+    """Value on all rows (the first sample), and the percentile interval of the others."""
+    low, high = np.quantile(samples[1:], [0.025, 0.975])
+    return {"value": float(samples[0]), "low": float(low), "high": float(high)}
+
+
+def as_markdown(result: dict[str, dict]) -> str:
+    labels = list(next(iter(result.values()))["labels"])
+    lines = [
+        "| arm | seeds | " + " | ".join(labels) + " | macro AUROC | difference |",
+        "|---|---:|" + "---:|" * len(labels) + "---|---|",
+    ]
+    for arm, entry in result.items():
+        cells = [f"{entry['labels'][label]['value']:.3f}" for label in labels]
+        macro, difference = entry["macro"], entry.get("difference")
+        cells.append(f"{macro['value']:.3f} ({macro['low']:.3f}–{macro['high']:.3f})")
+        cells.append(
+            ""
+            if difference is None
+            else f"{difference['value']:+.3f} "
+            f"({difference['low']:+.3f} to {difference['high']:+.3f})"
+        )
+        lines.append(f"| {arm} | {entry['n_seeds']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("run", "table"):
+        command = commands.add_parser(name)
+        command.add_argument("--data-dir", type=Path, required=True)
+        command.add_argument("--out", type=Path, required=True)
+        command.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    runs, tables = commands.choices["run"], commands.choices["table"]
+    runs.add_argument("arms", nargs="+", choices=sorted(ARMS))
+    runs.add_argument("--folds", type=int, nargs="+", help="only these; nothing is pooled then")
+    runs.add_argument("--jobs", type=int, default=2, help="runs at once")
+    runs.add_argument("--threads", type=int, default=1, help="of one run")
+    tables.add_argument("--against", default="quick", help="arm that others are compared with")
+    tables.add_argument("--average", action="append", default=[], help="arm+arm: one more row")
+    tables.add_argument("--average-seeds", action="append", default=[], help="arm: one more row")
+    tables.add_argument("--resamples", type=int, default=1000)
+    tables.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.data_dir = options.data_dir.resolve()
+    (run if options.command == "run" else table)(options)
+
+
+if __name__ == "__main__":
+    main()
