@@ -18,7 +18,14 @@ from pulmonet.data.split_files import (
     splits_path,
     write_shareable_split,
 )
-from pulmonet.data.splits import dev_rows, resolve_labels, select_rows, subset_rows, summarise
+from pulmonet.data.splits import (
+    annotated_in_split,
+    dev_rows,
+    resolve_labels,
+    select_rows,
+    subset_rows,
+    summarise,
+)
 from pulmonet.data.vocabulary import VOCABULARY, align, as_markdown
 from pulmonet.errors import ConfigError, DataError
 
@@ -230,3 +237,13 @@ def test_vocabulary_is_what_the_documentation_shows() -> None:
     assert align(" effusion ") == "Pleural Effusion"
     assert align("Pleural_Thickening") == "Pleural Thickening"
     assert align("kyphosis") == "kyphosis"
+
+
+def test_a_label_is_annotated_per_split() -> None:
+    manifest = make(6)
+    manifest.table.loc[:, ["split"]] = ["train"] * 6 + ["valid"] * 6
+    first, second = manifest.labels[:2]
+    manifest.table.loc[6:, first] = np.nan
+    manifest.table.loc[6:10, second] = np.nan
+    assert annotated_in_split(manifest, "valid", [first, second]).tolist() == [False, True]
+    assert annotated_in_split(manifest, "train", [second, first]).tolist() == [True, True]
