@@ -288,3 +288,10 @@ def test_smoothed_values_are_those_of_seed_0_unless_told_otherwise() -> None:
 
     np.testing.assert_array_equal(draw(), draw(seed=0))
     assert not np.array_equal(draw(), draw(seed=1))
+
+
+def test_a_long_wrong_name_is_cut_in_the_message() -> None:
+    for name, shown in (("x" * 201, f"label '{'x' * 40}'...: not"), ("a\n", "label 'a\\n': not")):
+        with pytest.raises(ValueError, match="not a name") as caught:
+            labels.check_label_name(name)
+        assert str(caught.value).startswith(shown)

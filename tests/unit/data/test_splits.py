@@ -25,6 +25,7 @@ from pulmonet.data.splits import (
     select_rows,
     subset_rows,
     summarise,
+    take_share,
 )
 from pulmonet.data.vocabulary import VOCABULARY, align, as_markdown
 from pulmonet.errors import ConfigError, DataError
@@ -247,3 +248,26 @@ def test_a_label_is_annotated_per_split() -> None:
     manifest.table.loc[6:10, second] = np.nan
     assert annotated_in_split(manifest, "valid", [first, second]).tolist() == [False, True]
     assert annotated_in_split(manifest, "train", [second, first]).tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("n_patients", "fraction", "taken"),
+    [(10, 0.3, [2, 5, 8]), (4, 0.5, [1, 3]), (25, 0.1, [6, 19])],
+)
+def test_a_share_is_spread_over_the_order_and_stays_what_it_was(
+    n_patients: int, fraction: float, taken: list[int]
+) -> None:
+    """Places i whose count n (i + 1/2) / N steps up, written out: a change would move patients."""
+    found = np.flatnonzero(take_share(np.arange(n_patients), fraction)).tolist()
+    count = [
+        round(fraction * n_patients) * (i + 0.5) / n_patients + 0.5 for i in range(-1, n_patients)
+    ]
+    assert found == taken
+    assert found == [i for i in range(n_patients) if int(count[i + 1]) > int(max(count[i], 0))]
+
+
+def test_at_least_one_patient_or_image_is_taken() -> None:
+    manifest = make(10)
+    rows = select_rows(manifest, "train")
+    assert len(subset_rows(manifest, rows, 0.001, "patient", 0)) == 2  # both images of one
+    assert len(subset_rows(manifest, rows, 0.001, "image", 0)) == 1
