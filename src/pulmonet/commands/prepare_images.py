@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import portable_path, write_atomic
 from pulmonet.commands import console
 from pulmonet.config import RunConfig
+from pulmonet.data.image_files import file_of
 from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import Pack, open_pack
@@ -124,8 +125,7 @@ def _pack(
 def _there(manifest: Manifest) -> NDArray[np.bool_]:
     """(N,) whether a row's file is there and its first row; else it is a problem already."""
     paths = manifest.table["path"]
-    files = paths.str.partition("#")[0]
-    there = [os.path.lexists(manifest.root / path) for path in files]
+    there = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
     return np.asarray(there, dtype=bool) & ~paths.duplicated().to_numpy()
 
 

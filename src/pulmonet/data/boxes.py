@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.images import image_size, inside_root
+from pulmonet.data.image_files import inside_root
+from pulmonet.data.images import image_size
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.tables import count, map_column, parse_number, read_csv, text_column

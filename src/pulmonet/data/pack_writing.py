@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.data.image_files import FileState, file_of
 from pulmonet.data.images import fit_square, read_image
 from pulmonet.data.pack_files import PackFiles
 from pulmonet.errors import DataError
@@ -49,7 +50,7 @@ def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> N
 
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
     """
-    names = [_file_of(paths[row]) for row in rows.tolist()]
+    names = [file_of(paths[row]) for row in rows.tolist()]
     first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
     started = time.perf_counter()
     stats = _stat_each(root, first)
@@ -79,12 +80,6 @@ def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
             last_name = name
         stats.append(last)
     return stats
-
-
-def _file_of(path: str) -> str:
-    """The file that holds an image: ``x.npz`` of ``x.npz#train/17``."""
-    inside = path.find(".npz#")
-    return path if inside < 0 else path[: inside + 4]
 
 
 # --- packing ------------------------------------------------------------------------------
@@ -186,21 +181,23 @@ class Packer:
 
     def _decode(self, block: _Block, start: int) -> dict[int, str]:
         """Decode a few rows and write their pixels while they are in the processor's cache."""
-        rows = block.rows[start : start + _ROWS_PER_TASK]
-        images = self._buffer()[: len(rows)]
-        bad = {}
+        rows = block.rows[start : start + _ROWS_PER_TASK].tolist()
+        images = self._buffer()
+        bad: dict[int, str] = {}
         good: list[int] = []
-        for position, row in enumerate(rows.tolist()):
+        sources: list[FileState] = []
+        for row in rows:
             try:
-                images[len(good)], block.sources[start + position] = decode_row(
-                    self._root, self._paths[row], self._files.side, self._fit
+                sources.append(
+                    decode_row(self._root, self._paths[row], self._fit, images[len(good)])
                 )
-                good.append(position)
+                good.append(row)
             except DataError as error:
                 bad[row] = str(error)
         if good:
-            checksums = self._files.write_pixels(rows[good], images[: len(good)])
-            block.checksums[start + np.array(good)] = checksums
+            checksums = self._files.write_pixels(good, images[: len(good)])
+            places = start + np.array([i for i, row in enumerate(rows) if row not in bad])
+            block.sources[places], block.checksums[places] = sources, checksums
         return bad
 
     def _buffer(self) -> NDArray[np.uint8]:
@@ -228,18 +225,17 @@ class Packer:
             self._progress(self._n_done, self._n_missing)
 
 
-def decode_row(
-    root: Path, path: str, side: int, fit: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A row's square image and the (size, mtime_ns) it belongs to.
+def decode_row(root: Path, path: str, fit: str, out: NDArray[np.uint8]) -> FileState:
+    """Fill `out` (R, R) with a row's square image.
+
+    Returns:
+        (size, mtime_ns) of the file that it belongs to.
 
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    name = [_file_of(path)]
-    for _ in range(3):
-        before = _stat_each(root, name)
-        image = fit_square(read_image(root, path), side, fit)
-        if _stat_each(root, name) == before:
-            return image, np.array(before[0], np.int64)
-    raise DataError(f"{path}: changes while it is read; run again when nothing writes to it")
+    image, source = read_image(root, path)
+    square = fit_square(image, out.shape[0], fit, out)
+    if square is not out:
+        out[:] = square
+    return source

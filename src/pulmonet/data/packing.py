@@ -120,7 +120,7 @@ class Pack:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with _process_lock:
             if not self._files.writable:
-                image[:], _ = decode_row(self._root, self._paths[row], self.side, self._fit)
+                decode_row(self._root, self._paths[row], self._fit, image)
                 self.n_repaired += 1
                 return
             try:
@@ -134,12 +134,11 @@ class Pack:
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
-        image[:], source = decode_row(self._root, self._paths[row], self.side, self._fit)
+        source = np.array(decode_row(self._root, self._paths[row], self._fit, image))
         self.n_repaired += 1
         try:
-            rows = np.array([row])
-            checksums = self._files.write_pixels(rows, image[None])
-            self._files.commit(rows, source[None], checksums)
+            checksums = self._files.write_pixels([row], image[None])
+            self._files.commit(np.array([row]), source[None], checksums)
             self._checksums[row] = checksums[0]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

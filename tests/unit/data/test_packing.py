@@ -268,19 +268,19 @@ def test_an_image_that_changes_while_it_is_read(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = manifest.root / manifest.table["path"][0]
-    genuine = pack_writing.read_image
+    genuine = os.read
     n_changes = 0
 
-    def read_and_change(root: Path, name: str) -> np.ndarray:
+    def read_and_change(handle: int, n_bytes: int) -> bytes:
         nonlocal n_changes
-        image = genuine(root, name)
+        content = genuine(handle, n_bytes)
         if n_changes:
             n_changes -= 1
             cv2.imwrite(str(path), smooth_image(500 + n_changes))
             os.utime(path, ns=(n_changes, n_changes))
-        return image
+        return content
 
-    monkeypatch.setattr(pack_writing, "read_image", read_and_change)
+    monkeypatch.setattr(os, "read", read_and_change)
     n_changes = 2
     pack = open_pack(manifest, [0])
     np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
@@ -288,6 +288,28 @@ def test_an_image_that_changes_while_it_is_read(
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match="changes while it is read"):
         open_pack(manifest, [0])
+
+
+def test_an_image_that_is_replaced_once_it_is_read(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row remembers the file that it came from, not the one that lies there now."""
+    path = manifest.root / manifest.table["path"][0]
+    genuine = pack_writing.fit_square
+
+    def replace_and_fit(image: np.ndarray, side: int, fit: str, out: np.ndarray) -> np.ndarray:
+        cv2.imwrite(str(path.with_name("new.png")), smooth_image(77))
+        path.with_name("new.png").replace(path)
+        return genuine(image, side, fit, out)
+
+    before = references_of(manifest, [0])
+    with monkeypatch.context() as patch:
+        patch.setattr(pack_writing, "fit_square", replace_and_fit)
+        pack = open_pack(manifest, [0])
+    np.testing.assert_array_equal(pack.read([0]), before)
+    pack = open_pack(manifest, [0])
+    assert pack.n_decoded == 1
+    np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, after_bytes: int) -> None:
