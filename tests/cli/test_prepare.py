@@ -82,6 +82,24 @@ def test_json_is_the_report_and_nothing_else(
     assert document["pack"] is None
 
 
+def test_of_many_labels_the_frequent_ones_are_shown(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(table: pd.DataFrame) -> None:
+        for number in range(30):
+            n_positive = number // 3
+            table[f"own {number:02}"] = ["1"] * n_positive + ["0"] * (len(table) - n_positive)
+
+    edit(root, "train.csv", change)
+    edit(root, "valid.csv", change)
+    assert main(["prepare", "--check-only"]) == 0
+    shown = capsys.readouterr().out
+    assert "own 29" in shown and "own 00" not in shown
+    n_labels = len(report_of(root)["summary"]["labels"])
+    assert n_labels == 35
+    assert f"and {n_labels - 20} rarer labels" in shown
+
+
 def no_label(root: Path) -> None:
     for name in ("train.csv", "valid.csv"):
         edit(root, name, lambda table: table.pop("Edema"))

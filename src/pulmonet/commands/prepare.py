@@ -22,12 +22,16 @@ from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dat
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
 from pulmonet.data.splits import annotated_labels, resolve_labels, summarise
+from pulmonet.data.summary import most_frequent_labels
 from pulmonet.data.tables import count
 from pulmonet.errors import ArtifactError, ConfigError, DataError, list_first
 from pulmonet.labels import DEFAULT_LABELS
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
+
+#: Labels of the table on screen.
+MAX_LABELS = 20
 
 
 def run(
@@ -128,7 +132,8 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Finding
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
-    """Positives, negatives, uncertain and blank per split and label."""
+    """Positives, negatives, uncertain and blank per split and label, of the frequent ones."""
+    labels = most_frequent_labels(summary, MAX_LABELS)
     table = Table(title=_title(summary), title_justify="left", header_style="bold")
     table.add_column("split")
     table.add_column("label")
@@ -136,9 +141,13 @@ def summary_table(summary: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for split, values in summary["splits"].items():
         table.add_section()
-        for label in summary["labels"]:
+        for label in labels:
             counts = [f"{value:,}" for value in values["labels"][label].values()]
             table.add_row(split, escape(label), *counts)
+    n_left = len(summary["labels"]) - len(labels)
+    if n_left:
+        table.caption = f"and {n_left} rarer labels: all are in prepare_report.json"
+        table.caption_justify = "left"
     return table
 
 

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pulmonet.data.summary import most_frequent_labels
 from pulmonet.data.tables import count
 
 #: Label values in the order and colour in which they are stacked.
@@ -22,6 +23,9 @@ _VALUES = {
     "negative": "#7a9cb8",
     "blank": "#e4e4e4",
 }
+#: Labels that a picture has room for; PadChest has 170.
+_MAX_LABELS = 30
+
 _SPLIT_COLOURS = {"train": "#31688e", "valid": "#e07b39", "test": "#5a9a57"}
 
 
@@ -73,7 +77,7 @@ def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]
 
 
 def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
-    labels, splits = summary["labels"][:30], summary["splits"]
+    labels, splits = most_frequent_labels(summary, _MAX_LABELS), summary["splits"]
     axes = np.atleast_1d(figure.subplots(1, len(splits), sharey=True))
     for axis, (split, values) in zip(axes, splits.items(), strict=True):
         start = np.zeros(len(labels))
