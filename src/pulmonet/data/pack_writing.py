@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,9 @@ from pulmonet.errors import DataError
 #: Images that a thread decodes per task: enough to make the hand-over cheap.
 _ROWS_PER_TASK = 8
 
-#: Blocks that are decoded while another is synced.
+#: Blocks that are decoded while another is synced, and tasks a thread at least.
 _BLOCKS_AHEAD = 2
+_TASKS_PER_WORKER = 3
 
 #: A stat that takes longer than this comes from slow storage: many are then made at once.
 _SLOW_STAT_SECONDS = 50e-6
@@ -136,7 +137,7 @@ class Packer:
         in_flight: deque[_Block] = deque()
         try:
             while self._waiting or in_flight:
-                while self._waiting and len(in_flight) <= _BLOCKS_AHEAD:
+                while self._waiting and self._wants_more(in_flight):
                     block = self._start_block(lock, pool, may_wait=not in_flight)
                     if block is None:
                         break
@@ -147,6 +148,13 @@ class Packer:
             pool.shutdown(wait=True, cancel_futures=True)
             os.close(lock)
         return self._bad
+
+    def _wants_more(self, in_flight: Collection[_Block]) -> bool:
+        """Whether another block keeps the threads at work: large squares make small blocks."""
+        n_more = len(in_flight) - _BLOCKS_AHEAD
+        n_tasks = sum(len(block.tasks) for block in in_flight)
+        is_idle = n_tasks < _TASKS_PER_WORKER * self._num_workers
+        return n_more <= 0 or (is_idle and n_more <= self._num_workers)
 
     def _start_block(self, lock: int, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
         """The next block that no other process is at; None if all are and we may not wait."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.data import pack_writing
+from pulmonet.data import pack_files, pack_writing
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack_writing import stat_sources
 from pulmonet.data.packing import cache_dir, open_pack, pack_side
@@ -409,6 +410,25 @@ def test_several_threads_read_and_repair(manifest: Manifest) -> None:
         for images in pool.map(lambda _: pack.read(range(40)), range(8)):
             np.testing.assert_array_equal(images, expected)
     assert pack.n_repaired == 20
+
+
+def test_many_threads_have_work_although_large_squares_make_small_blocks(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_files, "BLOCK_BYTES", 2 * SIDE**2)
+    genuine = pack_writing.decode_row
+    first_of_a_thread = threading.local()
+    together = threading.Barrier(8, timeout=60)
+
+    def decode_together(root: Path, path: str, fit: str, out: np.ndarray) -> tuple[int, int]:
+        if not hasattr(first_of_a_thread, "done"):
+            together.wait()  # only eight threads at once get beyond it
+            first_of_a_thread.done = True
+        return genuine(root, path, fit, out)
+
+    monkeypatch.setattr(pack_writing, "decode_row", decode_together)
+    pack = open_pack(manifest, range(40), num_workers=8)
+    np.testing.assert_array_equal(pack.read(range(40)), references(manifest))
 
 
 def test_rows_outside_the_manifest(manifest: Manifest) -> None:
