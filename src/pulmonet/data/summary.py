@@ -78,7 +78,10 @@ def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:
     counted = column.value_counts()
-    return {str(value) or "unknown": int(counted[value]) for value in sorted(counted.index)}
+    return {
+        str(value) or "unknown": int(counted[value])
+        for value in sorted(counted.index, key=lambda name: (not name, name))
+    }
 
 
 def _ages(years: NDArray[np.float64]) -> dict[str, Any]:
