@@ -17,6 +17,7 @@ from pulmonet.config import RunConfig
 from pulmonet.data.image_files import file_of
 from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack_cache import other_packs
 from pulmonet.data.packing import Pack, open_pack
 from pulmonet.data.pictures import contact_sheet, dataset_figure
 from pulmonet.data.prepare_report import PreparedPack
@@ -111,6 +112,7 @@ def _pack(
             skip_bad=True,
             progress=steps_of(bar),
         )
+    _mention_other_packs(manifest, pack, findings)
     n_bytes = len(rows) * pack.side**2
     findings.pack = PreparedPack(
         folder=portable_path(pack.folder),
@@ -120,6 +122,23 @@ def _pack(
         megabytes=round(n_bytes / 1e6, 1),
     )
     return pack
+
+
+def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> None:
+    """Nothing deletes packs by itself: say which of this dataset's are there."""
+    packs = other_packs(manifest.root, pack)
+    if packs:
+        shown = list_first(
+            f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs
+        )
+        size = sum(one.n_bytes for one in packs) / 1e6
+        text = (
+            f"cache: {count(len(packs), 'other pack')} of this dataset "
+            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {shown}; "
+            "delete what is not used any more (a missing pack is made again)"
+        )
+        findings.notes.append(text)
+        console.note(text)
 
 
 def _there(manifest: Manifest) -> NDArray[np.bool_]:

@@ -180,6 +180,7 @@ def open_pack(
     identity = {
         "version": FORMAT_VERSION,
         "key": folder.name,
+        "root": os.path.realpath(manifest.root),
         "side": side,
         "fit": fit,
         "n_rows": len(paths),
