@@ -43,6 +43,7 @@ def run(
     check_only: bool = False,
     out_dir: Path | None = None,
     export_split: Path | None = None,
+    num_workers: int | None = None,
 ) -> int:
     """Prepare a dataset.
 
@@ -54,6 +55,7 @@ def run(
         check_only: neither pack nor remember; the exit code says whether all is right.
         out_dir: folder of prepare_report.json and the pictures.
         export_split: file for the split with salted patient hashes.
+        num_workers: decoding threads; all cores when None.
 
     Returns:
         0.
@@ -79,7 +81,9 @@ def run(
     console.show_table(summary_table(summary))
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     if check_only or not findings.problems:
-        look_at_pixels(manifest, config, findings, folder, check_only=check_only)
+        look_at_pixels(
+            manifest, config, findings, folder, check_only=check_only, num_workers=num_workers
+        )
     if export_split is not None and not findings.problems:
         write_shareable_split(manifest, export_split)
         findings.files.append(export_split)

@@ -64,7 +64,13 @@ class Findings:
 
 
 def look_at_pixels(
-    manifest: Manifest, config: RunConfig, findings: Findings, folder: Path, *, check_only: bool
+    manifest: Manifest,
+    config: RunConfig,
+    findings: Findings,
+    folder: Path,
+    *,
+    check_only: bool,
+    num_workers: int | None = None,
 ) -> None:
     """Decode every image, into the pack unless `check_only`, and verify what was seen.
 
@@ -76,12 +82,11 @@ def look_at_pixels(
         read: Read = partial(_read_squares, manifest)
         bad: dict[int, str] = {}
         with console.steps("checking images", len(rows)) as bar:
-            workers = config.runtime.num_workers
             scan = scan_images(
-                decode_blocks(manifest, rows, bad, num_workers=workers, progress=steps_of(bar))
+                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=steps_of(bar))
             )
     else:
-        pack = _pack(manifest, rows, config, findings)
+        pack = _pack(manifest, rows, config, findings, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
@@ -99,7 +104,11 @@ def look_at_pixels(
 
 
 def _pack(
-    manifest: Manifest, rows: NDArray[np.int64], config: RunConfig, findings: Findings
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    config: RunConfig,
+    findings: Findings,
+    num_workers: int | None,
 ) -> Pack:
     data = config.data
     with console.steps("packing images", len(rows)) as bar:
@@ -108,7 +117,7 @@ def _pack(
             rows,
             image_size=data.image_size,
             fit=data.fit,
-            num_workers=config.runtime.num_workers,
+            num_workers=num_workers,
             skip_bad=True,
             progress=steps_of(bar),
         )

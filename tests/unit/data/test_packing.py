@@ -22,7 +22,7 @@ import pytest
 from pulmonet.data import pack_files, pack_writing
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack_writing import stat_sources
-from pulmonet.data.packing import cache_dir, open_pack, pack_side
+from pulmonet.data.packing import cache_dir, decoding_threads, open_pack, pack_side
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image, write_dataset
 
@@ -93,7 +93,8 @@ def test_files_are_what_the_design_says(manifest: Manifest) -> None:
         found = (manifest.root / path).stat()
         assert (size, mtime_ns) == (found.st_size, found.st_mtime_ns)
     facts = json.loads((pack.folder / "pack.json").read_text("utf-8"))
-    assert facts == {"version": 1, "key": pack.key, "side": 256, "fit": "stretch", "n_rows": 40}
+    geometry = {"side": 256, "fit": "stretch", "n_rows": 40}
+    assert facts == {"version": 1, "key": pack.key, "root": str(manifest.root), **geometry}
 
 
 def test_only_rows_asked_for_are_decoded(manifest: Manifest) -> None:
@@ -429,6 +430,16 @@ def test_many_threads_have_work_although_large_squares_make_small_blocks(
     monkeypatch.setattr(pack_writing, "decode_row", decode_together)
     pack = open_pack(manifest, range(40), num_workers=8)
     np.testing.assert_array_equal(pack.read(range(40)), references(manifest))
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(None, 6), ("2", 3), ("50", 1), ("x", 6)])
+def test_threads_are_shared_by_the_processes_of_a_node(
+    processes: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert decoding_threads() == expected
 
 
 def test_rows_outside_the_manifest(manifest: Manifest) -> None:
