@@ -235,7 +235,9 @@ def prepare(
         Path | None,
         typer.Option("--out-dir", "-o", help="Report folder. Default: artifacts/prepare/NAME."),
     ] = None,
-    num_workers: Annotated[int | None, typer.Option(help="Decoding threads. Default 2.")] = None,
+    num_workers: Annotated[
+        int | None, typer.Option(help="Decoding threads. Default: all cores.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the demo set and splits.")] = None,
     config: Annotated[
         str | None, typer.Option(help="run_config.json, a TOML file, or a recipe.")
@@ -273,6 +275,7 @@ def prepare(
         demo=demo,
         n_patients=patients,
         check_only=check_only,
+        num_workers=num_workers,
         out_dir=out_dir,
         export_split=export_split,
     )

@@ -73,6 +73,23 @@ def test_a_good_dataset_is_summed_up_packed_and_remembered(
     assert "CheXpert-v1.0-small" in capsys.readouterr().out
 
 
+def test_other_packs_of_the_dataset_are_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare"]) == 0
+    first = report_of(root)["pack"]
+    assert "other pack" not in capsys.readouterr().err
+    assert report_of(root)["notes"] == []
+    assert main(["prepare", "--image-size", "320"]) == 0
+    said = capsys.readouterr().err
+    assert "cache: 1 other pack of this dataset takes" in said
+    assert f"{first['folder']} (256 px, stretch); delete" in said
+    assert len(report_of(root)["notes"]) == 1
+    (Path(first["folder"]) / "pack.json").write_text("[")
+    assert main(["prepare", "--image-size", "320"]) == 0
+    assert "other pack" not in capsys.readouterr().err
+
+
 def test_json_is_the_report_and_nothing_else(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +97,24 @@ def test_json_is_the_report_and_nothing_else(
     document = json.loads(capsys.readouterr().out)
     assert document == report_of(root)
     assert document["pack"] is None
+
+
+def test_of_many_labels_the_frequent_ones_are_shown(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(table: pd.DataFrame) -> None:
+        for number in range(30):
+            n_positive = number // 3
+            table[f"own {number:02}"] = ["1"] * n_positive + ["0"] * (len(table) - n_positive)
+
+    edit(root, "train.csv", change)
+    edit(root, "valid.csv", change)
+    assert main(["prepare", "--check-only"]) == 0
+    shown = capsys.readouterr().out
+    assert "own 29" in shown and "own 00" not in shown
+    n_labels = len(report_of(root)["summary"]["labels"])
+    assert n_labels == 35
+    assert f"and {n_labels - 20} rarer labels" in shown
 
 
 def no_label(root: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import RunRecord, portable_path
 from pulmonet.commands.dataset import run_data
-from pulmonet.data.images import inside_root, read_grey, read_source_image
+from pulmonet.data.image_files import file_of, inside_root
+from pulmonet.data.images import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.errors import DataError
@@ -118,7 +119,7 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
             folder = f"{folder}_{row}"
         taken.add(folder)
-        file = None if "#" in path else inside_root(manifest.root, path)
+        file = inside_root(manifest.root, path) if file_of(path) == path else None
         found.append(
             Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))
         )

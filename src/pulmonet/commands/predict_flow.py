@@ -190,7 +190,6 @@ def _scores(
             chosen.rows,
             image_size=trained.image_size,
             fit=trained.fit,
-            num_workers=max(workers, 1),
             skip_bad=data.skip_bad,
             progress=bar.reach,
         )

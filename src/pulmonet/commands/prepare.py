@@ -22,12 +22,16 @@ from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dat
 from pulmonet.data.sources.reading import join_problems
 from pulmonet.data.split_files import write_shareable_split
 from pulmonet.data.splits import annotated_labels, resolve_labels, summarise
+from pulmonet.data.summary import most_frequent_labels
 from pulmonet.data.tables import count
 from pulmonet.errors import ArtifactError, ConfigError, DataError, list_first
 from pulmonet.labels import DEFAULT_LABELS
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
+
+#: Labels of the table on screen.
+MAX_LABELS = 20
 
 
 def run(
@@ -39,6 +43,7 @@ def run(
     check_only: bool = False,
     out_dir: Path | None = None,
     export_split: Path | None = None,
+    num_workers: int | None = None,
 ) -> int:
     """Prepare a dataset.
 
@@ -50,6 +55,7 @@ def run(
         check_only: neither pack nor remember; the exit code says whether all is right.
         out_dir: folder of prepare_report.json and the pictures.
         export_split: file for the split with salted patient hashes.
+        num_workers: decoding threads; all cores when None.
 
     Returns:
         0.
@@ -75,7 +81,9 @@ def run(
     console.show_table(summary_table(summary))
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     if check_only or not findings.problems:
-        look_at_pixels(manifest, config, findings, folder, check_only=check_only)
+        look_at_pixels(
+            manifest, config, findings, folder, check_only=check_only, num_workers=num_workers
+        )
     if export_split is not None and not findings.problems:
         write_shareable_split(manifest, export_split)
         findings.files.append(export_split)
@@ -128,7 +136,8 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Finding
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
-    """Positives, negatives, uncertain and blank per split and label."""
+    """Positives, negatives, uncertain and blank per split and label, of the frequent ones."""
+    labels = most_frequent_labels(summary, MAX_LABELS)
     table = Table(title=_title(summary), title_justify="left", header_style="bold")
     table.add_column("split")
     table.add_column("label")
@@ -136,9 +145,13 @@ def summary_table(summary: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for split, values in summary["splits"].items():
         table.add_section()
-        for label in summary["labels"]:
+        for label in labels:
             counts = [f"{value:,}" for value in values["labels"][label].values()]
             table.add_row(split, escape(label), *counts)
+    n_left = len(summary["labels"]) - len(labels)
+    if n_left:
+        table.caption = f"and {n_left} rarer labels: all are in prepare_report.json"
+        table.caption_justify = "left"
     return table
 
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import portable_path, write_atomic
 from pulmonet.commands import console
 from pulmonet.config import RunConfig
+from pulmonet.data.image_files import file_of
 from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack_cache import other_packs
 from pulmonet.data.packing import Pack, open_pack
 from pulmonet.data.pictures import contact_sheet, dataset_figure
 from pulmonet.data.prepare_report import PreparedPack
@@ -62,7 +64,13 @@ class Findings:
 
 
 def look_at_pixels(
-    manifest: Manifest, config: RunConfig, findings: Findings, folder: Path, *, check_only: bool
+    manifest: Manifest,
+    config: RunConfig,
+    findings: Findings,
+    folder: Path,
+    *,
+    check_only: bool,
+    num_workers: int | None = None,
 ) -> None:
     """Decode every image, into the pack unless `check_only`, and verify what was seen.
 
@@ -74,12 +82,11 @@ def look_at_pixels(
         read: Read = partial(_read_squares, manifest)
         bad: dict[int, str] = {}
         with console.steps("checking images", len(rows)) as bar:
-            workers = config.runtime.num_workers
             scan = scan_images(
-                decode_blocks(manifest, rows, bad, num_workers=workers, progress=steps_of(bar))
+                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=steps_of(bar))
             )
     else:
-        pack = _pack(manifest, rows, config, findings)
+        pack = _pack(manifest, rows, config, findings, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
@@ -97,7 +104,11 @@ def look_at_pixels(
 
 
 def _pack(
-    manifest: Manifest, rows: NDArray[np.int64], config: RunConfig, findings: Findings
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    config: RunConfig,
+    findings: Findings,
+    num_workers: int | None,
 ) -> Pack:
     data = config.data
     with console.steps("packing images", len(rows)) as bar:
@@ -106,10 +117,11 @@ def _pack(
             rows,
             image_size=data.image_size,
             fit=data.fit,
-            num_workers=config.runtime.num_workers,
+            num_workers=num_workers,
             skip_bad=True,
             progress=steps_of(bar),
         )
+    _mention_other_packs(manifest, pack, findings)
     n_bytes = len(rows) * pack.side**2
     findings.pack = PreparedPack(
         folder=portable_path(pack.folder),
@@ -121,11 +133,27 @@ def _pack(
     return pack
 
 
+def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> None:
+    """Nothing deletes packs by itself: say which of this dataset's are there."""
+    packs = other_packs(manifest.root, pack)
+    if packs:
+        shown = list_first(
+            f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs
+        )
+        size = sum(one.n_bytes for one in packs) / 1e6
+        text = (
+            f"cache: {count(len(packs), 'other pack')} of this dataset "
+            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {shown}; "
+            "delete what is not used any more (a missing pack is made again)"
+        )
+        findings.notes.append(text)
+        console.note(text)
+
+
 def _there(manifest: Manifest) -> NDArray[np.bool_]:
     """(N,) whether a row's file is there and its first row; else it is a problem already."""
     paths = manifest.table["path"]
-    files = paths.str.partition("#")[0]
-    there = [os.path.lexists(manifest.root / path) for path in files]
+    there = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
     return np.asarray(there, dtype=bool) & ~paths.duplicated().to_numpy()
 
 

@@ -148,7 +148,6 @@ def open_plan_pack(plan: Plan) -> Pack:
             rows,
             image_size=data.image_size,
             fit=data.fit,
-            num_workers=max(plan.config.runtime.num_workers, 1),
             skip_bad=data.skip_bad,
             progress=bar.reach,
         )

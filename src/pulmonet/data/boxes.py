@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.images import image_size, inside_root
+from pulmonet.data.image_files import inside_root
+from pulmonet.data.images import image_size
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
+from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.data.tables import count, map_column, parse_number, read_csv, text_column
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError, list_first
@@ -28,7 +30,7 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
     Args:
         manifest: whose images.
         path: a ``boxes.csv``; else the one in the root, else NIH's ``BBox_List_2017.csv``, else
-            VinDr's ``annotations_*.csv``.
+            VinDr's ``annotations_*.csv`` or its Kaggle edition's ``train.csv``.
 
     Returns:
         Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax
@@ -46,6 +48,7 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
     if manifest.source == "vindr":
         folders = (root, root / "annotations")
         files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
+        files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
         parts = [_read_vindr(path, manifest) for path in files]
         return pd.concat(parts, ignore_index=True) if parts else _empty()
     return _empty()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pulmonet.data.image_files import file_of
 from pulmonet.data.tables import count
 from pulmonet.errors import list_first
 
@@ -70,7 +71,7 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
     real_root = os.path.realpath(root)
     known: dict[str, str] = {"": ""}
     base = f"{root}/"
-    for path in paths.str.partition("#")[0].tolist():
+    for path in dict.fromkeys(map(file_of, paths.tolist())):
         try:
             mode = os.lstat(base + path).st_mode
         except (OSError, ValueError):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.images import check_size, to_8_bits, to_grey
+from pulmonet.data.image_headers import check_size
+from pulmonet.data.images import to_8_bits, to_grey
 from pulmonet.errors import DataError
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from pulmonet.errors import DataError
+
+#: A header that claims more is refused before anything is decoded.
+MAX_PIXELS = 200_000_000
+
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -23,6 +28,19 @@ class ImageHeader:
     height: int = 0
     width: int = 0
     complete: bool = True
+
+
+def check_size(height: int, width: int, where: str) -> None:
+    """Refuse what would not fit into memory, before anything is decoded.
+
+    Raises:
+        DataError: more than `MAX_PIXELS`.
+    """
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{where}: its header claims {width:,} x {height:,} pixels, more than "
+            f"{MAX_PIXELS // 1_000_000} megapixels; shrink the image or remove its row"
+        )
 
 
 def read_header(content: bytes) -> ImageHeader:

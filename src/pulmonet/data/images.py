@@ -6,11 +6,7 @@ so that their contrast is kept.
 
 from __future__ import annotations
 
-import os
-import threading
-import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.image_headers import read_header
+from pulmonet.data.image_files import FileState, read_inside
+from pulmonet.data.image_headers import check_size, read_header
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.npz_images import read_npz_row
 from pulmonet.errors import ConfigError, DataError
-
-#: A header that claims more is refused before anything is decoded.
-MAX_PIXELS = 200_000_000
 
 FITS = ("stretch", "pad", "crop")
 
@@ -60,11 +55,19 @@ def placement(height: int, width: int, fit: str) -> Placement:
     return Placement(float(x0), float(y0), float(x0 + side), float(y0 + side))
 
 
-def fit_square(image: NDArray[np.uint8], side: int, fit: str) -> NDArray[np.uint8]:
+def fit_square(
+    image: NDArray[np.uint8], side: int, fit: str, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """The (side, side) square of an (H, W) image, resized with the area filter.
 
     ``stretch`` squeezes the whole image, ``pad`` keeps its aspect on black, ``crop`` takes the
     central square. An image smaller than `side` is enlarged bilinearly.
+
+    Args:
+        image: (H, W).
+        side: pixels.
+        fit: stretch, pad or crop.
+        out: (side, side) memory that may be used for the result.
     """
     height, width = image.shape
     box = placement(height, width, fit)
@@ -79,7 +82,7 @@ def fit_square(image: NDArray[np.uint8], side: int, fit: str) -> NDArray[np.uint
         return np.ascontiguousarray(image)
     smaller = side <= image.shape[0] and side <= image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side, side), interpolation=method), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, (side, side), out, interpolation=method), dtype=np.uint8)
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
@@ -152,19 +155,6 @@ def image_size(path: Path) -> tuple[int, int]:
     return header.height, header.width
 
 
-def check_size(height: int, width: int, where: str) -> None:
-    """Refuse what would not fit into memory, before anything is decoded.
-
-    Raises:
-        DataError: more than `MAX_PIXELS`.
-    """
-    if height * width > MAX_PIXELS:
-        raise DataError(
-            f"{where}: its header claims {width:,} x {height:,} pixels, more than "
-            f"{MAX_PIXELS // 1_000_000} megapixels; shrink the image or remove its row"
-        )
-
-
 def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of any depth as (H, W) uint8."""
     if image.ndim == 3:
@@ -201,79 +191,30 @@ def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
     """The image of a manifest row as (H, W) uint8 grey, from a file or from inside an ``.npz``.
 
     Raises:
-        DataError: as `read_grey`; the path leaves the dataset root; or all pixels are equal.
+        DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
+            read; or all pixels are equal.
     """
-    return read_image(manifest.root, str(manifest.table["path"].iloc[row]))
+    image, _ = read_image(manifest.root, str(manifest.table["path"].iloc[row]))
+    return image
 
 
-def read_image(root: Path, path: str) -> NDArray[np.uint8]:
+def read_image(root: Path, path: str) -> tuple[NDArray[np.uint8], FileState]:
     """`read_source_image` by the path that a manifest row holds; no look-up in its table.
+
+    Returns:
+        (H, W) uint8, and the (size, mtime_ns) of the file that it belongs to.
 
     Raises:
         DataError: as `read_source_image`.
     """
-    file_path, separator, inner = path.partition("#")
-    source = inside_root(root, file_path)
-    image = read_npz_image(source, inner) if separator else read_grey(source)
+    if ".npz#" in path:
+        stored, state = read_npz_row(root, path)
+        image = to_grey(stored)
+    else:
+        content, state = read_inside(root, path)
+        image = decode_grey(content, f"{root}/{path}")
     middle = image[image.shape[0] // 2, image.shape[1] // 2]
     # the first comparison settles nearly every image without looking at all its pixels
     if image[0, 0] == middle and image.min() == image.max():
-        raise DataError(f"{source}: blank image (all pixels equal); remove its row")
-    return image
-
-
-def inside_root(root: Path, path: str) -> Path:
-    """The file at `path` below `root`, links followed.
-
-    Raises:
-        DataError: it lies elsewhere.
-    """
-    parts = path.split("/")
-    try:
-        if ".." in parts or len(parts) > 50 or path.startswith("/") or not root.is_absolute():
-            real = os.path.realpath(root / path)
-        else:
-            real = _real_path(f"{root}/{path}")
-    except ValueError:
-        raise DataError(f"{path!r}: not a file name; check the CSV") from None
-    real_root = _real_folder(str(root)) if root.is_absolute() else os.path.realpath(root)
-    if not real.startswith(real_root.rstrip(os.sep) + os.sep):
-        raise DataError(f"{path}: leaves the dataset root {root}; paths must stay below it")
-    return root / path
-
-
-def _real_path(path: str) -> str:
-    """`os.path.realpath` of a path without ``..``; images of a folder share the folder's part."""
-    if os.path.islink(path):  # noqa: PTH114 - once an image: a Path would double its time
-        return os.path.realpath(path)
-    folder, _, name = path.rstrip("/").rpartition("/")
-    return f"{_real_folder(folder)}/{name}" if folder else os.path.realpath(path)
-
-
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return _real_path(folder)
-
-
-_npz_lock = threading.Lock()
-
-
-def read_npz_image(path: Path, inner: str) -> NDArray[np.uint8]:
-    """Image ``train/17`` of a MedMNIST ``.npz``: row 17 of its array ``train_images``.
-
-    Raises:
-        DataError: no such array or row.
-    """
-    split, _, number = inner.partition("/")
-    try:
-        with _npz_lock:
-            images = _npz_images(path, f"{split}_images", path.stat().st_mtime_ns)
-        return to_grey(images[int(number)])
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}#{inner}: cannot be read ({error}); copy the file again") from None
-
-
-@lru_cache(maxsize=3)
-def _npz_images(path: Path, name: str, _mtime: int) -> NDArray[Any]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return np.asarray(arrays[name])
+        raise DataError(f"{root}/{path}: blank image (all pixels equal); remove its row")
+    return image, state

@@ -209,13 +209,11 @@ class PackFiles:
 
     # --- writing ----------------------------------------------------------------------------
 
-    def write_pixels(
-        self, rows: NDArray[np.int64], images: NDArray[np.uint8]
-    ) -> NDArray[np.uint32]:
+    def write_pixels(self, rows: Sequence[int], images: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Write pixels of rows whose block is locked; they count once `commit` has come.
 
         Args:
-            rows: (n,) row numbers, ascending.
+            rows: n row numbers, ascending.
             images: (n, R, R).
 
         Returns:
@@ -244,23 +242,26 @@ class PackFiles:
             OSError: the disk is full, and the like; the rows then count as not packed.
         """
         _sync(self._handles["images.npy"])
-        self._write("sources.npy", rows, np.ascontiguousarray(sources, "<i8"))
-        self._write("checksums.npy", rows, checksums[:, None])
+        numbers = rows.tolist()
+        self._write("sources.npy", numbers, np.ascontiguousarray(sources, "<i8"))
+        self._write("checksums.npy", numbers, checksums[:, None])
 
     def flush(self) -> None:
         """Make all that was committed outlast a power cut."""
         _sync(self._handles["sources.npy"])
         _sync(self._handles["checksums.npy"])
 
-    def _write(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        handle = self._handles[name]
+    def _write(self, name: str, rows: Sequence[int], values: NDArray[Any]) -> None:
+        """Write the values of ascending rows: one write for every run of neighbours."""
         width = values.shape[1] * values.itemsize
-        starts = np.flatnonzero(
-            np.diff(rows, prepend=-2) != 1
-        )  # runs of neighbours, one write each
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            offset = self._offset(name, int(rows[start]), width)
-            _write_all(handle, values[start:stop].data.cast("B"), offset)
+        content = values.data.cast("B")
+        start = 0
+        for stop in range(1, len(rows) + 1):
+            if stop == len(rows) or rows[stop] != rows[stop - 1] + 1:
+                offset = self._offset(name, rows[start], width)
+                part = content[start * width : stop * width]
+                _write_all(self._handles[name], part, offset)
+                start = stop
 
 
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.data.image_files import FileState, file_of
 from pulmonet.data.images import fit_square, read_image
 from pulmonet.data.pack_files import PackFiles
 from pulmonet.errors import DataError
@@ -22,8 +23,9 @@ from pulmonet.errors import DataError
 #: Images that a thread decodes per task: enough to make the hand-over cheap.
 _ROWS_PER_TASK = 8
 
-#: Blocks that are decoded while another is synced.
+#: Blocks that are decoded while another is synced, and tasks a thread at least.
 _BLOCKS_AHEAD = 2
+_TASKS_PER_WORKER = 3
 
 #: A stat that takes longer than this comes from slow storage: many are then made at once.
 _SLOW_STAT_SECONDS = 50e-6
@@ -49,7 +51,7 @@ def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> N
 
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
     """
-    names = [_file_of(paths[row]) for row in rows.tolist()]
+    names = [file_of(paths[row]) for row in rows.tolist()]
     first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
     started = time.perf_counter()
     stats = _stat_each(root, first)
@@ -79,12 +81,6 @@ def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
             last_name = name
         stats.append(last)
     return stats
-
-
-def _file_of(path: str) -> str:
-    """The file that holds an image: ``x.npz`` of ``x.npz#train/17``."""
-    inside = path.find(".npz#")
-    return path if inside < 0 else path[: inside + 4]
 
 
 # --- packing ------------------------------------------------------------------------------
@@ -141,7 +137,7 @@ class Packer:
         in_flight: deque[_Block] = deque()
         try:
             while self._waiting or in_flight:
-                while self._waiting and len(in_flight) <= _BLOCKS_AHEAD:
+                while self._waiting and self._wants_more(in_flight):
                     block = self._start_block(lock, pool, may_wait=not in_flight)
                     if block is None:
                         break
@@ -152,6 +148,13 @@ class Packer:
             pool.shutdown(wait=True, cancel_futures=True)
             os.close(lock)
         return self._bad
+
+    def _wants_more(self, in_flight: Collection[_Block]) -> bool:
+        """Whether another block keeps the threads at work: large squares make small blocks."""
+        n_more = len(in_flight) - _BLOCKS_AHEAD
+        n_tasks = sum(len(block.tasks) for block in in_flight)
+        is_idle = n_tasks < _TASKS_PER_WORKER * self._num_workers
+        return n_more <= 0 or (is_idle and n_more <= self._num_workers)
 
     def _start_block(self, lock: int, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
         """The next block that no other process is at; None if all are and we may not wait."""
@@ -186,21 +189,23 @@ class Packer:
 
     def _decode(self, block: _Block, start: int) -> dict[int, str]:
         """Decode a few rows and write their pixels while they are in the processor's cache."""
-        rows = block.rows[start : start + _ROWS_PER_TASK]
-        images = self._buffer()[: len(rows)]
-        bad = {}
+        rows = block.rows[start : start + _ROWS_PER_TASK].tolist()
+        images = self._buffer()
+        bad: dict[int, str] = {}
         good: list[int] = []
-        for position, row in enumerate(rows.tolist()):
+        sources: list[FileState] = []
+        for row in rows:
             try:
-                images[len(good)], block.sources[start + position] = decode_row(
-                    self._root, self._paths[row], self._files.side, self._fit
+                sources.append(
+                    decode_row(self._root, self._paths[row], self._fit, images[len(good)])
                 )
-                good.append(position)
+                good.append(row)
             except DataError as error:
                 bad[row] = str(error)
         if good:
-            checksums = self._files.write_pixels(rows[good], images[: len(good)])
-            block.checksums[start + np.array(good)] = checksums
+            checksums = self._files.write_pixels(good, images[: len(good)])
+            places = start + np.array([i for i, row in enumerate(rows) if row not in bad])
+            block.sources[places], block.checksums[places] = sources, checksums
         return bad
 
     def _buffer(self) -> NDArray[np.uint8]:
@@ -228,18 +233,17 @@ class Packer:
             self._progress(self._n_done, self._n_missing)
 
 
-def decode_row(
-    root: Path, path: str, side: int, fit: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A row's square image and the (size, mtime_ns) it belongs to.
+def decode_row(root: Path, path: str, fit: str, out: NDArray[np.uint8]) -> FileState:
+    """Fill `out` (R, R) with a row's square image.
+
+    Returns:
+        (size, mtime_ns) of the file that it belongs to.
 
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    name = [_file_of(path)]
-    for _ in range(3):
-        before = _stat_each(root, name)
-        image = fit_square(read_image(root, path), side, fit)
-        if _stat_each(root, name) == before:
-            return image, np.array(before[0], np.int64)
-    raise DataError(f"{path}: changes while it is read; run again when nothing writes to it")
+    image, source = read_image(root, path)
+    square = fit_square(image, out.shape[0], fit, out)
+    if square is not out:
+        out[:] = square
+    return source

@@ -25,6 +25,9 @@ from pulmonet.data.pack_files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack_writing import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError, list_first
 
+#: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
+MAX_THREADS = 32
+
 #: Locks of `lockf` belong to a process, so the threads of this one take turns by themselves.
 _process_lock = threading.RLock()
 
@@ -38,6 +41,17 @@ def cache_dir() -> Path:
 def pack_side(image_size: int) -> int:
     """R for S: 256 up to 224 px, so that growing sizes share a pack; in proportion above."""
     return 256 if image_size <= 224 else -(-image_size * 256 // 224)
+
+
+def decoding_threads() -> int:
+    """One for each core that this process may use, shared by the processes of a torchrun."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
+    n_cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    try:
+        n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    except ValueError:
+        n_processes = 1
+    return min(max(1, n_cores // max(1, n_processes)), MAX_THREADS)
 
 
 class Pack:
@@ -120,7 +134,7 @@ class Pack:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with _process_lock:
             if not self._files.writable:
-                image[:], _ = decode_row(self._root, self._paths[row], self.side, self._fit)
+                decode_row(self._root, self._paths[row], self._fit, image)
                 self.n_repaired += 1
                 return
             try:
@@ -134,12 +148,11 @@ class Pack:
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
-        image[:], source = decode_row(self._root, self._paths[row], self.side, self._fit)
+        source = np.array(decode_row(self._root, self._paths[row], self._fit, image))
         self.n_repaired += 1
         try:
-            rows = np.array([row])
-            checksums = self._files.write_pixels(rows, image[None])
-            self._files.commit(rows, source[None], checksums)
+            checksums = self._files.write_pixels([row], image[None])
+            self._files.commit(np.array([row]), source[None], checksums)
             self._checksums[row] = checksums[0]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -153,7 +166,7 @@ def open_pack(
     *,
     image_size: int = 224,
     fit: str = "stretch",
-    num_workers: int = 2,
+    num_workers: int | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Pack:
@@ -164,7 +177,7 @@ def open_pack(
         rows: row numbers that will be read, in any order.
         image_size: S, the side that the network will see; the pack's side follows from it.
         fit: stretch, pad or crop.
-        num_workers: decoding threads.
+        num_workers: decoding threads; None for `decoding_threads`.
         skip_bad: leave unreadable images out (`Pack.bad_rows`) instead of raising.
         progress: called with (rows done, rows to do), never before there is something to do.
 
@@ -181,6 +194,7 @@ def open_pack(
     identity = {
         "version": FORMAT_VERSION,
         "key": folder.name,
+        "root": os.path.realpath(manifest.root),
         "side": side,
         "fit": fit,
         "n_rows": len(paths),
@@ -188,7 +202,8 @@ def open_pack(
     try:
         with _process_lock:
             pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
-            pack._bring_up_to_date(wanted, num_workers, progress)
+            n_threads = decoding_threads() if num_workers is None else num_workers
+            pack._bring_up_to_date(wanted, n_threads, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
     except ArtifactError as error:

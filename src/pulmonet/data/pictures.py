@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from pulmonet.data.summary import most_frequent_labels
 from pulmonet.data.tables import count
 
 #: Label values in the order and colour in which they are stacked.
@@ -22,6 +24,10 @@ _VALUES = {
     "negative": "#7a9cb8",
     "blank": "#e4e4e4",
 }
+#: Labels that a picture has room for (PadChest has 190), and lines that it has for fewer.
+_MAX_LABELS = 30
+_MIN_LABEL_ROWS = 8
+
 _SPLIT_COLOURS = {"train": "#31688e", "valid": "#e07b39", "test": "#5a9a57"}
 
 
@@ -55,7 +61,8 @@ def dataset_figure(
     _draw_bars(axes[0], histograms, "age in years")
     _draw_bars(axes[1], {split: values["views"] for split, values in splits.items()}, "view")
     _draw_bars(axes[2], {split: values["sex"] for split, values in splits.items()}, "sex")
-    axes[0].legend(frameon=False, fontsize=8)
+    handles = [Patch(color=_SPLIT_COLOURS.get(split), label=split) for split in splits]
+    axes[0].legend(handles=handles, frameon=False, fontsize=8, loc="upper right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
@@ -73,7 +80,7 @@ def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]
 
 
 def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
-    labels, splits = summary["labels"][:30], summary["splits"]
+    labels, splits = most_frequent_labels(summary, _MAX_LABELS), summary["splits"]
     axes = np.atleast_1d(figure.subplots(1, len(splits), sharey=True))
     for axis, (split, values) in zip(axes, splits.items(), strict=True):
         start = np.zeros(len(labels))
@@ -89,15 +96,24 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
         axis.set_xlim(0, 1)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].invert_yaxis()
-    axes[0].set_xlabel("share of images", fontsize=8)
+    axes[0].set_ylim(max(len(labels), _MIN_LABEL_ROWS) - 0.5, -0.5)
+    n_labels = len(summary["labels"])
+    some = (
+        f"; the {len(labels)} most frequent of {n_labels} labels" if len(labels) < n_labels else ""
+    )
+    axes[0].set_xlabel(f"share of images{some}", fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
 
 
 def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None:
     """Grouped bars: share of a split's images in each class."""
+    axis.set_title(title, fontsize=9)
     names = list(dict.fromkeys(name for values in counts.values() for name in values))
+    if not any(n for values in counts.values() for name, n in values.items() if name != "unknown"):
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "not known", ha="center", va="center", size=9)
+        return
     width = 0.8 / max(1, len(counts))
     for number, (split, values) in enumerate(counts.items()):
         total = max(1, sum(values.values()))
@@ -106,7 +122,6 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
         axis.bar(places, heights, width, color=_SPLIT_COLOURS.get(split), label=split)
     axis.set_xticks(range(len(names)), names, fontsize=7, rotation=0 if len(names) < 6 else 45)
     axis.set_ylabel("share", fontsize=8)
-    axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
 

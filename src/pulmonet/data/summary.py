@@ -45,6 +45,16 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def most_frequent_labels(summary: dict[str, Any], n_labels: int) -> list[str]:
+    """The labels with most positives over all splits, in the summary's order."""
+    totals = {
+        label: sum(split["labels"][label]["positive"] for split in summary["splits"].values())
+        for label in summary["labels"]
+    }
+    chosen = set(sorted(totals, key=lambda label: -totals[label])[:n_labels])
+    return [label for label in summary["labels"] if label in chosen]
+
+
 def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]) -> dict[str, Any]:
     counts = {
         "positive": (raw == 1).sum(axis=0),
@@ -68,7 +78,10 @@ def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:
     counted = column.value_counts()
-    return {str(value) or "unknown": int(counted[value]) for value in sorted(counted.index)}
+    return {
+        str(value) or "unknown": int(counted[value])
+        for value in sorted(counted.index, key=lambda name: (not name, name))
+    }
 
 
 def _ages(years: NDArray[np.float64]) -> dict[str, Any]:

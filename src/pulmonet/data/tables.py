@@ -26,6 +26,7 @@ SPLITS = ("train", "valid", "test")
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
+_LABEL_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
 @dataclass
@@ -151,6 +152,12 @@ def parse_label(value: str) -> float:
     return number if number in _LABEL_VALUES else np.inf
 
 
+def parse_worded_label(value: str) -> float:
+    """As `parse_label`, and yes, no, true, false in the column of a label that was named."""
+    number = parse_label(value)
+    return _LABEL_WORDS.get(value.strip().lower(), number) if np.isinf(number) else number
+
+
 def label_column(
     table: pd.DataFrame, name: str, where: Path, problems: list[str]
 ) -> NDArray[np.float32]:
@@ -160,7 +167,7 @@ def label_column(
         DataError: a label that is called as one of `ROW_COLUMNS`.
     """
     _check_label_name(name, where)
-    values: NDArray[np.float32] = map_column(table[name], parse_label, np.float32)
+    values: NDArray[np.float32] = map_column(table[name], parse_worded_label, np.float32)
     wrong = np.flatnonzero(np.isinf(values))
     if len(wrong):
         cells = (f"line {row + 2}: {table[name].iloc[row]!r}" for row in wrong[:5].tolist())
@@ -210,18 +217,21 @@ def finding_columns(
     """Label columns from a column that lists what was found, as NIH and PadChest have it.
 
     Args:
-        column: (N,) cells; a blank one says nothing, so all its labels are blank.
+        column: (N,) cells; one that names nothing says nothing, so all its labels are blank.
         split: cell -> findings.
         rename: finding -> label.
 
     Returns:
-        label -> (N,) of 1 (listed), 0 (not listed) and NaN (blank cell), sorted by name.
+        label -> (N,) of 1 (listed), 0 (not listed) and NaN (nothing listed), sorted by name.
 
     Raises:
         DataError: a finding that is called as one of `ROW_COLUMNS`.
     """
     codes, distinct = factorise(column)
-    listed = [[rename(name) for name in split(cell) if name.strip()] for cell in distinct]
+    listed = [
+        [rename(name) for name in split(cell) if name.strip()] if not is_blank(cell) else []
+        for cell in distinct
+    ]
     labels = sorted({label for names in listed for label in names})
     for label in labels:
         _check_label_name(label, f"column '{column.name}'")
@@ -229,7 +239,7 @@ def finding_columns(
     place = {label: number for number, label in enumerate(labels)}
     for row, names in enumerate(listed):
         values[row, [place[name] for name in names]] = 1
-    values[[is_blank(cell) for cell in distinct]] = np.nan
+    values[[not names for names in listed]] = np.nan
     return {label: values[codes, number] for label, number in place.items()}
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.packing import decoding_threads
 from pulmonet.errors import DataError
 
 #: Largest Hamming distance of two 64-bit hashes that is looked at further.
@@ -107,7 +108,7 @@ def decode_blocks(
     rows: NDArray[np.int64],
     bad: dict[int, str],
     *,
-    num_workers: int = 2,
+    num_workers: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Blocks for `scan_images` from the image files; unreadable rows go to `bad`."""
@@ -118,7 +119,8 @@ def decode_blocks(
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(max(1, num_workers)) as pool:
+    n_threads = decoding_threads() if num_workers is None else max(1, num_workers)
+    with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
             decoded = list(pool.map(decode, block.tolist()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pulmonet.data.image_files import inside_root
+from pulmonet.data.image_headers import MAX_PIXELS
 from pulmonet.data.images import (
-    MAX_PIXELS,
     fit_square,
     image_size,
-    inside_root,
     placement,
     read_grey,
     read_source_image,
@@ -188,6 +189,31 @@ def test_links_inside_the_root_are_followed(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), IMAGE)
     (tmp_path / "link.png").symlink_to(tmp_path / "x.png")
     np.testing.assert_array_equal(read_source_image(manifest_of(tmp_path, ["link.png"]), 0), IMAGE)
+
+
+def test_a_pipe_or_a_folder_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(DataError, match=r"pipe\.png: cannot be read \(no regular file\)"):
+        read_source_image(manifest_of(tmp_path, ["pipe.png"]), 0)
+    with pytest.raises(DataError, match=r"folder\.png: cannot be read \(Is a directory\)"):
+        read_source_image(manifest_of(tmp_path, ["folder.png"]), 0)
+
+
+def test_a_network_folder_that_gives_a_file_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), IMAGE)
+    genuine = os.read
+    monkeypatch.setattr(os, "read", lambda handle, n_bytes: genuine(handle, min(n_bytes, 100)))
+    np.testing.assert_array_equal(read_source_image(manifest_of(tmp_path, ["x.png"]), 0), IMAGE)
+
+
+def test_a_hash_in_a_file_name_is_no_npz(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "film#2.png"), IMAGE)
+    np.testing.assert_array_equal(
+        read_source_image(manifest_of(tmp_path, ["film#2.png"]), 0), IMAGE
+    )
 
 
 def test_a_blank_image_is_no_source_image(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +19,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.data import pack_writing
+from pulmonet.data import pack_files, pack_writing
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack_writing import stat_sources
-from pulmonet.data.packing import cache_dir, open_pack, pack_side
+from pulmonet.data.packing import cache_dir, decoding_threads, open_pack, pack_side
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image, write_dataset
 
@@ -92,7 +93,8 @@ def test_files_are_what_the_design_says(manifest: Manifest) -> None:
         found = (manifest.root / path).stat()
         assert (size, mtime_ns) == (found.st_size, found.st_mtime_ns)
     facts = json.loads((pack.folder / "pack.json").read_text("utf-8"))
-    assert facts == {"version": 1, "key": pack.key, "side": 256, "fit": "stretch", "n_rows": 40}
+    geometry = {"side": 256, "fit": "stretch", "n_rows": 40}
+    assert facts == {"version": 1, "key": pack.key, "root": str(manifest.root), **geometry}
 
 
 def test_only_rows_asked_for_are_decoded(manifest: Manifest) -> None:
@@ -268,19 +270,19 @@ def test_an_image_that_changes_while_it_is_read(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = manifest.root / manifest.table["path"][0]
-    genuine = pack_writing.read_image
+    genuine = os.read
     n_changes = 0
 
-    def read_and_change(root: Path, name: str) -> np.ndarray:
+    def read_and_change(handle: int, n_bytes: int) -> bytes:
         nonlocal n_changes
-        image = genuine(root, name)
+        content = genuine(handle, n_bytes)
         if n_changes:
             n_changes -= 1
             cv2.imwrite(str(path), smooth_image(500 + n_changes))
             os.utime(path, ns=(n_changes, n_changes))
-        return image
+        return content
 
-    monkeypatch.setattr(pack_writing, "read_image", read_and_change)
+    monkeypatch.setattr(os, "read", read_and_change)
     n_changes = 2
     pack = open_pack(manifest, [0])
     np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
@@ -288,6 +290,28 @@ def test_an_image_that_changes_while_it_is_read(
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match="changes while it is read"):
         open_pack(manifest, [0])
+
+
+def test_an_image_that_is_replaced_once_it_is_read(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row remembers the file that it came from, not the one that lies there now."""
+    path = manifest.root / manifest.table["path"][0]
+    genuine = pack_writing.fit_square
+
+    def replace_and_fit(image: np.ndarray, side: int, fit: str, out: np.ndarray) -> np.ndarray:
+        cv2.imwrite(str(path.with_name("new.png")), smooth_image(77))
+        path.with_name("new.png").replace(path)
+        return genuine(image, side, fit, out)
+
+    before = references_of(manifest, [0])
+    with monkeypatch.context() as patch:
+        patch.setattr(pack_writing, "fit_square", replace_and_fit)
+        pack = open_pack(manifest, [0])
+    np.testing.assert_array_equal(pack.read([0]), before)
+    pack = open_pack(manifest, [0])
+    assert pack.n_decoded == 1
+    np.testing.assert_array_equal(pack.read([0]), references_of(manifest, [0]))
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, after_bytes: int) -> None:
@@ -387,6 +411,35 @@ def test_several_threads_read_and_repair(manifest: Manifest) -> None:
         for images in pool.map(lambda _: pack.read(range(40)), range(8)):
             np.testing.assert_array_equal(images, expected)
     assert pack.n_repaired == 20
+
+
+def test_many_threads_have_work_although_large_squares_make_small_blocks(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_files, "BLOCK_BYTES", 2 * SIDE**2)
+    genuine = pack_writing.decode_row
+    first_of_a_thread = threading.local()
+    together = threading.Barrier(8, timeout=60)
+
+    def decode_together(root: Path, path: str, fit: str, out: np.ndarray) -> tuple[int, int]:
+        if not hasattr(first_of_a_thread, "done"):
+            together.wait()  # only eight threads at once get beyond it
+            first_of_a_thread.done = True
+        return genuine(root, path, fit, out)
+
+    monkeypatch.setattr(pack_writing, "decode_row", decode_together)
+    pack = open_pack(manifest, range(40), num_workers=8)
+    np.testing.assert_array_equal(pack.read(range(40)), references(manifest))
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(None, 6), ("2", 3), ("50", 1), ("x", 6)])
+def test_threads_are_shared_by_the_processes_of_a_node(
+    processes: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert decoding_threads() == expected
 
 
 def test_rows_outside_the_manifest(manifest: Manifest) -> None:

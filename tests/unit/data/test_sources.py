@@ -12,13 +12,17 @@ import pytest
 
 from chexpert_factory import write_dataset
 from pulmonet.config import DataConfig
+from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
+from pulmonet.data.sources.padchest import KINDS
 from pulmonet.data.splits import resolve_labels
 from pulmonet.data.tables import ROW_COLUMNS
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import CHEXPERT_LABELS
+
+ROOT = Path(__file__).parents[3]
 
 
 def picture(path: Path, seed: int = 0) -> None:
@@ -226,25 +230,34 @@ def test_padchest(tmp_path: Path) -> None:
         "\"['pleural effusion', ' cardiomegaly', 'kyphosis']\",\"texto, con coma\"\n"
         "1,b.png,0,20140915,s1,p1,1944.0,F,L,['normal'],x\n"
         "2,c.png,0,20150915,s2,p2,,M,AP_horizontal,,x\n"
-        "3,d.png,0,20150915,s3,p3,1990,M,COSTAL,\"['pulmonary edema', 'pneumonia', '']\",x\n",
+        "3,d.png,0,20150915,s3,p3,1990,M,COSTAL,\"['pulmonary edema', 'pneumonia', '']\",x\n"
+        "4,e.png,0,20150915,s3,p3,1990,M,PA,\"['laminar atelectasis', 'hydropneumothorax']\",x\n"
+        "5,f.png,0,20150915,s3,p3,1990,M,PA,[''],x\n",
     )
-    for name in "abcd":
+    for name in "abcdef":
         picture(tmp_path / "0" / f"{name}.png")
     manifest = read_manifest(tmp_path, check_files=True)
     assert manifest.labels == (
+        "Atelectasis",
         "Cardiomegaly",
         "Edema",
         "No Finding",
         "Pleural Effusion",
         "Pneumonia",
+        "Pneumothorax",
+        "hydropneumothorax",
         "kyphosis",
+        "laminar atelectasis",
     )
     table = manifest.table.set_index("path")
-    assert table["view"].tolist() == ["PA", "LATERAL", "AP", ""]
+    assert table["view"].tolist() == ["PA", "LATERAL", "AP", "", "PA", "PA"]
     assert table.loc["0/a.png", ["Cardiomegaly", "kyphosis", "Edema"]].tolist() == [1, 1, 0]
     assert table.loc["0/a.png", "age_years"] == 70
     assert table.loc["0/b.png", "No Finding"] == 1
     assert table.loc["0/c.png", list(manifest.labels)].isna().all()
+    assert table.loc["0/f.png", list(manifest.labels)].isna().all()
+    kinds = ["Atelectasis", "laminar atelectasis", "Pleural Effusion", "Pneumothorax", "Edema"]
+    assert table.loc["0/e.png", kinds].tolist() == [1, 1, 1, 1, 0]
     assert set(table["split"]) == {"train", "valid"}  # drawn, by patient
 
 
@@ -269,6 +282,32 @@ def test_vindr_takes_the_majority_of_its_readers(tmp_path: Path) -> None:
     assert row_of(manifest, "train/aaa.png")["Pleural Thickening"] == 0
     assert row_of(manifest, "train/bbb.png")["No Finding"] == 1
     assert row_of(manifest, "test/ccc.png")["split"] == "test"
+
+
+def test_vindr_of_kaggle_counts_the_readers_who_drew_a_box(tmp_path: Path) -> None:
+    text(
+        tmp_path / "train.csv",
+        "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
+        "bbb,No finding,14,R1,,,,\nbbb,No finding,14,R2,,,,\nbbb,Cardiomegaly,3,R3,2,2,12,10\n"
+        "aaa,Pleural effusion,10,R1,0,5,12,20\naaa,Pleural effusion,10,R1,12,5,24,20\n"
+        "aaa,Pleural effusion,10,R2,0,5,12,20\naaa,Cardiomegaly,3,R3,2,2,12,10\n",
+    )
+    for name in ("aaa", "bbb"):
+        picture(tmp_path / "train" / f"{name}.png")
+    manifest = read_manifest(tmp_path, check_files=True)
+    assert manifest.source == "vindr"
+    assert manifest.table["path"].tolist() == ["train/bbb.png", "train/aaa.png"]
+    assert manifest.labels == ("Cardiomegaly", "No Finding", "Pleural Effusion")
+    assert manifest.raw_labels(manifest.labels).tolist() == [[0, 1, 0], [0, 0, 1]]
+    boxes = read_boxes(manifest)
+    assert len(boxes) == 5
+    assert boxes.iloc[1].tolist() == ["train/aaa.png", "Pleural Effusion", 0, 0.25, 0.5, 1]
+
+
+def test_kinds_of_findings_stand_in_the_docs() -> None:
+    docs = (ROOT / "docs" / "labels.md").read_text()
+    for label, kinds in KINDS.items():
+        assert f"| {label} | {', '.join(kinds)} |" in docs
 
 
 def test_pneumoniamnist(shared_data: Path) -> None:
@@ -366,6 +405,20 @@ def test_a_mapping_of_findings_in_words(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path, data)
     assert manifest.labels == ("Mass", "No Finding", "Pleural Effusion")
     expected = [[1, 0, 1], [np.nan] * 3, [0, 1, 0]]
+    np.testing.assert_array_equal(manifest.raw_labels(manifest.labels), np.array(expected))
+
+
+def test_labels_in_words_where_the_column_is_a_label(tmp_path: Path) -> None:
+    text(
+        tmp_path / "x.csv",
+        "f,p,Fracture,smoker,TB\na.png,1,YES,yes,True\nb.png,2,no,no,false\nc.png,3,,no,\n",
+    )
+    columns = {"path": "f", "patient": "p"}
+    manifest = read_manifest(tmp_path, DataConfig(map=columns))
+    assert (manifest.labels, manifest.joined) == (("Fracture",), ("smoker", "TB"))
+    manifest = read_manifest(tmp_path, DataConfig(map={**columns, "labels": "Fracture|TB"}))
+    assert manifest.labels == ("Fracture", "TB")
+    expected = [[1, 1], [0, 0], [np.nan, np.nan]]
     np.testing.assert_array_equal(manifest.raw_labels(manifest.labels), np.array(expected))
 
 

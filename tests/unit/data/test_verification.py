@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pictures import contact_sheet, dataset_figure
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.splits import summarise
+from pulmonet.data.summary import most_frequent_labels
 from pulmonet.data.verification import (
     MAX_HASH_DISTANCE,
     MIN_CORRELATION,
@@ -233,6 +235,23 @@ def test_joins_that_cannot_be(
         join_columns(table, tmp_path / "more.csv")
 
 
+@pytest.fixture
+def pneumonia_summary() -> dict[str, Any]:
+    """As of PneumoniaMNIST: one label, and nothing known of patients or views."""
+    values = {"positive": 70, "negative": 30, "uncertain": 0, "blank": 0}
+    split = {
+        "images": 100,
+        "patients": None,
+        "studies": None,
+        "views": {"unknown": 100},
+        "sex": {"unknown": 100},
+        "age": {"median": None, "unknown": 100, "histogram": {"0-9": 0, "10-19": 0}},
+        "labels": {"Pneumonia": values},
+    }
+    splits = {name: dict(split) for name in ("train", "valid")}
+    return {"name": "x", "synthetic": False, "labels": ["Pneumonia"], "splits": splits}
+
+
 def test_pictures_are_pictures(films: tuple[Manifest, Images]) -> None:
     manifest, images = films
     examples = [(f"image {row}", images[row]) for row in range(8)]
@@ -244,3 +263,26 @@ def test_pictures_are_pictures(films: tuple[Manifest, Images]) -> None:
     sheet = cv2.imdecode(np.frombuffer(contact_sheet(pairs), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert sheet is not None and sheet.shape == (2 * 290, 4 * 260 + 12)
     np.testing.assert_array_equal(sheet[:256, :256], images[0])
+
+
+def test_a_picture_of_which_little_is_known(pneumonia_summary: dict[str, Any]) -> None:
+    pictures = [dataset_figure(pneumonia_summary)]
+    for split in pneumonia_summary["splits"].values():
+        split["sex"] = {"unknown": 40, "Male": 60}
+    pictures.append(dataset_figure(pneumonia_summary))
+    sheets = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) for png in pictures]
+    # where nobody's sex is known no bar is drawn: the lower right corner is white but for words
+    shares = [(sheet[-160:, 900:] < 255).mean() for sheet in sheets]
+    assert shares[0] < 0.01
+    assert shares[1] > 0.1
+
+
+def test_the_most_frequent_labels_in_their_order() -> None:
+    def split(**positives: int) -> dict[str, Any]:
+        return {"labels": {label: {"positive": n} for label, n in positives.items()}}
+
+    splits = {"train": split(a=5, b=9, c=0, d=7), "valid": split(a=5, b=0, c=1, d=1)}
+    summary = {"labels": ["a", "b", "c", "d"], "splits": splits}
+    assert most_frequent_labels(summary, 2) == ["a", "b"]
+    assert most_frequent_labels(summary, 3) == ["a", "b", "d"]
+    assert most_frequent_labels(summary, 9) == ["a", "b", "c", "d"]

@@ -35,11 +35,6 @@ _META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA", "", "Unnamed
 _PATIENT_COLUMNS = ("patient", "Patient", "patient_id", "PatientID", "Patient ID")
 
 
-def recognise(root: Path) -> bool:
-    """Whether one of CheXpert's CSV files lies in `root`."""
-    return any((root / name).is_file() for name in FILES)
-
-
 def read(root: Path) -> SourceRows:
     """Read whichever of the CSV files are there; ``test.csv`` wins over the test set's own."""
     problems: list[str] = []

@@ -23,6 +23,57 @@ from pulmonet.data.tables import (
 from pulmonet.data.vocabulary import align
 
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_HORIZONTAL": "AP", "L": "LATERAL"}
+
+#: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
+#: atelectasis is one, and must not count as a negative. They stay labels of their own, too.
+KINDS = {
+    "Atelectasis": (
+        "laminar atelectasis",
+        "lobar atelectasis",
+        "segmental atelectasis",
+        "round atelectasis",
+        "total atelectasis",
+        "atelectasis basal",
+    ),
+    "Pleural Effusion": (
+        "loculated pleural effusion",
+        "loculated fissural effusion",
+        "hydropneumothorax",
+    ),
+    "Pneumothorax": ("hydropneumothorax",),
+    "Pneumonia": ("atypical pneumonia",),
+    "Fracture": (
+        "rib fracture",
+        "callus rib fracture",
+        "clavicle fracture",
+        "humeral fracture",
+        "vertebral fracture",
+    ),
+    "Nodule": ("multiple nodules",),
+    "Pleural Thickening": ("apical pleural thickening", "calcified pleural thickening"),
+    "Support Devices": (
+        "pacemaker",
+        "electrical device",
+        "single chamber device",
+        "dual chamber device",
+        "catheter",
+        "central venous catheter",
+        "central venous catheter via jugular vein",
+        "central venous catheter via subclavian vein",
+        "central venous catheter via umbilical vein",
+        "reservoir central venous catheter",
+        "endotracheal tube",
+        "tracheostomy tube",
+        "NSG tube",
+        "chest drain tube",
+        "gastrostomy tube",
+        "ventriculoperitoneal drain tube",
+        "artificial heart valve",
+        "artificial aortic heart valve",
+        "artificial mitral heart valve",
+    ),
+}
+
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -42,7 +93,7 @@ def read(root: Path) -> SourceRows:
     sex = raw.get("PatientSex_DICOM")
     table["sex"] = "" if sex is None else map_column(sex, parse_sex)
     table["age_years"] = _ages(raw)
-    columns = finding_columns(raw["Labels"], split_findings, align)
+    columns = finding_columns(raw["Labels"], _findings_and_what_they_are, align)
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
     return SourceRows("padchest", table, tuple(columns), csv_names=(where.name,))
 
@@ -50,6 +101,14 @@ def read(root: Path) -> SourceRows:
 def split_findings(cell: str) -> list[str]:
     """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped."""
     return [(single or double).strip() for single, double in _QUOTED.findall(cell)]
+
+
+def _findings_and_what_they_are(cell: str) -> list[str]:
+    findings = split_findings(cell)
+    return [
+        *findings,
+        *(label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(findings)),
+    ]
 
 
 def _paths(root: Path, raw: pd.DataFrame) -> NDArray[np.object_]:

@@ -1,10 +1,11 @@
-"""Which source a folder is, from the files that lie in it; no file is opened."""
+"""Which source a folder is, from the files that lie in it; at most one header is looked at."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.reading import read_text
 
 
@@ -30,6 +31,8 @@ def recognise(root: Path) -> str | None:
     if names & {"image_labels_train.csv", "image_labels_test.csv"} or (
         (root / "annotations" / "image_labels_train.csv").is_file()
     ):
+        return "vindr"
+    if "train.csv" in names and is_kaggle(root / "train.csv"):
         return "vindr"
     if names & {"train.csv", "valid.csv", "test.csv", "test_labels.csv", "groundtruth.csv"}:
         return "chexpert"

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pulmonet.data.tables import (
     SourceRows,
     find_images,
     index_files,
     label_column,
+    map_column,
     read_csv,
     text_column,
 )
@@ -20,16 +22,23 @@ from pulmonet.errors import DataError
 
 _META = {"image_id", "rad_id", "rad_ID"}
 
+#: First columns of the Kaggle edition's ``train.csv`` (VinBigData Chest X-ray): one line a box.
+KAGGLE_HEADER = "image_id,class_name,class_id,rad_id"
+
 
 def read(root: Path) -> SourceRows:
     """``image_labels_train.csv`` and ``image_labels_test.csv``, in the root or ``annotations/``.
 
     A training image has one line a radiologist: a label is positive where at least half of its
-    readers say so. The files name no patients.
+    readers say so. The files name no patients. The Kaggle edition's ``train.csv`` lists each
+    reader's boxes instead: a reader says what he drew a box of.
     """
     problems: list[str] = []
     parts, names = [], []
-    for split in ("train", "test"):
+    if is_kaggle(root / "train.csv"):
+        parts.append(_read_kaggle(root))
+        names.append("train.csv")
+    for split in ("train", "test") if not parts else ():
         file_name = f"image_labels_{split}.csv"
         where = next(
             (
@@ -43,7 +52,10 @@ def read(root: Path) -> SourceRows:
             parts.append(_read_split(root, where, split, problems))
             names.append(where.relative_to(root).as_posix())
     if not parts:
-        raise DataError(f"{root}: no image_labels_train.csv or image_labels_test.csv; add one")
+        raise DataError(
+            f"{root}: no image_labels_train.csv or image_labels_test.csv (nor Kaggle's train.csv); "
+            "add one"
+        )
     table = pd.concat(parts, ignore_index=True)
     labels = tuple(table.columns[7:])
     for label in labels:
@@ -62,6 +74,41 @@ def _read_split(root: Path, where: Path, split: str, problems: list[str]) -> pd.
     }
     codes, images = pd.factorize(text_column(raw["image_id"]))
     votes = pd.DataFrame(labels).groupby(codes).mean()
+    return _rows_of(root, split, images, votes)
+
+
+def is_kaggle(path: Path) -> bool:
+    """Whether a ``train.csv`` is the Kaggle edition's, by its header."""
+    try:
+        with path.open("rb") as file:
+            return (
+                file.read(len(KAGGLE_HEADER) + 3)
+                .removeprefix(b"\xef\xbb\xbf")
+                .startswith(KAGGLE_HEADER.encode())
+            )
+    except OSError:
+        return False
+
+
+def _read_kaggle(root: Path) -> pd.DataFrame:
+    raw = read_csv(root / "train.csv", ("image_id", "class_name", "rad_id"))
+    codes, images = pd.factorize(text_column(raw["image_id"]))
+    said = pd.DataFrame(
+        {
+            "image": codes,
+            "label": map_column(raw["class_name"], align),
+            "reader": text_column(raw["rad_id"]),
+        }
+    ).drop_duplicates()
+    n_readers = said.groupby("image")["reader"].nunique()
+    n_votes = pd.crosstab(said["image"], said["label"]).rename_axis(columns=None)
+    return _rows_of(root, "train", images, n_votes.div(n_readers, axis=0))
+
+
+def _rows_of(
+    root: Path, split: str, images: NDArray[np.object_], votes: pd.DataFrame
+) -> pd.DataFrame:
+    """One row an image, positive where at least half of its readers say so."""
     agreed = (votes >= 0.5).astype(np.float32).where(votes.notna())
     folder = root / split
     found = index_files([folder], root) if folder.is_dir() else {}
