@@ -76,6 +76,11 @@ class ExplainOptions:
         return self.variants[0].layer
 
     @property
+    def way(self) -> str:
+        """Method and, where one was named, layer: what stands over pictures."""
+        return self.method if self.layer is None else f"{self.method} at {self.layer}"
+
+    @property
     def folder(self) -> Path:
         """Where the files go."""
         return self.out_dir or self.run_dir.explain_dir

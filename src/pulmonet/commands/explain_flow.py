@@ -181,7 +181,7 @@ def _write_sheet(options: ExplainOptions, output: _Output, *, synthetic: bool) -
     number = len(output.sheets) + 1
     name = "contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png"
     kind = "; SYNTHETIC phantoms" if synthetic else ""
-    title = f"run {options.run_dir.name}, {options.method}{kind}"
+    title = f"run {options.run_dir.name}, {options.way}{kind}"
     write_atomic(options.folder / name, draw_contact_sheet(output.rows, title=title))
     output.sheets.append(name)
     output.rows.clear()
