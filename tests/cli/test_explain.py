@@ -402,7 +402,7 @@ def test_methods_and_layers_are_compared_on_the_same_rows(
     }
     assert "4 ways were tried on the same rows" in captured.err
     lines = captured.err.splitlines()
-    assert sum(line.startswith("randomised networks ") for line in lines) == 1, "the strongest"
+    assert sum(line.startswith("best randomised networks ") for line in lines) == 1, "the strongest"
 
     assert explain(artifacts, *boxes, "--method", "gradcam", "--layer", "layer3") == 0
     alone = json.loads(capsys.readouterr().out)["localization"]["labels"]["Edema"]

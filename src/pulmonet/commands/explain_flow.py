@@ -278,7 +278,8 @@ def scores_table(images: Sequence[ImageExplanation]) -> Table:
 def _finding_words(found: LabelExplanation, *, short: bool) -> str:
     absent = "absent" if short else "absent (score below threshold)"
     words = {None: "–", True: "present", False: absent}[found.present]
-    return f"{words}; empty map" if found.empty and not short else words
+    drawn = found.overlay is not None
+    return f"{words}; empty map" if found.empty and drawn and not short else words
 
 
 def _number(value: float | None) -> str:

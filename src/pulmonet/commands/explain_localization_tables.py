@@ -48,10 +48,10 @@ def localization_table(found: LabelLocalization, variants: Sequence[str]) -> Tab
     for name, row in found.rows.items():
         if name in random_rows and name != strongest:
             continue
-        shown = BASELINES[3] if name == strongest else name
+        shown = name
+        if name == strongest:
+            shown = BASELINES[3] if len(variants) == 1 else "best randomised networks"
         table.add_row(shown, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
-    if len(variants) > 1:
-        table.columns[0].header = "(strongest randomised networks)"
     return table
 
 
