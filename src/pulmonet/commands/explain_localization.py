@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from pulmonet.artifacts import portable_path, write_json
 from pulmonet.commands import console
@@ -30,7 +29,7 @@ from pulmonet.explain.localization import (
     prior_density,
     score_map,
 )
-from pulmonet.explain.methods import explain_images, to_network_input
+from pulmonet.explain.methods import maps_of_variants, to_network_input
 from pulmonet.explain.options import Variant
 from pulmonet.explain.randomisation import randomised
 from pulmonet.explain.regions import Key, Region, labels_of, read_boxes
@@ -207,7 +206,7 @@ def _score_cases(
     scores: dict[Key, _OwnAndRandom] = {key: {} for key in cases}
     masks: dict[Key, Mask] = {}
     rows = sorted({row for row, _ in cases})
-    with console.steps("Scoring maps", len(rows) * len(options.variants)) as progress:
+    with console.steps("Scoring maps", len(rows)) as progress:
         for part in _parts(rows):
             images = [read_source_image(manifest, row) for row in part]
             pixels = torch.cat(
@@ -220,32 +219,27 @@ def _score_cases(
                 masks[row, label] = regions[row, label].on_square(
                     trained.image_size, height, width, trained.fit
                 )
+            maps = maps_of_variants(trained.network, pixels, columns, options.variants)
+            random_maps = [
+                maps_of_variants(network, pixels, columns, options.variants)
+                for network in random_networks
+            ]
             for variant in options.variants:
-                maps = _maps(trained.network, pixels, columns, variant)
-                averaged = np.mean(
-                    [_maps(network, pixels, columns, variant) for network in random_networks],
-                    axis=0,
-                )
+                averaged = np.mean([found[variant] for found in random_maps], axis=0)
                 for row, label in own_cases:
                     where = part.index(row), labels.index(label)
                     mask = masks[row, label]
                     scores[row, label][variant] = (
-                        score_map(maps[where], mask),
+                        score_map(maps[variant][where], mask),
                         score_map(averaged[where], mask),
                     )
-                progress.advance(len(part))
+            progress.advance(len(part))
     return scores, masks
 
 
 def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
     for start in range(0, len(rows), BATCH_SIZE):
         yield list(rows[start : start + BATCH_SIZE])
-
-
-def _maps(
-    network: nn.Module, pixels: Tensor, columns: Sequence[int], variant: Variant
-) -> NDArray[np.float32]:
-    return explain_images(network, pixels, columns, method=variant.method, layer=variant.layer).maps
 
 
 def _reference_masks(
