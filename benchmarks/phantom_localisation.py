@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="timm:test_resnet")
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1, help="other counts, other bits")
     parser.add_argument("--methods", default="gradcam,layercam")
     parser.add_argument("--layers", default="layer2,layer3,last")
     parser.add_argument("--choose-on", type=int, default=400, help="training rows")
@@ -47,6 +48,7 @@ def main() -> None:
         *("--views", "frontal", "--amp", "--batch-size", 32, "--epochs", arguments.epochs),
         *("--lr", arguments.lr, "--set", "optim.name=adamw", "--set", "optim.schedule=one-cycle"),
         *("--set", "optim.weight_decay=0.01", "--set", "select.checkpoint=last"),
+        *("--set", f"runtime.threads={arguments.threads}", "--num-workers", 0),
         *("--name", "phantoms", "--resume"),
     )
     scored = ("explain", "--run", "phantoms", "--boxes", "boxes.csv", "--label", ",".join(MOVING))
