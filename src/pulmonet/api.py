@@ -14,8 +14,9 @@ from pulmonet.artifacts import find_run
 from pulmonet.data.augmentation import tta_views
 from pulmonet.data.images import placement, read_grey
 from pulmonet.explain.methods import explain_images, to_network_input
-from pulmonet.explain.options import choose_labels
+from pulmonet.explain.options import check_colour_map, check_method, choose_labels
 from pulmonet.explain.overlay import blend, place_map
+from pulmonet.labels import resolve_label
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.weights import TrainedRun, load_run
 
@@ -46,8 +47,14 @@ class Explanation:
     fit: str
 
     def overlay(self, label: str | None = None, colour_map: str = "plasma") -> NDArray[np.uint8]:
-        """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution."""
-        position = 0 if label is None else self.labels.index(label)
+        """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution.
+
+        Raises:
+            ConfigError: no such label among those explained, or no such colour map.
+        """
+        check_colour_map(colour_map)
+        name = self.labels[0] if label is None else resolve_label(label, self.labels)
+        position = self.labels.index(name)
         height, width = self.image.shape
         where = placement(height, width, self.fit)
         return blend(self.image, place_map(self.maps[position], height, width, where), colour_map)
@@ -127,7 +134,7 @@ class Model:
             raw=found.raw[0],
             maps=found.maps[0],
             image=pixels,
-            method=method,
+            method=check_method(method, layer),
             fit=self.run.fit,
         )
 

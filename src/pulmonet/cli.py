@@ -577,12 +577,15 @@ def explain(
         str,
         typer.Option(
             help="gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or "
-            "occlusion."
+            "occlusion. With --boxes also several: a,b."
         ),
     ] = "gradcam",
     layer: Annotated[
         str | None,
-        typer.Option(help="Module to read maps from, e.g. layer3. Default: the last feature map."),
+        typer.Option(
+            help="Module to read maps from, e.g. layer3. Default: last, the last feature map. "
+            "With --boxes also several: a,b."
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")

@@ -20,6 +20,7 @@ from chexpert_factory import write_dataset
 from pulmonet.artifacts import RunDir, write_json
 from pulmonet.cli import main
 from pulmonet.commands.explain_sources import folder_names
+from pulmonet.errors import ConfigError
 from pulmonet.explain.results import Explanations
 from pulmonet.labels import DEFAULT_LABELS, file_name_of
 from run_factory import make_run
@@ -380,6 +381,39 @@ def test_boxes_give_a_table_with_all_baselines(
     assert edema["n_images"] == n_positive
 
 
+def test_methods_and_layers_are_compared_on_the_same_rows(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = ("--boxes", data / "boxes.csv", "--bootstrap", 50, "--label", "Edema", "--json")
+    ways = ("--method", "layercam,gradcam", "--layer", "last,layer3")
+    assert explain(artifacts, *boxes, *ways) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["localization"]
+    names = ["layercam last", "layercam layer3", "gradcam last", "gradcam layer3"]
+    assert [one["name"] for one in found["variants"]] == names
+    assert found["variants"][1] == {"name": names[1], "method": "layercam", "layer": "layer3"}
+    edema = found["labels"]["Edema"]
+    priors = ["prior density", "mean box", "image centre"]
+    randoms = [f"randomised networks, {name}" for name in names]
+    assert list(edema["rows"]) == [*names, *priors, *randoms]
+    tested = {(entry["row"], entry["baseline"]) for entry in edema["differences"]}
+    assert tested == {
+        (name, baseline) for name in names for baseline in (*priors, f"randomised networks, {name}")
+    }
+    assert "4 ways were tried on the same rows" in captured.err
+    lines = captured.err.splitlines()
+    assert sum(line.startswith("best randomised networks ") for line in lines) == 1, "the strongest"
+
+    assert explain(artifacts, *boxes, "--method", "gradcam", "--layer", "layer3") == 0
+    alone = json.loads(capsys.readouterr().out)["localization"]["labels"]["Edema"]
+    assert alone["rows"]["gradcam"] == edema["rows"]["gradcam layer3"]
+    assert alone["rows"]["randomised networks"] == edema["rows"][randoms[3]]
+
+    assert explain(artifacts, "--method", "gradcam,layercam") == 2
+    assert "go with --boxes only" in capsys.readouterr().err
+    assert explain(artifacts, "--boxes", data / "boxes.csv", "--sanity", *ways) == 2
+
+
 def test_folds_are_pooled_each_on_its_own_rows(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -393,6 +427,9 @@ def test_folds_are_pooled_each_on_its_own_rows(
     assert explain(artifacts, "--run", "fold0,fold1", *arguments) == 0
     document = json.loads((artifacts / "fold0" / "explain" / "localization.json").read_text())
     assert document["runs"] == ["fold0", "fold1"]
+    captured = capsys.readouterr()
+    assert "out of fold over 2 folds" in captured.out
+    assert "Explaining with fold0, fold1 (" in captured.out
     n_boxes = sum(",Edema," in line for line in (data / "boxes.csv").read_text().splitlines())
     assert document["labels"]["Edema"]["n_images"] == n_boxes, "every image once, out of fold"
     assert explain(artifacts, "--run", "fold0,small", *arguments) == 2
@@ -449,6 +486,12 @@ def test_the_python_api_gives_scores_and_maps(artifacts: Path, tmp_path: Path) -
     assert found.scores == pytest.approx(scores[0, 3:4], abs=1e-5)
     assert found.maps.shape == (1, 64, 64)
     assert found.overlay("Edema").shape == (70, 50, 3)
+    np.testing.assert_array_equal(found.overlay("edema"), found.overlay())
+    with pytest.raises(ConfigError, match="label 'Cardiomegaly'"):
+        found.overlay("Cardiomegaly")
+    with pytest.raises(ConfigError, match="did you mean 'jet'"):
+        found.overlay(colour_map="jett")
+    assert model.explain(path, ["Edema", "Atelectasis"], "Grad-CAM++").method == "gradcam++"
     assert model.explain(path).raw.shape == (5, 2, 2)
     assert not any(p.requires_grad and p.grad is not None for p in model.run.network.parameters())
     with pytest.raises(ValueError, match="expected \\(H, W\\) uint8"):

@@ -15,7 +15,9 @@ def test_a_folder_in_the_place_of_the_weights(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, model="timm:test_resnet", image_size=32)
     run_dir.best_model_path.unlink()
     run_dir.best_model_path.mkdir()
-    with pytest.raises(ArtifactError, match=r"best_model\.pth: cannot be read \(not a plain file\)"):
+    with pytest.raises(
+        ArtifactError, match=r"best_model\.pth: cannot be read \(not a plain file\)"
+    ):
         load_run(run_dir, "cpu")
     with pytest.raises(ArtifactError, match="No such file"):
         sha256_of(tmp_path / "nowhere")

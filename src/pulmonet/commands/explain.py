@@ -14,7 +14,7 @@ from typing import Any
 from pulmonet.artifacts import RunDir, RunRecord, best_run, find_run, list_runs
 from pulmonet.commands.console import configure, say
 from pulmonet.errors import ConfigError
-from pulmonet.explain.options import check_colour_map, check_method, choose_labels
+from pulmonet.explain.options import Variant, check_colour_map, choose_labels, choose_variants
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class ExplainOptions:
         further_runs: patient folds whose localisation scores are pooled with it.
         record: its run_config.json.
         labels: labels to explain, in the model's order.
-        method: as in `options.METHODS`.
-        layer: dotted name of a module; None is the last feature map.
+        variants: methods and layers; several only with `boxes`.
         colour_map: as in `options.COLOUR_MAPS`.
         images: files, folders and globs, as typed.
         data_dir: dataset; None takes the run's own.
@@ -49,8 +48,7 @@ class ExplainOptions:
     further_runs: tuple[RunDir, ...]
     record: RunRecord
     labels: tuple[str, ...]
-    method: str
-    layer: str | None
+    variants: tuple[Variant, ...]
     colour_map: str
     images: tuple[str, ...]
     data_dir: str | None
@@ -66,6 +64,21 @@ class ExplainOptions:
     show_absent: bool
     dicom: bool
     device: str
+
+    @property
+    def method(self) -> str:
+        """The method of all pictures."""
+        return self.variants[0].method
+
+    @property
+    def layer(self) -> str | None:
+        """Its layer: dotted name of a module; None is the last feature map."""
+        return self.variants[0].layer
+
+    @property
+    def way(self) -> str:
+        """Method and, where one was named, layer: what stands over pictures."""
+        return self.method if self.layer is None else f"{self.method} at {self.layer}"
 
     @property
     def folder(self) -> Path:
@@ -114,8 +127,13 @@ def run(
     """
     if json_output:
         configure(json_output=True, quiet=quiet)
-    method = check_method(method, layer)
+    variants = choose_variants(method, layer)
     check_colour_map(colour_map)
+    if len(variants) > 1 and (boxes is None or sanity or against is not None):
+        raise ConfigError(
+            f"{', '.join(variant.name for variant in variants)}: several methods or layers go "
+            "with --boxes only, and not with --sanity; name one"
+        )
     _check_combination(images, split or views, n_rows, boxes)
     run_names = [part.strip() for part in (run_name or "").split(",") if part.strip()]
     if len(run_names) > 1 and boxes is None:
@@ -130,8 +148,7 @@ def run(
         further_runs=tuple(find_run(name, artifacts_dir) for name in run_names[1:]),
         record=record,
         labels=choose_labels(labels, class_indices, available),
-        method=method,
-        layer=layer,
+        variants=variants,
         colour_map=colour_map,
         images=tuple(images),
         data_dir=data_dir,

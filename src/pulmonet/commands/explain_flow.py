@@ -26,7 +26,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import check_dicom_installed
-from pulmonet.explain.options import PIXEL_METHODS
+from pulmonet.explain.options import PIXEL_METHODS, Variant
 from pulmonet.explain.panels import (
     NOTICE,
     ROWS_PER_SHEET,
@@ -79,7 +79,7 @@ def explain(options: ExplainOptions) -> int:
     trained = load_run(options.run_dir, options.device)
     calibration = calibration_of(trained)
     console.say(_describe(options, trained))
-    if options.method == "scorecam":
+    if any(variant.method == "scorecam" for variant in options.variants):
         console.note("scorecam runs the network once per channel: minutes an image on a CPU")
     _say_synthetic(options, manifest)
     output = _Output()
@@ -91,9 +91,10 @@ def explain(options: ExplainOptions) -> int:
     if options.sanity:
         sanity = check_maps(options, trained, sources, output.bad)
     document = _document(options, trained, manifest, output, localization, sanity)
-    write_json(
-        options.folder / "explanations.json", document.model_dump(mode="json", by_alias=True)
-    )
+    if document.images:  # a check alone leaves what is known of explained images as it is
+        write_json(
+            options.folder / "explanations.json", document.model_dump(mode="json", by_alias=True)
+        )
     _report(options, document)
     return DataError.exit_code if output.bad else 0
 
@@ -112,12 +113,18 @@ def _choose_sources(options: ExplainOptions, manifest: Manifest | None) -> list[
 
 
 def _describe(options: ExplainOptions, trained: TrainedRun) -> str:
-    layer = "the last feature map" if options.layer is None else f"layer {options.layer}"
-    where = "" if options.method in PIXEL_METHODS else f" at {layer}"
+    names = ", ".join(run.name for run in (options.run_dir, *options.further_runs))
+    ways = ", ".join(map(_way, options.variants))
     return (
-        f"Explaining with {options.run_dir.name} ({trained.record.config.model.name}), "
-        f"{options.method}{where}, on {trained.device}"
+        f"Explaining with {names} ({trained.record.config.model.name}), {ways}, on {trained.device}"
     )
+
+
+def _way(variant: Variant) -> str:
+    if variant.method in PIXEL_METHODS:
+        return variant.method
+    layer = "the last feature map" if variant.layer is None else f"layer {variant.layer}"
+    return f"{variant.method} at {layer}"
 
 
 def _say_synthetic(options: ExplainOptions, manifest: Manifest | None) -> None:
@@ -174,7 +181,7 @@ def _write_sheet(options: ExplainOptions, output: _Output, *, synthetic: bool) -
     number = len(output.sheets) + 1
     name = "contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png"
     kind = "; SYNTHETIC phantoms" if synthetic else ""
-    title = f"run {options.run_dir.name}, {options.method}{kind}"
+    title = f"run {options.run_dir.name}, {options.way}{kind}"
     write_atomic(options.folder / name, draw_contact_sheet(output.rows, title=title))
     output.sheets.append(name)
     output.rows.clear()
@@ -225,7 +232,13 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
         )
     for name in document.contact_sheets[:1]:
         console.say(f"Contact sheet: {options.folder / name}")
-    console.say(f"All of it as data: {options.folder / 'explanations.json'}")
+    written = {
+        "explanations.json": document.images,
+        "localization.json": document.localization,
+        "sanity.json": document.sanity,
+    }
+    paths = ", ".join(str(options.folder / name) for name, found in written.items() if found)
+    console.say(f"All of it as data: {paths}")
     if any(label.threshold is None for image in document.images for label in image.labels.values()):
         console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
     if not options.show_absent and any(
@@ -265,7 +278,8 @@ def scores_table(images: Sequence[ImageExplanation]) -> Table:
 def _finding_words(found: LabelExplanation, *, short: bool) -> str:
     absent = "absent" if short else "absent (score below threshold)"
     words = {None: "–", True: "present", False: absent}[found.present]
-    return f"{words}; empty map" if found.empty and not short else words
+    drawn = found.overlay is not None
+    return f"{words}; empty map" if found.empty and drawn and not short else words
 
 
 def _number(value: float | None) -> str:

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
-from torch import Tensor, nn
 
 from pulmonet.artifacts import portable_path, write_json
 from pulmonet.commands import console
 from pulmonet.commands.explain import ExplainOptions
+from pulmonet.commands.explain_localization_tables import show_localization
 from pulmonet.commands.explain_sources import read_run_dataset
 from pulmonet.commands.pooled_folds import DisjointFolds
 from pulmonet.data.images import read_source_image
@@ -31,10 +30,11 @@ from pulmonet.explain.localization import (
     prior_density,
     score_map,
 )
-from pulmonet.explain.methods import explain_images, to_network_input
+from pulmonet.explain.methods import maps_of_variants, to_network_input
+from pulmonet.explain.options import Variant
 from pulmonet.explain.randomisation import randomised
 from pulmonet.explain.regions import Key, Region, labels_of, read_boxes
-from pulmonet.explain.results import Localization
+from pulmonet.explain.results import LabelLocalization, Localization, MapVariant
 from pulmonet.labels import resolve_label
 from pulmonet.models.weights import TrainedRun, load_run
 
@@ -43,6 +43,8 @@ N_RANDOM_NETWORKS = 3
 BATCH_SIZE = 8
 
 Mask = NDArray[np.bool_]
+#: By variant: scores of the run's map, and of the randomised networks' mean map.
+_OwnAndRandom = dict[Variant, tuple[MapScores, MapScores]]
 
 
 @dataclass
@@ -69,7 +71,7 @@ def score_localization(
     """Score the maps of all rows of the split that have a region of a wanted label.
 
     With several runs (patient folds) each is scored on the split of its own fold, and their
-    cases are pooled.
+    cases are pooled. Several methods and layers are scored on the same cases.
 
     Raises:
         DataError: the file is no box file, or no region fits split and labels.
@@ -88,15 +90,13 @@ def score_localization(
         scored = manifest.table.iloc[[row for row, _ in cases]]
         disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
         _score_fold(options, trained, manifest, cases, regions, pooled)
-    labels = {
-        label: compare_with_baselines(
-            found.scores, found.owners, method=options.method, n_resamples=options.n_resamples
-        )
-        for label, found in pooled.items()
-        if found.owners
-    }
+    labels = {label: _compare(found, options) for label, found in pooled.items() if found.owners}
     result = Localization(
         runs=[run_dir.name for run_dir in (options.run_dir, *options.further_runs)],
+        variants=[
+            MapVariant(name=variant.name, method=variant.method, layer=variant.layer)
+            for variant in options.variants
+        ],
         dataset=manifest.name,
         split=split,
         synthetic=manifest.synthetic,
@@ -107,8 +107,24 @@ def score_localization(
         labels=labels,
     )
     write_json(options.folder / "localization.json", result)
-    _show_localization(options, result)
+    show_localization(options.labels, result)
     return result
+
+
+def _compare(found: _Cases, options: ExplainOptions) -> LabelLocalization:
+    """Each variant against the baselines that look at no image and its own randomised networks."""
+    pairs = [
+        (variant.name, baseline)
+        for variant in options.variants
+        for baseline in (*BASELINES[:3], _randomised_row(variant, options.variants))
+    ]
+    return compare_with_baselines(
+        found.scores, found.owners, pairs=pairs, n_resamples=options.n_resamples
+    )
+
+
+def _randomised_row(variant: Variant, variants: Sequence[Variant]) -> str:
+    return BASELINES[3] if len(variants) == 1 else f"{BASELINES[3]}, {variant.name}"
 
 
 def _score_fold(
@@ -120,6 +136,7 @@ def _score_fold(
     pooled: Mapping[str, _Cases],
 ) -> None:
     """Add one run's cases to the pool; priors come from patients outside its split."""
+    variants = options.variants
     scores, masks = _score_cases(options, trained, manifest, cases, regions)
     references = _reference_masks(options, trained, manifest, cases, regions)
     patients = manifest.table["patient"].to_numpy(object)
@@ -128,10 +145,15 @@ def _score_fold(
         if not keys:
             continue
         owners = [str(patients[row]) for row, _ in keys]
-        table = {options.method: [scores[key][0] for key in keys]}
-        table |= _prior_scores([masks[key] for key in keys], owners, references[label])
-        table[BASELINES[3]] = [scores[key][1] for key in keys]
-        found.add(table, owners)
+        found.add(
+            {variant.name: [scores[key][variant][0] for key in keys] for variant in variants}
+            | _prior_scores([masks[key] for key in keys], owners, references[label])
+            | {
+                _randomised_row(variant, variants): [scores[key][variant][1] for key in keys]
+                for variant in variants
+            },
+            owners,
+        )
 
 
 def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
@@ -171,13 +193,13 @@ def _score_cases(
     manifest: Manifest,
     cases: Sequence[Key],
     regions: Mapping[Key, Region],
-) -> tuple[dict[Key, tuple[MapScores, MapScores]], dict[Key, Mask]]:
-    """Per case the method's scores and those of the randomised networks; and the regions."""
+) -> tuple[dict[Key, _OwnAndRandom], dict[Key, Mask]]:
+    """Per case and variant the scores of the run and of the randomised networks; the regions."""
     random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
-    columns = [
-        trained.labels.index(resolve_label(label, trained.labels)) for label in options.labels
-    ]
-    scores: dict[Key, tuple[MapScores, MapScores]] = {}
+    named = {label for _, label in cases}
+    labels = [label for label in options.labels if label in named]
+    columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
+    scores: dict[Key, _OwnAndRandom] = {key: {} for key in cases}
     masks: dict[Key, Mask] = {}
     rows = sorted({row for row, _ in cases})
     with console.steps("Scoring maps", len(rows)) as progress:
@@ -187,21 +209,26 @@ def _score_cases(
                 [to_network_input(i, trained.image_size, trained.fit, trained.device)
                  for i in images]
             )  # fmt: skip
-            maps = _maps(trained.network, pixels, columns, options)
-            averaged = np.mean(
-                [_maps(network, pixels, columns, options) for network in random_networks], axis=0
-            )
-            for row, label in (key for key in cases if key[0] in part):
-                position, column = part.index(row), options.labels.index(label)
-                shape = images[position].shape
-                mask = regions[row, label].on_square(
-                    trained.image_size, shape[0], shape[1], trained.fit
+            own_cases = [key for key in cases if key[0] in part]
+            for row, label in own_cases:
+                height, width = images[part.index(row)].shape
+                masks[row, label] = regions[row, label].on_square(
+                    trained.image_size, height, width, trained.fit
                 )
-                masks[row, label] = mask
-                scores[row, label] = (
-                    score_map(maps[position, column], mask),
-                    score_map(averaged[position, column], mask),
-                )
+            maps = maps_of_variants(trained.network, pixels, columns, options.variants)
+            random_maps = [
+                maps_of_variants(network, pixels, columns, options.variants)
+                for network in random_networks
+            ]
+            for variant in options.variants:
+                averaged = np.mean([found[variant] for found in random_maps], axis=0)
+                for row, label in own_cases:
+                    where = part.index(row), labels.index(label)
+                    mask = masks[row, label]
+                    scores[row, label][variant] = (
+                        score_map(maps[variant][where], mask),
+                        score_map(averaged[where], mask),
+                    )
             progress.advance(len(part))
     return scores, masks
 
@@ -209,12 +236,6 @@ def _score_cases(
 def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
     for start in range(0, len(rows), BATCH_SIZE):
         yield list(rows[start : start + BATCH_SIZE])
-
-
-def _maps(
-    network: nn.Module, pixels: Tensor, columns: Sequence[int], options: ExplainOptions
-) -> NDArray[np.float32]:
-    return explain_images(network, pixels, columns, method=options.method, layer=options.layer).maps
 
 
 def _reference_masks(
@@ -260,46 +281,3 @@ def _prior_scores(
                 for rest, mask in zip(others, masks, strict=True)
             ]
     return {name: found[name] for name in BASELINES if name in found}
-
-
-def _show_localization(options: ExplainOptions, result: Localization) -> None:
-    kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
-    for label, found in result.labels.items():
-        console.say(
-            f"{label}: {found.n_images} images of {found.n_patients} patients, "
-            f"{result.split}{kind}",
-            style="bold",
-        )
-        table = Table(box=None, pad_edge=False)
-        table.add_column("")
-        for name in ("Pointing game", "IoU", "Energy inside"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for name, row in found.rows.items():
-            table.add_row(name, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
-        console.show_table(table)
-    missing = [label for label in options.labels if label not in result.labels]
-    if missing:
-        console.note(f"no region of {list_first(missing, 14)} in this split")
-    console.say(verdict(options.method, result))
-
-
-def verdict(method: str, result: Localization) -> str:
-    """One sentence per outcome of the pointing game against all baselines."""
-    better, not_better = [], []
-    for label, found in result.labels.items():
-        pointing = [d for d in found.differences if d.metric == "pointing"]
-        wins = [d for d in pointing if d.distinguished and (d.difference.value or 0) > 0]
-        if len(wins) == len(pointing):
-            better.append(label)
-            continue
-        best = max(
-            (name for name in found.rows if name != method),
-            key=lambda name: found.rows[name].pointing.value or 0,
-        )
-        not_better.append(f"{label} (best baseline: {best})")
-    lines = []
-    if better:
-        lines.append(f"Pointing game, {method} beats every baseline: {list_first(better, 14)}.")
-    if not_better:
-        lines.append(f"Not shown to beat every baseline: {list_first(not_better, 14)}.")
-    return "\n".join(lines)

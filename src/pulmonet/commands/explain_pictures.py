@@ -55,7 +55,7 @@ def explain_one(
             overlay,
             finding,
             colour_map=options.colour_map,
-            method=options.method,
+            method=options.way,
             subtitle=f"{kind}{source.name}; run {options.run_dir.name}",
             empty=not found.maps[0, position].any(),
         )

@@ -69,7 +69,7 @@ def check_maps(
     against = None if options.against is None else _compare_runs(options, found.raw, images)
     result = result.model_copy(update={"road": curve, "against": against})
     write_json(options.folder / "sanity.json", result)
-    write_atomic(options.folder / "sanity.png", draw_sanity(result, options.method))
+    write_atomic(options.folder / "sanity.png", draw_sanity(result, options.way))
     _show_sanity(options, result)
     return result
 

@@ -87,17 +87,34 @@ def gradient_maps(
         ConfigError: no such layer, or its output is no feature map.
         ValueError: unknown method, or a network in training mode.
     """
-    if method not in GRADIENT_METHODS:
-        raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
+    return gradient_maps_of(network, images, columns, [method], layer=layer)[method]
+
+
+def gradient_maps_of(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    methods: Sequence[str],
+    *,
+    layer: str | None = None,
+) -> dict[str, RawMaps]:
+    """As `gradient_maps`, for several methods at one layer: they share its gradients."""
+    for method in methods:
+        if method not in GRADIENT_METHODS:
+            raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
     logits, features = forward_to(network, images, layer)
-    maps: list[Tensor] = []
+    maps: dict[str, list[Tensor]] = {method: [] for method in methods}
     for position, column in enumerate(columns):
         # images do not mix in eval mode, so the sum's gradient is every image's own
         (gradients,) = torch.autograd.grad(
             logits[:, column].sum(), features, retain_graph=position + 1 < len(columns)
         )
-        maps.append(_combine(method, features.detach(), gradients))
-    return RawMaps(_array(logits), _array(torch.stack(maps, dim=1)))
+        for method, found in maps.items():
+            found.append(_combine(method, features.detach(), gradients))
+    return {
+        method: RawMaps(_array(logits), _array(torch.stack(found, dim=1)))
+        for method, found in maps.items()
+    }
 
 
 def _combine(method: str, features: Tensor, gradients: Tensor) -> Tensor:

@@ -133,17 +133,17 @@ def compare_with_baselines(
     scores: Mapping[str, Sequence[MapScores]],
     patients: Sequence[str],
     *,
-    method: str,
+    pairs: Sequence[tuple[str, str]],
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> LabelLocalization:
-    """One label's table: the method and its baselines, intervals, paired differences.
+    """One label's table: what is under test and its baselines, intervals, paired differences.
 
     Args:
-        scores: the method's and the baselines' N `MapScores`, case by case in one order; a
-            baseline that could not be computed is left out.
+        scores: N `MapScores` of each row of the table, case by case in one order; a baseline
+            that could not be computed is left out.
         patients: N patient ids; whole patients are resampled.
-        method: which key of `scores` is under test.
+        pairs: (row under test, baseline); pairs with a row that is left out are skipped.
         n_resamples: bootstrap resamples, the same for all rows of the table.
         seed: of the resamples.
     """
@@ -166,9 +166,9 @@ def compare_with_baselines(
             iou_threshold=threshold,
         )
     differences = [
-        _difference(metric, baseline, values[method][metric] - values[baseline][metric], weights)
-        for baseline in scores
-        if baseline != method
+        _difference(row, metric, baseline, values[row][metric] - values[baseline][metric], weights)
+        for row, baseline in pairs
+        if row in scores and baseline in scores
         for metric in ("pointing", "iou", "energy")
     ]
     return LabelLocalization(
@@ -184,8 +184,10 @@ def _estimate(values: NDArray[np.float64], weights: NDArray[np.int64]) -> Estima
 
 
 def _difference(
-    metric: str, baseline: str, values: NDArray[np.float64], weights: NDArray[np.int64]
+    row: str, metric: str, baseline: str, values: NDArray[np.float64], weights: NDArray[np.int64]
 ) -> Difference:
     found = _estimate(values, weights)
     apart = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
-    return Difference(metric=metric, baseline=baseline, difference=found, distinguished=apart)
+    return Difference(
+        row=row, metric=metric, baseline=baseline, difference=found, distinguished=apart
+    )

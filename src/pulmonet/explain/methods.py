@@ -14,8 +14,14 @@ from pulmonet.data.augmentation import apply_view
 from pulmonet.data.images import fit_square
 from pulmonet.data.packing import pack_side
 from pulmonet.explain.attribution import integrated_gradients, occlusion, smooth
-from pulmonet.explain.cam import RawMaps, gradient_maps, scale_maps, score_maps
-from pulmonet.explain.options import check_method
+from pulmonet.explain.cam import (
+    RawMaps,
+    gradient_maps,
+    gradient_maps_of,
+    scale_maps,
+    score_maps,
+)
+from pulmonet.explain.options import GRADIENT_METHODS, Variant, check_method
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,34 @@ def explain_images(
     visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
     scores = torch.sigmoid(torch.from_numpy(found.logits)).numpy()
     return Maps(scores, found.raw, scale_maps(visible, images.shape[-1]))
+
+
+def maps_of_variants(
+    network: nn.Module, images: Tensor, columns: Sequence[int], variants: Sequence[Variant]
+) -> dict[Variant, NDArray[np.float32]]:
+    """Scaled maps (B, L, S, S) of several methods and layers.
+
+    Gradient methods at one layer share their passes, which is nearly all of their cost.
+
+    Raises:
+        ConfigError: unknown layer.
+    """
+    found: dict[Variant, NDArray[np.float32]] = {}
+    for layer in dict.fromkeys(variant.layer for variant in variants):
+        sharing = [v for v in variants if v.layer == layer and v.method in GRADIENT_METHODS]
+        if not sharing:
+            continue
+        methods = [variant.method for variant in sharing]
+        raw = gradient_maps_of(network, images, columns, methods, layer=layer)
+        for variant in sharing:
+            found[variant] = scale_maps(raw[variant.method].raw, images.shape[-1])
+    for variant in variants:
+        if variant not in found:
+            alone = explain_images(
+                network, images, columns, method=variant.method, layer=variant.layer
+            )
+            found[variant] = alone.maps
+    return found
 
 
 def _raw_maps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pulmonet.artifacts import HEAT_MAP_METHODS
 from pulmonet.errors import ConfigError, did_you_mean
@@ -14,6 +15,9 @@ GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")
 PIXEL_METHODS = ("integrated-gradients", "occlusion")
 
 METHODS = HEAT_MAP_METHODS
+
+#: What ``--layer`` calls the last feature map, beside other layers.
+LAST_LAYER = "last"
 
 #: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
 COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")
@@ -34,6 +38,57 @@ def check_method(method: str, layer: str | None = None) -> str:
     if layer is not None and name in PIXEL_METHODS:
         raise ConfigError(f"--layer {layer}: {name} works on the pixels; leave --layer out")
     return name
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make maps.
+
+    Attributes:
+        name: as tables have it: the method, with its layer where several layers are compared.
+        method: one of `METHODS`.
+        layer: dotted name of a module; None is the last feature map, or the method has no layer.
+    """
+
+    name: str
+    method: str
+    layer: str | None
+
+
+def choose_variants(methods: str, layers: str | None) -> tuple[Variant, ...]:
+    """Every method at every layer; methods without a layer once.
+
+    Args:
+        methods: one or several, with commas.
+        layers: likewise; ``last`` is the last feature map, and so is None.
+
+    Raises:
+        ConfigError: an unknown method, or layers for methods that have none.
+    """
+    wanted = [] if layers is None else _split(layers)
+    named = [None if name.lower() == LAST_LAYER else name for name in wanted] or [None]
+    names = _split(methods) or [methods]
+    chosen = dict.fromkeys(check_method(name) for name in names)
+    if all(name in PIXEL_METHODS for name in chosen):
+        for name in chosen:
+            check_method(name, next(filter(None, named), None))
+    pairs = {
+        (method, None if method in PIXEL_METHODS else layer): None
+        for method in chosen
+        for layer in named
+    }
+    return tuple(
+        Variant(
+            method if len(named) < 2 or method in PIXEL_METHODS else f"{method} {layer or 'last'}",
+            method,
+            layer,
+        )
+        for method, layer in pairs
+    )
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def check_colour_map(name: str) -> str:

@@ -83,7 +83,7 @@ def draw_panel(
             place, so that no picture suggests a lesion.
         finding: label, score, threshold.
         colour_map: of the overlay.
-        method: named under the overlay.
+        method: named over the overlay, with its layer where one was chosen.
         subtitle: image and run, in small print.
         empty: the map is all zero: nothing spoke for the label.
     """

@@ -15,6 +15,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError, list_first
+from pulmonet.explain.masks import Mask
 
 BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
 
@@ -28,17 +29,18 @@ class Region:
 
     Attributes:
         boxes: (K, 4) xmin, ymin, xmax, ymax as fractions of the image from its top left.
-        mask: (H, W) at the image's resolution instead, where the annotation is a segmentation.
+        mask: instead, where the annotation is a segmentation: over the whole image, in its
+            own pixels.
     """
 
     boxes: NDArray[np.float64]
-    mask: NDArray[np.bool_] | None = None
+    mask: Mask | None = None
 
     def on_square(self, side: int, height: int, width: int, fit: str) -> NDArray[np.bool_]:
         """(S, S) mask on the square that the network sees.
 
-        A pixel belongs to a box when its centre lies inside; a box too thin for that keeps the
-        pixels that it touches.
+        A pixel belongs to a box when its centre lies inside, to a mask when more than half of it
+        does; what is too thin for that keeps the pixels that it touches.
 
         Args:
             side: S.
@@ -47,8 +49,9 @@ class Region:
             fit: how the image became the square.
         """
         if self.mask is not None:
-            grey = self.mask.astype(np.uint8) * 255
-            return np.asarray(fit_square(grey, side, fit) > 127)
+            grey = self.mask.pixels().astype(np.uint8) * 255
+            covered = fit_square(grey, side, fit)
+            return np.asarray(covered > min(127, int(covered.max()) - 1))
         where = placement(height, width, fit)
         square = np.zeros((side, side), dtype=bool)
         for xmin, ymin, xmax, ymax in self.boxes:

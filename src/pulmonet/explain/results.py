@@ -76,6 +76,8 @@ class MethodLocalization(Record):
 class Difference(Record):
     """The method minus a baseline on the same resamples."""
 
+    row: str
+    """Row of the table under test."""
     metric: str
     """pointing, iou or energy."""
     baseline: str
@@ -94,9 +96,19 @@ class LabelLocalization(Record):
     n_patients: int
     """Their patients, the units of the intervals."""
     rows: dict[str, MethodLocalization]
-    """The method, then the baselines."""
+    """The variants under test, then the baselines."""
     differences: list[Difference]
-    """The method against each baseline."""
+    """Each variant against each baseline; of the randomised networks only its own."""
+
+
+class MapVariant(Record):
+    """A way to make maps that was scored."""
+
+    name: str
+    """Its row in the tables."""
+    method: str
+    layer: str | None
+    """Layer the maps were read from; null is the last feature map, or the method has no layer."""
 
 
 class Localization(Record):
@@ -104,6 +116,8 @@ class Localization(Record):
 
     runs: list[str]
     """Runs whose maps were scored; several are patient folds, pooled."""
+    variants: list[MapVariant]
+    """What was scored: methods and layers."""
     dataset: str
     """Name of the dataset root."""
     split: str

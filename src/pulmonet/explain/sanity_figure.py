@@ -55,4 +55,5 @@ def _draw_road(axes: Axes, road: RoadCurve) -> None:
     axes.set_ylabel("mean score of the label", fontsize=9)
     axes.set_ylim(-0.03, 1.03)
     axes.set_title(f"ROAD, gain {road.gain:+.3f} ({road.n} images)", fontsize=9)
-    axes.legend(fontsize=7)
+    # below the axes: the curves may run anywhere within them
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

@@ -78,8 +78,8 @@ class HeatMaps:
         panels: pictures of the first validation row.
         images: explained images, those of the newest call first.
         n_images: how many there are, shown or not.
-        localization: the part of explanations.json, as it is.
-        sanity: likewise.
+        localization: localization.json, as it is.
+        sanity: sanity.json, as it is.
     """
 
     panels: tuple[Panel, ...] = ()
@@ -125,20 +125,22 @@ def find_heat_maps(
         panels=tuple(panels),
         images=tuple(images),
         n_images=len(folders),
-        localization=_table_of(newest, "localization"),
-        sanity=_table_of(newest, "sanity"),
+        localization=attempt(run_dir.explain_dir / "localization.json", _read_table),
+        sanity=attempt(run_dir.explain_dir / "sanity.json", _read_table),
         fit=fit,
     )
 
 
-def _table_of(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    value = document.get(key)
-    return value if isinstance(value, dict) else None
+def _read_table(path: Path) -> dict[str, Any]:
+    value = json.loads(read_text(path))
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: no table in it; run `pulmonet explain` again")
+    return value
 
 
 def _read_explanations(path: Path) -> dict[str, Any]:
-    value = json.loads(read_text(path))
-    if not isinstance(value, dict) or not isinstance(value.get("images") or [], list):
+    value = _read_table(path)
+    if not isinstance(value.get("images") or [], list):
         raise ArtifactError(f"{path}: no explanations in it; run `pulmonet explain` again")
     return value
 

@@ -21,7 +21,8 @@ from pulmonet.explain.cam import (
     scale_maps,
     score_maps,
 )
-from pulmonet.explain.options import GRADIENT_METHODS
+from pulmonet.explain.methods import explain_images, maps_of_variants
+from pulmonet.explain.options import GRADIENT_METHODS, choose_variants
 from pulmonet.models.networks import build_network, forward_features, normalise
 
 REFERENCES = {
@@ -201,6 +202,25 @@ def test_a_batch_gives_every_images_own_map(networks: dict[str, nn.Module]) -> N
             scale = np.abs(alone.raw).max()
             # other batch sizes take other kernels, and a rounding may switch a ReLU above layer3
             np.testing.assert_allclose(together.raw[row] / scale, alone.raw[0] / scale, atol=0.01)
+
+
+def test_several_methods_and_layers_give_what_each_gives_alone(
+    networks: dict[str, nn.Module],
+) -> None:
+    network, images = networks["resnet50"], images_of(2, seed=4)
+    variants = choose_variants("gradcam,layercam,gradcam++,occlusion", "last,layer3")
+    calls = []
+    handle = network.conv1.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr, operator]
+    try:
+        maps_of_variants(network, images, [0, 2], variants[:6])
+        assert len(calls) == 2, "one pass a layer"
+    finally:
+        handle.remove()
+    together = maps_of_variants(network, images, [0, 2], variants)
+    assert set(together) == set(variants)
+    for variant in variants:
+        alone = explain_images(network, images, [0, 2], method=variant.method, layer=variant.layer)
+        np.testing.assert_allclose(together[variant], alone.maps, atol=1e-5)
 
 
 def test_grad_cam_and_hirescam_are_one_function_at_the_last_map_and_two_further_down(

@@ -104,15 +104,13 @@ def test_intervals_resample_patients_not_images() -> None:
     """Forty images of two patients are two observations: the interval spans both."""
     hits = [1.0] * 20 + [0.0] * 20
     per_patient = (
-        compare_with_baselines(
-            {"gradcam": fake_scores(hits)}, ["a"] * 20 + ["b"] * 20, method="gradcam"
-        )
+        compare_with_baselines({"gradcam": fake_scores(hits)}, ["a"] * 20 + ["b"] * 20, pairs=[])
         .rows["gradcam"]
         .pointing
     )
     per_image = (
         compare_with_baselines(
-            {"gradcam": fake_scores(hits)}, [str(n) for n in range(40)], method="gradcam"
+            {"gradcam": fake_scores(hits)}, [str(n) for n in range(40)], pairs=[]
         )
         .rows["gradcam"]
         .pointing
@@ -130,7 +128,7 @@ def test_differences_are_paired() -> None:
     found = compare_with_baselines(
         {"gradcam": fake_scores(method), "image centre": fake_scores(baseline)},
         patients,
-        method="gradcam",
+        pairs=[("gradcam", "image centre"), ("gradcam", "left out")],
     )
     (pointing,) = [d for d in found.differences if d.metric == "pointing"]
     assert pointing.difference.value == pytest.approx(1 / 3)
@@ -138,9 +136,10 @@ def test_differences_are_paired() -> None:
     same = compare_with_baselines(
         {"gradcam": fake_scores(baseline), "image centre": fake_scores(baseline)},
         patients,
-        method="gradcam",
+        pairs=[("gradcam", "image centre"), ("gradcam", "left out")],
     )
     assert not any(d.distinguished for d in same.differences)
+    assert {(d.row, d.baseline) for d in same.differences} == {("gradcam", "image centre")}
 
 
 def test_baselines_that_look_at_no_image() -> None:

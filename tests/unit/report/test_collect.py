@@ -46,6 +46,8 @@ def test_an_empty_or_absent_folder_says_how_to_get_a_run(tmp_path: Path) -> None
         ("evaluation_CheXpert-v1.0-small_valid.json", "[" * 100_000),
         ("calibration.json", "[]"),
         ("explain/explanations.json", "[]"),
+        ("explain/localization.json", "[]"),
+        ("explain/sanity.json", "{"),
     ],
 )
 def test_a_damaged_file_is_named_and_the_other_run_goes_on(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ def _panels(run: RunArtifacts) -> list[Picture]:
     ]
 
 
-# --- localisation and sanity: tables of explanations.json -------------------------------------
+# --- localisation and sanity: tables of their own files -----------------------------------------
 
 
 def _checks(run: RunArtifacts) -> list[Section]:
@@ -180,6 +180,7 @@ def _localization(found: Mapping[str, Any]) -> list[Block]:
             str(label),
             str(name),
             _count(facts.get("n_images")),
+            _count(facts.get("n_patients")),
             *(_estimate(row.get(metric)) for metric in ("pointing", "iou", "energy")),
         )
         for label, facts in _tables(found.get("labels"))
@@ -187,17 +188,73 @@ def _localization(found: Mapping[str, Any]) -> list[Block]:
     ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
+    runs = _list(found.get("runs"))
+    where = f"{found.get('split')}" if len(runs) < 2 else f"out of fold over {len(runs)} folds"
+    kind = ", SYNTHETIC phantoms" if found.get("synthetic") else ""
+    notes = [
+        "Baselines need no trained network; a method that does not beat them shows nothing. "
+        "Intervals resample patients.",
+        *_ways(_list(found.get("variants"))),
+    ]
     return [
         Table(
-            f"Localisation on {found.get('dataset')}, {found.get('split')}",
-            ("Label", "Method or baseline", "Images", "Pointing game", "IoU", "Energy inside"),
-            tuple(rows),
+            f"Localisation on {found.get('dataset')}, {where}{kind}",
             (
-                "Baselines need no network; a method that does not beat them shows nothing. "
-                "Intervals resample patients.",
+                "Label",
+                "Method or baseline",
+                "Images",
+                "Patients",
+                "Pointing game",
+                "IoU",
+                "Energy inside",
             ),
-        )
+            tuple(rows),
+            tuple(notes),
+        ),
+        Text(_leads(found)),
     ]
+
+
+def _ways(variants: Sequence[Any]) -> list[str]:
+    """Layers that the rows' names do not tell, and that a choice among several flatters."""
+    known = [variant for variant in variants if isinstance(variant, dict)]
+    notes = [
+        f"{variant.get('name')}: maps of layer {variant.get('layer')}."
+        for variant in known
+        if variant.get("layer") is not None
+        and str(variant.get("layer")) not in str(variant.get("name"))
+    ]
+    if len(known) > 1:
+        notes.append(
+            f"{len(known)} ways were tried on the same rows: the best one's lead is flattered."
+        )
+    return notes
+
+
+def _leads(found: Mapping[str, Any]) -> str:
+    """Which labels are hit more often than by every baseline, beyond the interval."""
+    shown, not_shown = [], []
+    for label, facts in _tables(found.get("labels")):
+        by_row: dict[str, list[bool]] = {}
+        for entry in _list(facts.get("differences")):
+            if isinstance(entry, dict) and entry.get("metric") == "pointing":
+                difference = entry.get("difference")
+                value = _float(difference.get("value")) if isinstance(difference, dict) else None
+                beaten = bool(entry.get("distinguished")) and (value or 0.0) > 0
+                by_row.setdefault(str(entry.get("row")), []).append(beaten)
+        winners = [row for row, beaten in by_row.items() if all(beaten)]
+        if winners:
+            shown.append(f"{label} ({', '.join(winners)})")
+        else:
+            not_shown.append(label)
+    words = [
+        f"In the pointing game every baseline is beaten beyond the interval for {', '.join(shown)}."
+        if shown
+        else "In the pointing game no label's maps are shown to beat every baseline."
+    ]
+    if shown and not_shown:
+        words.append(f"Not shown for {', '.join(not_shown)}.")
+    return " ".join(words)
 
 
 def _sanity(found: Mapping[str, Any]) -> list[Block]:
