@@ -17,6 +17,7 @@ from pulmonet.data.boxes import read_boxes
 from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources.vindr import KAGGLE_HEADER
 from pulmonet.data.tables import ROW_COLUMNS, SPLITS
 from pulmonet.errors import DataError
 
@@ -52,7 +53,8 @@ def csv_texts(draw: st.DrawFn) -> bytes:
     """CSV text with plausible and implausible headers and cells, lines not always of one length."""
     header = draw(st.lists(HEADER, min_size=1, max_size=7))
     if draw(st.booleans()):
-        needed = draw(st.sampled_from([("Path",), NAMES[9:12], ("ImageID", "PatientID", "Labels")]))
+        padchest, kaggle = ("ImageID", "PatientID", "Labels"), KAGGLE_HEADER.split(",")
+        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle]))
         header = [*needed, *header]
     n_cells = len(header)
     rows = draw(st.lists(st.lists(CELL, min_size=n_cells, max_size=n_cells), max_size=5))
