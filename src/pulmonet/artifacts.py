@@ -73,6 +73,8 @@ class DatasetFacts(Record):
     """Positives per role and label."""
     excluded: dict[str, int] = {}
     """Rows left out, by reason (views, subset, unreadable)."""
+    unreadable: list[str] = []
+    """Paths of the images that --skip-bad left out."""
     policy_changes: dict[str, dict[str, int]] = {}
     """Per label: how many uncertain and blank training labels the policies changed, to what."""
     summary: dict[str, Any] = {}

@@ -281,6 +281,25 @@ def test_all_problems_are_gathered(root: Path, capsys: pytest.CaptureFixture[str
     assert all(problem in shown for problem in document["problems"])
 
 
+def test_a_row_without_a_path_and_one_outside_hide_nothing_else(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing_image(root)
+
+    def change(table: pd.DataFrame) -> None:
+        table.loc[4, "Path"] = ""
+        table.loc[5, "Path"] = f"{root.name}/../../x.jpg"
+
+    edit(root, "train.csv", change)
+    assert main(["prepare", "--check-only"]) == 3
+    problems = report_of(root)["problems"]
+    starts = ["1 row without an image path", "1 path leaves the dataset root (../../x.jpg)"]
+    for start in starts:
+        assert any(problem.startswith(start) for problem in problems)
+    assert "1 of 32 images is missing (train/" in "\n".join(problems)
+    assert report_of(root)["bad_images"] == {}
+
+
 def test_skip_bad_leaves_out_names_and_counts(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,23 @@ def test_what_was_done_to_the_rows_is_said(
     assert RunDir(out_dir / NAME).read_record().config.data.join == str(sites)
 
 
+def test_skip_bad_names_and_counts_what_it_leaves_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((data / "train").rglob("*.jpg"))[:7]
+    for image in images:
+        image.write_bytes(b"")
+    assert train(data, tmp_path) == 3
+    capsys.readouterr()
+    assert train(data, tmp_path, "--skip-bad", "--overwrite") == 0
+    said = capsys.readouterr().err
+    assert "warning: left out 7 unreadable images: " in said and "and 2 more" in said
+    facts = RunDir(tmp_path / NAME).read_record().provenance.dataset
+    assert facts is not None
+    assert facts.unreadable == [str(image.relative_to(data)) for image in images]
+    assert facts.excluded == {"unreadable": 7}
+
+
 def test_own_csv_and_own_splits(data: Path, tmp_path: Path) -> None:
     table = (data / "train.csv").read_text().replace("tiny/train/", "train/").splitlines()
     (data / "mine.csv").write_text("\n".join([table[0].replace("Path", "File"), *table[1:]]))

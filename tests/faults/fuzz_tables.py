@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pulmonet.config import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources.vindr import KAGGLE_HEADER
 from pulmonet.data.tables import ROW_COLUMNS, SPLITS
 from pulmonet.errors import DataError
 
@@ -48,7 +49,8 @@ def csv_texts(draw: st.DrawFn) -> bytes:
     """CSV text with plausible and implausible headers and cells, lines not always of one length."""
     header = draw(st.lists(HEADERS, min_size=1, max_size=7))
     if draw(st.booleans()):
-        needed = draw(st.sampled_from([("Path",), NAMES[9:12], ("ImageID", "PatientID", "Labels")]))
+        padchest, kaggle = ("ImageID", "PatientID", "Labels"), KAGGLE_HEADER.split(",")
+        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle]))
         header = [*needed, *header]
     n_cells = len(header)
     rows = draw(st.lists(st.lists(CELLS, min_size=n_cells, max_size=n_cells), max_size=5))

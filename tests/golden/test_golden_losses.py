@@ -23,8 +23,8 @@ GOLDEN = Path(__file__).with_name("losses.json")
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")
 N_STEPS = 20
 
-#: Processors sum in different orders, and training blows the difference up: in fp32 by 22 % after 20
-#: steps of ResNet-50. fp64 and a clipped gradient leave it below 0.5 %, pixels changed by 1e-7 included.
+#: Processors sum in different orders, and training blows the difference up: in fp32 by 22 % after
+#: 20 steps of ResNet-50. fp64 and clipped gradients keep it below 0.5 %, pixels off by 1e-7 too.
 RELATIVE_TOLERANCE = 1e-2
 
 

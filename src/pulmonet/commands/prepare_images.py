@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulmonet.artifacts import portable_path, write_atomic
 from pulmonet.commands import console
 from pulmonet.config import RunConfig
+from pulmonet.data.checks import inside_paths
 from pulmonet.data.image_files import file_of
 from pulmonet.data.images import fit_square, read_source_image
 from pulmonet.data.manifest import Manifest
@@ -151,10 +152,11 @@ def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> 
 
 
 def _there(manifest: Manifest) -> NDArray[np.bool_]:
-    """(N,) whether a row's file is there and its first row; else it is a problem already."""
-    paths = manifest.table["path"]
-    there = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
-    return np.asarray(there, dtype=bool) & ~paths.duplicated().to_numpy()
+    """(N,) whether a row is the first of a file that is there; else it is a problem already."""
+    there = np.zeros(len(manifest), dtype=bool)
+    paths = inside_paths(manifest.table["path"])
+    there[paths.index] = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
+    return there
 
 
 def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ from pulmonet.data.splits import (
     subset_rows,
 )
 from pulmonet.data.tables import count
+from pulmonet.errors import list_first
 from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
 from pulmonet.models.networks import build_network
 from pulmonet.models.weights import load_pretrained, place
@@ -50,6 +51,7 @@ class Plan:
         policies: L + A uncertainty policies.
         rows: manifest rows per role: train, valid, and dev where it selects.
         excluded: rows left out, by reason.
+        unreadable: paths of the images among them that cannot be used.
         weights: facts about the first weights.
         device: where it trains.
         precision: fp32, bf16 or fp16.
@@ -67,6 +69,7 @@ class Plan:
     device: torch.device
     precision: str
     processes: Processes
+    unreadable: tuple[str, ...] = ()
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -154,15 +157,16 @@ def open_plan_pack(plan: Plan) -> Pack:
 
 
 def without_bad_rows(plan: Plan, pack: Pack) -> Plan:
-    """The plan less the rows that could not be decoded; five of them are named."""
+    """The plan less the rows that could not be decoded; on screen five of them are named."""
     if not pack.bad_rows:
         return plan
     bad = np.fromiter(pack.bad_rows, dtype=np.int64)
-    paths = plan.manifest.table["path"]
-    for row, reason in sorted(pack.bad_rows.items())[:5]:
-        console.warn(f"left out {paths.iloc[row]}: {reason}")
+    reasons = [reason.split(";")[0] for _, reason in sorted(pack.bad_rows.items())]
+    console.warn(f"left out {count(len(bad), 'unreadable image')}: {list_first(reasons)}")
+    paths = tuple(plan.manifest.table["path"].iloc[sorted(pack.bad_rows)])
     rows = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
-    return replace(plan, rows=rows, excluded=plan.excluded | {"unreadable": len(bad)})
+    excluded = plan.excluded | {"unreadable": len(bad)}
+    return replace(plan, rows=rows, excluded=excluded, unreadable=paths)
 
 
 def _announce(plan: Plan) -> None:

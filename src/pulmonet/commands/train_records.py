@@ -107,6 +107,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
         n_patients={role: len(set(patients[rows])) for role, rows in plan.rows.items()},
         positives=positives,
         excluded=plan.excluded,
+        unreadable=list(plan.unreadable),
         summary=summarise(manifest),
     )
 

@@ -52,6 +52,14 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
     return problems
 
 
+def inside_paths(paths: pd.Series[Any]) -> pd.Series[Any]:
+    """The distinct paths that can be looked at: neither empty nor leaving the root."""
+    paths = paths[paths != ""].drop_duplicates()
+    if _LEAVES.search("\n".join(paths.tolist())) is None:
+        return paths
+    return paths[[_LEAVES.search(path) is None for path in paths.tolist()]]
+
+
 def split_problems(table: pd.DataFrame) -> list[str]:
     """Patients in more than one split: what they leak makes every number too good."""
     pairs = table.loc[table["patient"] != "", ["patient", "split"]].drop_duplicates()

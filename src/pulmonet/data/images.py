@@ -69,20 +69,24 @@ def fit_square(
         fit: stretch, pad or crop.
         out: (side, side) memory that may be used for the result.
     """
-    height, width = image.shape
-    box = placement(height, width, fit)
-    left, top = int(box.x0), int(box.y0)
-    if fit == "crop":
-        image = image[top : int(box.y1), left : int(box.x1)]
-    elif fit == "pad" and height != width:
-        square = np.zeros((int(box.y1 - box.y0), int(box.x1 - box.x0)), dtype=np.uint8)
-        square[-top : -top + height, -left : -left + width] = image
-        image = square
+    if fit != "stretch":
+        image = _cut_or_padded(image, fit)
     if image.shape == (side, side):
         return np.ascontiguousarray(image)
     smaller = side <= image.shape[0] and side <= image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (side, side), out, interpolation=method), dtype=np.uint8)
+
+
+def _cut_or_padded(image: NDArray[np.uint8], fit: str) -> NDArray[np.uint8]:
+    height, width = image.shape
+    box = placement(height, width, fit)
+    left, top = int(box.x0), int(box.y0)
+    if fit == "crop":
+        return image[top : int(box.y1), left : int(box.x1)]
+    square = np.zeros((int(box.y1 - box.y0), int(box.x1 - box.x0)), dtype=np.uint8)
+    square[-top : -top + height, -left : -left + width] = image
+    return square
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from pulmonet.data.pack_files import PackFiles
 from pulmonet.errors import DataError
 
 #: Images that a thread decodes per task: enough to make the hand-over cheap.
-_ROWS_PER_TASK = 8
+_ROWS_PER_TASK = 16
 
 #: Blocks that are decoded while another is synced, and tasks a thread at least.
 _BLOCKS_AHEAD = 2

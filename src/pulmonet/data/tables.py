@@ -166,7 +166,7 @@ def label_column(
     Raises:
         DataError: a label that is called as one of `ROW_COLUMNS`.
     """
-    _check_label_name(name, where)
+    check_label_name(name, where)
     values: NDArray[np.float32] = map_column(table[name], parse_worded_label, np.float32)
     wrong = np.flatnonzero(np.isinf(values))
     if len(wrong):
@@ -180,7 +180,12 @@ def label_column(
     return values
 
 
-def _check_label_name(name: str, where: object) -> None:
+def check_label_name(name: str, where: object) -> None:
+    """Refuse a label that is called as one of `ROW_COLUMNS`.
+
+    Raises:
+        DataError: it is.
+    """
     if name in ROW_COLUMNS:
         raise DataError(f"{where}: a label cannot be called '{name}'; rename it")
     try:
@@ -234,7 +239,7 @@ def finding_columns(
     ]
     labels = sorted({label for names in listed for label in names})
     for label in labels:
-        _check_label_name(label, f"column '{column.name}'")
+        check_label_name(label, f"column '{column.name}'")
     values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
     place = {label: number for number, label in enumerate(labels)}
     for row, names in enumerate(listed):

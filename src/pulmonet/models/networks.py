@@ -33,7 +33,7 @@ class Classifier(nn.Linear):
         self.dropout = dropout
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Logits (B, out_features), in the dtype of the weights (float32), of pooled features (B, in_features)."""
+        """Logits (B, out_features) of pooled features (B, in_features), in the weights' float32."""
         with torch.autocast(pooled.device.type, enabled=False):
             kept = F.dropout(pooled.to(self.weight.dtype), self.dropout, self.training)
             return F.linear(kept, self.weight, self.bias)

@@ -337,9 +337,9 @@ def test_a_full_disk_keeps_what_is_packed(
     with monkeypatch.context() as patch:
         full_disk(patch, 14 * SIDE**2)
         with pytest.raises(DataError, match=r"disk is full.*PULMONET_CACHE_DIR"):
-            open_pack(manifest, range(40))
+            open_pack(manifest, range(40), num_workers=1)  # of several, any could be the last
     pack = open_pack(manifest, range(40))
-    assert 20 <= pack.n_decoded <= 32
+    assert pack.n_decoded == 28
     np.testing.assert_array_equal(pack.read(range(40)), references(manifest))
 
 

@@ -98,17 +98,21 @@ def _read_file(
 def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
     """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
 
-    The first part is the root's name, maybe an older one, where all paths share it, nothing
-    below the root is called so, and what follows it is there: ``chexpert/`` is understood for
-    ``CheXpert-v1.0-small/``.
+    A first part that nothing below the root is called by is the root's name, maybe an older one:
+    ``chexpert/`` is understood for ``CheXpert-v1.0-small/`` where all paths share it and what
+    follows it is there.
     """
     text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
-    first, _, rest = text[0].partition("/") if text else ("", "", "")
-    prefix = first + "/"
-    if rest and first not in {".", ".."} and all(path.startswith(prefix) for path in text):
-        there = {entry.name for entry in root.iterdir()}
-        if first not in there and (first == root.name or rest.partition("/")[0] in there):
-            text = [path[len(prefix) :] for path in text]
+    there = {entry.name for entry in root.iterdir()}
+    name = root.absolute().name
+    if name and name not in there:
+        text = [path.removeprefix(f"{name}/") for path in text]
+    first, _, rest = next((path for path in text if path), "").partition("/")
+    is_other = bool(rest) and first not in {"", ".", "..", *there}
+    if is_other and rest.partition("/")[0] in there:
+        prefix = f"{first}/"
+        if all(path.startswith(prefix) for path in text if path):
+            text = [path.removeprefix(prefix) for path in text]
     return np.asarray(text, dtype=object)
 
 

@@ -59,8 +59,8 @@ def inspect_manifest(
     folder = root if root.is_dir() else root.parent
     table = tidy(rows)
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
-    if not any("the dataset root" in problem for problem in problems) and check_files:
-        problems += checks.file_problems(folder, table["path"].drop_duplicates())
+    if check_files:
+        problems += checks.file_problems(folder, checks.inside_paths(table["path"]))
     if not rows.patients_known:
         rows.notes.append("this source has no patient ids: each image counts as its own patient")
     table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)

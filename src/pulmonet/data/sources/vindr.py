@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from pulmonet.data.tables import (
     SourceRows,
+    check_label_name,
     find_images,
     index_files,
+    is_blank,
     label_column,
     map_column,
     read_csv,
@@ -91,17 +93,23 @@ def is_kaggle(path: Path) -> bool:
 
 
 def _read_kaggle(root: Path) -> pd.DataFrame:
-    raw = read_csv(root / "train.csv", ("image_id", "class_name", "rad_id"))
+    where = root / "train.csv"
+    raw = read_csv(where, ("image_id", "class_name", "rad_id"))
     codes, images = pd.factorize(text_column(raw["image_id"]))
     said = pd.DataFrame(
         {
             "image": codes,
-            "label": map_column(raw["class_name"], align),
+            "label": map_column(
+                raw["class_name"], lambda cell: "" if is_blank(cell) else align(cell)
+            ),
             "reader": text_column(raw["rad_id"]),
         }
     ).drop_duplicates()
     n_readers = said.groupby("image")["reader"].nunique()
     n_votes = pd.crosstab(said["image"], said["label"]).rename_axis(columns=None)
+    n_votes = n_votes.drop(columns="", errors="ignore")
+    for label in n_votes.columns:
+        check_label_name(label, where)
     return _rows_of(root, "train", images, n_votes.div(n_readers, axis=0))
 
 
