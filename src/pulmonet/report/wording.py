@@ -14,6 +14,14 @@ MODEL_NAMES = {
     "resnet50": "ResNet-50",
     "efficientnet_b0": "EfficientNet-B0",
 }
+#: How an image became a square: put before its side.
+FITTED = {
+    "stretch": "stretched to",
+    "pad": "padded to a square and resized to",
+    "crop": "cut to the central square and resized to",
+}
+#: What a policy for blank or uncertain labels does, as a verb.
+COUNTED = {"zeros": "count as negative", "ones": "count as positive", "ignore": "are left out"}
 NOTHING = "–"
 
 
