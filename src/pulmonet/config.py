@@ -7,6 +7,7 @@ documentation is generated from it. Flags, ``--config`` and ``--set`` all end in
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -329,9 +330,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
-        raise ConfigError(
-            "\n".join(_explain(problem, where) for problem in error.errors())
-        ) from None
+        raise ConfigError("\n".join(_explain_all(error.errors(), where))) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{where}: not a configuration ({error}); see docs/configuration.md"
@@ -397,8 +396,25 @@ def _known_keys(location: Iterable[int | str]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
+def _explain_all(problems: Iterable[Any], where: str) -> list[str]:
+    """One line a field: of a field that may be of several kinds, the deepest part, and once."""
+    named: dict[str, str] = {}
+    for problem in problems:
+        name = ".".join(str(part) for part in _location(problem))
+        named.setdefault(name, _explain(problem, where))
+    return [
+        line
+        for name, line in named.items()
+        if not any(other.startswith(f"{name}.") for other in named)
+    ]
+
+
+def _location(problem: Any) -> list[int | str]:
+    return [part for part in problem["loc"] if not _is_type_tag(part)]
+
+
 def _explain(problem: Any, where: str) -> str:
-    location = [part for part in problem["loc"] if not _is_type_tag(part)]
+    location = _location(problem)
     name = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         keys = _known_keys(location[:-1])
@@ -408,7 +424,9 @@ def _explain(problem: Any, where: str) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
     shown = "" if isinstance(value, dict) and len(value) > 3 else f" = {_short(value)}"
-    return f"{where}: {name}{shown}: {message[:1].lower()}{message[1:]}"
+    choices = re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
+    meant = did_you_mean(value, choices) if isinstance(value, str) else ""
+    return f"{where}: {name}{shown}: {message[:1].lower()}{message[1:]}{meant}"
 
 
 def _is_type_tag(part: int | str) -> bool:
