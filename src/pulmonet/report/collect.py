@@ -84,6 +84,20 @@ class RunArtifacts:
         return ranked[0] if ranked else None
 
 
+def rows_of(result: RunResult) -> tuple[object, ...]:
+    """Equal for evaluations of the same rows with the same reference standard."""
+    return (
+        result.dataset,
+        result.split,
+        result.level,
+        result.dataset_fingerprint,
+        result.n_rows,
+        result.n_patients,
+        result.views,
+        result.blank,
+    )
+
+
 @dataclass(frozen=True)
 class Collection:
     """All runs of an artifacts folder."""
@@ -104,6 +118,15 @@ class Collection:
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""
         return max(self.runs, key=_standing)
+
+    def rivals(self) -> list[RunResult]:
+        """Main evaluations of the other runs on the rows of the best one."""
+        best = self.best_run()
+        result = best.main_result()
+        others = [run.main_result() for run in self.runs if run is not best]
+        if result is None:
+            return []
+        return [item for item in others if item and rows_of(item) == rows_of(result)]
 
 
 def _standing(run: RunArtifacts) -> tuple[int, float]:

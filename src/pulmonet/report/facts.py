@@ -11,6 +11,7 @@ from pulmonet.report.collect import Collection, RunArtifacts
 from pulmonet.report.wording import (
     COUNTED,
     FITTED,
+    checkpoint_kept,
     count,
     listing,
     model_name,
@@ -99,7 +100,7 @@ def find_facts(collection: Collection) -> Facts:
         subset=_subset(runs),
         training=f"{config.optim.name}, learning rate {config.optim.lr:g}, "
         f"{count(config.optim.epochs, 'epoch')}, loss {config.loss.name}; see Settings",
-        selection=f"{config.select.checkpoint} epoch by macro AUROC on {config.select.on}",
+        selection=checkpoint_kept(config.select),
         weights={"imagenet": "ImageNet", "none": "Random"}.get(config.model.weights, "From a file"),
         specification=f"{networks}; weights in best_model.pth of each run, digests under "
         "How to reproduce",

@@ -21,8 +21,8 @@ def summary_section(context: Context) -> Section:
     lines = [
         ("What it is.", _what(context)),
         ("What it learned from.", _learned_from(best)),
-        ("How good it is.", _how_good(best)),
-        ("What to keep in mind.", _caution(best)),
+        ("How good it is.", _how_good(context)),
+        ("What to keep in mind.", _caution(context)),
         ("What it is not.", RESEARCH_ONLY),
     ]
     blocks: list[Block] = []
@@ -72,7 +72,8 @@ def _learned_from(run: RunArtifacts) -> str:
     return f"{facts.n_rows.get('train', 0):,} {kind}{whose} from {facts.name}.{start}"
 
 
-def _how_good(run: RunArtifacts) -> str:
+def _how_good(context: Context) -> str:
+    run = context.collection.best_run()
     result = run.main_result()
     if result is None:
         auroc = run.record.provenance.best_valid_macro_auroc
@@ -85,14 +86,33 @@ def _how_good(run: RunArtifacts) -> str:
     if result.macro.auroc.value is None:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
     auroc = result.macro.auroc.value
-    which = f"The best run, {run.name}," if run.name else "It"
-    interval = _interval(result)
     return (
-        f"{which} reaches a mean AUROC of {number(auroc)}{interval} on "
+        f"{_which(context)} reaches a mean AUROC of {number(auroc)}{_interval(result)} on "
         f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs "
         f"of one image with a finding and one without, it gives the higher score to the right "
-        f"one in about {100 * auroc:.0f}. Guessing would get 50."
+        f"one in about {100 * auroc:.0f}. Guessing would get 50{_without_picture(result)}."
     )
+
+
+def _which(context: Context) -> str:
+    """Only runs that were tested on the same images have a best one."""
+    runs, best = context.collection.runs, context.collection.best_run()
+    if len(runs) == 1:
+        return "It"
+    n_rivals = len(context.collection.rivals())
+    if n_rivals == len(runs) - 1:
+        return f"The best run, {best.name},"
+    if n_rivals:
+        return f"{best.name}, the best of {n_rivals + 1} runs that were tested on the same images,"
+    return f"{best.name} (each run was tested on other images, so that none can be called best)"
+
+
+def _without_picture(result: RunResult) -> str:
+    """What needs no image, so that nobody takes it for the network's merit."""
+    if result.baseline is None or result.baseline.macro.auroc.value is None:
+        return ""
+    known = listing(result.baseline.features)
+    return f"; {known} alone, without the image, {100 * result.baseline.macro.auroc.value:.0f}"
 
 
 def _units(result: RunResult) -> str:
@@ -108,14 +128,17 @@ def _interval(result: RunResult) -> str:
     return f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
 
 
-def _caution(run: RunArtifacts) -> str:
-    result = run.main_result()
+def _caution(context: Context) -> str:
+    result = context.collection.best_run().main_result()
     words = []
     if result is not None and result.rows_used_for:
         words.append(
             f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
             "so the result is somewhat too good."
         )
+    alike = _not_told_apart(context, result)
+    if alike:
+        words.append(f"{listing(alike)} cannot be told apart from it on these images.")
     if result is not None:
         rare = [label for label, item in result.labels.items() if item.few_positives]
         if rare:
@@ -127,6 +150,11 @@ def _caution(run: RunArtifacts) -> str:
     return " ".join(words)
 
 
+def _not_told_apart(context: Context, result: RunResult | None) -> list[str]:
+    letters = set(result.group_letters) if result is not None else set()
+    return [item.run for item in context.collection.rivals() if letters & set(item.group_letters)]
+
+
 def headline_tiles(context: Context) -> tuple[Tile, ...]:
     """The numbers that stand above the page."""
     best = context.collection.best_run()
@@ -134,8 +162,10 @@ def headline_tiles(context: Context) -> tuple[Tile, ...]:
     tiles = []
     if result is not None and result.macro.auroc.value is not None:
         auroc = result.macro.auroc
-        interval = f"95 % interval {number(auroc.low)}–{number(auroc.high)}; " if auroc.low else ""
-        tiles.append(Tile("Macro AUROC, best run", number(auroc.value), f"{interval}{best.name}"))
+        interval = "" if auroc.low is None else f"{number(auroc.low)}–{number(auroc.high)}"
+        said = f"95 % interval {interval}; " if interval else ""
+        title = "Macro AUROC, best run" if context.collection.rivals() else "Macro AUROC"
+        tiles.append(Tile(title, number(auroc.value), f"{said}{best.name}"))
         tiles.append(
             Tile(
                 "Evaluated on",
