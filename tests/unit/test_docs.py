@@ -171,8 +171,9 @@ def test_relative_links_and_pictures_resolve(page: Path) -> None:
 
 
 def test_every_page_is_in_the_sites_contents() -> None:
-    listed = set(re.findall(r"- ([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text("utf-8")))
-    assert listed == {page.name for page in DOCS.glob("*.md")}, "mend nav in mkdocs.yml"
+    listed = set(re.findall(r"- ([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert listed == pages, "mend nav in mkdocs.yml"
 
 
 def test_schemas_describe_what_is_written(tmp_path: Path) -> None:

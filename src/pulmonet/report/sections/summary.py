@@ -142,7 +142,8 @@ def _caution(context: Context) -> str:
     if result is not None:
         rare = [label for label, item in result.labels.items() if item.few_positives]
         if rare:
-            words.append(f"Too few cases for a firm statement on {listing(rare)}.")
+            which = "any finding" if len(rare) == len(result.labels) > 1 else listing(rare)
+            words.append(f"Too few cases for a firm statement on {which}.")
     words.append(
         "A score is no probability of disease unless it was calibrated, and other hospitals, "
         "devices and patients can give other results."
