@@ -105,6 +105,18 @@ def test_runs_on_other_rows_are_never_ranked(tmp_path: Path) -> None:
         assert [row[0].text for row in table.rows] == [name, "without the picture"]
 
 
+def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    unfinished = make_run(tmp_path, "b", evaluated=False, logged=False)
+    record = json.loads(unfinished.config_path.read_text())
+    record["provenance"] |= {"best_epoch": None, "status": "interrupted"}
+    unfinished.config_path.write_text(json.dumps(record))
+    summary = _words(_sections(tmp_path)["Summary"])
+    assert "A computer program (DenseNet-121, a neural network)" in summary
+    assert "It reaches a mean AUROC" in summary
+    assert "Not trained to the end of an epoch, and not counted: b." in summary
+
+
 def test_the_last_epoch_was_chosen_by_nothing(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, config={"select": {"checkpoint": "last"}})
     _change_result(run_dir, rows_used_for=[])
@@ -143,7 +155,7 @@ def test_how_to_reproduce_repeats_training_and_evaluation(tmp_path: Path) -> Non
     lines = code.splitlines()
     again = "pulmonet train --config a/run_config.json --out-dir . --name a-again"
     assert again in lines
-    evaluated = "pulmonet evaluate a --artifacts-dir . --split valid --views all --blank ignore"
+    evaluated = "pulmonet evaluate a --artifacts-dir . --split valid --blank ignore"
     assert evaluated in lines
 
 

@@ -42,17 +42,17 @@ def _lines(context: Context, run: RunArtifacts) -> str:
     ]
     for result in run.results:
         lines.append(f"# its evaluation on {result.dataset}, {result.split}")
-        lines.append(shlex.join(_evaluate(run.name, result)))
+        lines.append(shlex.join(_evaluate(run, result)))
     return "\n".join(lines)
 
 
-def _evaluate(run: str, result: RunResult) -> list[str]:
+def _evaluate(run: RunArtifacts, result: RunResult) -> list[str]:
     """The command with everything that decides the numbers."""
-    words = ["pulmonet", "evaluate", run, "--artifacts-dir", ".", "--split", result.split]
+    words = ["pulmonet", "evaluate", run.name, "--artifacts-dir", ".", "--split", result.split]
     facts = result.bootstrap
     for flag, value, usual in (
         ("--level", result.level, "image"),
-        ("--views", result.views, ""),
+        ("--views", result.views, run.record.config.data.views),
         ("--blank", result.blank, "zeros"),
         ("--bootstrap", f"{facts.n_resamples}", "1000"),
         ("--interval", facts.method, "percentile"),

@@ -45,7 +45,7 @@ def summary_section(context: Context) -> Section:
 
 
 def _what(context: Context) -> str:
-    runs = context.collection.runs
+    runs = trained(context)
     names = sorted({model_name(run.record.config.model.name) for run in runs})
     labels = list(dict.fromkeys(label for run in runs for label in run.labels))
     if len(runs) == 1:
@@ -56,6 +56,13 @@ def _what(context: Context) -> str:
         f"{subject} at a chest X-ray and give{'s' if len(runs) == 1 else ''} a score between 0 "
         f"and 1 for {count(len(labels), 'finding')}: {listing(labels)}."
     )
+
+
+def trained(context: Context) -> tuple[RunArtifacts, ...]:
+    """The runs that have finished an epoch; all, where none has."""
+    runs = context.collection.runs
+    done = tuple(run for run in runs if run.record.provenance.best_epoch or run.results)
+    return done or runs
 
 
 def _learned_from(run: RunArtifacts) -> str:
@@ -96,7 +103,7 @@ def _how_good(context: Context) -> str:
 
 def _which(context: Context) -> str:
     """Only runs that were tested on the same images have a best one."""
-    runs, best = context.collection.runs, context.collection.best_run()
+    runs, best = trained(context), context.collection.best_run()
     if len(runs) == 1:
         return "It"
     n_rivals = len(context.collection.rivals())
@@ -139,6 +146,9 @@ def _caution(context: Context) -> str:
     alike = _not_told_apart(context, result)
     if alike:
         words.append(f"{listing(alike)} cannot be told apart from it on these images.")
+    left_out = [run.name for run in context.collection.runs if run not in trained(context)]
+    if left_out:
+        words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     if result is not None:
         rare = [label for label, item in result.labels.items() if item.few_positives]
         if rare:
