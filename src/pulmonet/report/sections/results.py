@@ -10,11 +10,13 @@ from pulmonet.report.blocks import Block, Cell, Section, Table, Text, ThresholdE
 from pulmonet.report.collect import RunArtifacts, rows_of
 from pulmonet.report.context import Context
 from pulmonet.report.sections.run_details import run_details
+from pulmonet.report.sections.summary import trained
 from pulmonet.report.thresholds import threshold_steps
 from pulmonet.report.wording import (
     COUNTED,
     NOTHING,
     count_cell,
+    criterion,
     estimate_cell,
     listing,
     number,
@@ -30,7 +32,7 @@ def results_section(context: Context) -> Section:
     """All evaluations; what is missing is named."""
     collection = context.collection
     results = [result for run in collection.runs for result in run.results]
-    missing = [run.name for run in collection.runs if not run.results]
+    missing = [run.name for run in trained(context) if not run.results]
     blocks: list[Block] = []
     if missing:
         blocks.append(
@@ -240,7 +242,9 @@ def _stored(run: RunArtifacts, predictions: Predictions, label: str) -> list[tup
         same = (result.dataset, result.split) == (predictions.dataset, predictions.split)
         if same and label in result.labels:
             points = result.labels[label].operating_points
-            return [(p.criterion, p.threshold) for p in points if p.threshold is not None]
+            return [
+                (criterion(p.criterion), p.threshold) for p in points if p.threshold is not None
+            ]
     return []
 
 
