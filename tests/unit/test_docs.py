@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import typer.main
+import yaml
 
 import documented as told
 import pulmonet
@@ -198,3 +199,10 @@ def test_all_author_notes_are_described() -> None:
     text = (DOCS / "reports.md").read_text("utf-8")
     for key, asked in NOTES.items():
         assert f"| `{key}` | {asked} |" in text
+
+
+def test_the_workflow_runs_what_people_run() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    steps = workflow["jobs"]["check-and-test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("scripts/check\nscripts/test")
