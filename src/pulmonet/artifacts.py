@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from pulmonet.config import RunConfig
-from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
+from pulmonet.errors import ArtifactError, ConfigError, did_you_mean, list_first
 from pulmonet.labels import check_label_name, file_name_of
 from pulmonet.reading import check_table, read_text
 
@@ -457,9 +457,11 @@ def best_run(artifacts_dir: Path) -> RunDir:
             if run_dir.best_model_path.exists():
                 scored.append((-1.0 if auroc is None else auroc, run_dir))
     if not scored:
+        names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
+        without = f" ({list_first(names)}: unreadable, or no best_model.pth)" if names else ""
         raise ArtifactError(
-            f"{artifacts_dir}: no trained run; train one with `pulmonet train`, or name its "
-            "folder with --artifacts-dir"
+            f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`, or name "
+            "its folder with --artifacts-dir"
         )
     return max(scored, key=lambda pair: pair[0])[1]
 
@@ -575,8 +577,9 @@ class Predictions:
             check_table(path)
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArtifactError(
-                f"{path}: cannot be read as CSV ({error}); check the file"
+                f"{path}: cannot be read as CSV ({reason}); check the file"
             ) from None
         names = [str(name) for name in table.columns]
         labels = tuple(name for name in names if f"{name}_score" in names)

@@ -10,24 +10,57 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError, PulmoNetError, TrainingError
 
+
+class Command(TyperCommand):
+    """A command whose help does without Python's words for types."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """All parameters, the help option too."""
+        return _name_values(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """The same for `pulmonet` itself."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """All parameters, the help option too."""
+        return _name_values(super().get_params(ctx))
+
+
+def _name_values(parameters: Sequence[Any]) -> Sequence[Any]:
+    """A flag takes no value; a list is given by repeating, a value at a time."""
+    for option in parameters:
+        if isinstance(option, TyperOption) and option.metavar is None:
+            if option.is_flag:
+                option.metavar = ""
+            elif option.multiple:
+                option.metavar = "<str>"
+    return parameters
+
+
 app = typer.Typer(
     name="pulmonet",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, evaluate, explain and report multi-label chest X-ray classifiers.\n\n"
-    "Research and education only; not a medical device.",
+    "Research and education only; not a medical device.\n\n"
+    "Without any data: [bold]pulmonet prepare --demo[/bold]. Help on one command: "
+    "[bold]pulmonet train --help[/bold].",
 )
 
 
@@ -196,7 +229,7 @@ def _options(
     console.configure(quiet=quiet, verbose=verbose)
 
 
-@app.command()
+@app.command(cls=Command)
 def prepare(
     source: Annotated[
         str | None,
@@ -281,7 +314,7 @@ def prepare(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     model: Annotated[
         str | None,
@@ -399,7 +432,7 @@ def train(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def evaluate(
     runs: Annotated[
         list[str] | None,
@@ -409,9 +442,12 @@ def evaluate(
         list[str] | None,
         typer.Option("--models", "--model", "-m", help="Runs, too; repeatable, takes commas."),
     ] = None,
-    artifacts_dir: Annotated[
-        Path, typer.Option("--artifacts-dir", "--out-dir", help="Folder that holds the runs.")
-    ] = Path("artifacts"),
+    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
+        "artifacts"
+    ),
+    out_dir: Annotated[
+        Path | None, typer.Option(hidden=True, help="The same as --artifacts-dir.")
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Dataset folder. Default: the run's own.")
     ] = None,
@@ -424,8 +460,9 @@ def evaluate(
     predictions: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="<path>",
             help="Evaluate saved scores instead: CSV with LABEL and LABEL_score, as FILE or "
-            "NAME=FILE; repeatable."
+            "NAME=FILE; repeatable.",
         ),
     ] = None,
     ensemble: Annotated[
@@ -517,6 +554,7 @@ def evaluate(
         prevalence=split_commas(prevalence) or [],
         subgroups=split_commas(subgroup) or [],
     )
+    artifacts_dir = out_dir or artifacts_dir
     names = [*(runs or []), *(split_commas(models) or [])]
     combination = choose_combination(
         ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds, tta=tta
@@ -548,7 +586,7 @@ def evaluate(
     return code
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     images: Annotated[
         list[str] | None,
@@ -571,7 +609,8 @@ def explain(
         typer.Option(help="Label to explain; repeatable, takes commas. Default: all."),
     ] = None,
     class_idx: Annotated[
-        list[int] | None, typer.Option(help="Label by its position, from 0; repeatable.")
+        list[int] | None,
+        typer.Option(metavar="<int>", help="Label by its position, from 0; repeatable."),
     ] = None,
     method: Annotated[
         str,
@@ -666,7 +705,7 @@ def explain(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     artifacts_dir: Annotated[
         Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")

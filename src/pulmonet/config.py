@@ -7,6 +7,7 @@ documentation is generated from it. Flags, ``--config`` and ``--set`` all end in
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -350,10 +351,9 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
-        problems = error.errors()
-        lines = [_explain(problem, where) for problem in problems[:MAX_PROBLEMS]]
-        if len(problems) > MAX_PROBLEMS:
-            lines.append(f"{where}: and {len(problems) - MAX_PROBLEMS:,} more")
+        lines = _explain_all(error.errors(), where)
+        if len(lines) > MAX_PROBLEMS:
+            lines[MAX_PROBLEMS:] = [f"{where}: and {len(lines) - MAX_PROBLEMS:,} more"]
         raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
@@ -428,8 +428,25 @@ def _known_keys(location: Iterable[int | str]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
+def _explain_all(problems: Iterable[Any], where: str) -> list[str]:
+    """One line a field: of a field that may be of several kinds, the deepest part, and once."""
+    named: dict[str, str] = {}
+    for problem in problems:
+        name = ".".join(str(part) for part in _location(problem))
+        named.setdefault(name, _explain(problem, where))
+    return [
+        line
+        for name, line in named.items()
+        if not any(other.startswith(f"{name}.") for other in named)
+    ]
+
+
+def _location(problem: Any) -> list[int | str]:
+    return [part for part in problem["loc"] if not _is_type_tag(part)]
+
+
 def _explain(problem: Any, where: str) -> str:
-    location = [part for part in problem["loc"] if not _is_type_tag(part)]
+    location = _location(problem)
     name = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         location = list(problem["loc"])  # a key may be called as a type is
@@ -441,7 +458,9 @@ def _explain(problem: Any, where: str) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
     shown = "" if isinstance(value, dict) and len(value) > 3 else f" = {_short(value)}"
-    return f"{where}: {name}{shown}: {message[:1].lower()}{message[1:]}"
+    expected = re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
+    meant = did_you_mean(value, expected) if isinstance(value, str) else ""
+    return f"{where}: {name}{shown}: {message[:1].lower()}{message[1:]}{meant}"
 
 
 def _is_type_tag(part: int | str) -> bool:

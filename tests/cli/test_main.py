@@ -62,6 +62,26 @@ def test_verbose_version_names_torch_and_the_device(order: list[str]) -> None:
     assert "\ndevice " in done.stdout
 
 
+@pytest.mark.parametrize("command", ["", "prepare", "train", "evaluate", "explain", "report"])
+def test_help_fits_80_columns_and_teaches_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command.split(), "--help"]) == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) == 80
+    assert "…" not in page  # nothing was cut
+    assert "<bool>" not in page  # a flag takes no value
+    assert f"Example: pulmonet {command}" in page or not command
+
+
+def test_evaluate_takes_the_out_dir_of_train(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--out-dir", str(tmp_path / "elsewhere")]) == 4
+    assert str(tmp_path / "elsewhere") in capsys.readouterr().err
+
+
 def test_unknown_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert main(["train", "--modle", "x"]) == 2

@@ -125,7 +125,7 @@ def test_missing_parts_are_said_to_be_missing(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text()
     assert "Not evaluated: densenet121" in text
     assert "training\\_log.csv is missing or empty" in text
-    assert "no heat maps; `pulmonet explain` makes them" in text
+    assert "No heat maps of densenet121; `pulmonet explain` makes them" in text
 
 
 def test_no_artifacts_is_exit_code_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,8 +66,12 @@ def test_runs_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert best_run(tmp_path).name == "second"
     with pytest.raises(ArtifactError, match="did you mean 'second'"):
         find_run("secnd", tmp_path)
-    with pytest.raises(ArtifactError, match="no trained run"):
+    with pytest.raises(ArtifactError, match="no trained run; train one"):
         best_run(tmp_path / "nothing")
+    for name in ("first", "second"):
+        (tmp_path / name / "best_model.pth").unlink()
+    with pytest.raises(ArtifactError, match=r"\(first, second: unreadable, or no best_model.pth\)"):
+        best_run(tmp_path)
 
 
 @pytest.mark.parametrize(

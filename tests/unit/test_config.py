@@ -77,6 +77,14 @@ def test_config_is_frozen() -> None:
             r"multiclass labels take a softmax",
         ),
         (["augment.mixup_alpha=0.2", "targets.uncertain_policy=multiclass"], r"MixUp needs soft"),
+        (
+            ["targets.uncertain_policy=onse"],
+            r"^config: targets\.uncertain_policy = 'onse': [^\n]+; did you mean 'ones'\?$",
+        ),
+        (
+            ['targets.uncertain_policy={"Edema": "onse"}'],
+            r"^config: targets\.uncertain_policy\.Edema = 'onse': [^\n]+; did you mean 'ones'\?$",
+        ),
         (["optim"], r"no '='; write --set section\.field=value"),
         (["optim.lr=NaN"], r"not a configuration|finite number"),
         (["seed.deep=1", "seed.deep.er=1"], r"deep: holds 1, not a table"),

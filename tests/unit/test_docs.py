@@ -13,9 +13,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer.main
+import yaml
 
+import documented as told
 import pulmonet
-from pulmonet.cli import main
+from pulmonet.cli import app, main
 from pulmonet.report.author_notes import NOTES
 from report_factory import make_run
 
@@ -102,6 +105,54 @@ def test_the_originals_table_can_be_typed(
         assert main(line.split()) == 0, (line, capsys.readouterr().err)
 
 
+def _flags(text: str) -> set[str]:
+    """``--batch-size`` of ``--batch_size=8``."""
+    return {flag.replace("_", "-") for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)}
+
+
+#: Flags of other programs that sentences mention.
+FOREIGN_FLAGS = {"--max-restarts", "--nnodes", "--storage", "--strict"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_in_sentences_exist(page: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    own = {"--help"} | {
+        option
+        for command in (group, *group.commands.values())
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    text = FENCE.sub("", page.read_text("utf-8"))
+    spans = [span for span in re.findall(r"`([^`]+)`", text) if not _script(span)]
+    assert set().union(*map(_flags, spans)) <= own | FOREIGN_FLAGS
+
+
+def _script(line: str) -> Path | None:
+    """The script of this repository that a line starts."""
+    words = line.removeprefix("python ").split()
+    candidates = (folder / words[0] for folder in (ROOT, ROOT / "benchmarks") if words)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+SCRIPT_LINES = sorted(
+    {
+        (step.page, step.text)
+        for page in told.PAGES
+        for step in told.documented(page)
+        if re.match(r"python |benchmarks/|scripts/|examples/", step.text)
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "line"), SCRIPT_LINES)
+def test_scripts_in_the_docs_exist_and_know_their_flags(page: str, line: str) -> None:
+    path = _script(line)
+    assert path is not None, (page, line)
+    own = line.partition(" -- ")[0]  # what comes behind goes to `pulmonet train`
+    assert _flags(own) - {"--help"} <= _flags(path.read_text("utf-8")), (page, line)
+
+
 def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
@@ -121,8 +172,9 @@ def test_relative_links_and_pictures_resolve(page: Path) -> None:
 
 
 def test_every_page_is_in_the_sites_contents() -> None:
-    listed = set(re.findall(r"- ([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text("utf-8")))
-    assert listed == {page.name for page in DOCS.glob("*.md")}, "mend nav in mkdocs.yml"
+    listed = set(re.findall(r"- ([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert listed == pages, "mend nav in mkdocs.yml"
 
 
 def test_schemas_describe_what_is_written(tmp_path: Path) -> None:
@@ -147,3 +199,10 @@ def test_all_author_notes_are_described() -> None:
     text = (DOCS / "reports.md").read_text("utf-8")
     for key, asked in NOTES.items():
         assert f"| `{key}` | {asked} |" in text
+
+
+def test_the_workflow_runs_what_people_run() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    steps = workflow["jobs"]["check-and-test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("scripts/check\nscripts/test")

@@ -132,7 +132,7 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[n
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
     if split not in SPLITS:
         raise ConfigError(
-            f"split '{split}': unknown{did_you_mean(split, SPLITS)}; choose from {', '.join(there)}"
+            f"split '{split}': unknown{did_you_mean(split, there)}; choose from {', '.join(there)}"
         )
     if views != "all" and views not in VIEWS:
         raise ConfigError(

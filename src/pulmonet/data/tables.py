@@ -166,7 +166,7 @@ def label_column(
     Raises:
         DataError: a label that is called as one of `ROW_COLUMNS`.
     """
-    check_label_name(name, where)
+    check_source_label(name, where)
     values: NDArray[np.float32] = map_column(table[name], parse_worded_label, np.float32)
     wrong = np.flatnonzero(np.isinf(values))
     if len(wrong):
@@ -180,11 +180,11 @@ def label_column(
     return values
 
 
-def check_label_name(name: str, where: object) -> None:
-    """Refuse a label that is called as one of `ROW_COLUMNS`.
+def check_source_label(name: str, where: object) -> None:
+    """Refuse a label that a Manifest or a file name cannot hold.
 
     Raises:
-        DataError: it is.
+        DataError: called as one of `ROW_COLUMNS`, or against `labels.check_label_name`.
     """
     if name in ROW_COLUMNS:
         raise DataError(f"{where}: a label cannot be called '{name}'; rename it")
@@ -239,7 +239,7 @@ def finding_columns(
     ]
     labels = sorted({label for names in listed for label in names})
     for label in labels:
-        check_label_name(label, f"column '{column.name}'")
+        check_source_label(label, f"column '{column.name}'")
     values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
     place = {label: number for number, label in enumerate(labels)}
     for row, names in enumerate(listed):

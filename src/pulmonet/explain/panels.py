@@ -48,8 +48,9 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """``present``, ``absent (score below threshold)`` or ``no threshold``."""
-        words = {True: "present", False: "absent (score below threshold)", None: "no threshold"}
+        """Present or absent, by which side of the threshold; ``no threshold`` without one."""
+        above, below = "present (score above threshold)", "absent (score below threshold)"
+        words = {True: above, False: below, None: "no threshold"}
         return words[self.present]
 
     def numbers(self) -> str:

@@ -96,11 +96,11 @@ def choose_threshold(
     Returns:
         An observed score; None with one class only, or where nothing reaches the wanted PPV.
     """
-    grid = _Grid.of(targets, scores, np.arange(len(targets)))
-    weights = np.ones((1, len(targets)), np.int32)
-    counts = grid.cumulated(weights)
-    if not len(grid.positive_units) or not len(grid.negative_units):
+    positive = np.asarray(targets) == 1
+    if positive.all() or not positive.any():  # also of no rows: all known ones in one fold
         return None
+    grid = _Grid.of(targets, scores, np.arange(len(targets)))
+    counts = grid.cumulated(np.ones((1, len(targets)), np.int32))
     gains = _gain(criterion)(*counts)[0]
     best = int(gains.argmax())
     return None if gains[best] < 0 else float(grid.thresholds[best])

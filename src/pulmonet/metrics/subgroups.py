@@ -70,7 +70,7 @@ def choose_columns(
         if name not in columns:
             raise ConfigError(
                 f"--subgroup {name}: no such column{did_you_mean(name, columns)}; "
-                f"columns: {', '.join(columns) or 'none'}; further ones come with data.join"
+                f"columns: {', '.join(columns) or 'none'}; others come with --join"
             )
     wanted = [name for name in DEFAULT_COLUMNS if name in columns]
     wanted += [name for name in named if name not in wanted]

@@ -328,7 +328,13 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
     labels = tuple(record.provenance.labels or record.config.data.labels)
     path = run_dir.best_model_path
     if not path.exists():
-        raise ArtifactError(f"{path}: missing; the run has no finished epoch yet, resume it")
+        done = record.provenance.status == "finished"
+        mend = (
+            "restore it, or train the run again with --overwrite"
+            if done
+            else "the run has no finished epoch yet, resume it"
+        )
+        raise ArtifactError(f"{path}: missing; {mend}")
     expected = record.provenance.checkpoint_sha256
     if expected and sha256_of(path) != expected:
         raise ArtifactError(

@@ -10,7 +10,9 @@ from pulmonet.report.blocks import Chart, Series
 #: Series before colour and dash repeat: 7 colours, 4 dashes.
 N_COLOURS = 7
 N_DASHES = 4
+#: Room around the lines; the left one grows with the longest number at the axis.
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 40.0
+WIDTH_OF_A_DIGIT = 8.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ def draw_chart(chart: Chart) -> Drawing:
     y_values = [y for series in chart.series for y in series.y if y is not None]
     y_range = chart.y_range or _range(y_values, 0.06)
 
+    y_ticks = ticks(*y_range)
+    left = max(LEFT, 10.0 + WIDTH_OF_A_DIGIT * max((len(text) for _, text in y_ticks), default=0))
+
     def place_x(x: float) -> float:
-        return LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (width - LEFT - RIGHT)
+        return left + (x - x_range[0]) / (x_range[1] - x_range[0]) * (width - left - RIGHT)
 
     def place_y(y: float) -> float:
         share = (y - y_range[0]) / (y_range[1] - y_range[0])
@@ -74,12 +79,12 @@ def draw_chart(chart: Chart) -> Drawing:
         chart=chart,
         width=width,
         height=height,
-        left=LEFT,
+        left=left,
         right=width - RIGHT,
         top=TOP,
         bottom=height - BOTTOM,
         x_ticks=tuple((place_x(x), text) for x, text in ticks(*x_range, whole=whole)),
-        y_ticks=tuple((place_y(y), text) for y, text in ticks(*y_range)),
+        y_ticks=tuple((place_y(y), text) for y, text in y_ticks),
         lines=tuple(lines),
         mark=None if chart.mark_x is None else place_x(chart.mark_x),
         x_range=x_range,

@@ -88,6 +88,20 @@ class RunArtifacts(Evaluated):
         return ranked[0] if ranked else None
 
 
+def rows_of(result: RunResult) -> tuple[object, ...]:
+    """Equal for evaluations of the same rows with the same reference standard."""
+    return (
+        result.dataset,
+        result.split,
+        result.level,
+        result.dataset_fingerprint,
+        result.n_rows,
+        result.n_patients,
+        result.views,
+        result.blank,
+    )
+
+
 @dataclass(frozen=True)
 class Collection:
     """All runs of an artifacts folder, and what was evaluated there that is no run."""
@@ -125,6 +139,15 @@ class Collection:
                 if result.combines == "out-of-fold" and run.name in result.members:
                     return result
         return run.main_result()
+
+    def rivals(self) -> list[RunResult]:
+        """Main evaluations of the other runs on the rows of the best one."""
+        best = self.best_run()
+        result = best.main_result()
+        others = [run.main_result() for run in self.runs if run is not best]
+        if result is None:
+            return []
+        return [item for item in others if item and rows_of(item) == rows_of(result)]
 
 
 def _standing(run: RunArtifacts, result: RunResult | None) -> tuple[int, float]:

@@ -224,7 +224,11 @@ def draw_worst_cases(
                     parse_math=False,
                 )
                 caption.set_in_layout(False)
-    _title(figure, result, "Confident errors: left false positives, right false negatives; score")
+    _title(
+        figure,
+        result,
+        "Scores that contradict the reference standard most: left absent, right present",
+    )
     return png_of(figure)
 
 

@@ -6,6 +6,7 @@ Format: https://huggingface.co/docs/hub/model-cards (metadata as YAML, then mark
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pulmonet import __version__
@@ -17,7 +18,19 @@ from pulmonet.report.context import Context
 from pulmonet.report.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY
-from pulmonet.report.wording import estimate_cell, listing, model_name
+from pulmonet.report.wording import FITTED, estimate_cell, listing, model_name
+
+#: Characters that YAML does not take as they are (https://yaml.org/spec/1.1/#id868524).
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+#: Of `data.views`, before "chest X-rays".
+_VIEWS = {
+    "all": "frontal and lateral",
+    "frontal": "frontal",
+    "AP": "frontal (AP)",
+    "PA": "frontal (PA)",
+    "lateral": "lateral",
+}
 
 
 def render_model_card(context: Context) -> str:
@@ -63,14 +76,18 @@ def _front_matter(context: Context, runs: list[RunArtifacts]) -> list[str]:
     }
     if context.collection.synthetic:
         metadata["tags"] = [*metadata["tags"], "synthetic-data"]
-    lines = ["---"]
-    lines += [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()]
     if names:
-        lines.append(f"datasets: {json.dumps(names, ensure_ascii=False)}")
+        metadata["datasets"] = names
     index = [_index_entry(run) for run in runs if run.results]
     if index:
-        lines.append(f"model-index: {json.dumps(index, ensure_ascii=False)}")
-    return [*lines, "---"]
+        metadata["model-index"] = index
+    return ["---", *(f"{key}: {yaml_of(value)}" for key, value in metadata.items()), "---"]
+
+
+def yaml_of(value: Any) -> str:
+    """`value` as JSON, and so that YAML 1.1 reads the same: it allows fewer raw characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _index_entry(run: RunArtifacts) -> dict[str, Any]:
@@ -108,9 +125,10 @@ def _note(context: Context, key: str) -> Text:
 def _what(context: Context, runs: list[RunArtifacts]) -> Section:
     networks = listing(sorted({model_name(run.record.config.model.name) for run in runs}))
     labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
+    views = listing(sorted({_VIEWS[run.record.config.data.views] for run in runs}))
     words = (
-        f"{networks}, trained with PulmoNet {__version__} to score frontal and lateral chest "
-        f"X-rays for {labels}. Each score lies between 0 and 1."
+        f"{networks}, trained with PulmoNet {__version__} to score {views} chest X-rays for "
+        f"{labels}. Each score lies between 0 and 1."
     )
     blocks = [Text(words)]
     if context.collection.synthetic:
@@ -120,11 +138,13 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
 
 def _how_to_use(best: RunArtifacts) -> Section:
     size = best.record.config.data.image_size
+    library = "timm" if best.record.config.model.name.startswith("timm:") else "torchvision"
     words = (
-        f"`best_model.pth` of `{best.name}` is a plain state_dict: torchvision's own network with "
-        f"{len(best.labels)} outputs in the order {listing(best.labels)}. Input: grey, "
-        f"{best.record.config.data.fit} to {size} × {size} pixels, repeated to three channels, "
-        "ImageNet mean and deviation. With PulmoNet: "
+        f"`best_model.pth` of `{best.name}` is a plain state_dict: {library}'s own "
+        f"{best.record.config.model.name.removeprefix('timm:')} with {len(best.labels)} outputs, "
+        f"logits of {listing(best.labels)} in this order. Input: grey, "
+        f"{FITTED[best.record.config.data.fit]} {size} × {size} pixels, repeated to three "
+        "channels, ImageNet mean and deviation. With PulmoNet: "
         f"`pulmonet explain image.jpg --run {best.name}`."
     )
     return Section("use", "How to use it", (Text(words),))

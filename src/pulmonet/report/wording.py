@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pulmonet.config import SelectConfig
 from pulmonet.metrics.results import Estimate
 from pulmonet.report.blocks import Cell
 
@@ -13,7 +14,16 @@ MODEL_NAMES = {
     "densenet121": "DenseNet-121",
     "resnet50": "ResNet-50",
     "efficientnet_b0": "EfficientNet-B0",
+    "timm:tf_efficientnet_lite0": "EfficientNet-Lite0",
 }
+#: How an image became a square: put before its side.
+FITTED = {
+    "stretch": "stretched to",
+    "pad": "padded to a square and resized to",
+    "crop": "cut to the central square and resized to",
+}
+#: What a policy for blank or uncertain labels does, as a verb.
+COUNTED = {"zeros": "count as negative", "ones": "count as positive", "ignore": "are left out"}
 NOTHING = "–"
 
 
@@ -78,8 +88,21 @@ def duration(seconds: float | None) -> str:
 
 
 def model_name(name: str) -> str:
-    """``DenseNet-121`` for ``densenet121``; others as they are."""
-    return MODEL_NAMES.get(name, name)
+    """``DenseNet-121`` for ``densenet121``; others as they are, timm's without its mark."""
+    return MODEL_NAMES.get(name, name.removeprefix("timm:"))
+
+
+def criterion(name: str) -> str:
+    """``sensitivity=0.9`` as a reader writes it."""
+    known = {"youden": "Youden's index", "f1": "F1"}
+    return known.get(name, name.replace("=", " ≥ ").replace("ppv", "PPV"))
+
+
+def checkpoint_kept(select: SelectConfig) -> str:
+    """Which epoch became best_model.pth, and by what."""
+    if select.checkpoint == "last":
+        return "the last epoch"
+    return f"the best epoch by macro AUROC on {select.on}"
 
 
 def listing(words: Sequence[str]) -> str:

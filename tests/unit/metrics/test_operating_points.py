@@ -78,6 +78,16 @@ def test_cross_fitted_calls_use_the_other_folds() -> None:
         np.testing.assert_array_equal(called[folds == fold], scores[folds == fold] >= threshold)
 
 
+def test_one_patient_with_both_classes_has_no_cross_fitted_point() -> None:
+    """All its images are in one fold, so that no row is left to choose on."""
+    targets, scores, units = np.array([1.0, 0.0]), np.array([0.7, 0.2]), np.array([0, 0])
+    assert cross_fitted_calls(targets, scores, units, "youden") is None
+    found = operating_points(
+        targets, scores, units, PatientResamples(targets[:, None], units, 100, 0)
+    )
+    assert all(point.threshold is None for point in found)
+
+
 def test_operating_point_counts_equal_scikit_learn() -> None:
     targets, scores = rows(1)
     units = np.arange(200) // 2

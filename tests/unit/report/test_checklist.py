@@ -16,12 +16,29 @@ from pulmonet.report.facts import Facts, find_facts
 from pulmonet.report.pseudonyms import Identities
 from report_factory import make_run
 
+#: The items of TRIPOD+AI that have parts, as published (version of 11 January 2024).
+TRIPOD_PARTS = {
+    3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc",
+    23: "ab", 27: "abc",
+}  # fmt: skip
 
-def test_all_items_are_there_once() -> None:
-    tripod = [item.number for item in TRIPOD_AI]
-    assert len(tripod) == len(set(tripod))
-    assert {int(number.rstrip("abcdefg")) for number in tripod} == set(range(1, 28))
+
+def test_all_items_are_there_in_their_order() -> None:
+    published = [
+        f"{number}{part}" for number in range(1, 28) for part in TRIPOD_PARTS.get(number, ("",))
+    ]
+    assert len(published) == 52
+    assert [item.number for item in TRIPOD_AI] == published
     assert [item.number for item in CLAIM_2024] == [str(number) for number in range(1, 45)]
+
+
+def test_claim_is_quoted_in_its_own_words() -> None:
+    """CLAIM 2024 asks for "reference standard" and "testing", not "ground truth", "validation"."""
+    asked = {item.number: item.asks for item in CLAIM_2024}
+    assert all(asked[number].startswith("Reference standard") for number in ("14", "15", "16"))
+    assert (asked["32"], asked["33"]) == ("Internal testing", "External testing")
+    words = " ".join(asked.values()).lower()
+    assert "ground truth" not in words and "validation" not in words
 
 
 @pytest.mark.parametrize("item", [*TRIPOD_AI, *CLAIM_2024], ids=lambda item: item.number)
@@ -49,6 +66,22 @@ def test_nothing_is_claimed_of_a_run_without_results(tmp_path: Path) -> None:
     assert facts.objectives == "Development, not yet evaluated"
     for name in ("performance", "accuracy", "measures", "subgroups", "failures", "internal"):
         assert getattr(facts, name) == ""
+
+
+def test_what_the_rows_had_decided_stands_beside_a_test(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    facts = find_facts(collect(tmp_path))
+    assert facts.internal == "On CheXpert-v1.0-small, valid (rows used for checkpoint selection)"
+    assert facts.external == "None in the artifacts"
+    assert facts.clusters == "Not examined: no column of hospitals or other clusters was named"
+
+
+def test_robustness_needs_seeds_of_one_recipe(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", config={"seed": 1})
+    make_run(tmp_path, "other", config={"seed": 2, "optim": {"lr": 1e-3}})
+    assert find_facts(collect(tmp_path)).robustness == ""
+    make_run(tmp_path, "b", config={"seed": 2})
+    assert find_facts(collect(tmp_path)).robustness == "2 seeds of one recipe: a and b"
 
 
 def test_notes_are_read(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pulmonet.report.charts import ticks
+from pulmonet.report.blocks import Chart, Series
+from pulmonet.report.charts import draw_chart, ticks
 from pulmonet.report.collect import collect
 from pulmonet.report.context import Context
 from pulmonet.report.html import render_html
@@ -135,3 +136,12 @@ def test_ticks_are_round(low: float, high: float, expected: list[str]) -> None:
 
 def test_epochs_have_whole_ticks() -> None:
     assert [text for _, text in ticks(1, 5, whole=True)] == ["1", "2", "3", "4", "5"]
+
+
+def test_long_numbers_at_the_axis_have_room() -> None:
+    def room(*losses: float) -> float:
+        series = Series("loss", tuple(range(len(losses))), losses)
+        return draw_chart(Chart("k", "Loss", "epoch", "loss", (series,))).left
+
+    assert room(0.2, 0.8) == 46.0
+    assert room(0.6896, 0.6919) == 10.0 + 8.0 * len("0.6900")

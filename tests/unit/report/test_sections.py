@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pulmonet.artifacts import write_json
+from pulmonet.artifacts import RunDir, write_json
 from pulmonet.explain.localization import THRESHOLDS, MapScores, compare_with_baselines
 from pulmonet.explain.results import Localization, MapVariant, Sanity, SanityStage
-from pulmonet.report.blocks import Section, Table, Text
+from pulmonet.report.blocks import Bullets, Code, Section, Table, Text
 from pulmonet.report.collect import collect
 from pulmonet.report.context import Context
 from pulmonet.report.pseudonyms import Identities
@@ -44,14 +46,122 @@ def test_settings_are_split_into_shared_and_different(tmp_path: Path) -> None:
     make_run(tmp_path, "b", config={"optim": {"lr": 3e-4}, "seed": 7})
     tables = _build(tmp_path)
     assert tables["Settings in which the runs differ"].columns == ("Run", "Learning rate", "Seed")
-    shared = [row[0].text for row in tables["Settings that all runs share"].rows]
+    shared = [row[0].text for row in tables["What was set"].rows]
     assert "Optimiser" in shared and "Seed" not in shared
 
 
 def test_the_baseline_without_the_picture_stands_in_the_final_table(tmp_path: Path) -> None:
     make_run(tmp_path)
-    last = _build(tmp_path)["Mean over the labels, best first"].rows[-1]
+    last = _build(tmp_path)["Mean over the labels"].rows[-1]
     assert last[0].text == "without the picture" and last[1].text.startswith("0.610 (0.560")
+
+
+def _sections(artifacts_dir: Path) -> dict[str, Section]:
+    found: dict[str, Section] = {}
+
+    def walk(sections: tuple[Section, ...]) -> None:
+        for section in sections:
+            found[section.title] = section
+            walk(section.children)
+
+    walk(build_document(Context(collect(artifacts_dir), Identities(b"k" * 32))).sections)
+    return found
+
+
+def _words(section: Section) -> str:
+    texts = [block.text for block in section.blocks if isinstance(block, Text)]
+    items = [
+        f"{a} {b}" for block in section.blocks if isinstance(block, Bullets) for a, b in block.items
+    ]
+    return "\n".join([*texts, *items])
+
+
+def _change_result(run_dir: RunDir, **changes: Any) -> None:
+    """Rewrite the one evaluation of a run."""
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    document["runs"][0] |= changes
+    path.write_text(json.dumps(document))
+
+
+def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", skill=3.0)
+    summary = _words(_sections(tmp_path)["Summary"])
+    assert "The best run, b, reaches a mean AUROC" in summary
+    assert "a cannot be told apart from it on these images." in summary
+    assert "view, age and sex alone, without the image, 61." in summary
+    table = _build(tmp_path)["Mean over the labels, best first"]
+    assert [row[0].text for row in table.rows] == ["b", "a", "without the picture"]
+
+
+def test_runs_on_other_rows_are_never_ranked(tmp_path: Path) -> None:
+    """Folds: the same dataset and split by name, other patients in it."""
+    make_run(tmp_path, "fold0")
+    _change_result(make_run(tmp_path, "fold1", skill=3.0), dataset_fingerprint="e" * 64)
+    sections = _sections(tmp_path)
+    summary = _words(sections["Summary"])
+    assert "fold1 (each run was tested on other images, so that none can be called best)" in summary
+    assert "told apart" not in summary
+    for name in ("fold0", "fold1"):
+        section = sections[f"CheXpert-v1.0-small, valid split: {name}"]
+        assert "cannot be compared" in _words(section)
+        table = next(block for block in section.blocks if isinstance(block, Table))
+        assert [row[0].text for row in table.rows] == [name, "without the picture"]
+
+
+def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    unfinished = make_run(tmp_path, "b", evaluated=False, logged=False)
+    record = json.loads(unfinished.config_path.read_text())
+    record["provenance"] |= {"best_epoch": None, "status": "interrupted"}
+    unfinished.config_path.write_text(json.dumps(record))
+    summary = _words(_sections(tmp_path)["Summary"])
+    assert "A computer program (DenseNet-121, a neural network)" in summary
+    assert "It reaches a mean AUROC" in summary
+    assert "Not trained to the end of an epoch, and not counted: b." in summary
+
+
+def test_the_last_epoch_was_chosen_by_nothing(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path, config={"select": {"checkpoint": "last"}})
+    _change_result(run_dir, rows_used_for=[])
+    rows = {row[0].text: row[1].text for row in _build(tmp_path)["What was set"].rows}
+    assert rows["Checkpoint"] == "the last epoch"
+    words = _words(_sections(tmp_path)["CheXpert-v1.0-small, valid split"])
+    assert words.startswith("These rows chose neither a checkpoint nor a calibration.")
+
+
+def test_groups_too_small_to_score_are_named_once(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    table = _build(tmp_path)["Subgroups"]
+    assert {row[0].text for row in table.rows} == {"sex: Female"}
+    assert table.notes[-1] == "Too small to score: sex: <b>Other</b> (all labels)."
+
+
+def test_thresholds_that_were_cross_fitted_are_told_from_the_stored_one(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    for item in document["runs"][0]["labels"].values():
+        for point in item["operating_points"]:
+            point |= {"estimates": "procedure", "chosen_on": "these rows, cross-fitted"}
+    path.write_text(json.dumps(document))
+    table = _build(tmp_path)["Operating points"]
+    assert "Threshold chosen on" not in table.columns
+    assert table.notes[0] == "Chosen on these rows, cross-fitted."
+    assert "the numbers are those of this procedure" in table.notes[-1]
+
+
+def test_how_to_reproduce_repeats_training_and_evaluation(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path, "a")
+    _change_result(run_dir, blank="ignore")
+    section = _sections(tmp_path)["How to reproduce"]
+    (code,) = [block.text for block in section.blocks if isinstance(block, Code)]
+    lines = code.splitlines()
+    again = "pulmonet train --config a/run_config.json --out-dir . --name a-again"
+    assert again in lines
+    evaluated = "pulmonet evaluate a --artifacts-dir . --split valid --blank ignore"
+    assert evaluated in lines
 
 
 def test_runs_become_rows_when_they_are_many(tmp_path: Path) -> None:
@@ -67,7 +177,7 @@ def test_study_level_and_prevalence_are_told(tmp_path: Path) -> None:
     assert tables["Positive images per label"].rows[0][1].text == "360 (16.1 %)"
     assert [row[0].text for row in tables["Rows and patients in each role"].rows] == [
         "training",
-        "validation",
+        "validation split",
     ]
 
 

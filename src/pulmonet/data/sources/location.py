@@ -49,9 +49,9 @@ def _named_root(place: Path, where: str) -> Path:
     if not place.exists():
         raise DataError(f"{where}: no such folder; {WAYS_OUT}")
     if place.is_file() and place.suffix != ".npz":
+        csv = f" (and, of several CSV files, this one with --map csv={place.name})"
         raise DataError(
-            f"{where}: a file; name its folder (and, of several CSV files, this one with "
-            f"--map csv={place.name})"
+            f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
         )
     found = _roots(place)
     if not found and place.is_dir() and any(place.glob("*.csv*")):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulmonet.data.tables import (
     SourceRows,
-    check_label_name,
+    check_source_label,
     find_images,
     index_files,
     is_blank,
@@ -109,7 +109,7 @@ def _read_kaggle(root: Path) -> pd.DataFrame:
     n_votes = pd.crosstab(said["image"], said["label"]).rename_axis(columns=None)
     n_votes = n_votes.drop(columns="", errors="ignore")
     for label in n_votes.columns:
-        check_label_name(label, where)
+        check_source_label(label, where)
     return _rows_of(root, "train", images, n_votes.div(n_readers, axis=0))
 
 

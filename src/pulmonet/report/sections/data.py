@@ -10,11 +10,19 @@ from pulmonet.report.blocks import Block, Bullets, Cell, Section, Table, Text, b
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
-from pulmonet.report.wording import NOTHING, count, count_cell, listing, percent, share_of
+from pulmonet.report.wording import (
+    COUNTED,
+    NOTHING,
+    count,
+    count_cell,
+    listing,
+    percent,
+    share_of,
+)
 
 _ROLES = {
     "train": "training",
-    "valid": "validation",
+    "valid": "validation split",
     "dev": "development (chose the checkpoint)",
     "test": "test",
 }
@@ -36,12 +44,13 @@ def data_section(context: Context) -> Section:
             Text(f"run_config.json does not say which data was used: {listing(without)}.", "note")
         )
     children = tuple(
-        _dataset(context, runs, position) for position, runs in enumerate(groups.values())
+        _dataset(context, runs, position, alone=len(groups) == 1)
+        for position, runs in enumerate(groups.values())
     )
     return Section("data", "Data", tuple(blocks), children)
 
 
-def _dataset(context: Context, runs: list[RunArtifacts], position: int) -> Section:
+def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone: bool) -> Section:
     facts = runs[0].record.provenance.dataset
     assert facts is not None
     names = listing([run.name for run in runs])
@@ -68,7 +77,8 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int) -> Secti
         blocks.append(_prevalence(facts))
     blocks += _policies(runs)
     blocks += _people(facts.summary)
-    return Section(f"data-{position}-{safe_name(facts.name)}", facts.name, tuple(blocks))
+    title = facts.name if alone else f"{facts.name}, as {names} used it"
+    return Section(f"data-{position}-{safe_name(facts.name)}", title, tuple(blocks))
 
 
 def _place(role: str) -> int:
@@ -118,10 +128,11 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
             continue
         seen.add(str((targets, changes)))
         policy = targets.uncertain_policy
-        words = policy if isinstance(policy, str) else "one per label"
-        lead = f"{run.name}: uncertain labels: {words}; blank labels: {targets.blank}"
-        if not changes or not any(changes.values()):
-            blocks.append(Text(f"{lead}. The artifacts record no label that was changed."))
+        words = COUNTED.get(policy, policy) if isinstance(policy, str) else "have one policy each"
+        lead = f"{run.name}: uncertain labels {words}, blank labels {COUNTED[targets.blank]}"
+        if not any(changes.values()):
+            why = "no training label was either" if changes else "what that changed is not recorded"
+            blocks.append(Text(f"{lead}; {why}."))
             continue
         kinds = list(dict.fromkeys(kind for counts in changes.values() for kind in counts))
         rows = tuple(

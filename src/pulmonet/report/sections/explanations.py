@@ -32,7 +32,8 @@ from pulmonet.report.heatmaps import (
     xray_jpeg,
 )
 from pulmonet.report.pictures import safe_name
-from pulmonet.report.wording import count, count_cell, number, number_cell
+from pulmonet.report.sections.summary import trained
+from pulmonet.report.wording import count, count_cell, listing, number, number_cell
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
 MAX_EXHIBITS = 24
@@ -59,6 +60,12 @@ def explanations_section(context: Context) -> Section:
             pictures += _panels(run)
     if exhibits or pictures:
         blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
+    without = [
+        run.name for run in trained(context) if not (run.heat_maps.images or run.heat_maps.panels)
+    ]
+    if without:
+        words = f"No heat maps of {listing(without)}; `pulmonet explain` makes them."
+        blocks.append(Text(words, "note"))
     blocks += [note for run in runs for note in _what_is_missing(run)]
     children = [section for run in runs for section in _checks(run)]
     return Section("explanations", "Explanations", tuple(blocks), tuple(children))
@@ -67,7 +74,7 @@ def explanations_section(context: Context) -> Section:
 def _what_is_missing(run: RunArtifacts) -> list[Text]:
     maps = run.heat_maps
     if not maps.images and not maps.panels:
-        return [Text(f"{run.name}: no heat maps; `pulmonet explain` makes them.", "note")]
+        return []
     if not any(image.xray is not None for image in maps.images):
         return [
             Text(

@@ -50,10 +50,11 @@ def limitations_section(context: Context) -> Section:
         for run in runs
     ):
         lines.append("The source names no patients: intervals take each image for a patient.")
-    lines.append(
-        "Labels of public chest X-ray collections are mostly read from reports by software: the "
-        "reference standard has errors of its own."
-    )
+    if not context.collection.synthetic:
+        lines.append(
+            "Labels of public chest X-ray collections are mostly read from reports by software: "
+            "the reference standard has errors of its own."
+        )
     blocks: list[Block] = [bullets(lines)]
     if "limitations" in context.notes:
         blocks.append(Text(context.notes["limitations"]))

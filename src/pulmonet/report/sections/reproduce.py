@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from pulmonet.metrics.results import RunResult
 from pulmonet.report.blocks import Block, Cell, Code, Section, Table, Text, cells
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
@@ -31,12 +32,35 @@ def _lines(context: Context, run: RunArtifacts) -> str:
     command = (
         " ".join(shlex.quote(word) for word in words) if words else "# the command was not recorded"
     )
-    again = shlex.join(
-        ["pulmonet", "train", "--config", f"{run.name}/run_config.json", "--name", "again"]
-    )
-    return (
-        f"# {run.name}: as it was typed\n{command}\n# the same run again, from this folder\n{again}"
-    )
+    config = ["--config", f"{run.name}/run_config.json"]
+    again = ["pulmonet", "train", *config, "--out-dir", ".", "--name", f"{run.name}-again"]
+    lines = [
+        f"# {run.name}: as it was typed",
+        command,
+        "# the same run again, from the folder that holds the runs",
+        shlex.join(again),
+    ]
+    for result in run.results:
+        lines.append(f"# its evaluation on {result.dataset}, {result.split}")
+        lines.append(shlex.join(_evaluate(run, result)))
+    return "\n".join(lines)
+
+
+def _evaluate(run: RunArtifacts, result: RunResult) -> list[str]:
+    """The command with everything that decides the numbers."""
+    words = ["pulmonet", "evaluate", run.name, "--artifacts-dir", ".", "--split", result.split]
+    facts = result.bootstrap
+    for flag, value, usual in (
+        ("--level", result.level, "image"),
+        ("--views", result.views, run.record.config.data.views),
+        ("--blank", result.blank, "zeros"),
+        ("--bootstrap", f"{facts.n_resamples}", "1000"),
+        ("--interval", facts.method, "percentile"),
+        ("--seed", f"{facts.seed}", "42"),
+    ):
+        if value != usual:
+            words += [flag, value]
+    return words
 
 
 def _digests(runs: tuple[RunArtifacts, ...]) -> Table:

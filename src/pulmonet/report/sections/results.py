@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pulmonet.artifacts import Predictions
 from pulmonet.metrics.results import Estimate, LabelResult, RunResult
 from pulmonet.report.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer, cells
-from pulmonet.report.collect import Evaluated
+from pulmonet.report.collect import Evaluated, rows_of
 from pulmonet.report.context import Context
 from pulmonet.report.sections.run_details import run_details
+from pulmonet.report.sections.summary import trained
 from pulmonet.report.thresholds import threshold_steps
 from pulmonet.report.wording import (
+    COUNTED,
     NOTHING,
     count_cell,
+    criterion,
     estimate_cell,
     listing,
     number,
@@ -29,7 +32,7 @@ def results_section(context: Context) -> Section:
     """All evaluations; what is missing is named."""
     collection = context.collection
     results = [result for found in collection.evaluated for result in found.results]
-    missing = [run.name for run in collection.runs if not run.results]
+    missing = [run.name for run in trained(context) if not run.results]
     blocks: list[Block] = []
     if missing:
         blocks.append(
@@ -41,15 +44,12 @@ def results_section(context: Context) -> Section:
     if not results:
         blocks += _from_final_table(context)
         return Section("results", "Results", tuple(blocks))
-    children = [
-        _one_split(dataset, split, level, group, _pooled(results))
-        for (dataset, split, level), group in _grouped(results).items()
-    ]
+    children = _splits(results)
     if collection.comparisons:
         children.append(_comparisons(context))
     explorer = _thresholds(context)
     if explorer.steps:
-        words = Text("Move the threshold and see what follows from it for the saved predictions.")
+        words = Text("What follows from a threshold, counted on the saved predictions.")
         children.append(Section("thresholds", "Choose a threshold", (words, explorer)))
     children += [
         run_details(context, found, result)
@@ -59,21 +59,39 @@ def results_section(context: Context) -> Section:
     return Section("results", "Results", tuple(blocks), tuple(children))
 
 
-def _grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunResult]]:
-    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+def _splits(results: list[RunResult]) -> list[Section]:
+    """A section for each set of rows: runs are set side by side on the same rows only."""
+    groups: dict[tuple[object, ...], list[RunResult]] = {}
     for result in results:
-        groups.setdefault((result.dataset, result.split, result.level), []).append(result)
-    return groups
+        groups.setdefault(rows_of(result), []).append(result)
+    titles = [_title(group[0]) for group in groups.values()]
+    pooled = [result for result in results if result.combines == "out-of-fold"]
+    sections = []
+    for title, group in zip(titles, groups.values(), strict=True):
+        alone = titles.count(title) == 1
+        own = title if alone else f"{title}: {_runs(group)}"
+        sections.append(_one_split(own, group, alone, pooled))
+    return sections
 
 
-def _pooled(results: list[RunResult]) -> list[RunResult]:
-    return [result for result in results if result.combines == "out-of-fold"]
+def _title(result: RunResult) -> str:
+    return f"{result.dataset}, {result.split} split" + (
+        " (studies)" if result.level == "study" else ""
+    )
+
+
+def _runs(results: list[RunResult]) -> str:
+    return listing([result.run for result in results])
+
+
+def _folds_of(pooled: RunResult, results: list[RunResult]) -> list[str]:
+    """Names of the runs in `results` that `pooled` put together."""
+    return [result.run for result in results if result.run in pooled.members]
 
 
 def _one_split(
-    dataset: str, split: str, level: str, results: list[RunResult], pooled: list[RunResult]
+    title: str, results: list[RunResult], alone: bool, pooled: list[RunResult]
 ) -> Section:
-    title = f"{dataset}, {split} split" + (" (studies)" if level == "study" else "")
     used = sorted({use for result in results for use in result.rows_used_for})
     if used:
         words = Text(
@@ -81,18 +99,29 @@ def _one_split(
             "warning",
         )
     else:
-        words = Text("These rows decided nothing before: an untouched test.")
+        words = Text(
+            "These rows chose neither a checkpoint nor a calibration. Whether settings were chosen "
+            "by looking at them is not in the artifacts."
+        )
     blocks: list[Block] = [words]
     for whole in pooled:
-        folds = [result.run for result in results if result.run in whole.members]
+        folds = _folds_of(whole, results)
         if folds:
             text = f"{listing(folds)} are folds of {whole.run}, each on rows of its own: see there."
             blocks.append(Text(text, "note"))
+    if not alone:
+        blocks.append(
+            Text(
+                f"Other runs were tested on other rows of this split: {_runs(results)} cannot be "
+                "compared with them by these numbers.",
+                "note",
+            )
+        )
     blocks.append(_macro_table(results))
     blocks.append(_label_table("AUROC", results, lambda label: label.auroc))
     blocks.append(_label_table("Average precision", results, lambda label: label.average_precision))
     blocks.append(_counts_table(results[0]))
-    key = f"results-{abs(hash_of(dataset, split, level))}"
+    key = f"results-{hash_of(title)}"
     return Section(key, title, tuple(blocks))
 
 
@@ -145,8 +174,16 @@ def _macro_table(results: list[RunResult]) -> Table:
     for label, reason in ranked[0].macro.left_out.items():
         notes.append(f"{label} is not in the mean: {reason}.")
     return Table(
-        "Mean over the labels, best first",
-        ("Run", "Macro AUROC", "Macro average precision", "Labels", "Group", "Images", "Patients"),
+        "Mean over the labels" + (", best first" if len(results) > 1 else ""),
+        (
+            "Run",
+            "Macro AUROC",
+            "Macro average precision",
+            "Labels",
+            "Group",
+            "Studies" if ranked[0].level == "study" else "Images",
+            "Patients",
+        ),
         tuple(rows),
         tuple(notes),
         forest=True,
@@ -198,7 +235,7 @@ def _counts_table(result: RunResult) -> Table:
         "Rows behind the numbers",
         (
             "Label",
-            "Known images",
+            f"Known {'studies' if result.level == 'study' else 'images'}",
             "Positive",
             "Prevalence",
             "Patients",
@@ -206,7 +243,7 @@ def _counts_table(result: RunResult) -> Table:
             "Remark",
         ),
         rows,
-        (f"Blank labels count as: {result.blank}; uncertain labels count as unknown.",),
+        (f"Blank labels {COUNTED.get(result.blank, result.blank)}, uncertain ones are left out.",),
     )
 
 
@@ -226,7 +263,9 @@ def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[
         same = (result.dataset, result.split) == (predictions.dataset, predictions.split)
         if same and label in result.labels:
             points = result.labels[label].operating_points
-            return [(p.criterion, p.threshold) for p in points if p.threshold is not None]
+            return [
+                (criterion(p.criterion), p.threshold) for p in points if p.threshold is not None
+            ]
     return []
 
 

@@ -21,7 +21,9 @@ from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
 from pulmonet.report.wording import (
     count_cell,
+    criterion,
     estimate_cell,
+    listing,
     number,
     number_cell,
 )
@@ -148,58 +150,73 @@ def _calibration(result: RunResult) -> list[Block]:
 
 
 def _operating_points(result: RunResult) -> list[Block]:
-    rows = [
-        cells(
-            label,
-            point.criterion,
+    points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
+    if not points:
+        return []
+    sources = sorted({point.chosen_on for _, point in points})
+    rows = []
+    for label, point in points:
+        row = [
+            Cell(label),
+            Cell(criterion(point.criterion)),
             number_cell(point.threshold),
             estimate_cell(point.sensitivity),
             estimate_cell(point.specificity),
             estimate_cell(point.ppv),
             estimate_cell(point.npv),
-            point.chosen_on,
-        )
-        for label, item in result.labels.items()
-        for point in item.operating_points
-    ]
-    if not rows:
-        return []
+        ]
+        rows.append(tuple(row if len(sources) == 1 else [*row, Cell(point.chosen_on)]))
+    columns = ["Label", "Criterion", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV"]
+    if len(sources) > 1:
+        columns.append("Threshold chosen on")
     return [
         Table(
             "Operating points",
-            (
-                "Label",
-                "Criterion",
-                "Threshold",
-                "Sensitivity",
-                "Specificity",
-                "PPV",
-                "NPV",
-                "Threshold chosen on",
-            ),
+            tuple(columns),
             tuple(rows),
-            ("No threshold was chosen on the rows that its numbers come from.",),
+            _about_thresholds(sources, any(point.estimates == "procedure" for _, point in points)),
         )
     ]
+
+
+def _about_thresholds(sources: list[str], of_procedure: bool) -> tuple[str, ...]:
+    """Whose the numbers are: a stored threshold's, or those of the way to choose one."""
+    notes = []
+    if len(sources) == 1:
+        notes.append(f"Chosen on {sources[0]}.")
+    notes.append("No threshold was chosen on the rows that its numbers come from.")
+    if of_procedure:
+        notes.append(
+            "Where the choice was cross-fitted, each patient was judged by a threshold that other "
+            "patients chose: the numbers are those of this procedure. The threshold shown was "
+            "chosen on all the rows and is what `explain` uses."
+        )
+    return tuple(notes)
 
 
 def _subgroups(result: RunResult) -> list[Block]:
     rows = []
+    small: dict[str, list[str]] = {}
     for group in result.subgroups:
+        name = f"{group.column}: {group.group}"
         for label, item in group.labels.items():
+            if item.auroc is None:
+                small.setdefault(name, []).append(label)
+                continue
             rows.append(
                 cells(
-                    f"{group.column}: {group.group}",
+                    name,
                     label,
                     count_cell(item.n),
                     count_cell(item.positives),
-                    Cell(item.reason, kind="muted") if item.reason else estimate_cell(item.auroc),
+                    estimate_cell(item.auroc),
                     estimate_cell(item.auroc_gap),
                     estimate_cell(item.sensitivity_gap),
                 )
             )
+    left_out = tuple(f"Too small to score: {_small(result, small)}." for _ in [0] if small)
     if not rows:
-        return []
+        return [Text(f"Subgroups. {note}") for note in left_out]
     return [
         Table(
             "Subgroups",
@@ -213,9 +230,17 @@ def _subgroups(result: RunResult) -> list[Block]:
                 "Sensitivity gap",
             ),
             tuple(rows),
-            ("Groups too small to score are named, not scored.",),
+            ("Among many groups a gap or two leaves out 0 by chance.", *left_out),
         )
     ]
+
+
+def _small(result: RunResult, small: dict[str, list[str]]) -> str:
+    """``age: 80+ (all labels), sex: Female (Edema)``."""
+    return ", ".join(
+        f"{name} ({'all labels' if len(labels) == len(result.labels) else listing(labels)})"
+        for name, labels in small.items()
+    )
 
 
 def _study_level(result: RunResult) -> list[Block]:
@@ -259,7 +284,7 @@ def _worst_cases(context: Context, result: RunResult) -> list[Block]:
     rows = [
         cells(
             label,
-            case.kind,
+            "absent" if case.kind == "false positive" else "present",
             Cell(number(case.score), case.score),
             identities.image(case.path),
             identities.patient(case.patient) if case.patient else "",
@@ -271,8 +296,8 @@ def _worst_cases(context: Context, result: RunResult) -> list[Block]:
         return []
     return [
         Table(
-            "Worst cases: confident errors against the reference standard",
-            ("Label", "Kind", "Score", "Image", "Patient"),
+            "Worst cases: scores that contradict the reference standard most",
+            ("Label", "Reference standard", "Score", "Image", "Patient"),
             tuple(rows),
             ("Images and patients have pseudonyms, the same throughout this report.",)
             if not identities.shown

@@ -21,8 +21,8 @@ def summary_section(context: Context) -> Section:
     lines = [
         ("What it is.", _what(context)),
         ("What it learned from.", _learned_from(best)),
-        ("How good it is.", " ".join([_how_good(context, best), *_together(context, best)])),
-        ("What to keep in mind.", _caution(context, best)),
+        ("How good it is.", " ".join([_how_good(context), *_together(context, best)])),
+        ("What to keep in mind.", _caution(context)),
         ("What it is not.", RESEARCH_ONLY),
     ]
     blocks: list[Block] = []
@@ -45,7 +45,7 @@ def summary_section(context: Context) -> Section:
 
 
 def _what(context: Context) -> str:
-    runs = context.collection.runs
+    runs = trained(context)
     names = sorted({model_name(run.record.config.model.name) for run in runs})
     labels = list(dict.fromkeys(label for run in runs for label in run.labels))
     if len(runs) == 1:
@@ -56,6 +56,13 @@ def _what(context: Context) -> str:
         f"{subject} at a chest X-ray and give{'s' if len(runs) == 1 else ''} a score between 0 "
         f"and 1 for {count(len(labels), 'finding')}: {listing(labels)}."
     )
+
+
+def trained(context: Context) -> tuple[RunArtifacts, ...]:
+    """The runs that have finished an epoch; all, where none has."""
+    runs = context.collection.runs
+    done = tuple(run for run in runs if run.record.provenance.best_epoch or run.results)
+    return done or runs
 
 
 def _learned_from(run: RunArtifacts) -> str:
@@ -72,7 +79,8 @@ def _learned_from(run: RunArtifacts) -> str:
     return f"{facts.n_rows.get('train', 0):,} {kind}{whose} from {facts.name}.{start}"
 
 
-def _how_good(context: Context, run: RunArtifacts) -> str:
+def _how_good(context: Context) -> str:
+    run = context.collection.best_run()
     result = context.collection.headline(run)
     if result is None:
         auroc = run.record.provenance.best_valid_macro_auroc
@@ -85,15 +93,11 @@ def _how_good(context: Context, run: RunArtifacts) -> str:
     if result.macro.auroc.value is None:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
     auroc = result.macro.auroc.value
-    which = f"The best run, {run.name}," if run.name else "It"
-    if result.combines == "out-of-fold":
-        which = _of_several(result)
-    interval = _interval(result)
     return (
-        f"{which} reaches a mean AUROC of {number(auroc)}{interval} on "
+        f"{_which(context, result)} reaches a mean AUROC of {number(auroc)}{_interval(result)} on "
         f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs "
         f"of one image with a finding and one without, it gives the higher score to the right "
-        f"one in about {100 * auroc:.0f}. Guessing would get 50."
+        f"one in about {100 * auroc:.0f}. Guessing would get 50{_without_picture(result)}."
     )
 
 
@@ -118,6 +122,29 @@ def _together(context: Context, best: RunArtifacts) -> list[str]:
     return words
 
 
+def _which(context: Context, result: RunResult) -> str:
+    """Only runs that were tested on the same images have a best one."""
+    if result.combines == "out-of-fold":
+        return _of_several(result)
+    runs, best = trained(context), context.collection.best_run()
+    if len(runs) == 1:
+        return "It"
+    n_rivals = len(context.collection.rivals())
+    if n_rivals == len(runs) - 1:
+        return f"The best run, {best.name},"
+    if n_rivals:
+        return f"{best.name}, the best of {n_rivals + 1} runs that were tested on the same images,"
+    return f"{best.name} (each run was tested on other images, so that none can be called best)"
+
+
+def _without_picture(result: RunResult) -> str:
+    """What needs no image, so that nobody takes it for the network's merit."""
+    if result.baseline is None or result.baseline.macro.auroc.value is None:
+        return ""
+    known = listing(result.baseline.features)
+    return f"; {known} alone, without the image, {100 * result.baseline.macro.auroc.value:.0f}"
+
+
 def _units(result: RunResult) -> str:
     if result.level == "study":
         return count(result.n_rows, "study", "studies")
@@ -131,23 +158,35 @@ def _interval(result: RunResult) -> str:
     return f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
 
 
-def _caution(context: Context, run: RunArtifacts) -> str:
-    result = context.collection.headline(run)
+def _caution(context: Context) -> str:
+    result = context.collection.headline(context.collection.best_run())
     words = []
     if result is not None and result.rows_used_for:
         words.append(
             f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
             "so the result is somewhat too good."
         )
+    alike = _not_told_apart(context, result)
+    if alike:
+        words.append(f"{listing(alike)} cannot be told apart from it on these images.")
+    left_out = [run.name for run in context.collection.runs if run not in trained(context)]
+    if left_out:
+        words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     if result is not None:
         rare = [label for label, item in result.labels.items() if item.few_positives]
         if rare:
-            words.append(f"Too few cases for a firm statement on {listing(rare)}.")
+            which = "any finding" if len(rare) == len(result.labels) > 1 else listing(rare)
+            words.append(f"Too few cases for a firm statement on {which}.")
     words.append(
         "A score is no probability of disease unless it was calibrated, and other hospitals, "
         "devices and patients can give other results."
     )
     return " ".join(words)
+
+
+def _not_told_apart(context: Context, result: RunResult | None) -> list[str]:
+    letters = set(result.group_letters) if result is not None else set()
+    return [item.run for item in context.collection.rivals() if letters & set(item.group_letters)]
 
 
 def headline_tiles(context: Context) -> tuple[Tile, ...]:
@@ -157,9 +196,12 @@ def headline_tiles(context: Context) -> tuple[Tile, ...]:
     tiles = []
     if result is not None and result.macro.auroc.value is not None:
         auroc = result.macro.auroc
-        interval = f"95 % interval {number(auroc.low)}–{number(auroc.high)}; " if auroc.low else ""
-        which = "out of fold" if result.combines == "out-of-fold" else "best run"
-        tiles.append(Tile(f"Macro AUROC, {which}", number(auroc.value), f"{interval}{result.run}"))
+        interval = "" if auroc.low is None else f"{number(auroc.low)}–{number(auroc.high)}"
+        said = f"95 % interval {interval}; " if interval else ""
+        title = "Macro AUROC, best run" if context.collection.rivals() else "Macro AUROC"
+        if result.combines == "out-of-fold":
+            title = "Macro AUROC, out of fold"
+        tiles.append(Tile(title, number(auroc.value), f"{said}{result.run}"))
         tiles.append(
             Tile(
                 "Evaluated on",

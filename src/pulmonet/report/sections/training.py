@@ -22,6 +22,7 @@ from pulmonet.report.context import Context
 from pulmonet.report.pictures import safe_name
 from pulmonet.report.wording import (
     NOTHING,
+    checkpoint_kept,
     count_cell,
     duration,
     model_name,
@@ -45,7 +46,7 @@ def training_section(context: Context) -> Section:
         blocks.append(Table("Settings in which the runs differ", ("Run", *differing), rows))
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
     table = Table(
-        title, ("Setting", "Value"), tuple(cells(key, settings[0][key]) for key in shared)
+        "What was set", ("Setting", "Value"), tuple(cells(key, settings[0][key]) for key in shared)
     )
     children = tuple(_curves_section(context, run) for run in runs)
     return Section(
@@ -81,14 +82,17 @@ def _runs_table(context: Context) -> Table:
             "Run",
             "Network",
             "State",
-            "Best epoch",
-            "Macro AUROC at selection",
+            "Epoch kept",
+            "Its macro AUROC in training",
             "Training time",
             "Hardware",
             "Precision",
         ),
         tuple(rows),
-        ("The macro AUROC at selection chose the epoch; it is no test result.",),
+        (
+            "The macro AUROC in training is that of the rows that watch over training; where they "
+            "chose the epoch, it is no test result.",
+        ),
     )
 
 
@@ -105,7 +109,9 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Image size": f"{config.data.image_size} × {config.data.image_size} pixels",
         "Fit to the square": config.data.fit,
         "Views": config.data.views,
-        "Share of training data": f"{config.data.subset:g} by {config.data.subset_mode}",
+        "Share of training data": "all"
+        if config.data.subset == 1
+        else f"{config.data.subset:g} by {config.data.subset_mode}",
         "Uncertain labels": policy if isinstance(policy, str) else setting(policy),
         "Blank labels": config.targets.blank,
         "Loss": loss.name + (", positives balanced" if loss.pos_weight == "balanced" else ""),
@@ -119,7 +125,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
         "Augmentation": _augmentation(augment),
-        "Checkpoint": f"{config.select.checkpoint}, by macro AUROC on {config.select.on}",
+        "Checkpoint": checkpoint_kept(config.select),
         "Seed": config.seed,
         "Device": provenance.device,
         "Processes": provenance.world_size,
@@ -138,8 +144,8 @@ def _weights(context: Context, run: RunArtifacts) -> str:
     weights, facts = run.record.config.model.weights, run.record.provenance.weights
     if weights == "none":
         return "none (random)"
-    name = str(facts.get("name") or facts.get("source") or weights)
-    return context.identities.argument(name)
+    name = context.identities.argument(str(facts.get("name") or facts.get("source") or weights))
+    return f"ImageNet ({name})" if weights == "imagenet" and name != weights else name
 
 
 def _augmentation(augment: Any) -> str:
