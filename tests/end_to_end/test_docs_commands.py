@@ -87,6 +87,7 @@ NOT_RUN = {
     r"torchrun .*": "several processes; tests/end_to_end/test_distributed.py",
     r"#!/bin/bash\n#SBATCH (.|\n)*": "needs Slurm",
     r"pulmonet --install-completion": "writes into the start-up file of the reader's shell",
+    r"pulmonet explain --run phantoms .*": "the network of benchmarks/phantom_localisation.py",
     r"pulmonet train --config quick --data-dir \.\./shared/.*": "ten minutes, real X-rays",
 }
 
@@ -215,6 +216,31 @@ def put_scores(reader: Reader) -> None:
     shutil.copy(source, reader.folder / "scores.csv")
 
 
+def put_two_scores(reader: Reader) -> None:
+    """The same file under two names: an ensemble of it and itself."""
+    (source,) = (reader.folder / "artifacts" / "densenet121").glob("predictions_*.csv")
+    for name in ("one", "two"):
+        (reader.folder / name).mkdir()
+        shutil.copy(source, reader.folder / name / "scores.csv")
+
+
+def put_other_folds(reader: Reader) -> None:
+    page = documented(reader.page)
+    (line,) = [step.text for step in page if "--fold 0 --name quick-0" in step.text]
+    for fold in "1234":
+        other = line.replace("--fold 0", f"--fold {fold}").replace("quick-0", f"quick-{fold}")
+        assert reader.type(other) == 0
+
+
+def put_two_recipes(reader: Reader) -> None:
+    """Out-of-fold scores of two recipes, of the name that the page gives the data."""
+    (source,) = (reader.folder / "artifacts" / "quick").glob("predictions_*.csv")
+    for recipe in ("quick", "strong"):
+        place = reader.folder / "artifacts" / recipe / "predictions_nih-cxr_out-of-fold.csv"
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(source, place)
+
+
 def put_big_scores(reader: Reader) -> None:
     run = reader.folder / "artifacts" / "seed1"
     shutil.copy(next(run.glob("predictions_*.csv")), reader.folder / "big.csv")
@@ -277,6 +303,21 @@ def put_notes(reader: Reader) -> None:
 BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
     ("docs/commands.md", "pulmonet evaluate --predictions scores.csv"): put_scores,
     ("docs/evaluation.md", "pulmonet evaluate --predictions scores.csv"): put_scores,
+    (
+        "docs/evaluation.md",
+        "pulmonet evaluate --predictions a=one/scores.csv --predictions b=two/scores.csv "
+        "--ensemble-name both",
+    ): put_two_scores,
+    (
+        "docs/evaluation.md",
+        "pulmonet evaluate quick-0 quick-1 quick-2 quick-3 quick-4 --pool-folds quick",
+    ): put_other_folds,
+    (
+        "docs/evaluation.md",
+        "pulmonet evaluate --predictions quick=artifacts/quick/predictions_nih-cxr_out-of-fold.csv "
+        "--predictions strong=artifacts/strong/predictions_nih-cxr_out-of-fold.csv "
+        "--artifacts-dir quick-or-strong",
+    ): put_two_recipes,
     ("docs/experiments.md", "pulmonet evaluate seed1 seed2 seed3 crippled"): put_seeds,
     ("docs/experiments.md", "pulmonet evaluate --predictions big.csv --no-figures"): put_big_scores,
     ("docs/explanations.md", "pulmonet explain --boxes boxes.csv"): put_boxes,

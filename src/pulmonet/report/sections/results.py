@@ -60,12 +60,18 @@ def results_section(context: Context) -> Section:
 
 
 def _splits(results: list[RunResult]) -> list[Section]:
-    """A section for each set of rows: runs are set side by side on the same rows only."""
+    """A section for each set of rows: runs are set side by side on the same rows only.
+
+    Patient folds that were pooled share one, though each has rows of its own.
+    """
+    pooled = [result for result in results if result.combines == "out-of-fold"]
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for result in results:
-        groups.setdefault(rows_of(result), []).append(result)
+        wholes = tuple(whole.run for whole in pooled if result.run in whole.members)
+        groups.setdefault((*rows_of(result)[:3], wholes) if wholes else rows_of(result), []).append(
+            result
+        )
     titles = [_title(group[0]) for group in groups.values()]
-    pooled = [result for result in results if result.combines == "out-of-fold"]
     sections = []
     for title, group in zip(titles, groups.values(), strict=True):
         alone = titles.count(title) == 1
