@@ -190,6 +190,15 @@ def test_no_option_waits_for_a_pipe(place: str, run_dir: RunDir) -> None:
     assert main(["prepare", "data", "--check-only", "--join", place]) == 3
 
 
+@pytest.mark.parametrize("name", ["boxes.csv", "gt_segmentations_val.json"])
+def test_no_regions_come_from_a_pipe(
+    name: str, run_dir: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(name)
+    assert main(["explain", "--run", "run", "--data-dir", "data", "--boxes", name]) == 3
+    assert f"{name}: cannot be read" in capsys.readouterr().err
+
+
 # --- bombs ---------------------------------------------------------------------------------------
 
 

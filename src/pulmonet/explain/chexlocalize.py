@@ -24,6 +24,10 @@ from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.explain.masks import Contours, Mask, RunLengths, check_size
 from pulmonet.explain.regions import Key, Region
+from pulmonet.reading import read_text
+
+#: A bound for files of strangers, 2 MB for each of CheXlocalize's 500 test studies.
+MAX_BYTES = 1_000_000_000
 
 #: CheXlocalize's one departure from CheXpert's label names.
 _TASKS = {"Airspace Opacity": "Lung Opacity"}
@@ -47,7 +51,7 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
         DataError: not such a file, or a damaged mask.
     """
     try:
-        document: Any = json.loads(path.read_text("utf-8"))
+        document: Any = json.loads(read_text(path, MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); check the file") from None
     if not isinstance(document, Mapping):

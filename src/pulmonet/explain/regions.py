@@ -16,6 +16,7 @@ from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError, list_first
 from pulmonet.explain.masks import Mask
+from pulmonet.reading import check_table
 
 BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
 
@@ -86,6 +87,7 @@ def read_boxes(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
         DataError: unreadable, columns missing, or values that are no box.
     """
     try:
+        check_table(path)
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error}); check the file") from None
