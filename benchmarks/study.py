@@ -1,6 +1,7 @@
 """What helps, measured out-of-fold on real X-rays: arms x seeds x five patient folds.
 
     python benchmarks/study.py run --data-dir DATA --out study quick original --seeds 0 1
+    python benchmarks/study.py run --data-dir DATA --out study quick --tta jitter
     python benchmarks/study.py table --data-dir DATA --out study --against quick
 
 `run` trains what is missing (a finished run is left alone, an interrupted one resumed), each with
@@ -9,6 +10,9 @@ patients with `pulmonet evaluate`. `table` pools the folds, so that every patien
 a network that never saw it, and gives the macro AUROC over all rows and over abnormal rows (`No
 Finding` = 0): the mean over seeds, with 95 % intervals from resampling patients, and the paired
 difference to one arm on the same resamples.
+
+`run --tta jitter` scores them once more with test-time augmentation; the table has these scores as
+an arm of their own, `quick+jitter`.
 
 Two runs at once with one thread each (the default) use two cores best; where times are
 compared, use `--jobs 1 --threads 2` and leave the machine alone.
@@ -78,17 +82,30 @@ def call(command: Sequence[object], log: Path, threads: int) -> None:
         raise SystemExit(f"exit code {done.returncode}; see {log}")
 
 
+def prediction_paths(arm: str, seed: int, options: argparse.Namespace) -> list[Path]:
+    """The folds' predictions; of an arm with test-time augmentation where its name says so."""
+    trained, _, tta = arm.partition("+")
+    ending = f"+{tta}" if tta else ""
+    return [
+        options.out
+        / f"{run_name(trained, seed, fold)}{ending}"
+        / f"predictions_{options.data_dir.name}_valid.csv"
+        for fold in range(N_FOLDS)
+    ]
+
+
 def score(arm: str, seed: int, options: argparse.Namespace) -> None:
     """The validation patients of each fold, by that fold's network."""
     names = [run_name(arm, seed, fold) for fold in range(N_FOLDS)]
-    dataset = options.data_dir.name
-    if all((options.out / name / f"predictions_{dataset}_valid.csv").exists() for name in names):
+    ending = f"+{options.tta}" if options.tta != "none" else ""
+    if all(path.exists() for path in prediction_paths(arm + ending, seed, options)):
         return
     command = [
         *(sys.executable, "-m", "pulmonet", "evaluate", *names, "--artifacts-dir", options.out),
         *("--data-dir", options.data_dir, "--no-figures", "--bootstrap", 100),
+        *("--tta", options.tta),
     ]
-    call(command, options.out / f"{arm}-s{seed}-evaluate.txt", options.threads)
+    call(command, options.out / f"{arm}{ending}-s{seed}-evaluate.txt", options.threads)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -112,11 +129,8 @@ def run(options: argparse.Namespace) -> None:
 
 def pooled(arm: str, seed: int, options: argparse.Namespace) -> Predictions:
     """All rows, each scored out-of-fold, in the order of their paths."""
-    path = f"predictions_{options.data_dir.name}_valid.csv"
-    parts = [
-        five_labels(Predictions.read(options.out / run_name(arm, seed, fold) / path))
-        for fold in range(N_FOLDS)
-    ]
+    paths = prediction_paths(arm, seed, options)
+    parts = [five_labels(Predictions.read(path)) for path in paths]
     order = np.argsort(np.concatenate([np.asarray(part.paths, object) for part in parts]))
 
     def join(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
@@ -198,14 +212,11 @@ def average(parts: Sequence[Predictions]) -> Predictions:
 def finished(options: argparse.Namespace) -> dict[str, list[Predictions]]:
     """Arm -> out-of-fold predictions of its seeds, of all that are complete."""
     found: dict[str, list[Predictions]] = {}
-    for arm in ARMS:
+    for arm in (f"{name}{ending}" for name in ARMS for ending in ("", "+jitter", "+flip")):
         for seed in options.seeds:
-            try:
+            if all(path.exists() for path in prediction_paths(arm, seed, options)):
                 found.setdefault(arm, []).append(pooled(arm, seed, options))
-            except Exception as error:
-                if "missing" not in str(error):
-                    raise
-    return {arm: parts for arm, parts in found.items() if parts}
+    return found
 
 
 def table(options: argparse.Namespace) -> None:
@@ -299,6 +310,7 @@ def main() -> None:
     runs, tables = commands.choices["run"], commands.choices["table"]
     runs.add_argument("arms", nargs="+", choices=sorted(ARMS))
     runs.add_argument("--folds", type=int, nargs="+", help="only these; nothing is pooled then")
+    runs.add_argument("--tta", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")
     tables.add_argument("--against", default="quick", help="arm that others are compared with")
