@@ -222,7 +222,7 @@ def finished(options: argparse.Namespace) -> dict[str, list[Predictions]]:
 def table(options: argparse.Namespace) -> None:
     found = finished(options)
     for group in options.average:
-        members = group.split("+")
+        members = group.split(",")
         found[f"average of {' + '.join(members)}"] = [
             average([found[arm][index] for arm in members])
             for index in range(min(len(found[arm]) for arm in members))
@@ -267,8 +267,7 @@ def summarise(found: dict[str, list[Predictions]], options: argparse.Namespace) 
         }
         if options.against in samples:
             other = samples[options.against]
-            n_both = min(len(values), len(other))
-            macros = [part[:n_both].mean(axis=(0, 1)) for part in (values, other)]
+            macros = [part.mean(axis=(0, 1)) for part in (values, other)]  # each over its seeds
             result[arm]["difference"] = summary(macros[0] - macros[1])
     return result
 
@@ -314,7 +313,7 @@ def main() -> None:
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")
     tables.add_argument("--against", default="quick", help="arm that others are compared with")
-    tables.add_argument("--average", action="append", default=[], help="arm+arm: one more row")
+    tables.add_argument("--average", action="append", default=[], help="arm,arm: one more row")
     tables.add_argument("--average-seeds", action="append", default=[], help="arm: one more row")
     tables.add_argument("--resamples", type=int, default=1000)
     tables.add_argument("--json", type=Path)

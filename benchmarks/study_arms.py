@@ -15,10 +15,10 @@ def quick(*settings: str) -> list[str]:
 
 
 def from_scratch(model: str) -> list[str]:
-    """Random weights, small sizes first: 96 px for four epochs, 128 px for two."""
+    """Random weights, small sizes first: 96 px for three epochs, 128 px for one."""
     return [
-        *("--model", model, "--weights", "none", "--image-size", "128", "--epochs", "6"),
-        *("--set", "optim.growth=[[96, 4]]", "--lr", "1e-3", "--batch-size", "16"),
+        *("--model", model, "--weights", "none", "--image-size", "128", "--epochs", "4"),
+        *("--set", "optim.growth=[[96, 3]]", "--lr", "1e-3", "--batch-size", "16"),
         *("--set", "optim.name=adamw", "--set", "optim.schedule=one-cycle"),
         *("--set", "optim.weight_decay=0.01", "--set", "loss.pos_weight=balanced"),
         *("--set", 'data.auxiliary_labels=["all"]'),
