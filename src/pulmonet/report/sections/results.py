@@ -74,8 +74,10 @@ def _splits(results: list[RunResult]) -> list[Section]:
     titles = [_title(group[0]) for group in groups.values()]
     sections = []
     for title, group in zip(titles, groups.values(), strict=True):
-        alone = titles.count(title) == 1
-        own = title if alone else f"{title}: {_runs(group)}"
+        names = [whole.run for whole in pooled if _folds_of(whole, group)]
+        alone = titles.count(title) == 1 or bool(names)
+        which = f"folds of {listing(names)}" if names else _runs(group)
+        own = title if alone and not names else f"{title}: {which}"
         sections.append(_one_split(own, group, alone, pooled))
     return sections
 
@@ -93,6 +95,10 @@ def _runs(results: list[RunResult]) -> str:
 def _folds_of(pooled: RunResult, results: list[RunResult]) -> list[str]:
     """Names of the runs in `results` that `pooled` put together."""
     return [result.run for result in results if result.run in pooled.members]
+
+
+def _same_rows(results: list[RunResult]) -> bool:
+    return len({rows_of(result) for result in results}) == 1
 
 
 def _one_split(
@@ -126,7 +132,8 @@ def _one_split(
     blocks.append(_macro_table(results))
     blocks.append(_label_table("AUROC", results, lambda label: label.auroc))
     blocks.append(_label_table("Average precision", results, lambda label: label.average_precision))
-    blocks.append(_counts_table(results[0]))
+    if _same_rows(results):
+        blocks.append(_counts_table(results[0]))
     key = f"results-{hash_of(title)}"
     return Section(key, title, tuple(blocks))
 
@@ -152,7 +159,8 @@ def _macro_table(results: list[RunResult]) -> Table:
         )
         for result in ranked
     ]
-    baseline = next((result.baseline for result in ranked if result.baseline), None)
+    baselines = [result.baseline for result in ranked if result.baseline]
+    baseline = baselines[0] if baselines and _same_rows(results) else None
     notes = ["In brackets: 95 % intervals from " + _bootstrap_words(ranked[0]) + "."]
     if any(result.group_letters for result in results):
         notes.append("Runs that share a letter are not distinguished in macro AUROC.")
