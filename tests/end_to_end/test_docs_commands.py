@@ -88,7 +88,7 @@ NOT_RUN = {
     r"#!/bin/bash\n#SBATCH (.|\n)*": "needs Slurm",
     r"pulmonet --install-completion": "writes into the start-up file of the reader's shell",
     r"pulmonet explain --run phantoms .*": "the network of benchmarks/phantom_localisation.py",
-    r"pulmonet train --config quick --data-dir \.\./shared/.*": "ten minutes, real X-rays",
+    r"pulmonet explain --run quick-s1-.*": "the networks of benchmarks/study.py, an hour",
 }
 
 #: Exit codes other than 0 that the text leads one to expect: {(page, line): code}.
