@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,16 @@ def make_run(
     )
     run_dir.write_record(config, provenance)
     return run_dir
+
+
+def make_named_runs(artifacts_dir: Path, data_dir: Path, names: Sequence[str]) -> None:
+    """Runs with random weights, each of its own seed, trained on `data_dir`."""
+    for seed, name in enumerate(names):
+        make_run(
+            artifacts_dir,
+            model="timm:test_resnet",
+            image_size=32,
+            data_dir=data_dir,
+            seed=seed,
+            name=name,
+        )

@@ -351,9 +351,10 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
-        lines = _explain_all(error.errors(), where)
-        if len(lines) > MAX_PROBLEMS:
-            lines[MAX_PROBLEMS:] = [f"{where}: and {len(lines) - MAX_PROBLEMS:,} more"]
+        problems = error.errors()
+        lines = _explain_all(problems[:MAX_PROBLEMS], where)
+        if len(problems) > MAX_PROBLEMS:
+            lines.append(f"{where}: and {len(problems) - MAX_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(

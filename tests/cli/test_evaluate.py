@@ -19,7 +19,7 @@ from pulmonet.artifacts import Predictions, RunDir
 from pulmonet.cli import main
 from pulmonet.metrics.calibration import read_calibration
 from pulmonet.metrics.results import Evaluation
-from run_factory import make_run
+from run_factory import make_named_runs
 
 # --- saved predictions ----------------------------------------------------------------------
 
@@ -305,15 +305,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset `tiny` and two runs with random weights."""
     folder = tmp_path_factory.mktemp("trained")
     data = write_dataset(folder / "tiny", n_train=40, n_valid=30)
-    for seed, name in enumerate(("first", "second")):
-        make_run(
-            folder / "artifacts",
-            model="timm:test_resnet",
-            image_size=32,
-            data_dir=data,
-            seed=seed,
-            name=name,
-        )
+    make_named_runs(folder / "artifacts", data, ("first", "second"))
     return folder
 
 
