@@ -65,6 +65,8 @@ class DatasetFacts(Record):
     """Whether the images are phantoms."""
     patients_known: bool = True
     """False where the source has no patient ids and each image counts as a patient."""
+    split_patients: dict[str, str] = {}
+    """Digest of the patients of each split, by which a split is known again."""
     n_rows: dict[str, int]
     """Rows per role: train, valid, dev."""
     n_patients: dict[str, int]

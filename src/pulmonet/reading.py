@@ -6,6 +6,7 @@ What cannot be read is an `OSError` or a `ValueError` here; each reader makes it
 from __future__ import annotations
 
 import bz2
+import csv
 import errno
 import gzip
 import lzma
@@ -42,6 +43,25 @@ def check_plain(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a plain file")
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a file of `torch.save` with a wrong byte: torch itself does not look at the CRC-32.
+
+    Raises:
+        OSError: missing, or not a plain file.
+        ValueError: no such archive, or damaged.
+    """
+    check_plain(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed, which torch.save never does")
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged (CRC-32)")
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
@@ -92,6 +112,36 @@ def check_table(path: Path, separator: str = ",") -> None:
         raise ValueError(
             f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
             f"{MAX_COLUMNS:,}"
+        )
+
+
+def check_last_line(path: Path, separator: str = ",") -> None:
+    """Refuse a table that ends within a line, as a copy that was cut short does.
+
+    Readers would fill the cells that are not there with nothing. Compressed tables know their
+    own end.
+
+    Raises:
+        OSError: missing.
+        ValueError: a last line without its end has fewer cells than the header.
+    """
+    if path.suffix in {".gz", ".bz2", ".xz", ".zip"}:
+        return
+    with path.open("rb") as file:
+        header = file.readline(MAX_HEADER_BYTES)
+        start = max(len(header), path.stat().st_size - MAX_HEADER_BYTES)
+        file.seek(start)
+        _, newline, last = file.read().rpartition(b"\n")
+    within_quotes = last.count(b'"') % 2  # or the end of a cell of several lines
+    if not last or within_quotes or (not newline and start > len(header)):
+        return
+    n_cells, n_columns = (
+        len(next(csv.reader([line.decode("utf-8", "replace")], delimiter=separator), []))
+        for line in (last, header)
+    )
+    if n_cells < n_columns:
+        raise ValueError(
+            f"it ends in a line of {n_cells} of {n_columns} cells without a line break: cut short"
         )
 
 

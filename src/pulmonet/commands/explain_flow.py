@@ -11,13 +11,13 @@ from rich.table import Table
 
 from pulmonet.artifacts import portable_path, write_atomic, write_json
 from pulmonet.commands import console
-from pulmonet.commands.dataset import open_dataset, run_data
 from pulmonet.commands.explain import ExplainOptions
 from pulmonet.commands.explain_localization import score_localization
 from pulmonet.commands.explain_pictures import explain_one
 from pulmonet.commands.explain_sanity import check_maps
 from pulmonet.commands.explain_sources import (
     Source,
+    read_run_dataset,
     sources_from_arguments,
     sources_from_rows,
 )
@@ -71,9 +71,8 @@ def explain(options: ExplainOptions) -> int:
         check_dicom_installed()
     manifest = None
     if not options.images:
-        manifest = open_dataset(
-            run_data(options.record, options.data_dir, options.columns),
-            options.record.config.seed,
+        manifest = read_run_dataset(
+            options.record, options.data_dir, options.columns, options.split, announce=True
         )
     sources = _choose_sources(options, manifest)
     trained = load_run(options.run_dir, options.device)

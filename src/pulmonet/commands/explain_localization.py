@@ -84,7 +84,7 @@ def score_localization(
     for number, run_dir in enumerate((options.run_dir, *options.further_runs)):
         if number:
             trained = load_run(run_dir, options.device)
-            manifest = read_run_dataset(trained.record, options.data_dir, options.columns)
+            manifest = read_run_dataset(trained.record, options.data_dir, options.columns, split)
         regions, n_unmatched, path = _read_regions(path, manifest)
         cases = _cases(regions, options, manifest, split, path)
         scored = manifest.table.iloc[[row for row, _ in cases]]

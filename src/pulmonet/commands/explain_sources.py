@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.artifacts import RunRecord, portable_path
-from pulmonet.commands.dataset import run_data
+from pulmonet.commands.dataset import check_split, is_own_dataset, open_dataset, run_data
 from pulmonet.data.image_files import file_of, inside_root
 from pulmonet.data.images import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
@@ -130,12 +130,31 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
 
 
 def read_run_dataset(
-    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
+    record: RunRecord,
+    data_dir: str | None,
+    columns: Mapping[str, Any],
+    split: str | None,
+    *,
+    announce: bool = False,
 ) -> Manifest:
     """The rows as the run saw them: its folds decide the splits.
 
+    Args:
+        record: of the run.
+        data_dir: another dataset than the run's own, or where it lies now.
+        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
+        split: whose rows are wanted; valid when None.
+        announce: name the dataset, and what was done to its rows.
+
     Raises:
-        DataError: no dataset, or one that cannot be used.
+        DataError: no dataset, one that cannot be used, or another split than the run's.
     """
-    data = run_data(record, data_dir, columns)
-    return read_manifest(locate_dataset(data.data_dir), data, record.config.seed)
+    data, seed = run_data(record, data_dir, columns), record.config.seed
+    is_own = is_own_dataset(record, data)
+    if announce:
+        manifest = open_dataset(data, seed, keep_split=not is_own)
+    else:
+        manifest = read_manifest(locate_dataset(data.data_dir), data, seed, keep_split=not is_own)
+    if is_own and "splits" not in columns:
+        check_split(record, manifest, split or "valid")
+    return manifest

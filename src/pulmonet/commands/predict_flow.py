@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pulmonet.artifacts import Predictions, RunDir, RunRecord
 from pulmonet.commands import console
-from pulmonet.commands.dataset import open_dataset, run_data
+from pulmonet.commands.dataset import check_split, is_own_dataset, open_dataset, run_data
 from pulmonet.commands.evaluation_folders import check_folder, tta_name
 from pulmonet.commands.evaluation_sources import Fold, Material
 from pulmonet.config import TTA_VIEWS, DataConfig
@@ -44,8 +44,8 @@ class Datasets:
         self._opened: dict[str, Manifest] = {}
         self._named: set[Path] = set()
 
-    def open(self, data: DataConfig, seed: int) -> Manifest:
-        """The manifest that `data` describes.
+    def open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
+        """The manifest that `data` describes; `keep_split` keeps a split that is drawn here.
 
         Raises:
             DataError: no dataset, or one that cannot be used.
@@ -58,9 +58,9 @@ class Datasets:
         if key not in self._opened:
             root = locate_dataset(data.data_dir)
             if root in self._named:  # other folds or seed: its line has been said
-                self._opened[key] = read_manifest(root, data, seed)
+                self._opened[key] = read_manifest(root, data, seed, keep_split=keep_split)
             else:
-                self._opened[key] = open_dataset(data, seed)
+                self._opened[key] = open_dataset(data, seed, keep_split=keep_split)
                 self._named.add(root)
         return self._opened[key]
 
@@ -162,19 +162,15 @@ def _choose(
 ) -> _Rows:
     config = record.config
     data = run_data(record, data_dir)
-    own_name = Path(config.data.data_dir).name if config.data.data_dir else None
-    if record.provenance.dataset is not None:
-        own_name = record.provenance.dataset.name
-    external = False
-    if own_name is not None:
-        root = locate_dataset(data.data_dir)
-        external = (root.name if root.is_dir() else root.stem) != own_name
-        if external:  # folds, splits and columns of the run belong to the data it was trained on
-            data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
+    external = not is_own_dataset(record, data)
+    if external:  # folds, splits and columns of the run belong to the data it was trained on
+        data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
     data = data.model_copy(update=dict(columns))
-    manifest = datasets.open(data, config.seed)
+    manifest = datasets.open(data, config.seed, keep_split=external)
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
     chosen = split or ("valid" if "valid" in there or len(there) != 1 else there[0])
+    if not external and "splits" not in columns:
+        check_split(record, manifest, chosen)
     rows = select_rows(manifest, chosen, views or data.views)
     return _Rows(manifest, rows, chosen, external, other_splits="splits" in columns)
 
@@ -325,7 +321,7 @@ def _training_rows(
     manifest = chosen.manifest
     try:
         if chosen.external:
-            manifest = datasets.open(run_data(trained.record, None), config.seed)
+            manifest = datasets.open(run_data(trained.record, None), config.seed, keep_split=False)
         rows = select_rows(manifest, "train", config.data.views)  # whole: the same for all runs
     except (DataError, ConfigError):
         console.note("the data trained on is not at hand: no baseline from it, no shift note")

@@ -17,7 +17,7 @@ import pulmonet
 from pulmonet.artifacts import DatasetFacts, Provenance, RunDir, portable_path
 from pulmonet.commands import console
 from pulmonet.commands.train_plan import Plan, raw_labels
-from pulmonet.data.splits import fingerprint
+from pulmonet.data.splits import fingerprint, patients_by_split
 from pulmonet.data.summary import summarise
 from pulmonet.explain.options import METHODS
 from pulmonet.labels import describe_policy_changes
@@ -101,6 +101,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
         source=manifest.source,
         root=portable_path(manifest.root),
         fingerprint=fingerprint(manifest),
+        split_patients=patients_by_split(manifest),
         synthetic=manifest.synthetic,
         patients_known=manifest.patients_known,
         n_rows={role: len(rows) for role, rows in plan.rows.items()},

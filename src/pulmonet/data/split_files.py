@@ -47,7 +47,13 @@ def splits_path(root: Path, valid_fraction: float) -> Path:
 
 
 def assign(
-    table: pd.DataFrame, labels: Sequence[str], root: Path, data: DataConfig, seed: int
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    root: Path,
+    data: DataConfig,
+    seed: int,
+    *,
+    keep: bool = True,
 ) -> tuple[NDArray[np.object_], list[str]]:
     """The split of every row, from the first of these that applies.
 
@@ -57,7 +63,7 @@ def assign(
     3. the source's own split where it has validation or no training rows;
     4. a share ``valid_fraction`` of the training patients, stratified over the labels, drawn
        once with `seed` and kept (`splits_path`), so that later runs, whatever their seed, have
-       the same validation patients; the file may be edited.
+       the same validation patients; the file may be edited. Without `keep` it is not written.
 
     Returns:
         (N,) split names, and notes that say what was done.
@@ -82,7 +88,7 @@ def assign(
         return np.where(chosen == "", split, chosen), [f"split: from {portable_path(named)}"]
     if (split == "valid").any() or not (split == "train").any():
         return split, []
-    return _drawn(table, labels, root, split, fraction=data.valid_fraction, seed=seed)
+    return _drawn(table, labels, root, split, data.valid_fraction, seed, keep=keep)
 
 
 def patients_codes(patients: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
@@ -124,9 +130,10 @@ def _drawn(
     labels: Sequence[str],
     root: Path,
     split: NDArray[np.object_],
-    *,
     fraction: float,
     seed: int,
+    *,
+    keep: bool,
 ) -> tuple[NDArray[np.object_], list[str]]:
     patients = table["patient"].to_numpy(object)
     kept = splits_path(root, fraction)
@@ -149,6 +156,8 @@ def _drawn(
         f"split: the source has no validation split; {fraction:.0%} of the training "
         f"patients were drawn (seed {seed})"
     )
+    if not keep:
+        return result, [note]
     try:
         write_splits(kept, patients, result)
     except ArtifactError:

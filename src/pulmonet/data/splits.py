@@ -27,6 +27,7 @@ __all__ = [
     "dev_rows",
     "fingerprint",
     "fingerprint_of_deal",
+    "patients_by_split",
     "resolve_labels",
     "select_rows",
     "subset_rows",
@@ -244,6 +245,17 @@ def fingerprint_of_deal(manifest: Manifest) -> str:
     table = manifest.table
     dealt = np.where(table["split"] == "test", "test", "dealt")
     return fingerprint(replace(manifest, table=table.assign(split=dealt)))
+
+
+def patients_by_split(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 (hex) of the patients of each split that has rows, whatever the order of the rows."""
+    table = manifest.table
+    return {
+        str(split): hashlib.sha256(
+            "\n".join(sorted(set(patients))).encode("utf-8", "surrogatepass")
+        ).hexdigest()
+        for split, patients in table["patient"].groupby(table["split"].to_numpy(object))
+    }
 
 
 def fingerprint(manifest: Manifest) -> str:

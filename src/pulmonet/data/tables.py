@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulmonet.errors import DataError, did_you_mean, list_first
 from pulmonet.labels import check_label_name
-from pulmonet.reading import check_table
+from pulmonet.reading import check_last_line, check_table
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
@@ -76,6 +76,7 @@ def read_csv(path: Path, required: Sequence[str] = (), *, separator: str = ",") 
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # pandas warns where it drops cells
             check_table(path, separator)
+            check_last_line(path, separator)
             table = pd.read_csv(
                 path,
                 sep=separator,

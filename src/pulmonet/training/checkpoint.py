@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pulmonet.artifacts import write_atomic
 from pulmonet.errors import ArtifactError
-from pulmonet.reading import check_plain
+from pulmonet.reading import check_archive
 
 FORMAT_VERSION = 1
 
@@ -104,7 +104,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         ArtifactError: missing, damaged, hostile, or of another model or dataset.
     """
     try:
-        check_plain(path)
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content["format"]
         progress = _read_progress(content["progress"])

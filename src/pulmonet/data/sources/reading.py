@@ -19,7 +19,12 @@ from pulmonet.errors import DataError
 
 
 def read_manifest(
-    root: Path, data: DataConfig | None = None, seed: int = 42, *, check_files: bool = False
+    root: Path,
+    data: DataConfig | None = None,
+    seed: int = 42,
+    *,
+    check_files: bool = False,
+    keep_split: bool = True,
 ) -> Manifest:
     """The checked rows of the dataset at `root`: the one way in.
 
@@ -28,12 +33,15 @@ def read_manifest(
         data: folds, valid_fraction, join and map decide the rows and their splits.
         seed: of a validation split where the source has none, and of the folds.
         check_files: also that every image file is there, inside the root.
+        keep_split: whether a validation split drawn here is kept for later runs.
 
     Raises:
         DataError: anything wrong with the rows; all problems in one message.
         ConfigError: a mapping or a join that names what is not there.
     """
-    manifest, problems, _ = inspect_manifest(root, data, seed, check_files=check_files)
+    manifest, problems, _ = inspect_manifest(
+        root, data, seed, check_files=check_files, keep_split=keep_split
+    )
     if problems:
         raise DataError(join_problems(root, problems))
     return manifest
@@ -47,7 +55,12 @@ def join_problems(root: Path, problems: list[str]) -> str:
 
 
 def inspect_manifest(
-    root: Path, data: DataConfig | None = None, seed: int = 42, *, check_files: bool = False
+    root: Path,
+    data: DataConfig | None = None,
+    seed: int = 42,
+    *,
+    check_files: bool = False,
+    keep_split: bool = True,
 ) -> tuple[Manifest, list[str], list[str]]:
     """As `read_manifest`, but gives (manifest, problems, notes) instead of raising for rows.
 
@@ -63,7 +76,9 @@ def inspect_manifest(
         problems += checks.file_problems(folder, checks.inside_paths(table["path"]))
     if not rows.patients_known:
         rows.notes.append("this source has no patient ids: each image counts as its own patient")
-    table["split"], notes = split_files.assign(table, rows.labels, root, data, seed)
+    table["split"], notes = split_files.assign(
+        table, rows.labels, root, data, seed, keep=keep_split
+    )
     problems += [f"{root}: {text}" for text in checks.split_problems(table)]
     if data.join:
         table, join_notes = join_columns(table, Path(data.join).expanduser())
