@@ -57,7 +57,7 @@ def pulmonet_step(name: str, pixels: torch.Tensor, targets: torch.Tensor) -> Cal
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,
         device=device,
-        precision=choose_precision("auto", name, device),
+        precision=choose_precision("auto", device),
         processes=Processes(),
         policies=("ones",) * len(DEFAULT_LABELS),
         pos_weight=None,
@@ -108,7 +108,7 @@ def main() -> None:
         for _ in range(options.turns):
             for side in SIDES:
                 command = [sys.executable, __file__, "--steps", str(options.steps), "--one"]
-                done = subprocess.run([*command, side, name], check=True, capture_output=True)
+                done = subprocess.run([*command, side, name], check=True, stdout=subprocess.PIPE)
                 found[side].append(json.loads(done.stdout.splitlines()[-1]))
         of_side = {
             side: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}

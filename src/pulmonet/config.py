@@ -154,7 +154,7 @@ class OptimConfig(Section):
     min_lr_fraction: Fraction = 0.01
     """Final learning rate of cosine and one-cycle, as a share of `lr`."""
     epochs: PositiveInt = 5
-    """Passes over the training rows."""
+    """Passes over the training rows; with `soup`, of each member."""
     batch_size: PositiveInt = 32
     """Images per optimiser step, over all processes."""
     micro_batch_size: PositiveInt | None = None
@@ -163,6 +163,9 @@ class OptimConfig(Section):
     """Global gradient norm to clip at; null does not clip."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of an exponential moving average of the weights; null keeps none."""
+    soup: PositiveInt = 1
+    """Model soup (Wortsman et al. 2022): so many trainings from the same first weights, their
+    weights averaged."""
     patience: PositiveInt | None = None
     """Early stopping: epochs without a better validation AUROC; null never stops early."""
     growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
@@ -174,6 +177,17 @@ class OptimConfig(Section):
         if n_epochs > self.epochs:
             raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _soup_fits(self) -> Self:
+        if self.soup > 1 and (self.ema_decay is not None or self.patience is not None):
+            raise ValueError("soup: not with ema_decay or patience; choose one of them")
+        return self
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all members of the soup together."""
+        return self.epochs * self.soup
 
 
 class LossConfig(Section):
@@ -289,6 +303,10 @@ class RunConfig(Section):
             raise ValueError(
                 "optim.name: the aucm loss and the pesg optimiser go together; "
                 "set loss.name=aucm and optim.name=pesg"
+            )
+        if self.optim.soup > 1 and self.select.checkpoint != "last":
+            raise ValueError(
+                "optim.soup: a soup is what training ends on; set select.checkpoint=last as well"
             )
         policy = self.targets.uncertain_policy
         policies = {policy} if isinstance(policy, str) else set(policy.values())

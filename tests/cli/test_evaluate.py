@@ -461,6 +461,24 @@ def test_other_splits_may_hold_rows_trained_on(
     assert calibration.read_bytes() == before
 
 
+def test_a_split_that_may_hold_patients_learned_from_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without valid.csv one is drawn from the training patients, whom the run knows."""
+    data = Path(RunDir(runs / "first").read_record().config.data.data_dir or "")
+    moved = shutil.copytree(data, tmp_path / data.name)
+    (moved / "valid.csv").unlink()
+    for command in (
+        ("evaluate", "first", "--artifacts-dir", str(runs)),
+        ("explain", "--run", "first", "--artifacts-dir", str(runs)),
+    ):
+        assert main([*command, "--data-dir", str(moved)]) == 3
+        assert "so valid may hold patients that it has learned from" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("splits.csv"))
+    shutil.copy(data / "valid.csv", moved)
+    assert evaluate(runs, "first", "--data-dir", str(moved)) == 0
+
+
 def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(runs, "first", "--split", "test") == 3
     assert "no row in split 'test'; it has train, valid" in capsys.readouterr().err

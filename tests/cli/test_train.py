@@ -447,6 +447,7 @@ def test_policies_train_and_export_a_plain_head(tmp_path: Path, policy: str) -> 
         ("select.on=dev", "select.dev_fraction=0.3", "select.checkpoint=last"),
         ("loss.name=balanced-bce", "data.shuffle_labels=true", "augment.geometry=original"),
         ("optim.epochs=4", "optim.patience=1", "loss.name=asymmetric"),
+        ("optim.soup=2", "select.checkpoint=last", "optim.name=pesg", "loss.name=aucm"),
     ],
 )
 def test_every_ingredient_trains(data: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
@@ -454,6 +455,53 @@ def test_every_ingredient_trains(data: Path, tmp_path: Path, settings: tuple[str
     assert train(data, tmp_path / "artifacts", *extra) == 0
     record = RunDir(tmp_path / "artifacts" / NAME).read_record()
     assert record.provenance.selected_on == ("dev" if "select.on=dev" in settings else "valid")
+
+
+def test_a_soup_is_the_mean_of_its_members(data: Path, tmp_path: Path) -> None:
+    """The last epoch's network is the mean; the second member starts where the first did."""
+    soup = ("--set", "optim.soup=2", "--set", "select.checkpoint=last")
+    slow = ("--set", "optim.schedule=cosine", "--epochs", "2")
+    assert train(data, tmp_path, *slow, "--set", "select.checkpoint=last", "--name", "one") == 0
+    assert train(data, tmp_path, *slow, *soup, "--name", "soup") == 0
+    one, both = RunDir(tmp_path / "one"), RunDir(tmp_path / "soup")
+    first, rows = untimed_log(one), untimed_log(both)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[0] == first[0], "the first member is the run without a soup"
+    assert rows[1]["train_loss"] == first[1]["train_loss"]
+    assert rows[2]["lr"] == rows[0]["lr"] != rows[1]["lr"]
+    assert float(rows[2]["train_loss"]) > float(rows[1]["train_loss"]), "it began anew"
+    last = torch.load(both.last_checkpoint_path, weights_only=True)
+    member, mean = last["network"], torch.load(both.best_model_path, weights_only=True)
+    other = torch.load(one.best_model_path, weights_only=True)
+    torch.testing.assert_close(
+        mean["conv1.0.weight"], (other["conv1.0.weight"] + member["conv1.0.weight"]) / 2
+    )
+    assert train(data, tmp_path, *slow, *soup, "--name", "soup", "--resume") == 0
+
+
+def test_a_soup_says_what_it_does_not_go_with(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--set", "optim.soup=2") == 2
+    assert "set select.checkpoint=last as well" in capsys.readouterr().err
+    soup = ("--set", "optim.soup=2", "--set", "select.checkpoint=last")
+    assert train(data, tmp_path, *soup, "--set", "optim.patience=1") == 2
+    assert "not with ema_decay or patience" in capsys.readouterr().err
+    assert train(data, tmp_path, *soup) == 0
+    assert train(data, tmp_path, *soup, "--epochs", "3", "--resume") == 2
+    assert "would train every member of the soup anew" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_one_wrong_bit_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path) == 0
+    path = RunDir(tmp_path / NAME).last_checkpoint_path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert train(data, tmp_path, "--epochs", "2", "--resume") == 4
+    assert "is damaged (CRC-32)" in capsys.readouterr().err
 
 
 def test_accumulation_weighs_targets_alike(data: Path, tmp_path: Path) -> None:

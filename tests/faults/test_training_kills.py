@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training_kills import run_undisturbed, run_with_kills
+import pytest
+from training_kills import EMA, SOUP, run_undisturbed, run_with_kills
 
 from chexpert_factory import write_dataset
 
 
-def test_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extra", [EMA, SOUP], ids=["ema", "soup"])
+def test_killed_and_resumed_run_ends_in_the_same_bits(
+    tmp_path: Path, extra: tuple[str, ...]
+) -> None:
     data = write_dataset(tmp_path / "tiny", n_train=64)
-    expected = run_undisturbed(data, tmp_path / "calm")
-    found, hits = run_with_kills(data, tmp_path / "killed", 3, seed=1, longest_seconds=6.0)
+    expected = run_undisturbed(data, tmp_path / "calm", *extra)
+    found, hits = run_with_kills(data, tmp_path / "killed", 3, 1, 6.0, *extra)
     assert hits == 3
     assert found == expected

@@ -16,6 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+EMA = ("--set", "optim.ema_decay=0.9")
+SOUP = (
+    *("--set", "optim.epochs=2", "--set", "optim.soup=3", "--set", "optim.schedule=one-cycle"),
+    *("--set", "select.checkpoint=last"),
+)
+
 
 def train_command(data_dir: Path, out_dir: Path, *extra: str) -> list[str]:
     """A short run of a small problem, checkpointing all the time."""
@@ -24,8 +30,7 @@ def train_command(data_dir: Path, out_dir: Path, *extra: str) -> list[str]:
         *("-m", "pulmonet", "train", "--model", "timm:test_resnet", "--weights", "none"),
         *("--data-dir", str(data_dir), "--out-dir", str(out_dir), "--name", "run"),
         *("--epochs", "6", "--image-size", "32", "--batch-size", "16", "--dropout", "0.2"),
-        *("--set", "optim.ema_decay=0.9", "--set", "runtime.checkpoint_minutes=0.001"),
-        *("--set", "runtime.threads=1"),
+        *("--set", "runtime.checkpoint_minutes=0.001", "--set", "runtime.threads=1"),
         *extra,
     ]
 
@@ -92,8 +97,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--longest-seconds", type=float, default=25.0)
+    parser.add_argument("--soup", action="store_true", help="a model soup instead of an EMA")
     options = parser.parse_args()
-    extra = ("--subset", "0.15")
+    extra = ("--subset", "0.15", *(SOUP if options.soup else EMA))
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         expected = run_undisturbed(options.data_dir, Path(folder, "calm"), *extra)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.reading import check_plain, check_table, read_array, read_text
+from pulmonet.data.tables import read_csv
+from pulmonet.errors import DataError
+from pulmonet.reading import check_last_line, check_plain, check_table, read_array, read_text
 
 
 def test_text_is_read_as_it_is(tmp_path: Path) -> None:
@@ -35,6 +37,29 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         check_plain(tmp_path / "link")
     with pytest.raises(FileNotFoundError):
         check_plain(tmp_path / "missing")
+
+
+def test_a_table_that_ends_within_a_line_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for whole in (
+        "a,b\n1,2\n",
+        "a,b\n1,2",
+        "a,b\n1,\n",
+        "a,b\n1\n",
+        'a,b\n1,"x\ny"',
+        "a,b\n",
+        "a,b",
+    ):
+        path.write_text(whole)
+        check_last_line(path)
+    for cut in ("a,b\n1,2\n3", "a,b,c\n1,2,3\n4,5"):
+        path.write_text(cut)
+        with pytest.raises(ValueError, match="cut short"):
+            check_last_line(path)
+    with pytest.raises(
+        DataError, match=r"a\.csv: not a readable CSV \(it ends in a line of 2 of 3"
+    ):
+        read_csv(path)
 
 
 def test_tables_of_a_bearable_size_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def _relabel(
     console.say("stage 1 of 2: a first model, uncertain labels masked")
     config = plan.config
     epochs = config.targets.self_trained_epochs or config.optim.epochs
-    optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
+    optim = config.optim.model_copy(update={"epochs": epochs, "growth": (), "soup": 1})
     config = config.model_copy(update={"optim": optim})
     stage_dir = RunDir(run_dir.path / "stage1")
     engine = build_run_engine(plan, network, targets)

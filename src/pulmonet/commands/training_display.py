@@ -47,7 +47,7 @@ class Display:
         """A bar for this epoch."""
         if not self._is_first:
             return
-        name = f"epoch {epoch}/{self._config.optim.epochs}"
+        name = f"epoch {epoch}/{self._config.optim.total_epochs}"
         if pixels != self._config.data.image_size:
             name += f" at {pixels} px"
         self._bar = self._open.enter_context(console.steps(name, n_steps, done=done))
@@ -64,7 +64,7 @@ class Display:
             return
         best = "  best so far" if is_best else ""
         console.say(
-            f"Epoch {int(row['epoch'])}/{self._config.optim.epochs}: "
+            f"Epoch {int(row['epoch'])}/{self._config.optim.total_epochs}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
             f"AUROC {row['val_macro_auroc']:.4f}, {row['images_per_second']:.1f} images/s, "
             f"{console.duration(row['seconds'])}{best}"

@@ -100,7 +100,7 @@ def find_facts(collection: Collection) -> Facts:
         disjoint=_disjoint(known),
         subset=_subset(runs),
         training=f"{config.optim.name}, learning rate {config.optim.lr:g}, "
-        f"{count(config.optim.epochs, 'epoch')}, loss {config.loss.name}; see Settings",
+        f"{count(config.optim.total_epochs, 'epoch')}, loss {config.loss.name}; see Settings",
         selection=checkpoint_kept(config.select),
         weights={"imagenet": "ImageNet", "none": "Random"}.get(config.model.weights, "From a file"),
         specification=f"{networks}; weights in best_model.pth of each run, digests under "

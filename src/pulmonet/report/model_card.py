@@ -161,7 +161,7 @@ def _training(context: Context, runs: list[RunArtifacts]) -> Section:
                 model_name(config.model.name),
                 "not recorded" if facts is None else facts.name,
                 "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-                f"{config.optim.epochs} × {config.optim.name}, {config.loss.name}",
+                f"{config.optim.total_epochs} × {config.optim.name}, {config.loss.name}",
                 context.identities.argument(config.model.weights),
                 run.record.provenance.checkpoint_sha256 or "",
             )

@@ -26,6 +26,7 @@ from pulmonet.training.distributed import any_process, gather_rows, share_buffer
 from pulmonet.training.interruption import Interrupted, SignalWatch
 from pulmonet.training.losses import export_binary_head, scores_from_logits
 from pulmonet.training.optimisers import finish_epoch, learning_rate
+from pulmonet.training.soup import ModelSoup, measure_batch_norm
 from pulmonet.training.step import Engine, step_seed, train_step
 from pulmonet.training.validation import EpochScores, score_epoch
 
@@ -33,6 +34,8 @@ from pulmonet.training.validation import EpochScores, score_epoch
 STEPS_PER_LOOK = 20
 #: Steps after which several processes ask each other whether one was told to stop.
 STEPS_PER_QUESTION = 10
+#: Training images that batch norm is measured on for a model soup.
+SOUP_IMAGES = 4096
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,14 @@ def run_training(session: Session, *, resume: bool) -> Progress:
         device=engine.device,
     )
     with SignalWatch() as watch:
-        for epoch in range(progress.epoch, config.optim.epochs):
+        for epoch in range(progress.epoch, config.optim.total_epochs):
             if _stops_early(progress, config.optim):
                 break
+            if engine.soup is not None and epoch % config.optim.epochs == 0 and not progress.step:
+                engine.soup.restart(engine.network, engine.optimiser, engine.auc_margin)
             _train_epoch(session, batches, progress, watch)
+            if engine.soup is not None and (epoch + 1) % config.optim.epochs == 0:
+                _add_to_soup(engine.soup, session, is_last=epoch + 1 == config.optim.total_epochs)
             scores = _validate(session, epoch)
             _close_epoch(session, progress, scores)
     return progress
@@ -154,6 +161,8 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
             engine.scaler.load_state_dict(content["scaler"])
         if engine.average is not None and content["average"]:
             engine.average.load_state_dict(content["average"])
+        if engine.soup is not None:
+            engine.soup.load_state_dict(content["soup"])
         if engine.auc_margin is not None and content["loss"]:
             engine.auc_margin.load_state_dict(content["loss"])
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -169,7 +178,11 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
 
 
 def size_of_epoch(optim: OptimConfig, image_size: int, epoch: int) -> int:
-    """Pixels of the side in a 0-based epoch: growing sizes first, then `image_size`."""
+    """Pixels of the side in a 0-based epoch: growing sizes first, then `image_size`.
+
+    Every member of a soup grows anew.
+    """
+    epoch %= optim.epochs
     for pixels, n_epochs in optim.growth:
         if epoch < n_epochs:
             return pixels
@@ -200,7 +213,9 @@ def _train_epoch(
     look = Look(engine, progress)
     for batch in batches.epoch(epoch, image_size=pixels, start_step=progress.step):
         rate = learning_rate(
-            config.optim, epoch * n_steps + progress.step, config.optim.epochs * n_steps
+            config.optim,
+            epoch % config.optim.epochs * n_steps + progress.step,
+            config.optim.epochs * n_steps,
         )
         seed = step_seed(config.seed, epoch, progress.step, engine.processes.rank)
         loss_sum, known = train_step(engine, batch, config, learning_rate=rate, seed=seed)
@@ -220,6 +235,25 @@ def _train_epoch(
         if stop:
             raise Interrupted(watch.received or 15)
     progress.epoch_seconds = clock.seconds()
+
+
+def _add_to_soup(soup: ModelSoup, session: Session, *, is_last: bool) -> None:
+    soup.add(session.engine.network)
+    rows, config = session.data.train_rows, session.config
+    size = config.optim.batch_size
+    if not is_last or len(rows) < 2:
+        return
+    chosen = np.random.default_rng(config.seed).permutation(rows)[:SOUP_IMAGES]
+    whole = chosen[: max(len(chosen) // size, 1) * size]  # each batch counts as much
+    batches = evaluation_batches(
+        session.data.pack,
+        whole,
+        image_size=config.data.image_size,
+        batch_size=size,
+        num_workers=config.runtime.num_workers,
+        device=session.engine.device,
+    )
+    measure_batch_norm(soup.module, batches, session.engine.device)
 
 
 def _stop_requested(watch: SignalWatch, engine: Engine, step: int, n_steps: int) -> bool:
@@ -310,8 +344,7 @@ class Look:
 
 def _validate(session: Session, epoch: int) -> EpochScores:
     engine, data, config = session.engine, session.data, session.config
-    network = engine.network if engine.average is None else engine.average.module
-    processes = engine.processes
+    network, processes = engine.result, engine.processes
     wait_for_all(processes)
     share_buffers(network, processes)
     seen: list[NDArray[np.int64]] = []
@@ -384,8 +417,8 @@ def _log_row(session: Session, progress: Progress, scores: EpochScores) -> dict[
         row[f"val_auc_{label}"] = float(value)
     for label, value in zip(data.labels, scores.average_precisions, strict=True):
         row[f"val_pr_{label}"] = float(value)
-    total = config.optim.epochs * n_steps
-    row["lr"] = learning_rate(config.optim, progress.epoch * n_steps + n_steps - 1, total)
+    done = (progress.epoch % config.optim.epochs + 1) * n_steps
+    row["lr"] = learning_rate(config.optim, done - 1, config.optim.epochs * n_steps)
     row["seconds"] = round(seconds, 3)
     row["images_per_second"] = round(len(data.train_rows) / max(seconds, 1e-9), 3)
     row["image_size"] = size_of_epoch(config.optim, config.data.image_size, progress.epoch)
@@ -398,7 +431,7 @@ def exported_state(engine: Engine) -> dict[str, Tensor]:
 
     Three-way labels become one output, those of auxiliary labels are left out.
     """
-    network = engine.network if engine.average is None else engine.average.module
+    network = engine.result
     state = dict(network.state_dict())
     if "multiclass" in engine.policies or engine.n_labels < len(engine.policies):
         head = classifier_path(network)
@@ -422,6 +455,7 @@ def _save(session: Session, progress: Progress) -> None:
         optimiser=engine.optimiser,
         scaler=engine.scaler,
         average=None if engine.average is None else engine.average.state_dict(),
+        soup=None if engine.soup is None else engine.soup.state_dict(),
         loss_state=None if engine.auc_margin is None else engine.auc_margin.state_dict(),
         fingerprint=session.data.fingerprint,
     )

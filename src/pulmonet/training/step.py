@@ -21,6 +21,7 @@ from pulmonet.training.distributed import Processes, largest_of_processes, sum_o
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
 from pulmonet.training.optimisers import build_optimiser
+from pulmonet.training.soup import ModelSoup
 
 #: Pixels from which the last feature map has more than one position. Below, batch norm refuses a
 #: single image, which is then shown twice.
@@ -37,6 +38,7 @@ class Engine:
         optimiser: over the network's (and the AUC margin's) parameters.
         scaler: of fp16, alive through the whole run; None otherwise.
         average: of the weights, or None.
+        soup: of several trainings, or None.
         auc_margin: state of the loss aucm, or None.
         device: where the network is.
         precision: fp32, bf16 or fp16.
@@ -58,6 +60,7 @@ class Engine:
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
     average: WeightAverage | None
+    soup: ModelSoup | None
     auc_margin: AucMargin | None
     device: torch.device
     precision: str
@@ -70,6 +73,15 @@ class Engine:
     notify: Callable[[str], None]
     is_halved: bool = False
     skipped: Tensor | None = None
+
+    @property
+    def result(self) -> nn.Module:
+        """What the run has come to: the network, or its average, or the soup where it is whole."""
+        if self.average is not None:
+            return self.average.module
+        if self.soup is not None and self.soup.is_whole:
+            return self.soup.module
+        return self.network
 
 
 def build_engine(
@@ -98,18 +110,16 @@ def build_engine(
     if processes.are_many:
         ids = [device.index] if device.type == "cuda" else None
         forward = DistributedDataParallel(forward, device_ids=ids)
+    optimiser = build_optimiser(
+        network, config.optim, device.type, auc_margin, epoch_decay=config.loss.aucm_epoch_decay
+    )
     return Engine(
         network=network,
         forward=cast(Callable[[Tensor], Tensor], forward),
-        optimiser=build_optimiser(
-            network,
-            config.optim,
-            device.type,
-            auc_margin,
-            epoch_decay=config.loss.aucm_epoch_decay,
-        ),
+        optimiser=optimiser,
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
+        soup=ModelSoup(network, optimiser, auc_margin) if config.optim.soup > 1 else None,
         auc_margin=auc_margin,
         device=device,
         precision=precision,

@@ -118,10 +118,11 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Optimiser": optim.name,
         "Learning rate": f"{optim.lr:g}, {optim.schedule}",
         "Weight decay": optim.weight_decay,
-        "Epochs": optim.epochs,
+        "Epochs": optim.total_epochs,
         "Growing sizes": ", ".join(f"{side} px: {epochs} epochs" for side, epochs in optim.growth)
         or "no",
         "Batch size": optim.batch_size,
+        "Model soup": "no" if optim.soup == 1 else f"{optim.soup} trainings averaged",
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
         "Augmentation": _augmentation(augment),
