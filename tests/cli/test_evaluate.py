@@ -462,21 +462,24 @@ def test_other_splits_may_hold_rows_trained_on(
 
 
 def test_a_split_that_may_hold_patients_learned_from_is_refused(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without valid.csv one is drawn from the training patients, whom the run knows."""
-    data = Path(RunDir(runs / "first").read_record().config.data.data_dir or "")
-    moved = shutil.copytree(data, tmp_path / data.name)
-    (moved / "valid.csv").unlink()
+    data = write_dataset(tmp_path / "tiny", n_train=40, n_valid=30)
+    runs = tmp_path / "artifacts"
+    settings = ("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32")
+    where = ("--data-dir", str(data), "--out-dir", str(runs), "--name", "first", "--epochs", "1")
+    assert main(["train", *settings, *where]) == 0
+    kept = (data / "valid.csv").rename(tmp_path / "valid.csv")
     for command in (
         ("evaluate", "first", "--artifacts-dir", str(runs)),
         ("explain", "--run", "first", "--artifacts-dir", str(runs)),
     ):
-        assert main([*command, "--data-dir", str(moved)]) == 3
+        assert main([*command, "--data-dir", str(data)]) == 3
         assert "so valid may hold patients that it has learned from" in capsys.readouterr().err
     assert not list(tmp_path.rglob("splits.csv"))
-    shutil.copy(data / "valid.csv", moved)
-    assert evaluate(runs, "first", "--data-dir", str(moved)) == 0
+    kept.rename(data / "valid.csv")
+    assert evaluate(runs, "first", "--data-dir", str(data)) == 0
 
 
 def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -469,7 +469,6 @@ def test_a_soup_is_the_mean_of_its_members(data: Path, tmp_path: Path) -> None:
     assert rows[0] == first[0], "the first member is the run without a soup"
     assert rows[1]["train_loss"] == first[1]["train_loss"]
     assert rows[2]["lr"] == rows[0]["lr"] != rows[1]["lr"]
-    assert float(rows[2]["train_loss"]) > float(rows[1]["train_loss"]), "it began anew"
     last = torch.load(both.last_checkpoint_path, weights_only=True)
     member, mean = last["network"], torch.load(both.best_model_path, weights_only=True)
     other = torch.load(one.best_model_path, weights_only=True)
