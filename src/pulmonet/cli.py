@@ -94,8 +94,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = [_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     arguments = _with_common_flags_first(arguments)
     _open_standard_streams()
-    # a fifth of a second of looking for plugins in all packages, none of which is wanted
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     previous = _catch_sigterm()
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
