@@ -50,6 +50,8 @@ ARMS: dict[str, list[str]] = {
     "EMA-0.98": quick("optim.ema_decay=0.98"),
     "224-px-for-3-epochs": quick("data.image_size=224", "optim.epochs=3"),
     "3-epochs": quick("optim.epochs=3"),
+    "fp32": quick("runtime.amp=off"),
+    "soup": quick("optim.soup=3"),
     "dropout-0.5": quick("model.dropout=0.5"),
     "asymmetric-loss": quick("loss.name=asymmetric", "loss.pos_weight=none"),
     "focal-loss": quick("loss.name=focal", "loss.pos_weight=none"),
