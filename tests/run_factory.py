@@ -12,7 +12,7 @@ import torch
 from pulmonet.artifacts import Provenance, RunDir, write_atomic
 from pulmonet.config import parse_config
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import Ensemble, build_network
 from pulmonet.models.weights import sha256_of
 
 
@@ -35,13 +35,17 @@ def make_run(
     more = settings or {}
     torch.manual_seed(seed)
     network = build_network(model, len(labels))
+    n_members = more.get("model", {}).get("members", 1)
+    if n_members > 1:
+        others = [build_network(model, len(labels)) for _ in range(n_members - 1)]
+        network = Ensemble([network, *others])
     run_dir = RunDir(artifacts_dir / (name or model.replace(":", "-")))
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     write_atomic(run_dir.best_model_path, buffer.getvalue())
     config = parse_config(
         {
-            "model": {"name": model, "weights": "none"},
+            "model": {"name": model, "weights": "none", **more.get("model", {})},
             "data": {
                 "labels": list(labels),
                 "image_size": image_size,
@@ -49,7 +53,7 @@ def make_run(
                 **more.get("data", {}),
             },
             "seed": seed,
-            **{section: values for section, values in more.items() if section != "data"},
+            **{name: values for name, values in more.items() if name not in {"data", "model"}},
         }
     )
     provenance = Provenance(

@@ -54,6 +54,9 @@ class ModelConfig(Section):
     """imagenet, none, or the path of a .pth or .safetensors file."""
     dropout: Fraction | None = None
     """Dropout before the classifier; null keeps the network's own (0.2 for EfficientNet-B0)."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """Deep ensemble (Lakshminarayanan et al. 2017): so many networks, trained one after the other,
+    each from first weights and an order of the data of its own; a score is the mean of theirs."""
 
     @field_validator("name")
     @classmethod
@@ -154,7 +157,7 @@ class OptimConfig(Section):
     min_lr_fraction: Fraction = 0.01
     """Final learning rate of cosine and one-cycle, as a share of `lr`."""
     epochs: PositiveInt = 5
-    """Passes over the training rows; with `soup`, of each member."""
+    """Passes over the training rows; of each of `model.members`."""
     batch_size: PositiveInt = 32
     """Images per optimiser step, over all processes."""
     micro_batch_size: PositiveInt | None = None
@@ -163,9 +166,6 @@ class OptimConfig(Section):
     """Global gradient norm to clip at; null does not clip."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of an exponential moving average of the weights; null keeps none."""
-    soup: PositiveInt = 1
-    """Model soup (Wortsman et al. 2022): so many trainings from the same first weights, their
-    weights averaged."""
     patience: PositiveInt | None = None
     """Early stopping: epochs without a better validation AUROC; null never stops early."""
     growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
@@ -177,17 +177,6 @@ class OptimConfig(Section):
         if n_epochs > self.epochs:
             raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
         return self
-
-    @model_validator(mode="after")
-    def _soup_fits(self) -> Self:
-        if self.soup > 1 and (self.ema_decay is not None or self.patience is not None):
-            raise ValueError("soup: not with ema_decay or patience; choose one of them")
-        return self
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of all members of the soup together."""
-        return self.epochs * self.soup
 
 
 class LossConfig(Section):
@@ -297,6 +286,11 @@ class RunConfig(Section):
     select: SelectConfig = SelectConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all members together."""
+        return self.optim.epochs * self.model.members
+
     @model_validator(mode="after")
     def _rules_across_sections(self) -> Self:
         if (self.loss.name == "aucm") != (self.optim.name == "pesg"):
@@ -304,9 +298,15 @@ class RunConfig(Section):
                 "optim.name: the aucm loss and the pesg optimiser go together; "
                 "set loss.name=aucm and optim.name=pesg"
             )
-        if self.optim.soup > 1 and self.select.checkpoint != "last":
+        if self.model.members > 1 and self.select.checkpoint != "last":
             raise ValueError(
-                "optim.soup: a soup is what training ends on; set select.checkpoint=last as well"
+                "model.members: an ensemble is what training ends on; set select.checkpoint=last "
+                "as well"
+            )
+        if self.model.members > 1 and self.optim.patience is not None:
+            raise ValueError(
+                "model.members: the members of an ensemble train equally long; leave out "
+                "optim.patience"
             )
         policy = self.targets.uncertain_policy
         policies = {policy} if isinstance(policy, str) else set(policy.values())

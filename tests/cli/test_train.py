@@ -20,6 +20,8 @@ from chexpert_factory import write_dataset
 from pulmonet.artifacts import RunDir
 from pulmonet.cli import main
 from pulmonet.errors import ArtifactError
+from pulmonet.models.networks import build_network
+from pulmonet.models.weights import load_run
 from pulmonet.training.checkpoint import load_checkpoint
 
 NAME = "timm-test_resnet"
@@ -447,7 +449,8 @@ def test_policies_train_and_export_a_plain_head(tmp_path: Path, policy: str) -> 
         ("select.on=dev", "select.dev_fraction=0.3", "select.checkpoint=last"),
         ("loss.name=balanced-bce", "data.shuffle_labels=true", "augment.geometry=original"),
         ("optim.epochs=4", "optim.patience=1", "loss.name=asymmetric"),
-        ("optim.soup=2", "select.checkpoint=last", "optim.name=pesg", "loss.name=aucm"),
+        ("model.members=2", "select.checkpoint=last", "optim.name=pesg", "loss.name=aucm"),
+        ("model.members=2", "select.checkpoint=last", "optim.ema_decay=0.9"),
     ],
 )
 def test_every_ingredient_trains(data: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
@@ -457,38 +460,65 @@ def test_every_ingredient_trains(data: Path, tmp_path: Path, settings: tuple[str
     assert record.provenance.selected_on == ("dev" if "select.on=dev" in settings else "valid")
 
 
-def test_a_soup_is_the_mean_of_its_members(data: Path, tmp_path: Path) -> None:
-    """The last epoch's network is the mean; the second member starts where the first did."""
-    soup = ("--set", "optim.soup=2", "--set", "select.checkpoint=last")
+def test_an_ensemble_is_the_mean_of_its_members(data: Path, tmp_path: Path) -> None:
+    """Its first network is the run without an ensemble; its scores are the mean of the members'."""
+    last = ("--set", "select.checkpoint=last")
+    members = ("--set", "model.members=2", *last)
     slow = ("--set", "optim.schedule=cosine", "--epochs", "2")
-    assert train(data, tmp_path, *slow, "--set", "select.checkpoint=last", "--name", "one") == 0
-    assert train(data, tmp_path, *slow, *soup, "--name", "soup") == 0
-    one, both = RunDir(tmp_path / "one"), RunDir(tmp_path / "soup")
+    policies = ("--uncertain-policy", "Edema=multiclass,default=ones")
+    beside = ("--labels", "Edema,Cardiomegaly", "--set", 'data.auxiliary_labels=["Atelectasis"]')
+    recipe = (*slow, *policies, *beside)
+    assert train(data, tmp_path, *recipe, *last, "--name", "one") == 0
+    assert train(data, tmp_path, *recipe, *members, "--name", "both") == 0
+    one, both = RunDir(tmp_path / "one"), RunDir(tmp_path / "both")
     first, rows = untimed_log(one), untimed_log(both)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    assert rows[0] == first[0], "the first member is the run without a soup"
+    assert rows[0] == first[0], "the first member is the run without an ensemble"
     assert rows[1]["train_loss"] == first[1]["train_loss"]
     assert rows[2]["lr"] == rows[0]["lr"] != rows[1]["lr"]
-    last = torch.load(both.last_checkpoint_path, weights_only=True)
-    member, mean = last["network"], torch.load(both.best_model_path, weights_only=True)
-    other = torch.load(one.best_model_path, weights_only=True)
-    torch.testing.assert_close(
-        mean["conv1.0.weight"], (other["conv1.0.weight"] + member["conv1.0.weight"]) / 2
-    )
-    assert train(data, tmp_path, *slow, *soup, "--name", "soup", "--resume") == 0
+    assert rows[2]["train_loss"] != rows[0]["train_loss"]
+    alone = torch.load(one.best_model_path, weights_only=True)
+    ensemble = torch.load(both.best_model_path, weights_only=True)
+    assert set(ensemble) == {f"members.{number}.{key}" for number in (0, 1) for key in alone}
+    for key, tensor in alone.items():
+        torch.testing.assert_close(ensemble[f"members.0.{key}"], tensor, rtol=0, atol=0)
+    second = {key: ensemble[f"members.1.{key}"] for key in alone}
+    assert not torch.equal(second["conv1.0.weight"], alone["conv1.0.weight"])
+
+    images = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
+    run = load_run(both, "cpu")
+    plain = build_network("timm:test_resnet", 2, 0.0).eval()
+    scores = []
+    with torch.no_grad():
+        for state in (alone, second):
+            plain.load_state_dict(state)
+            scores.append(torch.sigmoid(plain(images)))
+        found = torch.sigmoid(run.network(images))
+    torch.testing.assert_close(found, (scores[0] + scores[1]) / 2)
+    assert train(data, tmp_path, *recipe, *members, "--name", "both", "--resume") == 0
 
 
-def test_a_soup_says_what_it_does_not_go_with(
+def test_a_new_run_starts_from_the_first_network_of_an_ensemble(data: Path, tmp_path: Path) -> None:
+    members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
+    assert train(data, tmp_path, *members, "--name", "both") == 0
+    weights = RunDir(tmp_path / "both").best_model_path
+    assert train(data, tmp_path, "--weights", str(weights), "--name", "further") == 0
+    facts = RunDir(tmp_path / "further").read_record().provenance.weights
+    assert not facts["missing"]
+
+
+def test_an_ensemble_says_what_it_does_not_go_with(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(data, tmp_path, "--set", "optim.soup=2") == 2
+    assert train(data, tmp_path, "--set", "model.members=2") == 2
     assert "set select.checkpoint=last as well" in capsys.readouterr().err
-    soup = ("--set", "optim.soup=2", "--set", "select.checkpoint=last")
-    assert train(data, tmp_path, *soup, "--set", "optim.patience=1") == 2
-    assert "not with ema_decay or patience" in capsys.readouterr().err
-    assert train(data, tmp_path, *soup) == 0
-    assert train(data, tmp_path, *soup, "--epochs", "3", "--resume") == 2
-    assert "would train every member of the soup anew" in capsys.readouterr().err
+    members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
+    assert train(data, tmp_path, *members, "--set", "optim.patience=1") == 2
+    assert "leave out optim.patience" in capsys.readouterr().err
+    assert train(data, tmp_path, *members) == 0
+    assert "(network 2 of 2)" in capsys.readouterr().out
+    assert train(data, tmp_path, *members, "--epochs", "3", "--resume") == 2
+    assert "would train every member of the ensemble anew" in capsys.readouterr().err
 
 
 def test_a_checkpoint_with_one_wrong_bit_is_refused(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_kills import EMA, SOUP, run_undisturbed, run_with_kills
+from training_kills import EMA, ENSEMBLE, run_undisturbed, run_with_kills
 
 from chexpert_factory import write_dataset
 
 
-@pytest.mark.parametrize("extra", [EMA, SOUP], ids=["ema", "soup"])
+@pytest.mark.parametrize("extra", [EMA, ENSEMBLE], ids=["ema", "ensemble"])
 def test_killed_and_resumed_run_ends_in_the_same_bits(
     tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

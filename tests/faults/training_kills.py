@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 EMA = ("--set", "optim.ema_decay=0.9")
-SOUP = (
-    *("--set", "optim.epochs=2", "--set", "optim.soup=3", "--set", "optim.schedule=one-cycle"),
+ENSEMBLE = (
+    *("--set", "optim.epochs=2", "--set", "model.members=3", "--set", "optim.schedule=one-cycle"),
     *("--set", "select.checkpoint=last"),
 )
 
@@ -97,9 +97,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--longest-seconds", type=float, default=25.0)
-    parser.add_argument("--soup", action="store_true", help="a model soup instead of an EMA")
+    parser.add_argument("--ensemble", action="store_true", help="an ensemble instead of an EMA")
     options = parser.parse_args()
-    extra = ("--subset", "0.15", *(SOUP if options.soup else EMA))
+    extra = ("--subset", "0.15", *(ENSEMBLE if options.ensemble else EMA))
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         expected = run_undisturbed(options.data_dir, Path(folder, "calm"), *extra)

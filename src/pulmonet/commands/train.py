@@ -65,7 +65,7 @@ def run(
             config = at_its_dataset(config, str(run_dir.config_path))
         check_resumable(record, config, run_dir)
         if _is_complete(record, config):
-            say(f"{run_dir.path}: finished already after {record.config.optim.total_epochs} epochs")
+            say(f"{run_dir.path}: finished already after {record.config.total_epochs} epochs")
             return 0
     elif run_dir.exists() and not overwrite:
         raise ArtifactError(_explain_existing(run_dir))
@@ -138,10 +138,10 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
             f"leave them at {record.config.optim.epochs}, or train a new run with "
             "--set targets.self_trained_epochs=N"
         )
-    if config.optim.epochs != record.config.optim.epochs and config.optim.soup > 1:
+    if config.optim.epochs != record.config.optim.epochs and config.model.members > 1:
         raise ConfigError(
-            f"--resume {run_dir.path}: more --epochs would train every member of the soup anew; "
-            f"leave them at {record.config.optim.epochs}, or train a new run with --name"
+            f"--resume {run_dir.path}: more --epochs would train every member of the ensemble "
+            f"anew; leave them at {record.config.optim.epochs}, or train a new run with --name"
         )
     if config.optim.epochs < record.config.optim.epochs:
         raise ConfigError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -144,10 +146,11 @@ def _relabel(
     console.say("stage 1 of 2: a first model, uncertain labels masked")
     config = plan.config
     epochs = config.targets.self_trained_epochs or config.optim.epochs
-    optim = config.optim.model_copy(update={"epochs": epochs, "growth": (), "soup": 1})
-    config = config.model_copy(update={"optim": optim})
+    optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
+    model = config.model.model_copy(update={"members": 1})
+    config = config.model_copy(update={"optim": optim, "model": model})
     stage_dir = RunDir(run_dir.path / "stage1")
-    engine = build_run_engine(plan, network, targets)
+    engine = build_run_engine(replace(plan, config=config), network, targets)
     data = build_data(plan, pack, targets, f"stage1 {epochs}")
     _run_stage(plan, engine, data, stage_dir, config, resume=resume)
     wait_for_all(plan.processes)

@@ -132,10 +132,13 @@ def choose_rows(
 
 
 def first_network(
-    config: RunConfig, n_logits: int, device: torch.device
+    config: RunConfig, n_logits: int, device: torch.device, member: int = 0
 ) -> tuple[nn.Module, dict[str, object]]:
-    """A network with its first weights on `device`; random ones are drawn from the run's seed."""
-    torch.manual_seed(config.seed)
+    """A network with its first weights on `device`.
+
+    Random ones are drawn from the run's seed, and differently for each member of an ensemble.
+    """
+    torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
     network = build_network(config.model.name, n_logits, config.model.dropout)
     facts = load_pretrained(network, config.model.name, config.model.weights)
     return place(network, device), facts
@@ -188,8 +191,9 @@ def _announce(plan: Plan) -> None:
     threads = count(torch.get_num_threads(), "thread")
     name = plan.weights.get("name", "")
     weights = f"{plan.weights['source']} {name}".strip()
+    members = f" × {config.model.members}" if config.model.members > 1 else ""
     console.say(
-        f"Model:   {config.model.name}, weights {weights}, {config.data.image_size} px, "
+        f"Model:   {config.model.name}{members}, weights {weights}, {config.data.image_size} px, "
         f"{plan.precision} on {plan.device} ({threads})"
     )
     if "n_matched" in plan.weights:
@@ -283,4 +287,7 @@ def build_run_engine(plan: Plan, network: nn.Module, targets: NDArray[np.float32
         pos_weight=pos_weight,
         class_counts=class_counts,
         notify=console.warn,
+        first_weights=lambda member: first_network(
+            plan.config, n_outputs(plan.policies), plan.device, member
+        )[0],
     )

@@ -47,7 +47,7 @@ class Display:
         """A bar for this epoch."""
         if not self._is_first:
             return
-        name = f"epoch {epoch}/{self._config.optim.total_epochs}"
+        name = f"epoch {epoch}/{self._config.total_epochs}{self._member(epoch)}"
         if pixels != self._config.data.image_size:
             name += f" at {pixels} px"
         self._bar = self._open.enter_context(console.steps(name, n_steps, done=done))
@@ -64,7 +64,7 @@ class Display:
             return
         best = "  best so far" if is_best else ""
         console.say(
-            f"Epoch {int(row['epoch'])}/{self._config.optim.total_epochs}: "
+            f"Epoch {int(row['epoch'])}/{self._config.total_epochs}{self._member(row['epoch'])}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
             f"AUROC {row['val_macro_auroc']:.4f}, {row['images_per_second']:.1f} images/s, "
             f"{console.duration(row['seconds'])}{best}"
@@ -75,6 +75,13 @@ class Display:
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["epoch"]))
+
+    def _member(self, epoch: float) -> str:
+        """Which network of an ensemble a 1-based epoch trains."""
+        n_members = self._config.model.members
+        if n_members == 1:
+            return ""
+        return f" (network {-(-int(epoch) // self._config.optim.epochs)} of {n_members})"
 
 
 def _tensorboard(run_dir: RunDir) -> Any:

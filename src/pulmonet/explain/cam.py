@@ -26,9 +26,11 @@ from pulmonet.errors import ConfigError, did_you_mean, list_first
 from pulmonet.explain.options import GRADIENT_METHODS
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
+    Ensemble,
     classifier_path,
     forward_features,
     forward_head,
+    mean_logits,
 )
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
@@ -102,15 +104,16 @@ def gradient_maps_of(
     for method in methods:
         if method not in GRADIENT_METHODS:
             raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
-    logits, features = forward_to(network, images, layer)
+    logits, leaves = forward_to(network, images, layer)
+    features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
     maps: dict[str, list[Tensor]] = {method: [] for method in methods}
     for position, column in enumerate(columns):
         # images do not mix in eval mode, so the sum's gradient is every image's own
-        (gradients,) = torch.autograd.grad(
-            logits[:, column].sum(), features, retain_graph=position + 1 < len(columns)
+        gradients = torch.autograd.grad(
+            logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
         )
         for method, found in maps.items():
-            found.append(_combine(method, features.detach(), gradients))
+            found.append(_combine(method, features, torch.cat(gradients, dim=1)))
     return {
         method: RawMaps(_array(logits), _array(torch.stack(found, dim=1)))
         for method, found in maps.items()
@@ -134,11 +137,14 @@ def _combine(method: str, features: Tensor, gradients: Tensor) -> Tensor:
     return torch.einsum("bc,bchw->bhw", weights, features)
 
 
-def forward_to(network: nn.Module, images: Tensor, layer: str | None) -> tuple[Tensor, Tensor]:
+def forward_to(
+    network: nn.Module, images: Tensor, layer: str | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One pass: logits, and the layer's output as the leaf that they are differentiable in.
 
     Returns:
-        (B, n_outputs) float32 logits and (B, C, h, w) features that require a gradient.
+        (B, n_outputs) float32 logits and (B, C, h, w) features that require a gradient: of an
+        ensemble those of every member, whose channels together are its feature map.
 
     Raises:
         ConfigError: no such layer, or its output is no feature map.
@@ -146,12 +152,17 @@ def forward_to(network: nn.Module, images: Tensor, layer: str | None) -> tuple[T
     """
     if network.training:
         raise ValueError("the network is in training mode; call network.eval() first")
+    if isinstance(network, Ensemble):
+        parts = [forward_to(member, images, layer) for member in network.members]
+        leaves = tuple(leaf for _, of_member in parts for leaf in of_member)
+        with torch.enable_grad():
+            return mean_logits([logits for logits, _ in parts]), leaves
     if layer is None:
         with torch.no_grad():
             features = forward_features(network, images)
         features.requires_grad_()
         with torch.enable_grad():
-            return forward_head(network, features), features
+            return forward_head(network, features), (features,)
     with _tapped(network, layer) as tap, torch.no_grad():
         logits = network(images).float()
     if tap.features is None:
@@ -159,7 +170,7 @@ def forward_to(network: nn.Module, images: Tensor, layer: str | None) -> tuple[T
             f"--layer {layer}: the network never calls it, or it gives no feature map "
             f"(B, C, h, w); choose from {list_first(feature_layers(network), 12)}"
         )
-    return logits, tap.features
+    return logits, (tap.features,)
 
 
 @contextmanager
@@ -228,8 +239,8 @@ def score_maps(
     Returns:
         Logits and (B, L, h, w) maps, none of them negative where the features are not.
     """
-    logits, features = forward_to(network, images, layer)
-    features = features.detach().float()
+    logits, leaves = forward_to(network, images, layer)
+    features = torch.cat([leaf.detach() for leaf in leaves], dim=1).float()
     rows: list[Tensor] = []
     with torch.no_grad():
         for image, channels in zip(images.float(), features, strict=True):

@@ -8,13 +8,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pulmonet.models.networks import Ensemble
+
 
 def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     """The parts of a network from its last layer to its first, with their parameters' names.
 
     A part that holds over half of all parameters is split into its children, so that a
-    backbone in one Sequential is not randomised at one blow.
+    backbone in one Sequential is not randomised at one blow. Of an ensemble, a part is that part
+    of every member.
     """
+    if isinstance(network, Ensemble):
+        numbers = range(len(network.members))
+        return [
+            (stage, [f"members.{number}.{name}" for number in numbers for name in names])
+            for stage, names in weight_stages(network.members[0])
+        ]
     total = sum(parameter.numel() for parameter in network.parameters())
 
     def split(module: nn.Module, prefix: str) -> list[tuple[str, list[str]]]:

@@ -25,7 +25,7 @@ from torchvision import models as torchvision_models
 
 from pulmonet.artifacts import RunDir, RunRecord
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError, list_first
-from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.models.networks import Ensemble, build_network, classifier_path
 from pulmonet.reading import check_plain
 
 #: Seconds that a download may stay silent.
@@ -38,6 +38,9 @@ BUNDLED_LITE = {
 }
 
 StateDict = dict[str, Tensor]
+
+#: A key of an `Ensemble`, with the number of its member.
+_MEMBER_KEY = re.compile(r"^members\.(\d+)\.")
 
 
 def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[str, Any]:
@@ -162,9 +165,10 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
 
 
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip what DataParallel, Lightning and others put before every key."""
+    """Strip what DataParallel, Lightning and others put before every key, and our ensembles."""
     best = dict(state)
-    for prefix in ("module.", "model.", "network.", "backbone.", "model.module."):
+    prefixes = ("module.", "model.", "network.", "backbone.", "model.module.", "members.0.")
+    for prefix in prefixes:
         stripped = {k.removeprefix(prefix): v for k, v in state.items()}
         if sum(k in own for k in stripped) > sum(k in own for k in best):
             best = stripped
@@ -342,7 +346,7 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
             "again with --overwrite"
         )
     state = read_state_dict(path)
-    network = build_network(record.config.model.name, len(labels), 0.0)
+    network = _empty_network(record, len(labels), state)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -362,6 +366,16 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         fit=record.config.data.fit,
         device=target,
     )
+
+
+def _empty_network(record: RunRecord, n_labels: int, state: StateDict) -> nn.Module:
+    """What `state` should fit: one network, or as many members as it has of an ensemble."""
+    model = record.config.model
+    found = {match.group(1) for key in state if (match := _MEMBER_KEY.match(key))}
+    if not found:
+        return build_network(model.name, n_labels, 0.0)
+    n_members = min(len(found), model.members)  # a strange file may claim any number
+    return Ensemble([build_network(model.name, n_labels, 0.0) for _ in range(n_members)])
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

@@ -80,7 +80,7 @@ def find_facts(collection: Collection) -> Facts:
     results = list(chain.from_iterable(found.results for found in collection.evaluated))
     of_runs = list(chain.from_iterable(run.results for run in runs))
     config = best.record.config
-    networks = listing(sorted({model_name(run.record.config.model.name) for run in runs}))
+    networks = listing(sorted({model_name(run.record.config.model) for run in runs}))
     labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
     return Facts(
         title=f"Deep learning ({networks}) for multi-label classification of chest X-rays",
@@ -100,7 +100,7 @@ def find_facts(collection: Collection) -> Facts:
         disjoint=_disjoint(known),
         subset=_subset(runs),
         training=f"{config.optim.name}, learning rate {config.optim.lr:g}, "
-        f"{count(config.optim.total_epochs, 'epoch')}, loss {config.loss.name}; see Settings",
+        f"{count(config.total_epochs, 'epoch')}, loss {config.loss.name}; see Settings",
         selection=checkpoint_kept(config.select),
         weights={"imagenet": "ImageNet", "none": "Random"}.get(config.model.weights, "From a file"),
         specification=f"{networks}; weights in best_model.pth of each run, digests under "
@@ -157,6 +157,11 @@ def _ensembling(collection: Collection) -> str:
         for other in collection.others
         for result in other.results
         if result.combines == "ensemble" or result.tta != "none"
+    }
+    found |= {
+        f"{run.name}: the mean of {run.record.config.model.members} networks' scores"
+        for run in collection.runs
+        if run.record.config.model.members > 1
     }
     return "; ".join(sorted(found)) or "None: each run stands alone"
 

@@ -123,7 +123,7 @@ def _note(context: Context, key: str) -> Text:
 
 
 def _what(context: Context, runs: list[RunArtifacts]) -> Section:
-    networks = listing(sorted({model_name(run.record.config.model.name) for run in runs}))
+    networks = listing(sorted({model_name(run.record.config.model) for run in runs}))
     labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
     views = listing(sorted({_VIEWS[run.record.config.data.views] for run in runs}))
     words = (
@@ -137,11 +137,16 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
 
 
 def _how_to_use(best: RunArtifacts) -> Section:
-    size = best.record.config.data.image_size
-    library = "timm" if best.record.config.model.name.startswith("timm:") else "torchvision"
+    size, model = best.record.config.data.image_size, best.record.config.model
+    library = "timm" if model.name.startswith("timm:") else "torchvision"
+    members = (
+        f" {model.members} times, behind `members.0.` and so on; the score is the mean of theirs;"
+        if model.members > 1
+        else ""
+    )
     words = (
         f"`best_model.pth` of `{best.name}` is a plain state_dict: {library}'s own "
-        f"{best.record.config.model.name.removeprefix('timm:')} with {len(best.labels)} outputs, "
+        f"{model.name.removeprefix('timm:')} with {len(best.labels)} outputs,{members} "
         f"logits of {listing(best.labels)} in this order. Input: grey, "
         f"{FITTED[best.record.config.data.fit]} {size} × {size} pixels, repeated to three "
         "channels, ImageNet mean and deviation. With PulmoNet: "
@@ -158,10 +163,10 @@ def _training(context: Context, runs: list[RunArtifacts]) -> Section:
         rows.append(
             cells(
                 run.name,
-                model_name(config.model.name),
+                model_name(config.model),
                 "not recorded" if facts is None else facts.name,
                 "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-                f"{config.optim.total_epochs} × {config.optim.name}, {config.loss.name}",
+                f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
                 context.identities.argument(config.model.weights),
                 run.record.provenance.checkpoint_sha256 or "",
             )

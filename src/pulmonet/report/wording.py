@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pulmonet.config import SelectConfig
+from pulmonet.config import ModelConfig, SelectConfig
 from pulmonet.metrics.results import Estimate
 from pulmonet.report.blocks import Cell
 
@@ -87,9 +87,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def model_name(name: str) -> str:
-    """``DenseNet-121`` for ``densenet121``; others as they are, timm's without its mark."""
-    return MODEL_NAMES.get(name, name.removeprefix("timm:"))
+def model_name(model: ModelConfig) -> str:
+    """``DenseNet-121`` for ``densenet121``; others as they are, timm's without its mark.
+
+    An ensemble with the number of its members: ``DenseNet-121 × 3``.
+    """
+    name = MODEL_NAMES.get(model.name, model.name.removeprefix("timm:"))
+    return name if model.members == 1 else f"{name} × {model.members}"
 
 
 def criterion(name: str) -> str:

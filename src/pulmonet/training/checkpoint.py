@@ -72,7 +72,7 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
     average: dict[str, Any] | None,
-    soup: dict[str, Any] | None,
+    ensemble: dict[str, Any] | None,
     loss_state: dict[str, Any] | None,
     fingerprint: str,
 ) -> None:
@@ -88,7 +88,7 @@ def save_checkpoint(
         "optimiser": optimiser.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
         "average": average,
-        "soup": soup,
+        "ensemble": ensemble,
         "loss": loss_state,
         "fingerprint": fingerprint,
     }

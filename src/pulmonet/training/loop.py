@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pulmonet.artifacts import RunDir
 from pulmonet.config import OptimConfig, RunConfig
@@ -20,22 +20,20 @@ from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.packing import Pack
 from pulmonet.errors import ArtifactError, TrainingError, list_first
 from pulmonet.models.inference import predict
-from pulmonet.models.networks import classifier_path
+from pulmonet.models.networks import Ensemble, build_network, classifier_path
+from pulmonet.models.weights import place
 from pulmonet.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
 from pulmonet.training.distributed import any_process, gather_rows, share_buffers, wait_for_all
 from pulmonet.training.interruption import Interrupted, SignalWatch
 from pulmonet.training.losses import export_binary_head, scores_from_logits
 from pulmonet.training.optimisers import finish_epoch, learning_rate
-from pulmonet.training.soup import ModelSoup, measure_batch_norm
-from pulmonet.training.step import Engine, step_seed, train_step
+from pulmonet.training.step import Engine, start_member, step_seed, train_step
 from pulmonet.training.validation import EpochScores, score_epoch
 
 #: Steps between two looks at the loss on a GPU: a look waits for the device.
 STEPS_PER_LOOK = 20
 #: Steps after which several processes ask each other whether one was told to stop.
 STEPS_PER_QUESTION = 10
-#: Training images that batch norm is measured on for a model soup.
-SOUP_IMAGES = 4096
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def run_training(session: Session, *, resume: bool) -> Progress:
     run_dir = session.run_dir
     progress = Progress()
     if resume and run_dir.last_checkpoint_path.exists():
-        progress = restore(engine, run_dir, data.fingerprint)
+        progress = restore(engine, config, run_dir, data.fingerprint)
     batches = TrainingBatches(
         data.pack,
         data.train_rows,
@@ -129,20 +127,21 @@ def run_training(session: Session, *, resume: bool) -> Progress:
         device=engine.device,
     )
     with SignalWatch() as watch:
-        for epoch in range(progress.epoch, config.optim.total_epochs):
+        for epoch in range(progress.epoch, config.total_epochs):
             if _stops_early(progress, config.optim):
                 break
-            if engine.soup is not None and epoch % config.optim.epochs == 0 and not progress.step:
-                engine.soup.restart(engine.network, engine.optimiser, engine.auc_margin)
+            member, epoch_of_member = divmod(epoch, config.optim.epochs)
+            if member and epoch_of_member == 0 and progress.step == 0:
+                start_member(engine, config, member)
             _train_epoch(session, batches, progress, watch)
-            if engine.soup is not None and (epoch + 1) % config.optim.epochs == 0:
-                _add_to_soup(engine.soup, session, is_last=epoch + 1 == config.optim.total_epochs)
+            if engine.ensemble is not None and epoch_of_member + 1 == config.optim.epochs:
+                _add_member(engine.ensemble, engine, config)
             scores = _validate(session, epoch)
             _close_epoch(session, progress, scores)
     return progress
 
 
-def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
+def restore(engine: Engine, config: RunConfig, run_dir: RunDir, fingerprint: str) -> Progress:
     """Bring an engine to where last_checkpoint.pth stands, and say how far that is.
 
     Raises:
@@ -161,8 +160,10 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
             engine.scaler.load_state_dict(content["scaler"])
         if engine.average is not None and content["average"]:
             engine.average.load_state_dict(content["average"])
-        if engine.soup is not None:
-            engine.soup.load_state_dict(content["soup"])
+        if engine.ensemble is not None:
+            for _ in range(content["progress"].epoch // config.optim.epochs):
+                engine.ensemble.members.append(_empty_member(engine, config))
+            engine.ensemble.load_state_dict(content["ensemble"])
         if engine.auc_margin is not None and content["loss"]:
             engine.auc_margin.load_state_dict(content["loss"])
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -180,7 +181,7 @@ def restore(engine: Engine, run_dir: RunDir, fingerprint: str) -> Progress:
 def size_of_epoch(optim: OptimConfig, image_size: int, epoch: int) -> int:
     """Pixels of the side in a 0-based epoch: growing sizes first, then `image_size`.
 
-    Every member of a soup grows anew.
+    Every member of an ensemble grows anew.
     """
     epoch %= optim.epochs
     for pixels, n_epochs in optim.growth:
@@ -237,23 +238,15 @@ def _train_epoch(
     progress.epoch_seconds = clock.seconds()
 
 
-def _add_to_soup(soup: ModelSoup, session: Session, *, is_last: bool) -> None:
-    soup.add(session.engine.network)
-    rows, config = session.data.train_rows, session.config
-    size = config.optim.batch_size
-    if not is_last or len(rows) < 2:
-        return
-    chosen = np.random.default_rng(config.seed).permutation(rows)[:SOUP_IMAGES]
-    whole = chosen[: max(len(chosen) // size, 1) * size]  # each batch counts as much
-    batches = evaluation_batches(
-        session.data.pack,
-        whole,
-        image_size=config.data.image_size,
-        batch_size=size,
-        num_workers=config.runtime.num_workers,
-        device=session.engine.device,
-    )
-    measure_batch_norm(soup.module, batches, session.engine.device)
+def _add_member(ensemble: Ensemble, engine: Engine, config: RunConfig) -> None:
+    member = _empty_member(engine, config)
+    member.load_state_dict(own_state(engine))
+    ensemble.members.append(member)
+
+
+def _empty_member(engine: Engine, config: RunConfig) -> nn.Module:
+    member = build_network(config.model.name, engine.n_labels, 0.0)
+    return place(member, engine.device).eval().requires_grad_(False)
 
 
 def _stop_requested(watch: SignalWatch, engine: Engine, step: int, n_steps: int) -> bool:
@@ -344,7 +337,9 @@ class Look:
 
 def _validate(session: Session, epoch: int) -> EpochScores:
     engine, data, config = session.engine, session.data, session.config
-    network, processes = engine.result, engine.processes
+    network, policies, processes = engine.result, engine.policies, engine.processes
+    if engine.ensemble is not None and (epoch + 1) % config.optim.epochs == 0:
+        network, policies = engine.ensemble, ["ones"] * engine.n_labels  # of all that are done
     wait_for_all(processes)
     share_buffers(network, processes)
     seen: list[NDArray[np.int64]] = []
@@ -368,7 +363,7 @@ def _validate(session: Session, epoch: int) -> EpochScores:
         noting_rows(),
         device=engine.device,
         precision=engine.precision,
-        to_scores=lambda logits: scores_from_logits(logits, engine.policies)[:, : engine.n_labels],
+        to_scores=lambda logits: scores_from_logits(logits, policies)[:, : engine.n_labels],
     )
     rows = np.concatenate(seen) if seen else np.zeros(0, dtype=np.int64)
     place = {int(row): position for position, row in enumerate(data.select_rows)}
@@ -427,7 +422,14 @@ def _log_row(session: Session, progress: Progress, scores: EpochScores) -> dict[
 
 
 def exported_state(engine: Engine) -> dict[str, Tensor]:
-    """The weights of best_model.pth: averaged if so asked, with an L-way head.
+    """The weights of best_model.pth: of the members that are done, else of the network."""
+    if engine.ensemble is not None and len(engine.ensemble.members):
+        return dict(engine.ensemble.state_dict())
+    return own_state(engine)
+
+
+def own_state(engine: Engine) -> dict[str, Tensor]:
+    """The weights of the network, averaged if so asked, with an L-way head.
 
     Three-way labels become one output, those of auxiliary labels are left out.
     """
@@ -455,7 +457,7 @@ def _save(session: Session, progress: Progress) -> None:
         optimiser=engine.optimiser,
         scaler=engine.scaler,
         average=None if engine.average is None else engine.average.state_dict(),
-        soup=None if engine.soup is None else engine.soup.state_dict(),
+        ensemble=None if engine.ensemble is None else engine.ensemble.state_dict(),
         loss_state=None if engine.auc_margin is None else engine.auc_margin.state_dict(),
         fingerprint=session.data.fingerprint,
     )

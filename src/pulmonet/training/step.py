@@ -16,12 +16,12 @@ from pulmonet.config import OptimConfig, RunConfig
 from pulmonet.data.loading import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
+from pulmonet.models.networks import Ensemble
 from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import Processes, largest_of_processes, sum_over_processes
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
 from pulmonet.training.optimisers import build_optimiser
-from pulmonet.training.soup import ModelSoup
 
 #: Pixels from which the last feature map has more than one position. Below, batch norm refuses a
 #: single image, which is then shown twice.
@@ -38,7 +38,9 @@ class Engine:
         optimiser: over the network's (and the AUC margin's) parameters.
         scaler: of fp16, alive through the whole run; None otherwise.
         average: of the weights, or None.
-        soup: of several trainings, or None.
+        ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
+            device, in eval mode; None for a single network.
+        first_weights: the number of a member -> a network with the weights that it starts from.
         auc_margin: state of the loss aucm, or None.
         device: where the network is.
         precision: fp32, bf16 or fp16.
@@ -60,7 +62,8 @@ class Engine:
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
     average: WeightAverage | None
-    soup: ModelSoup | None
+    ensemble: Ensemble | None
+    first_weights: Callable[[int], nn.Module] | None
     auc_margin: AucMargin | None
     device: torch.device
     precision: str
@@ -76,12 +79,8 @@ class Engine:
 
     @property
     def result(self) -> nn.Module:
-        """What the run has come to: the network, or its average, or the soup where it is whole."""
-        if self.average is not None:
-            return self.average.module
-        if self.soup is not None and self.soup.is_whole:
-            return self.soup.module
-        return self.network
+        """What the training of `network` has come to: the network, or its average."""
+        return self.network if self.average is None else self.average.module
 
 
 def build_engine(
@@ -96,10 +95,12 @@ def build_engine(
     class_counts: Tensor | None,
     notify: Callable[[str], None],
     n_labels: int | None = None,
+    first_weights: Callable[[int], nn.Module] | None = None,
 ) -> Engine:
     """Everything around a network that is already on its device with its first weights.
 
-    `n_labels` is the number of policies where None: no auxiliary labels.
+    `n_labels` is the number of policies where None: no auxiliary labels. `first_weights` is
+    needed for ensembles only.
     """
     auc_margin = None
     if config.loss.name == "aucm":
@@ -119,7 +120,8 @@ def build_engine(
         optimiser=optimiser,
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
-        soup=ModelSoup(network, optimiser, auc_margin) if config.optim.soup > 1 else None,
+        ensemble=Ensemble() if config.model.members > 1 else None,
+        first_weights=first_weights,
         auc_margin=auc_margin,
         device=device,
         precision=precision,
@@ -131,6 +133,27 @@ def build_engine(
         micro_batch_size=micro_batch_share(config.optim, processes),
         notify=notify,
     )
+
+
+def start_member(engine: Engine, config: RunConfig, member: int) -> None:
+    """Everything that learns back to a start, from first weights of the member's own."""
+    if engine.first_weights is None:
+        raise ValueError("an ensemble needs first_weights")
+    engine.network.load_state_dict(engine.first_weights(member).state_dict())
+    margin = engine.auc_margin
+    if margin is not None:
+        margin.load_state_dict(AucMargin(len(engine.policies), margin.margin).state_dict())
+    engine.optimiser = build_optimiser(
+        engine.network,
+        config.optim,
+        engine.device.type,
+        margin,
+        epoch_decay=config.loss.aucm_epoch_decay,
+    )
+    if engine.scaler is not None:
+        engine.scaler = torch.amp.GradScaler(engine.device.type)
+    if config.optim.ema_decay is not None:
+        engine.average = WeightAverage(engine.network, config.optim.ema_decay)
 
 
 def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:

@@ -23,7 +23,7 @@ from pulmonet.explain.cam import (
 )
 from pulmonet.explain.methods import explain_images, maps_of_variants
 from pulmonet.explain.options import GRADIENT_METHODS, choose_variants
-from pulmonet.models.networks import build_network, forward_features, normalise
+from pulmonet.models.networks import Ensemble, build_network, forward_features, normalise
 
 REFERENCES = {
     "gradcam": GradCAM,
@@ -94,6 +94,48 @@ def test_maps_are_those_of_pytorch_grad_cam(
     assert expected_inner.std() > 0.05, "a flat map would agree with anything"
 
 
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+@pytest.mark.parametrize("layer", [None, "layer3"])
+def test_maps_of_an_ensemble_are_those_of_its_members_feature_maps_side_by_side(
+    method: str, layer: str | None
+) -> None:
+    """Plain autograd: the mean score's logit, differentiated in every member's channels."""
+    members = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        members.append(build_network("timm:test_resnet", 3, 0.0).eval())
+    images, column = images_of(2, seed=4), 1
+    kept: list[Tensor] = []
+    handles = [
+        member.get_submodule(layer or "layer4").register_forward_hook(
+            lambda _module, _inputs, output: kept.append(output)
+        )
+        for member in members
+    ]
+    scores = [torch.sigmoid(member(images).double()) for member in members]
+    mean = (scores[0] + scores[1]) / 2
+    gradients = torch.autograd.grad(torch.logit(mean)[:, column].sum(), kept)
+    for handle in handles:
+        handle.remove()
+    a = np.concatenate([part.detach().numpy() for part in kept], axis=1).astype(np.float64)
+    g = np.concatenate([part.numpy() for part in gradients], axis=1).astype(np.float64)
+    if method == "gradcam":
+        expected = np.einsum("bc,bchw->bhw", g.mean(axis=(2, 3)), a)
+    elif method == "hirescam":
+        expected = (g * a).sum(axis=1)
+    elif method == "layercam":
+        expected = (np.maximum(g, 0) * a).sum(axis=1)
+    else:
+        alpha = g**2 / (2 * g**2 + a.sum(axis=(2, 3), keepdims=True) * g**3 + 1e-6)
+        expected = np.einsum("bc,bchw->bhw", (alpha * np.maximum(g, 0)).sum(axis=(2, 3)), a)
+
+    found = gradient_maps(Ensemble(members).eval(), images, [column], method=method, layer=layer)
+
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found.raw[:, 0] / scale, expected / scale, atol=1e-4)
+    assert expected.std() / scale > 0.05, "a flat map would agree with anything"
+
+
 def densenet_reference(
     network: nn.Module, image: Tensor, column: int, layer: str | None, method: str
 ) -> Any:
@@ -149,7 +191,7 @@ def test_densenets_in_place_relu_neither_fails_nor_leaks_into_the_map(
     with torch.no_grad():
         before_relu = network.features(normalise(network, image))  # type: ignore[operator]
 
-    _, features = forward_to(network, image, layer)
+    _, (features,) = forward_to(network, image, layer)
     found = gradient_maps(network, image, [0], layer=layer)
 
     assert np.isfinite(found.raw).all()
@@ -290,7 +332,7 @@ def test_a_layer_called_several_times_counts_with_its_last_call(
 ) -> None:
     """ResNet's blocks share one ReLU for three calls."""
     network, images = networks["resnet50"], images_of(1)
-    _, shared = forward_to(network, images, "layer4.2.relu")
+    _, (shared,) = forward_to(network, images, "layer4.2.relu")
     with torch.no_grad():
         last = forward_features(network, images)
     torch.testing.assert_close(shared.detach(), last, rtol=1e-4, atol=1e-5)

@@ -20,7 +20,7 @@ from pulmonet.explain.randomisation import randomised, weight_stages
 from pulmonet.explain.results import Comparison, RoadCurve
 from pulmonet.explain.sanity import PASS_BELOW, cascade, impute, rank_correlation, road
 from pulmonet.explain.sanity_figure import draw_sanity
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import Ensemble, build_network
 
 
 def edges(network: nn.Module, images: Tensor, columns: Sequence[int]) -> NDArray[np.float32]:
@@ -107,6 +107,16 @@ def test_stages_go_from_the_classifier_to_the_first_layer_and_miss_nothing(name:
     assert 5 <= len(stages) <= 16
     assert "classifier" in stages[0][0] or stages[0][0] == "fc"
     assert stages[-1][0].endswith(("conv0", "conv1", "0"))
+
+
+def test_a_stage_of_an_ensemble_is_that_stage_of_every_member() -> None:
+    ensemble = Ensemble([build_network("resnet50", 3) for _ in range(2)])
+    stages = weight_stages(ensemble)
+    assert [name for name, _ in stages] == [name for name, _ in weight_stages(ensemble.members[0])]
+    names = [own for _, part in stages for own in part]
+    assert sorted(names) == sorted(key for key, _ in ensemble.named_parameters())
+    assert sorted(stages[0][1])[0] == "members.0.fc.bias"
+    assert sorted(stages[0][1])[-1] == "members.1.fc.weight"
 
 
 def test_randomised_networks_leave_the_original_alone_and_keep_the_signal_alive() -> None:

@@ -11,10 +11,12 @@ from pulmonet.errors import ConfigError
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Ensemble,
     build_network,
     classifier_of,
     forward_features,
     forward_head,
+    mean_logits,
 )
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")
@@ -51,6 +53,27 @@ def test_head_of_features_is_the_forward_pass(name: str) -> None:
         logits = forward_head(network, features)
         torch.testing.assert_close(logits, network(pixels()))
     assert features.shape[2:] == (2, 2)
+
+
+def test_an_ensembles_score_is_the_mean_of_its_members_scores() -> None:
+    members = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        members.append(build_network("timm:test_resnet", 4).eval())
+    with torch.inference_mode():
+        scores = [torch.sigmoid(member(pixels()).double()) for member in members]
+        found = Ensemble(members)(pixels())
+    torch.testing.assert_close(torch.sigmoid(found.double()), sum(scores) / 3, atol=1e-6, rtol=0)
+    assert found.dtype == torch.float32
+
+
+def test_mean_logits_stay_finite_and_in_order() -> None:
+    """Where every score rounds to 1 or 0 in float32, logits still tell rows apart."""
+    of_members = torch.tensor([[[-60.0], [-50.0], [0.0], [50.0], [60.0]]]).expand(2, 5, 1)
+    found = mean_logits([*of_members, of_members[0] + 1.0])
+    assert torch.isfinite(found).all()
+    assert (found.diff(dim=0) > 1.0).all()
+    torch.testing.assert_close(mean_logits([of_members[0]]), of_members[0])
 
 
 def test_uint8_and_float_pixels_are_the_same_input() -> None:

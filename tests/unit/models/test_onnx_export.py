@@ -40,10 +40,13 @@ CALIBRATION = Calibration(
 )
 
 
-@pytest.mark.parametrize("model", ["densenet121", "resnet50"])
+@pytest.mark.parametrize(
+    ("model", "members"), [("densenet121", 1), ("resnet50", 1), ("timm:test_resnet", 3)]
+)
 @pytest.mark.filterwarnings("ignore")  # torch's exporter warns of its own internals
-def test_onnxruntime_reproduces_the_scores(model: str, tmp_path: Path) -> None:
-    run = load_run(make_run(tmp_path, model=model), "cpu")
+def test_onnxruntime_reproduces_the_scores(model: str, members: int, tmp_path: Path) -> None:
+    settings = {"model": {"members": members}, "select": {"checkpoint": "last"}}
+    run = load_run(make_run(tmp_path, model=model, settings=settings), "cpu")
     path = run.run_dir.path / "model.onnx"
     export_onnx(run, CALIBRATION, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

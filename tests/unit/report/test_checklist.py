@@ -84,6 +84,13 @@ def test_robustness_needs_seeds_of_one_recipe(tmp_path: Path) -> None:
     assert find_facts(collect(tmp_path)).robustness == "2 seeds of one recipe: a and b"
 
 
+def test_an_ensemble_within_a_run_is_no_single_network(tmp_path: Path) -> None:
+    make_run(tmp_path, "one")
+    assert find_facts(collect(tmp_path)).ensembling == "None: each run stands alone"
+    make_run(tmp_path, "three", config={"model": {"members": 3}, "select": {"checkpoint": "last"}})
+    assert find_facts(collect(tmp_path)).ensembling == "three: the mean of 3 networks' scores"
+
+
 def test_notes_are_read(tmp_path: Path) -> None:
     path = tmp_path / "notes.toml"
     path.write_text('funding = "None."\nethics = """\nApproved.\n"""\ncontact = ""\n')

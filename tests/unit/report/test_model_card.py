@@ -56,6 +56,10 @@ def test_a_run_without_results_has_no_index(tmp_path: Path) -> None:
         ({"data": {"fit": "crop"}}, "cut to the central square and resized to 224 × 224 pixels"),
         ({"model": {"name": "timm:resnet10t"}}, "timm's own resnet10t with 5 outputs"),
         ({}, "torchvision's own densenet121 with 5 outputs"),
+        (
+            {"model": {"members": 3}, "select": {"checkpoint": "last"}},
+            "with 5 outputs, 3 times, behind `members.0.` and so on; the score is the mean",
+        ),
         ({}, "to score frontal and lateral chest X-rays for"),
     ],
 )

@@ -46,7 +46,7 @@ def summary_section(context: Context) -> Section:
 
 def _what(context: Context) -> str:
     runs = trained(context)
-    names = sorted({model_name(run.record.config.model.name) for run in runs})
+    names = sorted({model_name(run.record.config.model) for run in runs})
     labels = list(dict.fromkeys(label for run in runs for label in run.labels))
     if len(runs) == 1:
         subject = f"A computer program ({names[0]}, a neural network) that looks"

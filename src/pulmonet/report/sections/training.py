@@ -67,7 +67,7 @@ def _runs_table(context: Context) -> Table:
         rows.append(
             cells(
                 run.name,
-                model_name(run.record.config.model.name),
+                model_name(run.record.config.model),
                 Cell(provenance.status),
                 count_cell(provenance.best_epoch),
                 number_cell(provenance.best_valid_macro_auroc),
@@ -103,7 +103,10 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     optim, loss, augment = config.optim, config.loss, config.augment
     policy = config.targets.uncertain_policy
     values: dict[str, Any] = {
-        "Network": model_name(config.model.name),
+        "Network": model_name(config.model),
+        "Ensemble": "no"
+        if config.model.members == 1
+        else f"the mean of {config.model.members} networks' scores",
         "Starting weights": _weights(context, run),
         "Dropout": "the network's own" if config.model.dropout is None else config.model.dropout,
         "Image size": f"{config.data.image_size} × {config.data.image_size} pixels",
@@ -118,11 +121,10 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Optimiser": optim.name,
         "Learning rate": f"{optim.lr:g}, {optim.schedule}",
         "Weight decay": optim.weight_decay,
-        "Epochs": optim.total_epochs,
+        "Epochs": config.total_epochs,
         "Growing sizes": ", ".join(f"{side} px: {epochs} epochs" for side, epochs in optim.growth)
         or "no",
         "Batch size": optim.batch_size,
-        "Model soup": "no" if optim.soup == 1 else f"{optim.soup} trainings averaged",
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
         "Augmentation": _augmentation(augment),
