@@ -1,7 +1,7 @@
 """A hyper-parameter sweep with Optuna: one `pulmonet train` process per trial, median pruning.
 
     pip install optuna
-    python examples/optuna_sweep.py --trials 30 -- --config quick --subset 0.1
+    python examples/optuna_sweep.py --trials 30 -- --config quick --set model.members=1
 
 Everything after `--` goes to every `pulmonet train`. A trial is judged by the macro AUROC in its
 training_log.csv, on a development share of the training patients (select.on=dev), so that the
