@@ -14,6 +14,8 @@ difference to one arm on the same resamples.
 `run --tta jitter` scores them once more with test-time augmentation; the table has these scores as
 an arm of their own, `quick+jitter`.
 
+A difference is taken over the seeds that both arms have: a seed also deals the folds.
+
 Two runs at once with one thread each (the default) use two cores best; where times are
 compared, use `--jobs 1 --threads 2` and leave the machine alone.
 """
@@ -43,6 +45,8 @@ from pulmonet.metrics.resamples import PatientResamples, number_units
 
 N_FOLDS = 5
 BASELINE = "view, age, sex alone"
+#: In the place of a seed: scores that are no single seed's.
+OF_ALL_SEEDS = -1
 
 
 def run_name(arm: str, seed: int, fold: int) -> str:
@@ -209,13 +213,13 @@ def average(parts: Sequence[Predictions]) -> Predictions:
     return replace(parts[0], scores=np.mean([part.scores for part in parts], axis=0))
 
 
-def finished(options: argparse.Namespace) -> dict[str, list[Predictions]]:
-    """Arm -> out-of-fold predictions of its seeds, of all that are complete."""
-    found: dict[str, list[Predictions]] = {}
+def finished(options: argparse.Namespace) -> dict[str, dict[int, Predictions]]:
+    """Arm -> seed -> out-of-fold predictions, of all that are complete."""
+    found: dict[str, dict[int, Predictions]] = {}
     for arm in (f"{name}{ending}" for name in ARMS for ending in ("", "+jitter", "+flip")):
         for seed in options.seeds:
             if all(path.exists() for path in prediction_paths(arm, seed, options)):
-                found.setdefault(arm, []).append(pooled(arm, seed, options))
+                found.setdefault(arm, {})[seed] = pooled(arm, seed, options)
     return found
 
 
@@ -223,38 +227,46 @@ def table(options: argparse.Namespace) -> None:
     found = finished(options)
     for group in options.average:
         members = group.split(",")
-        found[f"average of {' + '.join(members)}"] = [
-            average([found[arm][index] for arm in members])
-            for index in range(min(len(found[arm]) for arm in members))
-        ]
+        found[f"average of {' + '.join(members)}"] = {
+            seed: average([found[arm][seed] for arm in members])
+            for seed in options.seeds
+            if all(seed in found[arm] for arm in members)
+        }
     for arm in options.average_seeds:
-        found[f"{arm}, average of {len(found[arm])} seeds"] = [average(found[arm])]
-    first = next(iter(found.values()))[0]
-    found[BASELINE] = [of_baseline(first)]
+        parts = list(found[arm].values())
+        found[f"{arm}, average of {len(parts)} seeds"] = {OF_ALL_SEEDS: average(parts)}
+    first = next(iter(next(iter(found.values())).values()))
+    found[BASELINE] = {OF_ALL_SEEDS: of_baseline(first)}
     result = {}
     for rows_name, rows in (
         ("all", np.ones(len(first.paths), bool)),
         ("abnormal", abnormal_rows(first, options.data_dir)),
     ):
-        chosen = {arm: [only(part, rows) for part in parts] for arm, parts in found.items()}
+        chosen = {
+            arm: {seed: only(part, rows) for seed, part in parts.items()}
+            for arm, parts in found.items()
+        }
         result[rows_name] = summarise(chosen, options)
         print(f"\n{rows_name} rows: {int(rows.sum())}\n" + as_markdown(result[rows_name]))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def summarise(found: dict[str, list[Predictions]], options: argparse.Namespace) -> dict[str, dict]:
-    some = next(iter(found.values()))[0]
+def summarise(
+    found: dict[str, dict[int, Predictions]], options: argparse.Namespace
+) -> dict[str, dict]:
+    some = next(iter(next(iter(found.values())).values()))
     units = number_units(some.patients, len(some.paths))
     resamples = PatientResamples(some.targets, units, options.resamples, seed=0)
     once = np.ones((1, resamples.n_units), np.int32)
     weights = np.concatenate([once, *resamples.blocks()])
     samples = {
-        arm: np.stack([macro_samples(part, weights) for part in parts])  # (seeds, L, 1 + R)
+        arm: {seed: macro_samples(part, weights) for seed, part in parts.items()}  # (L, 1 + R)
         for arm, parts in found.items()
     }
     result = {}
-    for arm, values in samples.items():
+    for arm, of_seeds in samples.items():
+        values = np.stack(list(of_seeds.values()))  # (seeds, L, 1 + R)
         macro = values.mean(axis=(0, 1))
         result[arm] = {
             "n_seeds": len(values),
@@ -267,8 +279,13 @@ def summarise(found: dict[str, list[Predictions]], options: argparse.Namespace) 
         }
         if options.against in samples:
             other = samples[options.against]
-            macros = [part.mean(axis=(0, 1)) for part in (values, other)]  # each over its seeds
+            common = of_seeds.keys() & other.keys()  # a seed deals the folds, some are harder
+            pairs = (of_seeds, other)
+            macros = [
+                np.mean([part[seed] for seed in (common or part)], axis=(0, 1)) for part in pairs
+            ]
             result[arm]["difference"] = summary(macros[0] - macros[1])
+            result[arm]["n_common_seeds"] = len(common)
     return result
 
 

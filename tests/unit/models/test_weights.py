@@ -216,6 +216,27 @@ def test_run_loads_and_a_changed_checkpoint_is_noticed(tmp_path: Path) -> None:
         load_run(run_dir, "cpu")
 
 
+def test_an_ensemble_loads_with_the_members_that_it_has(tmp_path: Path) -> None:
+    """An interrupted run has fewer members than were asked for; more are not its own."""
+    settings = {"model": {"members": 3}, "select": {"checkpoint": "last"}}
+    run_dir = make_run(tmp_path, model="timm:test_resnet", settings=settings)
+    assert len(load_run(run_dir, "cpu").network.members) == 3
+    state = torch.load(run_dir.best_model_path, weights_only=True)
+    fewer = {key: tensor for key, tensor in state.items() if not key.startswith("members.2.")}
+    more = state | {key.replace("members.0.", "members.3."): state[key] for key in state}
+    record = run_dir.read_record()
+    for content in (fewer, more):
+        torch.save(content, run_dir.best_model_path)
+        digest = sha256_of(run_dir.best_model_path)
+        provenance = record.provenance.model_copy(update={"checkpoint_sha256": digest})
+        run_dir.write_record(record.config, provenance)
+        if content is fewer:
+            assert len(load_run(run_dir, "cpu").network.members) == 2
+        else:
+            with pytest.raises(ArtifactError, match="does not fit timm:test_resnet"):
+                load_run(run_dir, "cpu")
+
+
 def test_missing_checkpoint(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path)
     run_dir.best_model_path.unlink()
