@@ -120,7 +120,7 @@ def build_engine(
         optimiser=optimiser,
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
-        ensemble=Ensemble() if config.model.members > 1 else None,
+        ensemble=Ensemble().eval() if config.model.members > 1 else None,
         first_weights=first_weights,
         auc_margin=auc_margin,
         device=device,
