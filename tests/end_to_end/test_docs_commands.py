@@ -344,7 +344,7 @@ BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
     (
         "docs/sweeps.md",
         "pulmonet train --config artifacts/sweep/trial-0007/run_config.json "
-        "--set select.on=valid --set select.checkpoint=last --name tuned",
+        "--set select.on=valid --set select.checkpoint=last --set model.members=4 --name tuned",
     ): put_sweep,
 }
 
