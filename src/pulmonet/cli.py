@@ -397,6 +397,7 @@ def train(
 
     flags = {
         "model.name": model,
+        "model.alternate": None if model is None else [],  # a recipe's go with its own model
         "model.weights": weights,
         "model.dropout": dropout,
         "optim.epochs": epochs,

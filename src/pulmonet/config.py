@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -57,16 +58,50 @@ class ModelConfig(Section):
     members: Annotated[int, Field(ge=1, le=100)] = 1
     """Deep ensemble (Lakshminarayanan et al. 2017): so many networks, trained one after the other,
     each from first weights and an order of the data of its own; a score is the mean of theirs."""
+    alternate: tuple[str, ...] = ()
+    """Further architectures for the members of an ensemble, which take turns: the first is `name`,
+    the next the first of these, and so on in a circle."""
 
     @field_validator("name")
     @classmethod
     def _known_name(cls, name: str) -> str:
         if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
             raise ValueError(
-                f"unknown model{did_you_mean(name, TORCHVISION_MODELS)}; choose from "
-                f"{', '.join(TORCHVISION_MODELS)} or timm:NAME"
+                f"unknown model; choose from {', '.join(TORCHVISION_MODELS)} or timm:NAME"
+                f"{did_you_mean(name, TORCHVISION_MODELS)}"
             )
         return name
+
+    @field_validator("alternate")
+    @classmethod
+    def _known_alternates(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._known_name(name) for name in names)
+
+    @model_validator(mode="after")
+    def _a_turn_for_each(self) -> Self:
+        if self.alternate and self.members <= len(self.alternate):
+            raise ValueError(
+                f"alternate: with `name` these are {len(self.alternate) + 1} architectures, and "
+                f"members = {self.members} leaves some without a turn; set members to "
+                f"{len(self.alternate) + 1} or more"
+            )
+        return self
+
+    def member(self, number: int) -> Self:
+        """The 0-based member of an ensemble as a network of its own."""
+        names = (self.name, *self.alternate)
+        turn = {"name": names[number % len(names)], "members": 1, "alternate": ()}
+        return self.model_copy(update=turn)
+
+    def architectures(self) -> dict[str, int]:
+        """Name of an architecture -> members that have it, in the order of their first turns."""
+        return dict(Counter(self.member(number).name for number in range(self.members)))
+
+    def summary(self) -> str:
+        """``densenet121``, of an ensemble ``densenet121 × 2 + resnet50 × 1``."""
+        if self.members == 1:
+            return self.name
+        return " + ".join(f"{name} × {number}" for name, number in self.architectures().items())
 
 
 class DataConfig(Section):

@@ -498,6 +498,47 @@ def test_an_ensemble_is_the_mean_of_its_members(data: Path, tmp_path: Path) -> N
     assert train(data, tmp_path, *recipe, *members, "--name", "both", "--resume") == 0
 
 
+def test_the_members_of_an_ensemble_take_turns_in_architecture(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = ("--set", "select.checkpoint=last")
+    other = ("--set", 'model.alternate=["timm:test_efficientnet"]')
+    members = ("--set", "model.members=3", *other, *last)
+    assert train(data, tmp_path, *last, "--name", "one") == 0
+    assert train(data, tmp_path, *members, "--name", "three") == 0
+    assert "timm:test_resnet × 2 + timm:test_efficientnet × 1" in capsys.readouterr().out
+    one, three = RunDir(tmp_path / "one"), RunDir(tmp_path / "three")
+    alone = torch.load(one.best_model_path, weights_only=True)
+    ensemble = torch.load(three.best_model_path, weights_only=True)
+    for key, tensor in alone.items():
+        torch.testing.assert_close(ensemble[f"members.0.{key}"], tensor, rtol=0, atol=0)
+    assert {f"members.2.{key}" for key in alone} < set(ensemble)
+    names = ("timm:test_resnet", "timm:test_efficientnet", "timm:test_resnet")
+    images = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
+    scores = []
+    with torch.no_grad():
+        for number, name in enumerate(names):
+            member = build_network(name, 5, 0.0).eval()
+            start = f"members.{number}."
+            own = {key.removeprefix(start): ensemble[key] for key in ensemble if start in key}
+            member.load_state_dict(own)
+            scores.append(torch.sigmoid(member(images)))
+        found = torch.sigmoid(load_run(three, "cpu").network(images))
+    torch.testing.assert_close(found, sum(scores) / 3)
+
+
+def test_another_model_takes_the_place_of_all_architectures(data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixed.toml"
+    recipe.write_text(
+        '[model]\nname = "densenet121"\nalternate = ["resnet50"]\nmembers = 2\n'
+        '[select]\ncheckpoint = "last"\n'
+    )
+    assert train(data, tmp_path, "--config", str(recipe), "--name", "run") == 0
+    assert RunDir(tmp_path / "run").read_record().config.model.architectures() == {
+        "timm:test_resnet": 2
+    }
+
+
 def test_a_new_run_starts_from_the_first_network_of_an_ensemble(data: Path, tmp_path: Path) -> None:
     members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
     assert train(data, tmp_path, *members, "--name", "both") == 0
@@ -505,6 +546,11 @@ def test_a_new_run_starts_from_the_first_network_of_an_ensemble(data: Path, tmp_
     assert train(data, tmp_path, "--weights", str(weights), "--name", "further") == 0
     facts = RunDir(tmp_path / "further").read_record().provenance.weights
     assert not facts["missing"]
+
+
+def _weights_of(model: str, folder: Path) -> Path:
+    torch.save(build_network(model, 5).state_dict(), folder / "weights.pth")
+    return folder / "weights.pth"
 
 
 def test_an_ensemble_says_what_it_does_not_go_with(
@@ -515,6 +561,15 @@ def test_an_ensemble_says_what_it_does_not_go_with(
     members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
     assert train(data, tmp_path, *members, "--set", "optim.patience=1") == 2
     assert "leave out optim.patience" in capsys.readouterr().err
+    alternate = ("--set", 'model.alternate=["resnet50", "densenet121"]')
+    assert train(data, tmp_path, *members, *alternate) == 2
+    assert "set members to 3 or more" in capsys.readouterr().err
+    assert train(data, tmp_path, *members, "--set", 'model.alternate=["resnet51"]') == 2
+    assert "timm:NAME; did you mean 'resnet50'?" in capsys.readouterr().err
+    wrong = ("--weights", str(_weights_of("timm:test_resnet", tmp_path)))
+    alternate = ("--set", 'model.alternate=["timm:test_efficientnet"]')
+    assert train(data, tmp_path, *members, *alternate, *wrong) == 4
+    assert "give weights of this very architecture" in capsys.readouterr().err
     assert train(data, tmp_path, *members) == 0
     assert "(network 2 of 2)" in capsys.readouterr().out
     assert train(data, tmp_path, *members, "--epochs", "3", "--resume") == 2

@@ -19,7 +19,7 @@ from pathlib import Path
 EMA = ("--set", "optim.ema_decay=0.9")
 ENSEMBLE = (
     *("--set", "optim.epochs=2", "--set", "model.members=3", "--set", "optim.schedule=one-cycle"),
-    *("--set", "select.checkpoint=last"),
+    *("--set", 'model.alternate=["timm:test_efficientnet"]', "--set", "select.checkpoint=last"),
 )
 
 

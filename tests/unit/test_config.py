@@ -72,7 +72,7 @@ def test_config_is_frozen() -> None:
         (["optim.lr=-1"], r"optim\.lr = -1: input should be greater than 0"),
         (["optim.epochs=x"], r"optim\.epochs = 'x': input should be a valid integer"),
         (["model.dropout=3"], r"model\.dropout = 3: input should be less than or equal to 1"),
-        (["model.name=resnet5"], r"unknown model; did you mean 'resnet50'\?"),
+        (["model.name=resnet5"], r"or timm:NAME; did you mean 'resnet50'\?"),
         (["data.folds=3", "data.fold=7"], r"7 is not below folds = 3"),
         (["data.labels=[]"], r"at least one label"),
         (['data.labels=["Edema","Edema"]'], r"the same label twice"),

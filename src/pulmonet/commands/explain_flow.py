@@ -115,7 +115,8 @@ def _describe(options: ExplainOptions, trained: TrainedRun) -> str:
     names = ", ".join(run.name for run in (options.run_dir, *options.further_runs))
     ways = ", ".join(map(_way, options.variants))
     return (
-        f"Explaining with {names} ({trained.record.config.model.name}), {ways}, on {trained.device}"
+        f"Explaining with {names} ({trained.record.config.model.summary()}), {ways}, "
+        f"on {trained.device}"
     )
 
 

@@ -147,7 +147,7 @@ def _relabel(
     config = plan.config
     epochs = config.targets.self_trained_epochs or config.optim.epochs
     optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
-    model = config.model.model_copy(update={"members": 1})
+    model = config.model.member(0)
     config = config.model_copy(update={"optim": optim, "model": model})
     stage_dir = RunDir(run_dir.path / "stage1")
     engine = build_run_engine(replace(plan, config=config), network, targets)

@@ -93,6 +93,8 @@ def make_plan(
     precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
     network, weights = first_network(config, n_outputs(policies), device)
+    for number, name in enumerate(config.model.alternate, start=1):  # are they to be had?
+        _, weights[f"of {name}"] = first_network(config, n_outputs(policies), device, number)
     plan = Plan(
         config=config,
         manifest=manifest,
@@ -139,8 +141,9 @@ def first_network(
     Random ones are drawn from the run's seed, and differently for each member of an ensemble.
     """
     torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
-    network = build_network(config.model.name, n_logits, config.model.dropout)
-    facts = load_pretrained(network, config.model.name, config.model.weights)
+    model = config.model.member(member)
+    network = build_network(model.name, n_logits, model.dropout)
+    facts = load_pretrained(network, model.name, model.weights)
     return place(network, device), facts
 
 
@@ -191,9 +194,8 @@ def _announce(plan: Plan) -> None:
     threads = count(torch.get_num_threads(), "thread")
     name = plan.weights.get("name", "")
     weights = f"{plan.weights['source']} {name}".strip()
-    members = f" × {config.model.members}" if config.model.members > 1 else ""
     console.say(
-        f"Model:   {config.model.name}{members}, weights {weights}, {config.data.image_size} px, "
+        f"Model:   {config.model.summary()}, weights {weights}, {config.data.image_size} px, "
         f"{plan.precision} on {plan.device} ({threads})"
     )
     if "n_matched" in plan.weights:

@@ -147,7 +147,8 @@ def forward_to(
         ensemble those of every member, whose channels together are its feature map.
 
     Raises:
-        ConfigError: no such layer, or its output is no feature map.
+        ConfigError: no such layer, its output is no feature map, or the members of an ensemble
+            have maps of different sizes.
         ValueError: a network in training mode.
     """
     if network.training:
@@ -155,6 +156,12 @@ def forward_to(
     if isinstance(network, Ensemble):
         parts = [forward_to(member, images, layer) for member in network.members]
         leaves = tuple(leaf for _, of_member in parts for leaf in of_member)
+        sizes = list(dict.fromkeys(f"{leaf.shape[-2]} × {leaf.shape[-1]}" for leaf in leaves))
+        if len(sizes) > 1:
+            raise ConfigError(
+                f"--layer {layer or 'last'}: the members' feature maps differ in size "
+                f"({', '.join(sizes)}) and make no common map; choose another layer"
+            )
         with torch.enable_grad():
             return mean_logits([logits for logits, _ in parts]), leaves
     if layer is None:

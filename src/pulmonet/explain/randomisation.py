@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,10 @@ def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:
 
     A part that holds over half of all parameters is split into its children, so that a
     backbone in one Sequential is not randomised at one blow. Of an ensemble, a part is that part
-    of every member.
+    of every member, counted from the last layer.
     """
     if isinstance(network, Ensemble):
-        numbers = range(len(network.members))
-        return [
-            (stage, [f"members.{number}.{name}" for number in numbers for name in names])
-            for stage, names in weight_stages(network.members[0])
-        ]
+        return _stages_of_members([weight_stages(member) for member in network.members])
     total = sum(parameter.numel() for parameter in network.parameters())
 
     def split(module: nn.Module, prefix: str) -> list[tuple[str, list[str]]]:
@@ -42,6 +39,22 @@ def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         return stages
 
     return split(network, "")[::-1]
+
+
+def _stages_of_members(
+    of_members: Sequence[list[tuple[str, list[str]]]],
+) -> list[tuple[str, list[str]]]:
+    """The members' stages side by side, the last ones together; some may have more than others."""
+    together = []
+    for parts in zip_longest(*of_members, fillvalue=("", [])):
+        title = ", ".join(dict.fromkeys(stage for stage, _ in parts if stage))
+        names = [
+            f"members.{number}.{name}"
+            for number, (_, of_one) in enumerate(parts)
+            for name in of_one
+        ]
+        together.append((title, names))
+    return together
 
 
 def randomised(

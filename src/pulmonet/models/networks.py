@@ -41,7 +41,7 @@ class Classifier(nn.Linear):
 
 
 class Ensemble(nn.Module):
-    """Networks of one architecture as one, whose score is the mean of theirs.
+    """Networks as one, whose score is the mean of theirs.
 
     A deep ensemble (Lakshminarayanan et al. 2017). Takes and gives what its members do; the keys
     of its state_dict are theirs behind ``members.0.``, ``members.1.``, ...

@@ -375,7 +375,9 @@ def _empty_network(record: RunRecord, n_labels: int, state: StateDict) -> nn.Mod
     if not found:
         return build_network(model.name, n_labels, 0.0)
     n_members = min(len(found), model.members)  # a strange file may claim any number
-    return Ensemble([build_network(model.name, n_labels, 0.0) for _ in range(n_members)])
+    return Ensemble(
+        [build_network(model.member(number).name, n_labels, 0.0) for number in range(n_members)]
+    )
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

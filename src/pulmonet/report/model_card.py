@@ -138,21 +138,26 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
 
 def _how_to_use(best: RunArtifacts) -> Section:
     size, model = best.record.config.data.image_size, best.record.config.model
-    library = "timm" if model.name.startswith("timm:") else "torchvision"
     members = (
         f" {model.members} times, behind `members.0.` and so on; the score is the mean of theirs;"
         if model.members > 1
         else ""
     )
+    own = ", ".join(_own_name(name) for name in model.architectures())
+    own += " in turn" if model.alternate else ""
     words = (
-        f"`best_model.pth` of `{best.name}` is a plain state_dict: {library}'s own "
-        f"{model.name.removeprefix('timm:')} with {len(best.labels)} outputs,{members} "
-        f"logits of {listing(best.labels)} in this order. Input: grey, "
-        f"{FITTED[best.record.config.data.fit]} {size} × {size} pixels, repeated to three "
-        "channels, ImageNet mean and deviation. With PulmoNet: "
+        f"`best_model.pth` of `{best.name}` is a plain state_dict: {own} with "
+        f"{len(best.labels)} outputs,{members} logits of {listing(best.labels)} in this order. "
+        f"Input: grey, {FITTED[best.record.config.data.fit]} {size} × {size} pixels, repeated to "
+        "three channels, ImageNet mean and deviation. With PulmoNet: "
         f"`pulmonet explain image.jpg --run {best.name}`."
     )
     return Section("use", "How to use it", (Text(words),))
+
+
+def _own_name(architecture: str) -> str:
+    library = "timm" if architecture.startswith("timm:") else "torchvision"
+    return f"{library}'s own {architecture.removeprefix('timm:')}"
 
 
 def _training(context: Context, runs: list[RunArtifacts]) -> Section:

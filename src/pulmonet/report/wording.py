@@ -14,7 +14,7 @@ MODEL_NAMES = {
     "densenet121": "DenseNet-121",
     "resnet50": "ResNet-50",
     "efficientnet_b0": "EfficientNet-B0",
-    "timm:tf_efficientnet_lite0": "EfficientNet-Lite0",
+    **{f"timm:tf_efficientnet_lite{size}": f"EfficientNet-Lite{size}" for size in range(5)},
 }
 #: How an image became a square: put before its side.
 FITTED = {
@@ -92,8 +92,14 @@ def model_name(model: ModelConfig) -> str:
 
     An ensemble with the number of its members: ``DenseNet-121 × 3``.
     """
-    name = MODEL_NAMES.get(model.name, model.name.removeprefix("timm:"))
-    return name if model.members == 1 else f"{name} × {model.members}"
+    if model.members == 1:
+        return _architecture(model.name)
+    found = model.architectures()
+    return " + ".join(f"{_architecture(name)} × {number}" for name, number in found.items())
+
+
+def _architecture(name: str) -> str:
+    return MODEL_NAMES.get(name, name.removeprefix("timm:"))
 
 
 def criterion(name: str) -> str:

@@ -153,6 +153,10 @@ def restore(engine: Engine, config: RunConfig, run_dir: RunDir, fingerprint: str
             f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch; "
             "restore it from a backup, or start again with --overwrite"
         )
+    at: Progress = content["progress"]
+    member = (at.epoch - (at.step == 0)) // config.optim.epochs
+    if member > 0:
+        start_member(engine, config, member)
     try:
         engine.network.load_state_dict(content["network"])
         engine.optimiser.load_state_dict(content["optimiser"])
@@ -161,8 +165,8 @@ def restore(engine: Engine, config: RunConfig, run_dir: RunDir, fingerprint: str
         if engine.average is not None and content["average"]:
             engine.average.load_state_dict(content["average"])
         if engine.ensemble is not None:
-            for _ in range(content["progress"].epoch // config.optim.epochs):
-                engine.ensemble.members.append(_empty_member(engine, config))
+            for number in range(at.epoch // config.optim.epochs):
+                engine.ensemble.members.append(_empty_member(engine, config, number))
             engine.ensemble.load_state_dict(content["ensemble"])
         if engine.auc_margin is not None and content["loss"]:
             engine.auc_margin.load_state_dict(content["loss"])
@@ -172,10 +176,9 @@ def restore(engine: Engine, config: RunConfig, run_dir: RunDir, fingerprint: str
             f"{run_dir.last_checkpoint_path}: its parts do not fit this run ({reason[:160]}); "
             "restore it from a backup, or start again with --overwrite"
         ) from None
-    progress: Progress = content["progress"]
-    if progress.micro_batch_size:
-        engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True
-    return replace(progress, n_resumed=progress.n_resumed + 1)
+    if at.micro_batch_size:
+        engine.micro_batch_size, engine.is_halved = at.micro_batch_size, True
+    return replace(at, n_resumed=at.n_resumed + 1)
 
 
 def size_of_epoch(optim: OptimConfig, image_size: int, epoch: int) -> int:
@@ -239,13 +242,13 @@ def _train_epoch(
 
 
 def _add_member(ensemble: Ensemble, engine: Engine, config: RunConfig) -> None:
-    member = _empty_member(engine, config)
+    member = _empty_member(engine, config, len(ensemble.members))
     member.load_state_dict(own_state(engine))
     ensemble.members.append(member)
 
 
-def _empty_member(engine: Engine, config: RunConfig) -> nn.Module:
-    member = build_network(config.model.name, engine.n_labels, 0.0)
+def _empty_member(engine: Engine, config: RunConfig, number: int) -> nn.Module:
+    member = build_network(config.model.member(number).name, engine.n_labels, 0.0)
     return place(member, engine.device).eval().requires_grad_(False)
 
 

@@ -33,6 +33,7 @@ class Engine:
     """What a step works on.
 
     Attributes:
+        architecture: name of the network's, which in an ensemble may change from member to member.
         network: the bare network, whose state_dict is saved.
         forward: the same, perhaps compiled and wrapped for several processes.
         optimiser: over the network's (and the AUC margin's) parameters.
@@ -57,6 +58,7 @@ class Engine:
             the device; None in other precisions.
     """
 
+    architecture: str
     network: nn.Module
     forward: Callable[[Tensor], Tensor]
     optimiser: torch.optim.Optimizer
@@ -105,18 +107,14 @@ def build_engine(
     auc_margin = None
     if config.loss.name == "aucm":
         auc_margin = AucMargin(len(policies), config.loss.aucm_margin).to(device)
-    if processes.are_many and device.type == "cuda":
-        network = with_shared_batch_norm(network)
-    forward: Any = torch.compile(network) if config.runtime.compile else network
-    if processes.are_many:
-        ids = [device.index] if device.type == "cuda" else None
-        forward = DistributedDataParallel(forward, device_ids=ids)
+    network, forward = _wrapped(network, config, device, processes)
     optimiser = build_optimiser(
         network, config.optim, device.type, auc_margin, epoch_decay=config.loss.aucm_epoch_decay
     )
     return Engine(
+        architecture=config.model.name,
         network=network,
-        forward=cast(Callable[[Tensor], Tensor], forward),
+        forward=forward,
         optimiser=optimiser,
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
@@ -135,11 +133,29 @@ def build_engine(
     )
 
 
+def _wrapped(
+    network: nn.Module, config: RunConfig, device: torch.device, processes: Processes
+) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The network, its batch norm shared among GPUs, and what a step calls in its place."""
+    if processes.are_many and device.type == "cuda":
+        network = with_shared_batch_norm(network)
+    forward: Any = torch.compile(network) if config.runtime.compile else network
+    if processes.are_many:
+        ids = [device.index] if device.type == "cuda" else None
+        forward = DistributedDataParallel(forward, device_ids=ids)
+    return network, cast(Callable[[Tensor], Tensor], forward)
+
+
 def start_member(engine: Engine, config: RunConfig, member: int) -> None:
     """Everything that learns back to a start, from first weights of the member's own."""
     if engine.first_weights is None:
         raise ValueError("an ensemble needs first_weights")
-    engine.network.load_state_dict(engine.first_weights(member).state_dict())
+    network, architecture = engine.first_weights(member), config.model.member(member).name
+    if architecture == engine.architecture:
+        engine.network.load_state_dict(network.state_dict())  # what was compiled for it stays
+    else:
+        engine.network, engine.forward = _wrapped(network, config, engine.device, engine.processes)
+        engine.architecture = architecture
     margin = engine.auc_margin
     if margin is not None:
         margin.load_state_dict(AucMargin(len(engine.policies), margin.margin).state_dict())

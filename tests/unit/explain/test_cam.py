@@ -136,6 +136,14 @@ def test_maps_of_an_ensemble_are_those_of_its_members_feature_maps_side_by_side(
     assert expected.std() / scale > 0.05, "a flat map would agree with anything"
 
 
+def test_feature_maps_of_unlike_sizes_make_no_map_of_an_ensemble() -> None:
+    members = [build_network("resnet50", 3, 0.0).eval() for _ in range(2)]
+    first = members[1].get_submodule("layer3.0")
+    first.conv2.stride = first.downsample[0].stride = (1, 1)
+    with pytest.raises(ConfigError, match="maps differ in size"):
+        gradient_maps(Ensemble(members).eval(), images_of(1, seed=4), [0], layer="layer3")
+
+
 def densenet_reference(
     network: nn.Module, image: Tensor, column: int, layer: str | None, method: str
 ) -> Any:

@@ -119,6 +119,15 @@ def test_a_stage_of_an_ensemble_is_that_stage_of_every_member() -> None:
     assert sorted(stages[0][1])[-1] == "members.1.fc.weight"
 
 
+def test_stages_of_unlike_members_are_counted_from_the_classifier() -> None:
+    ensemble = Ensemble([build_network("resnet50", 3), build_network("timm:test_efficientnet", 3)])
+    stages = weight_stages(ensemble)
+    names = [own for _, part in stages for own in part]
+    assert sorted(names) == sorted(key for key, _ in ensemble.named_parameters())
+    assert stages[0][0] == "fc, classifier"
+    assert {name.split(".")[1] for name in stages[0][1]} == {"0", "1"}
+
+
 def test_randomised_networks_leave_the_original_alone_and_keep_the_signal_alive() -> None:
     torch.manual_seed(1)
     network = build_network("densenet121", 4).eval()
