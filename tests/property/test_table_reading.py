@@ -28,6 +28,7 @@ def read(name: str, content: bytes, data: DataConfig | None = None) -> Manifest 
 @given(name=st.sampled_from(FILES), content=st.binary(max_size=200))
 @example(name="train.csv", content=b"")
 @example(name="image_labels_train.csv", content=b"image_id,split\n1,\n")
+@example(name="image_labels_train.csv", content=b'image_id\r\n""\r\n')
 @example(
     name="Data_Entry_2017.csv", content=b"Image Index,Finding Labels,Patient ID\n1.png,path,1\n"
 )

@@ -284,6 +284,12 @@ def test_vindr_takes_the_majority_of_its_readers(tmp_path: Path) -> None:
     assert row_of(manifest, "test/ccc.png")["split"] == "test"
 
 
+def test_vindr_without_labels_is_refused(tmp_path: Path) -> None:
+    text(tmp_path / "image_labels_train.csv", "image_id,rad_id\naaa,R1\n")
+    with pytest.raises(DataError, match=r"image_labels_train\.csv: has no label columns"):
+        read_manifest(tmp_path)
+
+
 def test_vindr_of_kaggle_counts_the_readers_who_drew_a_box(tmp_path: Path) -> None:
     text(
         tmp_path / "train.csv",

@@ -74,6 +74,8 @@ def _read_split(root: Path, where: Path, split: str, problems: list[str]) -> pd.
         for name in raw.columns
         if name not in _META
     }
+    if not labels:
+        raise DataError(f"{where}: has no label columns; give the file as VinDr-CXR brings it")
     codes, images = pd.factorize(text_column(raw["image_id"]))
     votes = pd.DataFrame(labels).groupby(codes).mean()
     return _rows_of(root, split, images, votes)
