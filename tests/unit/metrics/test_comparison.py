@@ -59,6 +59,12 @@ def test_letters_of_a_tie_that_is_not_transitive() -> None:
     assert compact_letters([0.8, 0.9], [(0, 1)]) == ["b", "a"]
 
 
+def test_letters_go_on_after_z() -> None:
+    values = -np.arange(30.0)
+    letters = compact_letters(list(values), list(combinations(range(30), 2)))
+    assert letters[24:29] == ["y", "z", "a1", "b1", "c1"]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_letters_say_exactly_who_is_distinguished(seed: int) -> None:
     generator = np.random.default_rng(seed)

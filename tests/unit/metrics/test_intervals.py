@@ -113,6 +113,7 @@ def test_percentile_and_bca_against_scipy() -> None:
 
 def test_bca_falls_back_when_all_samples_lie_on_one_side() -> None:
     assert bca_interval(1.0, np.full(50, 0.9), np.ones(3)) == (0.9, 0.9)
+    assert bca_interval(0.8, np.full(50, 0.9), np.ones(3)) == (0.9, 0.9)
     assert np.isnan(percentile_interval(np.full(3, np.nan))).all()
 
 
@@ -186,6 +187,24 @@ def test_paired_test() -> None:
     found = delong(targets[:, 0], np.stack([scores[:, 0], better, scores[:, 0]], axis=1))
     assert found.paired_p(0, 1) < 1e-6
     assert found.paired_p(0, 2) == 1.0
+
+
+def test_the_p_of_a_pair_is_that_of_its_z() -> None:
+    """DeLong's test by scipy's normal tail, the covariance from the structural components."""
+    rng = np.random.default_rng(7)
+    targets = np.repeat([1.0, 0.0], [30, 50])
+    columns = rng.normal(targets[:, None] * [0.8, 0.5], 1.0)
+    wins = [
+        (part[:30, None] > part[None, 30:]) + 0.5 * (part[:30, None] == part[None, 30:])
+        for part in columns.T
+    ]
+    difference = wins[0].mean() - wins[1].mean()
+    of_positives = (wins[0] - wins[1]).mean(axis=1)
+    of_negatives = (wins[0] - wins[1]).mean(axis=0)
+    variance = of_positives.var(ddof=1) / 30 + of_negatives.var(ddof=1) / 50
+    expected = 2 * stats.norm.sf(abs(difference) / np.sqrt(variance))
+    assert 0.05 < expected < 0.95
+    assert delong(targets, columns).paired_p() == pytest.approx(expected)
 
 
 def test_the_first_of_several_columns_unless_told_otherwise() -> None:
