@@ -319,7 +319,10 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="densenet121 (default), resnet50, efficientnet_b0, timm:NAME."
+            "--model",
+            "-m",
+            help="densenet121 (default), resnet50, efficientnet_b0, timm:NAME; in place of all "
+            "of a recipe.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data. Default 5.")] = None,

@@ -67,7 +67,7 @@ class ModelConfig(Section):
     def _known_name(cls, name: str) -> str:
         if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
             raise ValueError(
-                f"unknown model; choose from {', '.join(TORCHVISION_MODELS)} or timm:NAME"
+                f"{name}: unknown model; choose from {', '.join(TORCHVISION_MODELS)} or timm:NAME"
                 f"{did_you_mean(name, TORCHVISION_MODELS)}"
             )
         return name
@@ -82,8 +82,8 @@ class ModelConfig(Section):
         if self.alternate and self.members <= len(self.alternate):
             raise ValueError(
                 f"alternate: with `name` these are {len(self.alternate) + 1} architectures, and "
-                f"members = {self.members} leaves some without a turn; set members to "
-                f"{len(self.alternate) + 1} or more"
+                f"members = {self.members} leaves some without a turn; set model.members to "
+                f"{len(self.alternate) + 1} or more, or model.alternate=[]"
             )
         return self
 

@@ -539,6 +539,30 @@ def test_another_model_takes_the_place_of_all_architectures(data: Path, tmp_path
     }
 
 
+def test_a_run_of_several_architectures_is_resumed_by_its_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
+    other = ("--set", 'model.alternate=["timm:test_efficientnet"]')
+    assert train(data, tmp_path, *members, *other, "--name", "run") == 0
+    capsys.readouterr()
+    assert train(data, tmp_path, "--resume", "--name", "run") == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_a_network_that_takes_no_such_images_is_refused_before_training(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ("--set", 'model.alternate=["timm:vit_tiny_patch16_224"]', "--image-size", "48")
+    members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
+    assert train(data, tmp_path, *members, *other) == 2
+    shown = capsys.readouterr().err
+    assert "model timm:vit_tiny_patch16_224: takes no images of 48 × 48 pixels" in shown
+    growth = ("--set", "optim.growth=[[48, 1]]", "--epochs", "2", "--image-size", "224")
+    assert train(data, tmp_path, "--model", "timm:vit_tiny_patch16_224", *growth) == 2
+    assert "takes no images of 48 × 48 pixels" in capsys.readouterr().err
+
+
 def test_a_new_run_starts_from_the_first_network_of_an_ensemble(data: Path, tmp_path: Path) -> None:
     members = ("--set", "model.members=2", "--set", "select.checkpoint=last")
     assert train(data, tmp_path, *members, "--name", "both") == 0
@@ -563,13 +587,20 @@ def test_an_ensemble_says_what_it_does_not_go_with(
     assert "leave out optim.patience" in capsys.readouterr().err
     alternate = ("--set", 'model.alternate=["resnet50", "densenet121"]')
     assert train(data, tmp_path, *members, *alternate) == 2
-    assert "set members to 3 or more" in capsys.readouterr().err
+    assert "set model.members to 3 or more" in capsys.readouterr().err
     assert train(data, tmp_path, *members, "--set", 'model.alternate=["resnet51"]') == 2
     assert "timm:NAME; did you mean 'resnet50'?" in capsys.readouterr().err
     wrong = ("--weights", str(_weights_of("timm:test_resnet", tmp_path)))
     alternate = ("--set", 'model.alternate=["timm:test_efficientnet"]')
     assert train(data, tmp_path, *members, *alternate, *wrong) == 4
     assert "give weights of this very architecture" in capsys.readouterr().err
+    assert train(data, tmp_path, *members, *alternate, "--name", "mixed") == 0
+    assert "weights of timm:test_efficientnet: none" in capsys.readouterr().err
+    mixed = ("--weights", str(RunDir(tmp_path / "mixed").best_model_path), "--name", "again")
+    assert train(data, tmp_path, *members, *alternate, *mixed) == 0
+    weights = RunDir(tmp_path / "again").read_record().provenance.weights
+    for facts in (weights, weights["of timm:test_efficientnet"]):
+        assert facts["n_matched"] and not facts["missing"] and not facts["replaced"]
     assert train(data, tmp_path, *members) == 0
     assert "(network 2 of 2)" in capsys.readouterr().out
     assert train(data, tmp_path, *members, "--epochs", "3", "--resume") == 2

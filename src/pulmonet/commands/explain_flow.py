@@ -200,7 +200,7 @@ def _document(
 ) -> Explanations:
     return Explanations(
         run=options.run_dir.name,
-        model=trained.record.config.model.name,
+        model=trained.record.config.model.summary(),
         method=options.method,
         layer=options.layer,
         colour_map=options.colour_map,

@@ -61,7 +61,9 @@ def run(
     if resume and run_dir.exists() and not overwrite:
         record = run_dir.read_record()
         if source is None:
-            config = load_config(str(run_dir.config_path), flags, assignments)
+            # --model puts recipes' other architectures aside; those of the run itself stay
+            own = {field: value for field, value in flags.items() if field != "model.alternate"}
+            config = load_config(str(run_dir.config_path), own, assignments)
             config = at_its_dataset(config, str(run_dir.config_path))
         check_resumable(record, config, run_dir)
         if _is_complete(record, config):

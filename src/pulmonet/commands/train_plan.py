@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from pulmonet.data.splits import (
     subset_rows,
 )
 from pulmonet.data.tables import count
-from pulmonet.errors import list_first
+from pulmonet.errors import ConfigError, list_first
 from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
 from pulmonet.models.networks import build_network
 from pulmonet.models.weights import load_pretrained, place
@@ -93,8 +95,10 @@ def make_plan(
     precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
     network, weights = first_network(config, n_outputs(policies), device)
-    for number, name in enumerate(config.model.alternate, start=1):  # are they to be had?
-        _, weights[f"of {name}"] = first_network(config, n_outputs(policies), device, number)
+    check_sizes(network, config.model.name, config)
+    for number, name in enumerate(config.model.alternate, start=1):  # before hours of the first
+        other, weights[f"of {name}"] = first_network(config, n_outputs(policies), device, number)
+        check_sizes(other, name, config)
     plan = Plan(
         config=config,
         manifest=manifest,
@@ -147,6 +151,27 @@ def first_network(
     return place(network, device), facts
 
 
+def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
+    """A blank image of every size that is trained on, so that it is known before the data are read.
+
+    Raises:
+        ConfigError: the network takes no images of such a size.
+    """
+    device = next(network.parameters()).device
+    for side in dict.fromkeys([config.data.image_size, *(size for size, _ in config.optim.growth)]):
+        try:
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, 1, side, side, device=device))
+        except torch.OutOfMemoryError:
+            return  # training says what to do about that
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(
+                f"model {name}: takes no images of {side} × {side} pixels ({reason[:160]}); choose "
+                "another --image-size (and optim.growth) or model"
+            ) from None
+
+
 def open_plan_pack(plan: Plan) -> Pack:
     """The pack, with the rows of all roles decoded."""
     rows = np.concatenate(list(plan.rows.values()))
@@ -192,24 +217,35 @@ def _announce(plan: Plan) -> None:
     shown = policies[0] if len(policies) == 1 else ", ".join(plan.policies)
     console.say(f"Targets: uncertain → {shown}, blank → {config.targets.blank}")
     threads = count(torch.get_num_threads(), "thread")
-    name = plan.weights.get("name", "")
-    weights = f"{plan.weights['source']} {name}".strip()
     console.say(
-        f"Model:   {config.model.summary()}, weights {weights}, {config.data.image_size} px, "
-        f"{plan.precision} on {plan.device} ({threads})"
+        f"Model:   {config.model.summary()}, weights {_weights_named(plan.weights)}, "
+        f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
     )
-    if "n_matched" in plan.weights:
-        console.note(f"weights: {plan.weights['n_matched']} tensors taken over")
-    if plan.weights.get("replaced"):
-        console.note("the classifier in the weights has another size: a new one takes its place")
-    for key in ("missing", "unexpected"):
-        names = plan.weights.get(key)
-        if isinstance(names, list) and names:
-            console.note(f"weights: {len(names)} {key} tensors, e.g. {names[0]}")
-    if "note" in plan.weights:
-        console.warn(f"weights: {plan.weights['note']}")
+    _announce_weights(plan.weights, "weights")
+    for name in config.model.alternate:
+        _announce_weights(cast(dict[str, object], plan.weights[f"of {name}"]), f"weights of {name}")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+
+
+def _weights_named(weights: Mapping[str, object]) -> str:
+    return f"{weights['source']} {weights.get('name', '')}".strip()
+
+
+def _announce_weights(weights: Mapping[str, object], what: str) -> None:
+    """What of a weights file was taken over, as far as there is something to say."""
+    if what != "weights":
+        console.note(f"{what}: {_weights_named(weights)}")
+    if "n_matched" in weights:
+        console.note(f"{what}: {weights['n_matched']} tensors taken over")
+    if weights.get("replaced"):
+        console.note(f"the classifier in the {what} has another size: a new one takes its place")
+    for key in ("missing", "unexpected"):
+        names = weights.get(key)
+        if isinstance(names, list) and names:
+            console.note(f"{what}: {len(names)} {key} tensors, e.g. {names[0]}")
+    if "note" in weights:
+        console.warn(f"{what}: {weights['note']}")
 
 
 # --- targets and data ---------------------------------------------------------------------

@@ -154,13 +154,16 @@ def forward_to(
     if network.training:
         raise ValueError("the network is in training mode; call network.eval() first")
     if isinstance(network, Ensemble):
+        if layer is not None:
+            _check_common_layer(network, layer)
         parts = [forward_to(member, images, layer) for member in network.members]
         leaves = tuple(leaf for _, of_member in parts for leaf in of_member)
         sizes = list(dict.fromkeys(f"{leaf.shape[-2]} × {leaf.shape[-1]}" for leaf in leaves))
         if len(sizes) > 1:
             raise ConfigError(
                 f"--layer {layer or 'last'}: the members' feature maps differ in size "
-                f"({', '.join(sizes)}) and make no common map; choose another layer"
+                f"({', '.join(sizes)}) and make no common map; choose another layer, or --method "
+                "occlusion or integrated-gradients, which need none"
             )
         with torch.enable_grad():
             return mean_logits([logits for logits, _ in parts]), leaves
@@ -178,6 +181,18 @@ def forward_to(
             f"(B, C, h, w); choose from {list_first(feature_layers(network), 12)}"
         )
     return logits, (tap.features,)
+
+
+def _check_common_layer(ensemble: Ensemble, layer: str) -> None:
+    common = [
+        name
+        for name in feature_layers(ensemble.members[0])
+        if all(name in dict(member.named_modules()) for member in ensemble.members)
+    ]
+    if all(layer in dict(member.named_modules()) for member in ensemble.members):
+        return
+    offer = f"choose from {list_first(common, 12)}" if common else "leave --layer out"
+    raise ConfigError(f"--layer {layer}: not every member of the ensemble has it; {offer}")
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str
             for label, entry in entries.items()
             if entry.calibrator is not None
         },
-        "model": run.record.config.model.name,
+        "model": run.record.config.model.summary(),
         "run": run.run_dir.name,
         "checkpoint_sha256": run.record.provenance.checkpoint_sha256,
         "pulmonet": __version__,

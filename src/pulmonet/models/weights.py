@@ -167,8 +167,9 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Strip what DataParallel, Lightning and others put before every key, and our ensembles."""
     best = dict(state)
-    prefixes = ("module.", "model.", "network.", "backbone.", "model.module.", "members.0.")
-    for prefix in prefixes:
+    members = dict.fromkeys(found.group() for key in state if (found := _MEMBER_KEY.match(key)))
+    prefixes = ("module.", "model.", "network.", "backbone.", "model.module.")
+    for prefix in (*prefixes, *members):
         stripped = {k.removeprefix(prefix): v for k, v in state.items()}
         if sum(k in own for k in stripped) > sum(k in own for k in best):
             best = stripped
@@ -353,7 +354,7 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         lines = str(error).splitlines()
         reason = _shorten(lines[1].strip() if len(lines) > 1 else str(error))
         raise ArtifactError(
-            f"{path}: does not fit {record.config.model.name} with {len(labels)} labels "
+            f"{path}: does not fit {record.config.model.summary()} with {len(labels)} labels "
             f"({reason}); restore the file or train again with --overwrite"
         ) from None
     target = choose_device(device)

@@ -138,13 +138,19 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
 
 def _how_to_use(best: RunArtifacts) -> Section:
     size, model = best.record.config.data.image_size, best.record.config.model
-    members = (
-        f" {model.members} times, behind `members.0.` and so on; the score is the mean of theirs;"
-        if model.members > 1
-        else ""
-    )
-    own = ", ".join(_own_name(name) for name in model.architectures())
-    own += " in turn" if model.alternate else ""
+    own, members = _own_name(model.name), ""
+    if model.alternate:
+        turns = [
+            f"`members.{number}.` {_own_name(model.member(number).name)}"
+            for number in range(model.members)
+        ]
+        own = f"{listing(turns)}, each"
+        members = " whose score is the mean of theirs;"
+    elif model.members > 1:
+        members = (
+            f" {model.members} times, behind `members.0.` and so on; the score is the mean of "
+            "theirs;"
+        )
     words = (
         f"`best_model.pth` of `{best.name}` is a plain state_dict: {own} with "
         f"{len(best.labels)} outputs,{members} logits of {listing(best.labels)} in this order. "

@@ -144,6 +144,16 @@ def test_feature_maps_of_unlike_sizes_make_no_map_of_an_ensemble() -> None:
         gradient_maps(Ensemble(members).eval(), images_of(1, seed=4), [0], layer="layer3")
 
 
+def test_a_layer_must_be_in_every_member() -> None:
+    members = [build_network(name, 3, 0.0).eval() for name in ("resnet50", "timm:test_resnet")]
+    ensemble, images = Ensemble(members).eval(), images_of(1, seed=4)
+    with pytest.raises(ConfigError, match=r"not every member .* has it; choose from .*layer3"):
+        gradient_maps(ensemble, images, [0], layer="layer3.4")
+    unlike = Ensemble([members[0], build_network("densenet121", 3, 0.0).eval()]).eval()
+    with pytest.raises(ConfigError, match=r"not every member .* leave --layer out"):
+        gradient_maps(unlike, images, [0], layer="layer3")
+
+
 def densenet_reference(
     network: nn.Module, image: Tensor, column: int, layer: str | None, method: str
 ) -> Any:

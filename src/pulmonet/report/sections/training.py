@@ -147,7 +147,9 @@ def _weights(context: Context, run: RunArtifacts) -> str:
     weights, facts = run.record.config.model.weights, run.record.provenance.weights
     if weights == "none":
         return "none (random)"
-    name = context.identities.argument(str(facts.get("name") or facts.get("source") or weights))
+    others = [value for key, value in facts.items() if key.startswith("of ")]
+    names = [str(one.get("name") or one.get("source") or weights) for one in (facts, *others)]
+    name = context.identities.argument(", ".join(dict.fromkeys(names)))
     return f"ImageNet ({name})" if weights == "imagenet" and name != weights else name
 
 
