@@ -34,6 +34,10 @@ ARMS: dict[str, list[str]] = {
     "quick": ["--config", "quick"],
     "single": single(),
     "strong": ["--config", "strong"],
+    "strong-lite2": [
+        *("--config", "strong", "--set", "model.members=2", "--set", "model.alternate=[]"),
+    ],
+    "four-at-192-px": ["--config", "quick", "--image-size", "192"],
     # the original's recipe on quick's network: seven epochs at its 224 px take as long as quick
     "original": [
         *("--config", "original", "--model", "timm:tf_efficientnet_lite0"),
@@ -48,6 +52,8 @@ ARMS: dict[str, list[str]] = {
     "lr-1e-4": single("optim.lr=1e-4"),
     "lr-6e-4": single("optim.lr=6e-4"),
     "batch-8": single("optim.batch_size=8", "optim.lr=2e-4"),
+    "batch-32": single("optim.batch_size=32"),
+    "192-px": single("data.image_size=192"),
     "EMA-0.98": single("optim.ema_decay=0.98"),
     "224-px-for-3-epochs": single("data.image_size=224", "optim.epochs=3"),
     "3-epochs": single("optim.epochs=3"),
