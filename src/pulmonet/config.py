@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -97,11 +97,15 @@ class ModelConfig(Section):
         """Name of an architecture -> members that have it, in the order of their first turns."""
         return dict(Counter(self.member(number).name for number in range(self.members)))
 
-    def summary(self) -> str:
-        """``densenet121``, of an ensemble ``densenet121 × 2 + resnet50 × 1``."""
+    def summary(self, named: Callable[[str], str] = str) -> str:
+        """``densenet121``, of an ensemble ``densenet121 × 2 + resnet50 × 1``.
+
+        `named` gives an architecture's name as it is to be read.
+        """
         if self.members == 1:
-            return self.name
-        return " + ".join(f"{name} × {number}" for name, number in self.architectures().items())
+            return named(self.name)
+        found = self.architectures().items()
+        return " + ".join(f"{named(name)} × {number}" for name, number in found)
 
 
 class DataConfig(Section):

@@ -38,7 +38,7 @@ from pulmonet.training.distributed import Processes
 from pulmonet.training.loop import TrainingData
 from pulmonet.training.losses import balanced_pos_weight, count_classes, n_outputs
 from pulmonet.training.precision import choose_precision
-from pulmonet.training.step import Engine, build_engine
+from pulmonet.training.step import Engine, build_engine, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def make_plan(
     rows, excluded = choose_rows(manifest, config)
     network, weights = first_network(config, n_outputs(policies), device)
     check_sizes(network, config.model.name, config)
-    for number, name in enumerate(config.model.alternate, start=1):  # before hours of the first
+    for name in _further_architectures(config):  # now, not after hours of the first
+        number = config.model.alternate.index(name) + 1
         other, weights[f"of {name}"] = first_network(config, n_outputs(policies), device, number)
         check_sizes(other, name, config)
     plan = Plan(
@@ -151,6 +152,11 @@ def first_network(
     return place(network, device), facts
 
 
+def _further_architectures(config: RunConfig) -> list[str]:
+    """Those of an ensemble's members that are not the first one's, each once."""
+    return list(config.model.architectures())[1:]
+
+
 def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
     """A blank image of every size that is trained on, so that it is known before the data are read.
 
@@ -162,9 +168,9 @@ def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
         try:
             with torch.no_grad():
                 network.eval()(torch.zeros(1, 1, side, side, device=device))
-        except torch.OutOfMemoryError:
-            return  # training says what to do about that
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                return  # training says what to do about that
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(
                 f"model {name}: takes no images of {side} × {side} pixels ({reason[:160]}); choose "
@@ -222,8 +228,10 @@ def _announce(plan: Plan) -> None:
         f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
     )
     _announce_weights(plan.weights, "weights")
-    for name in config.model.alternate:
-        _announce_weights(cast(dict[str, object], plan.weights[f"of {name}"]), f"weights of {name}")
+    for name in _further_architectures(config):
+        facts = cast(dict[str, object], plan.weights[f"of {name}"])
+        console.note(f"weights of {name}: {_weights_named(facts)}")
+        _announce_weights(facts, f"weights of {name}")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
 
@@ -234,8 +242,6 @@ def _weights_named(weights: Mapping[str, object]) -> str:
 
 def _announce_weights(weights: Mapping[str, object], what: str) -> None:
     """What of a weights file was taken over, as far as there is something to say."""
-    if what != "weights":
-        console.note(f"{what}: {_weights_named(weights)}")
     if "n_matched" in weights:
         console.note(f"{what}: {weights['n_matched']} tensors taken over")
     if weights.get("replaced"):

@@ -184,13 +184,11 @@ def forward_to(
 
 
 def _check_common_layer(ensemble: Ensemble, layer: str) -> None:
-    common = [
-        name
-        for name in feature_layers(ensemble.members[0])
-        if all(name in dict(member.named_modules()) for member in ensemble.members)
-    ]
-    if all(layer in dict(member.named_modules()) for member in ensemble.members):
+    names = [{name for name, _ in member.named_modules()} for member in ensemble.members]
+    shared = set.intersection(*names)
+    if layer in shared:
         return
+    common = [name for name in feature_layers(ensemble.members[0]) if name in shared]
     offer = f"choose from {list_first(common, 12)}" if common else "leave --layer out"
     raise ConfigError(f"--layer {layer}: not every member of the ensemble has it; {offer}")
 

@@ -92,14 +92,7 @@ def model_name(model: ModelConfig) -> str:
 
     An ensemble with the number of its members: ``DenseNet-121 × 3``.
     """
-    if model.members == 1:
-        return _architecture(model.name)
-    found = model.architectures()
-    return " + ".join(f"{_architecture(name)} × {number}" for name, number in found.items())
-
-
-def _architecture(name: str) -> str:
-    return MODEL_NAMES.get(name, name.removeprefix("timm:"))
+    return model.summary(lambda name: MODEL_NAMES.get(name, name.removeprefix("timm:")))
 
 
 def criterion(name: str) -> str:

@@ -219,7 +219,7 @@ def train_step(
         try:
             return _try_step(engine, batch, config, learning_rate, seed)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             now = engine.micro_batch_size or len(batch.rows)
             if now <= 1 or engine.processes.are_many:
@@ -238,7 +238,7 @@ def train_step(
         )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """CUDA's own class; the CPU's, MPS's and cuDNN's are plain RuntimeErrors."""
     words = ("not enough memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
