@@ -89,7 +89,6 @@ NOT_RUN = {
     r"pulmonet --install-completion": "writes into the start-up file of the reader's shell",
     r"pulmonet explain --run phantoms .*": "the network of benchmarks/phantom_localisation.py",
     r"pulmonet explain --run quick-s1-.*": "the networks of benchmarks/study.py, an hour",
-    r"pulmonet evaluate quick strong --ensemble": "the networks of benchmarks/study.py, an hour",
 }
 
 #: Exit codes other than 0 that the text leads one to expect: {(page, line): code}.
