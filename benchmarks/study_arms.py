@@ -37,11 +37,22 @@ def earlier(*settings: str) -> list[str]:
     return single(*EARLIER, *settings)
 
 
-def from_scratch(model: str) -> list[str]:
+def from_scratch(
+    model: str, size: int = 128, growth: str = "[[96, 3]]", epochs: int = 4
+) -> list[str]:
     """Random weights, small sizes first: 96 px for three epochs, 128 px for one."""
     return [
-        *("--model", model, "--weights", "none", "--image-size", "128", "--epochs", "4"),
-        *("--set", "optim.growth=[[96, 3]]", "--lr", "1e-3", "--batch-size", "16"),
+        *(
+            "--model",
+            model,
+            "--weights",
+            "none",
+            "--image-size",
+            f"{size}",
+            "--epochs",
+            f"{epochs}",
+        ),
+        *("--set", f"optim.growth={growth}", "--lr", "1e-3", "--batch-size", "16"),
         *("--set", "optim.name=adamw", "--set", "optim.schedule=one-cycle"),
         *("--set", "optim.weight_decay=0.01", "--set", "loss.pos_weight=balanced"),
         *("--set", 'data.auxiliary_labels=["all"]'),
@@ -95,6 +106,9 @@ ARMS: dict[str, list[str]] = {
         *("--config", "original", "--model", "densenet121"),
         *("--weights", "none", "--epochs", "3"),
     ],
+    "densenet121-growing-to-224-px": from_scratch(
+        "densenet121", size=224, growth="[[96, 6], [160, 2]]", epochs=9
+    ),
     "densenet121": from_scratch("densenet121"),
     "resnet50": from_scratch("resnet50"),
     "efficientnet_b0": from_scratch("efficientnet_b0"),
