@@ -40,7 +40,7 @@ def earlier(*settings: str) -> list[str]:
 def from_scratch(
     model: str, size: int = 128, growth: str = "[[96, 3]]", epochs: int = 4
 ) -> list[str]:
-    """Random weights, small sizes first: 96 px for three epochs, 128 px for one."""
+    """Random weights, small sizes first: by default 96 px for three epochs, 128 px for one."""
     return [
         *(
             "--model",

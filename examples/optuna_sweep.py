@@ -3,11 +3,11 @@
     pip install optuna
     python examples/optuna_sweep.py --trials 30 -- --config quick --set model.members=1
 
-Everything after `--` goes to every `pulmonet train`. A trial is judged by the macro AUROC in its
-training_log.csv, on a development share of the training patients (select.on=dev), so that the
-validation rows stay untouched for the comparison at the end. Run the same line again to add
-trials; run it in several terminals, or on several machines with a shared --storage, to search in
-parallel. See docs/sweeps.md.
+Everything after `--` goes to every `pulmonet train`. A trial is judged by the macro AUROC of the
+last epoch in its training_log.csv, on a development share of the training patients
+(select.on=dev), so that the validation rows stay untouched for the comparison at the end. Run the
+same line again to add trials; run it in several terminals, or on several machines with a shared
+--storage, to search in parallel. See docs/sweeps.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def run_trial(
     out_dir: Path,
     train: Sequence[str] = TRAIN,
 ) -> float:
-    """Train once and give the best epoch's macro AUROC.
+    """Train once and give the last epoch's macro AUROC, no epoch having been picked.
 
     Raises:
         optuna.TrialPruned: worse than the median of earlier trials at the same epoch.
@@ -53,21 +54,21 @@ def run_trial(
         [*arguments, "--set", "select.on=dev", *settings], out_dir, name, train
     )
     trial.set_user_attr("command", shlex.join(process.command))
-    best = -math.inf
+    last = math.nan
     try:
         for row in process.epochs():
             score = row.get(METRIC, math.nan)
             if math.isnan(score):
                 continue
-            best = max(best, score)
+            last = score
             trial.report(score, step=int(row["epoch"]))
             if trial.should_prune():
                 raise optuna.TrialPruned(f"{METRIC} {score:.4f} at epoch {int(row['epoch'])}")
     finally:
         process.stop()
-    if best == -math.inf:
+    if math.isnan(last):
         raise RunFailedError(f"{name}: no {METRIC} in its log; see {process.output_path}")
-    return best
+    return last
 
 
 def main(argv: Sequence[str] | None = None, train: Sequence[str] = TRAIN) -> optuna.Study:
@@ -110,4 +111,5 @@ def main(argv: Sequence[str] | None = None, train: Sequence[str] = TRAIN) -> opt
 
 
 if __name__ == "__main__":
-    main()
+    states = {trial.state.name for trial in main().trials}
+    sys.exit(0 if "COMPLETE" in states else "no trial was completed; see their .txt files")

@@ -1,7 +1,8 @@
 """The same sweep on a cluster with Ray Tune: one `pulmonet train` process per trial, ASHA.
 
     pip install "ray[tune]"
-    python examples/ray_tune_sweep.py --trials 64 --gpus-per-trial 1 -- --config strong
+    python examples/ray_tune_sweep.py --trials 64 --gpus-per-trial 1 -- --config quick \\
+        --set model.members=1
 
 Everything after `--` goes to every `pulmonet train`. PulmoNet and the dataset have to be at the
 same place on every node, and --out-dir on a file system that all nodes share. See docs/sweeps.md.

@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError, PulmoNetError, TrainingError
+from pulmonet.labels import UNCERTAIN_POLICIES
 
 
 class Command(TyperCommand):
@@ -769,10 +770,28 @@ def split_commas(values: list[str] | None) -> list[str] | None:
 
 
 def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
-    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``."""
+    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``.
+
+    Raises:
+        ConfigError: nothing in it, or two policies for the same labels.
+    """
+    if values is None:
+        return None
     parts = split_commas(values)
     if not parts:
-        return None
+        raise ConfigError(
+            f"--uncertain-policy: names no policy; choose from {', '.join(UNCERTAIN_POLICIES)}"
+        )
     if len(parts) == 1 and "=" not in parts[0]:
         return parts[0]
-    return dict((part.partition("=")[::2]) if "=" in part else ("default", part) for part in parts)
+    policies: dict[str, str] = {}
+    for part in parts:
+        label, sign, policy = part.rpartition("=")
+        key = label.strip() if sign else "default"
+        if key in policies:
+            who = key if sign else "all labels"
+            raise ConfigError(
+                f"--uncertain-policy: {policies[key]} and {policy} for {who}; give one of them"
+            )
+        policies[key] = policy.strip()
+    return policies

@@ -38,6 +38,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    """The bounds of a range, checked to come low to high."""
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{bounds[0]:g} is above {bounds[1]:g}; write the lower one first")
+    return bounds
+
+
 class Section(BaseModel):
     """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
 
@@ -81,8 +88,8 @@ class ModelConfig(Section):
     def _a_turn_for_each(self) -> Self:
         if self.alternate and self.members <= len(self.alternate):
             raise ValueError(
-                f"alternate: with `name` these are {len(self.alternate) + 1} architectures, and "
-                f"members = {self.members} leaves some without a turn; set model.members to "
+                f"alternate: with `name` these are {len(self.alternate) + 1} turns, and "
+                f"members = {self.members} are too few for them; set model.members to "
                 f"{len(self.alternate) + 1} or more, or model.alternate=[]"
             )
         return self
@@ -176,6 +183,11 @@ class TargetConfig(Section):
     """Range of the smoothed negative that `zeros-lsr` draws (Pham et al. 2021)."""
     self_trained_epochs: PositiveInt | None = None
     """Epochs of the first stage of `self-trained`; null takes `optim.epochs`."""
+
+    @field_validator("ones_lsr", "zeros_lsr")
+    @classmethod
+    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        return in_order(bounds)
 
 
 class OptimConfig(Section):
@@ -288,6 +300,11 @@ class AugmentConfig(Section):
     mixup_alpha: Annotated[float, Field(ge=0.0)] = 0.0
     """Alpha of MixUp (Zhang et al. 2018); 0 does none."""
 
+    @field_validator("crop_scale")
+    @classmethod
+    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        return in_order(bounds)
+
 
 class SelectConfig(Section):
     """Which rows choose the best epoch."""
@@ -347,6 +364,14 @@ class RunConfig(Section):
                 "optim.name: the aucm loss and the pesg optimiser go together; "
                 "set loss.name=aucm and optim.name=pesg"
             )
+        if self.loss.name == "aucm" and self.optim.batch_size < 2:
+            raise ValueError(
+                "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it"
+            )
+        if self.loss.name == "aucm" and self.augment.mixup_alpha > 0:
+            raise ValueError(
+                "augment.mixup_alpha: MixUp mixes the classes that aucm tells apart; set it to 0"
+            )
         if self.model.members > 1 and self.select.checkpoint != "last":
             raise ValueError(
                 "model.members: an ensemble is what training ends on; set select.checkpoint=last "
@@ -399,7 +424,9 @@ def load_config(
     raw = _read_source(source) if source else {}
     where = source or "config"
     for key, value in (flags or {}).items():
-        if value is not None:
+        if key == "targets.uncertain_policy" and isinstance(value, dict) and "default" not in value:
+            _assign(raw, key, _policies_of(raw) | value)
+        elif value is not None:
             _assign(raw, key, value)
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
@@ -478,12 +505,23 @@ def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
         raw[section] = value
         return
     table = raw.setdefault(section, {})
+    if section == "uncertain_policy" and isinstance(table, str):
+        table = raw[section] = {"default": table}
     if not isinstance(table, dict):
         raise ConfigError(f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE")
     if "." in field:
         _assign(table, field, value)
     else:
         table[field] = value
+
+
+def _policies_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the source has: they hold for the labels that a flag does not name."""
+    targets = raw.get("targets")
+    policy = targets.get("uncertain_policy") if isinstance(targets, dict) else None
+    if isinstance(policy, dict):
+        return policy
+    return {} if policy is None else {"default": policy}
 
 
 def _known_keys(location: Iterable[int | str]) -> list[str]:
@@ -525,6 +563,8 @@ def _explain(problem: Any, where: str) -> str:
         return f"{where}: unknown key '{name}'{meant}{choices}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
+    if isinstance(value, dict) and problem["type"] == "value_error":  # a rule of a whole section
+        return f"{where}: {'.'.join([*map(str, location), message])}"
     shown = "" if isinstance(value, dict) and len(value) > 3 else f" = {_short(value)}"
     expected = re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
     meant = did_you_mean(value, expected) if isinstance(value, str) else ""

@@ -62,27 +62,32 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
 
     Args:
         policy: one policy for all, or a mapping of label to policy whose key ``default``
-            (``ones`` when absent) serves the labels that it does not name.
+            (``ones`` when absent) serves the labels that it does not name. Letter case and ``_``
+            for a space are forgiven in a label's name.
         labels: the labels trained on.
 
     Raises:
         ConfigError: an unknown policy, or a mapping that names a label not in `labels`.
     """
     mapping = {"default": policy} if isinstance(policy, str) else dict(policy)
-    for label, value in mapping.items():
+    by_folded = {folded(label): label for label in labels}
+    default, named = mapping.pop("default", "ones"), dict[str, str]()
+    for label, value in {"default": default, **mapping}.items():
         if value not in UNCERTAIN_POLICIES:
             raise ConfigError(
                 f"targets.uncertain_policy: unknown policy '{value}'"
                 f"{did_you_mean(value, UNCERTAIN_POLICIES)}; "
                 f"choose from {', '.join(UNCERTAIN_POLICIES)}"
             )
-        if label != "default" and label not in labels:
+        if label == "default":
+            continue
+        if folded(label) not in by_folded:
             raise ConfigError(
                 f"targets.uncertain_policy: '{label}' is not among the labels trained on "
                 f"({', '.join(labels)}){did_you_mean(label, labels)}"
             )
-    default = mapping.get("default", "ones")
-    return tuple(mapping.get(label, default) for label in labels)
+        named[by_folded[folded(label)]] = value
+    return tuple(named.get(label, default) for label in labels)
 
 
 def evaluation_targets(
@@ -266,16 +271,20 @@ def check_label_name(name: str) -> str:
     return name
 
 
+def folded(name: str) -> str:
+    """A label's name as it is compared: ``pleural_effusion`` is ``Pleural Effusion``."""
+    return name.strip().lower().replace(" ", "_")
+
+
 def resolve_label(name: str, labels: Sequence[str]) -> str:
     """The label that the user named, letter case and ``_`` for a space forgiven.
 
     Raises:
         ConfigError: no such label; the message has the near miss and the choices.
     """
-    by_folded = {label.lower().replace(" ", "_"): label for label in labels}
-    folded = name.strip().lower().replace(" ", "_")
-    if folded in by_folded:
-        return by_folded[folded]
+    by_folded = {folded(label): label for label in labels}
+    if folded(name) in by_folded:
+        return by_folded[folded(name)]
     raise ConfigError(
         f"label '{name}': not among this model's labels{did_you_mean(name, labels)}; "
         f"choose from {', '.join(labels)}"

@@ -12,6 +12,7 @@ import pytest
 import pulmonet
 from chexpert_factory import write_dataset
 from pulmonet.cli import main, parse_policy, split_commas
+from pulmonet.errors import ConfigError
 
 HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotlib")
 
@@ -107,6 +108,20 @@ def test_options_take_commas_and_repeat() -> None:
     assert split_commas(None) is None
     assert parse_policy(["ones"]) == "ones"
     assert parse_policy(["Edema=ones,zeros"]) == {"Edema": "ones", "default": "zeros"}
+    assert parse_policy(["Edema=ones", "A=B = zeros"]) == {"Edema": "ones", "A=B": "zeros"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["ones,zeros"], "ones and zeros for all labels"),
+        (["Edema=ones", "Edema=zeros"], "ones and zeros for Edema"),
+        ([""], "names no policy; choose from ones, zeros"),
+    ],
+)
+def test_policies_that_contradict_or_say_nothing(values: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_policy(values)
 
 
 def test_a_bug_ends_with_a_traceback_and_1(

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -318,11 +319,32 @@ def test_a_rank_that_is_not_torchruns_means_nothing(
 
 
 def test_self_trained_runs_do_not_grow_without_a_fixed_first_stage(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    data = write_dataset(tmp_path / "tiny", uncertain=0.3)
     assert train(data, tmp_path, "--uncertain-policy", "self-trained") == 0
     assert train(data, tmp_path, "--resume", "--epochs", "2") == 2
     assert "would train stage one of self-trained anew" in capsys.readouterr().err
+
+
+def test_self_trained_has_one_stage_where_nothing_is_uncertain(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--uncertain-policy", "self-trained") == 0
+    assert "no training label is uncertain" in capsys.readouterr().out
+    assert not (tmp_path / NAME / "stage1").exists()
+
+
+def test_an_auc_margin_without_two_classes_leaves_no_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(data / "train.csv")
+    table["Edema"] = 0.0
+    table.to_csv(data / "train.csv", index=False)
+    settings = ("--set", "loss.name=aucm", "--set", "optim.name=pesg")
+    assert train(data, tmp_path, *settings, "--labels", "Edema") == 2
+    assert "no label has both positive and negative training rows" in capsys.readouterr().err
+    assert train(data, tmp_path, *settings, "--labels", "Cardiomegaly") == 0
 
 
 def test_checkpoint_of_another_model_is_refused(

@@ -95,7 +95,12 @@ NOT_RUN = {
 EXPECTED: dict[tuple[str, str], int] = {}
 
 #: Pages whose `train` lines are alternatives: each replaces the run of the one before.
-ALTERNATIVES = {"docs/commands.md", "docs/label-policies.md", "docs/losses.md"}
+ALTERNATIVES = {
+    "docs/augmentation.md",
+    "docs/commands.md",
+    "docs/label-policies.md",
+    "docs/losses.md",
+}
 
 #: What lies in a page's folder at first: nothing, CheXpert in ./data, or (all other pages) also
 #: the runs densenet121 and resnet50, trained and evaluated.
@@ -344,7 +349,7 @@ BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
     (
         "docs/sweeps.md",
         "pulmonet train --config artifacts/sweep/trial-0007/run_config.json "
-        "--set select.on=valid --set select.checkpoint=last --set model.members=4 --name tuned",
+        "--set select.on=valid --set select.checkpoint=last --name tuned --set model.members=3",
     ): put_sweep,
 }
 

@@ -8,6 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from chexpert_factory import write_dataset
+from pulmonet.artifacts import RunDir
+from pulmonet.cli import main
+
 optuna = pytest.importorskip("optuna", reason="the engine of the example")
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -108,6 +112,30 @@ def test_bad_trials_are_pruned_at_the_median_and_their_process_stopped(
     assert "2 complete, 2 pruned" in printed
     assert "best: val_macro_auroc 0.8400, trial 0" in printed
     assert f"--config {out_dir / 'trial-0000' / 'run_config.json'} --set select.on=valid" in printed
+
+
+def test_the_real_command_is_searched_with(
+    sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm", reason="its test networks are the smallest at hand")
+    data = write_dataset(tmp_path / "tiny", n_train=40)
+    out_dir = tmp_path / "sweep"
+    study = sweep.main(
+        [
+            *("--trials", "1", "--out-dir", str(out_dir), "--", "--data-dir", str(data)),
+            *("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32"),
+            *("--epochs", "2", "--set", "select.dev_fraction=0.4"),
+        ]
+    )
+    log = RunDir(out_dir / "trial-0000").read_log()
+    assert study.best_value == pytest.approx(log["val_macro_auroc"].iloc[-1])
+    assert set(study.trials[0].intermediate_values) == {1, 2}
+
+    following = capsys.readouterr().out.split("next: pulmonet ")[1].split()
+    assert main([*following, "--out-dir", str(tmp_path / "final")]) == 0
+    tuned = RunDir(tmp_path / "final" / "tuned").read_record()
+    assert tuned.config.optim.lr == pytest.approx(study.best_params["lr"], rel=5e-3)
+    assert tuned.provenance.selected_on == "valid"
 
 
 def test_a_study_goes_on_where_it_ended(

@@ -38,6 +38,27 @@ def test_set_and_flags_beat_the_file_which_beats_the_defaults(tmp_path: Path) ->
     )
 
 
+def test_a_policy_for_one_label_leaves_those_of_the_file_to_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[targets.uncertain_policy]\ndefault = "zeros"\nEdema = "ignore"\n')
+    one = {"targets.uncertain_policy": {"A.B": "multiclass"}}
+    merged = {"default": "zeros", "Edema": "ignore", "A.B": "multiclass"}
+    assert load_config(str(file), one).targets.uncertain_policy == merged
+    recipe = load_config("strong", one).targets.uncertain_policy
+    assert recipe == {"default": "ones-lsr", "A.B": "multiclass"}
+    assert load_config(None, one).targets.uncertain_policy == {"A.B": "multiclass"}
+    all_labels = {"targets.uncertain_policy": {"default": "ones", "A": "zeros"}}
+    assert load_config(str(file), all_labels).targets.uncertain_policy == {
+        "default": "ones",
+        "A": "zeros",
+    }
+    settings = ["targets.uncertain_policy=ignore", "targets.uncertain_policy.Edema=ones"]
+    assert load_config(None, {}, settings).targets.uncertain_policy == {
+        "default": "ignore",
+        "Edema": "ones",
+    }
+
+
 def test_json_and_run_config_round_trip(tmp_path: Path) -> None:
     config = load_config(
         None, {}, ['targets.uncertain_policy={"Edema": "zeros"}', "optim.growth=[[96,1]]"]
@@ -73,11 +94,25 @@ def test_config_is_frozen() -> None:
         (["optim.epochs=x"], r"optim\.epochs = 'x': input should be a valid integer"),
         (["model.dropout=3"], r"model\.dropout = 3: input should be less than or equal to 1"),
         (["model.name=resnet5"], r"or timm:NAME; did you mean 'resnet50'\?"),
-        (["data.folds=3", "data.fold=7"], r"7 is not below folds = 3"),
+        (["data.folds=3", "data.fold=7"], r"^config: data\.fold: 7 is not below folds = 3"),
         (["data.labels=[]"], r"at least one label"),
         (['data.labels=["Edema","Edema"]'], r"the same label twice"),
         (["optim.growth=[[96,9]]"], r"its 9 epochs exceed epochs = 5"),
-        (["loss.name=aucm"], r"pesg optimiser go together"),
+        (["loss.name=aucm"], r"^config: optim\.name: the aucm loss and the pesg optimiser go"),
+        (
+            ["loss.name=aucm", "optim.name=pesg", "optim.batch_size=1"],
+            r"^config: optim\.batch_size: 1: the class-aware batches",
+        ),
+        (
+            ["loss.name=aucm", "optim.name=pesg", "augment.mixup_alpha=0.2"],
+            r"^config: augment\.mixup_alpha: MixUp mixes the classes",
+        ),
+        (
+            ["loss.name=balanced-bce", "loss.pos_weight=balanced"],
+            r"^config: loss\.pos_weight: balanced-bce balances the classes itself",
+        ),
+        (["targets.ones_lsr=[0.8,0.5]"], r"targets\.ones_lsr = \[0\.8, 0\.5\]: 0\.8 is above 0\.5"),
+        (["augment.crop_scale=[1.0,0.5]"], r"augment\.crop_scale = .*: 1 is above 0\.5"),
         (
             ["loss.name=focal", "targets.uncertain_policy=multiclass"],
             r"multiclass labels take a softmax",

@@ -226,6 +226,8 @@ def test_one_policy_serves_all_labels_and_a_mapping_each() -> None:
         "ones-lsr",
     )
     assert labels.policy_per_label({"Edema": "ignore"}, DEFAULT_LABELS)[:2] == ("ones", "ones")
+    written_otherwise = {"pleural_effusion": "zeros", "edema": "ignore"}
+    assert labels.policy_per_label(written_otherwise, DEFAULT_LABELS)[3:] == ("ignore", "zeros")
 
 
 def test_an_unknown_policy_or_label_names_what_was_meant() -> None:

@@ -143,6 +143,12 @@ def _relabel(
 
     It lives in its own folder, stage1/, and is resumed or skipped there like any run.
     """
+    raw = raw_labels(plan, "train", plan.taught)
+    columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
+    positions = np.flatnonzero((raw[:, columns] == -1).any(axis=1))
+    if not len(positions):
+        console.say("self-trained: no training label is uncertain, so there is nothing to relabel")
+        return targets
     console.say("stage 1 of 2: a first model, uncertain labels masked")
     config = plan.config
     epochs = config.targets.self_trained_epochs or config.optim.epochs
@@ -156,24 +162,20 @@ def _relabel(
     wait_for_all(plan.processes)
     best = build_network(config.model.name, len(plan.labels), 0.0)
     _load_stage1(best, stage_dir)
-    raw = raw_labels(plan, "train", plan.taught)
-    columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
-    positions = np.flatnonzero((raw[:, columns] == -1).any(axis=1))
     scores = np.zeros_like(targets)
-    if len(positions):
-        scores[positions, : len(plan.labels)] = predict(
-            place(best, plan.device),
-            evaluation_batches(
-                pack,
-                plan.rows["train"][positions],
-                image_size=config.data.image_size,
-                batch_size=config.optim.batch_size,
-                num_workers=config.runtime.num_workers,
-                device=plan.device,
-            ),
+    scores[positions, : len(plan.labels)] = predict(
+        place(best, plan.device),
+        evaluation_batches(
+            pack,
+            plan.rows["train"][positions],
+            image_size=config.data.image_size,
+            batch_size=config.optim.batch_size,
+            num_workers=config.runtime.num_workers,
             device=plan.device,
-            to_scores=lambda logits: scores_from_logits(logits, ["ones"] * len(plan.labels)),
-        )
+        ),
+        device=plan.device,
+        to_scores=lambda logits: scores_from_logits(logits, ["ones"] * len(plan.labels)),
+    )
     console.say(f"stage 2 of 2: {len(positions):,} rows relabelled, training from the start")
     return fill_uncertain(targets, raw, scores, plan.policies)
 

@@ -20,6 +20,7 @@ from pulmonet.commands.train import CHANGEABLE
 from pulmonet.config import RunConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.packing import Pack, open_pack
+from pulmonet.data.sampling import check_both_classes
 from pulmonet.data.splits import (
     annotated_in_split,
     dev_rows,
@@ -113,6 +114,8 @@ def make_plan(
         precision=precision,
         processes=processes,
     )
+    if config.loss.name == "aucm":
+        check_both_classes(first_targets(plan))
     _announce(plan)
     return plan, network
 
@@ -219,9 +222,9 @@ def _announce(plan: Plan) -> None:
     console.say(f"Labels:  {', '.join(plan.labels)}")
     if plan.auxiliary:
         console.say(f"Beside:  {', '.join(plan.auxiliary)} (learned from, not scored)")
-    policies = sorted(set(plan.policies))
-    shown = policies[0] if len(policies) == 1 else ", ".join(plan.policies)
-    console.say(f"Targets: uncertain → {shown}, blank → {config.targets.blank}")
+    console.say(f"Targets: uncertain → {_policies_shown(plan)}; blank → {config.targets.blank}")
+    if config.loss.name == "aucm" and {"ones-lsr", "zeros-lsr"} & set(plan.policies):
+        console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")
     threads = count(torch.get_num_threads(), "thread")
     console.say(
         f"Model:   {config.model.summary()}, weights {_weights_named(plan.weights)}, "
@@ -234,6 +237,16 @@ def _announce(plan: Plan) -> None:
         _announce_weights(facts, f"weights of {name}")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+
+
+def _policies_shown(plan: Plan) -> str:
+    """``ones``, of several ``ones (Edema, Fracture), zeros (Consolidation)``."""
+    labels_of: dict[str, list[str]] = {}
+    for label, policy in zip(plan.taught, plan.policies, strict=True):
+        labels_of.setdefault(policy, []).append(label)
+    if len(labels_of) == 1:
+        return plan.policies[0]
+    return ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
 
 
 def _weights_named(weights: Mapping[str, object]) -> str:

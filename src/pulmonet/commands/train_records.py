@@ -121,7 +121,7 @@ def with_policy_changes(
     changes = describe_policy_changes(raw, targets, plan.policies, plan.taught)
     for label, counts in changes.items():
         parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
-        if any(change.startswith("uncertain") for change in counts):
+        if parts:
             console.say(f"  {label}: {parts}")
     if provenance.dataset is None:
         return provenance

@@ -45,6 +45,7 @@ def class_aware_order(
     """
     if batch_size < 2:
         raise ConfigError("optim.batch_size: 1: class-aware batches need 2 or more; raise it")
+    check_both_classes(targets)
     shuffled: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
     for label, column in enumerate(targets.T):
         positives, negatives = np.flatnonzero(column > 0.5), np.flatnonzero(column <= 0.5)
@@ -53,11 +54,6 @@ def class_aware_order(
                 positives[permutation(seed, epoch, rows[positives], _POSITIVES + label)],
                 negatives[permutation(seed, epoch, rows[negatives], _NEGATIVES + label)],
             )
-    if not shuffled:
-        raise ConfigError(
-            "loss.name: aucm: no label has both positive and negative training rows; train on "
-            "more rows or with loss.name=bce"
-        )
     labels = np.array(list(shuffled))
     turns = labels[permutation(seed, epoch, labels, _LABELS)].tolist()
     used = dict.fromkeys(turns, (0, 0))
@@ -77,3 +73,16 @@ def class_aware_order(
         batches.append(batch[permutation(seed, epoch, np.arange(n_here), _WITHIN + step)])
         used[label] = (used[label][0] + n_each[0], used[label][1] + n_each[1])
     return np.concatenate(batches).astype(np.int64)
+
+
+def check_both_classes(targets: NDArray[np.float32]) -> None:
+    """That a class-aware order of (n, L) targets exists.
+
+    Raises:
+        ConfigError: no label has both positives and negatives.
+    """
+    if not ((targets > 0.5).any(axis=0) & (targets <= 0.5).any(axis=0)).any():
+        raise ConfigError(
+            "loss.name: aucm: no label has both positive and negative training rows; train on "
+            "more rows or with loss.name=bce"
+        )

