@@ -31,6 +31,21 @@ class Command(TyperCommand):
         """All parameters, the help option too."""
         return _name_values(super().get_params(ctx))
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; typer would end without a word where Ctrl-C comes."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
+#: Commands that one may look for, and what does their work.
+ELSEWHERE = {
+    "predict": "pulmonet explain IMAGE gives an image's scores",
+    "export": "pulmonet evaluate RUN --export onnx",
+    "test": "pulmonet evaluate RUN --split test",
+}
+
 
 class Group(TyperGroup):
     """The same for `pulmonet` itself."""
@@ -38,6 +53,12 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """All parameters, the help option too."""
         return _name_values(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command; for some that do not exist, where their work is done."""
+        if args[0] in ELSEWHERE:
+            raise ConfigError(f"pulmonet {args[0]}: no such command; {ELSEWHERE[args[0]]}")
+        return super().resolve_command(ctx, args)
 
 
 def _name_values(parameters: Sequence[Any]) -> Sequence[Any]:
@@ -234,7 +255,10 @@ def _options(
 def prepare(
     source: Annotated[
         str | None,
-        typer.Argument(help="Dataset folder, or one that holds exactly one. Default: ./data."),
+        typer.Argument(
+            help="Dataset folder, or one that holds exactly one. Default: ./data, else the one "
+            "prepared last."
+        ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
     demo: Annotated[

@@ -156,7 +156,8 @@ def test_the_best_run_is_taken_and_named(
 ) -> None:
     make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name="better", auroc=0.9)
     assert explain(artifacts, "--label", "Edema") == 0
-    assert "Run: better, the best validation AUROC of 2 runs" in capsys.readouterr().out
+    assert "Run: better, the best of 2 runs in" in (said := capsys.readouterr().out)
+    assert "(validation AUROC 0.900)" in said
     assert (artifacts / "better" / "gradcam_Edema.png").exists()
     assert explain(artifacts, "--model", "small", "--label", "Edema") == 0
     assert (artifacts / "small" / "gradcam_Edema.png").exists()
@@ -175,7 +176,9 @@ def test_a_finding_below_its_threshold_is_called_absent(
     shown = read_image(run_dir.path / "gradcam_Edema.png")
     calibrate(run_dir, threshold=1.0)
     assert explain(artifacts, "--label", "Edema") == 0
-    assert "absent (score below threshold)" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "absent (score below threshold)" in said.out
+    assert "No map is drawn of an absent finding (--show-absent draws it)" in said.out
     assert not overlay.exists(), "an earlier overlay must not outlive its verdict"
     hidden = read_image(run_dir.path / "gradcam_Edema.png")
 
@@ -280,6 +283,31 @@ def test_dicom_images_are_explained_and_their_captures_filed_with_them(
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == x_ray.SOPInstanceUID
 
 
+def test_what_is_no_radiograph_is_left_out_and_named(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    slice_ = pydicom.Dataset()
+    slice_.Modality, slice_.Rows, slice_.Columns = "CT", 48, 40
+    slice_.file_meta = pydicom.dataset.FileMetaDataset()
+    slice_.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    slice_.SOPClassUID, slice_.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
+    (tmp_path / "x").mkdir()
+    slice_.save_as(tmp_path / "x" / "slice.dcm", enforce_file_format=True)
+    write_image(tmp_path / "x" / "chest.png")
+    assert explain(artifacts, tmp_path / "x", "--label", "Edema") == 3
+    assert "slice.dcm: no chest radiograph (its Modality is CT)" in capsys.readouterr().err
+    document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
+    assert len(document["images"]) == 1
+
+
+def test_a_file_that_is_not_there_is_told_at_once(
+    artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(artifacts, "nope.jpg") == 3
+    assert "nope.jpg: no such file" in capsys.readouterr().err
+
+
 def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = write_image(tmp_path / "x.png")
@@ -300,7 +328,7 @@ def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
         (["--run", "smal"], 4, "no such run; did you mean 'small'"),
         (["--rows", "0"], 2, "--rows 0: at least 1"),
         (["--split", "vald"], 2, "split 'vald'"),
-        (["nothere.jpg"], 3, "nothere.jpg: cannot be read"),
+        (["nothere.jpg"], 3, "nothere.jpg: no such file; name JPEG"),
         (["x.jpg", "--rows", "3"], 2, "leave them out when naming images"),
         (["*.nothing"], 3, "matches no file"),
         (["--boxes", "none.csv"], 3, "--boxes none.csv: no such file"),

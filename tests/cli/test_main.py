@@ -124,6 +124,29 @@ def test_policies_that_contradict_or_say_nothing(values: list[str], message: str
         parse_policy(values)
 
 
+@pytest.mark.parametrize(
+    ("word", "advice"), [("predict", "pulmonet explain IMAGE"), ("export", "--export onnx")]
+)
+def test_commands_of_other_tools_are_shown_the_way(
+    word: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word, "x.jpg"]) == 2
+    assert advice in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_work_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pulmonet.commands import train
+
+    def stopped(**_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "run", stopped)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_bug_ends_with_a_traceback_and_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

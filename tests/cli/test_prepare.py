@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,18 @@ def test_skip_bad_leaves_out_names_and_counts(
     reasons = sorted(document["bad_images"].values())
     assert len(reasons) == 2
     assert "blank" in " ".join(reasons) and "truncated" in " ".join(reasons)
-    assert "warning: 2 of 34 images cannot be used" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "warning: 2 of 34 images cannot be used" in said.err
+    assert said.out.splitlines()[-1].endswith(" --skip-bad")
+
+
+def test_the_next_line_can_be_pasted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = root.rename(root.parent / "Röntgen bilder")
+    (place.parent / "further.csv").write_text("patient,site\npatient00001,north\n")
+    assert main(["prepare", str(place), "--join", "data/further.csv"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(line.partition("Next: ")[2])
+    assert words == ["pulmonet", "train", "--data-dir", str(place), "--join", "data/further.csv"]
 
 
 def test_skip_bad_takes_missing_images_for_bad_ones(

@@ -327,6 +327,16 @@ def test_self_trained_runs_do_not_grow_without_a_fixed_first_stage(
     assert "would train stage one of self-trained anew" in capsys.readouterr().err
 
 
+def test_resuming_what_is_not_there_says_that_it_starts(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "--name", "quick") == 0
+    capsys.readouterr()
+    assert train(data, tmp_path, "--name", "quikc", "--resume") == 0
+    said = capsys.readouterr().out
+    assert f"there is no run {tmp_path / 'quikc'} yet, so it starts; did you mean 'quick'?" in said
+
+
 def test_self_trained_has_one_stage_where_nothing_is_uncertain(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

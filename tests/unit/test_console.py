@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -36,3 +37,20 @@ def test_errors_that_cannot_be_shown_change_nothing(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(sys, "stderr", stream)
         console.show_error("does not fit")
         console.warn("nor this")
+
+
+def test_lines_go_above_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.steps("Explaining", 3) as bar:
+        bar.advance()
+        console.warn("broken.png: truncated")
+    before = terminal.getvalue().partition("warning: broken.png")[0]
+    assert "Explaining" in before
+    bar_line = before.rpartition("Explaining")[2]
+    assert "\r\x1b[2K" in bar_line, "the bar is wiped before the line"

@@ -36,6 +36,9 @@ _CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code
 #: Set once by the command line before a flow starts.
 _settings = {"quiet": False, "json": False, "verbose": False}
 
+#: Consoles that show a progress bar now, the innermost last.
+_with_bars: list[Console] = []
+
 
 def configure(*, quiet: bool = False, json_output: bool = False, verbose: bool = False) -> None:
     """Settings of this process: ``--quiet``, ``--json``, ``--verbose``."""
@@ -112,8 +115,11 @@ def _outliving(stream: TextIO) -> Iterator[None]:
 
 
 def _print(content: Any, *, to_stderr: bool, **how: Any) -> None:
-    with _outliving(sys.stderr if to_stderr else sys.stdout):
-        _console(stderr=to_stderr).print(content, **how)
+    stream = sys.stderr if to_stderr else sys.stdout
+    with _outliving(stream):
+        # while a bar is shown, its console puts lines above it
+        console = _with_bars[-1] if _with_bars and stream.isatty() else _console(stderr=to_stderr)
+        console.print(content, **how)
 
 
 def flush() -> None:
@@ -224,7 +230,11 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=stderr(), transient=True) as progress:
-        yield Steps(description, total, done, progress)
+        _with_bars.append(progress.console)
+        try:
+            yield Steps(description, total, done, progress)
+        finally:
+            _with_bars.pop()
 
 
 def duration(seconds: float) -> str:

@@ -107,7 +107,8 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     several = len({(result.dataset, result.split) for result in scored}) > 1
     same_dataset = len({result.dataset for result in scored}) == 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=24)
+    width = max(24, console.stdout().width - (76 if several else 56))
+    table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=width)
     if several:
         table.add_column("Rows", overflow="ellipsis", no_wrap=True, max_width=18)
     table.add_column("Macro AUROC (95 %)", no_wrap=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from pulmonet.artifacts import RunDir, RunRecord, best_run, find_run, list_runs
 from pulmonet.commands.console import configure, say
-from pulmonet.errors import ConfigError
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.options import Variant, check_colour_map, choose_labels, choose_variants
 
 
@@ -165,6 +166,8 @@ def run(
         dicom=dicom,
         device=device,
     )
+    if images and not any(Path(name).expanduser().exists() or has_magic(name) for name in images):
+        raise DataError(f"{images[0]}: no such file; name JPEG, PNG or DICOM files, or a folder")
     from pulmonet.commands.explain_flow import explain
 
     return explain(options)
@@ -181,8 +184,8 @@ def choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
     chosen = best_run(artifacts_dir)
     auroc = chosen.read_record().provenance.best_valid_macro_auroc
     n_runs = len(list_runs(artifacts_dir))
-    why = "the only run" if n_runs == 1 else f"the best validation AUROC of {n_runs} runs"
-    shown = "" if auroc is None else f" ({auroc:.3f})"
+    why = "the only run" if n_runs == 1 else f"the best of {n_runs} runs"
+    shown = "" if auroc is None else f" (validation AUROC {auroc:.3f})"
     say(f"Run: {chosen.name}, {why} in {artifacts_dir}{shown}; choose another with --run")
     return chosen
 

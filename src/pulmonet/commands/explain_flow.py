@@ -24,6 +24,7 @@ from pulmonet.commands.explain_sources import (
 from pulmonet.commands.run_calibration import calibration_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits import select_rows
+from pulmonet.data.tables import count
 from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import check_dicom_installed
 from pulmonet.explain.options import PIXEL_METHODS, Variant
@@ -223,13 +224,15 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
     rest = len(document.images) - MAX_TABLE_IMAGES
     if rest > 0:
         console.say(f"… and {rest:,} more images; all scores are in explanations.json")
-    if document.images:
-        n_labels = len(options.labels)
-        first = options.folder / next(iter(document.images[0].labels.values())).panel
-        console.say(
-            f"Heat maps of {n_labels} label{'s' * (n_labels > 1)} for {len(document.images):,} "
-            f"image{'s' * (len(document.images) > 1)}, e.g. {os.path.normpath(first)}"
-        )
+    pairs = [pair for image in document.images for pair in image.labels.values()]
+    drawn = [pair for pair in pairs if pair.overlay is not None]
+    if pairs:
+        first = os.path.normpath(options.folder / (drawn or pairs)[0].panel)
+        if drawn:
+            n_images = count(len(document.images), "image")
+            console.say(f"{count(len(drawn), 'heat map')} of {n_images}, e.g. {first}")
+        else:
+            console.say(f"No map is drawn of an absent finding (--show-absent draws it): {first}")
     for name in document.contact_sheets[:1]:
         console.say(f"Contact sheet: {options.folder / name}")
     written = {
@@ -241,9 +244,7 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
     console.say(f"All of it as data: {paths}")
     if any(label.threshold is None for image in document.images for label in image.labels.values()):
         console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
-    if not options.show_absent and any(
-        label.present is False for image in document.images for label in image.labels.values()
-    ):
+    if 0 < len(drawn) < len(pairs):
         console.note("no maps are drawn of absent findings; --show-absent draws them")
     console.say(NOTICE, style="dim")
     if document.bad_images:
@@ -259,7 +260,7 @@ def scores_table(images: Sequence[ImageExplanation]) -> Table:
     table = Table(box=None, pad_edge=False)
     several = len(images) > 1
     if several:
-        table.add_column("Image", no_wrap=True, max_width=30)
+        table.add_column("Image", no_wrap=True, max_width=max(30, console.stdout().width - 60))
     table.add_column("Label", overflow="fold")
     for name in ("Score", "Prob.", "Thr." if several else "Threshold"):
         table.add_column(name, justify="right")

@@ -70,7 +70,8 @@ def explain_one(
         maps=_relative(maps_path, options.folder),
         labels=labels,
     )
-    return explanation, SheetRow(source.folder, thumbnail(image), cells)
+    empty = frozenset(label for label, written in labels.items() if written.empty)
+    return explanation, SheetRow(source.folder, thumbnail(image), cells, empty)
 
 
 def judge(label: str, score: float, calibration: Calibration | None) -> Finding:

@@ -293,7 +293,11 @@ def _facts(trained: TrainedRun, chosen: _Rows, blank: str, views: str) -> dict[s
             )
     else:
         notes.append("Another dataset than the one trained on: external testing.")
-    if provenance.checkpoint_sha256 is None:
+    if provenance.status != "finished":
+        notes.append(
+            f"Training is unfinished ({provenance.status}): these are its best weights so far."
+        )
+    elif provenance.checkpoint_sha256 is None:
         notes.append("run_config.json has no digest of the checkpoint: it was not checked.")
     return {
         "synthetic": chosen.manifest.synthetic,

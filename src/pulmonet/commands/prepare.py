@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def run(
     findings = Findings(problems, notes=notes)
     _check_labels(manifest, config.data.labels, findings)
     summary = summarise(manifest)
+    console.say(_title(summary))
     console.show_table(summary_table(summary))
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     if check_only or not findings.problems:
@@ -97,7 +99,7 @@ def run(
         )
     if not check_only:
         _remember(root, config)
-    _say_the_end(manifest, findings, check_only=check_only)
+    _say_the_end(manifest, findings, config, check_only=check_only)
     return 0
 
 
@@ -138,7 +140,7 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], findings: Finding
 def summary_table(summary: dict[str, Any]) -> Table:
     """Positives, negatives, uncertain and blank per split and label, of the frequent ones."""
     labels = most_frequent_labels(summary, MAX_LABELS)
-    table = Table(title=_title(summary), title_justify="left", header_style="bold")
+    table = Table(header_style="bold")
     table.add_column("split")
     table.add_column("label")
     for name in ("positive", "negative", "uncertain", "blank"):
@@ -200,7 +202,9 @@ def _write_report(
         console.show_json(document)
 
 
-def _say_the_end(manifest: Manifest, findings: Findings, *, check_only: bool) -> None:
+def _say_the_end(
+    manifest: Manifest, findings: Findings, config: RunConfig, *, check_only: bool
+) -> None:
     for text in findings.warnings:
         console.warn(text)
     for path in findings.files:
@@ -214,5 +218,11 @@ def _say_the_end(manifest: Manifest, findings: Findings, *, check_only: bool) ->
         f"{pack.folder}"
     )
     annotated = annotated_labels(manifest)
-    labels = "" if set(DEFAULT_LABELS) <= set(annotated) else " --labels all"
-    console.say(f"Ready. Next: pulmonet train --data-dir {portable_path(manifest.root)}{labels}")
+    command = ["pulmonet", "train", "--data-dir", portable_path(manifest.root)]
+    command += [] if set(DEFAULT_LABELS) <= set(annotated) else ["--labels", "all"]
+    for flag, value in (("--join", config.data.join), ("--splits", config.data.splits)):
+        command += [] if value is None else [flag, value]
+    command += ["--skip-bad"] * config.data.skip_bad
+    # a leading ~ is the shell's to replace, so it stays outside of quotes
+    words = [f"~/{shlex.quote(w[2:])}" if w.startswith("~/") else shlex.quote(w) for w in command]
+    console.say(f"Ready. Next: {' '.join(words)}")

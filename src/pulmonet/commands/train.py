@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pulmonet.artifacts import RunDir, RunRecord, check_run_name, without_home
+from pulmonet.artifacts import RunDir, RunRecord, check_run_name, list_runs, without_home
 from pulmonet.commands.console import configure, say
 from pulmonet.config import RunConfig, load_config
-from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
 
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
 CHANGEABLE = {
@@ -67,10 +67,14 @@ def run(
             config = at_its_dataset(config, str(run_dir.config_path))
         check_resumable(record, config, run_dir)
         if _is_complete(record, config):
-            say(f"{run_dir.path}: finished already after {record.config.total_epochs} epochs")
+            n_epochs = record.config.total_epochs
+            say(f"{run_dir.path}: finished already after {n_epochs} epoch{'s' * (n_epochs > 1)}")
             return 0
     elif run_dir.exists() and not overwrite:
         raise ArtifactError(_explain_existing(run_dir))
+    elif resume and not run_dir.exists():
+        meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
+        say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
     is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
     configure_rank(is_first=is_first)
     with run_dir.lock() if is_first else contextlib.nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any, Protocol
 
 import pandas as pd
@@ -62,12 +63,13 @@ class Display:
         self._open.close()
         if not self._is_first:
             return
-        best = "  best so far" if is_best else ""
+        auroc = row["val_macro_auroc"]
+        best = "  best so far" if is_best and not math.isnan(auroc) else ""
         console.say(
             f"Epoch {int(row['epoch'])}/{self._config.total_epochs}{self._member(row['epoch'])}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
-            f"AUROC {row['val_macro_auroc']:.4f}, {row['images_per_second']:.1f} images/s, "
-            f"{console.duration(row['seconds'])}{best}"
+            f"AUROC {'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
+            f"{row['images_per_second']:.1f} images/s, {console.duration(row['seconds'])}{best}"
         )
         self._log = [old for old in self._log if old["epoch"] < row["epoch"]] + [row]
         figure = draw_curves(pd.DataFrame(self._log), self._run_dir.name)

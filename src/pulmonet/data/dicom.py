@@ -12,6 +12,16 @@ from pulmonet.data.image_headers import check_size
 from pulmonet.data.images import to_8_bits, to_grey
 from pulmonet.errors import DataError
 
+#: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
+#: they lie beside radiographs in an archive's folders. What is not listed is taken.
+NO_RADIOGRAPHS = frozenset(
+    {
+        *("CT", "MR", "PT", "NM", "US", "IVUS", "MG", "ES", "XC", "OP", "OPT", "SM"),
+        *("ECG", "EPS", "HD", "AU", "SR", "KO", "PR", "SEG", "DOC", "PLAN", "REG", "FID"),
+        *("RTDOSE", "RTPLAN", "RTRECORD", "RTSTRUCT"),
+    }
+)
+
 
 def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
     """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
@@ -60,9 +70,12 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
         # old archives write no preamble; what is no DICOM at all has no rows then
         file = io.BytesIO(content)
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-        return dataset, int(dataset.Rows), int(dataset.Columns)
+        modality = str(dataset.get("Modality") or "")
+        if modality not in NO_RADIOGRAPHS:
+            return dataset, int(dataset.Rows), int(dataset.Columns)
     except Exception as error:  # pydicom raises whatever it meets
         raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None
+    raise DataError(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
 
 
 def _reason(error: Exception) -> str:

@@ -90,10 +90,13 @@ def draw_panel(
     """
     height, width = image.shape
     shown = 4.2 * min(1.0, width / height), 4.2 * min(1.0, height / width)
-    figure = Figure(figsize=(2 * shown[0] + 1.5, shown[1] + 1.35), dpi=110, facecolor="white")
+    beside = 1.5 if overlay is not None else 0.3  # room for the colour bar
+    total = 2 * shown[0] + beside
+    figure = Figure(figsize=(total, shown[1] + 1.35), dpi=110, facecolor="white")
     grid = GridSpec(
         1, 3, figure=figure, width_ratios=[1, 1, 0.04], wspace=0.04,
-        left=0.02, right=0.9, bottom=0.5 / (shown[1] + 1.35), top=1 - 0.75 / (shown[1] + 1.35),
+        left=0.02, right=1 - 0.65 * beside / total,
+        bottom=0.5 / (shown[1] + 1.35), top=1 - 0.75 / (shown[1] + 1.35),
     )  # fmt: skip
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     left.imshow(_shrink(image, PANEL_SIDE), cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
@@ -134,11 +137,19 @@ def _headline(finding: Finding) -> str:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One image of a contact sheet: its name, the X-ray and one (overlay, finding) a label."""
+    """One image of a contact sheet: its name, the X-ray and one (overlay, finding) a label.
+
+    Attributes:
+        name: of the image.
+        image: (H, W) grey.
+        cells: overlay, None where no map is drawn, and finding.
+        empty: the labels whose maps are all zero.
+    """
 
     name: str
     image: NDArray[np.uint8]
     cells: Sequence[tuple[NDArray[np.uint8] | None, Finding]]
+    empty: frozenset[str] = frozenset()
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
@@ -163,7 +174,11 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
         pictures: list[tuple[NDArray[np.uint8], str, str]] = [(row.image, row.name, "black")]
         for overlay, finding in row.cells:
             present = finding.present
-            words = f"{finding.label} {finding.score:.2f}" + (" absent" if present is False else "")
+            words = f"{finding.label} {finding.score:.2f}"
+            if present is False:
+                words += " absent"
+            elif finding.label in row.empty:
+                words += " empty map"
             colour = "0.5" if present is False else "black"
             pictures.append((row.image if overlay is None else overlay, words, colour))
         for column, (picture, words, colour) in enumerate(pictures):

@@ -125,10 +125,12 @@ def _put(row: Row, name: str, estimate: Estimate) -> None:
 def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     """Old rows with those of the same run, dataset and split replaced, in a fixed order.
 
-    Letters of rows that were not compared this time would be stale and are emptied.
+    Letters hold among the rows of one comparison. Where one of them is new, compared or not, those
+    of the others would be stale and are emptied.
     """
     fresh = {tuple(row[key] for key in _KEY): row for row in new}
-    compared = {(row["Dataset"], row["Split"]) for row in new if row.get("Group")}
+    replaced = [row for row in old if tuple(row[key] for key in _KEY) in fresh]
+    compared = {(row["Dataset"], row["Split"]) for row in (*new, *replaced) if row.get("Group")}
     kept = []
     for row in old:
         key = tuple(row[key] for key in _KEY)

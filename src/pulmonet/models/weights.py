@@ -105,8 +105,9 @@ def read_state_dict(path: Path) -> StateDict:
         raise
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = "" if reason.startswith("Weights only load failed") else f" ({_shorten(reason)})"
         raise ArtifactError(
-            f"{path}: not readable as plain weights ({_shorten(reason)}); "
+            f"{path}: not readable as plain weights{shown}; "
             "files that need unpickling are refused, give a plain state_dict"
         ) from None
     for key in ("state_dict", "model_state_dict", "model"):

@@ -7,9 +7,9 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs, read_json_object
 from pulmonet.errors import ArtifactError
@@ -20,6 +20,9 @@ from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: (run, dataset, split) -> the comparisons that its evaluation was part of.
+Compared = dict[tuple[str, str, str], list[Comparison]]
 
 #: Pictures that `evaluate` leaves beside evaluation_*.json and that name no image.
 FIGURES = ("roc", "precision_recall", "reliability", "score_histograms", "subgroups")
@@ -48,6 +51,9 @@ class Evaluated:
     results: tuple[RunResult, ...]
     predictions: tuple[Predictions, ...]
     figures: Mapping[tuple[str, str, str], bytes]
+
+
+Found = TypeVar("Found", bound=Evaluated)
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def collect(artifacts_dir: Path) -> Collection:
         )
     problems: list[Problem] = []
     runs: list[RunArtifacts] = []
-    comparisons: dict[tuple[str, str, str, str | None], Comparison] = {}
+    compared: Compared = {}
     for run_dir in run_dirs:
         try:
             record = run_dir.read_record()
@@ -181,7 +187,7 @@ def collect(artifacts_dir: Path) -> Collection:
             continue
         run, found = _read_run(artifacts_dir, run_dir, record, problems)
         runs.append(run)
-        comparisons |= _by_pair(found)
+        compared |= found
     if not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
@@ -192,20 +198,49 @@ def collect(artifacts_dir: Path) -> Collection:
         if not RunDir(folder).exists():
             other, found = _read_evaluated(RunDir(folder), _reader(artifacts_dir, problems))
             others += [other] if other.results else []
-            comparisons |= _by_pair(found)
+            compared |= found
     return Collection(
-        runs=tuple(runs),
-        others=tuple(others),
-        comparisons=tuple(comparisons.values()),
+        runs=tuple(_without_stale_letters(run, compared) for run in runs),
+        others=tuple(_without_stale_letters(other, compared) for other in others),
+        comparisons=_current_comparisons(compared),
         final_table=_read_final_table(artifacts_dir, problems),
         problems=tuple(problems),
     )
 
 
-def _by_pair(
-    found: list[Comparison],
-) -> dict[tuple[str, str, str, str | None], Comparison]:
-    return {(item.a, item.b, item.metric, item.label): item for item in found}
+# --- comparisons: a run that was evaluated again has left those that it was part of -------------
+
+
+def _partner(item: Comparison, run: str) -> str:
+    return item.b if item.a == run else item.a
+
+
+def _has_left(partner: str, key: tuple[str, str, str], compared: Compared) -> bool:
+    """Whether a run's evaluation of the same rows no longer knows of a comparison with `key`'s."""
+    run, *rows = key
+    theirs = compared.get((partner, rows[0], rows[1]))
+    return theirs is not None and all(run not in (item.a, item.b) for item in theirs)
+
+
+def _without_stale_letters(found: Found, compared: Compared) -> Found:
+    results = []
+    for result in found.results:
+        key = (result.run, result.dataset, result.split)
+        partners = {_partner(item, result.run) for item in compared.get(key, ())}
+        stale = any(_has_left(partner, key, compared) for partner in partners)
+        results.append(result.model_copy(update={"group_letters": ""}) if stale else result)
+    return replace(found, results=tuple(results))
+
+
+def _current_comparisons(compared: Compared) -> tuple[Comparison, ...]:
+    """Each pair once."""
+    pairs = {
+        (item.a, item.b, item.metric, item.label): item
+        for key, items in compared.items()
+        for item in items
+        if not _has_left(_partner(item, key[0]), key, compared)
+    }
+    return tuple(pairs.values())
 
 
 def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
@@ -225,9 +260,9 @@ def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
 
 def _read_run(
     artifacts_dir: Path, run_dir: RunDir, record: RunRecord, problems: list[Problem]
-) -> tuple[RunArtifacts, list[Comparison]]:
+) -> tuple[RunArtifacts, Compared]:
     attempt = _reader(artifacts_dir, problems)
-    evaluated, comparisons = _read_evaluated(run_dir, attempt)
+    evaluated, compared = _read_evaluated(run_dir, attempt)
     return RunArtifacts(
         **vars(evaluated),
         record=record,
@@ -240,17 +275,19 @@ def _read_run(
             record.config.data.fit,
             attempt,
         ),
-    ), comparisons
+    ), compared
 
 
-def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, list[Comparison]]:
+def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, Compared]:
     results: list[RunResult] = []
-    comparisons: list[Comparison] = []
+    compared: Compared = {}
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
         if evaluation is not None:
-            results += [item for item in evaluation.runs if item.run == run_dir.name]
-            comparisons += evaluation.comparisons
+            own = [item for item in evaluation.runs if item.run == run_dir.name]
+            results += own
+            for item in own:
+                compared[item.run, item.dataset, item.split] = evaluation.comparisons
     predictions = [
         attempt(path, lambda file: _read_predictions(run_dir.name, file, results))
         for path in sorted(run_dir.path.glob("predictions_*.csv"))
@@ -260,7 +297,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, list[
         results=tuple(results),
         predictions=tuple(item for item in predictions if item is not None),
         figures=_read_figures(run_dir, results, attempt),
-    ), comparisons
+    ), compared
 
 
 def _read_log(run_dir: RunDir) -> pd.DataFrame:

@@ -160,7 +160,7 @@ def draw_heat_map_strip(
 
     Args:
         xray: (H, W) grey.
-        overlays: (words, (H, W, 3) RGB) each.
+        overlays: (words, (H, W, 3) RGB) each; (H, W) grey where no map is drawn.
 
     Returns:
         PNG bytes.

@@ -175,7 +175,7 @@ def draw_subgroups(result: RunResult) -> bytes:
         axes.set_xlabel("AUROC", fontsize=8.5, color=_INK)
         axes.set_xlim(*_auroc_limits(result))
     panels[0].set_yticks([0, *places], ["all", *names], parse_math=False)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(max(places, default=0) + 0.7, -0.7)  # upwards, half a line beyond both ends
     _title(figure, result, "Subgroups (95 % intervals, patients resampled)")
     return png_of(figure)
 
@@ -193,10 +193,12 @@ def draw_worst_cases(
     """Contact sheet of the confident errors: per label, false positives and false negatives."""
     labels = [label for label, entry in result.labels.items() if entry.worst_cases]
     n_columns = 2 * n_each
-    engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.16, wspace=0, hspace=0)  # for captions
-    figure = Figure(
-        figsize=(1.5 * n_columns, 2.0 * max(len(labels), 1) + 0.6), dpi=110, layout=engine
+    height = 2.0 * max(len(labels), 1) + 0.7
+    foot = 0.1 / height  # with h_pad, for the captions, which the layout leaves aside
+    engine = ConstrainedLayoutEngine(
+        w_pad=0.02, h_pad=0.16, wspace=0, hspace=0, rect=(0, foot, 1, 1 - foot)
     )
+    figure = Figure(figsize=(1.5 * n_columns, height), dpi=110, layout=engine)
     grid = figure.subplots(max(len(labels), 1), n_columns, squeeze=False)
     for axes in grid.ravel():
         axes.axis("off")

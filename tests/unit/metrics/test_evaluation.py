@@ -254,6 +254,9 @@ def test_rows_are_replaced_not_doubled(result: RunResult, tmp_path: Path) -> Non
     fresh = result.model_copy(update={"group_letters": "a"})
     again = final_table.merge(final_table.read_rows(path), final_table.rows_of(fresh))
     assert {row["Model"]: row["Group"] for row in again} == {"net": "a", "other": ""}  # stale
+    both = final_table.merge([], [*final_table.rows_of(fresh), *final_table.rows_of(other)])
+    alone = final_table.merge(both, final_table.rows_of(result))
+    assert {row["Group"] for row in alone} == {""}, "one of a comparison was evaluated alone"
     text = final_table.to_markdown(again, ["Edema", "Rare", "Absent"])
     assert "| Model | AUROC\\_Edema | AUROC\\_Rare | PR\\_AUC\\_Edema |" in text
 

@@ -8,7 +8,7 @@ import pytest
 
 from pulmonet.artifacts import RunDir
 from pulmonet.errors import ArtifactError
-from pulmonet.metrics.results import Evaluation
+from pulmonet.metrics.results import Comparison, Evaluation
 from pulmonet.report.collect import collect
 from report_factory import make_predictions, make_result, make_run, write_evaluation
 
@@ -97,3 +97,23 @@ def test_a_folder_without_a_run_is_left_alone(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     RunDir(tmp_path / "b").path.mkdir()
     assert [run.name for run in collect(tmp_path).runs] == ["a"]
+
+
+def test_letters_of_a_comparison_that_a_run_has_left_are_dropped(tmp_path: Path) -> None:
+    runs = {name: make_run(tmp_path, name, seed=seed) for seed, name in enumerate("ab")}
+    results = {name: make_result(make_predictions(name, ["Edema"])) for name in runs}
+    pair = Comparison(
+        a="a", b="b", metric="auroc", label=None, difference=0.1, low=-0.1, high=0.3,
+        p=0.4, p_holm=0.4, distinguished=False,
+    )  # fmt: skip
+    for name, run_dir in runs.items():
+        write_evaluation(run_dir, Evaluation(runs=[results[name]], comparisons=[pair]))
+    together = collect(tmp_path)
+    assert [run.results[0].group_letters for run in together.runs] == ["a", "a"]
+    assert len(together.comparisons) == 1
+
+    alone = results["a"].model_copy(update={"group_letters": ""})
+    write_evaluation(runs["a"], Evaluation(runs=[alone]))
+    apart = collect(tmp_path)
+    assert [run.results[0].group_letters for run in apart.runs] == ["", ""]
+    assert apart.comparisons == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,31 @@ def test_checks_stay_in_the_report_when_other_images_are_explained(tmp_path: Pat
     write_json(run_dir.explain_dir / "sanity.json", sanity)
     assert "Sanity check passed: mean correlation: 0.100" in texts_of(tmp_path)
     assert collect(tmp_path).runs[0].heat_maps.images[0].image is not None
+
+
+def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulmonet.report.sections import explanations
+
+    strips: list[list[tuple[str, np.ndarray]]] = []
+
+    def noting(_: np.ndarray, overlays: list[tuple[str, np.ndarray]]) -> bytes:
+        strips.append(overlays)
+        return b""
+
+    monkeypatch.setattr(explanations, "draw_heat_map_strip", noting)
+    make_run(tmp_path)
+    context = Context(collect(tmp_path), Identities(b"k" * 32))
+    (run,) = context.collection.runs
+    image = run.heat_maps.images[0]
+    maps = np.ones_like(image.maps)
+    maps[1] = 0
+    thresholds = {image.labels[0]: 1.1, image.labels[1]: 0.0, image.labels[2]: 0.0}
+    explanations._strip(context, run, replace(image, maps=maps, thresholds=thresholds))
+    found = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
+    for position, ending, colours in ((0, ", absent", 2), (1, ", empty map", 2), (2, "", 3)):
+        if image.labels[position] in found:
+            words, drawn = found[image.labels[position]]
+            assert words.endswith(ending) and drawn.ndim == colours
+    assert len(found) >= 2

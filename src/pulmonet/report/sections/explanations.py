@@ -135,15 +135,19 @@ def _strip(context: Context, run: RunArtifacts, image: ExplainedImage) -> Pictur
     path, _ = _identify(run, image)
     name = context.identities.image(path)
     chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
-    overlays = [
-        (
-            f"{image.labels[position]} {number(float(image.scores[position]), 2)}",
-            draw_overlay(
-                xray, lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
-            ),
-        )
-        for position in chosen
-    ]
+    overlays = []
+    for position in chosen:
+        label, score = image.labels[position], float(image.scores[position])
+        words, drawn = f"{label} {number(score, 2)}", xray
+        threshold = image.thresholds.get(label)
+        if threshold is not None and score < threshold:  # no picture suggests a lesion then
+            words += ", absent"
+        elif not image.maps[position].any():
+            words += ", empty map"
+        else:
+            placed = lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
+            drawn = draw_overlay(xray, placed)
+        overlays.append((words, drawn))
     shown = "highest scores" if len(chosen) < len(image.labels) else "scores"
     return Picture(
         f"{safe_name(run.name)}_{safe_name(name)}_maps.png",
