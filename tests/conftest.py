@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,28 @@ def shared_data() -> Path:
     return folder.resolve()
 
 
-@pytest.fixture(autouse=True)
-def _private_folders(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cache and user data folders of this test alone."""
-    home = tmp_path_factory.mktemp("private")
+def set_private_folders(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("PULMONET_CACHE_DIR", str(home / "cache"))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.delenv("PULMONET_DATA_DIR", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_folders_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what modules and the session set up, before any test has folders of its own."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        set_private_folders(monkeypatch, tmp_path_factory.mktemp("private"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(
+    _private_folders_of_all: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cache and user data folders of this test alone."""
+    set_private_folders(monkeypatch, tmp_path_factory.mktemp("private"))
 
 
 @pytest.fixture(autouse=True)
