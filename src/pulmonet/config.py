@@ -581,7 +581,7 @@ def _elsewhere(key: str) -> str:
     for section, field in RunConfig.model_fields.items():
         if key in getattr(field.annotation, "model_fields", {}):
             homes.append(f"{section}.{key}")
-    return f"; did you mean '{homes[0]}'?" if homes else did_you_mean(key, RunConfig.model_fields)
+    return f" (did you mean '{homes[0]}'?)" if homes else did_you_mean(key, RunConfig.model_fields)
 
 
 def _short(value: Any) -> str:

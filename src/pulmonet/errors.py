@@ -48,9 +48,9 @@ def near_miss(word: str, options: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """A sentence part such as ``; did you mean 'resnet50'?``, empty without a near miss."""
+    """A sentence part such as `` (did you mean 'resnet50'?)``, empty without a near miss."""
     meant = near_miss(word, options)
-    return f"; did you mean '{meant}'?" if meant else ""
+    return f" (did you mean '{meant}'?)" if meant else ""
 
 
 def list_first(items: Iterable[object], n_shown: int = 5) -> str:

@@ -119,7 +119,7 @@ def test_scores_are_the_mean_over_the_views(
     np.testing.assert_allclose(model.predict(images, tta=kind), read.scores, atol=1e-6)
     plain = model.predict(images)
     assert np.abs(plain - read.scores).max() > 1e-2
-    with pytest.raises(ConfigError, match="--tta flop: unknown; did you mean 'flip'"):
+    with pytest.raises(ConfigError, match=r"--tta flop: unknown \(did you mean 'flip'"):
         model.predict(images, tta="flop")
 
 
@@ -171,7 +171,7 @@ def test_an_ensemble_of_views(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["first", "--tta", "jiter"], 2, "--tta jiter: unknown; did you mean 'jitter'"),
+        (["first", "--tta", "jiter"], 2, "--tta jiter: unknown (did you mean 'jitter'"),
         (["second", "--tta", "jitter"], 4, "second+jitter: holds a run, which stays"),
     ],
 )

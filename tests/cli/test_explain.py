@@ -325,7 +325,7 @@ def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
         (["--layer", "layr4"], 2, "--layer layr4.*did you mean 'layer4'"),
         (["--layer", "layer4", "--method", "occlusion"], 2, "occlusion works on the pixels"),
         (["--colour-map", "jett"], 2, "did you mean 'jet'"),
-        (["--run", "smal"], 4, "no such run; did you mean 'small'"),
+        (["--run", "smal"], 4, r"no such run \(did you mean 'small'"),
         (["--rows", "0"], 2, "--rows 0: at least 1"),
         (["--split", "vald"], 2, "split 'vald'"),
         (["nothere.jpg"], 3, "nothere.jpg: no such file; name JPEG"),

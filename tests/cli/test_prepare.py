@@ -216,7 +216,7 @@ def odd_label(root: Path) -> None:
 
 FAULTS: list[tuple[Any, list[str]]] = [
     (no_label, ["no column for 'Edema'", "--labels"]),
-    (odd_label, ["no column for 'Edema'; did you mean 'Odema'?"]),
+    (odd_label, ["no column for 'Edema' (did you mean 'Odema'?)"]),
     (no_label_in_one, ["train.csv", "no column 'Edema'"]),
     (seven, ["train.csv", "column 'Edema'", "line 5: '7'", "1, 0, -1"]),
     (missing_image, ["1 of 34 images is missing", "view1_frontal.jpg"]),

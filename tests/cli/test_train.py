@@ -173,7 +173,7 @@ def test_underscores_of_the_original_scripts(data: Path, tmp_path: Path) -> None
     ("extra", "code", "message"),
     [
         (("--model", "densnet121"), 2, "did you mean 'densenet121'"),
-        (("--set", "optim.lrr=1"), 2, "unknown key 'optim.lrr'; did you mean 'lr'?"),
+        (("--set", "optim.lrr=1"), 2, "unknown key 'optim.lrr' (did you mean 'lr'?)"),
         (("--set", "optim.lr=fast"), 2, "optim.lr = 'fast'"),
         (("--lr", "-1"), 2, "optim.lr = -1.0"),
         (("--uncertain-policy", "Edem=ones"), 2, "did you mean 'Edema'"),
@@ -223,7 +223,7 @@ def test_finished_run_is_kept_unless_told(
     assert train(data, tmp_path) == 4
     assert "holds a finished run; choose another --name" in capsys.readouterr().err
     assert train(data, tmp_path, "--resume") == 0
-    assert "finished already after 1 epochs" in capsys.readouterr().out
+    assert "finished already after 1 epoch" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in run_dir.path.glob("*.*")} == before
     assert main(["evaluate", NAME, "--artifacts-dir", str(tmp_path), "--bootstrap", "100"]) == 0
     (run_dir.path / "hirescam_Edema.png").write_bytes(b"")
@@ -334,7 +334,7 @@ def test_resuming_what_is_not_there_says_that_it_starts(
     capsys.readouterr()
     assert train(data, tmp_path, "--name", "quikc", "--resume") == 0
     said = capsys.readouterr().out
-    assert f"there is no run {tmp_path / 'quikc'} yet, so it starts; did you mean 'quick'?" in said
+    assert f"there is no run {tmp_path / 'quikc'} yet, so it starts (did you mean 'quick'?)" in said
 
 
 def test_self_trained_has_one_stage_where_nothing_is_uncertain(
@@ -621,7 +621,7 @@ def test_an_ensemble_says_what_it_does_not_go_with(
     assert train(data, tmp_path, *members, *alternate) == 2
     assert "set model.members to 3 or more" in capsys.readouterr().err
     assert train(data, tmp_path, *members, "--set", 'model.alternate=["resnet51"]') == 2
-    assert "timm:NAME; did you mean 'resnet50'?" in capsys.readouterr().err
+    assert "timm:NAME (did you mean 'resnet50'?)" in capsys.readouterr().err
     wrong = ("--weights", str(_weights_of("timm:test_resnet", tmp_path)))
     alternate = ("--set", 'model.alternate=["timm:test_efficientnet"]')
     assert train(data, tmp_path, *members, *alternate, *wrong) == 4

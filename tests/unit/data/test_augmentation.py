@@ -240,5 +240,5 @@ def test_views_begin_with_the_plain_image_and_stay_inside_the_jitter(kind: str) 
 
 
 def test_an_unknown_kind_of_views() -> None:
-    with pytest.raises(ConfigError, match="--tta jiter: unknown; did you mean 'jitter'"):
+    with pytest.raises(ConfigError, match=r"--tta jiter: unknown \(did you mean 'jitter'"):
         tta_views("jiter")

@@ -431,7 +431,7 @@ def test_labels_in_words_where_the_column_is_a_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"paht": "FileName"}, "--map paht: unknown; did you mean 'path'"),
+        ({"paht": "FileName"}, r"--map paht: unknown \(did you mean 'path'"),
         ({"patient": "PatientId"}, "did you mean 'PatientID'"),
         ({"labels": "Edema|Fever"}, "no column 'Fever'"),
         ({"csv": "../labels.csv"}, "no such file"),

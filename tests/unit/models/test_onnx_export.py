@@ -115,7 +115,7 @@ def test_a_calibration_of_other_weights_is_not_exported(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "onx"], "unknown format; did you mean 'onnx'?"),
+        (["--export", "onx"], "unknown format (did you mean 'onnx'?)"),
         (["--export", "onnx", "--predictions", "x.csv"], "saved predictions hold no network"),
     ],
 )

@@ -100,7 +100,7 @@ def test_notes_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('fundng = "x"', "unknown key 'fundng'; did you mean 'funding'"),
+        ('fundng = "x"', r"unknown key 'fundng' \(did you mean 'funding'"),
         ("funding = 3", "funding = 3: not text; put it in quotes"),
         ("funding", "not valid TOML"),
     ],
