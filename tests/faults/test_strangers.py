@@ -178,6 +178,8 @@ def test_no_image_is_a_pipe(run_dir: RunDir, capsys: pytest.CaptureFixture[str])
     assert main(["explain", "--run", "run", "pipe.png"]) == 3
     assert "pipe.png: cannot be read (not a plain file)" in capsys.readouterr().err
     assert main(["explain", "--run", "run", "missing.png"]) == 3
+    assert "missing.png: no such file" in capsys.readouterr().err
+    assert main(["explain", "--run", "run", "pipe.png", "missing.png"]) == 3
     assert "missing.png: cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
@@ -278,6 +280,8 @@ def test_no_pickle_of_a_stranger_is_executed(name: str, run_dir: RunDir) -> None
     )
     policy = ["--set", "targets.uncertain_policy=self-trained"] if "stage1" in name else []
     if policy:
+        table = Path("data") / "train.csv"  # something uncertain, or there is no stage one
+        table.write_text(table.read_text().replace(",1,0\n", ",-1,0\n", 1))
         edit_record(run_dir, config__targets__uncertain_policy="self-trained")
     codes = {
         evaluate(),

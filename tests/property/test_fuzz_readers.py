@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ N_EXAMPLES = {
 @pytest.mark.filterwarnings("ignore:::pydicom")
 def test_a_sound_value_or_the_readers_own_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("PULMONET_CACHE_DIR", "XDG_DATA_HOME", "HOME"):  # a target may set them
-        monkeypatch.setenv(variable, "")
+        monkeypatch.setenv(variable, os.environ.get(variable, ""))
     target = TARGETS[name]
 
     @settings(max_examples=N_EXAMPLES[name], deadline=None, suppress_health_check=list(HealthCheck))
