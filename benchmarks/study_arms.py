@@ -95,6 +95,7 @@ ARMS: dict[str, list[str]] = {
     "batch-8": earlier("optim.batch_size=8", "optim.lr=2e-4"),
     "batch-32": earlier("optim.batch_size=32"),
     "192-px": earlier("data.image_size=192"),
+    "constant-lr-1e-4": earlier("optim.schedule=constant", "optim.lr=1e-4"),
     "EMA-0.98": earlier("optim.ema_decay=0.98"),
     "224-px-for-3-epochs": earlier("data.image_size=224", "optim.epochs=3"),
     "3-epochs": earlier("optim.epochs=3"),
