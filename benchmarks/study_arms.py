@@ -42,16 +42,8 @@ def from_scratch(
 ) -> list[str]:
     """Random weights, small sizes first: by default 96 px for three epochs, 128 px for one."""
     return [
-        *(
-            "--model",
-            model,
-            "--weights",
-            "none",
-            "--image-size",
-            f"{size}",
-            "--epochs",
-            f"{epochs}",
-        ),
+        *("--model", model, "--weights", "none"),
+        *("--image-size", str(size), "--epochs", str(epochs)),
         *("--set", f"optim.growth={growth}", "--lr", "1e-3", "--batch-size", "16"),
         *("--set", "optim.name=adamw", "--set", "optim.schedule=one-cycle"),
         *("--set", "optim.weight_decay=0.01", "--set", "loss.pos_weight=balanced"),

@@ -487,3 +487,18 @@ def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) 
     assert "no row in split 'test'; it has train, valid" in capsys.readouterr().err
     assert evaluate(runs, "first", "--data-dir", str(runs / "nowhere")) == 3
     assert evaluate(runs, "first", "--blank", "ones") == 2
+
+
+def test_an_unfinished_run_is_called_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "tiny")
+    make_named_runs(tmp_path / "artifacts", data, ["first"])
+    path = RunDir(tmp_path / "artifacts" / "first").config_path
+    record = json.loads(path.read_text())
+    record["provenance"] |= {"status": "interrupted", "checkpoint_sha256": None}
+    path.write_text(json.dumps(record))
+    assert evaluate(tmp_path / "artifacts", "first") == 0
+    said = "".join(capsys.readouterr())
+    assert "Training is unfinished (interrupted): these are its best weights so far." in said
+    assert "digest" not in said

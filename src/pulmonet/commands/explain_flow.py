@@ -256,7 +256,7 @@ def _report(options: ExplainOptions, document: Explanations) -> None:
 
 
 def scores_table(images: Sequence[ImageExplanation]) -> Table:
-    """Scores of one image or a few, at most 80 columns wide."""
+    """Scores of one image or a few, at most as wide as the terminal."""
     table = Table(box=None, pad_edge=False)
     several = len(images) > 1
     if several:

@@ -31,7 +31,8 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
     padding left aside.
 
     Raises:
-        DataError: no pydicom, damaged, compressed in a way that no plugin reads, too large.
+        DataError: no pydicom, no radiograph, damaged, compressed in a way that no plugin reads,
+            too large.
     """
     dataset, height, width = _open(content, where, stop_before_pixels=False)
     check_size(height * int(dataset.get("NumberOfFrames") or 1), width, where)
@@ -52,7 +53,7 @@ def dicom_size(content: bytes, where: str) -> tuple[int, int]:
     """(height, width) of a DICOM file.
 
     Raises:
-        DataError: no pydicom, or damaged.
+        DataError: no pydicom, no radiograph, or damaged.
     """
     _, height, width = _open(content, where, stop_before_pixels=True)
     return height, width

@@ -217,8 +217,8 @@ def _partner(item: Comparison, run: str) -> str:
 
 def _has_left(partner: str, key: tuple[str, str, str], compared: Compared) -> bool:
     """Whether a run's evaluation of the same rows no longer knows of a comparison with `key`'s."""
-    run, *rows = key
-    theirs = compared.get((partner, rows[0], rows[1]))
+    run, dataset, split = key
+    theirs = compared.get((partner, dataset, split))
     return theirs is not None and all(run not in (item.a, item.b) for item in theirs)
 
 

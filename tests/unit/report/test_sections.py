@@ -283,7 +283,5 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
     explanations._strip(context, run, replace(image, maps=maps, thresholds=thresholds))
     found = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
     for position, ending, colours in ((0, ", absent", 2), (1, ", empty map", 2), (2, "", 3)):
-        if image.labels[position] in found:
-            words, drawn = found[image.labels[position]]
-            assert words.endswith(ending) and drawn.ndim == colours
-    assert len(found) >= 2
+        words, drawn = found[image.labels[position]]
+        assert words.endswith(ending or words) and drawn.ndim == colours
