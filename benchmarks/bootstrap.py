@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pulmonet.metrics.intervals import bootstrap_ranking
-from pulmonet.metrics.resamples import PatientResamples
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking
+from pulmonet.metrics.ranking.resamples import PatientResamples
 
 PREVALENCE = np.asarray([0.3, 0.12, 0.08, 0.25, 0.4])  # roughly CheXpert's five labels
 

@@ -21,18 +21,20 @@ import classic
 import numpy as np
 import torch
 
-from pulmonet.config import RunConfig, parse_config
-from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
+from pulmonet.config.load import parse_config
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import Pack, open_pack
+from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.sources import read_manifest
 from pulmonet.labels import DEFAULT_LABELS, evaluation_targets
+from pulmonet.models.device import place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import place
 from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import Engine, build_engine
 from pulmonet.training.precision import choose_precision
-from pulmonet.training.step import Engine, build_engine, step_seed, train_step
+from pulmonet.training.step import step_seed, train_step
 
 TARGETS = {"densenet121": 2.2, "resnet50": 2.2, "efficientnet_b0": 1.25}
 N_WORKERS = 2

@@ -22,17 +22,19 @@ import numpy as np
 import torch
 from epoch import Rows
 
-from pulmonet.config import RunConfig, parse_config
-from pulmonet.data.loading import Batch, TrainingBatches
-from pulmonet.data.packing import Pack, open_pack
-from pulmonet.data.phantom import write_phantoms
+from pulmonet.config.load import parse_config
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.batches.load import Batch, TrainingBatches
+from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.data.phantoms.write import write_phantoms
 from pulmonet.data.sources import read_manifest
 from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import place
 from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import Engine, build_engine
 from pulmonet.training.precision import choose_precision, device_name
-from pulmonet.training.step import Engine, build_engine, step_seed, train_step
+from pulmonet.training.step import step_seed, train_step
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")
 BATCH_SIZE = 128

@@ -32,7 +32,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from pulmonet.explain.methods import explain_images
+from pulmonet.explain.maps.methods import explain_images
 from pulmonet.models.networks import build_network
 
 LAST_LAYERS = {

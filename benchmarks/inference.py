@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from pulmonet.config import DataConfig
-from pulmonet.data.loading import Batch, evaluation_batches
-from pulmonet.data.packing import open_pack
+from pulmonet.config.schema import DataConfig
+from pulmonet.data.batches.load import Batch, evaluation_batches
+from pulmonet.data.pack.open import open_pack
 from pulmonet.data.sources import locate_dataset, read_manifest
+from pulmonet.models.device import choose_device, place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import choose_device, place
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ from benchmark_images import write_images
 from PIL import Image
 from torchvision import transforms
 
-from pulmonet.config import AugmentConfig
-from pulmonet.data.loading import TrainingBatches
+from pulmonet.config.schema import AugmentConfig
+from pulmonet.data.batches.load import TrainingBatches
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import Pack, open_pack
+from pulmonet.data.pack.open import Pack, open_pack
 
 TARGET = 10.0
 BATCH_SIZE = 32

@@ -61,7 +61,8 @@ def measure(n_rows: int, *, files: bool) -> dict[str, float]:
     import pandas as pd
 
     from pulmonet.data.sources import read_manifest
-    from pulmonet.data.splits import dev_rows, fingerprint, select_rows, subset_rows, summarise
+    from pulmonet.data.splits.choose import dev_rows, select_rows, subset_rows, summarise
+    from pulmonet.data.splits.fingerprint import fingerprint
 
     figures = {"n_rows": float(n_rows)}
 

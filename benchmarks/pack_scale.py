@@ -25,11 +25,11 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     import pandas as pd
     from benchmark_images import write_images
 
-    from pulmonet.config import AugmentConfig
-    from pulmonet.data.loading import TrainingBatches
+    from pulmonet.config.schema import AugmentConfig
+    from pulmonet.data.batches.load import TrainingBatches
     from pulmonet.data.manifest import Manifest
-    from pulmonet.data.pack_writing import stat_sources
-    from pulmonet.data.packing import open_pack
+    from pulmonet.data.pack.open import open_pack
+    from pulmonet.data.pack.write import stat_sources
 
     n_images = min(N_IMAGES, n_rows)
     paths = write_images(folder / "images", n_images, None).table["path"].tolist()

@@ -26,7 +26,7 @@ import cv2
 from benchmark_images import write_images
 
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import open_pack
+from pulmonet.data.pack.open import open_pack
 
 TARGET = 0.8
 

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pulmonet.cli import main as pulmonet
+from pulmonet.cli.main import main as pulmonet
 
 #: Findings whose place varies.
 MOVING = ("Atelectasis", "Consolidation", "Pleural Effusion")

@@ -25,11 +25,13 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     """Seconds and peak memory of one size, in this process."""
     import numpy as np
 
-    from pulmonet.artifacts import Predictions, Provenance, RunDir
-    from pulmonet.commands import console
-    from pulmonet.commands.report import run as report
-    from pulmonet.config import RunConfig
-    from pulmonet.metrics.intervals import bootstrap_ranking
+    from pulmonet.config.schema import RunConfig
+    from pulmonet.flows import console
+    from pulmonet.flows.report import run as report
+    from pulmonet.metrics.ranking.intervals import bootstrap_ranking
+    from pulmonet.run.folder import RunDir
+    from pulmonet.run.predictions import Predictions
+    from pulmonet.run.record import Provenance
 
     figures = {"n_rows": float(n_rows), "start_mb": peak_mb()}
     rng = np.random.default_rng(0)

@@ -23,14 +23,15 @@ import classic
 import numpy as np
 import torch
 
-from pulmonet.config import parse_config
-from pulmonet.data.loading import Batch
+from pulmonet.config.load import parse_config
+from pulmonet.data.batches.load import Batch
 from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import place
 from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import build_engine
 from pulmonet.training.precision import choose_precision
-from pulmonet.training.step import build_engine, train_step
+from pulmonet.training.step import train_step
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")
 SIDES = ("classic", "pulmonet")

@@ -37,11 +37,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from study_arms import ARMS
 
-from pulmonet.artifacts import Predictions, RunDir
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline
-from pulmonet.metrics.ranking import rank, weighted_ranking
-from pulmonet.metrics.resamples import PatientResamples, number_units
+from pulmonet.metrics.ranking.auc import rank, weighted_ranking
+from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 
 N_FOLDS = 5
 BASELINE = "view, age, sex alone"

@@ -18,13 +18,14 @@ import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pulmonet.artifacts import RunRecord
-from pulmonet.cli import app
-from pulmonet.config import RunConfig, recipe_names
+from pulmonet.cli.main import app
+from pulmonet.config.load import recipe_names
+from pulmonet.config.schema import RunConfig
 from pulmonet.data.prepare_report import PrepareReport
 from pulmonet.explain.results import Explanations
-from pulmonet.metrics.calibration import Calibration
+from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.metrics.results import Evaluation
+from pulmonet.run.record import RunRecord
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS: dict[str, type[BaseModel]] = {

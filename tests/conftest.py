@@ -52,6 +52,6 @@ def _private_folders(
 @pytest.fixture(autouse=True)
 def _plain_console() -> None:
     """Console settings do not leak from one test into the next."""
-    from pulmonet.commands import console
+    from pulmonet.flows import console
 
     console.configure()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmonet.artifacts import Predictions
-from pulmonet.cli import main
+from pulmonet.cli.main import main
+from pulmonet.run.predictions import Predictions
 
 QUICK = ("--bootstrap", "100", "--no-figures")
 LABELS = ("Edema", "Pleural Effusion")

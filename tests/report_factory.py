@@ -18,15 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from pulmonet.artifacts import (
-    DatasetFacts,
-    Predictions,
-    Provenance,
-    RunDir,
-    write_atomic,
-    write_json,
-)
-from pulmonet.config import RunConfig, parse_config
+from pulmonet.config.load import parse_config
+from pulmonet.config.schema import RunConfig
+from pulmonet.figures.training import draw_curves
+from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.results import (
     Baseline,
@@ -49,7 +44,9 @@ from pulmonet.metrics.results import (
     SubgroupLabel,
     WorstCase,
 )
-from pulmonet.report.figures import draw_curves
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
+from pulmonet.run.record import DatasetFacts, Provenance
 
 HOSTILE_LABELS = (
     "<script>alert(1)</script>",

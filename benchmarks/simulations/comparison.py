@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.comparison import narrowness, paired_differences
-from pulmonet.metrics.intervals import bootstrap_ranking
-from pulmonet.metrics.ranking import auroc
+from pulmonet.metrics.ranking.auc import auroc
+from pulmonet.metrics.ranking.comparison import narrowness, paired_differences
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking
 
 PREVALENCE = np.asarray([0.3, 0.12, 0.08, 0.25, 0.4])
 SHARED = 0.6  # correlation of two models' scores, given the class

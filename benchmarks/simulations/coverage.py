@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.intervals import bootstrap_ranking, delong, percentile_interval
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking, delong, percentile_interval
 
 
 @dataclass(frozen=True)

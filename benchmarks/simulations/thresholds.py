@@ -13,7 +13,7 @@ import time
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.operating_points import choose_threshold, cross_fitted_calls
+from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls
 
 DISTANCE = 2**0.5 * ndtri(0.75)
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 
 sys.exit(main())

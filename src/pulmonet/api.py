@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pulmonet.artifacts import find_run
-from pulmonet.data.augmentation import tta_views
-from pulmonet.data.images import placement, read_grey
-from pulmonet.explain.methods import explain_images, to_network_input
+from pulmonet.data.batches.augment import tta_views
+from pulmonet.data.images.grey import read_grey
+from pulmonet.data.images.square import placement
+from pulmonet.explain.maps.methods import explain_images, to_network_input
+from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.options import check_colour_map, check_method, choose_labels
-from pulmonet.explain.overlay import blend, place_map
 from pulmonet.labels import resolve_label
 from pulmonet.models.inference import mean_scores
-from pulmonet.models.weights import TrainedRun, load_run
+from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.run.folder import find_run
 
 #: A grey X-ray (H, W) uint8, or the path of one (JPEG, PNG, DICOM).
 Image = NDArray[np.uint8] | str | Path
@@ -84,7 +85,7 @@ class Model:
             images: one image or a sequence of them: (H, W) uint8 arrays or paths.
             batch_size: images per pass.
             tta: none, or the mean over views of each image: jitter or flip
-                (`pulmonet.data.augmentation.tta_views`).
+                (`pulmonet.data.batches.augment.tta_views`).
 
         Returns:
             (N, L) float32 in [0, 1]; N is 1 for a single image.

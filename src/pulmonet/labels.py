@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from pulmonet.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+from pulmonet.choices import UNCERTAIN_POLICIES, BlankPolicy
 
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -41,13 +42,6 @@ CHEXPERT_LABELS = (
     "Fracture",
     "Support Devices",
 )
-
-UncertainPolicy = Literal[
-    "ones", "zeros", "ignore", "ones-lsr", "zeros-lsr", "multiclass", "self-trained"
-]
-BlankPolicy = Literal["zeros", "ignore"]
-
-UNCERTAIN_POLICIES: tuple[str, ...] = get_args(UncertainPolicy)
 
 MAX_LABEL_LENGTH = 200
 #: A file name has at most 255 bytes on most disks, and words stand around the label in it.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pulmonet.artifacts import RunDir
-from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
+from pulmonet.choices import UNCERTAIN_POLICIES
+from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.run.folder import RunDir
 
 pytest.importorskip("timm", reason="its test networks are the smallest at hand")
 

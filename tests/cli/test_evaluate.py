@@ -15,10 +15,11 @@ import pytest
 
 from chexpert_factory import write_dataset
 from evaluation_factory import LABELS, QUICK, digests, evaluate, write_predictions
-from pulmonet.artifacts import Predictions, RunDir
-from pulmonet.cli import main
-from pulmonet.metrics.calibration import read_calibration
+from pulmonet.cli.main import main
+from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Evaluation
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 from run_factory import make_named_runs
 
 # --- saved predictions ----------------------------------------------------------------------
@@ -75,7 +76,7 @@ class Blocker:
         if name.partition(".")[0] in {"torch", "torchvision", "timm", "cv2"}:
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Blocker())
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
     arguments = ["evaluate", "--predictions", "theirs.csv", "--bootstrap", "100"]

@@ -16,10 +16,11 @@ from sklearn.metrics import roc_auc_score
 
 from chexpert_factory import write_dataset
 from evaluation_factory import LABELS, digests, evaluate, write_predictions
-from pulmonet.artifacts import Predictions, RunDir
-from pulmonet.cli import main
-from pulmonet.metrics.calibration import read_calibration
+from pulmonet.cli.main import main
+from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Evaluation, RunResult
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 from run_factory import make_named_runs
 
 
@@ -262,7 +263,7 @@ def test_files_need_no_torch(tmp_path: Path) -> None:
     program = """
 import sys
 sys.modules["torch"] = None
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
     arguments = ["evaluate", *flags_of(*paths), "--ensemble", "--bootstrap", "100", "--no-figures"]

@@ -15,11 +15,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from chexpert_factory import write_dataset
 from evaluation_factory import digests, evaluate, write_predictions
-from pulmonet.artifacts import RunDir, write_atomic
-from pulmonet.cli import main
-from pulmonet.commands.pooled_folds import DisjointFolds
+from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
+from pulmonet.files.write import write_atomic
+from pulmonet.flows.folds import DisjointFolds
 from pulmonet.metrics.results import Evaluation, RunResult
+from pulmonet.run.folder import RunDir
 from run_factory import make_run
 
 LABELS = ("Cardiomegaly", "Edema")

@@ -16,12 +16,13 @@ import torch
 import pulmonet
 from chexpert_factory import write_dataset
 from evaluation_factory import digests, evaluate, write_predictions
-from pulmonet.artifacts import Predictions, RunDir
-from pulmonet.cli import main
-from pulmonet.data.augmentation import tta_views
+from pulmonet.cli.main import main
+from pulmonet.data.batches.augment import tta_views
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.results import Evaluation, RunResult
-from pulmonet.models.weights import load_run
+from pulmonet.models.trained import load_run
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 from run_factory import make_run
 
 LABELS = ("Cardiomegaly", "Edema")

@@ -17,12 +17,13 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import RunDir, write_json
-from pulmonet.cli import main
-from pulmonet.commands.explain_sources import folder_names
+from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
 from pulmonet.explain.results import Explanations
+from pulmonet.files.write import write_json
+from pulmonet.flows.explain.images import folder_names
 from pulmonet.labels import DEFAULT_LABELS, file_name_of
+from pulmonet.run.folder import RunDir
 from run_factory import make_run
 
 MODEL = "timm:test_resnet"
@@ -133,11 +134,11 @@ def test_an_image_gives_overlay_maps_and_scores(
 
 def test_scores_are_those_of_evaluation(artifacts: Path, data: Path) -> None:
     """The same pixels by the same way: pack size first, then the network's size."""
-    from pulmonet.data.loading import evaluation_batches
-    from pulmonet.data.packing import open_pack
+    from pulmonet.data.batches.load import evaluation_batches
+    from pulmonet.data.pack.open import open_pack
     from pulmonet.data.sources import read_manifest
     from pulmonet.models.inference import predict
-    from pulmonet.models.weights import load_run
+    from pulmonet.models.trained import load_run
 
     assert explain(artifacts, "--split", "valid", "--rows", 3) == 0
     trained = load_run(RunDir(artifacts / "small"), "cpu")
@@ -369,7 +370,7 @@ def test_rows_are_of_the_views_asked_for(
 
 def test_a_wrong_label_answers_without_torch(artifacts: Path) -> None:
     code = (
-        "import sys; from pulmonet.cli import main; "
+        "import sys; from pulmonet.cli.main import main; "
         f"code = main(['explain', '--artifacts-dir', {str(artifacts)!r}, '--label', 'Edena']); "
         "print(code, sorted({'torch', 'pandas', 'cv2', 'sklearn'} & set(sys.modules)))"
     )

@@ -11,7 +11,7 @@ import pytest
 
 import pulmonet
 from chexpert_factory import write_dataset
-from pulmonet.cli import main, parse_policy, split_commas
+from pulmonet.cli.main import main, parse_policy, split_commas
 from pulmonet.errors import ConfigError
 
 HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotlib")
@@ -20,7 +20,7 @@ HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotli
 def modules_after(*arguments: str) -> tuple[int, set[str]]:
     """Exit code of a command in a fresh process, and the modules it had loaded."""
     script = (
-        "import json, sys\nfrom pulmonet.cli import main\ncode = main(sys.argv[1:])\n"
+        "import json, sys\nfrom pulmonet.cli.main import main\ncode = main(sys.argv[1:])\n"
         "print('\\n' + json.dumps([code, sorted(sys.modules)]))"
     )
     done = subprocess.run(
@@ -137,7 +137,7 @@ def test_commands_of_other_tools_are_shown_the_way(
 def test_ctrl_c_before_the_work_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pulmonet.commands import train
+    from pulmonet.flows.train import resume as train
 
     def stopped(**_: object) -> int:
         raise KeyboardInterrupt
@@ -150,7 +150,7 @@ def test_ctrl_c_before_the_work_says_so(
 def test_a_bug_ends_with_a_traceback_and_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pulmonet.commands import train
+    from pulmonet.flows.train import resume as train
 
     def broken(**_: object) -> int:
         raise KeyError("unforeseen")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 from small_dataset import smooth_image
 
 

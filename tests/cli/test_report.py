@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from pulmonet.artifacts import write_json
-from pulmonet.cli import main
+from pulmonet.cli.main import main
+from pulmonet.files.write import write_json
 from report_factory import HOSTILE_LABELS, make_comparison, make_run
 
 SECRETS = ("patient000", "/srv/secret", "view1_frontal", "study1")
@@ -168,7 +168,7 @@ def test_report_needs_neither_torch_nor_the_data(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'sklearn'): sys.modules[name] = None\n"
-        "from pulmonet.cli import main\n"
+        "from pulmonet.cli.main import main\n"
         f"sys.exit(main(['report', '--html', '--artifacts-dir', {str(tmp_path)!r}]))\n"
     )
     done = subprocess.run(

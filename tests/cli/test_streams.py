@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pulmonet.cli import main
-from pulmonet.commands import report
+from pulmonet.cli.main import main
+from pulmonet.flows import report
 
 PULMONET = [sys.executable, "-m", "pulmonet"]
 

@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import RunDir
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 from pulmonet.errors import ArtifactError
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import load_run
+from pulmonet.models.trained import load_run
+from pulmonet.run.folder import RunDir
 from pulmonet.training.checkpoint import load_checkpoint
 
 NAME = "timm-test_resnet"

@@ -17,7 +17,7 @@ import pytest
 import torch
 import torchvision
 
-from pulmonet.data.phantom import write_phantoms
+from pulmonet.data.phantoms.write import write_phantoms
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import Predictions, RunDir
-from pulmonet.cli import main
+from pulmonet.cli.main import main
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 from pulmonet.training.validation import score_epoch
 
 #: test_convnext has layer norm only, so batch statistics play no part; test_resnet has batch norm.

@@ -33,10 +33,10 @@ from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.resnet import Bottleneck
 
 from documented import PAGES, Documented, documented
-from pulmonet.cli import main
-from pulmonet.config import load_config
-from pulmonet.data.phantom import MARKER, write_phantoms
-from pulmonet.report.author_notes import read_author_notes
+from pulmonet.cli.main import main
+from pulmonet.config.load import load_config
+from pulmonet.data.phantoms.write import MARKER, write_phantoms
+from pulmonet.report.checklist.author_notes import read_author_notes
 
 #: Flags put behind those of the page, where the last one counts.
 SMALLER = {

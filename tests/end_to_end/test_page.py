@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 from report_factory import HOSTILE_LABELS, make_run
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 from run_factory import make_run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "python-api.md"

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import Predictions, RunDir
-from pulmonet.cli import main
-from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
+from pulmonet.choices import UNCERTAIN_POLICIES
+from pulmonet.cli.main import main
+from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
 from pulmonet.training import loop
 
 pytest.importorskip("timm", reason="its test networks are the smallest at hand")

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.artifacts import RunDir
-from pulmonet.cli import main
+from pulmonet.cli.main import main
+from pulmonet.run.folder import RunDir
 
 optuna = pytest.importorskip("optuna", reason="the engine of the example")
 
@@ -164,7 +164,7 @@ def test_the_last_words_of_a_failed_run_are_told(
 
 
 def test_the_search_space_is_settings_that_train_takes(sweep: ModuleType) -> None:
-    from pulmonet.config import load_config
+    from pulmonet.config.load import load_config
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(5):

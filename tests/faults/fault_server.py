@@ -27,17 +27,17 @@ from typing import Any
 
 #: Loaded before the first fork; the children then import nothing heavy.
 HEAVY = (
-    "pulmonet.cli",
-    "pulmonet.commands.console",
-    "pulmonet.commands.prepare",
-    "pulmonet.commands.train_flow",
-    "pulmonet.commands.predict_flow",
-    "pulmonet.commands.evaluate",
-    "pulmonet.commands.explain",
-    "pulmonet.commands.explain_flow",
-    "pulmonet.commands.explain_localization",
-    "pulmonet.commands.report",
-    "pulmonet.report.figures_evaluation",
+    "pulmonet.cli.main",
+    "pulmonet.flows.console",
+    "pulmonet.flows.prepare.flow",
+    "pulmonet.flows.train.flow",
+    "pulmonet.flows.evaluate.score",
+    "pulmonet.flows.evaluate.flow",
+    "pulmonet.flows.explain.options",
+    "pulmonet.flows.explain.flow",
+    "pulmonet.flows.explain.boxes",
+    "pulmonet.flows.report",
+    "pulmonet.figures.evaluation",
     "matplotlib.backends.backend_agg",
     "timm",
     "pydicom",
@@ -170,7 +170,7 @@ def run_child(request: dict[str, Any]) -> int:
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     sys.argv = ["pulmonet", *request["argv"]]
-    from pulmonet.cli import main
+    from pulmonet.cli.main import main
 
     inject(request.get("plan", {}))
     code = main(request["argv"])

@@ -17,9 +17,9 @@ from safetensors.torch import save as save_safetensors
 
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.explain.chexlocalize import read_segmentations
-from pulmonet.metrics.calibration import read_calibration
-from pulmonet.models.weights import read_state_dict
+from pulmonet.explain.checks.chexlocalize import read_segmentations
+from pulmonet.metrics.calibration.fit import read_calibration
+from pulmonet.models.pretrained import read_state_dict
 from pulmonet.report.collect import collect
 from pulmonet.training.checkpoint import load_checkpoint
 from report_factory import make_run

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from pulmonet.config import DataConfig
+from pulmonet.choices import SPLITS
+from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.vindr import KAGGLE_HEADER
-from pulmonet.data.tables import ROW_COLUMNS, SPLITS
+from pulmonet.data.tables import ROW_COLUMNS
 from pulmonet.errors import DataError
 
 #: A file of each source, by which its reader is chosen.

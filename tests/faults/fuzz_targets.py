@@ -26,14 +26,17 @@ import numpy as np
 from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import strategies as st
 
-from pulmonet.artifacts import Predictions, RunDir, RunRecord
-from pulmonet.cli import main
-from pulmonet.config import RunConfig, load_config
+from pulmonet.cli.main import main
+from pulmonet.config.load import load_config
+from pulmonet.config.schema import RunConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images import decode_grey
+from pulmonet.data.images.grey import decode_grey
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.metrics.results import read_evaluation
+from pulmonet.run.folder import RunDir
+from pulmonet.run.predictions import Predictions
+from pulmonet.run.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def check_record(content: bytes, folder: Path) -> None:
 def evaluation() -> dict[str, Any]:
     """A right evaluation_*.json, of random scores."""
     from pulmonet.metrics.evaluation import evaluate_predictions
-    from pulmonet.metrics.evaluation_options import EvaluationOptions
+    from pulmonet.metrics.options import EvaluationOptions
     from pulmonet.metrics.results import Evaluation
 
     rng = np.random.default_rng(0)

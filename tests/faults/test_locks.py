@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pulmonet.artifacts import RunDir
+from pulmonet.run.folder import RunDir
 
 TRY = (
     "import sys; from pathlib import Path; from pulmonet.artifacts import RunDir\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.data import packing
-from pulmonet.data.packing import open_pack
+from pulmonet.data.pack import open as packing
+from pulmonet.data.pack.open import open_pack
 from pulmonet.errors import DataError
 from small_dataset import write_dataset
 
@@ -34,7 +34,7 @@ def test_what_fits_is_kept_and_the_message_says_the_way_out(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PULMONET_CACHE_DIR", str(small_disk))
-    monkeypatch.setattr("pulmonet.data.pack_files.BLOCK_BYTES", 4 * 256**2)
+    monkeypatch.setattr("pulmonet.data.pack.files.BLOCK_BYTES", 4 * 256**2)
     manifest = write_dataset(tmp_path / "tiny", 60)
     with pytest.raises(DataError, match=r"4 MB needed to pack 60 images.*PULMONET_CACHE_DIR"):
         open_pack(manifest, range(60))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.cli import main
+from pulmonet.cli.main import main
 
 LINE = (
     *("train", "--model", "timm:test_resnet", "--weights", "none", "--image-size", "32"),

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from pulmonet.artifacts import RunDir
-from pulmonet.cli import main
+from pulmonet.cli.main import main
+from pulmonet.run.folder import RunDir
 from run_factory import make_run
 from small_dataset import smooth_image
 

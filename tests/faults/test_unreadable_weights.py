@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pulmonet.errors import ArtifactError
-from pulmonet.models.weights import load_run, sha256_of
+from pulmonet.files.read import sha256_of
+from pulmonet.models.trained import load_run
 from run_factory import make_run
 
 

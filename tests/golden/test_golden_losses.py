@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from pulmonet.config import RunConfig, parse_config
-from pulmonet.data.loading import Batch
+from pulmonet.config.load import parse_config
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.batches.load import Batch
+from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import place
 from pulmonet.training.distributed import Processes
-from pulmonet.training.step import build_engine, step_seed, train_step
+from pulmonet.training.engine import build_engine
+from pulmonet.training.step import step_seed, train_step
 
 GOLDEN = Path(__file__).with_name("losses.json")
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.packing import open_pack
+from pulmonet.data.pack.open import open_pack
 from small_dataset import write_dataset
 
 N_ROWS = 12

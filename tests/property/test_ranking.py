@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pulmonet.metrics.intervals import delong
-from pulmonet.metrics.ranking import auroc, average_precision
+from pulmonet.metrics.ranking.auc import auroc, average_precision
+from pulmonet.metrics.ranking.intervals import delong
 
 Array = NDArray[np.float64]
 

@@ -11,13 +11,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pulmonet.artifacts import write_json
+from pulmonet.files.write import write_json
 from pulmonet.report.collect import Collection, collect
 from pulmonet.report.context import Context
-from pulmonet.report.html import render_html
-from pulmonet.report.markdown import render_markdown
 from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pseudonyms import Identities
+from pulmonet.report.render.html import render_html
+from pulmonet.report.render.markdown import render_markdown
 from pulmonet.report.sections import build_document
 from report_factory import make_run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pulmonet.commands import console
 from pulmonet.errors import ArtifactError
+from pulmonet.flows import console
 
 
 def test_work_goes_on_when_the_reader_of_results_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

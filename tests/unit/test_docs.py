@@ -18,8 +18,8 @@ import yaml
 
 import documented as told
 import pulmonet
-from pulmonet.cli import app, main
-from pulmonet.report.author_notes import NOTES
+from pulmonet.cli.main import app, main
+from pulmonet.report.checklist.author_notes import NOTES
 from report_factory import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,12 @@ def _commands() -> list[tuple[str, str]]:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that take their arguments and do nothing."""
-    from pulmonet.commands import evaluate, explain, export, prepare, report, train
+    from pulmonet.flows import report
+    from pulmonet.flows.evaluate import export
+    from pulmonet.flows.evaluate import flow as evaluate
+    from pulmonet.flows.explain import options as explain
+    from pulmonet.flows.prepare import flow as prepare
+    from pulmonet.flows.train import resume as train
 
     for module in (evaluate, explain, export, prepare, report, train):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pulmonet import labels
+from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.errors import ConfigError
-from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
+from pulmonet.labels import DEFAULT_LABELS
 
 NAN = math.nan
 KEYS = [f"patient{number:05d}/study1/view1.jpg" for number in range(60)]

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from pulmonet.config import load_config, recipe_names
+from pulmonet.config.load import load_config, recipe_names
 
 
 def _text(name: str) -> str:

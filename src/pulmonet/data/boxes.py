@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.image_files import inside_root
-from pulmonet.data.images import image_size
+from pulmonet.data.images.file import inside_root
+from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.sources.vindr import is_kaggle

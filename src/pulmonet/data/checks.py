@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pulmonet.data.image_files import file_of
+from pulmonet.data.images.file import file_of
 from pulmonet.data.tables import count
 from pulmonet.errors import list_first
 

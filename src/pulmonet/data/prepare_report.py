@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from pulmonet.artifacts import Record
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.splits import fingerprint
+from pulmonet.data.splits.fingerprint import fingerprint
+from pulmonet.run.record import Record
 
 
 class PreparedDataset(Record):

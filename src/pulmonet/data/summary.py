@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import SPLITS
+from pulmonet.choices import SPLITS
 
 if TYPE_CHECKING:
     from pulmonet.data.manifest import Manifest

@@ -14,13 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.errors import DataError, did_you_mean, list_first
+from pulmonet.files.read import check_last_line, check_table
 from pulmonet.labels import check_label_name
-from pulmonet.reading import check_last_line, check_table
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
-
-SPLITS = ("train", "valid", "test")
 
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")

@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pulmonet.artifacts import HEAT_MAP_METHODS
+from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
 from pulmonet.errors import ConfigError, did_you_mean
 from pulmonet.labels import resolve_label
-
-GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")
-
-#: Methods that work on the pixels and take no layer.
-PIXEL_METHODS = ("integrated-gradients", "occlusion")
-
-METHODS = HEAT_MAP_METHODS
-
-#: What ``--layer`` calls the last feature map, beside other layers.
-LAST_LAYER = "last"
-
-#: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
-COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")
 
 
 def check_method(method: str, layer: str | None = None) -> str:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pulmonet.artifacts import Record
 from pulmonet.metrics.results import Estimate, Number
+from pulmonet.run.record import Record
 
 
 class LabelExplanation(Record):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.artifacts import Predictions
-from pulmonet.metrics.calibration import patient_folds
-from pulmonet.metrics.logistic import fit_logistic, sigmoid
+from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.calibration.logistic import fit_logistic, sigmoid
+from pulmonet.run.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Curve, Histogram, WorstCase
 
 MAX_POINTS = 200

@@ -9,29 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.artifacts import Predictions
-from pulmonet.metrics.calibration import (
+from pulmonet.metrics.calibration.fit import (
     Calibration,
     LabelCalibration,
     cross_fit,
     fit_calibrator,
     to_prevalence,
 )
-from pulmonet.metrics.calibration_measures import measure_calibration
+from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
-from pulmonet.metrics.evaluation_options import EvaluationOptions
-from pulmonet.metrics.intervals import (
-    delong,
-)
-from pulmonet.metrics.operating_points import (
-    choose_threshold,
-    cross_fitted_calls,
-    decision_curve,
-    operating_points,
-)
-from pulmonet.metrics.ranked import rank_all, ranking_results
-from pulmonet.metrics.ranking import why_not_scored
-from pulmonet.metrics.resamples import PatientResamples, number_units
+from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.auc import why_not_scored
+from pulmonet.metrics.ranking.intervals import delong
+from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
+from pulmonet.metrics.ranking.table import rank_all, ranking_results
 from pulmonet.metrics.results import (
     BootstrapFacts,
     Estimate,
@@ -41,6 +32,13 @@ from pulmonet.metrics.results import (
 )
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
+from pulmonet.metrics.thresholds import (
+    choose_threshold,
+    cross_fitted_calls,
+    decision_curve,
+    operating_points,
+)
+from pulmonet.run.predictions import Predictions
 
 #: Below this many positive (or negative) patients intervals are too narrow: the coverage of the
 #: nominal 95 % falls to about 88 % (docs/experiments.md).

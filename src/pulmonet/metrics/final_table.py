@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pulmonet.errors import ArtifactError
+from pulmonet.files.read import read_text
 from pulmonet.metrics.results import Estimate, LabelResult, MacroResult, RankingResult, RunResult
-from pulmonet.reading import read_text
 
 BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ("Model", "Dataset", "Split")

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from pulmonet.artifacts import Record, read_json_object
-from pulmonet.config import TTA_VIEWS
+from pulmonet.choices import TTA_VIEWS
 from pulmonet.errors import ArtifactError
+from pulmonet.files.read import read_json_object
+from pulmonet.run.record import Record
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.artifacts import Predictions
 from pulmonet.errors import ConfigError
-from pulmonet.metrics.resamples import number_units
+from pulmonet.metrics.ranking.resamples import number_units
+from pulmonet.run.predictions import Predictions
 
 StudyRule = Literal["max", "mean"]
 

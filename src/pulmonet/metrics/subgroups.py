@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.errors import ConfigError, did_you_mean, list_first
-from pulmonet.metrics.calibration_measures import slope_and_intercept
-from pulmonet.metrics.intervals import percentile_interval
-from pulmonet.metrics.ranking import rank, weighted_ranking
-from pulmonet.metrics.resamples import PatientResamples
+from pulmonet.metrics.calibration.measures import slope_and_intercept
+from pulmonet.metrics.ranking.auc import rank, weighted_ranking
+from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Estimate, Subgroup, SubgroupLabel
 
 Array = NDArray[np.float64]

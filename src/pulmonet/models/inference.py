@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.data.loading import Batch
+from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pulmonet.artifacts import Predictions, RunDir, RunRecord, list_runs, read_json_object
 from pulmonet.errors import ArtifactError
+from pulmonet.files.read import check_plain, check_table, read_json_object
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
-from pulmonet.reading import check_plain, check_table
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
+from pulmonet.run.folder import RunDir, list_runs
+from pulmonet.run.predictions import Predictions
+from pulmonet.run.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

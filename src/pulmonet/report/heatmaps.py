@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pulmonet.artifacts import HEAT_MAP_METHODS, RunDir
-from pulmonet.data.images import decode_grey, placement
+from pulmonet.choices import METHODS
+from pulmonet.data.images.grey import decode_grey
+from pulmonet.data.images.square import placement
 from pulmonet.errors import ArtifactError, ConfigError, DataError
-from pulmonet.reading import check_plain, read_array, read_text
+from pulmonet.files.read import check_plain, read_array, read_text
+from pulmonet.run.folder import RunDir
 
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
@@ -98,7 +100,7 @@ def find_heat_maps(
 ) -> HeatMaps:
     """The heat maps of a run; `attempt` reads a file or notes why it could not be read."""
     panels = []
-    for method in HEAT_MAP_METHODS:
+    for method in METHODS:
         for label in labels:
             path = run_dir.heat_map_path(label, method)
             png = attempt(path, Path.read_bytes)

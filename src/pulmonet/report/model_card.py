@@ -11,11 +11,11 @@ from typing import Any
 
 from pulmonet import __version__
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.author_notes import NOTES
-from pulmonet.report.blocks import Section, Table, Text, cells
+from pulmonet.report.checklist.author_notes import NOTES
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
-from pulmonet.report.markdown import escape, render_sections
+from pulmonet.report.render.blocks import Section, Table, Text, cells
+from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY
 from pulmonet.report.wording import FITTED, estimate_cell, listing, model_name

@@ -14,9 +14,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pulmonet.artifacts import write_atomic
 from pulmonet.errors import ArtifactError
-from pulmonet.reading import read_text
+from pulmonet.files.read import read_text
+from pulmonet.files.write import write_atomic
 
 KEY_NAME = ".pseudonym_key"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pulmonet.artifacts import Predictions
-from pulmonet.report.blocks import ThresholdSteps
+from pulmonet.report.render.blocks import ThresholdSteps
+from pulmonet.run.predictions import Predictions
 
 #: Thresholds kept per label; up to this many different scores the slider is exact.
 MAX_STEPS = 400

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pulmonet.config import ModelConfig, SelectConfig
+from pulmonet.config.schema import ModelConfig, SelectConfig
 from pulmonet.metrics.results import Estimate
-from pulmonet.report.blocks import Cell
+from pulmonet.report.render.blocks import Cell
 
 MODEL_NAMES = {
     "densenet121": "DenseNet-121",

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pulmonet.artifacts import write_atomic
 from pulmonet.errors import ArtifactError
-from pulmonet.reading import check_archive
+from pulmonet.files.read import check_archive
+from pulmonet.files.write import write_atomic
 
 FORMAT_VERSION = 1
 

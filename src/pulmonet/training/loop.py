@@ -14,20 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.artifacts import RunDir
-from pulmonet.config import OptimConfig, RunConfig
-from pulmonet.data.loading import Batch, TrainingBatches, evaluation_batches
-from pulmonet.data.packing import Pack
+from pulmonet.config.schema import OptimConfig, RunConfig
+from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
+from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError, TrainingError, list_first
+from pulmonet.models.device import place
+from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.inference import predict
-from pulmonet.models.networks import Ensemble, build_network, classifier_path
-from pulmonet.models.weights import place
+from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.run.folder import RunDir
 from pulmonet.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
 from pulmonet.training.distributed import any_process, gather_rows, share_buffers, wait_for_all
+from pulmonet.training.engine import Engine, start_member
 from pulmonet.training.interruption import Interrupted, SignalWatch
 from pulmonet.training.losses import export_binary_head, scores_from_logits
 from pulmonet.training.optimisers import finish_epoch, learning_rate
-from pulmonet.training.step import Engine, start_member, step_seed, train_step
+from pulmonet.training.step import step_seed, train_step
 from pulmonet.training.validation import EpochScores, score_epoch
 
 #: Steps between two looks at the loss on a GPU: a look waits for the device.

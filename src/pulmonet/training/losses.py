@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.config import LossConfig
+from pulmonet.config.schema import LossConfig
 from pulmonet.labels import UNCERTAIN_CLASS
 
 #: Floor of the base of a focusing power: keeps x**gamma differentiable at 0 for gamma < 1.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pulmonet.config import OptimConfig
+from pulmonet.config.schema import OptimConfig
 from pulmonet.training.losses import AucMargin
 
 #: Where torch has a fused kernel for Adam, AdamW and SGD.

@@ -4,193 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pulmonet.config import OptimConfig, RunConfig
-from pulmonet.data.loading import Batch
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
-from pulmonet.models.networks import Ensemble
 from pulmonet.training.depthwise import fast_depthwise
-from pulmonet.training.distributed import Processes, largest_of_processes, sum_over_processes
-from pulmonet.training.ema import WeightAverage
-from pulmonet.training.losses import AucMargin, count_classes, known_count, label_loss
-from pulmonet.training.optimisers import build_optimiser
+from pulmonet.training.distributed import largest_of_processes, sum_over_processes
+from pulmonet.training.engine import Engine
+from pulmonet.training.losses import count_classes, known_count, label_loss
 
 #: Pixels from which the last feature map has more than one position. Below, batch norm refuses a
 #: single image, which is then shown twice.
 SMALLEST_LONE_IMAGE = 64
-
-
-@dataclass
-class Engine:
-    """What a step works on.
-
-    Attributes:
-        architecture: name of the network's, which in an ensemble may change from member to member.
-        network: the bare network, whose state_dict is saved.
-        forward: the same, perhaps compiled and wrapped for several processes.
-        optimiser: over the network's (and the AUC margin's) parameters.
-        scaler: of fp16, alive through the whole run; None otherwise.
-        average: of the weights, or None.
-        ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
-            device, in eval mode; None for a single network.
-        first_weights: the number of a member -> a network with the weights that it starts from.
-        auc_margin: state of the loss aucm, or None.
-        device: where the network is.
-        precision: fp32, bf16 or fp16.
-        processes: this process among its peers.
-        policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
-            decide the head's layout.
-        n_labels: L; outputs behind those are learned from, and neither scored nor exported.
-        pos_weight: (L,) on the device, or None.
-        class_counts: (2, L) of the training rows, for balanced-bce, or None.
-        micro_batch_size: images per forward pass of this process; 0 = all at once.
-        notify: told of what a user should know (micro-batches halved).
-        is_halved: whether `micro_batch_size` was made smaller for want of memory.
-        skipped: whether fp16 left the last step out for a non-finite gradient, bool scalar on
-            the device; None in other precisions.
-    """
-
-    architecture: str
-    network: nn.Module
-    forward: Callable[[Tensor], Tensor]
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler | None
-    average: WeightAverage | None
-    ensemble: Ensemble | None
-    first_weights: Callable[[int], nn.Module] | None
-    auc_margin: AucMargin | None
-    device: torch.device
-    precision: str
-    processes: Processes
-    policies: Sequence[str]
-    n_labels: int
-    pos_weight: Tensor | None
-    class_counts: Tensor | None
-    micro_batch_size: int
-    notify: Callable[[str], None]
-    is_halved: bool = False
-    skipped: Tensor | None = None
-
-    @property
-    def result(self) -> nn.Module:
-        """What the training of `network` has come to: the network, or its average."""
-        return self.network if self.average is None else self.average.module
-
-
-def build_engine(
-    network: nn.Module,
-    config: RunConfig,
-    *,
-    device: torch.device,
-    precision: str,
-    processes: Processes,
-    policies: Sequence[str],
-    pos_weight: Tensor | None,
-    class_counts: Tensor | None,
-    notify: Callable[[str], None],
-    n_labels: int | None = None,
-    first_weights: Callable[[int], nn.Module] | None = None,
-) -> Engine:
-    """Everything around a network that is already on its device with its first weights.
-
-    `n_labels` is the number of policies where None: no auxiliary labels. `first_weights` is
-    needed for ensembles only.
-    """
-    auc_margin = None
-    if config.loss.name == "aucm":
-        auc_margin = AucMargin(len(policies), config.loss.aucm_margin).to(device)
-    network, forward = _wrapped(network, config, device, processes)
-    optimiser = build_optimiser(
-        network, config.optim, device.type, auc_margin, epoch_decay=config.loss.aucm_epoch_decay
-    )
-    return Engine(
-        architecture=config.model.name,
-        network=network,
-        forward=forward,
-        optimiser=optimiser,
-        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
-        average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
-        ensemble=Ensemble().eval() if config.model.members > 1 else None,
-        first_weights=first_weights,
-        auc_margin=auc_margin,
-        device=device,
-        precision=precision,
-        processes=processes,
-        policies=policies,
-        n_labels=len(policies) if n_labels is None else n_labels,
-        pos_weight=None if pos_weight is None else pos_weight.to(device),
-        class_counts=None if class_counts is None else class_counts.to(device),
-        micro_batch_size=micro_batch_share(config.optim, processes),
-        notify=notify,
-    )
-
-
-def _wrapped(
-    network: nn.Module, config: RunConfig, device: torch.device, processes: Processes
-) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """The network, its batch norm shared among GPUs, and what a step calls in its place."""
-    if processes.are_many and device.type == "cuda":
-        network = with_shared_batch_norm(network)
-    forward: Any = torch.compile(network) if config.runtime.compile else network
-    if processes.are_many:
-        ids = [device.index] if device.type == "cuda" else None
-        forward = DistributedDataParallel(forward, device_ids=ids)
-    return network, cast(Callable[[Tensor], Tensor], forward)
-
-
-def start_member(engine: Engine, config: RunConfig, member: int) -> None:
-    """Everything that learns back to a start, from first weights of the member's own."""
-    if engine.first_weights is None:
-        raise ValueError("an ensemble needs first_weights")
-    network, architecture = engine.first_weights(member), config.model.member(member).name
-    if architecture == engine.architecture:
-        engine.network.load_state_dict(network.state_dict())  # what was compiled for it stays
-    else:
-        engine.network, engine.forward = _wrapped(network, config, engine.device, engine.processes)
-        engine.architecture = architecture
-    margin = engine.auc_margin
-    if margin is not None:
-        margin.load_state_dict(AucMargin(len(engine.policies), margin.margin).state_dict())
-    engine.optimiser = build_optimiser(
-        engine.network,
-        config.optim,
-        engine.device.type,
-        margin,
-        epoch_decay=config.loss.aucm_epoch_decay,
-    )
-    if engine.scaler is not None:
-        engine.scaler = torch.amp.GradScaler(engine.device.type)
-    if config.optim.ema_decay is not None:
-        engine.average = WeightAverage(engine.network, config.optim.ema_decay)
-
-
-def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:
-    """Images per forward pass of one process, from the number for all; 0 = all at once."""
-    if optim.micro_batch_size is None:
-        return 0
-    return max(1, optim.micro_batch_size // processes.world_size)
-
-
-def with_shared_batch_norm(network: nn.Module) -> nn.Module:
-    """`network`, its batch norm layers seeing the batch of all processes (CUDA only).
-
-    timm's layers do norm and activation in one, and torch's own conversion would drop the
-    activation: timm brings one that keeps it.
-    """
-    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
-    if any(type(module).__module__.startswith("timm.") for module in network.modules()):
-        import timm.layers
-
-        convert = timm.layers.convert_sync_batchnorm  # type: ignore[attr-defined]
-    return cast(nn.Module, convert(network))
 
 
 def train_step(

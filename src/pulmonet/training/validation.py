@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.ranking import auroc, average_precision
+from pulmonet.metrics.ranking.auc import auroc, average_precision
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.config import DataConfig
+from pulmonet.config.schema import DataConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images import read_source_image
+from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
 from pulmonet.data.sources.padchest import KINDS
-from pulmonet.data.splits import resolve_labels
+from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.tables import ROW_COLUMNS
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import CHEXPERT_LABELS

@@ -11,16 +11,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pulmonet.artifacts import Predictions
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import Covariates, covariates_of, cross_fit_baseline, fit_baseline
 from pulmonet.metrics.curves import worst_cases
 from pulmonet.metrics.evaluation import evaluate_predictions, fit_calibration
-from pulmonet.metrics.evaluation_options import EvaluationOptions
+from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.metrics.shift import KnownRows, describe_shift
 from pulmonet.metrics.studies import has_several_images, join_studies
+from pulmonet.run.predictions import Predictions
 
 QUICK = EvaluationOptions(n_resamples=100)
 

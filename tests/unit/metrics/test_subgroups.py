@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
 from pulmonet.errors import ConfigError
-from pulmonet.metrics.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, group_values, subgroups
 
 

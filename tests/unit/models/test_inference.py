@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pulmonet.data.loading import Batch
+from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import predict
 

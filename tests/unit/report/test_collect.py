@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pulmonet.artifacts import RunDir
 from pulmonet.errors import ArtifactError
 from pulmonet.metrics.results import Comparison, Evaluation
 from pulmonet.report.collect import collect
+from pulmonet.run.folder import RunDir
 from report_factory import make_predictions, make_result, make_run, write_evaluation
 
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pulmonet.artifacts import RunDir, write_json
-from pulmonet.explain.localization import THRESHOLDS, MapScores, compare_with_baselines
+from pulmonet.explain.checks.localization import THRESHOLDS, MapScores, compare_with_baselines
 from pulmonet.explain.results import Localization, MapVariant, Sanity, SanityStage
-from pulmonet.report.blocks import Bullets, Code, Section, Table, Text
+from pulmonet.files.write import write_json
 from pulmonet.report.collect import collect
 from pulmonet.report.context import Context
 from pulmonet.report.pseudonyms import Identities
+from pulmonet.report.render.blocks import Bullets, Code, Section, Table, Text
 from pulmonet.report.sections import build_document
+from pulmonet.run.folder import RunDir
 from report_factory import make_run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.artifacts import Predictions
 from pulmonet.report.thresholds import MAX_STEPS, threshold_steps
+from pulmonet.run.predictions import Predictions
 from report_factory import make_predictions
 
 

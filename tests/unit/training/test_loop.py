@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pulmonet.config import parse_config
+from pulmonet.config.load import parse_config
 from pulmonet.errors import TrainingError
 from pulmonet.training import loop
 from pulmonet.training.checkpoint import Progress

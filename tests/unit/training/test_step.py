@@ -10,22 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pulmonet.config import RunConfig, parse_config
-from pulmonet.data.loading import Batch
+from pulmonet.config.load import parse_config
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
+from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
-from pulmonet.models.weights import place
 from pulmonet.training import step as step_module
 from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import Engine, build_engine, micro_batch_share, with_shared_batch_norm
 from pulmonet.training.precision import cpu_has_bf16
-from pulmonet.training.step import (
-    Engine,
-    build_engine,
-    micro_batch_share,
-    step_seed,
-    train_step,
-    with_shared_batch_norm,
-)
+from pulmonet.training.step import step_seed, train_step
 
 CPU = torch.device("cpu")
 

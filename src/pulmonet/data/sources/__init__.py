@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pulmonet.data.sources.location import locate_dataset, remember_dataset
-from pulmonet.data.sources.reading import inspect_manifest, read_manifest
+from pulmonet.data.sources.find import locate_dataset, remember_dataset
+from pulmonet.data.sources.read import inspect_manifest, read_manifest
 
 __all__ = ["inspect_manifest", "locate_dataset", "read_manifest", "remember_dataset"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.data.sources.chexpert import ids_from_paths, strip_root
-from pulmonet.data.split_files import parse_split
+from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import (
     ROW_COLUMNS,
     SourceRows,

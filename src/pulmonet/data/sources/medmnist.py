@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pulmonet.data.tables import SourceRows
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
-from pulmonet.reading import read_array
+from pulmonet.files.read import read_array
 
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 

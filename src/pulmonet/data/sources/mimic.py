@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.split_files import parse_split
+from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import (
     SourceRows,
     label_column,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pulmonet.data.sources.vindr import is_kaggle
-from pulmonet.reading import read_text
+from pulmonet.files.read import read_text
 
 
 def recognise(root: Path) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pulmonet import __version__
-from pulmonet.report.blocks import Document, Section
-from pulmonet.report.checklist import checklist_section
+from pulmonet.report.checklist.items import checklist_section
 from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import Document, Section
 from pulmonet.report.sections.data import data_section
 from pulmonet.report.sections.explanations import explanations_section
 from pulmonet.report.sections.limitations import limitations_section

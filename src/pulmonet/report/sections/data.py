@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pulmonet.artifacts import DatasetFacts
-from pulmonet.report.blocks import Block, Bullets, Cell, Section, Table, Text, bullets, cells
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
-from pulmonet.report.pictures import safe_name
+from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets, cells
+from pulmonet.report.render.pictures import safe_name
 from pulmonet.report.wording import (
     COUNTED,
     NOTHING,
@@ -19,6 +18,7 @@ from pulmonet.report.wording import (
     percent,
     share_of,
 )
+from pulmonet.run.record import DatasetFacts
 
 _ROLES = {
     "train": "training",

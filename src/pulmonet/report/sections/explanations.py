@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from pulmonet.report.blocks import (
+from pulmonet.figures.training import draw_heat_map_strip
+from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.context import Context
+from pulmonet.report.heatmaps import (
+    MAP_SIDE,
+    ExplainedImage,
+    draw_overlay,
+    lay_map,
+    map_png,
+    shrink,
+    xray_jpeg,
+)
+from pulmonet.report.render.blocks import (
     Block,
     Cell,
     Exhibit,
@@ -19,19 +31,7 @@ from pulmonet.report.blocks import (
     Viewer,
     cells,
 )
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
-from pulmonet.report.figures import draw_heat_map_strip
-from pulmonet.report.heatmaps import (
-    MAP_SIDE,
-    ExplainedImage,
-    draw_overlay,
-    lay_map,
-    map_png,
-    shrink,
-    xray_jpeg,
-)
-from pulmonet.report.pictures import safe_name
+from pulmonet.report.render.pictures import safe_name
 from pulmonet.report.sections.summary import trained
 from pulmonet.report.wording import count, count_cell, listing, number, number_cell
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pulmonet.report.blocks import Block, Section, Text, bullets
 from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import Block, Section, Text, bullets
 from pulmonet.report.wording import listing
 
 

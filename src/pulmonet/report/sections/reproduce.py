@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.blocks import Block, Cell, Code, Section, Table, Text, cells
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import Block, Cell, Code, Section, Table, Text, cells
 from pulmonet.report.wording import NOTHING
 
 

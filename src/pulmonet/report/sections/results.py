@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pulmonet.artifacts import Predictions
 from pulmonet.metrics.results import Estimate, LabelResult, RunResult
-from pulmonet.report.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer, cells
 from pulmonet.report.collect import Evaluated, rows_of
 from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import (
+    Block,
+    Cell,
+    Section,
+    Table,
+    Text,
+    ThresholdExplorer,
+    cells,
+)
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.sections.summary import trained
 from pulmonet.report.thresholds import threshold_steps
@@ -23,6 +30,7 @@ from pulmonet.report.wording import (
     number_cell,
     percent,
 )
+from pulmonet.run.predictions import Predictions
 
 #: Up to this many runs stand side by side as columns; more become rows.
 MAX_RUN_COLUMNS = 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import Curve, RunResult
-from pulmonet.report.blocks import (
+from pulmonet.report.collect import Evaluated
+from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import (
     Block,
     Cell,
     Chart,
@@ -16,9 +18,7 @@ from pulmonet.report.blocks import (
     bullets,
     cells,
 )
-from pulmonet.report.collect import Evaluated
-from pulmonet.report.context import Context
-from pulmonet.report.pictures import safe_name
+from pulmonet.report.render.pictures import safe_name
 from pulmonet.report.wording import (
     count_cell,
     criterion,

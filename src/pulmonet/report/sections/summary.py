@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.blocks import Block, Bullets, Section, Text, Tile
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import Block, Bullets, Section, Text, Tile
 from pulmonet.report.wording import count, listing, model_name, number
 
 RESEARCH_ONLY = (

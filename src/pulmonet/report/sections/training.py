@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pulmonet.report.blocks import (
+from pulmonet.report.collect import RunArtifacts
+from pulmonet.report.context import Context
+from pulmonet.report.render.blocks import (
     Block,
     Cell,
     Chart,
@@ -17,9 +19,7 @@ from pulmonet.report.blocks import (
     Text,
     cells,
 )
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
-from pulmonet.report.pictures import safe_name
+from pulmonet.report.render.pictures import safe_name
 from pulmonet.report.wording import (
     NOTHING,
     checkpoint_kept,

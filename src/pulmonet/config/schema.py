@@ -1,0 +1,378 @@
+"""RunConfig: everything that decides a training run, in one frozen object.
+
+A field, its type, default and meaning stand in one place, here; the configuration page of the
+documentation is generated from it. Flags, ``--config`` and ``--set`` all end in `load_config`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pulmonet.choices import TORCHVISION_MODELS, BlankPolicy, UncertainPolicy, Views
+from pulmonet.errors import did_you_mean
+from pulmonet.labels import DEFAULT_LABELS, check_label_name
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    """The bounds of a range, checked to come low to high."""
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{bounds[0]:g} is above {bounds[1]:g}; write the lower one first")
+    return bounds
+
+
+class Section(BaseModel):
+    """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ModelConfig(Section):
+    """The network and what its weights start from."""
+
+    name: str = "densenet121"
+    """densenet121, resnet50, efficientnet_b0, or timm:NAME with the extra `timm`."""
+    weights: str = "imagenet"
+    """imagenet, none, or the path of a .pth or .safetensors file."""
+    dropout: Fraction | None = None
+    """Dropout before the classifier; null keeps the network's own (0.2 for EfficientNet-B0)."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """Deep ensemble (Lakshminarayanan et al. 2017): so many networks, trained one after the other,
+    each from first weights and an order of the data of its own; a score is the mean of theirs."""
+    alternate: tuple[str, ...] = ()
+    """Further architectures for the members of an ensemble, which take turns: the first is `name`,
+    the next the first of these, and so on in a circle."""
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
+            raise ValueError(
+                f"{name}: unknown model; choose from {', '.join(TORCHVISION_MODELS)} or timm:NAME"
+                f"{did_you_mean(name, TORCHVISION_MODELS)}"
+            )
+        return name
+
+    @field_validator("alternate")
+    @classmethod
+    def _known_alternates(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._known_name(name) for name in names)
+
+    @model_validator(mode="after")
+    def _a_turn_for_each(self) -> Self:
+        if self.alternate and self.members <= len(self.alternate):
+            raise ValueError(
+                f"alternate: with `name` these are {len(self.alternate) + 1} turns, and "
+                f"members = {self.members} are too few for them; set model.members to "
+                f"{len(self.alternate) + 1} or more, or model.alternate=[]"
+            )
+        return self
+
+    def member(self, number: int) -> Self:
+        """The 0-based member of an ensemble as a network of its own."""
+        names = (self.name, *self.alternate)
+        turn = {"name": names[number % len(names)], "members": 1, "alternate": ()}
+        return self.model_copy(update=turn)
+
+    def architectures(self) -> dict[str, int]:
+        """Name of an architecture -> members that have it, in the order of their first turns."""
+        return dict(Counter(self.member(number).name for number in range(self.members)))
+
+    def summary(self, named: Callable[[str], str] = str) -> str:
+        """``densenet121``, of an ensemble ``densenet121 × 2 + resnet50 × 1``.
+
+        `named` gives an architecture's name as it is to be read.
+        """
+        if self.members == 1:
+            return named(self.name)
+        found = self.architectures().items()
+        return " + ".join(f"{named(name)} × {number}" for name, number in found)
+
+
+class DataConfig(Section):
+    """Which rows of which dataset are trained on, at which size."""
+
+    data_dir: str | None = None
+    """Dataset root, or a folder that holds exactly one; null looks in the usual places."""
+    labels: tuple[str, ...] = DEFAULT_LABELS
+    """Labels to train on, in this order; ["all"] takes every annotated label of the source."""
+    auxiliary_labels: tuple[str, ...] = ()
+    """Further labels that are only learned from (they shape the features), neither scored nor
+    part of best_model.pth; ["all"] takes every other annotated label."""
+    views: Views = "all"
+    """Rows by view: all, frontal, AP, PA or lateral."""
+    subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training patients (or images) that is used."""
+    subset_mode: Literal["patient", "image"] = "patient"
+    """Whether `subset` draws patients with all their images, or single images."""
+    image_size: Annotated[int, Field(ge=32, le=2048)] = 224
+    """Side of the square that the network sees, in pixels."""
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    """How an image becomes square in the pack."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Number of patient folds over all rows; null keeps the source's own splits."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which of the folds is the validation split."""
+    valid_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of patients split off for validation where the source has no such split."""
+    splits: str | None = None
+    """A splits.csv (patient, split), or a shareable split (.json), instead of the source's own."""
+    skip_bad: bool = False
+    """Leave unreadable images out (named and counted) instead of stopping."""
+    join: str | None = None
+    """A CSV with further columns (race, site, ...) joined by patient or by image path."""
+    map: dict[str, str] = {}
+    """Column mapping of a foreign CSV, e.g. {path = "FileName", patient = "PatientID"}."""
+    shuffle_labels: bool = False
+    """Permute the training labels over the rows: a network for sanity checks, nothing else."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.labels:
+            raise ValueError("labels: at least one label is needed")
+        for label in (*self.labels, *self.auxiliary_labels):
+            check_label_name(label)
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: the same label twice")
+        if len(set(self.auxiliary_labels)) != len(self.auxiliary_labels):
+            raise ValueError("auxiliary_labels: the same label twice")
+        both = sorted(set(self.labels) & set(self.auxiliary_labels) - {"all"})
+        if both:
+            raise ValueError(f"auxiliary_labels: {both[0]} is among labels already")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: {self.fold} is not below folds = {self.folds} (--fold)")
+        return self
+
+
+class TargetConfig(Section):
+    """What uncertain and blank labels become in training."""
+
+    uncertain_policy: UncertainPolicy | dict[str, UncertainPolicy] = "ones"
+    """One policy for all labels, or one per label, `default` for the rest."""
+    blank: BlankPolicy = "zeros"
+    """What a blank (not mentioned) label becomes: zeros or ignore."""
+    ones_lsr: tuple[Fraction, Fraction] = (0.55, 0.85)
+    """Range of the smoothed positive that `ones-lsr` draws (Pham et al. 2021)."""
+    zeros_lsr: tuple[Fraction, Fraction] = (0.0, 0.3)
+    """Range of the smoothed negative that `zeros-lsr` draws (Pham et al. 2021)."""
+    self_trained_epochs: PositiveInt | None = None
+    """Epochs of the first stage of `self-trained`; null takes `optim.epochs`."""
+
+    @field_validator("ones_lsr", "zeros_lsr")
+    @classmethod
+    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        return in_order(bounds)
+
+
+class OptimConfig(Section):
+    """Optimiser, schedule, and how long."""
+
+    name: Literal["adam", "adamw", "sgd", "pesg"] = "adam"
+    """adam, adamw, sgd, or pesg (the min-max optimiser that `loss.name = "aucm"` needs)."""
+    lr: Annotated[float, Field(gt=0.0)] = 1e-4
+    """Learning rate; the peak of a schedule."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight decay (decoupled for adamw)."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of sgd; in pesg the share of the new gradient, as in LibAUC."""
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    """Learning rate over the run, per step."""
+    warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
+    min_lr_fraction: Fraction = 0.01
+    """Final learning rate of cosine and one-cycle, as a share of `lr`."""
+    epochs: PositiveInt = 5
+    """Passes over the training rows; of each of `model.members`."""
+    batch_size: PositiveInt = 32
+    """Images per optimiser step, over all processes."""
+    micro_batch_size: PositiveInt | None = None
+    """Images per forward pass; smaller than batch_size accumulates gradients."""
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """Global gradient norm to clip at; null does not clip."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Decay of an exponential moving average of the weights; null keeps none."""
+    patience: PositiveInt | None = None
+    """Early stopping: epochs without a better validation AUROC; null never stops early."""
+    growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    """Growing sizes: (pixels, epochs) stages that come first; the rest at data.image_size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_soup(cls, content: Any) -> Any:
+        """Runs of a time when there was `soup` have it, mostly as 1: no soup."""
+        if not isinstance(content, dict) or "soup" not in content:
+            return content
+        if content["soup"] != 1:
+            raise ValueError("soup: there is none any more; set model.members for an ensemble")
+        return {name: value for name, value in content.items() if name != "soup"}
+
+    @model_validator(mode="after")
+    def _growth_fits(self) -> Self:
+        n_epochs = sum(stage_epochs for _, stage_epochs in self.growth)
+        if n_epochs > self.epochs:
+            raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
+        return self
+
+
+class LossConfig(Section):
+    """The loss, from logits; unknown targets are masked."""
+
+    name: Literal["bce", "balanced-bce", "focal", "asymmetric", "aucm"] = "bce"
+    """bce, balanced-bce (class-balanced), focal, asymmetric (ASL) or aucm (AUC margin)."""
+    pos_weight: Literal["none", "balanced"] = "none"
+    """balanced weighs positives by negatives / positives of the training rows, per label."""
+    pos_weight_max: Annotated[float, Field(gt=0.0)] = 20.0
+    """Cap on a balanced pos_weight, so that a label with a handful of positives stays stable."""
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """Focusing parameter of focal (Lin et al. 2017)."""
+    focal_alpha: Fraction | None = None
+    """Weight of positives in focal; null weighs both alike."""
+    class_balanced_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Beta of the effective number of samples (Cui et al. 2019)."""
+    asl_gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
+    """Focusing of negatives in asymmetric (Ridnik et al. 2021)."""
+    asl_gamma_positive: Annotated[float, Field(ge=0.0)] = 1.0
+    """Focusing of positives in asymmetric."""
+    asl_clip: Fraction = 0.05
+    """Probability margin of asymmetric."""
+    aucm_margin: Annotated[float, Field(gt=0.0)] = 1.0
+    """Margin of aucm (Yuan et al. 2021)."""
+    aucm_epoch_decay: Annotated[float, Field(ge=0.0)] = 0.002
+    """Epoch regularisation of pesg."""
+    aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Share of positives of the batch's label in class-aware batches (aucm)."""
+
+    @model_validator(mode="after")
+    def _balances_once(self) -> Self:
+        if self.pos_weight == "balanced" and self.name in ("balanced-bce", "aucm"):
+            raise ValueError(
+                f"pos_weight: {self.name} balances the classes itself; set loss.pos_weight=none "
+                "or loss.name=bce"
+            )
+        return self
+
+
+class AugmentConfig(Section):
+    """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""
+
+    geometry: Literal["jitter", "original", "none"] = "jitter"
+    """jitter: small affine over the whole image; original: centre crop, RandomResizedCrop."""
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 7.0
+    """Largest rotation either way (jitter)."""
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Largest translation either way, as a share of the side (jitter)."""
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Largest zoom either way: 0.1 draws from 0.9 to 1.1 (jitter)."""
+    crop_scale: tuple[Annotated[float, Field(gt=0.0, le=1.0)], Fraction] = (0.8, 1.0)
+    """Area range of RandomResizedCrop (original)."""
+    flip: Fraction = 0.0
+    """Probability of a horizontal flip; hearts are on the left, so 0 by default."""
+    brightness: Fraction = 0.0
+    """Largest change of brightness, as a share of 255."""
+    contrast: Fraction = 0.0
+    """Largest change of contrast, as a share."""
+    mixup_alpha: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of MixUp (Zhang et al. 2018); 0 does none."""
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        return in_order(bounds)
+
+
+class SelectConfig(Section):
+    """Which rows choose the best epoch."""
+
+    on: Literal["valid", "dev"] = "valid"
+    """valid, as the original; dev: a share of the training patients, valid stays untouched."""
+    dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share of the training patients that `dev` takes."""
+    checkpoint: Literal["best", "last"] = "best"
+    """best keeps the epoch with the highest macro AUROC; last keeps the final epoch."""
+
+
+class RuntimeConfig(Section):
+    """Where and how fast; none of it changes what is computed, apart from rounding."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Loader threads."""
+    amp: Literal["auto", "on", "off"] = "auto"
+    """Mixed precision: auto takes what was measured to pay for this network and device."""
+    compile: bool = False
+    """torch.compile the network (GPU)."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; null keeps torch's own choice."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0)] = 10.0
+    """Save last_checkpoint.pth at least this often, and at the end of every epoch."""
+    nonfinite_limit: Annotated[int, Field(ge=0)] = 20
+    """Steps with a non-finite gradient that fp16 may skip in a row before the run ends."""
+    tensorboard: bool = False
+    """Also write TensorBoard events."""
+
+
+class RunConfig(Section):
+    """One run, from `prepare` to `report`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of every random draw."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    targets: TargetConfig = TargetConfig()
+    optim: OptimConfig = OptimConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    select: SelectConfig = SelectConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all members together."""
+        return self.optim.epochs * self.model.members
+
+    @model_validator(mode="after")
+    def _rules_across_sections(self) -> Self:
+        if (self.loss.name == "aucm") != (self.optim.name == "pesg"):
+            raise ValueError(
+                "optim.name: the aucm loss and the pesg optimiser go together; "
+                "set loss.name=aucm and optim.name=pesg"
+            )
+        if self.loss.name == "aucm" and self.optim.batch_size < 2:
+            raise ValueError(
+                "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it"
+            )
+        if self.loss.name == "aucm" and self.augment.mixup_alpha > 0:
+            raise ValueError(
+                "augment.mixup_alpha: MixUp mixes the classes that aucm tells apart; set it to 0"
+            )
+        if self.model.members > 1 and self.select.checkpoint != "last":
+            raise ValueError(
+                "model.members: an ensemble is what training ends on; set select.checkpoint=last "
+                "as well"
+            )
+        if self.model.members > 1 and self.optim.patience is not None:
+            raise ValueError(
+                "model.members: the members of an ensemble train equally long; leave out "
+                "optim.patience"
+            )
+        policy = self.targets.uncertain_policy
+        policies = {policy} if isinstance(policy, str) else set(policy.values())
+        if "multiclass" in policies and self.loss.name != "bce":
+            raise ValueError(
+                f"loss.name: multiclass labels take a softmax; '{self.loss.name}' does not "
+                "apply; set loss.name=bce or another uncertain_policy"
+            )
+        if "multiclass" in policies and self.augment.mixup_alpha > 0:
+            raise ValueError(
+                "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; set it to 0"
+            )
+        return self

@@ -1,0 +1,332 @@
+"""What training does to an image on its way from the pack to the network: drawn, then applied.
+
+Draws are functions of (seed, epoch, row), made on the CPU for every device; `apply` carries them
+out where the images are: with OpenCV on uint8 for the CPU, with torch on float for a GPU. The two
+agree to within rounding (`GPU_TOLERANCE`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pulmonet.choices import TTA_VIEWS
+from pulmonet.config.schema import AugmentConfig
+from pulmonet.data.batches.random import uniform
+from pulmonet.errors import ConfigError, did_you_mean
+
+#: Largest mean difference, in grey levels, between the CPU's and the GPU's image of a batch: the
+#: CPU rounds to whole levels and OpenCV to 1/32 pixel.
+GPU_TOLERANCE = 1.0
+
+#: RandomResizedCrop draws up to ten shapes and takes the first that fits (torchvision).
+_CROP_ATTEMPTS = 10
+_CROP_LOG_RATIO = math.log(4 / 3)
+
+#: Streams of `uniform`: which of a row's random numbers is which. Never renumber.
+_ROTATION, _SHIFT_X, _SHIFT_Y, _SCALE, _FLIP, _BRIGHTNESS, _CONTRAST = range(7)
+_CROP_LEFT, _CROP_TOP, _CROP_SHAPES = 7, 8, 16
+
+
+@dataclass(frozen=True)
+class AugmentationParameters:
+    """What happens to each of B images.
+
+    Attributes:
+        affine: (B, 2, 3) float32: output to input position, both in [-1, 1] from edge to edge,
+            x before y, a flip folded in; what `torch.nn.functional.affine_grid` takes.
+        brightness: (B,) float32, added, in grey levels.
+        contrast: (B,) float32, factor about mid-grey (127.5).
+    """
+
+    affine: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.affine)
+
+    def changes_grey(self) -> NDArray[np.bool_]:
+        """(B,) whether brightness or contrast change."""
+        changes: NDArray[np.bool_] = (self.brightness != 0) | (self.contrast != 1)
+        return changes
+
+
+def draw(
+    config: AugmentConfig, *, seed: int, epoch: int, rows: NDArray[np.int64]
+) -> AugmentationParameters:
+    """The augmentation of each of `rows` in an epoch: a function of (seed, epoch, row) only.
+
+    Args:
+        config: what to draw; MixUp is the loader's (`pulmonet.data.batches.load`).
+        seed: of the run.
+        epoch: of the run.
+        rows: (B,) manifest row numbers.
+    """
+
+    def draws(stream: int) -> NDArray[np.float64]:
+        return uniform(seed, epoch, rows, stream)
+
+    n = len(rows)
+    matrix = np.zeros((n, 2, 3), np.float64)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = 1.0
+    if config.geometry == "jitter":
+        angle = np.deg2rad(config.rotation_degrees) * (2 * draws(_ROTATION) - 1)
+        zoom = 1.0 + config.scale * (2 * draws(_SCALE) - 1)
+        # the map runs from output to input, hence 1 / zoom
+        matrix[:, 0, 0] = matrix[:, 1, 1] = np.cos(angle) / zoom
+        matrix[:, 0, 1] = np.sin(angle) / zoom
+        matrix[:, 1, 0] = -np.sin(angle) / zoom
+        matrix[:, 0, 2] = 2 * config.shift * (2 * draws(_SHIFT_X) - 1)
+        matrix[:, 1, 2] = 2 * config.shift * (2 * draws(_SHIFT_Y) - 1)
+    elif config.geometry == "original":
+        width, height = _crop_shape(config, seed, epoch, rows)
+        matrix[:, 0, 0], matrix[:, 1, 1] = width, height
+        matrix[:, 0, 2] = (1 - width) * (2 * draws(_CROP_LEFT) - 1)
+        matrix[:, 1, 2] = (1 - height) * (2 * draws(_CROP_TOP) - 1)
+    if config.flip:
+        matrix[:, :, 0] *= np.where(draws(_FLIP) < config.flip, -1.0, 1.0)[:, None]
+    return AugmentationParameters(
+        affine=matrix.astype(np.float32),
+        brightness=(255 * config.brightness * (2 * draws(_BRIGHTNESS) - 1)).astype(np.float32),
+        contrast=(1 + config.contrast * (2 * draws(_CONTRAST) - 1)).astype(np.float32),
+    )
+
+
+def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
+    """The views of an image over which test-time augmentation averages, the plain one first.
+
+    Fixed, not drawn, and inside what training draws by default: `jitter` is 5 % smaller and
+    larger, and 4 degrees to either side; `flip` is the mirrored image, which training does not
+    show by default (the heart lies on the left).
+
+    Args:
+        kind: none, jitter or flip.
+
+    Returns:
+        Per view None, the whole square as evaluation takes it, or (2, 3) float32 as one image's
+        `AugmentationParameters.affine`.
+
+    Raises:
+        ConfigError: another kind.
+    """
+    if kind not in TTA_VIEWS:
+        raise ConfigError(
+            f"--tta {kind}: unknown{did_you_mean(kind, TTA_VIEWS)}; choose from "
+            f"{', '.join(TTA_VIEWS)}"
+        )
+    views: list[NDArray[np.float32] | None] = [None]
+    if kind == "jitter":
+        for zoom, degrees in ((0.95, 0.0), (1.05, 0.0), (1.0, -4.0), (1.0, 4.0)):
+            cosine, sine = (part(np.deg2rad(degrees)) / zoom for part in (np.cos, np.sin))
+            views.append(np.array([[cosine, sine, 0], [-sine, cosine, 0]], np.float32))
+    elif kind == "flip":
+        views.append(np.array([[-1, 0, 0], [0, 1, 0]], np.float32))
+    return tuple(views)
+
+
+def apply_view(images: Tensor, view: NDArray[np.float32] | None, image_size: int) -> Tensor:
+    """One of `tta_views` of each image: (B, 1, R, R) uint8 to (B, 1, S, S), as `apply`."""
+    if view is None:
+        return apply(images, None, image_size)
+    n = len(images)
+    same = AugmentationParameters(
+        np.repeat(view[None], n, axis=0), np.zeros(n, np.float32), np.ones(n, np.float32)
+    )
+    return apply(images, same, image_size)
+
+
+def _crop_shape(
+    config: AugmentConfig, seed: int, epoch: int, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(B,) widths and heights of RandomResizedCrop as shares of the side.
+
+    torchvision's rule without its rounding to whole pixels: area uniform in `crop_scale`,
+    log aspect ratio uniform in log 3/4 .. log 4/3, the first of ten that fits, else the whole.
+    """
+    low, high = config.crop_scale
+    width, height = np.ones(len(rows)), np.ones(len(rows))
+    undecided = np.ones(len(rows), bool)
+    for attempt in range(_CROP_ATTEMPTS):
+        stream = _CROP_SHAPES + 2 * attempt
+        area = low + (high - low) * uniform(seed, epoch, rows, stream)
+        ratio = np.exp(_CROP_LOG_RATIO * (2 * uniform(seed, epoch, rows, stream + 1) - 1))
+        tried_width, tried_height = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        taken = undecided & (tried_width <= 1) & (tried_height <= 1)
+        width[taken], height[taken] = tried_width[taken], tried_height[taken]
+        undecided &= ~taken
+    return width, height
+
+
+def apply(images: Tensor, parameters: AugmentationParameters | None, image_size: int) -> Tensor:
+    """Images of the pack as the network takes them, on the device where they are.
+
+    Args:
+        images: (B, 1, R, R) uint8.
+        parameters: `draw`'s; None resizes the whole square with the area filter, as evaluation
+            does.
+        image_size: S.
+
+    Returns:
+        (B, 1, S, S): uint8 on the CPU, float32 in [0, 255] elsewhere. What lies outside the
+        square is black.
+    """
+    if images.device.type == "cpu":
+        return _apply_opencv(images, parameters, image_size)
+    return apply_torch(images, parameters, image_size)
+
+
+# --- on the CPU ---------------------------------------------------------------------------
+
+
+def _apply_opencv(
+    images: Tensor, parameters: AugmentationParameters | None, image_size: int
+) -> Tensor:
+    sources = images.numpy()[:, 0]
+    result = torch.empty((len(sources), 1, image_size, image_size), dtype=torch.uint8)
+    targets = result.numpy()[:, 0]
+    size = (image_size, image_size)
+    if parameters is None:
+        for source, target in zip(sources, targets, strict=True):
+            cv2.resize(source, size, target, interpolation=cv2.INTER_AREA)
+        return result
+    side = _warp_side(sources.shape[-1], image_size)
+    matrices = _pixel_matrices(parameters.affine, side, image_size)
+    shape_only = _keeps_place(parameters.affine)
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        if shape_only[row]:
+            cv2.resize(source, size, target, interpolation=cv2.INTER_AREA)
+            if parameters.affine[row, 0, 0] < 0:
+                target[:] = target[:, ::-1]
+        else:
+            shrunk = (
+                source
+                if side == source.shape[0]
+                else cv2.resize(source, (side, side), interpolation=cv2.INTER_AREA)
+            )
+            cv2.warpAffine(
+                shrunk,
+                matrices[row],
+                size,
+                target,
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=0,
+            )
+    for row in np.flatnonzero(parameters.changes_grey()).tolist():
+        cv2.LUT(targets[row], _grey_table(parameters, row), targets[row])
+    return result
+
+
+def _warp_side(side: int, image_size: int) -> int:
+    """Side to shrink to, with the area filter, before a bilinear warp: a warp alone would alias.
+
+    Growing sizes then see the same sharpness: 8 pixels of the source to 7 of the target, as 256
+    to 224.
+    """
+    return side if 2 * side <= 3 * image_size else round(image_size * 256 / 224)
+
+
+def _keeps_place(affine: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(B,) whether an image is taken whole, flipped or not: then the area filter serves better."""
+    upright = affine * np.sign(affine[:, :1, :1])
+    upright[:, :, 1:] = affine[:, :, 1:]
+    off = np.abs(upright - np.eye(2, 3, dtype=np.float32)).max(axis=(1, 2))
+    whole: NDArray[np.bool_] = off < 1e-7
+    return whole
+
+
+def _pixel_matrices(affine: NDArray[np.float32], side: int, image_size: int) -> NDArray[np.float64]:
+    """The maps between pixel centres: output (0..S-1) to input (0..R-1), (B, 2, 3)."""
+    scaled = affine.astype(np.float64)
+    linear = scaled[:, :, :2] * (side / image_size)
+    # normalised = (2 p + 1) / S - 1 for pixel p; p' = ((normalised' + 1) R - 1) / 2
+    first = scaled[:, :, :2].sum(axis=2) * (1 / image_size - 1) + scaled[:, :, 2]
+    offset = ((first + 1) * side - 1) / 2
+    return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def _grey_table(parameters: AugmentationParameters, row: int) -> NDArray[np.uint8]:
+    levels = np.arange(256, dtype=np.float32)
+    changed = (levels - 127.5) * parameters.contrast[row] + 127.5 + parameters.brightness[row]
+    table: NDArray[np.uint8] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    return table
+
+
+# --- with torch ---------------------------------------------------------------------------
+
+
+def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on `device`; for CUDA from pinned memory, so that nothing waits for the copy.
+
+    Elsewhere the copy is waited for: MPS would read memory that may be given back by then.
+    """
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def apply_torch(
+    images: Tensor, parameters: AugmentationParameters | None, image_size: int
+) -> Tensor:
+    """`apply` in torch on any device: (B, 1, S, S) float32 in [0, 255]."""
+    pixels = images.float()
+    side = images.shape[-1]
+    if parameters is None:
+        return _resize_area(pixels, image_size).round()
+    device = images.device
+    affine = place_tensor(torch.from_numpy(parameters.affine), device)
+    keeps_place = torch.from_numpy(_keeps_place(parameters.affine))
+    warp_side = _warp_side(side, image_size)
+    if keeps_place.all():
+        result = _resize_area(pixels, image_size)
+        flipped = (affine[:, 0, 0] < 0)[:, None, None, None]
+        result = torch.where(flipped, result.flip(-1), result)
+    else:
+        shrunk = pixels if warp_side == side else _resize_area(pixels, warp_side)
+        shape = [len(images), 1, image_size, image_size]
+        grid = F.affine_grid(affine, shape, align_corners=False)
+        result = F.grid_sample(
+            shrunk, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+    if parameters.changes_grey().any():
+        contrast = place_tensor(torch.from_numpy(parameters.contrast), device)
+        brightness = place_tensor(torch.from_numpy(parameters.brightness), device)
+        result = (result - 127.5) * contrast[:, None, None, None] + 127.5
+        result = result + brightness[:, None, None, None]
+    return result.clamp(0, 255)
+
+
+def _resize_area(pixels: Tensor, image_size: int) -> Tensor:
+    """The area filter as two matrix products; fractional pixels weigh what they cover."""
+    side = pixels.shape[-1]
+    if side == image_size:
+        return pixels
+    weights = _area_weights(side, image_size, pixels.device)
+    return weights @ pixels @ weights.T
+
+
+@lru_cache(maxsize=16)
+def _area_weights(side: int, image_size: int, device: torch.device) -> Tensor:
+    """(S, R): the share of each source pixel in each target pixel; bilinear when enlarging.
+
+    OpenCV's INTER_AREA does the same: coverage when shrinking, linear interpolation otherwise.
+    The copy to the device is waited for, so any stream may use what is kept here.
+    """
+    if image_size < side:
+        edges = np.linspace(0, side, image_size + 1)
+        pixel = np.arange(side)
+        covered = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+        weights = np.clip(covered, 0, None)
+        weights /= weights.sum(axis=1, keepdims=True)
+    else:
+        weights = cv2.resize(np.eye(side), (side, image_size), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(weights.astype(np.float32)).to(device)

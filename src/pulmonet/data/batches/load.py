@@ -1,0 +1,292 @@
+"""Loading: batches from the pack, prepared by threads ahead of the network.
+
+Threads, not processes: reading, checking and resampling release the interpreter's lock, there is
+nothing to pickle, no shared memory to run out of, no worker that can be killed by itself, and an
+exception arrives in the main thread as what it was. Order, augmentation and MixUp are functions
+of (seed, epoch, row), so batches are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
+
+from pulmonet.config.schema import AugmentConfig
+from pulmonet.data.batches.augment import apply, apply_view, draw, place_tensor
+from pulmonet.data.batches.random import permutation, uniform
+from pulmonet.data.batches.sampling import class_aware_order
+from pulmonet.data.pack.open import Pack
+
+#: Streams of `uniform`, apart from augmentation's (below 100). Never renumber.
+_ORDER, _MIXUP_SHARE, _MIXUP_PARTNER = 100, 101, 102
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with their targets.
+
+    Attributes:
+        images: (B, 1, S, S) in [0, 255]: uint8 on the CPU, float32 on a GPU.
+        targets: (B, L) float32, NaN = unknown; L = 0 where the loader was given none.
+        rows: (B,) manifest row numbers.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class TrainingBatches:
+    """Augmented batches of the training rows, epoch by epoch."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        rows: ArrayLike,
+        targets: NDArray[np.float32],
+        augment: AugmentConfig,
+        *,
+        image_size: int,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+        positive_share: float | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Describe the batches; nothing is read yet.
+
+        Args:
+            pack: opened for `rows`.
+            rows: (n,) manifest row numbers of the training rows.
+            targets: (n, L) aligned with `rows`, or (N, L) for all rows of the manifest.
+            augment: augmentation and MixUp.
+            image_size: S.
+            batch_size: images a step over all processes.
+            seed: of the run.
+            num_workers: threads; 0 prepares each batch when it is asked for.
+            rank: this process; it takes its part of every global batch.
+            world_size: number of processes.
+            positive_share: class-aware batches (`sampling.class_aware_order`); None takes every
+                row once an epoch.
+            device: where the images are wanted; a GPU also augments them.
+        """
+        self._pack = pack
+        self._rows = np.asarray(rows, np.int64)
+        aligned = targets if len(targets) == len(self._rows) else targets[self._rows]
+        self._targets = np.ascontiguousarray(aligned, np.float32)
+        self._augment = augment
+        self._image_size = image_size
+        self._batch_size = batch_size
+        self._seed = seed
+        self._num_workers = num_workers
+        self._rank = rank
+        self._world_size = world_size
+        self._positive_share = positive_share
+        self._device = torch.device(device)
+
+    def n_steps(self) -> int:
+        """Batches an epoch, the last and perhaps smaller one included."""
+        return -(-len(self._rows) // self._batch_size)
+
+    def epoch(
+        self, epoch: int, *, image_size: int | None = None, start_step: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of one epoch from `start_step` on, in order.
+
+        Args:
+            epoch: which; the order, the augmentation and MixUp depend on it.
+            image_size: S of this epoch, for growing sizes.
+            start_step: steps to leave out, when resuming.
+
+        Raises:
+            DataError: while iterating, from `Pack.read`.
+        """
+        order = self.order(epoch)
+        size = image_size or self._image_size
+        starts = range(start_step * self._batch_size, len(order), self._batch_size)
+        work = (
+            partial(
+                self._prepare, epoch, self._share_of(order[start : start + self._batch_size]), size
+            )
+            for start in starts
+        )
+        return _in_order(work, self._num_workers, self._device)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """(n,) positions into the training rows, as all processes together take them."""
+        if self._positive_share is not None:
+            return class_aware_order(
+                self._targets,
+                self._rows,
+                batch_size=self._batch_size,
+                positive_share=self._positive_share,
+                seed=self._seed,
+                epoch=epoch,
+            )
+        return permutation(self._seed, epoch, self._rows, _ORDER)
+
+    def _share_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array_split(positions, self._world_size)[self._rank]
+
+    def _prepare(self, epoch: int, positions: NDArray[np.int64], image_size: int) -> Batch:
+        rows = self._rows[positions]
+        images = self._images(epoch, rows, image_size)
+        targets = torch.from_numpy(self._targets[positions])
+        if self._augment.mixup_alpha > 0:
+            images, targets = self._mix(epoch, positions, images, targets, image_size)
+        return Batch(images, place_tensor(targets, self._device), rows)
+
+    def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
+        parameters = draw(self._augment, seed=self._seed, epoch=epoch, rows=rows)
+        images = _to_device(self._pack.read(rows), self._device)
+        return apply(images, parameters, image_size)
+
+    def _mix(
+        self,
+        epoch: int,
+        positions: NDArray[np.int64],
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        image_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """MixUp (Zhang et al. 2018, arXiv:1710.09412), one share and one partner a row.
+
+        The partner is drawn from all training rows, so that it depends neither on the batch nor
+        on the number of processes. A target that is unknown in either is unknown in the mixture.
+        """
+        rows = self._rows[positions]
+        alpha = self._augment.mixup_alpha
+        drawn = uniform(self._seed, epoch, rows, _MIXUP_SHARE)
+        share = torch.from_numpy(betaincinv(alpha, alpha, drawn).astype(np.float32))
+        partners = uniform(self._seed, epoch, rows, _MIXUP_PARTNER) * len(self._rows)
+        partners = partners.astype(np.int64)
+        others = self._images(epoch, self._rows[partners], image_size)
+        other_targets = torch.from_numpy(self._targets[partners])
+        weight = place_tensor(share[:, None, None, None], images.device)
+        mixed = images.float() * weight + others.float() * (1 - weight)
+        if images.dtype == torch.uint8:
+            mixed = mixed.round().to(torch.uint8)
+        return mixed, targets * share[:, None] + other_targets * (1 - share[:, None])
+
+
+def evaluation_batches(
+    pack: Pack,
+    rows: ArrayLike,
+    *,
+    image_size: int,
+    batch_size: int,
+    num_workers: int = 2,
+    rank: int = 0,
+    world_size: int = 1,
+    targets: NDArray[np.float32] | None = None,
+    view: NDArray[np.float32] | None = None,
+    device: str | torch.device = "cpu",
+) -> Iterator[Batch]:
+    """Batches of `rows` in their order: the whole square resized, nothing drawn.
+
+    Args:
+        pack: opened for `rows`.
+        rows: (n,) manifest row numbers.
+        image_size: S.
+        batch_size: images a batch, of this process.
+        num_workers: threads; 0 prepares each batch when it is asked for.
+        rank: this process; it takes the rank-th contiguous part of `rows`, each row once.
+        world_size: number of processes.
+        targets: (n, L) aligned with `rows`, to be handed along.
+        view: one of `augmentation.tta_views`; None is the whole square.
+        device: where the images are wanted.
+
+    Raises:
+        DataError: while iterating, from `Pack.read`.
+    """
+    all_rows = np.asarray(rows, np.int64)
+    known = np.empty((len(all_rows), 0), np.float32) if targets is None else targets
+    place = torch.device(device)
+    positions = np.array_split(np.arange(len(all_rows)), world_size)[rank]
+
+    def prepare(part: NDArray[np.int64]) -> Batch:
+        images = _to_device(pack.read(all_rows[part]), place)
+        part_targets = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
+        return Batch(
+            apply_view(images, view, image_size),
+            place_tensor(part_targets, place),
+            all_rows[part],
+        )
+
+    work = (
+        partial(prepare, positions[start : start + batch_size])
+        for start in range(0, len(positions), batch_size)
+    )
+    return _in_order(work, num_workers, place)
+
+
+def _to_device(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`."""
+    return place_tensor(torch.from_numpy(images)[:, None], device)
+
+
+def _in_order(
+    work: Iterator[Callable[[], Batch]], num_workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead.
+
+    For CUDA the copies and the augmentation run on a stream of their own, beside the network's.
+    """
+    if num_workers <= 0:
+        for prepare in work:
+            yield prepare()
+        return
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
+    ahead: deque[Future[_Prepared]] = deque()
+    try:
+        for prepare in work:
+            ahead.append(pool.submit(_prepare_on, stream, prepare))
+            if len(ahead) > num_workers + 1:
+                yield _hand_over(ahead.popleft().result())
+        while ahead:
+            yield _hand_over(ahead.popleft().result())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A batch, and the event after which a CUDA device has it."""
+
+    batch: Batch
+    ready: torch.cuda.Event | None
+
+
+def _prepare_on(stream: torch.cuda.Stream | None, prepare: Callable[[], Batch]) -> _Prepared:
+    if stream is None:
+        return _Prepared(prepare(), None)
+    with torch.cuda.stream(stream):
+        batch = prepare()
+        return _Prepared(batch, stream.record_event())
+
+
+def _hand_over(prepared: _Prepared) -> Batch:
+    """Let the current stream wait for the batch, and keep its memory until that stream is done."""
+    batch = prepared.batch
+    if prepared.ready is not None:
+        current = torch.cuda.current_stream(batch.images.device)
+        current.wait_event(prepared.ready)
+        batch.images.record_stream(current)
+        batch.targets.record_stream(current)
+    return batch

@@ -1,0 +1,262 @@
+"""What only the pixels show: the same image under two names, and near-duplicates across splits.
+
+Perceptual hashes propose, pixels confirm. On the 1,302 NIH images of the tests, 1,969 pairs of
+*different* patients lie within 10 bits of each other; their pixels correlate by at most 0.80
+(0.84 for two films of one patient), while an image and its copy (JPEG quality 50, halved in
+size, other contrast, gamma 0.7) correlate by at least 0.975 and differ by at most 8 bits.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.data.images.read import read_source_image
+from pulmonet.data.images.square import fit_square
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack.open import decoding_threads
+from pulmonet.errors import DataError
+
+#: Largest Hamming distance of two 64-bit hashes that is looked at further.
+MAX_HASH_DISTANCE = 10
+
+#: Correlation of high-passed pixels from which two images are near-duplicates.
+MIN_CORRELATION = 0.93
+
+#: The same at 16 x 16, a coarse sieve before pixels are fetched again.
+_COARSE_SIDE, _MIN_COARSE = 16, 0.85
+_FINE_SIDE = 64
+_SCAN_SIDE = 256
+_BLOCK_ROWS = 512
+
+#: Pairs that are confirmed at most; a dataset with more has a problem of another kind.
+MAX_PAIRS = 20_000
+
+Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Scan:
+    """What was seen of each row's pixels.
+
+    Attributes:
+        rows: (n,) manifest rows, the readable ones.
+        hashes: (n,) 64-bit perceptual hashes.
+        digests: (n,) 64-bit digests of the squared pixels.
+        coarse: (n, 256) int8, high-passed 16 x 16 pixels of unit norm times 127.
+        bad: row -> why its image cannot be used.
+    """
+
+    rows: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    digests: NDArray[np.uint64]
+    coarse: NDArray[np.int8]
+    bad: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two rows of different splits that show the same film."""
+
+    row_a: int
+    row_b: int
+    hash_distance: int
+    correlation: float
+
+
+def scan_images(blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -> Scan:
+    """Look at all images once.
+
+    Args:
+        blocks: rows and their (n, R, R) uint8 squares, block by block.
+    """
+    rows, hashes, digests, coarse = [], [], [], []
+    for block_rows, images in blocks:
+        rows.append(block_rows)
+        hashes.append(np.asarray([perceptual_hash(image) for image in images], np.uint64))
+        digests.append(np.asarray([_digest(image) for image in images], np.uint64))
+        thumbs = [high_passed(image, _COARSE_SIDE) for image in images]
+        flat = np.asarray(thumbs, np.float32).reshape(len(images), _COARSE_SIDE**2)
+        coarse.append(np.rint(flat * 127).astype(np.int8))
+    if not rows:
+        empty = np.zeros(0, np.uint64)
+        return Scan(np.zeros(0, np.int64), empty, empty, np.zeros((0, _COARSE_SIDE**2), np.int8))
+    return Scan(*map(np.concatenate, (rows, hashes, digests, coarse)))  # type: ignore[arg-type]
+
+
+def read_blocks(
+    rows: NDArray[np.int64], read: Read, progress: Progress | None = None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Blocks for `scan_images` through `read`, e.g. a pack's."""
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        yield block, read(block)
+        if progress:
+            progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
+
+
+def decode_blocks(
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    bad: dict[int, str],
+    *,
+    num_workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Blocks for `scan_images` from the image files; unreadable rows go to `bad`."""
+
+    def decode(row: int) -> NDArray[np.uint8] | str:
+        try:
+            return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
+        except DataError as error:
+            return str(error)
+
+    n_threads = decoding_threads() if num_workers is None else max(1, num_workers)
+    with ThreadPoolExecutor(n_threads) as pool:
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            decoded = list(pool.map(decode, block.tolist()))
+            good = [image for image in decoded if not isinstance(image, str)]
+            readable = np.asarray([not isinstance(image, str) for image in decoded], bool)
+            pairs = zip(block.tolist(), decoded, strict=True)
+            bad.update({row: image for row, image in pairs if isinstance(image, str)})
+            if good:
+                yield block[readable], np.stack(good)
+            if progress:
+                progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
+
+
+def perceptual_hash(image: NDArray[np.uint8]) -> int:
+    """64 bits: which of the 8 x 8 lowest DCT coefficients of the 32 x 32 image exceed their median.
+
+    Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010.
+    """
+    small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = np.asarray(cv2.dct(small))[:8, :8].ravel()
+    bits = np.packbits(low > np.median(low))
+    return int(bits.view(np.uint64)[0])
+
+
+def high_passed(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    """(side, side) float32 of zero mean and unit norm, without the coarse shape all chests share.
+
+    All chest X-rays are alike in their lowest frequencies: these are taken away (a Gaussian of
+    a sixteenth of the side), so that correlation compares this film's structures.
+    """
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    rest = small - cv2.GaussianBlur(small, (0, 0), side / 16)
+    rest = rest - rest.mean()
+    norm = float(np.linalg.norm(rest))
+    return np.asarray(rest / norm if norm > 1e-6 else rest * 0, np.float32)
+
+
+def _digest(image: NDArray[np.uint8]) -> int:
+    import hashlib
+
+    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+
+
+def same_pixels(manifest: Manifest, scan: Scan) -> list[list[int]]:
+    """Groups of rows whose images are equal pixel by pixel under different names."""
+    order = np.argsort(scan.digests, kind="stable")
+    sorted_digests = scan.digests[order]
+    starts = np.flatnonzero(np.r_[True, sorted_digests[1:] != sorted_digests[:-1]])
+    groups = []
+    for members in np.split(scan.rows[order], starts[1:]):
+        if len(members) > 1:
+            groups += _equal_sources(manifest, sorted(members.tolist()))
+    return sorted(groups)
+
+
+def _equal_sources(manifest: Manifest, rows: list[int]) -> list[list[int]]:
+    """Rows with equal squares, grouped by the pixels of their original images."""
+    by_pixels: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
+    for row in rows:
+        try:
+            image = read_source_image(manifest, row)
+        except DataError:
+            continue
+        by_pixels.setdefault((image.shape, image.tobytes()), []).append(row)
+    return [group for group in by_pixels.values() if len(group) > 1]
+
+
+def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDuplicate]:
+    """Pairs of rows in different splits that show the same film, most alike first.
+
+    A hash distance of at most `MAX_HASH_DISTANCE` proposes, a coarse correlation sieves, and the
+    correlation of high-passed 64 x 64 pixels confirms (`MIN_CORRELATION`). Repeat films of one
+    patient can look as alike, so a pair is a reason to look, no proof.
+
+    Args:
+        manifest: whose rows.
+        scan: of these rows.
+        read: gives (n, R, R) squares of rows again.
+    """
+    split = manifest.table["split"].to_numpy(object)[scan.rows]
+    proposed: list[tuple[int, int, int]] = []
+    for one, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
+        a, b = np.flatnonzero(split == one), np.flatnonzero(split == other)
+        for chunk in _propose(scan, a, b):
+            proposed += chunk
+    proposed.sort(key=lambda pair: pair[2])
+    confirmed = []
+    for start in range(0, min(len(proposed), MAX_PAIRS), 256):
+        chunk_pairs = proposed[start : start + 256]
+        positions = np.asarray([pair[:2] for pair in chunk_pairs], np.int64)
+        images_a, images_b = (read(scan.rows[positions[:, side]]) for side in (0, 1))
+        for (a_, b_, distance), image_a, image_b in zip(
+            chunk_pairs, images_a, images_b, strict=True
+        ):
+            alike = (
+                high_passed(image_a, _FINE_SIDE).ravel() @ high_passed(image_b, _FINE_SIDE).ravel()
+            )
+            if alike >= MIN_CORRELATION:
+                pair = NearDuplicate(
+                    int(scan.rows[a_]), int(scan.rows[b_]), distance, round(float(alike), 4)
+                )
+                confirmed.append(pair)
+    return sorted(confirmed, key=lambda pair: (-pair.correlation, pair.row_a, pair.row_b))
+
+
+def _propose(
+    scan: Scan, a: NDArray[np.int64], b: NDArray[np.int64]
+) -> Iterator[list[tuple[int, int, int]]]:
+    """(position, position, hash distance) of candidate pairs, block by block."""
+    n_at_once = max(1, 4_000_000 // max(1, len(b)))
+    for start in range(0, len(a), n_at_once):
+        block = a[start : start + n_at_once]
+        distance = np.bitwise_count(scan.hashes[block][:, None] ^ scan.hashes[b][None])
+        left, right = np.nonzero(distance <= MAX_HASH_DISTANCE)
+        if not len(left):
+            continue
+        thumbs_a = scan.coarse[block[left]].astype(np.float32) / 127
+        thumbs_b = scan.coarse[b[right]].astype(np.float32) / 127
+        alike = np.einsum("ij,ij->i", thumbs_a, thumbs_b)
+        for position in np.flatnonzero(alike >= _MIN_COARSE).tolist():
+            i, j = left[position], right[position]
+            yield [(int(block[i]), int(b[j]), int(distance[i, j]))]
+
+
+def pairs_csv(manifest: Manifest, pairs: list[NearDuplicate]) -> str:
+    """``near_duplicates.csv``: both paths, splits and patients, hash distance, correlation."""
+    buffer = io.StringIO()
+    writer: Any = csv.writer(buffer, lineterminator="\n")
+    fields = ("path", "split", "patient")
+    writer.writerow(
+        [f"{name}_{side}" for side in "ab" for name in fields] + ["hash_distance", "correlation"]
+    )
+    for pair in pairs:
+        cells = [
+            manifest.table[name].iloc[row] for row in (pair.row_a, pair.row_b) for name in fields
+        ]
+        writer.writerow([*cells, pair.hash_distance, pair.correlation])
+    return buffer.getvalue()

@@ -1,0 +1,141 @@
+"""DICOM pixels as they are meant to be seen, through the extra `dicom` (pydicom)."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.data.images.grey import to_8_bits, to_grey
+from pulmonet.data.images.header import check_size
+from pulmonet.errors import DataError
+
+#: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
+#: they lie beside radiographs in an archive's folders. What is not listed is taken.
+NO_RADIOGRAPHS = frozenset(
+    {
+        *("CT", "MR", "PT", "NM", "US", "IVUS", "MG", "ES", "XC", "OP", "OPT", "SM"),
+        *("ECG", "EPS", "HD", "AU", "SR", "KO", "PR", "SEG", "DOC", "PLAN", "REG", "FID"),
+        *("RTDOSE", "RTPLAN", "RTRECORD", "RTSTRUCT"),
+    }
+)
+
+
+def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
+    """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
+
+    In the order of the standard (PS3.4, N.2): rescale or modality LUT, VOI LUT or window, and
+    MONOCHROME1 inverted. Without a window, the range that the image uses is scaled to 0-255,
+    padding left aside.
+
+    Raises:
+        DataError: no pydicom, no radiograph, damaged, compressed in a way that no plugin reads,
+            too large.
+    """
+    dataset, height, width = _open(content, where, stop_before_pixels=False)
+    check_size(height * int(dataset.get("NumberOfFrames") or 1), width, where)
+    try:
+        return _grey(dataset, dataset.pixel_array)
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom and its plugins raise whatever they meet
+        name = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+        syntax = getattr(name, "name", "unknown transfer syntax")
+        raise DataError(
+            f"{where}: DICOM pixels cannot be decoded ({syntax}: {_reason(error)}); copy it "
+            "again, or install all decoders: pip install 'pulmonet[dicom]'"
+        ) from None
+
+
+def dicom_size(content: bytes, where: str) -> tuple[int, int]:
+    """(height, width) of a DICOM file.
+
+    Raises:
+        DataError: no pydicom, no radiograph, or damaged.
+    """
+    _, height, width = _open(content, where, stop_before_pixels=True)
+    return height, width
+
+
+def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any, int, int]:
+    """The dataset, its height and width."""
+    try:
+        import pydicom
+    except ImportError:
+        raise DataError(
+            f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
+        ) from None
+    try:
+        # old archives write no preamble; what is no DICOM at all has no rows then
+        file = io.BytesIO(content)
+        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
+        modality = str(dataset.get("Modality") or "")
+        if modality not in NO_RADIOGRAPHS:
+            return dataset, int(dataset.Rows), int(dataset.Columns)
+    except Exception as error:  # pydicom raises whatever it meets
+        raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None
+    raise DataError(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
+
+
+def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi, convert_color_space
+
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        pixels = pixels[0]
+    kind = str(dataset.PhotometricInterpretation)
+    if int(dataset.get("SamplesPerPixel") or 1) == 3:
+        colours = pixels if kind == "RGB" else convert_color_space(pixels, kind, "RGB")
+        return to_grey(np.ascontiguousarray(colours[..., ::-1]))
+    values = apply_modality_lut(pixels, dataset)
+    if dataset.get("VOILUTSequence"):
+        grey = to_8_bits(apply_voi(values.astype(np.int64), dataset))
+    elif _first(dataset, "WindowWidth") and _first(dataset, "WindowCenter") is not None:
+        shown = window(
+            values,
+            float(_first(dataset, "WindowCenter")),
+            float(_first(dataset, "WindowWidth")),
+            str(dataset.get("VOILUTFunction") or "LINEAR"),
+        )
+        grey = (shown * 255 + 0.5).astype(np.uint8)
+    else:
+        grey = to_8_bits(values, _not_padding(dataset, pixels))
+    return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, np.uint8)
+
+
+def window(
+    values: NDArray[Any], center: float, width: float, function: str = "LINEAR"
+) -> NDArray[np.float32]:
+    """Brightness in [0, 1] of pixel values under a window (DICOM PS3.3, C.11.2.1.2 and .3)."""
+    x = np.asarray(values, np.float32)
+    if function == "SIGMOID":
+        return np.asarray(1 / (1 + np.exp(-4 * (x - center) / width)), np.float32)
+    if function == "LINEAR_EXACT" or width <= 1:
+        shown = (x - center) / width + 0.5
+    else:
+        shown = (x - (center - 0.5)) / (width - 1) + 0.5
+    return np.asarray(np.clip(shown, 0, 1), np.float32)
+
+
+def _first(dataset: Any, name: str) -> Any:
+    """The first value of an element that may hold several (several windows are views to choose)."""
+    value = dataset.get(name)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    values = list(value) if hasattr(value, "__iter__") else [value]
+    return values[0] if values else None
+
+
+def _not_padding(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit", padding)
+    low, high = sorted((int(padding), int(limit)))
+    return np.asarray((pixels < low) | (pixels > high))

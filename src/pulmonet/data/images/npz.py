@@ -1,0 +1,203 @@
+"""Images inside an ``.npz`` (MedMNIST), one at a time: memory does not grow with the file.
+
+An array of an npz is a file in a zip, mostly a compressed one, and NumPy reads it whole:
+``chestmnist_224.npz`` takes 4 GB. Here an array is read through once and checked against the
+zip's CRC-32; on the way the decompressor's state is kept at the start of every few megabytes, so
+that a row can be had again by decompressing the part that holds it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+import zipfile
+import zlib
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from pulmonet.data.images.file import TRIES, FileState, file_of, inside_root, still_changing
+from pulmonet.data.images.header import check_size
+from pulmonet.errors import DataError
+
+#: Decompressed at once: 160 images of 224 px. A state takes about 50 KB, so 4 GB take 25 MB.
+_PART_BYTES = 8 * 2**20
+
+#: Parts that are kept, for threads that are some rows apart.
+_N_PARTS_KEPT = 3
+
+#: Compressed bytes read at once; what is left of them is kept with a state.
+_CHUNK_BYTES = 16 * 2**10
+
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    RuntimeError,  # encrypted
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def read_npz_row(root: Path, path: str) -> tuple[NDArray[Any], FileState]:
+    """Image ``x.npz#train/17``: row 17 of the array ``train_images``, as it is stored.
+
+    Returns:
+        (H, W) or (H, W, 3), and (size, mtime_ns) of the npz file.
+
+    Raises:
+        DataError: outside of `root`, no such array or row, a damaged or changing file.
+    """
+    file_path = file_of(path)
+    inner = path[len(file_path) + 1 :]
+    source = inside_root(root, file_path)
+    split, _, number = inner.partition("/")
+    try:
+        for _ in range(TRIES):
+            state = _state_of(source)
+            with _opening:  # two threads would both read it through
+                images = _open_array(source, f"{split}_images", state)
+            row = images.row(int(number))
+            if _state_of(source) == state:
+                return row, state
+    except _DAMAGE as error:
+        raise DataError(
+            f"{source}#{inner}: cannot be read ({error}); copy the file again"
+        ) from None
+    raise still_changing(path)
+
+
+def _state_of(path: Path) -> FileState:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+class _NpzArray:
+    """The rows of one array of an npz; safe to use from several threads."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Read it through once.
+
+        Raises:
+            Exception: one of `_DAMAGE` or a DataError, whatever is wrong with the file.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            info = archive.getinfo(f"{name}.npy")
+            with archive.open(info) as member:
+                shape, self._dtype = _read_header(member)
+                n_header = member.tell()
+            n_rows, *row_shape = shape
+            check_size(row_shape[0], math.prod(row_shape[1:]), f"{path}#{name}")
+            self._n_rows, self._row_shape = n_rows, tuple(row_shape)
+            self._row_bytes = math.prod(row_shape) * self._dtype.itemsize
+            self._rows_per_part = max(1, _PART_BYTES // max(1, self._row_bytes))
+            if info.file_size != n_header + n_rows * self._row_bytes:
+                raise ValueError("not as long as its header says")
+            self._is_compressed = info.compress_type == zipfile.ZIP_DEFLATED
+            self._points = self._read_through(file, info, n_header)
+
+    def row(self, number: int) -> NDArray[Any]:
+        """A copy of row `number`.
+
+        Raises:
+            Exception: one of `_DAMAGE`.
+        """
+        if not 0 <= number < self._n_rows:
+            raise IndexError(f"row {number} of {self._n_rows}")
+        part, place = divmod(number, self._rows_per_part)
+        content = self._part(part)
+        n_values = math.prod(self._row_shape)
+        values = np.frombuffer(content, self._dtype, n_values, place * self._row_bytes)
+        return values.reshape(self._row_shape).copy()
+
+    def _part(self, number: int) -> bytes:
+        with self._lock:
+            if number not in self._kept:
+                place, state = self._points[number]
+                with self._path.open("rb") as file:
+                    file.seek(place)
+                    own = state.copy() if state is not None else None
+                    self._kept[number] = _take(file, own, self._part_bytes(number))
+                if len(self._kept) > _N_PARTS_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(number)
+            return self._kept[number]
+
+    def _part_bytes(self, number: int) -> int:
+        n_before = number * self._rows_per_part
+        return min(self._rows_per_part, self._n_rows - n_before) * self._row_bytes
+
+    def _read_through(
+        self, file: IO[bytes], info: zipfile.ZipInfo, n_header: int
+    ) -> list[tuple[int, Any]]:
+        """(place in the file, decompressor or None) at the start of every part."""
+        file.seek(_start_of_data(file, info))
+        state = zlib.decompressobj(-zlib.MAX_WBITS) if self._is_compressed else None
+        checksum = zlib.crc32(_take(file, state, n_header))
+        points = []
+        for number in range(-(-self._n_rows // self._rows_per_part)):
+            points.append((file.tell(), state.copy() if state is not None else None))
+            checksum = zlib.crc32(_take(file, state, self._part_bytes(number)), checksum)
+        if checksum != info.CRC:
+            raise zipfile.BadZipFile("wrong CRC-32")
+        return points
+
+
+_opening = threading.Lock()
+
+
+@lru_cache(maxsize=3)
+def _open_array(path: Path, name: str, _state: FileState) -> _NpzArray:
+    return _NpzArray(path, name)
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an npy file of images, which is then read up to its first value."""
+    version = npy.read_magic(member)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, is_fortran, dtype = read(member)
+    if dtype.kind not in "buif" or is_fortran or len(shape) not in (3, 4) or min(shape[1:]) < 1:
+        raise ValueError(f"an array of {dtype} and shape {shape} instead of images")
+    return shape, dtype
+
+
+def _start_of_data(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where a member's bytes start: after its local header (APPNOTE 4.3.7), 30 bytes and more."""
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError("encrypted, or compressed as npz files are not")
+    file.seek(info.header_offset)
+    signature, n_name, n_extra = struct.unpack("<4s22xHH", file.read(30))
+    if signature != b"PK\3\4":
+        raise zipfile.BadZipFile("damaged local header")
+    return info.header_offset + 30 + int(n_name) + int(n_extra)
+
+
+def _take(file: IO[bytes], state: Any, n_bytes: int) -> bytes:
+    """The next `n_bytes` of a member, which must be there."""
+    if state is None:
+        content = file.read(n_bytes)
+    else:
+        pieces, n_missing = [], n_bytes
+        while n_missing:
+            packed = state.unconsumed_tail or file.read(_CHUNK_BYTES)
+            piece = state.decompress(packed, n_missing)
+            pieces.append(piece)
+            n_missing -= len(piece)
+            if state.eof or not (piece or packed):
+                break
+        content = b"".join(pieces)
+    if len(content) < n_bytes:
+        raise EOFError("it ends early")
+    return content

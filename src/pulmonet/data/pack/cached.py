@@ -1,0 +1,47 @@
+"""Which packs lie in the cache: nothing deletes them, so `prepare` says what could be."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulmonet.data.pack.open import Pack, cache_dir
+
+
+@dataclass(frozen=True)
+class CachedPack:
+    """A pack folder, complete or not.
+
+    Attributes:
+        folder: where.
+        side: R, pixels.
+        fit: stretch, pad or crop.
+        n_bytes: what it takes on the disk.
+    """
+
+    folder: Path
+    side: int
+    fit: str
+    n_bytes: int
+
+
+def other_packs(root: Path, pack: Pack) -> list[CachedPack]:
+    """Packs of the dataset at `root` beside `pack`: other sizes and fits, earlier lists of images.
+
+    A folder that says nothing readable of itself is passed over.
+    """
+    found = []
+    here = os.path.realpath(root)
+    for path in sorted((cache_dir() / "packs").glob("*/pack.json")):
+        try:
+            identity = json.loads(path.read_text("utf-8"))
+            if path.parent == pack.folder or identity["root"] != here:
+                continue
+            n_bytes = sum(file.stat().st_blocks * 512 for file in path.parent.iterdir())
+            side, fit = int(identity["side"]), str(identity["fit"])
+            found.append(CachedPack(path.parent, side, fit, n_bytes))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return found

@@ -1,0 +1,261 @@
+"""Pack: every image decoded once, squared, and kept with a checksum; the third noun after Manifest.
+
+A pack is keyed by the image paths and the geometry; each row also remembers size and mtime of
+the image that it came from, so that a changed image costs one row and an edited label nothing
+(docs/adr/pack-keys.md). Rows are packed on demand, by any number of processes at once: each
+takes blocks of rows under a byte-range lock that the kernel releases when its holder dies.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import ArrayLike, NDArray
+
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
+from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
+from pulmonet.errors import ArtifactError, DataError, list_first
+
+#: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
+MAX_THREADS = 32
+
+#: Locks of `lockf` belong to a process, so the threads of this one take turns by themselves.
+_process_lock = threading.RLock()
+
+
+def cache_dir() -> Path:
+    """The cache folder: `PULMONET_CACHE_DIR`, else the platform's own."""
+    chosen = os.environ.get("PULMONET_CACHE_DIR")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pulmonet")
+
+
+def pack_side(image_size: int) -> int:
+    """R for S: 256 up to 224 px, so that growing sizes share a pack; in proportion above."""
+    return 256 if image_size <= 224 else -(-image_size * 256 // 224)
+
+
+def decoding_threads() -> int:
+    """One for each core that this process may use, shared by the processes of a torchrun."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
+    n_cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    try:
+        n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    except ValueError:
+        n_processes = 1
+    return min(max(1, n_cores // max(1, n_processes)), MAX_THREADS)
+
+
+class Pack:
+    """Squared images of the rows that it was opened for, checked at every read.
+
+    Attributes:
+        side: R, pixels.
+        key: name of the pack's folder.
+        folder: that folder.
+        n_rows: rows of the manifest.
+        bad_rows: rows left out (`skip_bad`), with the reason.
+        n_decoded: rows that this process decoded when it opened the pack.
+        n_repaired: rows that a read found damaged and decoded again.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str], files: PackFiles, fit: str) -> None:
+        """Use `open_pack`."""
+        self.side = files.side
+        self.key = files.folder.name
+        self.folder = files.folder
+        self.n_rows = files.n_rows
+        self.bad_rows: dict[int, str] = {}
+        self.n_decoded = 0
+        self.n_repaired = 0
+        self._root = root
+        self._paths = paths
+        self._files = files
+        self._fit = fit
+        self._readable = np.zeros(files.n_rows, bool)
+        self._checksums = np.zeros(files.n_rows, np.uint32)
+
+    def _bring_up_to_date(
+        self, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
+    ) -> None:
+        """Decode those of `rows` (ascending) that are missing or outdated; then they are readable.
+
+        Raises:
+            OSError: the disk is full, or the pack cannot be written.
+            DataError: too little room on the disk.
+        """
+        missing = missing_rows(self._files, self._root, self._paths, rows)
+        if len(missing):
+            _check_space(self._files, missing)
+            packer = Packer(
+                self._root,
+                self._paths,
+                self._files,
+                fit=self._fit,
+                missing=missing,
+                num_workers=num_workers,
+                progress=progress,
+            )
+            self.bad_rows = packer.run()
+            self.n_decoded = packer.n_decoded
+        self._checksums = self._files.read_checksums()
+        self._readable[rows] = True
+        self._readable[list(self.bad_rows)] = False
+
+    def read(self, rows: ArrayLike) -> NDArray[np.uint8]:
+        """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
+
+        A row whose checksum fails is decoded again from its source, and the pack mended.
+
+        Raises:
+            DataError: a damaged row whose source cannot be read either.
+            ValueError: a row that the pack was not opened for.
+        """
+        wanted = np.atleast_1d(np.asarray(rows, np.int64))
+        known = (wanted >= 0) & (wanted < self.n_rows)
+        if not known.all() or not self._readable[wanted].all():
+            raise ValueError("rows that this pack was not opened for, or bad ones")
+        images = np.empty((len(wanted), self.side, self.side), np.uint8)
+        expected = self._checksums[wanted].tolist()
+        for image, row, checksum in zip(images, wanted.tolist(), expected, strict=True):
+            if self._files.read_row(row, image) != checksum:
+                self._repair(row, image)
+        return images
+
+    def _repair(self, row: int, image: NDArray[np.uint8]) -> None:
+        """Fill `image` from what is on disk now, else from the source, and mend the pack."""
+        with _process_lock:
+            if not self._files.writable:
+                decode_row(self._root, self._paths[row], self._fit, image)
+                self.n_repaired += 1
+                return
+            try:
+                with self._files.locked_block(self._files.block_of(row)):
+                    self._repair_locked(row, image)
+            except OSError as error:
+                raise DataError(_explain_os(self.folder, error)) from None
+
+    def _repair_locked(self, row: int, image: NDArray[np.uint8]) -> None:
+        now = self._files.read_checksums(row, row + 1)[0]
+        if now and self._files.read_row(row, image) == now:
+            self._checksums[row] = now  # another process has packed it anew
+            return
+        source = np.array(decode_row(self._root, self._paths[row], self._fit, image))
+        self.n_repaired += 1
+        try:
+            checksums = self._files.write_pixels([row], image[None])
+            self._files.commit(np.array([row]), source[None], checksums)
+            self._checksums[row] = checksums[0]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            # nowhere to keep it: the caller has its pixels, the next read decodes again
+
+
+def open_pack(
+    manifest: Manifest,
+    rows: ArrayLike,
+    *,
+    image_size: int = 224,
+    fit: str = "stretch",
+    num_workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Pack:
+    """The pack of a dataset with `rows` packed: what is missing or changed is decoded now.
+
+    Args:
+        manifest: the dataset.
+        rows: row numbers that will be read, in any order.
+        image_size: S, the side that the network will see; the pack's side follows from it.
+        fit: stretch, pad or crop.
+        num_workers: decoding threads; None for `decoding_threads`.
+        skip_bad: leave unreadable images out (`Pack.bad_rows`) instead of raising.
+        progress: called with (rows done, rows to do), never before there is something to do.
+
+    Raises:
+        DataError: unreadable images (all of them counted, five named), a full disk, a cache
+            folder that cannot be written. What was packed until then stays good.
+    """
+    wanted = np.unique(np.atleast_1d(np.asarray(rows, np.int64)))
+    if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(manifest):
+        raise ValueError(f"rows outside 0..{len(manifest) - 1}")
+    side = pack_side(image_size)
+    paths: list[str] = manifest.table["path"].tolist()
+    folder = cache_dir() / "packs" / pack_key(manifest.root, paths, side, fit)
+    identity = {
+        "version": FORMAT_VERSION,
+        "key": folder.name,
+        "root": os.path.realpath(manifest.root),
+        "side": side,
+        "fit": fit,
+        "n_rows": len(paths),
+    }
+    try:
+        with _process_lock:
+            pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
+            n_threads = decoding_threads() if num_workers is None else num_workers
+            pack._bring_up_to_date(wanted, n_threads, progress)
+    except OSError as error:
+        raise DataError(_explain_os(folder, error)) from None
+    except ArtifactError as error:
+        raise DataError(str(error)) from None
+    if pack.bad_rows and not skip_bad:
+        raise DataError(_explain_bad(pack.bad_rows))
+    return pack
+
+
+def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
+    """Folder name of a pack: a digest of where the images are and of the geometry."""
+    digest = hashlib.sha256(f"{FORMAT_VERSION}\0{root.resolve()}\0{side}\0{fit}\0".encode())
+    digest.update("\0".join(paths).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:24]
+
+
+# --- messages -----------------------------------------------------------------------------
+
+
+def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
+    """Say at once what would otherwise be found out hours later.
+
+    Raises:
+        DataError: the disk has no room for the rows that are not packed yet.
+    """
+    n_new = int((files.read_checksums()[missing] == 0).sum())
+    space = os.statvfs(files.folder)
+    free, needed = space.f_bavail * space.f_frsize, n_new * files.row_bytes
+    if files.writable and space.f_blocks and needed > free:  # some network folders tell nothing
+        raise DataError(
+            f"{files.folder}: {needed / 1e6:,.0f} MB needed to pack {n_new:,} images, "
+            f"{free / 1e6:,.0f} MB free; make room, or set PULMONET_CACHE_DIR to a larger disk"
+        )
+
+
+def _explain_os(folder: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{folder}: the disk is full; what was packed is kept: make room, or set "
+            "PULMONET_CACHE_DIR to a larger disk, and run again"
+        )
+    return (
+        f"{folder}: the pack cannot be written ({error.strerror}); set PULMONET_CACHE_DIR to a "
+        "folder that can"
+    )
+
+
+def _explain_bad(bad_rows: dict[int, str]) -> str:
+    if len(bad_rows) == 1:
+        return f"{next(iter(bad_rows.values()))} (or leave it out with --skip-bad)"
+    reasons = [reason.split(";")[0] for _, reason in sorted(bad_rows.items())]
+    return (
+        f"{len(bad_rows):,} images cannot be used: {list_first(reasons)}; mend them, or leave "
+        "them out with --skip-bad"
+    )

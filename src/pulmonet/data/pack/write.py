@@ -1,0 +1,250 @@
+"""Making rows of a pack: which are missing or outdated, decoding them, committing them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.data.images.file import FileState, file_of
+from pulmonet.data.images.read import read_image
+from pulmonet.data.images.square import fit_square
+from pulmonet.data.pack.files import PackFiles
+from pulmonet.errors import DataError
+
+#: Images that a thread decodes per task: enough to make the hand-over cheap.
+_ROWS_PER_TASK = 16
+
+#: Blocks that are decoded while another is synced, and tasks a thread at least.
+_BLOCKS_AHEAD = 2
+_TASKS_PER_WORKER = 3
+
+#: A stat that takes longer than this comes from slow storage: many are then made at once.
+_SLOW_STAT_SECONDS = 50e-6
+_STATS_PER_TASK = 256
+
+#: Called with (rows done, rows to do).
+Progress = Callable[[int, int], None]
+
+
+def missing_rows(
+    files: PackFiles, root: Path, paths: Sequence[str], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Those of `rows` that are not packed, or from an image that has changed since."""
+    packed = files.read_checksums()[rows] != 0
+    recorded = files.read_sources()[rows]
+    changed = (recorded != stat_sources(root, paths, rows)).any(axis=1)
+    missing: NDArray[np.int64] = rows[~packed | changed]
+    return missing
+
+
+def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 2) size and mtime_ns of the images of `rows`; -1 where there is no such file.
+
+    Many at once where the storage is slow: a network folder answers a thread in milliseconds.
+    """
+    names = [file_of(paths[row]) for row in rows.tolist()]
+    first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
+    started = time.perf_counter()
+    stats = _stat_each(root, first)
+    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(first)
+    if rest and is_slow:
+        starts = range(0, len(rest), _STATS_PER_TASK)
+        chunks = [rest[start : start + _STATS_PER_TASK] for start in starts]
+        with ThreadPoolExecutor(16) as pool:
+            for chunk in pool.map(lambda chunk: _stat_each(root, chunk), chunks):
+                stats += chunk
+    else:
+        stats += _stat_each(root, rest)
+    return np.array(stats, np.int64).reshape(-1, 2)
+
+
+def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+    stats = []
+    base = os.path.join(root, "")  # noqa: PTH118 - a Path a file would double the time
+    last_name, last = "", (-1, -1)
+    for name in names:
+        if name != last_name:  # rows of one npz share its stat
+            try:
+                found = os.stat(base + name)  # noqa: PTH116
+                last = (found.st_size, found.st_mtime_ns)
+            except (OSError, ValueError):
+                last = (-1, -1)
+            last_name = name
+        stats.append(last)
+    return stats
+
+
+# --- packing ------------------------------------------------------------------------------
+
+
+@dataclass
+class _Block:
+    """Missing rows of one locked block: decoded and written by the pool, then committed."""
+
+    number: int
+    rows: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
+    tasks: list[Future[dict[int, str]]] = field(default_factory=list)
+
+
+class Packer:
+    """Decodes missing rows block by block, in order, beside any other process doing the same."""
+
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        files: PackFiles,
+        *,
+        fit: str,
+        missing: NDArray[np.int64],
+        num_workers: int,
+        progress: Progress | None,
+    ) -> None:
+        self._root = root
+        self._paths = paths
+        self._files = files
+        self._fit = fit
+        self._n_missing = len(missing)
+        self._n_done = 0
+        self.n_decoded = 0
+        self._num_workers = max(1, num_workers)
+        self._progress = progress
+        self._bad: dict[int, str] = {}
+        self._own = threading.local()
+        numbers = missing // files.rows_per_block
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        self._waiting = deque(
+            (int(part[0]) // files.rows_per_block, part) for part in np.split(missing, cuts)
+        )
+
+    def run(self) -> dict[int, str]:
+        """Pack all; the rows that could not be decoded, with the reason."""
+        if not self._files.writable:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        lock = self._files.open_lock()
+        pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="pack")
+        in_flight: deque[_Block] = deque()
+        try:
+            while self._waiting or in_flight:
+                while self._waiting and self._wants_more(in_flight):
+                    block = self._start_block(lock, pool, may_wait=not in_flight)
+                    if block is None:
+                        break
+                    in_flight.append(block)
+                self._finish_block(lock, in_flight.popleft())
+            self._files.flush()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            os.close(lock)
+        return self._bad
+
+    def _wants_more(self, in_flight: Collection[_Block]) -> bool:
+        """Whether another block keeps the threads at work: large squares make small blocks."""
+        n_more = len(in_flight) - _BLOCKS_AHEAD
+        n_tasks = sum(len(block.tasks) for block in in_flight)
+        is_idle = n_tasks < _TASKS_PER_WORKER * self._num_workers
+        return n_more <= 0 or (is_idle and n_more <= self._num_workers)
+
+    def _start_block(self, lock: int, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
+        """The next block that no other process is at; None if all are and we may not wait."""
+        for _ in range(len(self._waiting)):
+            if self._files.try_lock_block(lock, self._waiting[0][0]):
+                break
+            self._waiting.rotate(-1)
+        else:
+            if not may_wait:  # waiting with locks in hand could end in a deadlock
+                return None
+            self._files.lock_block(lock, self._waiting[0][0])
+        number, rows = self._waiting.popleft()
+        left = self._still_missing(rows)
+        self._advance(len(rows) - len(left))
+        block = _Block(
+            number, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
+        )
+        for start in range(0, len(left), _ROWS_PER_TASK):
+            block.tasks.append(pool.submit(self._decode, block, start))
+        return block
+
+    def _still_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of a block's rows, those that no other process has packed since we looked."""
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        packed = self._files.read_checksums(start, stop)[rows - start] != 0
+        if not packed.any():
+            return rows
+        now = stat_sources(self._root, self._paths, rows)
+        fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
+        left: NDArray[np.int64] = rows[~(packed & fresh)]
+        return left
+
+    def _decode(self, block: _Block, start: int) -> dict[int, str]:
+        """Decode a few rows and write their pixels while they are in the processor's cache."""
+        rows = block.rows[start : start + _ROWS_PER_TASK].tolist()
+        images = self._buffer()
+        bad: dict[int, str] = {}
+        good: list[int] = []
+        sources: list[FileState] = []
+        for row in rows:
+            try:
+                sources.append(
+                    decode_row(self._root, self._paths[row], self._fit, images[len(good)])
+                )
+                good.append(row)
+            except DataError as error:
+                bad[row] = str(error)
+        if good:
+            checksums = self._files.write_pixels(good, images[: len(good)])
+            places = start + np.array([i for i, row in enumerate(rows) if row not in bad])
+            block.sources[places], block.checksums[places] = sources, checksums
+        return bad
+
+    def _buffer(self) -> NDArray[np.uint8]:
+        """This thread's own images: memory that is not given back is not cleared again."""
+        if not hasattr(self._own, "images"):
+            side = self._files.side
+            self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
+        images: NDArray[np.uint8] = self._own.images
+        return images
+
+    def _finish_block(self, lock: int, block: _Block) -> None:
+        """Commit what was decoded of a block and let others have it."""
+        for task in block.tasks:
+            self._bad.update(task.result())
+        good = block.checksums != 0
+        self.n_decoded += int(good.sum())
+        if good.any():
+            self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
+        self._files.unlock_block(lock, block.number)
+        self._advance(len(block.rows))
+
+    def _advance(self, n_rows: int) -> None:
+        self._n_done += n_rows
+        if self._progress is not None and n_rows:
+            self._progress(self._n_done, self._n_missing)
+
+
+def decode_row(root: Path, path: str, fit: str, out: NDArray[np.uint8]) -> FileState:
+    """Fill `out` (R, R) with a row's square image.
+
+    Returns:
+        (size, mtime_ns) of the file that it belongs to.
+
+    Raises:
+        DataError: unreadable, or changing while it is read.
+    """
+    image, source = read_image(root, path)
+    square = fit_square(image, out.shape[0], fit, out)
+    if square is not out:
+        out[:] = square
+    return source

@@ -1,0 +1,213 @@
+"""The five findings as a radiologist describes them, drawn onto a front view phantom.
+
+A finding fills air spaces: it is a map of the share of the lung's air that it displaces, 0 to 1.
+Heart size, raised domes and displacement of the mediastinum go into the `Pose` instead, since they
+move anatomy. The box of a finding is the box of its own map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pulmonet.data.phantoms.anatomy import Map, Pose, noise, sigmoid, soften
+from pulmonet.data.phantoms.organs import HILUM_LEFT, HILUM_RIGHT, Chest, dome_height
+
+#: Lobes a consolidation fills: side, centre and half axes of its core in body units.
+LOBES = {
+    "right upper": (-1, (-0.52, 0.24), (0.36, 0.24)),
+    "right middle": (-1, (-0.44, 0.74), (0.30, 0.20)),
+    "right lower": (-1, (-0.58, 0.86), (0.36, 0.25)),
+    "left upper": (1, (0.52, 0.27), (0.34, 0.25)),
+    "lingula": (1, (0.66, 0.68), (0.27, 0.20)),
+    "left lower": (1, (0.70, 0.88), (0.30, 0.24)),
+}
+
+#: Where plates of atelectasis lie: side and centre.
+PLATES = {
+    "right base": (-1, (-0.55, 0.90)),
+    "left base": (1, (0.62, 0.94)),
+    "right middle": (-1, (-0.58, 0.62)),
+    "left middle": (1, (0.60, 0.62)),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding of one study.
+
+    Attributes:
+        label: name as in CheXpert.
+        severity: 0 (barely visible) to 1 (gross).
+        place: lobe, plate or side; "" where the finding has no choice.
+        seed: of its texture and exact position.
+    """
+
+    label: str
+    severity: float
+    place: str = ""
+    seed: int = 0
+
+    @property
+    def side(self) -> int:
+        """-1 = the patient's right, +1 left, 0 both."""
+        if self.label == "Consolidation":
+            return LOBES[self.place][0]
+        return -1 if "right" in self.place else 1 if "left" in self.place else 0
+
+
+def moved_by(pose: Pose, findings: Sequence[Finding]) -> Pose:
+    """The pose with heart size, domes and mediastinum as the findings have them."""
+    for finding in findings:
+        severity = finding.severity
+        if finding.label == "Cardiomegaly":
+            larger = max(pose.heart_ratio, 0.5) + 0.035 + 0.15 * severity
+            pose = replace(pose, heart_ratio=larger)
+        elif finding.label == "Atelectasis" and "base" in finding.place:
+            raised = 0.04 + 0.13 * severity
+            if finding.side < 0:
+                pose = replace(pose, raised_right=raised)
+            else:
+                pose = replace(pose, raised_left=raised)
+        elif finding.label == "Pleural Effusion" and severity > 0.75:
+            pose = replace(pose, shift=pose.shift - 0.25 * (severity - 0.75) * finding.side)
+    return pose
+
+
+def draw_finding(chest: Chest, finding: Finding) -> list[Map]:
+    """Displaced air, one (H, W) map in 0-1 for each separate region of the finding."""
+    rng = np.random.default_rng(finding.seed)
+    if finding.label == "Pleural Effusion":
+        return [_effusion(chest, finding, rng)]
+    if finding.label == "Edema":
+        return [_edema(chest, finding, rng, side) for side in (-1, 1)]
+    if finding.label == "Consolidation":
+        return [_consolidation(chest, finding, rng)]
+    if finding.label == "Atelectasis":
+        return [_atelectasis(chest, finding, rng)]
+    return []
+
+
+def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+    """Fluid that fills the angle and climbs the lateral wall: the meniscus."""
+    frame, pose = chest.frame, chest.pose
+    x, y = frame.grid
+    side = finding.side
+    u = np.clip(x * side, 0, 1.05)
+    height = 0.14 + 0.64 * finding.severity**1.2
+    climb = rng.uniform(0.10, 0.16) + 0.10 * finding.severity
+    floor = dome_height(chest.body, pose, side) + 0.18
+    level = floor - height + climb * (1 - np.square(np.square(u / 0.98)))
+    softness = 0.012 if pose.projection == "PA" else rng.uniform(0.018, 0.05)
+    fluid = sigmoid((y - level) / softness) * rng.uniform(0.86, 0.97)
+    if pose.projection == "AP":  # some of it has run to the back of a half lying patient: a veil
+        fluid = np.maximum(fluid, 0.35 * finding.severity * sigmoid((y - level + 0.22) / 0.09))
+    return np.asarray(fluid * chest.lungs.of(side), np.float32)
+
+
+def _edema(chest: Chest, finding: Finding, rng: np.random.Generator, side: int) -> Map:
+    """Bat wing haze about one hilum, blotchy, with Kerley B lines at the lateral base."""
+    frame, pose = chest.frame, chest.pose
+    x, y = frame.grid
+    hilum = HILUM_RIGHT if side < 0 else HILUM_LEFT
+    u = (x - hilum[0] - 0.06 * side - pose.shift) / (0.34 + 0.14 * finding.severity)
+    v = (y - hilum[1] - 0.12) / (0.32 + 0.10 * finding.severity)
+    wing = np.exp(-((u**2 + v**2) ** 1.3))
+    blotches = 1 + 0.28 * noise(rng, frame, 0.07) + 0.2 * noise(rng, frame, 0.16)
+    haze = (0.26 + 0.56 * finding.severity) * wing * np.clip(blotches, 0.25, 1.8)
+    haze += 0.10 * finding.severity * chest.lungs.of(side)
+    lines = frame.blank()
+    for y_line in np.arange(0.7, 1.02, 0.045) * pose.inspiration:
+        edge = side * 0.955
+        start = edge - side * rng.uniform(0.08, 0.15)
+        shifted = y_line + rng.uniform(-0.012, 0.012)
+        frame.stroke(lines, [(edge, shifted), (start, shifted + 0.012)], 0.008, 0.9)
+    haze += (0.10 + 0.35 * finding.severity) * soften(lines, 0.6)
+    return np.asarray(np.clip(haze, 0, 0.9) * chest.lungs.of(side), np.float32)
+
+
+def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+    """Opacity of a lobe with an uneven border, cut straight by a fissure, with air bronchograms."""
+    frame, pose = chest.frame, chest.pose
+    x, y = frame.grid
+    side, centre, axes = LOBES[finding.place]
+    grown = 0.82 + 0.40 * finding.severity
+    cx = centre[0] + rng.normal(0, 0.03) + pose.shift
+    cy = (centre[1] + rng.normal(0, 0.03)) * pose.inspiration
+    tilt = rng.uniform(-0.4, 0.4) * side
+    dx, dy = x - cx, y - cy
+    u = (dx * np.cos(tilt) + dy * np.sin(tilt)) / (axes[0] * grown)
+    v = (dy * np.cos(tilt) - dx * np.sin(tilt)) / (axes[1] * grown)
+    ragged = np.sqrt(u**2 + v**2) + 0.13 * noise(rng, frame, 0.14) + 0.05 * noise(rng, frame, 0.06)
+    opacity = sigmoid((1 - ragged) / rng.uniform(0.07, 0.14))
+    if finding.place == "right upper":
+        fissure = 0.47 * pose.inspiration + 0.05 * (x + 0.5)
+        opacity *= sigmoid((fissure - y) / 0.012)
+    elif finding.place == "right middle":
+        fissure = 0.52 * pose.inspiration + 0.05 * (x + 0.5)
+        opacity *= sigmoid((y - fissure) / 0.012)
+    opacity *= 1 + 0.12 * noise(rng, frame, 0.05)
+    hilum = np.array(HILUM_RIGHT if side < 0 else HILUM_LEFT)
+    airways = frame.blank()
+    for _ in range(5):
+        target = np.array([cx, cy]) + rng.normal(0, 0.55, 2) * axes
+        middle = 0.5 * (hilum + target) + rng.normal(0, 0.02, 2)
+        frame.stroke(airways, [hilum, middle, target], 0.022, 0.8)
+    opacity *= 1 - 0.5 * soften(airways, 0.8)
+    density = 0.58 + 0.37 * finding.severity
+    return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs.of(side), np.float32)
+
+
+def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+    """One to three plates, nearly level; a collapsed segment beneath them when severe."""
+    frame, pose = chest.frame, chest.pose
+    x, y = frame.grid
+    side, centre = PLATES[finding.place]
+    n_plates = 1 + int(finding.severity > 0.35) + int(finding.severity > 0.7)
+    floor = dome_height(chest.body, pose, side)
+    cy = floor - 0.075 if "base" in finding.place else centre[1] * pose.inspiration
+    density = np.zeros_like(x)
+    for plate in range(n_plates):
+        px = centre[0] + rng.normal(0, 0.05)
+        py = cy - 0.085 * plate + rng.normal(0, 0.012)
+        tilt = rng.uniform(-0.1, 0.35) * side
+        dx, dy = x - px, y - py
+        along = dx * np.cos(tilt) + dy * np.sin(tilt)
+        across = dy * np.cos(tilt) - dx * np.sin(tilt) + 0.25 * along**2
+        length = rng.uniform(0.2, 0.27) + 0.10 * finding.severity
+        thickness = rng.uniform(0.013, 0.018) + 0.015 * finding.severity
+        ends = sigmoid((length - np.abs(along)) / 0.03)
+        strip = sigmoid((thickness - np.abs(across)) / 0.006) * ends
+        density = np.maximum(density, (0.65 + 0.3 * finding.severity) * strip)
+    if "base" in finding.place:  # crowded, airless lung between the plates and the dome
+        u = (x - centre[0]) / 0.42
+        crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-np.square(np.square(u)))
+        density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
+    return np.asarray(np.clip(density, 0, 0.92) * chest.lungs.of(side), np.float32)
+
+
+def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, float] | None:
+    """Box of a map's visible part, (xmin, ymin, xmax, ymax) as fractions of the image.
+
+    Args:
+        density: (H, W) map.
+        cut: share of the map's maximum from which it counts as visible.
+
+    Returns:
+        None where nothing is visible.
+    """
+    top = float(density.max())
+    if top < 0.005:
+        return None
+    seen = density > cut * top
+    rows = np.flatnonzero(seen.any(axis=1))
+    columns = np.flatnonzero(seen.any(axis=0))
+    height, width = density.shape
+    return (
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )

@@ -1,0 +1,283 @@
+"""Made-up patients: who they are, what they have from study to study, how a report says it.
+
+Everything about patient number k is a function of (seed, k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pulmonet.data.phantoms.anatomy import Body, Pose
+from pulmonet.data.phantoms.film import DEVICES, Exposure, Film
+from pulmonet.data.phantoms.findings import LOBES, PLATES, Finding
+from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
+
+#: Every fifth patient goes to validation, so that a set and a larger one agree on who is where.
+VALID_EVERY = 5
+
+#: Lung Opacity is CheXpert's parent of these.
+OPACITIES = ("Edema", "Consolidation", "Atelectasis")
+
+#: Observations that are never drawn.
+NEVER_DRAWN = ("Lung Lesion", "Pneumothorax", "Pleural Other", "Fracture")
+
+#: Film sizes of CheXpert-small, (height, width).
+LANDSCAPE, PORTRAIT = (320, 390), (390, 320)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One visit: findings, the films taken and the labels given.
+
+    Attributes:
+        number: from 1.
+        age_years: at the study.
+        findings: what is drawn.
+        films: front view first, then perhaps a lateral one.
+        labels: what the report was read as: 1, 0, -1 or None (blank) for CheXpert's 14.
+        truth: 1 or 0 for CheXpert's 14.
+    """
+
+    number: int
+    age_years: int
+    findings: tuple[Finding, ...]
+    films: tuple[Film, ...]
+    labels: dict[str, int | None]
+    truth: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One made-up patient."""
+
+    number: int
+    split: str
+    sex: str
+    studies: tuple[Study, ...]
+
+
+def imagine_patient(seed: int, number: int) -> Patient:
+    """Patient `number` (from 1) of the set with `seed`."""
+    rng = np.random.default_rng([seed, number])
+    split = "valid" if number % VALID_EVERY == 2 else "train"
+    sex = "Male" if rng.random() < 0.55 else "Female"
+    age = int(np.clip(rng.normal(60, 16), 19, 90))
+    body = _imagine_body(rng, sex, age)
+    courses = _course(rng, age)
+    if number <= 2:  # the first patient of each split makes both classes of all five present
+        courses = _textbook_course(rng)
+    studies = []
+    for index, findings in enumerate(courses):
+        films = _plan_films(rng, body, findings)
+        truth = _truth(findings, any(film.devices for film in films))
+        labels: dict[str, int | None] = dict(truth)
+        if split == "train":
+            labels = _report_labels(rng, truth, findings)
+        study_age = min(age + index // 2, 90)
+        studies.append(Study(index + 1, study_age, findings, films, labels, truth))
+    return Patient(number, split, sex, tuple(studies))
+
+
+def _imagine_body(rng: np.random.Generator, sex: str, age: int) -> Body:
+    return Body(
+        breadth=float(np.clip(rng.normal(1.0 if sex == "Male" else 0.98, 0.035), 0.9, 1.1)),
+        tissue=float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.3)),
+        heart_ratio=float(np.clip(rng.normal(0.43 + 0.0005 * (age - 60), 0.022), 0.37, 0.485)),
+        aorta=float(np.clip(rng.normal(0.07 + 0.0008 * (age - 60), 0.015), 0.03, 0.13)),
+        bone=float(np.clip(rng.normal(1.05 - 0.004 * (age - 60), 0.12), 0.6, 1.4)),
+        breasts=float(rng.uniform(0.4, 1.0)) if sex == "Female" else 0.0,
+        dome_gap=float(rng.uniform(0.01, 0.06)),
+        rib_slope=float(rng.uniform(0.8, 1.2)),
+        tree_seed=int(rng.integers(1 << 31)),
+    )
+
+
+def _severity(rng: np.random.Generator) -> float:
+    return float(np.round(rng.beta(1.7, 1.15), 3))
+
+
+def _new_finding(rng: np.random.Generator, label: str, severity: float | None = None) -> Finding:
+    places: Sequence[str] = ("",)
+    weights = None
+    if label == "Consolidation":
+        places = tuple(LOBES)
+    elif label == "Atelectasis":
+        places, weights = tuple(PLATES), (0.33, 0.33, 0.17, 0.17)
+    elif label == "Pleural Effusion":
+        places = ("right", "left")
+    place = str(rng.choice(np.array(places), p=weights))
+    drawn = _severity(rng) if severity is None else severity
+    return Finding(label, drawn, place, int(rng.integers(1 << 31)))
+
+
+def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
+    """Findings that come together as in CheXpert: heart failure, or infection and its company."""
+    older = 0.003 * (age - 60)
+    has: set[str] = set()
+
+    def toss(label: str, probability: float) -> None:
+        if rng.random() < probability + older:
+            has.add(label)
+
+    toss("Cardiomegaly", 0.25)
+    toss("Edema", 0.5 if "Cardiomegaly" in has else 0.2)
+    toss("Consolidation", 0.32)
+    inflamed = 0.36 if "Consolidation" in has else 0.14
+    toss("Pleural Effusion", 0.62 if "Edema" in has else inflamed)
+    toss("Atelectasis", 0.36 if "Pleural Effusion" in has else 0.2)
+    findings = [_new_finding(rng, label) for label in DEFAULT_LABELS if label in has]
+    effusions = [f for f in findings if f.label == "Pleural Effusion"]
+    if effusions and rng.random() < (0.55 if "Edema" in has else 0.2):
+        other = "left" if effusions[0].side < 0 else "right"
+        findings.append(replace(_new_finding(rng, "Pleural Effusion"), place=other))
+    return findings
+
+
+def _next_findings(rng: np.random.Generator, age: int, before: Sequence[Finding]) -> list[Finding]:
+    """A later study: most findings go on, better or worse; some heal, some are new."""
+    kept = []
+    for finding in before:
+        if rng.random() < (0.92 if finding.label == "Cardiomegaly" else 0.66):
+            change = rng.normal(0, 0.08 if finding.label == "Cardiomegaly" else 0.22)
+            severity = float(np.round(np.clip(finding.severity + change, 0.03, 1), 3))
+            kept.append(replace(finding, severity=severity))
+    present = {finding.label for finding in kept}
+    arriving = _first_findings(rng, age)
+    return kept + [f for f in arriving if f.label not in present and rng.random() < 0.4]
+
+
+def _course(rng: np.random.Generator, age: int) -> list[tuple[Finding, ...]]:
+    n_studies = int(rng.choice([1, 2, 3, 4], p=[0.42, 0.32, 0.17, 0.09]))
+    courses = [_first_findings(rng, age)]
+    while len(courses) < n_studies:
+        courses.append(_next_findings(rng, age, courses[-1]))
+    return [tuple(findings) for findings in courses]
+
+
+def _textbook_course(rng: np.random.Generator) -> list[tuple[Finding, ...]]:
+    """A clear chest, then heart failure, then pneumonia with a collapsed segment."""
+    failure = ("Cardiomegaly", "Edema", "Pleural Effusion")
+    pneumonia = ("Atelectasis", "Consolidation")
+    return [
+        (),
+        tuple(_new_finding(rng, label, 0.7) for label in failure),
+        tuple(_new_finding(rng, label, 0.7) for label in pneumonia),
+    ]
+
+
+def _plan_films(
+    rng: np.random.Generator, body: Body, findings: Sequence[Finding]
+) -> tuple[Film, ...]:
+    ill = len({finding.label for finding in findings})
+    portable = rng.random() < min(0.45 + 0.1 * ill, 0.85)
+    films = [_plan_film(rng, body, "AP" if portable else "PA", ill)]
+    if rng.random() < (0.05 if portable else 0.35):
+        films.append(_plan_film(rng, body, "LATERAL", ill))
+    return tuple(films)
+
+
+def _plan_film(rng: np.random.Generator, body: Body, projection: str, ill: int) -> Film:
+    portable = projection == "AP"
+    chance = 0.12 + 0.05 * ill if portable else 0.04
+    devices = tuple(device for device in DEVICES if rng.random() < chance)
+    pose = Pose(
+        projection=projection,
+        inspiration=float(np.clip(rng.normal(0.92 if portable else 0.98, 0.04), 0.82, 1.05)),
+        turn=float(np.clip(rng.normal(0, 0.55 if portable else 0.25), -1.2, 1.2)),
+        heart_ratio=body.heart_ratio * (1.07 if portable else 1.0),
+    )
+    upright = 0.9 if projection == "LATERAL" else 0.3 if portable else 0.45
+    height, width = PORTRAIT if rng.random() < upright else LANDSCAPE
+    exposure = Exposure(
+        low=float(rng.uniform(0.0, 0.05)),
+        high=float(rng.uniform(0.9, 1.15)),
+        gamma=float(rng.uniform(0.9, 1.4)),
+        grain=float(rng.uniform(2, 5.5)),
+        haze=float(rng.uniform(0.05, 0.35) if portable else rng.uniform(0.0, 0.15)),
+        collimated=bool(rng.random() < 0.3),
+        marker_left=bool(rng.random() < 0.65),
+        seed=int(rng.integers(1 << 31)),
+    )
+    matrix = _aim(rng, body, height, width, projection)
+    return Film(height, width, matrix, body, pose, exposure, devices)
+
+
+def _aim(rng: np.random.Generator, body: Body, height: int, width: int, projection: str) -> Any:
+    """Affine from body coordinates to pixels: scale, tilt and where the patient stands."""
+    landscape = width > height
+    across = width / (2.8 if landscape else 2.45) * body.breadth * rng.uniform(0.93, 1.1)
+    down = across * (1.33 if landscape else 1.4) / body.breadth
+    tilt = rng.normal(0, 0.035 if projection == "AP" else 0.015)
+    linear = np.array(
+        [
+            [across * np.cos(tilt), -down * np.sin(tilt)],
+            [across * np.sin(tilt), down * np.cos(tilt)],
+        ]
+    )
+    centre = np.array([0.5, 0.5]) + rng.normal(0, 0.02, 2)
+    offset = centre * (width, height) - linear @ np.array([0.0, 0.58])
+    return np.column_stack([linear, offset])
+
+
+def _truth(findings: Sequence[Finding], has_devices: bool) -> dict[str, int]:
+    present = {finding.label for finding in findings}
+    truth = {label: int(label in present) for label in CHEXPERT_LABELS}
+    truth["Lung Opacity"] = int(any(label in present for label in OPACITIES))
+    large_heart = any(f.label == "Cardiomegaly" and f.severity > 0.6 for f in findings)
+    truth["Enlarged Cardiomediastinum"] = int(large_heart)
+    truth["Pneumonia"] = int(any(_is_pneumonia(finding) for finding in findings))
+    truth["Support Devices"] = int(has_devices)
+    truth["No Finding"] = int(not present)
+    return truth
+
+
+def _is_pneumonia(finding: Finding) -> bool:
+    """Six in ten consolidations are; it stays so from study to study."""
+    return finding.label == "Consolidation" and finding.seed % 10 < 6
+
+
+def _report_labels(
+    rng: np.random.Generator, truth: dict[str, int], findings: Sequence[Finding]
+) -> dict[str, int | None]:
+    """Labels as mined from a report: mild findings hedged or missed, most negatives unmentioned."""
+    severity = dict.fromkeys(DEFAULT_LABELS, 0.0)
+    for finding in findings:
+        severity[finding.label] = max(severity[finding.label], finding.severity)
+    labels: dict[str, int | None] = dict.fromkeys(CHEXPERT_LABELS)
+    for label in DEFAULT_LABELS:
+        if truth[label]:
+            unsure = 0.32 * (1 - severity[label]) ** 1.5 + 0.03
+            missed = 0.08 * (1 - severity[label]) ** 2
+            labels[label] = _pick(rng, {-1: unsure, None: missed}, 1)
+        else:
+            labels[label] = _pick(rng, {0: 0.25, -1: 0.03}, None)
+    for label in ("Lung Opacity", "Support Devices"):
+        labels[label] = _pick(rng, {None: 0.12}, 1) if truth[label] else _pick(rng, {0: 0.1}, None)
+    if truth["Enlarged Cardiomediastinum"]:
+        labels["Enlarged Cardiomediastinum"] = _pick(rng, {1: 0.4, -1: 0.3}, None)
+    if truth["Consolidation"]:
+        sure = 0.5 if truth["Pneumonia"] else 0.1
+        labels["Pneumonia"] = _pick(rng, {1: sure, -1: 0.4}, None)
+    for label in NEVER_DRAWN:
+        labels[label] = _pick(rng, {0: 0.35 if label == "Pneumothorax" else 0.05}, None)
+    mentioned = any(
+        value in (1, -1) for label, value in labels.items() if label != "Support Devices"
+    )
+    labels["No Finding"] = None if mentioned else 1
+    return labels
+
+
+def _pick(
+    rng: np.random.Generator, chances: dict[int | None, float], otherwise: int | None
+) -> int | None:
+    """One of the keys with its chance, else `otherwise`."""
+    draw = rng.random()
+    for value, chance in chances.items():
+        if draw < chance:
+            return value
+        draw -= chance
+    return otherwise

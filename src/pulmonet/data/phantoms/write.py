@@ -1,0 +1,195 @@
+"""Write a synthetic dataset of chest phantoms in CheXpert layout, for people without data.
+
+The phantoms are schematic drawings with known findings, not X-rays of anybody. A network that does
+well on them has learnt to see drawn findings and nothing about patients; they serve to try
+the program out and as the ground truth on which heat maps are tested.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import cv2
+
+import pulmonet
+from pulmonet.data.phantoms.film import Box, Film, take_frontal
+from pulmonet.data.phantoms.findings import Finding
+from pulmonet.data.phantoms.lateral import take_lateral
+from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient
+from pulmonet.errors import DataError, list_first
+from pulmonet.files.write import write_atomic, write_json
+from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
+
+MARKER = "phantoms.json"
+"""Its presence in a dataset root says that the images are synthetic."""
+
+TABLES = ("train.csv", "valid.csv", "boxes.csv", "truth.csv")
+JPEG_QUALITY = 92
+
+_CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
+_BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
+_TRUTH_COLUMNS = (
+    "Path",
+    *CHEXPERT_LABELS,
+    *(f"{label} severity" for label in DEFAULT_LABELS),
+)
+
+Row = Sequence[str | int | float | None]
+
+
+def write_phantoms(
+    root: Path,
+    n_patients: int = 120,
+    seed: int = 42,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a set of chest phantoms under `root`.
+
+    Patient k's images and labels depend on (seed, k) alone, so a larger set contains a smaller
+    one. Every fifth patient is a validation patient, whose labels are the truth; training labels
+    are hedged, missed and left blank as CheXpert's are. An earlier set in `root` is replaced.
+
+    Args:
+        root: new or empty folder, or one with an earlier phantom set. Its name becomes the first
+            part of the tables' paths, as in CheXpert.
+        n_patients: at least 2, so that both splits have a patient.
+        seed: of everything.
+        progress: called with (patients done, all patients).
+
+    Writes:
+        ``train.csv``, ``valid.csv``: CheXpert's columns. ``boxes.csv``: what was drawn where.
+        ``truth.csv``: true labels and severities (0 = absent). ``phantoms.json``: the mark of a
+        synthetic set. The tables come last, so that an interrupted set is not a dataset.
+
+    Raises:
+        DataError: `root` holds something else.
+        ValueError: fewer than 2 patients.
+    """
+    if n_patients < 2:
+        raise ValueError(f"n_patients must be at least 2, not {n_patients}")
+    root = root.absolute()
+    _check_ours(root)
+    for name in TABLES:
+        (root / name).unlink(missing_ok=True)
+    mark = {
+        "synthetic": True,
+        "seed": seed,
+        "n_patients": n_patients,
+        "pulmonet": pulmonet.__version__,
+    }
+    write_json(root / MARKER, mark)
+
+    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+    written: set[Path] = set()
+    for number in range(1, n_patients + 1):
+        patient = imagine_patient(seed, number)
+        for study in patient.studies:
+            for view, film in enumerate(study.films, start=1):
+                path = _image_path(patient, study, view, film)
+                boxes = _write_image(root / path, film, study.findings)
+                written.add(root / path)
+                _add_rows(
+                    rows,
+                    f"{root.name}/{path}",
+                    patient=patient,
+                    study=study,
+                    film=film,
+                    boxes=boxes,
+                )
+        if progress is not None:
+            progress(number, n_patients)
+    _remove_others(root, written)
+    columns = (_CHEXPERT_COLUMNS, _CHEXPERT_COLUMNS, _BOX_COLUMNS, _TRUTH_COLUMNS)
+    # valid.csv and train.csv make the folder a dataset: they come last.
+    for name, header in reversed(list(zip(TABLES, columns, strict=True))):
+        write_atomic(root / name, _as_csv(header, rows[name]))
+
+
+def _check_ours(root: Path) -> None:
+    """Refuse a folder that holds anything but an earlier phantom set."""
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: is a file; name a folder for the demo set")
+    if not root.exists():
+        return
+    names = sorted(path.name for path in root.iterdir())
+    if not names:
+        return
+    try:
+        mark = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        ours = mark["synthetic"] is True and "pulmonet" in mark
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise DataError(
+            f"{root}: is not empty and not an earlier demo set ({list_first(names)}); "
+            "nothing was changed; choose a new folder"
+        )
+
+
+def _image_path(patient: Patient, study: Study, view: int, film: Film) -> str:
+    kind = "lateral" if film.pose.projection == "LATERAL" else "frontal"
+    return f"{patient.split}/patient{patient.number:05d}/study{study.number}/view{view}_{kind}.jpg"
+
+
+def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Box]:
+    """Draw one film and write it as JPEG; a file that is right already is left alone."""
+    lateral = film.pose.projection == "LATERAL"
+    image, boxes = (take_lateral if lateral else take_frontal)(film, findings)
+    done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise DataError(f"{path}: OpenCV could not encode the image; reinstall OpenCV")
+    content = encoded.tobytes()
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomic(path, content)
+    return boxes
+
+
+def _add_rows(
+    rows: dict[str, list[Row]],
+    path: str,
+    *,
+    patient: Patient,
+    study: Study,
+    film: Film,
+    boxes: Iterable[Box],
+) -> None:
+    projection = film.pose.projection
+    lateral = projection == "LATERAL"
+    view = ("Lateral", None) if lateral else ("Frontal", projection)
+    labels = [study.labels[label] for label in CHEXPERT_LABELS]
+    floats = [None if value is None else float(value) for value in labels]
+    table = f"{patient.split}.csv"
+    rows[table].append([path, patient.sex, study.age_years, *view, *floats])
+    rows["boxes.csv"] += [
+        [path, label, *(f"{fraction:.5f}" for fraction in box)] for label, *box in boxes
+    ]
+    severities = [
+        max((f.severity for f in study.findings if f.label == label), default=0.0)
+        for label in DEFAULT_LABELS
+    ]
+    truth = [study.truth[label] for label in CHEXPERT_LABELS]
+    rows["truth.csv"].append([path, *truth, *severities])
+
+
+def _remove_others(root: Path, written: set[Path]) -> None:
+    """Remove the images of an earlier, larger set and the folders that this leaves empty."""
+    for path in sorted(root.glob("*/patient*/study*/view*_*.jpg")):
+        if path not in written:
+            path.unlink()
+    for pattern in ("*/patient*/study*", "*/patient*"):
+        for folder in root.glob(pattern):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _as_csv(header: Sequence[str], rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,128 @@
+"""Which data: the flag, the environment, ./data, or what `prepare` last prepared."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pulmonet.data.places import dataset_dir, user_data_dir
+from pulmonet.data.sources.recognition import is_synthetic, recognise
+from pulmonet.errors import DataError, list_first
+from pulmonet.files.paths import portable_path
+from pulmonet.files.write import write_json
+
+WAYS_OUT = (
+    "name the folder with --data-dir or PULMONET_DATA_DIR; get CheXpert-v1.0-small from "
+    "https://aimi.stanford.edu/datasets/chexpert-chest-x-rays (registration) and unpack it to "
+    "./data; or try it on synthetic images: pulmonet prepare --demo"
+)
+
+
+def locate_dataset(data_dir: str | None = None) -> Path:
+    """The dataset root: `data_dir`, else PULMONET_DATA_DIR, ./data, what was last prepared.
+
+    Each may be a dataset root or hold exactly one. A place that the user named must hold a
+    dataset; ``./data`` and the remembered one are passed over when they hold none.
+
+    Raises:
+        DataError: nowhere a dataset, or several in one place.
+    """
+    named = data_dir or os.environ.get("PULMONET_DATA_DIR") or None
+    if named is not None:
+        flag = "--data-dir" if data_dir else "PULMONET_DATA_DIR"
+        return _named_root(Path(named).expanduser(), f"{flag} {named}")
+    looked = [Path("data")]
+    found = _roots(looked[0])
+    if not found and (remembered := last_prepared()) is not None:
+        looked.append(remembered)
+        found = _roots(remembered)
+    if len(found) > 1:
+        raise DataError(_several("./data", found))
+    if found:
+        return found[0]
+    places = " and ".join(f"{portable_path(place)} (no dataset there)" for place in looked)
+    raise DataError(f"no dataset: looked in {places}; {WAYS_OUT}")
+
+
+def _named_root(place: Path, where: str) -> Path:
+    if not place.exists():
+        raise DataError(f"{where}: no such folder; {WAYS_OUT}")
+    if place.is_file() and place.suffix != ".npz":
+        csv = f" (and, of several CSV files, this one with --map csv={place.name})"
+        raise DataError(
+            f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
+        )
+    found = _roots(place)
+    if not found and place.is_dir() and any(place.glob("*.csv*")):
+        return place  # a CSV of one's own: its reader asks for --map
+    if not found:
+        raise DataError(
+            f"{where}: no dataset there (no train.csv, valid.csv or test.csv, nor the files of "
+            "another known source, in it or in a folder directly below); for a CSV of your own, "
+            f"say what its columns mean with --map; {WAYS_OUT}"
+        )
+    if len(found) > 1:
+        raise DataError(_several(where, found))
+    return found[0]
+
+
+def _several(where: str, found: list[Path]) -> str:
+    names = list_first(root.name for root in found)
+    return f"{where}: holds {len(found)} datasets ({names}); name one of them, e.g. {found[0]}"
+
+
+def _roots(place: Path) -> list[Path]:
+    """`place` itself if it is a dataset root, else the roots directly below it.
+
+    One real dataset is taken although a demo set lies beside it.
+    """
+    if _is_root(place):
+        return [place]
+    if not place.is_dir():
+        return []
+    try:
+        below = sorted(entry for entry in place.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+    found = [entry for entry in below if _is_root(entry)]
+    real = [entry for entry in found if not is_synthetic(entry)]
+    return real if len(real) == 1 else found
+
+
+def _is_root(place: Path) -> bool:
+    """Whether a reader knows the folder, or it was prepared with a mapping before."""
+    return recognise(place) is not None or (place.is_dir() and bool(remembered_map(place)))
+
+
+def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
+    """Remember `root` as the dataset that commands take when none is named.
+
+    Args:
+        root: the dataset root.
+        mapping: its column mapping (``--map``), so that later runs need not repeat it.
+    """
+    write_json(user_data_dir() / "last_dataset.json", {"root": str(root.absolute())})
+    if mapping:
+        write_json(dataset_dir(root) / "map.json", mapping)
+
+
+def last_prepared() -> Path | None:
+    """The root that was last prepared; None where there is none or the note is damaged."""
+    root = _read_json(user_data_dir() / "last_dataset.json").get("root")
+    return Path(root) if isinstance(root, str) and root else None
+
+
+def remembered_map(root: Path) -> dict[str, str]:
+    """The column mapping that `prepare --map` was last given for `root`; empty if none."""
+    raw = _read_json(dataset_dir(root) / "map.json")
+    return {key: value for key, value in raw.items() if isinstance(value, str)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}

@@ -1,0 +1,141 @@
+"""From a dataset root to its Manifest: recognise, read, check, split, join."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pulmonet.config.schema import DataConfig
+from pulmonet.data import checks
+from pulmonet.data.joining import join_columns
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.sources import chexpert, mapped, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.sources.find import remembered_map
+from pulmonet.data.sources.recognition import is_synthetic, recognise
+from pulmonet.data.splits import files as split_files
+from pulmonet.data.tables import ROW_COLUMNS, SourceRows
+from pulmonet.errors import DataError
+
+
+def read_manifest(
+    root: Path,
+    data: DataConfig | None = None,
+    seed: int = 42,
+    *,
+    check_files: bool = False,
+    keep_split: bool = True,
+) -> Manifest:
+    """The checked rows of the dataset at `root`: the one way in.
+
+    Args:
+        root: a dataset root (`locate_dataset`).
+        data: folds, valid_fraction, join and map decide the rows and their splits.
+        seed: of a validation split where the source has none, and of the folds.
+        check_files: also that every image file is there, inside the root.
+        keep_split: whether a validation split drawn here is kept for later runs.
+
+    Raises:
+        DataError: anything wrong with the rows; all problems in one message.
+        ConfigError: a mapping or a join that names what is not there.
+    """
+    manifest, problems, _ = inspect_manifest(
+        root, data, seed, check_files=check_files, keep_split=keep_split
+    )
+    if problems:
+        raise DataError(join_problems(root, problems))
+    return manifest
+
+
+def join_problems(root: Path, problems: list[str]) -> str:
+    """One message for all problems."""
+    if len(problems) == 1:
+        return problems[0]
+    return "\n".join([f"{root}: {len(problems)} problems", *(f"- {text}" for text in problems)])
+
+
+def inspect_manifest(
+    root: Path,
+    data: DataConfig | None = None,
+    seed: int = 42,
+    *,
+    check_files: bool = False,
+    keep_split: bool = True,
+) -> tuple[Manifest, list[str], list[str]]:
+    """As `read_manifest`, but gives (manifest, problems, notes) instead of raising for rows.
+
+    Raises:
+        DataError: the dataset cannot be read at all.
+    """
+    data = data or DataConfig()
+    rows = read_source(root, data)
+    folder = root if root.is_dir() else root.parent
+    table = tidy(rows)
+    problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
+    if check_files:
+        problems += checks.file_problems(folder, checks.inside_paths(table["path"]))
+    if not rows.patients_known:
+        rows.notes.append("this source has no patient ids: each image counts as its own patient")
+    table["split"], notes = split_files.assign(
+        table, rows.labels, root, data, seed, keep=keep_split
+    )
+    problems += [f"{root}: {text}" for text in checks.split_problems(table)]
+    if data.join:
+        table, join_notes = join_columns(table, Path(data.join).expanduser())
+        notes += join_notes
+    further = tuple(str(name) for name in table.columns[len(ROW_COLUMNS) + len(rows.labels) :])
+    manifest = Manifest(
+        name=root.name if root.is_dir() else root.stem,
+        root=folder,
+        source=rows.kind,
+        labels=rows.labels,
+        table=table,
+        joined=further,
+        synthetic=is_synthetic(folder),
+        patients_known=rows.patients_known,
+    )
+    return manifest, problems, rows.notes + notes
+
+
+def read_source(root: Path, data: DataConfig) -> SourceRows:
+    """Rows as the source has them.
+
+    Raises:
+        DataError: no reader knows this folder, or its files cannot be read.
+    """
+    if not root.exists():
+        raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
+    mapping = data.map or remembered_map(root)
+    if mapping:
+        return mapped.read(root, mapping)
+    readers = {
+        "chexpert": chexpert.read,
+        "nih": nih.read,
+        "mimic": mimic.read,
+        "padchest": padchest.read,
+        "vindr": vindr.read,
+        "medmnist": medmnist.read,
+    }
+    kind = recognise(root)
+    if kind is None:
+        raise DataError(
+            f"{root}: not a dataset that a reader knows; for a CSV of your own, say what its "
+            "columns mean: --map path=COLUMN --map patient=COLUMN"
+        )
+    try:
+        return readers[kind](root)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
+
+
+def tidy(rows: SourceRows) -> pd.DataFrame:
+    """The source's table in the Manifest's order of columns, types and index."""
+    further = [
+        name for name in rows.table.columns if name not in ROW_COLUMNS and name not in rows.labels
+    ]
+    table = rows.table[[*ROW_COLUMNS, *rows.labels, *further]].reset_index(drop=True)
+    for name in ROW_COLUMNS:
+        column: Any = table[name]
+        table[name] = column.astype("float64" if name == "age_years" else "str")
+    return table

@@ -1,0 +1,185 @@
+"""Which rows: labels, splits, views, subsets, folds; always whole patients. Imports no torch.
+
+Every draw is a function of (seed, patient id) alone: the same patients whatever the row order,
+and a larger subset holds the smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pulmonet.choices import SPLITS
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.splits.deal import deal_patients, draws, take_share
+from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal, patients_by_split
+from pulmonet.data.summary import summarise
+from pulmonet.data.vocabulary import VOCABULARY, align
+from pulmonet.errors import ConfigError, DataError, did_you_mean, list_first
+from pulmonet.labels import file_name_of
+
+__all__ = [
+    "annotated_labels",
+    "dev_rows",
+    "fingerprint",
+    "fingerprint_of_deal",
+    "patients_by_split",
+    "resolve_labels",
+    "select_rows",
+    "subset_rows",
+    "summarise",
+]
+
+#: What ``--views`` takes, by the views of the table.
+VIEWS = {
+    "frontal": ("AP", "PA", "FRONTAL"),
+    "AP": ("AP",),
+    "PA": ("PA",),
+    "lateral": ("LATERAL",),
+}
+
+
+def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
+    """Labels with a value in at least one row; a column blank throughout is not annotated."""
+    return tuple(label for label in manifest.labels if manifest.table[label].notna().any())
+
+
+def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """(L,) whether a split has any value for each label, before views and subsets.
+
+    A column that is blank throughout is not annotated; a few rows of it prove nothing.
+    """
+    here = (manifest.table["split"] == split).to_numpy()
+    raw = manifest.raw_labels(tuple(labels))[here]
+    return np.asarray((~np.isnan(raw)).any(axis=0))
+
+
+def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, ...]:
+    """The labels that were asked for, in the vocabulary's spelling; ``("all",)`` = annotated.
+
+    Raises:
+        ConfigError: a name that no source has; the message has the near miss.
+        DataError: a label that this dataset lacks or that nobody annotated in it.
+    """
+    annotated = annotated_labels(manifest)
+    if [name.lower() for name in requested] == ["all"]:
+        if not annotated:
+            raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
+        return _with_files_of_their_own(annotated)
+    folded = {label.lower(): label for label in manifest.labels}
+    resolved = [folded.get(align(name).lower(), align(name)) for name in requested]
+    unknown = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
+    there = f"this dataset has {', '.join(annotated) or 'none'}"
+    if unknown:
+        options = dict.fromkeys([*annotated, *VOCABULARY])
+        raise ConfigError(
+            f"label '{unknown[0]}': unknown{did_you_mean(unknown[0], options)}; {there}"
+        )
+    missing = [name for name in resolved if name not in annotated]
+    if missing:
+        state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
+        names = list_first(repr(name) for name in missing)
+        near = did_you_mean(missing[0], [name for name in annotated if name not in resolved])
+        raise DataError(
+            f"{manifest.root}: {state} {names}{near}; {there}; "
+            "choose with --labels NAME or --labels all"
+        )
+    if len(set(resolved)) < len(resolved):
+        raise ConfigError(f"--labels: the same label twice in {', '.join(requested)}")
+    return _with_files_of_their_own(tuple(resolved))
+
+
+def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels, unless the pictures of two would overwrite each other."""
+    by_name = {file_name_of(label): label for label in labels}
+    for label in labels:
+        if by_name[file_name_of(label)] != label:
+            raise ConfigError(
+                f"labels '{label}' and '{by_name[file_name_of(label)]}': their files would have "
+                "the same names; rename one, or train without it"
+            )
+    return labels
+
+
+def resolve_auxiliary(
+    manifest: Manifest, requested: Sequence[str], labels: Sequence[str]
+) -> tuple[str, ...]:
+    """The labels that are only learned from, as they are called in the manifest.
+
+    Args:
+        manifest: of the dataset.
+        requested: names; ``all`` takes every annotated label that is not in `labels`.
+        labels: the run's labels, resolved; they are never auxiliary.
+
+    Raises:
+        ConfigError, DataError: as `resolve_labels`.
+    """
+    if not requested:
+        return ()
+    return tuple(name for name in resolve_labels(manifest, requested) if name not in labels)
+
+
+def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:
+    """Row numbers of a split, of the views asked for, in the table's order.
+
+    Raises:
+        ConfigError: an unknown split or view.
+        DataError: no such row.
+    """
+    there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
+    if split not in SPLITS:
+        raise ConfigError(
+            f"split '{split}': unknown{did_you_mean(split, there)}; choose from {', '.join(there)}"
+        )
+    if views != "all" and views not in VIEWS:
+        raise ConfigError(
+            f"--views {views}: unknown{did_you_mean(views, VIEWS)}; "
+            f"choose from all, {', '.join(VIEWS)}"
+        )
+    chosen = (manifest.table["split"] == split).to_numpy()
+    if not chosen.any():
+        raise DataError(
+            f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
+        )
+    if views != "all":
+        chosen = chosen & manifest.table["view"].isin(VIEWS[views]).to_numpy()
+        if not chosen.any():
+            raise DataError(
+                f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
+            )
+    return np.flatnonzero(chosen).astype(np.int64)
+
+
+def subset_rows(
+    manifest: Manifest, rows: NDArray[np.int64], fraction: float, mode: str, seed: int
+) -> NDArray[np.int64]:
+    """A share of the patients with all their rows (``patient``), or of single rows (``image``).
+
+    At least one patient or image is taken. Row numbers keep their order.
+    """
+    if fraction >= 1.0:
+        return rows
+    column = "patient" if mode == "patient" else "path"
+    codes, units = pd.factorize(manifest.table[column].to_numpy(object)[rows])
+    n_taken = max(1, round(fraction * len(units)))
+    taken = np.zeros(len(units), dtype=bool)
+    taken[np.argsort(draws(units, f"subset {seed}"), kind="stable")[:n_taken]] = True
+    return rows[taken[codes]]
+
+
+def dev_rows(
+    manifest: Manifest, rows: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(training rows, dev rows): a share of the patients split off, stratified over the labels.
+
+    Raises:
+        DataError: fewer than two patients.
+    """
+    table = manifest.table.iloc[rows]
+    patients = table["patient"].to_numpy(object)
+    parts = deal_patients(patients, manifest.raw_labels(manifest.labels)[rows], f"dev {seed}")
+    dev = take_share(parts, fraction)
+    return rows[~dev], rows[dev]

@@ -1,0 +1,193 @@
+"""Do maps point at the finding? Pointing game, IoU, energy, against four baselines.
+
+Every number stands beside what needs no look at the image: where boxes of other patients lie
+densest, their mean box, the image centre, and the same method on randomised networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.explain.results import (
+    Difference,
+    LabelLocalization,
+    MethodLocalization,
+)
+from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.resamples import number_units
+from pulmonet.metrics.results import Estimate
+
+#: Shares of a map's maximum that the IoU threshold is chosen from.
+THRESHOLDS = np.arange(1, 20) / 20
+
+BASELINES = ("prior density", "mean box", "image centre", "randomised networks")
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """How one map agrees with one region.
+
+    Attributes:
+        hit: 1 where the map's maximum lies in the region, else 0; 0 for an all-zero map.
+        energy: share of the map's sum inside the region; 0 for an all-zero map.
+        ious: (T,) intersection over union of the region and the map at each of `THRESHOLDS`.
+    """
+
+    hit: float
+    energy: float
+    ious: NDArray[np.float64]
+
+
+def score_map(heat: NDArray[np.floating], region: NDArray[np.bool_]) -> MapScores:
+    """Agreement of a map with a region.
+
+    Sources: pointing game, Zhang et al. 2018 (without a tolerance around the region); energy,
+    Wang et al. 2020 (Score-CAM).
+
+    Args:
+        heat: (S, S), not negative.
+        region: (S, S) mask.
+    """
+    total = float(heat.sum())
+    if total <= 0 or not region.any():
+        return MapScores(0.0, 0.0, np.zeros(len(THRESHOLDS)))
+    hit = float(region.reshape(-1)[int(heat.argmax())])
+    inside = heat[region]
+    energy = float(inside.sum()) / total
+    # pixels at or above each threshold, from one sort instead of a pass per threshold
+    levels = THRESHOLDS * float(heat.max())
+    everywhere = heat.size - np.searchsorted(np.sort(heat, axis=None), levels)
+    within = inside.size - np.searchsorted(np.sort(inside), levels)
+    return MapScores(hit, energy, within / (everywhere + inside.size - within))
+
+
+# --- baselines that need no network ---------------------------------------------------------
+
+
+def prior_density(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """(S, S) share of the given regions that cover each pixel."""
+    density: NDArray[np.float64] = np.mean(np.stack(regions), axis=0)
+    return density
+
+
+def mean_box(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """(S, S) map of the mean extent of the given regions; its maximum is the box's centre.
+
+    Regions that lie outside the square (beyond a crop) have no extent; all zero without others.
+    """
+    corners = []
+    heat = np.zeros(regions[0].shape)
+    for region in regions:
+        if not region.any():
+            continue
+        rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+        corners.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    if not corners:
+        return heat
+    top, bottom, left, right = np.round(np.mean(corners, axis=0)).astype(int)
+    heat[top:bottom, left:right] = 1.0
+    # a hair above the rest, so that the pointing game has one point to judge
+    heat[(top + bottom) // 2, (left + right) // 2] = 1.0 + 1e-9
+    return heat
+
+
+def image_centre(side: int) -> NDArray[np.float64]:
+    """(S, S) cone that falls from 1 at the centre to 0 in the corners."""
+    offsets = (np.arange(side) + 0.5) / side - 0.5
+    distances = np.hypot(offsets[:, None], offsets)
+    heat: NDArray[np.float64] = 1 - distances / distances.max()
+    return heat
+
+
+# --- the table ------------------------------------------------------------------------------
+
+
+def tuned_ious(
+    ious: NDArray[np.float64], units: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float | None]:
+    """IoU of each case at the threshold that is best on all other patients.
+
+    Args:
+        ious: (N, T) per case and threshold.
+        units: (N,) patient number of each case.
+
+    Returns:
+        (N,) IoU; NaN where there is no other patient. And the threshold most often chosen.
+    """
+    sums = np.zeros((int(units.max()) + 1, ious.shape[1]))
+    np.add.at(sums, units, ious)
+    counts = np.bincount(units)
+    if len(counts) < 2:
+        return np.full(len(ious), np.nan), None
+    others = (sums.sum(axis=0) - sums) / (counts.sum() - counts)[:, None]
+    chosen = others.argmax(axis=1)[units]
+    tuned = ious[np.arange(len(ious)), chosen]
+    return tuned, float(THRESHOLDS[np.bincount(chosen).argmax()])
+
+
+def compare_with_baselines(
+    scores: Mapping[str, Sequence[MapScores]],
+    patients: Sequence[str],
+    *,
+    pairs: Sequence[tuple[str, str]],
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> LabelLocalization:
+    """One label's table: what is under test and its baselines, intervals, paired differences.
+
+    Args:
+        scores: N `MapScores` of each row of the table, case by case in one order; a baseline
+            that could not be computed is left out.
+        patients: N patient ids; whole patients are resampled.
+        pairs: (row under test, baseline); pairs with a row that is left out are skipped.
+        n_resamples: bootstrap resamples, the same for all rows of the table.
+        seed: of the resamples.
+    """
+    units = number_units(patients, len(patients))
+    n_units = int(units.max()) + 1
+    generator = np.random.default_rng([seed, n_units])
+    draws = generator.integers(0, n_units, size=(n_resamples, n_units))
+    weights = np.stack([np.bincount(draw, minlength=n_units) for draw in draws])[:, units]
+    values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    rows: dict[str, MethodLocalization] = {}
+    for name, cases in scores.items():
+        tuned, threshold = tuned_ious(np.stack([case.ious for case in cases]), units)
+        values[name] = {
+            "pointing": np.asarray([case.hit for case in cases]),
+            "iou": tuned,
+            "energy": np.asarray([case.energy for case in cases]),
+        }
+        rows[name] = MethodLocalization(
+            **{key: _estimate(value, weights) for key, value in values[name].items()},
+            iou_threshold=threshold,
+        )
+    differences = [
+        _difference(row, metric, baseline, values[row][metric] - values[baseline][metric], weights)
+        for row, baseline in pairs
+        if row in scores and baseline in scores
+        for metric in ("pointing", "iou", "energy")
+    ]
+    return LabelLocalization(
+        n_images=len(patients), n_patients=n_units, rows=rows, differences=differences
+    )
+
+
+def _estimate(values: NDArray[np.float64], weights: NDArray[np.int64]) -> Estimate:
+    if np.isnan(values).any():
+        return Estimate(value=None, reason="one patient only: no other to tune the threshold on")
+    low, high = percentile_interval(weights @ values / weights.sum(axis=1))
+    return Estimate(value=float(values.mean()), low=low, high=high)
+
+
+def _difference(
+    row: str, metric: str, baseline: str, values: NDArray[np.float64], weights: NDArray[np.int64]
+) -> Difference:
+    found = _estimate(values, weights)
+    apart = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+    return Difference(
+        row=row, metric=metric, baseline=baseline, difference=found, distinguished=apart
+    )

@@ -1,0 +1,201 @@
+"""Sanity checks of heat maps: do they depend on the weights, do they find what counts?
+
+Cascading randomisation (Adebayo et al. 2018): the network's weights are replaced from the
+classifier downwards, and the maps compared with the trained network's. A method that ignores
+the network keeps its maps and fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import spsolve
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from pulmonet.explain.checks.randomisation import randomised, weight_stages
+from pulmonet.explain.results import RoadCurve, Sanity, SanityStage
+
+#: (network, images (B, 1, S, S), columns) -> raw maps (B, L, h, w)
+Method = Callable[[nn.Module, Tensor, Sequence[int]], NDArray[np.float32]]
+
+#: Mean rank correlation at full randomisation from which on maps count as independent of the
+#: weights. Unrelated maps give about 0, a method that ignores the network exactly 1.
+PASS_BELOW = 0.5
+
+STATISTIC = (
+    "mean Spearman correlation, over images, labels and seeds, of the signed maps of the trained "
+    "and the fully randomised network"
+)
+
+REMOVED_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Spearman correlation of two maps; NaN where one is constant."""
+    ranks = [rankdata(np.asarray(one, np.float64), axis=None) for one in (a, b)]
+    x, y = (one - one.mean() for one in ranks)
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
+
+
+def cascade(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    method: Method,
+    *,
+    n_seeds: int = 3,
+    progress: Callable[[], None] | None = None,
+) -> Sanity:
+    """Maps under weights that are randomised from the top down.
+
+    Args:
+        network: in eval mode; copies of it are randomised.
+        images: (B, 1, S, S) pixels on its device.
+        columns: outputs to explain.
+        method: gives raw maps (B, L, h, w).
+        n_seeds: randomised copies per stage.
+        progress: called after every stage and seed.
+
+    Returns:
+        Correlations by depth, the statistic and whether it passes.
+    """
+    trained = method(network, images, columns)
+    names: list[str] = []
+    stages: list[SanityStage] = []
+    for stage, own in weight_stages(network):
+        names += own
+        found: list[float] = []
+        for seed in range(n_seeds):
+            fresh = method(randomised(network, names, seed=seed), images, columns)
+            found += map_correlations(trained, fresh)
+            if progress is not None:
+                progress()
+        stages.append(_stage(stage, found))
+    value = stages[-1].mean
+    return Sanity(
+        statistic=STATISTIC,
+        value=value,
+        threshold=PASS_BELOW,
+        passed=value is not None and value < PASS_BELOW,
+        n_images=len(images),
+        n_seeds=n_seeds,
+        stages=stages,
+    )
+
+
+def map_correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> list[float]:
+    """Rank correlations of (B, L, h, w) maps, pair by pair; constant maps are left out."""
+    maps_a, maps_b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+    found = [rank_correlation(one, other) for one, other in zip(maps_a, maps_b, strict=True)]
+    return [value for value in found if np.isfinite(value)]
+
+
+def _stage(stage: str, found: list[float]) -> SanityStage:
+    if not found:
+        return SanityStage(stage=stage, mean=None)
+    low, high = np.quantile(found, [0.1, 0.9])
+    return SanityStage(
+        stage=stage, mean=float(np.mean(found)), low=float(low), high=float(high), n=len(found)
+    )
+
+
+# --- ROAD -----------------------------------------------------------------------------------
+
+
+def impute(
+    image: NDArray[np.floating], removed: NDArray[np.bool_], noise: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Removed pixels become the weighted mean of their eight neighbours, plus noise.
+
+    Direct neighbours weigh 1/6, diagonal ones 1/12; the means of removed pixels hang on each
+    other, so all are solved for at once. Source: Rong et al. 2022, noisy linear imputation.
+
+    Args:
+        image: (H, W).
+        removed: (H, W) mask.
+        noise: (H, W) added to the imputed values.
+
+    Returns:
+        (H, W) float64.
+    """
+    height, width = image.shape
+    numbers = np.full(image.shape, -1)
+    numbers[removed] = np.arange(int(removed.sum()))
+    rows, columns = np.nonzero(removed)
+    right = np.zeros(len(rows))
+    diagonal = np.zeros(len(rows))
+    entries: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+    for down in (-1, 0, 1):
+        for across in (-1, 0, 1):
+            if not (down or across):
+                continue
+            weight = 1 / 12 if down and across else 1 / 6
+            y, x = rows + down, columns + across
+            there = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+            diagonal[there] += weight
+            other = numbers[y[there], x[there]]
+            known = other < 0
+            right[there[known]] += weight * image[y[there[known]], x[there[known]]]
+            unknown = there[~known]
+            entries.append((unknown, other[~known], np.full(len(unknown), -weight)))
+    own = np.arange(len(rows))
+    entries.append((own, own, diagonal))
+    row, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    system = coo_matrix((value, (row, column)), shape=(len(rows), len(rows))).tocsc()
+    filled = np.asarray(image, np.float64).copy()
+    filled[removed] = spsolve(system, right) + noise[removed]
+    return filled
+
+
+def road(
+    network: nn.Module,
+    images: Tensor,
+    pairs: Sequence[tuple[int, int]],
+    maps: NDArray[np.float32],
+    *,
+    seed: int = 0,
+    progress: Callable[[], None] | None = None,
+) -> RoadCurve:
+    """Score of the label as pixels are removed, highest of the map first and lowest first.
+
+    Args:
+        network: in eval mode.
+        images: (B, 1, S, S) pixels.
+        pairs: (image, output) to follow, one per map.
+        maps: (len(pairs), S, S) in [0, 1].
+        seed: of the imputation's noise.
+        progress: called after every pair.
+    """
+    generator = np.random.default_rng(seed)
+    curves = np.zeros((2, len(REMOVED_SHARES)))
+    for (position, column), heat in zip(pairs, maps, strict=True):
+        image = images[position, 0].float().cpu().numpy()
+        noise = generator.normal(0.0, 0.01 * max(float(image.std()), 1.0), image.shape)
+        # ties (a map's many zeros) in random order
+        order = np.lexsort((generator.random(heat.size), heat.reshape(-1)))
+        variants = []
+        for first in (order[::-1], order):
+            for share in REMOVED_SHARES:
+                removed = np.zeros(heat.size, dtype=bool)
+                removed[first[: round(share * heat.size)]] = True
+                variants.append(impute(image, removed.reshape(heat.shape), noise))
+        batch = torch.from_numpy(np.stack(variants)[:, None]).float().clamp(0, 255)
+        with torch.no_grad():
+            scores = torch.sigmoid(network(batch.to(images.device)).float()[:, column])
+        curves += scores.cpu().numpy().reshape(2, -1)
+        if progress is not None:
+            progress()
+    curves /= max(len(pairs), 1)
+    return RoadCurve(
+        removed=list(REMOVED_SHARES),
+        most_relevant_first=curves[0].tolist(),
+        least_relevant_first=curves[1].tolist(),
+        gain=float((curves[1] - curves[0]).mean()),
+        n=len(pairs),
+    )

@@ -1,0 +1,92 @@
+"""Heat maps laid over the original image, at its own resolution and aspect.
+
+The network sees a square that was cut out of the image, padded or stretched; its map is put back
+where that square lay (`pulmonet.data.images.square.placement`).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.data.images.square import Placement
+
+#: Share of colour where the map is 1; it falls with the map, so that 0 leaves the X-ray as it is.
+OPACITY = 0.65
+
+
+def place_map(
+    heat: NDArray[np.float32], height: int, width: int, where: Placement
+) -> NDArray[np.float32]:
+    """The square's map in the image's own pixels, bilinear.
+
+    Args:
+        heat: (S, S) in [0, 1], cells of equal size that tile the square.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        where: the part of the image that the square covers, in its pixels; it may lie outside.
+
+    Returns:
+        (H, W) float32; NaN where the network did not look (outside a crop).
+    """
+    columns = _cells(width, where.x0, where.x1, heat.shape[1])
+    rows = _cells(height, where.y0, where.y1, heat.shape[0])
+    grid_x, grid_y = np.meshgrid(columns, rows)
+    placed = cv2.remap(
+        np.ascontiguousarray(heat, dtype=np.float32),
+        grid_x,
+        grid_y,
+        interpolation=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    inside_x = np.abs(_fractions(width, where.x0, where.x1) - 0.5) <= 0.5
+    inside_y = np.abs(_fractions(height, where.y0, where.y1) - 0.5) <= 0.5
+    placed[~(inside_y[:, None] & inside_x)] = np.nan
+    return cast(NDArray[np.float32], placed)
+
+
+def _fractions(n_pixels: int, start: float, stop: float) -> NDArray[np.floating]:
+    """Where each pixel's centre lies between the square's edges, 0 to 1 inside."""
+    return (np.arange(n_pixels) + 0.5 - start) / (stop - start)
+
+
+def _cells(n_pixels: int, start: float, stop: float, n_cells: int) -> NDArray[np.float32]:
+    return (_fractions(n_pixels, start, stop) * n_cells - 0.5).astype(np.float32)
+
+
+def colour_table(name: str) -> NDArray[np.uint8]:
+    """(256, 3) RGB of a colour map."""
+    rgba = matplotlib.colormaps[name](np.arange(256), bytes=True)
+    return cast(NDArray[np.uint8], rgba[:, :3])
+
+
+def blend(
+    image: NDArray[np.uint8], placed: NDArray[np.float32], colour_map: str = "plasma"
+) -> NDArray[np.uint8]:
+    """The overlay: colour over grey, the more of it the higher the map.
+
+    Args:
+        image: (H, W) grey.
+        placed: (H, W) in [0, 1]; NaN leaves the image as it is.
+        colour_map: one of `options.COLOUR_MAPS`.
+
+    Returns:
+        (H, W, 3) RGB uint8.
+    """
+    values = np.nan_to_num(placed, nan=0.0)
+    colours = colour_table(colour_map)[np.round(values * 255).astype(np.uint8)]
+    share = (OPACITY * values)[..., None]
+    mixed = image[..., None] * (1 - share) + colours * share
+    return cast(NDArray[np.uint8], np.round(mixed).astype(np.uint8))
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """PNG bytes of an (H, W) grey or (H, W, 3) RGB image."""
+    ordered = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, buffer = cv2.imencode(".png", ordered)
+    assert done, "cv2 encodes any uint8 image as PNG"
+    return bytes(buffer.tobytes())

@@ -1,0 +1,135 @@
+"""Attributions on the pixels themselves: integrated gradients and occlusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pulmonet.explain.maps.cam import RawMaps
+
+
+def integrated_gradients(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    *,
+    n_steps: int = 32,
+    baseline: float = 0.0,
+    batch_size: int = 8,
+) -> RawMaps:
+    """Gradients of the logit, averaged on the way from a black image, times the difference.
+
+    The attributions of an image sum to the logit's change from the baseline, up to the error of
+    the midpoint rule. Source: Sundararajan et al. 2017, eq. 1.
+
+    Args:
+        network: in eval mode.
+        images: (B, 1, S, S) pixels.
+        columns: outputs to explain, L of them.
+        n_steps: points of the midpoint rule.
+        baseline: grey value of the reference image, 0-255.
+        batch_size: points per pass.
+
+    Returns:
+        Logits and signed (B, L, S, S) attributions, in logits per pixel.
+    """
+    positions = (torch.arange(n_steps, device=images.device) + 0.5) / n_steps
+    logits: list[Tensor] = []
+    maps: list[Tensor] = []
+    for image in images.float():
+        difference = image - baseline
+        totals = torch.zeros(len(columns), *image.shape[1:], device=images.device)
+        for part in torch.split(positions, batch_size):
+            points = (baseline + part[:, None, None, None] * difference).requires_grad_()
+            with torch.enable_grad():
+                outputs = network(points).float()
+            for position, column in enumerate(columns):
+                (gradients,) = torch.autograd.grad(
+                    outputs[:, column].sum(), points, retain_graph=position + 1 < len(columns)
+                )
+                totals[position] += gradients[:, 0].sum(dim=0)
+        with torch.no_grad():
+            logits.append(network(image[None]).float()[0])
+        maps.append(totals / n_steps * difference[0])
+    return RawMaps(_array(torch.stack(logits)), _array(torch.stack(maps)))
+
+
+@torch.no_grad()
+def occlusion(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    *,
+    n_cells: int = 14,
+    batch_size: int = 32,
+) -> RawMaps:
+    """How far the logit falls when a patch is covered with the image's mean grey.
+
+    The square is cut into n_cells x n_cells cells; a patch covers its cell and half a cell around
+    it, so neighbouring patches overlap. Source: Zeiler and Fergus 2014.
+
+    Args:
+        network: in eval mode.
+        images: (B, 1, S, S) pixels.
+        columns: outputs to explain, L of them; all come from the same passes.
+        n_cells: cells per side.
+        batch_size: covered images per pass.
+
+    Returns:
+        Logits and signed (B, L, n_cells, n_cells) falls of the logit.
+    """
+    side = images.shape[-1]
+    edges = torch.linspace(0, side, n_cells + 1)
+    margin = side / n_cells / 2
+    low = (edges[:-1] - margin).round().long().clamp(min=0).tolist()
+    high = (edges[1:] + margin).round().long().clamp(max=side).tolist()
+    cells = [(row, column) for row in range(n_cells) for column in range(n_cells)]
+    logits = network(images.float()).float()
+    maps: list[Tensor] = []
+    for image, own in zip(images.float(), logits, strict=True):
+        covered: list[Tensor] = []
+        for start in range(0, len(cells), batch_size):
+            part = cells[start : start + batch_size]
+            batch = image.repeat(len(part), 1, 1, 1)
+            for position, (row, column) in enumerate(part):
+                batch[position, :, low[row] : high[row], low[column] : high[column]] = image.mean()
+            covered.append(network(batch).float()[:, list(columns)])
+        falls = own[list(columns)] - torch.cat(covered)
+        maps.append(falls.T.reshape(len(columns), n_cells, n_cells))
+    return RawMaps(_array(logits), _array(torch.stack(maps)))
+
+
+def smooth(raw: NDArray[np.float32], n_cells: int = 56) -> NDArray[np.float32]:
+    """Pixel attributions averaged over a grid of cells, which is what an eye can follow.
+
+    Args:
+        raw: (..., S, S) signed.
+        n_cells: cells per side; S is returned unchanged where it is smaller.
+
+    Returns:
+        (..., n_cells, n_cells) float32 of the positive attributions.
+    """
+    side = raw.shape[-1]
+    if side <= n_cells:
+        return raw
+    flat = torch.from_numpy(np.maximum(raw, 0).reshape(-1, 1, side, side))
+    # a Gaussian of one cell's width, then the cells' means
+    width = side / n_cells
+    reach = int(3 * width)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / width) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(flat, (reach, reach, reach, reach), mode="replicate")
+    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    cells = F.adaptive_avg_pool2d(blurred, (n_cells, n_cells))
+    return cells.numpy().reshape(*raw.shape[:-2], n_cells, n_cells)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
+    return found

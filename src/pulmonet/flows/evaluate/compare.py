@@ -1,0 +1,105 @@
+"""Comparing the runs that `evaluate` was given: those on the very same rows, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.flows import console
+from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.comparison import ModelComparison, compare
+from pulmonet.metrics.ranking.resamples import OneClassError, number_units
+from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.studies import join_studies
+from pulmonet.run.predictions import Predictions
+
+
+def compare_all(
+    evaluated: Sequence[tuple[Predictions, RunResult]], options: EvaluationOptions
+) -> list[ModelComparison]:
+    """Compare runs that were evaluated on the very same rows."""
+    groups: dict[tuple[Any, ...], list[Predictions]] = {}
+    for images, result in evaluated:
+        study = options.level == "study"
+        rows = _in_path_order(join_studies(images, options.study_rule) if study else images)
+        key = (rows.dataset, rows.split, rows.paths, result.blank)
+        groups.setdefault(key, []).append(rows)
+    return [_compare_group(group, options) for group in groups.values() if len(group) > 1]
+
+
+def _in_path_order(predictions: Predictions) -> Predictions:
+    """Rows sorted by path, so that files in another order compare; left alone on doubles."""
+    if len(set(predictions.paths)) < len(predictions.paths):
+        return predictions
+    order = np.argsort(np.asarray(predictions.paths), kind="stable")
+    patients = predictions.patients
+    return replace(
+        predictions,
+        paths=tuple(predictions.paths[row] for row in order),
+        patients=None if patients is None else tuple(patients[row] for row in order),
+        studies=None,
+        targets=predictions.targets[order],
+        scores=predictions.scores[order],
+        columns={},
+    )
+
+
+def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> ModelComparison:
+    first = group[0]
+    shared = [
+        label
+        for label in first.labels
+        if all(
+            label in other.labels
+            and np.array_equal(
+                _column(other.targets, other, label),
+                _column(first.targets, first, label),
+                equal_nan=True,
+            )
+            for other in group
+        )
+    ]
+    names = [predictions.run for predictions in group]
+    nothing = ModelComparison([], [""] * len(group), names)
+    if not shared:
+        console.warn(f"{', '.join(names)}: no label with the same targets; not compared")
+        return nothing
+    if any(set(shared) != set(predictions.labels) for predictions in group):
+        console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
+    targets = np.stack([_column(first.targets, first, label) for label in shared], axis=1)
+    scores = [
+        np.stack([_column(run.scores, run, label) for label in shared], axis=1) for run in group
+    ]
+    patients = next((run.patients for run in group if run.patients is not None), None)
+    units = number_units(patients, len(first.paths))  # known if any of the files names them
+    try:
+        return compare(
+            names,
+            shared,
+            targets,
+            scores,
+            units,
+            n_resamples=options.n_resamples,
+            seed=options.seed,
+        )
+    except OneClassError:
+        console.warn(f"{', '.join(names)}: too few positives to resample; not compared")
+        return nothing
+
+
+def _column(
+    values: NDArray[np.float32], predictions: Predictions, label: str
+) -> NDArray[np.float32]:
+    return values[:, predictions.labels.index(label)]
+
+
+def with_letters(result: RunResult, comparisons: Iterable[ModelComparison]) -> RunResult:
+    for comparison in comparisons:
+        if result.run in comparison.names:
+            letters = comparison.letters[list(comparison.names).index(result.run)]
+            return result.model_copy(update={"group_letters": letters})
+    return result

@@ -1,0 +1,177 @@
+"""The tables that `evaluate` shows: 80 columns, the numbers that matter, what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from pulmonet.flows import console
+from pulmonet.metrics.results import Comparison, Estimate, RunResult
+
+
+def show_result(result: RunResult) -> None:
+    """One run: AUROC and average precision per label with intervals, the baseline below."""
+    unit = "studies" if result.level == "study" else "images"
+    synthetic = "SYNTHETIC phantoms, " if result.synthetic else ""
+    who = (
+        f"{result.n_patients:,} patients"
+        if result.bootstrap.unit == "patient"
+        else "patients unknown: images resampled"
+    )
+    console.say("")
+    console.say(f"{result.run} on {result.dataset}, split {result.split}", style="bold")
+    console.say(f"{synthetic}{result.n_rows:,} {unit}, {who}", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("Label", overflow="ellipsis", no_wrap=True, max_width=22)
+    table.add_column("Pos.", justify="right", no_wrap=True, min_width=4)
+    table.add_column("AUROC (95 %)", no_wrap=True, min_width=19)
+    table.add_column("Avg. prec. (95 %)", no_wrap=True, min_width=19)
+    table.add_column("Slope", justify="right", no_wrap=True, min_width=5)
+    few = False
+    for label, entry in result.labels.items():
+        flag = " *" if entry.few_positives and entry.reason is None else ""
+        few |= bool(flag)
+        slope = entry.calibration.slope.value if entry.calibration else None
+        table.add_row(
+            escape(label) + flag,
+            f"{entry.positives:,}",
+            _text(entry.auroc),
+            _text(entry.average_precision),
+            "–" if slope is None else f"{slope:.2f}",
+        )
+    table.add_section()
+    macro = result.macro
+    table.add_row(
+        f"Macro ({macro.n_labels} label{'s' if macro.n_labels != 1 else ''})",
+        "",
+        _text(macro.auroc),
+        _text(macro.average_precision),
+        "",
+        style="bold",
+    )
+    if result.baseline is not None:
+        table.add_row(
+            f"{', '.join(result.baseline.features)} alone",
+            "",
+            _text(result.baseline.macro.auroc),
+            _text(result.baseline.macro.average_precision),
+            "",
+            style="dim",
+        )
+    if result.study is not None:
+        table.add_row(
+            f"Macro, {result.study.n_studies:,} studies",
+            "",
+            _text(result.study.macro.auroc),
+            _text(result.study.macro.average_precision),
+            "",
+        )
+    console.show_table(table)
+    _show_remarks(result, few=few)
+
+
+def _show_remarks(result: RunResult, *, few: bool) -> None:
+    used = "; ".join(result.rows_used_for)
+    if not used:
+        console.note("These rows decided nothing before.")
+    elif used.startswith("unknown"):
+        console.note("Scores from a file: what these rows decided before is not known here.")
+    else:
+        console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
+    if few:
+        console.note("* fewer than 20 positive (or negative) patients: the interval is too narrow.")
+    for label, reason in result.macro.left_out.items():
+        console.note(f"{label}: {reason}; left out of the macro.")
+    too_small = sorted(
+        {
+            f"{group.column} {group.group}"
+            for group in result.subgroups
+            if group.labels and all(entry.reason for entry in group.labels.values())
+        }
+    )
+    if too_small:
+        console.note(f"Too small to score: {', '.join(too_small)}.")
+    if result.shift is not None and result.shift.notes:
+        console.note(f"Differs from training: {'; '.join(result.shift.notes[:3])}.")
+    for text in result.notes:
+        console.note(text)
+
+
+def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparison]) -> None:
+    """All runs by macro AUROC, with the letters of those not distinguished."""
+    scored = [result for result in results if result.macro.auroc.value is not None]
+    scored.sort(key=lambda result: -(result.macro.auroc.value or 0.0))
+    several = len({(result.dataset, result.split) for result in scored}) > 1
+    same_dataset = len({result.dataset for result in scored}) == 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    width = max(24, console.stdout().width - (76 if several else 56))
+    table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=width)
+    if several:
+        table.add_column("Rows", overflow="ellipsis", no_wrap=True, max_width=18)
+    table.add_column("Macro AUROC (95 %)", no_wrap=True)
+    table.add_column("Avg. precision", no_wrap=True)
+    table.add_column("Group", no_wrap=True)
+    for result in scored:
+        cells = [escape(result.run)]
+        if several:
+            where = result.split if same_dataset else f"{result.dataset} {result.split}"
+            cells.append(escape(where))
+        cells += [
+            _text(result.macro.auroc),
+            "–"
+            if result.macro.average_precision.value is None
+            else f"{result.macro.average_precision.value:.3f}",
+            result.group_letters,
+        ]
+        table.add_row(*cells)
+    console.say("")
+    console.say("Comparison", style="bold")
+    console.show_table(table)
+    macro = [entry for entry in comparisons if entry.label is None and entry.metric == "auroc"]
+    for pooled in (result for result in scored if result.combines == "out-of-fold"):
+        console.note(
+            f"Each fold has rows of its own, so folds are not compared; {pooled.run} is all of "
+            "them together."
+        )
+        if not macro:
+            return
+    if not macro:
+        console.note("No two runs share rows and reference labels: nothing to compare.")
+        return
+    apart = [entry for entry in macro if entry.distinguished]
+    console.note(
+        "Runs that share a letter are not distinguished (paired differences, simultaneous 95 % "
+        f"intervals over {len(macro)} pair{'s' if len(macro) != 1 else ''})."
+    )
+    others = [entry for entry in macro if not entry.distinguished]
+    for entries in (apart, others):
+        entries.sort(key=lambda entry: -abs(entry.difference or 0.0))
+    if len({tuple(result.macro.labels) for result in scored}) > 1:
+        console.note(
+            "Their macros average different labels; differences are of the labels that all share."
+        )
+    for entry in [*apart[:5], *others[: max(0, 5 - len(apart))]]:
+        console.note(_difference(entry))
+    if len(macro) > 5:
+        console.note(f"All {len(macro)} pairs: `comparisons` in evaluation_*.json.")
+
+
+def _difference(entry: Comparison) -> str:
+    """``better less worse: +0.060 (+0.012 to +0.109)``."""
+    if entry.difference is None or entry.low is None or entry.high is None:
+        return f"{entry.a}, {entry.b}: no difference known"
+    names, ends = (entry.a, entry.b), (entry.low, entry.high)
+    if entry.difference < 0:
+        names, ends = (entry.b, entry.a), (-entry.high, -entry.low)
+    return (
+        f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
+        f"({ends[0]:+.3f} to {ends[1]:+.3f})"
+        f"{'' if entry.distinguished else ', not distinguished'}"
+    )
+
+
+def _text(estimate: Estimate) -> str:
+    return estimate.text()

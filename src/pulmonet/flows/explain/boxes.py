@@ -1,0 +1,287 @@
+"""`explain --boxes`: how well heat maps point at the findings, beside four baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pulmonet.data.images.read import read_source_image
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.splits.choose import select_rows
+from pulmonet.errors import DataError, list_first
+from pulmonet.explain.checks.chexlocalize import read_segmentations
+from pulmonet.explain.checks.localization import (
+    BASELINES,
+    MapScores,
+    compare_with_baselines,
+    image_centre,
+    mean_box,
+    prior_density,
+    score_map,
+)
+from pulmonet.explain.checks.randomisation import randomised
+from pulmonet.explain.checks.regions import Key, Region, labels_of, read_boxes
+from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
+from pulmonet.explain.options import Variant
+from pulmonet.explain.results import LabelLocalization, Localization, MapVariant
+from pulmonet.files.paths import portable_path
+from pulmonet.files.write import write_json
+from pulmonet.flows import console
+from pulmonet.flows.explain.boxes_screen import show_localization
+from pulmonet.flows.explain.images import read_run_dataset
+from pulmonet.flows.explain.options import ExplainOptions
+from pulmonet.flows.folds import DisjointFolds
+from pulmonet.labels import resolve_label
+from pulmonet.models.trained import TrainedRun, load_run
+
+#: Networks with fresh weights whose maps are averaged for the fourth baseline.
+N_RANDOM_NETWORKS = 3
+BATCH_SIZE = 8
+
+Mask = NDArray[np.bool_]
+#: By variant: scores of the run's map, and of the randomised networks' mean map.
+_OwnAndRandom = dict[Variant, tuple[MapScores, MapScores]]
+
+
+@dataclass
+class _Cases:
+    """One label's cases, of all folds: scores by row of the table, and whose image each is."""
+
+    scores: dict[str, list[MapScores]] = field(default_factory=dict)
+    owners: list[str] = field(default_factory=list)
+
+    def add(self, scores: Mapping[str, list[MapScores]], owners: Sequence[str]) -> None:
+        """Further cases; a baseline that one fold lacks is left out of the whole."""
+        if not self.owners:
+            self.scores = {name: list(found) for name, found in scores.items()}
+        else:
+            self.scores = {
+                name: found + scores[name] for name, found in self.scores.items() if name in scores
+            }
+        self.owners += owners
+
+
+def score_localization(
+    options: ExplainOptions, trained: TrainedRun, manifest: Manifest
+) -> Localization:
+    """Score the maps of all rows of the split that have a region of a wanted label.
+
+    With several runs (patient folds) each is scored on the split of its own fold, and their
+    cases are pooled. Several methods and layers are scored on the same cases.
+
+    Raises:
+        DataError: the file is no box file, or no region fits split and labels.
+        ConfigError: two of several runs share an image or a patient of the split.
+    """
+    split = options.split or "valid"
+    pooled = {label: _Cases() for label in options.labels}
+    disjoint = DisjointFolds()
+    n_unmatched, path = 0, options.boxes or Path()
+    for number, run_dir in enumerate((options.run_dir, *options.further_runs)):
+        if number:
+            trained = load_run(run_dir, options.device)
+            manifest = read_run_dataset(trained.record, options.data_dir, options.columns, split)
+        regions, n_unmatched, path = _read_regions(path, manifest)
+        cases = _cases(regions, options, manifest, split, path)
+        scored = manifest.table.iloc[[row for row, _ in cases]]
+        disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
+        _score_fold(options, trained, manifest, cases, regions, pooled)
+    labels = {label: _compare(found, options) for label, found in pooled.items() if found.owners}
+    result = Localization(
+        runs=[run_dir.name for run_dir in (options.run_dir, *options.further_runs)],
+        variants=[
+            MapVariant(name=variant.name, method=variant.method, layer=variant.layer)
+            for variant in options.variants
+        ],
+        dataset=manifest.name,
+        split=split,
+        synthetic=manifest.synthetic,
+        regions=portable_path(path),
+        n_unmatched=n_unmatched,
+        n_resamples=options.n_resamples,
+        n_random_networks=N_RANDOM_NETWORKS,
+        labels=labels,
+    )
+    write_json(options.folder / "localization.json", result)
+    show_localization(options.labels, result)
+    return result
+
+
+def _compare(found: _Cases, options: ExplainOptions) -> LabelLocalization:
+    """Each variant against the baselines that look at no image and its own randomised networks."""
+    pairs = [
+        (variant.name, baseline)
+        for variant in options.variants
+        for baseline in (*BASELINES[:3], _randomised_row(variant, options.variants))
+    ]
+    return compare_with_baselines(
+        found.scores, found.owners, pairs=pairs, n_resamples=options.n_resamples
+    )
+
+
+def _randomised_row(variant: Variant, variants: Sequence[Variant]) -> str:
+    return BASELINES[3] if len(variants) == 1 else f"{BASELINES[3]}, {variant.name}"
+
+
+def _score_fold(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+    pooled: Mapping[str, _Cases],
+) -> None:
+    """Add one run's cases to the pool; priors come from patients outside its split."""
+    variants = options.variants
+    scores, masks = _score_cases(options, trained, manifest, cases, regions)
+    references = _reference_masks(options, trained, manifest, cases, regions)
+    patients = manifest.table["patient"].to_numpy(object)
+    for label, found in pooled.items():
+        keys = [key for key in cases if key[1] == label]
+        if not keys:
+            continue
+        owners = [str(patients[row]) for row, _ in keys]
+        found.add(
+            {variant.name: [scores[key][variant][0] for key in keys] for variant in variants}
+            | _prior_scores([masks[key] for key in keys], owners, references[label])
+            | {
+                _randomised_row(variant, variants): [scores[key][variant][1] for key in keys]
+                for variant in variants
+            },
+            owners,
+        )
+
+
+def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
+    path = boxes if boxes.exists() or boxes.is_absolute() else manifest.root / boxes
+    if not path.exists():
+        raise DataError(
+            f"--boxes {boxes}: no such file, here or in {manifest.root}; name a boxes.csv, or "
+            "CheXlocalize's JSON"
+        )
+    read = read_segmentations if path.suffix.lower() == ".json" else read_boxes
+    regions, n_unmatched = read(path, manifest)
+    if n_unmatched:
+        console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
+    return regions, n_unmatched, path
+
+
+def _cases(
+    regions: Mapping[Key, Region],
+    options: ExplainOptions,
+    manifest: Manifest,
+    split: str,
+    path: Path,
+) -> list[Key]:
+    rows = {int(row) for row in select_rows(manifest, split, options.views)}
+    cases = sorted(k for k in regions if k[0] in rows and k[1] in options.labels)
+    if options.n_rows is not None:
+        first = set(sorted({row for row, _ in cases})[: options.n_rows])
+        cases = [key for key in cases if key[0] in first]
+    if not cases:
+        raise DataError(
+            f"{path}: no region of {list_first(options.labels)} in split '{split}'; it has "
+            f"{list_first(labels_of(regions), 12) or 'none'}; choose another --label or --split"
+        )
+    return cases
+
+
+def _score_cases(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+) -> tuple[dict[Key, _OwnAndRandom], dict[Key, Mask]]:
+    """Per case and variant the scores of the run and of the randomised networks; the regions."""
+    random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
+    named = {label for _, label in cases}
+    labels = [label for label in options.labels if label in named]
+    columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
+    scores: dict[Key, _OwnAndRandom] = {key: {} for key in cases}
+    masks: dict[Key, Mask] = {}
+    rows = sorted({row for row, _ in cases})
+    with console.steps("Scoring maps", len(rows)) as progress:
+        for part in _parts(rows):
+            images = [read_source_image(manifest, row) for row in part]
+            pixels = torch.cat(
+                [to_network_input(i, trained.image_size, trained.fit, trained.device)
+                 for i in images]
+            )  # fmt: skip
+            own_cases = [key for key in cases if key[0] in part]
+            for row, label in own_cases:
+                height, width = images[part.index(row)].shape
+                masks[row, label] = regions[row, label].on_square(
+                    trained.image_size, height, width, trained.fit
+                )
+            maps = maps_of_variants(trained.network, pixels, columns, options.variants)
+            random_maps = [
+                maps_of_variants(network, pixels, columns, options.variants)
+                for network in random_networks
+            ]
+            for variant in options.variants:
+                averaged = np.mean([found[variant] for found in random_maps], axis=0)
+                for row, label in own_cases:
+                    where = part.index(row), labels.index(label)
+                    mask = masks[row, label]
+                    scores[row, label][variant] = (
+                        score_map(maps[variant][where], mask),
+                        score_map(averaged[where], mask),
+                    )
+            progress.advance(len(part))
+    return scores, masks
+
+
+def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield list(rows[start : start + BATCH_SIZE])
+
+
+def _reference_masks(
+    options: ExplainOptions,
+    trained: TrainedRun,
+    manifest: Manifest,
+    cases: Sequence[Key],
+    regions: Mapping[Key, Region],
+) -> dict[str, list[Mask]]:
+    """Per label the regions of patients that are not scored: what the priors are made of."""
+    patients = manifest.table["patient"].to_numpy(object)
+    scored = {patients[row] for row, _ in cases}
+    found: dict[str, list[Mask]] = {label: [] for label in options.labels}
+    for (row, label), region in sorted(regions.items(), key=lambda item: item[0]):
+        if label in found and patients[row] not in scored:
+            height = width = 1
+            if trained.fit != "stretch":
+                height, width = read_source_image(manifest, row).shape
+            found[label].append(region.on_square(trained.image_size, height, width, trained.fit))
+    return found
+
+
+def _prior_scores(
+    masks: Sequence[Mask], owners: Sequence[str], references: Sequence[Mask]
+) -> dict[str, list[MapScores]]:
+    """The three baselines that look at no image; left out where no other patient has a region.
+
+    Priors come from patients that are not scored; where there are none, from all scored
+    patients but the image's own.
+    """
+    centre = image_centre(masks[0].shape[0])
+    found = {BASELINES[2]: [score_map(centre, mask) for mask in masks]}
+    others = [
+        list(references)
+        or [other for other, owner in zip(masks, owners, strict=True) if owner != own]
+        for own in owners
+    ]
+    if all(others):
+        for name, make in ((BASELINES[0], prior_density), (BASELINES[1], mean_box)):
+            shared = make(others[0]) if references else None
+            found[name] = [
+                score_map(make(rest) if shared is None else shared, mask)
+                for rest, mask in zip(others, masks, strict=True)
+            ]
+    return {name: found[name] for name in BASELINES if name in found}

@@ -1,0 +1,247 @@
+"""What `prepare` does with the pixels: decode or pack them all, and look for what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.checks import inside_paths
+from pulmonet.data.duplicates import (
+    Read,
+    Scan,
+    decode_blocks,
+    near_duplicates,
+    pairs_csv,
+    read_blocks,
+    same_pixels,
+    scan_images,
+)
+from pulmonet.data.images.file import file_of
+from pulmonet.data.images.read import read_source_image
+from pulmonet.data.images.square import fit_square
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack.cached import other_packs
+from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.data.prepare_report import PreparedPack
+from pulmonet.data.splits.choose import summarise
+from pulmonet.data.tables import count
+from pulmonet.errors import list_first
+from pulmonet.figures.dataset import contact_sheet, dataset_figure
+from pulmonet.files.paths import portable_path
+from pulmonet.files.write import write_atomic
+from pulmonet.flows import console
+
+_SHEET_PAIRS = 20
+
+
+@dataclass
+class Findings:
+    """What `prepare` found out; the content of prepare_report.json.
+
+    Attributes:
+        problems: what must be mended; any of them ends `prepare` with exit code 3.
+        warnings: what deserves a look.
+        notes: what was done.
+        bad_images: path -> why it cannot be used.
+        same_pixels: groups of paths with equal pixels.
+        n_near_duplicates: pairs across splits.
+        pack: folder and size of the pack; None with ``--check-only``.
+        files: what was written.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    bad_images: dict[str, str] = field(default_factory=dict)
+    same_pixels: list[list[str]] = field(default_factory=list)
+    n_near_duplicates: int = 0
+    pack: PreparedPack | None = None
+    files: list[Path] = field(default_factory=list)
+
+
+def look_at_pixels(
+    manifest: Manifest,
+    config: RunConfig,
+    findings: Findings,
+    folder: Path,
+    *,
+    check_only: bool,
+    num_workers: int | None = None,
+) -> None:
+    """Decode every image, into the pack unless `check_only`, and verify what was seen.
+
+    The picture of the dataset is drawn where it was packed and nothing is wrong.
+    """
+    rows = np.arange(len(manifest), dtype=np.int64)
+    if check_only:
+        rows = rows[_there(manifest)] if findings.problems else rows
+        read: Read = partial(_read_squares, manifest)
+        bad: dict[int, str] = {}
+        with console.steps("checking images", len(rows)) as bar:
+            scan = scan_images(
+                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=steps_of(bar))
+            )
+    else:
+        pack = _pack(manifest, rows, config, findings, num_workers)
+        read, bad = pack.read, pack.bad_rows
+        good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
+        with console.steps("looking for duplicates", len(good)) as bar:
+            scan = scan_images(read_blocks(good, read, steps_of(bar)))
+    paths = manifest.table["path"]
+    findings.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
+    groups = same_pixels(manifest, scan)
+    findings.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
+    _judge_images(findings, len(manifest), config.data.skip_bad, check_only=check_only)
+    _near_duplicates(manifest, scan, read, findings, folder)
+    if not check_only and not findings.problems:
+        picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
+        write_atomic(folder / "dataset.png", picture)
+        findings.files.append(folder / "dataset.png")
+
+
+def _pack(
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    config: RunConfig,
+    findings: Findings,
+    num_workers: int | None,
+) -> Pack:
+    data = config.data
+    with console.steps("packing images", len(rows)) as bar:
+        pack = open_pack(
+            manifest,
+            rows,
+            image_size=data.image_size,
+            fit=data.fit,
+            num_workers=num_workers,
+            skip_bad=True,
+            progress=steps_of(bar),
+        )
+    _mention_other_packs(manifest, pack, findings)
+    n_bytes = len(rows) * pack.side**2
+    findings.pack = PreparedPack(
+        folder=portable_path(pack.folder),
+        side=pack.side,
+        fit=data.fit,
+        rows=len(rows) - len(pack.bad_rows),
+        megabytes=round(n_bytes / 1e6, 1),
+    )
+    return pack
+
+
+def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> None:
+    """Nothing deletes packs by itself: say which of this dataset's are there."""
+    packs = other_packs(manifest.root, pack)
+    if packs:
+        shown = list_first(
+            f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs
+        )
+        size = sum(one.n_bytes for one in packs) / 1e6
+        text = (
+            f"cache: {count(len(packs), 'other pack')} of this dataset "
+            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {shown}; "
+            "delete what is not used any more (a missing pack is made again)"
+        )
+        findings.notes.append(text)
+        console.note(text)
+
+
+def _there(manifest: Manifest) -> NDArray[np.bool_]:
+    """(N,) whether a row is the first of a file that is there; else it is a problem already."""
+    there = np.zeros(len(manifest), dtype=bool)
+    paths = inside_paths(manifest.table["path"])
+    there[paths.index] = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
+    return there
+
+
+def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.stack(
+        [fit_square(read_source_image(manifest, row), 256, "stretch") for row in rows.tolist()]
+    )
+
+
+def _judge_images(findings: Findings, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
+    """What was seen becomes problems or warnings.
+
+    Unusable images stop `prepare` unless they are to be skipped. The same image under two names
+    is wrong, too, and fails a check, but public sets have some (27 in PneumoniaMNIST): packing
+    goes on.
+    """
+    if findings.bad_images:
+        shown = list_first(findings.bad_images.values())
+        text = (
+            f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
+        )
+        if skip_bad and not check_only:
+            findings.warnings.append(f"{text}left out here, and in `train --skip-bad`")
+        else:
+            findings.problems.append(
+                f"{text}copy them again, remove their rows, or leave them out with --skip-bad"
+            )
+    if findings.same_pixels:
+        shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
+        text = (
+            f"{count(len(findings.same_pixels), 'image')} with the same pixels under several "
+            f"names ({shown}); keep one row each"
+        )
+        (findings.problems if check_only else findings.warnings).append(text)
+
+
+def _near_duplicates(
+    manifest: Manifest, scan: Scan, read: Read, findings: Findings, folder: Path
+) -> None:
+    pairs = near_duplicates(manifest, scan, read)
+    findings.n_near_duplicates = len(pairs)
+    if not pairs:
+        return
+    table, sheet = folder / "near_duplicates.csv", folder / "near_duplicates.png"
+    write_atomic(table, pairs_csv(manifest, pairs))
+    shown = pairs[:_SHEET_PAIRS]
+    images = [read(np.asarray([pair.row_a, pair.row_b])) for pair in shown]
+    paths = manifest.table["path"]
+    captioned = [
+        (str(paths.iloc[pair.row_a]), a, f"{paths.iloc[pair.row_b]} r={pair.correlation:.3f}", b)
+        for pair, (a, b) in zip(shown, images, strict=True)
+    ]
+    write_atomic(sheet, contact_sheet(captioned))
+    findings.files += [table, sheet]
+    findings.warnings.append(
+        f"{count(len(pairs), 'pair')} of images in different splits "
+        f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
+        f"{portable_path(sheet)} (repeat films of one patient look alike, too); the pairs are in "
+        f"{portable_path(table)}"
+    )
+
+
+def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Up to eight images, spread over the dataset, each captioned with its positive labels."""
+    if not len(scan.rows):
+        return []
+    rows = np.unique(scan.rows[np.linspace(0, len(scan.rows) - 1, 8).astype(np.int64)])
+    positive = manifest.raw_labels(manifest.labels)[rows] == 1
+    captions = [
+        "no positive label"
+        if not line.any()
+        else list_first((manifest.labels[column] for column in np.flatnonzero(line)), 2)
+        for line in positive
+    ]
+    return list(zip(captions, read(rows), strict=True))
+
+
+def steps_of(bar: console.Steps) -> Callable[[int, int], None]:
+    """A callback of (done, total) that moves a progress bar."""
+    done = 0
+
+    def progress(n_done: int, _total: int) -> None:
+        nonlocal done
+        bar.advance(n_done - done)
+        done = n_done
+
+    return progress

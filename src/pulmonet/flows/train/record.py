@@ -1,0 +1,176 @@
+"""What a training run writes down about itself, and what it says at its end."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import pulmonet
+from pulmonet.choices import METHODS
+from pulmonet.data.splits.fingerprint import fingerprint, patients_by_split
+from pulmonet.data.summary import summarise
+from pulmonet.files.paths import portable_path
+from pulmonet.files.read import sha256_of
+from pulmonet.flows import console
+from pulmonet.flows.train.plan import Plan, raw_labels
+from pulmonet.labels import describe_policy_changes
+from pulmonet.run.folder import RunDir
+from pulmonet.run.record import DatasetFacts, Provenance
+from pulmonet.training.checkpoint import Progress
+from pulmonet.training.precision import device_name
+
+#: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
+PICTURES = (
+    *("roc", "precision_recall", "reliability", "score_histograms", "subgroups", "worst_cases"),
+    *METHODS,
+)
+
+
+def clear_run(run_dir: RunDir) -> None:
+    """Remove the files of an earlier run from its folder, and nothing else."""
+    for path in (
+        run_dir.last_checkpoint_path,
+        run_dir.best_model_path,
+        run_dir.log_path,
+        run_dir.curves_path,
+        run_dir.calibration_path,
+        run_dir.path / "model.onnx",
+        *run_dir.path.glob("predictions_*.csv"),
+        *run_dir.path.glob("evaluation_*.json"),
+        *(path for name in PICTURES for path in run_dir.path.glob(f"{name}_*.png")),
+    ):
+        path.unlink(missing_ok=True)
+    for folder in (run_dir.explain_dir, run_dir.path / "stage1", run_dir.path / "tensorboard"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
+    """Where a run comes from, as far as it is known before the first step."""
+    start = datetime.now(UTC).isoformat(timespec="seconds")
+    if resume and run_dir.exists():
+        start = run_dir.read_record().provenance.start
+    select = "dev" if plan.config.select.on == "dev" else "valid"
+    return Provenance(
+        status="running",
+        pulmonet=pulmonet.__version__,
+        versions=installed_versions(),
+        command=["pulmonet", *sys.argv[1:]],
+        device=str(plan.device),
+        device_name=device_name(plan.device),
+        threads=torch.get_num_threads(),
+        world_size=plan.processes.world_size,
+        precision=plan.precision,
+        weights=plan.weights,
+        labels=list(plan.labels),
+        auxiliary_labels=list(plan.auxiliary),
+        dataset=_dataset_facts(plan),
+        start=start,
+        selected_on=select,
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions that decide the bits of a run."""
+    import cv2
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def _dataset_facts(plan: Plan) -> DatasetFacts:
+    manifest = plan.manifest
+    patients = manifest.table["patient"].to_numpy(object)
+    positives = {}
+    for role in plan.rows:
+        counts = (raw_labels(plan, role, plan.labels) == 1).sum(axis=0)
+        positives[role] = dict(zip(plan.labels, map(int, counts), strict=True))
+    return DatasetFacts(
+        name=manifest.name,
+        source=manifest.source,
+        root=portable_path(manifest.root),
+        fingerprint=fingerprint(manifest),
+        split_patients=patients_by_split(manifest),
+        synthetic=manifest.synthetic,
+        patients_known=manifest.patients_known,
+        n_rows={role: len(rows) for role, rows in plan.rows.items()},
+        n_patients={role: len(set(patients[rows])) for role, rows in plan.rows.items()},
+        positives=positives,
+        excluded=plan.excluded,
+        unreadable=list(plan.unreadable),
+        summary=summarise(manifest),
+    )
+
+
+def with_policy_changes(
+    plan: Plan, provenance: Provenance, targets: NDArray[np.float32]
+) -> Provenance:
+    """The provenance with what the policies did to how many labels, which is said too."""
+    raw = raw_labels(plan, "train", plan.taught)
+    changes = describe_policy_changes(raw, targets, plan.policies, plan.taught)
+    for label, counts in changes.items():
+        parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
+        if parts:
+            console.say(f"  {label}: {parts}")
+    if provenance.dataset is None:
+        return provenance
+    dataset = provenance.dataset.model_copy(update={"policy_changes": changes})
+    return provenance.model_copy(update={"dataset": dataset})
+
+
+def final_provenance(
+    plan: Plan, provenance: Provenance, progress: Progress, run_dir: RunDir
+) -> Provenance:
+    """The provenance of a finished run; best_model.pth is its own from here on."""
+    notes = []
+    if progress.micro_batch_size:
+        notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
+    if progress.n_skipped:
+        notes.append(f"{progress.n_skipped} fp16 steps skipped for a non-finite loss or gradient")
+    keeps_last = plan.config.select.checkpoint == "last"
+    best = len(progress.log) - 1 if keeps_last else progress.best_epoch
+    auroc = progress.log[best]["val_macro_auroc"]
+    return provenance.model_copy(
+        update={
+            "status": "finished",
+            "end": datetime.now(UTC).isoformat(timespec="seconds"),
+            "duration_seconds": round(progress.total_seconds, 1),
+            "n_resumed": progress.n_resumed,
+            "best_epoch": best + 1,
+            "best_valid_macro_auroc": None if np.isnan(auroc) else auroc,
+            "checkpoint_sha256": sha256_of(run_dir.best_model_path),
+            "notes": notes,
+        }
+    )
+
+
+def say_result(plan: Plan, provenance: Provenance, run_dir: RunDir) -> None:
+    """The lines that a training run ends with."""
+    value = provenance.best_valid_macro_auroc
+    shown = "unknown, as every label has one class only" if value is None else f"{value:.4f}"
+    is_last = plan.config.select.checkpoint == "last"
+    console.say(
+        f"{'Last' if is_last else 'Best'} epoch {provenance.best_epoch}: "
+        f"{provenance.selected_on} macro AUROC {shown} "
+        f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
+    )
+    console.say(f"Run:     {run_dir.path}")
+    command = ["pulmonet", "evaluate", run_dir.name]
+    if run_dir.path.parent != Path("artifacts"):
+        command += ["--artifacts-dir", str(run_dir.path.parent)]
+    if plan.config.data.data_dir:
+        command += ["--data-dir", plan.config.data.data_dir]
+    console.say(f"Next:    {shlex.join(command)}")

@@ -1,0 +1,226 @@
+"""Calibration: how far a score is a probability, and maps that make it one.
+
+Slope and intercept come first (Van Calster et al. 2016); ECE stands beside what a perfectly
+calibrated model would show at the same n, because on few rows it is never near zero.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from pulmonet.errors import ArtifactError
+from pulmonet.files.read import read_text
+from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.ranking.auc import check_scores
+from pulmonet.metrics.results import Number
+from pulmonet.run.record import Record
+
+N_BINS = 15
+#: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
+ISOTONIC_MIN_POSITIVES = 100
+
+CalibratorKind = Literal["platt", "temperature", "isotonic"]
+
+
+class Calibrator(Record):
+    """A map from score to probability for one label."""
+
+    kind: CalibratorKind
+    """platt and temperature: sigmoid(intercept + slope * logit(score)); isotonic: steps."""
+    intercept: float = 0.0
+    slope: float = 1.0
+    x: tuple[float, ...] = ()
+    """Scores at the knots (isotonic), ascending."""
+    y: tuple[float, ...] = ()
+    """Probabilities at the knots; straight lines between."""
+
+    def apply(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Probabilities (N,) of scores (N,) in [0, 1]."""
+        values = np.asarray(scores, dtype=np.float64)
+        check_scores(values)
+        if self.kind == "isotonic":
+            return np.interp(values, self.x, self.y)
+        return sigmoid(self.intercept + self.slope * logit(values))
+
+
+class LabelCalibration(Record):
+    """Calibrator and thresholds of one label."""
+
+    calibrator: Calibrator | None
+    prevalence: float
+    """Share of positives among the rows fitted on."""
+    n: int
+    positives: int
+    thresholds: dict[str, Number]
+    """Per criterion (youden, f1, sensitivity=0.9, ...): positive when score >= threshold."""
+
+
+class Calibration(Record):
+    """``calibration.json``: what turns a run's scores into probabilities and decisions."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    fitted_on: str
+    """Rows: dataset and split."""
+    dataset: str
+    split: str
+    n_rows: int
+    n_patients: int
+    checkpoint_sha256: str | None = None
+    """The checkpoint whose scores were used; other weights need another calibration."""
+    labels: dict[str, LabelCalibration]
+
+    def probability(
+        self, label: str, score: float, *, prevalence: float | None = None
+    ) -> float | None:
+        """Calibrated probability of one score.
+
+        Args:
+            label: one of `labels`.
+            score: raw score in [0, 1].
+            prevalence: where the image comes from; None takes that of the rows fitted on.
+
+        Returns:
+            The probability; None where the label has no calibrator.
+        """
+        entry = self.labels.get(label)
+        if entry is None or entry.calibrator is None:
+            return None
+        value = entry.calibrator.apply(np.asarray([score]))
+        if prevalence is not None:
+            value = to_prevalence(value, entry.prevalence, prevalence)
+        return float(value[0])
+
+    def threshold(self, label: str, criterion: str = "youden") -> float | None:
+        """Threshold on the raw score, or None where there is none."""
+        entry = self.labels.get(label)
+        return None if entry is None else entry.thresholds.get(criterion)
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """Read a run's ``calibration.json``; None where there is none.
+
+    Raises:
+        ArtifactError: damaged.
+    """
+    try:
+        return Calibration.model_validate(json.loads(read_text(path)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
+        raise ArtifactError(
+            f"{path}: not a calibration ({str(error).splitlines()[0]}); "
+            "delete it and run `pulmonet evaluate` again"
+        ) from None
+
+
+def fit_calibrator(
+    targets: NDArray[np.floating], scores: NDArray[np.floating], kind: CalibratorKind = "platt"
+) -> Calibrator:
+    """Fit one label's calibrator.
+
+    Platt's is logistic on the logit, with his smoothed targets (Platt 1999), so that it stays
+    finite on few rows; its slope and intercept also undo a pos_weight. Temperature fits the
+    slope alone (Guo et al. 2017). Isotonic falls back to Platt below 100 positives.
+
+    Args:
+        targets: (N,) 1 or 0, both present.
+        scores: (N,) in [0, 1].
+        kind: platt, temperature or isotonic.
+    """
+    values = np.asarray(targets, dtype=np.float64)
+    n_positive = int(values.sum())
+    n_negative = len(values) - n_positive
+    if kind == "isotonic" and n_positive >= ISOTONIC_MIN_POSITIVES:
+        return _fit_isotonic(values, np.asarray(scores, dtype=np.float64))
+    smoothed = np.where(values == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    logits = logit(scores)
+    if kind == "temperature":
+        fit = fit_logistic(logits[:, None], smoothed)
+        return Calibrator(kind="temperature", slope=float(fit.coefficients[0]))
+    fit = fit_logistic(np.stack([np.ones_like(logits), logits], axis=1), smoothed)
+    intercept, slope = fit.coefficients
+    return Calibrator(kind="platt", intercept=float(intercept), slope=float(slope))
+
+
+def _fit_isotonic(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> Calibrator:
+    from sklearn.isotonic import IsotonicRegression
+
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, targets)
+    return Calibrator(
+        kind="isotonic",
+        x=tuple(float(value) for value in model.X_thresholds_),
+        y=tuple(float(value) for value in model.y_thresholds_),
+    )
+
+
+def patient_folds(
+    targets: NDArray[np.floating], units: NDArray[np.int64], n_folds: int = 5, seed: int = 0
+) -> NDArray[np.int64]:
+    """(U,) fold of each patient; patients with a positive are dealt out evenly.
+
+    Args:
+        targets: (N,) 1, 0 or NaN of one label.
+        units: (N,) patient numbers.
+        n_folds: folds.
+        seed: of the shuffle.
+    """
+    n_units = int(units.max()) + 1
+    has_positive = np.bincount(units, weights=np.asarray(targets) == 1, minlength=n_units) > 0
+    order = np.random.default_rng([seed, n_units, n_folds]).permutation(n_units)
+    order = order[np.argsort(~has_positive[order], kind="stable")]
+    folds = np.empty(n_units, dtype=np.int64)
+    folds[order] = np.arange(n_units) % n_folds
+    return folds
+
+
+def cross_fit(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    kind: CalibratorKind = "platt",
+    *,
+    seed: int = 0,
+) -> NDArray[np.float64] | None:
+    """Probabilities (N,), each from a calibrator that has not seen the patient.
+
+    Args:
+        targets: (N,) 1 or 0.
+        scores: (N,) in [0, 1].
+        units: (N,) patient numbers.
+        kind: of calibrator.
+        seed: of the folds.
+
+    Returns:
+        None where some fold leaves one class only for fitting.
+    """
+    folds = patient_folds(targets, units, seed=seed)[units]
+    probabilities = np.empty(len(scores))
+    for fold in np.unique(folds):
+        fitting = folds != fold
+        if len(np.unique(targets[fitting])) < 2:
+            return None
+        calibrator = fit_calibrator(targets[fitting], scores[fitting], kind)
+        probabilities[~fitting] = calibrator.apply(scores[~fitting])
+    return probabilities
+
+
+def to_prevalence(
+    probabilities: NDArray[np.float64], fitted: float, wanted: float
+) -> NDArray[np.float64]:
+    """Probabilities moved from one prevalence to another (Saerens et al. 2002).
+
+    Assumes that images of either class look the same in both places.
+
+    Args:
+        probabilities: (N,) calibrated at prevalence `fitted`.
+        fitted: prevalence where the calibrator was fitted, in (0, 1).
+        wanted: prevalence to move to, in (0, 1).
+    """
+    shift = logit(np.asarray([wanted]))[0] - logit(np.asarray([fitted]))[0]
+    return sigmoid(logit(probabilities, clip=1e-12) + shift)

@@ -1,0 +1,212 @@
+"""How far scores are probabilities: slope, intercept, Brier score, ECE, reliability bins.
+
+Slope and intercept come first (Van Calster et al. 2016); ECE stands beside what a perfectly
+calibrated model would show at the same n, because on few rows it is never near zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from pulmonet.metrics.calibration.logistic import fit_logistic, logit
+from pulmonet.metrics.ranking.auc import check_scores
+from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
+from pulmonet.metrics.results import CalibrationResult, Estimate, ReliabilityBin
+
+N_BINS = 15
+
+
+def slope_and_intercept(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    confidence: float = 0.95,
+) -> tuple[Estimate, Estimate]:
+    """Calibration slope, and intercept at slope 1, with patient-clustered intervals.
+
+    Args:
+        targets: (N,) 1 or 0.
+        scores: (N,) in [0, 1].
+        units: (N,) patient numbers.
+        confidence: level.
+    """
+    values = np.asarray(targets, dtype=np.float64)
+    logits = logit(scores)
+    ones = np.ones((len(values), 1))
+    if np.ptp(logits) < 1e-12:
+        slope = Estimate(value=None, reason="all scores are equal")
+    else:
+        fit = fit_logistic(np.column_stack([ones, logits]), values, units=units)
+        slope = _wald(fit.coefficients[1], fit.covariance[1, 1], confidence)
+        if not fit.converged:
+            slope = Estimate(value=None, reason="the scores separate the classes")
+    large = fit_logistic(ones, values, offset=logits, units=units)
+    return slope, _wald(large.coefficients[0], large.covariance[0, 0], confidence)
+
+
+def _wald(value: float, variance: float, confidence: float) -> Estimate:
+    half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
+    return Estimate(value=float(value), low=float(value) - half, high=float(value) + half)
+
+
+def bin_numbers(scores: NDArray[np.float64], *, equal_mass: bool) -> NDArray[np.int64]:
+    """(N,) bin 0..14 of each score: equal width (last bin closed), or equal mass by rank.
+
+    Equal scores share a bin.
+    """
+    if not equal_mass:
+        return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
+    ordered = np.sort(scores)
+    middle = (
+        np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right") - 1
+    ) / 2
+    return np.minimum((middle * N_BINS / len(scores)).astype(np.int64), N_BINS - 1)
+
+
+def expected_calibration_error(
+    targets: NDArray[np.floating], scores: NDArray[np.floating], *, equal_mass: bool = False
+) -> float:
+    """ECE with 15 bins: mean over rows of |observed share - mean score| of the row's bin.
+
+    Args:
+        targets: (N,) 1 or 0.
+        scores: (N,) in [0, 1].
+        equal_mass: bins of equal row counts instead of equal width.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    bins = bin_numbers(values, equal_mass=equal_mass)
+    difference = np.bincount(bins, np.asarray(targets, np.float64) - values, minlength=N_BINS)
+    return float(np.abs(difference).sum() / len(values))
+
+
+def n_ece_simulations(n_rows: int, wanted: int = 1000) -> int:
+    """Datasets that `ece_if_perfect` draws: fewer above 20,000 rows, where they differ less."""
+    return int(np.clip(2e7 // max(n_rows, 1), 100, wanted))
+
+
+def ece_if_perfect(
+    scores: NDArray[np.float64], *, equal_mass: bool, n_simulations: int = 1000, seed: int = 0
+) -> Estimate:
+    """Mean and 95 % range of the ECE that a perfectly calibrated model shows on these scores.
+
+    Targets are drawn from the scores; far above 20,000 rows fewer simulations are drawn.
+    """
+    generator = np.random.default_rng([seed, len(scores)])
+    n_draws = n_ece_simulations(len(scores), n_simulations)
+    bins = bin_numbers(scores, equal_mass=equal_mass)
+    order = np.argsort(bins, kind="stable")
+    starts = np.unique(bins[order], return_index=True)[1]
+    ordered = scores[order]
+    expected = np.add.reduceat(ordered, starts)
+    values = np.empty(n_draws)
+    for draw in range(n_draws):
+        positives = generator.random(len(ordered)) < ordered
+        drawn = np.add.reduceat(positives, starts, dtype=np.float64)
+        values[draw] = np.abs(drawn - expected).sum() / len(ordered)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(value=float(values.mean()), low=float(low), high=float(high))
+
+
+def measure_calibration(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+    *,
+    calibrator: str | None = None,
+    fitted_on: str | None = None,
+    seed: int = 0,
+) -> CalibrationResult:
+    """Everything about one label's calibration.
+
+    Args:
+        targets: (N,) 1 or 0, both present.
+        scores: (N,) raw scores, or probabilities when `calibrator` is named.
+        units: (N,) patient numbers, as in `resamples`.
+        resamples: for the intervals of Brier score and bins.
+        calibrator: kind that made the probabilities; None for raw scores.
+        fitted_on: rows that fitted it.
+        seed: of the simulations.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    check_scores(values)
+    truth = np.asarray(targets, dtype=np.float64)
+    slope, intercept = slope_and_intercept(truth, values, units)
+    perfect = ece_if_perfect(values, equal_mass=False, seed=seed)
+    perfect_mass = ece_if_perfect(values, equal_mass=True, seed=seed)
+    ece_mass = expected_calibration_error(truth, values, equal_mass=True)
+    brier, bins, bins_equal_width = _resampled_means(truth, values, units, resamples)
+    return CalibrationResult(
+        scores="raw" if calibrator is None else "calibrated",
+        calibrator=calibrator,
+        fitted_on=fitted_on,
+        slope=slope,
+        intercept=intercept,
+        brier=brier,
+        ece=expected_calibration_error(truth, values),
+        ece_equal_mass=ece_mass,
+        ece_simulations=n_ece_simulations(len(values)),
+        ece_if_perfect=perfect,
+        ece_equal_mass_if_perfect=perfect_mass,
+        ece_debiased=max(ece_mass - (perfect_mass.value or 0.0), 0.0),
+        bins=bins,
+        bins_equal_width=bins_equal_width,
+    )
+
+
+def _resampled_means(
+    targets: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+) -> tuple[Estimate, list[ReliabilityBin], list[ReliabilityBin]]:
+    """Brier score and the bins of equal mass and of equal width, in one pass of the resamples."""
+    errors = (scores - targets) ** 2
+    columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
+    members = []
+    for equal_mass in (True, False):
+        bins = bin_numbers(scores, equal_mass=equal_mass)
+        member = bins[:, None] == np.unique(bins)
+        members.append(member)
+        columns += [member * targets[:, None], member.astype(np.float64)]
+    sums = unit_sums(np.concatenate(columns, axis=1), units, resamples.n_units)
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
+    totals = np.split(resampled_sums(resamples, sums), ends, axis=1)
+    low, high = percentile_interval(totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
+    brier = Estimate(value=float(errors.mean()), low=low, high=high)
+    mass, width = (
+        _reliability_bins(targets, scores, member, totals[1 + 2 * at], totals[2 + 2 * at])
+        for at, member in enumerate(members)
+    )
+    return brier, mass, width
+
+
+def _reliability_bins(
+    targets: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    positives: NDArray[np.float64],
+    counts: NDArray[np.float64],
+) -> list[ReliabilityBin]:
+    """Bins (N, K) with intervals of the observed share from resampled positives and rows (R, K)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.where(counts > 0, positives / counts, np.nan)
+    result = []
+    for column, inside in enumerate(member.T):
+        here = scores[inside]
+        low, high = percentile_interval(shares[:, column])
+        result.append(
+            ReliabilityBin(
+                low=float(here.min()),
+                high=float(here.max()),
+                n=len(here),
+                mean_score=float(here.mean()),
+                observed=float(targets[inside].mean()),
+                observed_low=low,
+                observed_high=high,
+            )
+        )
+    return result

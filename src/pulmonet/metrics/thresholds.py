@@ -1,0 +1,386 @@
+"""Thresholds, and what they do on rows that did not choose them.
+
+A threshold is chosen on another split, or cross-fitted: each fold of patients is judged at the
+threshold that the other folds chose. Under the bootstrap the choice is made anew in every
+resample, and all copies of a patient stay in the patient's fold, so that no patient helps to
+choose the threshold it is judged at. Cross-fitted numbers describe the procedure, not the one
+threshold that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
+from pulmonet.metrics.results import Confusion, DecisionCurve, Estimate, OperatingPoint
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int32]
+
+DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
+_WITH_VALUE = ("sensitivity", "specificity", "ppv")
+_WITHOUT = ("youden", "f1")
+
+#: Above this many rows, fewer resamples choose thresholds anew (the time goes with rows x R).
+_ROW_RESAMPLES = 6_000_000
+
+
+def check_criterion(criterion: str) -> str:
+    """Normalise ``Sensitivity=0.90`` to ``sensitivity=0.9``.
+
+    Raises:
+        ConfigError: unknown, or a wanted value outside (0, 1).
+    """
+    name, separator, text = criterion.strip().lower().partition("=")
+    if name in _WITHOUT and not separator:
+        return name
+    if name in _WITH_VALUE and separator:
+        try:
+            wanted = float(text)
+        except ValueError:
+            wanted = float("nan")
+        if 0 < wanted < 1:
+            return f"{name}={wanted:g}"
+        raise ConfigError(f"--threshold {criterion}: '{text}' is not a share between 0 and 1")
+    choices = [*_WITHOUT, *(f"{known}=0.9" for known in _WITH_VALUE)]
+    raise ConfigError(
+        f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
+        f"choose from {', '.join(choices)}"
+    )
+
+
+def _gain(criterion: str) -> Callable[[Counts, Counts, Counts, Counts], Array]:
+    """What is maximised, from true and false positives (..., G) and class totals (..., 1).
+
+    Thresholds are in descending order, and the first maximum is taken: the highest threshold
+    among equally good ones.
+    """
+    name, _, text = criterion.partition("=")
+    wanted = float(text) if text else 0.0
+
+    def gain(tp: Counts, fp: Counts, n_pos: Counts, n_neg: Counts) -> Array:
+        sensitivity = tp / np.maximum(n_pos, 1)
+        specificity = 1 - fp / np.maximum(n_neg, 1)
+        if name == "youden":
+            return np.asarray(sensitivity + specificity)
+        if name == "f1":
+            return np.asarray(2 * tp / np.maximum(tp + fp + n_pos, 1))
+        if name == "sensitivity":  # the highest threshold that reaches it
+            return np.asarray((sensitivity >= wanted - 1e-12) + 1e-9 * specificity)
+        if name == "specificity":  # the lowest threshold that keeps it
+            kept = specificity >= wanted - 1e-12
+            return np.asarray(np.where(kept, 1 + sensitivity, specificity - 1))
+        kept = tp / np.maximum(tp + fp, 1) >= wanted - 1e-12  # ppv: most sensitive that keeps it
+        return np.asarray(np.where(kept & (tp > 0), 1 + sensitivity, -1.0))
+
+    return gain
+
+
+def choose_threshold(
+    targets: NDArray[np.floating], scores: NDArray[np.floating], criterion: str
+) -> float | None:
+    """The threshold that a criterion picks on these rows; positive means score >= threshold.
+
+    Args:
+        targets: (N,) 1 or 0.
+        scores: (N,) in [0, 1].
+        criterion: youden, f1, sensitivity=S, specificity=S or ppv=S.
+
+    Returns:
+        An observed score; None with one class only, or where nothing reaches the wanted PPV.
+    """
+    positive = np.asarray(targets) == 1
+    if positive.all() or not positive.any():  # also of no rows: all known ones in one fold
+        return None
+    grid = _Grid.of(targets, scores, np.arange(len(targets)))
+    counts = grid.cumulated(np.ones((1, len(targets)), np.int32))
+    gains = _gain(criterion)(*counts)[0]
+    best = int(gains.argmax())
+    return None if gains[best] < 0 else float(grid.thresholds[best])
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Candidate thresholds, descending: the scores of positives, and the highest score.
+
+    No criterion prefers a threshold between two positives to the one at the upper of them: fewer
+    negatives are called there, and as many positives. The highest score is what is taken where
+    no threshold is any good.
+    """
+
+    thresholds: NDArray[np.float64]  # (G,)
+    n_positives: NDArray[np.int64]  # (G,) positive rows at or above each
+    n_negatives: NDArray[np.int64]  # (G,) negative rows at or above each
+    positive_units: NDArray[np.int64]  # (P,) highest score first
+    negative_units: NDArray[np.int64]  # (Q,) highest score first
+
+    @classmethod
+    def of(
+        cls,
+        targets: NDArray[np.floating],
+        scores: NDArray[np.floating],
+        units: NDArray[np.int64],
+    ) -> _Grid:
+        values, positive = np.asarray(scores, np.float64), np.asarray(targets) == 1
+        rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
+        rows = [of_class[np.argsort(-values[of_class], kind="stable")] for of_class in rows]
+        falling = -np.unique(-np.append(values[rows[0]], values.max()))
+        n_above = [np.searchsorted(-values[of_class], -falling, "right") for of_class in rows]
+        return cls(falling, *n_above, *(units[of_class] for of_class in rows))
+
+    def cumulated(self, weights: NDArray[np.int32]) -> tuple[Counts, Counts, Counts, Counts]:
+        """True and false positives (R, G) and class totals (R, 1) under weights (R, U)."""
+        tp, n_pos = _running(weights, self.positive_units, self.n_positives)
+        fp, n_neg = _running(weights, self.negative_units, self.n_negatives)
+        return tp, fp, n_pos, n_neg
+
+
+def _running(
+    weights: NDArray[np.int32], units: NDArray[np.int64], n_first: NDArray[np.int64]
+) -> tuple[Counts, Counts]:
+    """Weight of the first rows, for each number of them (R, G), and of all rows (R, 1)."""
+    sums = np.zeros((len(weights), len(units) + 1), np.int32)
+    np.cumsum(np.take(weights, units, axis=1), axis=1, dtype=np.int32, out=sums[:, 1:])
+    return np.take(sums, n_first, axis=1), sums[:, -1:]
+
+
+def cross_fitted_calls(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    criterion: str,
+    *,
+    seed: int = 0,
+) -> NDArray[np.bool_] | None:
+    """(N,) calls, each at a threshold that other folds of patients chose; None if none can be."""
+    folds = patient_folds(targets, units, seed=seed)[units]
+    called = np.zeros(len(targets), dtype=bool)
+    for fold in np.unique(folds):
+        choosing = folds != fold
+        threshold = choose_threshold(targets[choosing], scores[choosing], criterion)
+        if threshold is None:
+            return None
+        called[~choosing] = scores[~choosing] >= threshold
+    return called
+
+
+def _cross_fitted_counts(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+    *,
+    criteria: Sequence[str],
+    seed: int,
+) -> Array:
+    """(C, R', 4) tp, fp, tn, fn per criterion and resample, thresholds chosen anew in each."""
+    folds = patient_folds(targets, units, seed=seed)
+    grid = _Grid.of(targets, scores, units)
+    gains = [_gain(criterion) for criterion in criteria]
+    n_wanted = int(np.clip(_ROW_RESAMPLES // max(len(targets), 1), 100, resamples.n_resamples))
+    blocks, n_done = [], 0
+    for weights in resamples.blocks(100 * len(targets)):
+        counts = np.zeros((len(criteria), len(weights), 4))
+        held_out = [
+            grid.cumulated(weights * (folds == fold).astype(np.int32)) for fold in np.unique(folds)
+        ]
+        whole = [np.sum(parts, axis=0, dtype=np.int32) for parts in zip(*held_out, strict=True)]
+        for held in held_out:
+            for_choice = [total - part for total, part in zip(whole, held, strict=True)]
+            tp, fp, n_pos, n_neg = held
+            for index, gain in enumerate(gains):
+                best = gain(*for_choice).argmax(axis=1)[:, None]
+                true_positive = np.take_along_axis(tp, best, axis=1)[:, 0]
+                false_positive = np.take_along_axis(fp, best, axis=1)[:, 0]
+                counts[index, :, 0] += true_positive
+                counts[index, :, 1] += false_positive
+                counts[index, :, 2] += n_neg[:, 0] - false_positive
+                counts[index, :, 3] += n_pos[:, 0] - true_positive
+        blocks.append(counts)
+        n_done += len(weights)
+        if n_done >= n_wanted:
+            break
+    return np.concatenate(blocks, axis=1)
+
+
+def confusion_counts(targets: NDArray[np.floating], called: NDArray[np.bool_]) -> Array:
+    """(N, 4) one-hot true positive, false positive, true negative, false negative."""
+    positive = np.asarray(targets) == 1
+    return np.stack(
+        [positive & called, ~positive & called, ~positive & ~called, positive & ~called], axis=1
+    ).astype(np.float64)
+
+
+def rates(counts: Array) -> dict[str, Array]:
+    """Sensitivity, specificity, ppv, npv and f1 of counts (..., 4); NaN where undefined."""
+    tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "sensitivity": tp / (tp + fn),
+            "specificity": tn / (tn + fp),
+            "ppv": tp / (tp + fp),
+            "npv": tn / (tn + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+        }
+
+
+def at_prevalence(sensitivity: Array, specificity: Array, prevalence: float) -> tuple[Array, Array]:
+    """PPV and NPV at a stated prevalence, by Bayes' rule."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        hit, alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+        right, miss = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+        return hit / (hit + alarm), right / (right + miss)
+
+
+def operating_points(
+    targets: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+    *,
+    criteria: Sequence[str] = DEFAULT_CRITERIA,
+    stored: dict[str, float | None] | None = None,
+    chosen_on: str | None = None,
+    prevalence: float | None = None,
+    seed: int = 0,
+) -> list[OperatingPoint]:
+    """Operating points of one label on rows that did not choose the thresholds.
+
+    Args:
+        targets: (N,) 1 or 0, both present.
+        scores: (N,) in [0, 1].
+        units: (N,) patient numbers, as in `resamples`.
+        resamples: for the intervals.
+        criteria: what chooses (`check_criterion`).
+        stored: thresholds chosen on other rows; None cross-fits on these.
+        chosen_on: the rows that chose `stored`.
+        prevalence: deployment prevalence for further PPV and NPV.
+        seed: of the folds.
+    """
+    if stored is None:
+        thresholds = {name: choose_threshold(targets, scores, name) for name in criteria}
+        calls = [cross_fitted_calls(targets, scores, units, name, seed=seed) for name in criteria]
+        samples = _cross_fitted_counts(
+            targets, scores, units, resamples, criteria=criteria, seed=seed
+        )
+    else:
+        thresholds = {name: stored.get(name) for name in criteria}
+        calls = [
+            None if value is None else np.asarray(scores, np.float64) >= value
+            for value in thresholds.values()
+        ]
+        samples = np.stack([_fixed_counts(targets, call, units, resamples) for call in calls])
+    points = []
+    for index, name in enumerate(criteria):
+        called = calls[index]
+        usable = called is not None and thresholds[name] is not None
+        counts = np.full(4, np.nan)
+        if called is not None and usable:
+            counts = confusion_counts(targets, called).sum(axis=0)
+        points.append(
+            _point(
+                name,
+                thresholds[name] if usable else None,
+                counts,
+                samples[index],
+                cross_fitted=stored is None,
+                chosen_on=chosen_on or "these rows, cross-fitted by patient in 5 folds",
+                prevalence=prevalence,
+            )
+        )
+    return points
+
+
+def _fixed_counts(
+    targets: NDArray[np.floating],
+    called: NDArray[np.bool_] | None,
+    units: NDArray[np.int64],
+    resamples: PatientResamples,
+) -> Array:
+    if called is None:
+        return np.full((resamples.n_resamples, 4), np.nan)
+    sums = unit_sums(confusion_counts(targets, called), units, resamples.n_units)
+    return resampled_sums(resamples, sums)
+
+
+def _point(
+    criterion: str,
+    threshold: float | None,
+    counts: Array,
+    samples: Array,
+    *,
+    cross_fitted: bool,
+    chosen_on: str,
+    prevalence: float | None,
+) -> OperatingPoint:
+    known = bool(np.isfinite(counts).all())
+    reason = None if known else "no threshold reaches it, or too few patients to cross-fit"
+    values, spread = rates(counts), rates(samples)
+    if prevalence is not None:
+        for table in (values, spread):
+            table["ppv at deployment"], table["npv at deployment"] = at_prevalence(
+                table["sensitivity"], table["specificity"], prevalence
+            )
+    estimates = {name: _estimate(values[name], spread[name], reason) for name in values}
+    tp, fp, tn, fn = (int(count) if known else 0 for count in counts)
+    return OperatingPoint(
+        criterion=criterion,
+        chosen_on=chosen_on,
+        threshold=threshold,
+        estimates="procedure" if cross_fitted else "threshold",
+        sensitivity=estimates["sensitivity"],
+        specificity=estimates["specificity"],
+        ppv=estimates["ppv"],
+        npv=estimates["npv"],
+        f1=estimates["f1"],
+        n_resamples=len(samples),
+        confusion=Confusion(
+            true_positive=tp, false_positive=fp, true_negative=tn, false_negative=fn
+        ),
+        deployment_prevalence=prevalence,
+        ppv_at_deployment=estimates.get("ppv at deployment"),
+        npv_at_deployment=estimates.get("npv at deployment"),
+        reason=reason,
+    )
+
+
+def _estimate(value: Array, samples: Array, reason: str | None) -> Estimate:
+    if reason is not None or not np.isfinite(value):
+        return Estimate(value=None, reason=reason or "no row is called so")
+    low, high = percentile_interval(samples)
+    return Estimate(value=float(value), low=low, high=high)
+
+
+def decision_curve(
+    targets: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    prevalence: float | None = None,
+) -> DecisionCurve:
+    """Net benefit over threshold probabilities 0.01 ... 0.99 (Vickers and Elkin 2006).
+
+    Args:
+        targets: (N,) 1 or 0.
+        probabilities: (N,) calibrated, at `prevalence` where one is stated.
+        prevalence: weighs sensitivity and specificity; None takes the rows' own.
+    """
+    truth = np.asarray(targets) == 1
+    share = float(truth.mean()) if prevalence is None else prevalence
+    cuts = np.arange(1, 100) / 100
+    positives, negatives = np.sort(probabilities[truth]), np.sort(probabilities[~truth])
+    sensitivity = 1 - np.searchsorted(positives, cuts, "left") / max(len(positives), 1)
+    alarms = 1 - np.searchsorted(negatives, cuts, "left") / max(len(negatives), 1)
+    odds = cuts / (1 - cuts)
+    benefit = sensitivity * share - alarms * (1 - share) * odds
+    return DecisionCurve(
+        prevalence=share,
+        threshold_probability=[float(value) for value in cuts],
+        net_benefit=[float(value) for value in benefit],
+        treat_all=[float(value) for value in share - (1 - share) * odds],
+    )

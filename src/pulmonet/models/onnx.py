@@ -1,0 +1,136 @@
+"""A trained run as one ONNX file that carries labels, preprocessing and thresholds.
+
+The graph takes grey pixels and gives scores: normalisation and sigmoid are inside, so that a
+program in any language needs only to read an image, resize it and look up the names.
+Needs the extra ``onnx``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from pulmonet import __version__
+from pulmonet.errors import ConfigError
+from pulmonet.files.write import write_atomic
+from pulmonet.metrics.calibration.fit import Calibration
+from pulmonet.models.trained import TrainedRun
+
+NOTICE = "Research and education only; not a medical device."
+OPSET = 18
+
+
+class _Scores(nn.Module):
+    """Pixels in, scores out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(images))
+
+
+def check_onnx_installed() -> None:
+    """Raise before the long work when the extra is missing.
+
+    Raises:
+        ConfigError: onnx or onnxscript is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"--export onnx: {' and '.join(missing)} not installed; pip install 'pulmonet[onnx]'"
+        )
+
+
+def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) -> None:
+    """Write `run` as ONNX.
+
+    Input ``images``: float32 (B, 1, S, S), grey, 0 to 255. Output ``scores``: float32 (B, L) in
+    [0, 1]. Metadata, each value JSON: labels, image_size, fit, preprocessing, thresholds,
+    calibrators, model, run, checkpoint_sha256, pulmonet, notice.
+
+    Args:
+        run: a trained run; its network is left as it was, on the CPU.
+        calibration: thresholds and calibrators; None leaves both empty.
+        path: the file; written whole or not at all.
+
+    Raises:
+        ConfigError: the extra is missing.
+        ArtifactError: the file cannot be written.
+    """
+    check_onnx_installed()
+    import onnx
+
+    side = run.image_size
+    example = torch.zeros(2, 1, side, side)
+    network = _Scores(run.network.to("cpu").eval())
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        target = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            network,
+            (example,),
+            str(target),
+            input_names=["images"],
+            output_names=["scores"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(str(target))
+    onnx.helper.set_model_props(model, _metadata(run, calibration))
+    model.producer_name, model.producer_version = "pulmonet", __version__
+    write_atomic(path, cast(bytes, model.SerializeToString()))
+
+
+def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str]:
+    entries = {} if calibration is None else calibration.labels
+    values: dict[str, Any] = {
+        "labels": list(run.labels),
+        "image_size": run.image_size,
+        "fit": run.fit,
+        "preprocessing": "grey, 8 bit; made square by `fit`, area filter, image_size pixels; "
+        "float32 0 to 255. ImageNet normalisation and sigmoid are in the graph.",
+        "thresholds": {
+            label: {name: value for name, value in entry.thresholds.items() if value is not None}
+            for label, entry in entries.items()
+        },
+        "calibrators": {
+            label: entry.calibrator.model_dump(mode="json")
+            for label, entry in entries.items()
+            if entry.calibrator is not None
+        },
+        "model": run.record.config.model.summary(),
+        "run": run.run_dir.name,
+        "checkpoint_sha256": run.record.provenance.checkpoint_sha256,
+        "pulmonet": __version__,
+        "notice": NOTICE,
+    }
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """torch's exporter prints its progress and warns of its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

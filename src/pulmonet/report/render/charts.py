@@ -1,0 +1,146 @@
+"""Line charts as SVG: geometry here, colours in the page's style sheet (light and dark)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pulmonet.report.render.blocks import Chart, Series
+
+#: Series before colour and dash repeat: 7 colours, 4 dashes.
+N_COLOURS = 7
+N_DASHES = 4
+#: Room around the lines; the left one grows with the longest number at the axis.
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 40.0
+WIDTH_OF_A_DIGIT = 8.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One drawn series: its path in SVG coordinates and its style."""
+
+    name: str
+    path: str
+    band: str
+    style: str
+    dots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart ready for the template; all numbers are SVG units."""
+
+    chart: Chart
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    lines: tuple[Line, ...]
+    mark: float | None
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+
+def draw_chart(chart: Chart) -> Drawing:
+    """Lay a chart out: nice ranges, ticks, paths."""
+    width, height = (420.0, 400.0) if chart.square else (420.0, 290.0)
+    x_range = chart.x_range or _range([x for series in chart.series for x in series.x], 0.0)
+    y_values = [y for series in chart.series for y in series.y if y is not None]
+    y_range = chart.y_range or _range(y_values, 0.06)
+
+    y_ticks = ticks(*y_range)
+    left = max(LEFT, 10.0 + WIDTH_OF_A_DIGIT * max((len(text) for _, text in y_ticks), default=0))
+
+    def place_x(x: float) -> float:
+        return left + (x - x_range[0]) / (x_range[1] - x_range[0]) * (width - left - RIGHT)
+
+    def place_y(y: float) -> float:
+        share = (y - y_range[0]) / (y_range[1] - y_range[0])
+        return height - BOTTOM - share * (height - TOP - BOTTOM)
+
+    whole = chart.x_name == "epoch"
+    lines = []
+    n_strong = sum(series.strong for series in chart.series)
+    for position, series in enumerate(chart.series):
+        points = [
+            (place_x(x), None if y is None else place_y(y))
+            for x, y in zip(series.x, series.y, strict=True)
+        ]
+        few = len(points) <= 12 and whole
+        dots = tuple((x, y) for x, y in points if y is not None) if few else ()
+        band = [(place_x(x), place_y(low), place_y(high)) for x, low, high in series.band]
+        style = style_of(series, position - n_strong)
+        lines.append(Line(series.name, _path(points), _band(band), style, dots))
+    return Drawing(
+        chart=chart,
+        width=width,
+        height=height,
+        left=left,
+        right=width - RIGHT,
+        top=TOP,
+        bottom=height - BOTTOM,
+        x_ticks=tuple((place_x(x), text) for x, text in ticks(*x_range, whole=whole)),
+        y_ticks=tuple((place_y(y), text) for y, text in y_ticks),
+        lines=tuple(lines),
+        mark=None if chart.mark_x is None else place_x(chart.mark_x),
+        x_range=x_range,
+        y_range=y_range,
+    )
+
+
+def style_of(series: Series, position: int) -> str:
+    """CSS classes of the line at `position`."""
+    if series.strong:
+        return "line strong"
+    return f"line c{position % N_COLOURS} d{position // N_COLOURS % N_DASHES}"
+
+
+def ticks(low: float, high: float, *, whole: bool = False) -> list[tuple[float, str]]:
+    """Four to seven round numbers inside a range, with their text."""
+    span = high - low
+    step = 10.0 ** math.floor(math.log10(span / 4))
+    for factor in (1, 2, 2.5, 5, 10):
+        if span / (step * factor) <= 6:
+            step *= factor
+            break
+    if whole:
+        step = max(1.0, math.ceil(step))
+    digits = 0 if whole else max(0, -math.floor(math.log10(step) + 1e-9))
+    if not whole and round(step, digits) != round(step, 10):
+        digits += 1
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [(n * step, f"{n * step:.{digits}f}") for n in range(first, last + 1)]
+
+
+def _range(values: list[float], margin: float) -> tuple[float, float]:
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    if high - low < 1e-6:
+        return low - 0.5, high + 0.5
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def _path(points: list[tuple[float, float | None]]) -> str:
+    """An SVG path; a gap where a value is missing."""
+    parts, pen = [], "M"
+    for x, y in points:
+        if y is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{x:.1f} {y:.1f}")
+        pen = "L"
+    return "".join(parts)
+
+
+def _band(points: list[tuple[float, float, float]]) -> str:
+    if len(points) < 2:
+        return ""
+    upper = [f"{x:.1f} {high:.1f}" for x, _, high in points]
+    lower = [f"{x:.1f} {low:.1f}" for x, low, _ in reversed(points)]
+    return "M" + "L".join(upper + lower) + "Z"

@@ -1,0 +1,190 @@
+"""The report as one page: all styles, scripts, pictures and numbers inline, nothing fetched.
+
+Autoescape is on for every template, so a label called ``<script>`` stays a word. The page's
+content security policy allows no network at all and only the two inline blocks whose digests
+it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pulmonet.report.render.blocks import (
+    Cell,
+    Charts,
+    Document,
+    Exhibit,
+    Section,
+    Table,
+    ThresholdExplorer,
+    ThresholdSteps,
+    Viewer,
+)
+from pulmonet.report.render.charts import Drawing, draw_chart
+
+_WITH_INTERVAL = re.compile(r"([−-]?[\d.]+) (\([^()]*\))")
+
+
+def render_html(document: Document) -> str:
+    """The page as text, complete in itself."""
+    environment = Environment(
+        loader=PackageLoader("pulmonet.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
+    environment.filters["prose"] = _prose
+    environment.filters["cell"] = _cell
+    environment.filters["draw"] = draw_chart
+    environment.filters["data_uri"] = data_uri
+    style, script = _source(environment, "page.css"), _source(environment, "page.js")
+    return environment.get_template("page.html.j2").render(
+        document=document,
+        style=Markup(style),
+        script=Markup(script),
+        policy=content_policy(style, script),
+        data=_embed(_page_data(document)),
+        forest_scale=forest_scale,
+    )
+
+
+def content_policy(style: str, script: str) -> str:
+    """Content-Security-Policy: no network, no inline code but the two named by digest."""
+    return (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def data_uri(content: bytes | None) -> str:
+    """A picture as a data URI; its type is read from its first bytes."""
+    if content is None:
+        return "data:,"
+    kind = "image/jpeg" if content.startswith(b"\xff\xd8") else "image/png"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _prose(text: str) -> Markup:
+    """Plain text; what stands in backticks is set as code."""
+    parts = re.split(r"`([^`\n]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if position % 2 else escape(part)
+        for position, part in enumerate(parts)
+    )
+
+
+def _cell(cell: Cell) -> Markup:
+    """A cell's text with its interval in a quieter tone."""
+    found = _WITH_INTERVAL.fullmatch(cell.text)
+    if found is None:
+        return escape(cell.text)
+    return Markup('{} <span class="interval">{}</span>').format(*found.groups())
+
+
+def forest_scale(table: Table) -> tuple[float, float] | None:
+    """The common scale of a table's bars: (low, high), None where there is nothing to draw."""
+    if not table.forest:
+        return None
+    ends = [end for row in table.rows for cell in row if cell.interval for end in cell.interval]
+    if not ends or max(ends) - min(ends) < 1e-6:
+        return None
+    return min(ends), max(ends)
+
+
+def _embed(value: Any) -> Markup:
+    """JSON that cannot end its script element, whatever the labels hold."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _blocks(sections: tuple[Section, ...]) -> Iterator[Any]:
+    for section in sections:
+        yield from section.blocks
+        yield from _blocks(section.children)
+
+
+def _page_data(document: Document) -> dict[str, Any]:
+    """What the script needs: curves, thresholds, heat maps."""
+    charts: dict[str, Any] = {}
+    thresholds: list[Any] = []
+    exhibits: list[Any] = []
+    for block in _blocks(document.sections):
+        if isinstance(block, Charts):
+            charts |= {chart.key: _chart_data(draw_chart(chart)) for chart in block.charts}
+        elif isinstance(block, ThresholdExplorer):
+            thresholds += [_steps_data(steps) for steps in block.steps]
+        elif isinstance(block, Viewer):
+            exhibits += [_exhibit_data(exhibit) for exhibit in block.exhibits]
+    return {"charts": charts, "thresholds": thresholds, "exhibits": exhibits}
+
+
+def _chart_data(drawing: Drawing) -> dict[str, Any]:
+    return {
+        "frame": [drawing.left, drawing.right, drawing.top, drawing.bottom],
+        "x": drawing.x_range,
+        "y": drawing.y_range,
+        "xName": drawing.chart.x_name,
+        "whole": drawing.chart.x_name == "epoch",
+        "series": [
+            {
+                "name": series.name,
+                "x": [round(x, 4) for x in series.x],
+                "y": [None if y is None else round(y, 4) for y in series.y],
+            }
+            for series in drawing.chart.series
+        ],
+    }
+
+
+def _steps_data(steps: ThresholdSteps) -> dict[str, Any]:
+    return {
+        "run": steps.run,
+        "data": f"{steps.dataset}, {steps.split}",
+        "label": steps.label,
+        "pos": steps.n_positives,
+        "neg": steps.n_negatives,
+        "t": [float(f"{value:.6g}") for value in steps.thresholds],
+        "tp": steps.true_positives,
+        "fp": steps.false_positives,
+        "exact": steps.exact,
+        "stored": [[name, value] for name, value in steps.stored],
+    }
+
+
+def _exhibit_data(exhibit: Exhibit) -> dict[str, Any]:
+    return {
+        "run": exhibit.run,
+        "image": exhibit.image,
+        "method": exhibit.method,
+        "grey": data_uri(exhibit.grey),
+        "maps": [
+            {
+                "label": item.label,
+                "score": item.score,
+                "threshold": item.threshold,
+                "target": item.target,
+                "empty": item.empty,
+                "png": data_uri(item.png),
+            }
+            for item in exhibit.maps
+        ],
+    }

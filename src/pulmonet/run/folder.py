@@ -1,0 +1,254 @@
+"""RunDir and Predictions: the name, the reader and the atomic writer of every file of a run.
+
+A file is written to a temporary name, flushed, synced and renamed: a reader, or a crash, never
+meets half a file. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from pulmonet.config.schema import RunConfig
+from pulmonet.errors import ArtifactError, ConfigError, did_you_mean, list_first
+from pulmonet.files.read import check_table, read_text
+from pulmonet.labels import file_name_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+from pulmonet.files.paths import without_home
+from pulmonet.files.write import explain_write, write_atomic, write_json
+from pulmonet.run.record import SCHEMA_VERSION, Provenance, RunRecord, reason_of
+
+# --- the run folder -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's folder: ``artifacts/<run>/``."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "run_config.json"
+
+    @property
+    def best_model_path(self) -> Path:
+        return self.path / "best_model.pth"
+
+    @property
+    def last_checkpoint_path(self) -> Path:
+        return self.path / "last_checkpoint.pth"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "training_log.csv"
+
+    @property
+    def curves_path(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def calibration_path(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
+    def explain_dir(self) -> Path:
+        return self.path / "explain"
+
+    def predictions_path(self, dataset: str, split: str) -> Path:
+        return self.path / f"predictions_{file_name_of(dataset)}_{file_name_of(split)}.csv"
+
+    def evaluation_path(self, dataset: str, split: str) -> Path:
+        return self.path / f"evaluation_{file_name_of(dataset)}_{file_name_of(split)}.json"
+
+    def heat_map_path(self, label: str, method: str = "gradcam") -> Path:
+        return self.path / f"{file_name_of(method)}_{file_name_of(label)}.png"
+
+    def exists(self) -> bool:
+        """Whether a run lives here (a folder without run_config.json is none)."""
+        return self.config_path.exists()
+
+    def read_record(self) -> RunRecord:
+        """run_config.json.
+
+        Raises:
+            ArtifactError: missing, damaged, or written by something else.
+        """
+        try:
+            text = read_text(self.config_path)
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{self.path}: no run_config.json, so no run; name a run folder or train one"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError(
+                f"{self.config_path}: cannot be read ({error}); restore it"
+            ) from None
+        try:
+            raw = json.loads(text)
+            return RunRecord.model_validate(
+                {
+                    "schema_version": raw["schema"],
+                    "config": raw["config"],
+                    "provenance": raw["provenance"],
+                }
+            )
+        except (ValueError, TypeError, KeyError, RecursionError, ValidationError) as error:
+            reason = reason_of(error)
+            raise ArtifactError(
+                f"{self.config_path}: not a run configuration ({reason}); restore it from a "
+                "backup or train again with --overwrite"
+            ) from None
+
+    def write_record(self, config: RunConfig, provenance: Provenance) -> None:
+        """Write run_config.json; the home folder is written as ``~`` wherever it stands."""
+        document = {
+            "schema": SCHEMA_VERSION,
+            "config": config.model_dump(mode="json"),
+            "provenance": provenance.model_dump(mode="json"),
+        }
+        write_json(self.config_path, without_home(document))
+
+    def read_log(self) -> pd.DataFrame:
+        """training_log.csv, one row an epoch.
+
+        Raises:
+            ArtifactError: missing or damaged.
+        """
+        import pandas as pd
+
+        try:
+            check_table(self.log_path)
+            return pd.read_csv(self.log_path)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{self.log_path}: cannot be read ({error}); train again") from None
+
+    def write_log(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write training_log.csv whole (a few dozen rows), atomically."""
+        buffer = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_atomic(self.log_path, buffer.getvalue())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one writing process; the kernel lets go when the process ends.
+
+        A folder that is made for this and stays empty is removed again.
+
+        Raises:
+            ArtifactError: another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise ArtifactError(explain_write(self.path, error)) from None
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.fstat(handle).st_nlink > 0  # else its holder has just removed the folder
+        except OSError:
+            is_ours = False
+        if not is_ours:
+            os.close(handle)
+            raise ArtifactError(
+                f"{self.path}: in use by another process; wait for it or choose --name"
+            )
+        try:
+            yield
+        finally:  # the folder goes before the lock: nobody else can have begun in it
+            with contextlib.suppress(OSError):
+                if [entry.name for entry in self.path.iterdir()] == [".lock"]:
+                    (self.path / ".lock").unlink()
+                    self.path.rmdir()
+            os.close(handle)
+
+
+def list_runs(artifacts_dir: Path) -> list[RunDir]:
+    """All run folders below `artifacts_dir`, sorted by name."""
+    if not artifacts_dir.is_dir():
+        return []
+    found = (RunDir(entry) for entry in sorted(artifacts_dir.iterdir()) if entry.is_dir())
+    return [run_dir for run_dir in found if run_dir.exists()]
+
+
+def find_run(name: str, artifacts_dir: Path) -> RunDir:
+    """The run that the user named: a folder's path, or a name below `artifacts_dir`.
+
+    Raises:
+        ArtifactError: no such run; the message has the near miss and what there is.
+    """
+    names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
+    for candidate in (RunDir(artifacts_dir / name), RunDir(Path(name))):
+        if candidate.exists():
+            return RunDir(candidate.path if candidate.path.name else candidate.path.absolute())
+    raise ArtifactError(
+        f"{artifacts_dir / name}: no such run{did_you_mean(name, names)}; "
+        f"runs there: {', '.join(names) or 'none; train one with `pulmonet train`'}"
+    )
+
+
+def best_run(artifacts_dir: Path) -> RunDir:
+    """The run with the highest validation AUROC; readable runs only.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    scored: list[tuple[float, RunDir]] = []
+    for run_dir in list_runs(artifacts_dir):
+        with contextlib.suppress(ArtifactError):
+            auroc = run_dir.read_record().provenance.best_valid_macro_auroc
+            if run_dir.best_model_path.exists():
+                scored.append((-1.0 if auroc is None else auroc, run_dir))
+    if not scored:
+        names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
+        without = f" ({list_first(names)}: unreadable, or no best_model.pth)" if names else ""
+        raise ArtifactError(
+            f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`, or name "
+            "its folder with --artifacts-dir"
+        )
+    return max(scored, key=lambda pair: pair[0])[1]
+
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run may be called so: letters, digits and ``._+-``."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
+def check_run_name(name: str, flag: str = "--name") -> str:
+    """A run's name as a folder name: letters, digits and ``._+-``.
+
+    Args:
+        name: as typed.
+        flag: that it was typed behind.
+
+    Raises:
+        ConfigError: anything else, so that a name never leaves the artifacts folder.
+    """
+    if not is_run_name(name):
+        raise ConfigError(
+            f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"
+        )
+    return name

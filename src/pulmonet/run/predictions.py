@@ -1,0 +1,190 @@
+"""predictions_*.csv: scores and targets of rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulmonet.errors import ArtifactError
+from pulmonet.files.read import check_table
+from pulmonet.labels import check_label_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+from pulmonet.files.write import write_atomic
+
+# --- predictions --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of one run on one split, row by row.
+
+    Attributes:
+        run: the run's name.
+        dataset: the dataset root's name.
+        split: train, valid, test, ...
+        labels: L label names.
+        paths: N image paths, relative to the dataset root.
+        patients: N patient ids; None where unknown (images are then the units).
+        studies: N study ids (unique across patients); None where unknown.
+        targets: (N, L) float32: 1, 0, NaN = unknown.
+        scores: (N, L) float32 in [0, 1].
+        columns: further columns by name (view, sex, age_years, joined ones), N values each.
+    """
+
+    run: str
+    dataset: str
+    split: str
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+    patients: tuple[str, ...] | None
+    studies: tuple[str, ...] | None
+    targets: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.paths), len(self.labels))
+        if self.targets.shape != shape or self.scores.shape != shape:
+            raise ValueError(
+                f"targets {self.targets.shape}, scores {self.scores.shape}: not {shape}"
+            )
+        if ((self.scores < 0) | (self.scores > 1)).any():
+            raise ValueError("scores outside [0, 1]: logits are refused, apply a sigmoid first")
+
+    def write(self, path: Path) -> None:
+        """Write the CSV: Path, patient, study, <label>, <label>_score …, further columns.
+
+        Scores have nine significant digits, which round-trips float32.
+        """
+        import numpy as np
+
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        extra = list(self.columns)
+        header = ["Path", "patient", "study"]
+        for label in self.labels:
+            header += [label, f"{label}_score"]
+        writer.writerow(header + extra)
+        for row, image_path in enumerate(self.paths):
+            line: list[str] = [
+                image_path,
+                self.patients[row] if self.patients else "",
+                self.studies[row] if self.studies else "",
+            ]
+            for column in range(len(self.labels)):
+                target = self.targets[row, column]
+                line.append("" if np.isnan(target) else f"{target:g}")
+                line.append(f"{self.scores[row, column]:.9g}")
+            line += [_cell(self.columns[name][row]) for name in extra]
+            writer.writerow(line)
+        write_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def read(
+        cls, path: Path, *, run: str | None = None, dataset: str = "", split: str = ""
+    ) -> Predictions:
+        """Read a predictions CSV; patient, study and further columns are optional.
+
+        Labels are the columns that have a ``<label>_score`` beside them.
+
+        Raises:
+            ArtifactError: missing, damaged, no label columns, or scores outside [0, 1].
+        """
+        import numpy as np
+        import pandas as pd
+
+        try:
+            check_table(path)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ArtifactError(
+                f"{path}: cannot be read as CSV ({reason}); check the file"
+            ) from None
+        names = [str(name) for name in table.columns]
+        labels = tuple(name for name in names if f"{name}_score" in names)
+        if not labels:
+            raise ArtifactError(
+                f"{path}: no pair of columns LABEL and LABEL_score; see docs/file-formats.md"
+            )
+        if not len(table):
+            raise ArtifactError(f"{path}: no rows; write one row an image")
+        try:
+            for label in labels:
+                check_label_name(label)
+        except ValueError as error:
+            raise ArtifactError(f"{path}: {error}; rename its columns") from None
+        targets = np.stack([_numbers(table[label], path, (0, 1)) for label in labels], axis=1)
+        scores = np.stack(
+            [_numbers(table[f"{label}_score"], path, None) for label in labels], axis=1
+        )
+        used = {"Path", "patient", "study", *labels, *(f"{label}_score" for label in labels)}
+        paths = table["Path"] if "Path" in names else [f"row {row}" for row in range(len(table))]
+        columns = {name: _column(table[name]) for name in names if name not in used}
+        return cls(
+            run=run or path.stem,
+            dataset=dataset,
+            split=split,
+            labels=labels,
+            paths=tuple(paths),
+            patients=_ids(table, "patient"),
+            studies=_ids(table, "study"),
+            targets=targets,
+            scores=scores,
+            columns=columns,
+        )
+
+
+def _cell(value: object) -> str:
+    import numpy as np
+
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:g}"
+    return "" if value is None else str(value)
+
+
+def _numbers(
+    column: pd.Series[Any], path: Path, allowed: tuple[int, ...] | None
+) -> NDArray[np.float32]:
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
+    written = column.str.strip().str.lower()
+    unreadable = np.isnan(values) & ~written.isin(["", "nan"]).to_numpy()
+    if allowed is None:
+        wrong = unreadable | ~((values >= 0) & (values <= 1))
+        expected = "a score in [0, 1] (logits are refused: apply a sigmoid first)"
+    else:
+        wrong = unreadable | ~(np.isnan(values) | np.isin(values, allowed))
+        expected = "0, 1 or blank"
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ArtifactError(
+            f"{path}: {int(wrong.sum()):,} wrong values in column '{column.name}', the first in "
+            f"line {row + 2}: {column.iloc[row]!r}; expected {expected}"
+        )
+    return values
+
+
+def _column(column: pd.Series[Any]) -> NDArray[Any]:
+    import numpy as np
+    import pandas as pd
+
+    numbers = pd.to_numeric(column.replace("", "nan"), errors="coerce")
+    if (numbers.notna() | (column == "")).all():
+        return numbers.to_numpy(np.float64)
+    return column.to_numpy(object)
+
+
+def _ids(table: pd.DataFrame, name: str) -> tuple[str, ...] | None:
+    if name not in table.columns or (table[name] == "").all():
+        return None
+    return tuple(table[name])

@@ -1,0 +1,120 @@
+"""run_config.json: what a run was told, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from pulmonet.config.schema import RunConfig
+from pulmonet.labels import check_label_name
+
+if TYPE_CHECKING:
+    pass
+
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of what is written beside a config: frozen, documented, unknown keys kept out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DatasetFacts(Record):
+    """Which data a run saw."""
+
+    name: str
+    """Name of the dataset root."""
+    source: str
+    """Kind of source: chexpert, nih, ..."""
+    root: str
+    """Dataset root, the home folder written as ~."""
+    fingerprint: str
+    """Digest of the manifest: paths, splits, patients and labels of all rows."""
+    synthetic: bool = False
+    """Whether the images are phantoms."""
+    patients_known: bool = True
+    """False where the source has no patient ids and each image counts as a patient."""
+    split_patients: dict[str, str] = {}
+    """Digest of the patients of each split, by which a split is known again."""
+    n_rows: dict[str, int]
+    """Rows per role: train, valid, dev."""
+    n_patients: dict[str, int]
+    """Patients per role."""
+    positives: dict[str, dict[str, int]] = {}
+    """Positives per role and label."""
+    excluded: dict[str, int] = {}
+    """Rows left out, by reason (views, subset, unreadable)."""
+    unreadable: list[str] = []
+    """Paths of the images that --skip-bad left out."""
+    policy_changes: dict[str, dict[str, int]] = {}
+    """Per label: how many uncertain and blank training labels the policies changed, to what."""
+    summary: dict[str, Any] = {}
+    """The summary of `prepare`: sex, age, views, labels per split."""
+
+
+class Provenance(Record):
+    """Where a run came from, and what came of it."""
+
+    status: Literal["running", "interrupted", "finished", "failed"]
+    """A run that is not `finished` can be resumed."""
+    pulmonet: str
+    """Version of PulmoNet."""
+    versions: dict[str, str]
+    """Versions of Python, torch, torchvision, numpy, ..."""
+    command: list[str] = []
+    """The command line, paths below the home folder written with ~."""
+    device: str
+    """cpu, cuda:0, ..."""
+    device_name: str = ""
+    """The processor's or GPU's name."""
+    threads: int = 0
+    """CPU threads of torch."""
+    world_size: int = 1
+    """Processes."""
+    precision: str = "fp32"
+    """fp32, bf16 or fp16, as taken."""
+    weights: dict[str, Any] = {}
+    """What the weights started from: exact name, file digest, what matched."""
+    labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
+    """The labels trained on, in the order of the outputs."""
+    auxiliary_labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
+    """Labels that were learned from beside them; best_model.pth has no outputs for them."""
+    dataset: DatasetFacts | None = None
+    """The data."""
+    start: str
+    """ISO 8601, UTC."""
+    end: str | None = None
+    """ISO 8601, UTC."""
+    duration_seconds: float | None = None
+    """Wall time spent training, all sessions of a resumed run together."""
+    n_resumed: int = 0
+    """How often the run was resumed."""
+    best_epoch: int | None = None
+    """1-based epoch of best_model.pth."""
+    best_valid_macro_auroc: float | None = None
+    """Its macro AUROC on the rows that chose it."""
+    selected_on: str = "valid"
+    """The rows that chose it: valid or dev."""
+    checkpoint_sha256: str | None = None
+    """Digest of best_model.pth."""
+    notes: list[str] = []
+    """What happened on the way: micro-batches halved, steps skipped, ..."""
+
+
+class RunRecord(Record):
+    """run_config.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    config: RunConfig
+    provenance: Provenance
+
+
+def reason_of(error: Exception) -> str:
+    """The first thing that is wrong, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,283 @@
+"""Batches: the same for any number of threads, processes and interruptions."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from pulmonet.config.schema import AugmentConfig
+from pulmonet.data.batches.augment import GPU_TOLERANCE, apply, apply_view, draw, tta_views
+from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
+from pulmonet.data.pack import write as pack_writing
+from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.errors import DataError
+from small_dataset import write_dataset
+
+N_ROWS = 40
+ROWS = np.array([*range(3, 30), *range(35, 40)])  # 32 rows, not all of the manifest
+SIZE = 64
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    return open_pack(write_dataset(tmp_path / "tiny", N_ROWS), range(N_ROWS))
+
+
+def targets_of(n: int = len(ROWS), n_labels: int = 3) -> NDArray[np.float32]:
+    targets = np.random.default_rng(0).integers(0, 2, (n, n_labels)).astype(np.float32)
+    targets[4, 1] = np.nan
+    return targets
+
+
+def batches_of(pack: Pack, **changes: Any) -> TrainingBatches:
+    settings: dict[str, Any] = {
+        "image_size": SIZE,
+        "batch_size": 5,
+        "seed": 42,
+        "num_workers": 0,
+        "augment": AugmentConfig(),
+    }
+    settings.update(changes)
+    augment = settings.pop("augment")
+    return TrainingBatches(pack, ROWS, settings.pop("targets", targets_of()), augment, **settings)
+
+
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.rows, b.rows)
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.targets, b.targets)
+
+
+def test_an_epoch_takes_every_row_once(pack: Pack) -> None:
+    batches = list(batches_of(pack).epoch(0))
+    assert [len(batch) for batch in batches] == [5] * 6 + [2]
+    assert batches_of(pack).n_steps() == 7
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert sorted(rows) == ROWS.tolist()
+    assert rows.tolist() != ROWS.tolist()
+    by_row = dict(zip(ROWS.tolist(), targets_of(), strict=True))
+    for batch in batches:
+        assert (batch.images.dtype, batch.images.shape[1:]) == (torch.uint8, (1, SIZE, SIZE))
+        assert batch.targets.dtype == torch.float32
+        expected = np.stack([by_row[row] for row in batch.rows.tolist()])
+        np.testing.assert_array_equal(batch.targets, expected)
+
+
+def test_images_are_the_rows_own_augmented(pack: Pack) -> None:
+    batch = next(batches_of(pack).epoch(3))
+    images = torch.from_numpy(pack.read(batch.rows))[:, None]
+    drawn = draw(AugmentConfig(), seed=42, epoch=3, rows=batch.rows)
+    np.testing.assert_array_equal(batch.images, apply(images, drawn, SIZE))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(mixup_alpha=0.4)])
+def test_any_number_of_threads(pack: Pack, num_workers: int, augment: AugmentConfig) -> None:
+    expected = list(batches_of(pack, augment=augment).epoch(1))
+    assert_same(list(batches_of(pack, augment=augment, num_workers=num_workers).epoch(1)), expected)
+
+
+def test_epochs_and_seeds_differ_and_repeat(pack: Pack) -> None:
+    first = batches_of(pack).order(0)
+    np.testing.assert_array_equal(first, batches_of(pack).order(0))
+    assert not np.array_equal(first, batches_of(pack).order(1))
+    assert not np.array_equal(first, batches_of(pack, seed=43).order(0))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resuming_inside_an_epoch(pack: Pack, num_workers: int) -> None:
+    batches = batches_of(pack, num_workers=num_workers, augment=AugmentConfig(mixup_alpha=1.0))
+    whole = list(batches.epoch(2))
+    for start_step in (1, 4, 6, 7):
+        assert_same(list(batches.epoch(2, start_step=start_step)), whole[start_step:])
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+@pytest.mark.parametrize("positive_share", [None, 0.5])
+def test_processes_share_each_global_batch(
+    pack: Pack, world_size: int, positive_share: float | None
+) -> None:
+    settings = {"augment": AugmentConfig(mixup_alpha=0.4), "positive_share": positive_share}
+    single = list(batches_of(pack, **settings).epoch(1))
+    ranks = [
+        list(batches_of(pack, rank=rank, world_size=world_size, **settings).epoch(1))
+        for rank in range(world_size)
+    ]
+    for step, batch in enumerate(single):
+        parts = [rank[step] for rank in ranks]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), batch.rows)
+        np.testing.assert_array_equal(torch.cat([part.images for part in parts]), batch.images)
+        np.testing.assert_array_equal(torch.cat([part.targets for part in parts]), batch.targets)
+
+
+def test_growing_sizes(pack: Pack) -> None:
+    batches = batches_of(pack)
+    assert next(batches.epoch(0, image_size=32)).images.shape == (5, 1, 32, 32)
+    assert next(batches.epoch(0)).images.shape == (5, 1, SIZE, SIZE)
+
+
+def test_targets_of_all_rows_or_of_these(pack: Pack) -> None:
+    everything = np.full((N_ROWS, 3), -5, np.float32)
+    everything[ROWS] = targets_of()
+    expected = list(batches_of(pack).epoch(0))
+    assert_same(list(batches_of(pack, targets=everything).epoch(0)), expected)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_error_in_a_thread_is_the_error(
+    pack: Pack, num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(root: Path, path: str) -> NDArray[np.uint8]:
+        raise DataError(f"{path}: gone; restore it")
+
+    monkeypatch.setattr(pack_writing, "read_image", unreadable)
+    with (pack.folder / "images.npy").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(DataError, match="gone; restore it"):
+        list(batches_of(pack, num_workers=num_workers).epoch(0))
+    assert loader_threads() == 0
+
+
+def loader_threads() -> int:
+    return sum(thread.name.startswith("loader") for thread in threading.enumerate())
+
+
+def test_leaving_early_stops_the_threads(pack: Pack) -> None:
+    for batch in batches_of(pack, num_workers=3).epoch(0):
+        assert len(batch) == 5
+        assert loader_threads() > 0
+        break
+    assert loader_threads() == 0
+
+
+def test_an_epoch_that_is_never_begun_starts_no_thread(pack: Pack) -> None:
+    epoch = batches_of(pack, num_workers=3).epoch(0)
+    assert loader_threads() == 0
+    del epoch
+
+
+# --- MixUp --------------------------------------------------------------------------------
+
+
+def test_mixup_mixes_pixels_and_targets_alike(pack: Pack) -> None:
+    # each row's target tells which row it is, so the mixture can be undone
+    targets = np.zeros((len(ROWS), len(ROWS)), np.float32)
+    np.fill_diagonal(targets, 1)
+    augment = AugmentConfig(geometry="none", mixup_alpha=0.4)
+    plain = apply(torch.from_numpy(pack.read(ROWS))[:, None], None, SIZE).float()
+    partners = []
+    for batch in batches_of(pack, augment=augment, targets=targets).epoch(0):
+        expected = torch.einsum("bn,nchw->bchw", batch.targets, plain)
+        np.testing.assert_allclose(batch.images.float(), expected, atol=0.51)
+        np.testing.assert_allclose(batch.targets.sum(dim=1), 1, rtol=1e-6)
+        partners += [row.nonzero()[:, 0].tolist() for row in batch.targets]
+    assert sum(len(pair) == 2 for pair in partners) > len(ROWS) // 2
+
+
+def test_mixup_shares_follow_beta(pack: Pack) -> None:
+    targets = np.zeros((len(ROWS), len(ROWS)), np.float32)
+    np.fill_diagonal(targets, 1)
+    augment = AugmentConfig(geometry="none", mixup_alpha=0.7)
+    batches = batches_of(pack, augment=augment, targets=targets, batch_size=32, image_size=32)
+    shares = []
+    for epoch in range(12):
+        batch = next(batches.epoch(epoch))
+        own = np.searchsorted(ROWS, batch.rows)
+        share = batch.targets[np.arange(len(own)), own].numpy()
+        shares += share[share < 1].tolist()
+    assert stats.kstest(shares, "beta", (0.7, 0.7)).pvalue > 0.001
+
+
+def test_mixup_with_an_unknown_target_is_unknown(pack: Pack) -> None:
+    targets = np.full((len(ROWS), 2), 1, np.float32)
+    targets[:, 1] = np.nan
+    batch = next(batches_of(pack, targets=targets, augment=AugmentConfig(mixup_alpha=1)).epoch(0))
+    assert batch.targets[:, 1].isnan().all()
+    np.testing.assert_allclose(batch.targets[:, 0], 1, rtol=1e-6)
+
+
+# --- evaluation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_evaluation_in_order_whole_and_undisturbed(pack: Pack, num_workers: int) -> None:
+    rows = ROWS[::-1]
+    batches = list(
+        evaluation_batches(
+            pack,
+            rows,
+            image_size=SIZE,
+            batch_size=7,
+            num_workers=num_workers,
+            targets=targets_of(),
+        )
+    )
+    np.testing.assert_array_equal(np.concatenate([batch.rows for batch in batches]), rows)
+    np.testing.assert_array_equal(torch.cat([batch.targets for batch in batches]), targets_of())
+    images = torch.cat([batch.images for batch in batches])[:, 0].numpy()
+    for image, source in zip(images, pack.read(rows), strict=True):
+        expected = cv2.resize(source, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 5, 40])
+def test_evaluation_counts_every_row_once_over_processes(pack: Pack, world_size: int) -> None:
+    seen = [
+        row
+        for rank in range(world_size)
+        for batch in evaluation_batches(
+            pack,
+            ROWS,
+            image_size=32,
+            batch_size=4,
+            num_workers=0,
+            rank=rank,
+            world_size=world_size,
+        )
+        for row in batch.rows.tolist()
+    ]
+    assert seen == ROWS.tolist()
+
+
+def test_evaluation_of_a_view(pack: Pack) -> None:
+    for view in tta_views("jitter"):
+        batches = list(evaluation_batches(pack, ROWS, image_size=SIZE, batch_size=7, view=view))
+        images = torch.cat([batch.images for batch in batches])
+        expected = apply_view(torch.from_numpy(pack.read(ROWS))[:, None], view, SIZE)
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_evaluation_without_targets(pack: Pack) -> None:
+    batch = next(evaluation_batches(pack, [3, 5], image_size=32, batch_size=4, num_workers=0))
+    assert batch.targets.shape == (2, 0)
+
+
+def test_no_rows_no_batches(pack: Pack) -> None:
+    assert list(evaluation_batches(pack, [], image_size=32, batch_size=4)) == []
+
+
+# --- on a GPU -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(mixup_alpha=0.4)])
+def test_a_gpu_gets_what_the_cpu_gets(pack: Pack, augment: AugmentConfig) -> None:
+    expected = list(batches_of(pack, augment=augment).epoch(1))
+    found = list(batches_of(pack, augment=augment, num_workers=3, device="cuda").epoch(1))
+    for batch, on_gpu in zip(expected, found, strict=True):
+        assert on_gpu.images.device.type == "cuda"
+        np.testing.assert_array_equal(on_gpu.rows, batch.rows)
+        torch.testing.assert_close(on_gpu.targets.cpu(), batch.targets)
+        difference = (on_gpu.images.cpu() - batch.images.float()).abs()
+        assert difference.mean() < GPU_TOLERANCE

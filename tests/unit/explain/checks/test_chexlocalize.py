@@ -1,0 +1,162 @@
+"""CheXlocalize's run lengths, against an encoder written after the COCO API's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from pulmonet.data.manifest import Manifest
+from pulmonet.errors import DataError
+from pulmonet.explain.checks.chexlocalize import decode_mask, image_id, read_segmentations
+from pulmonet.explain.checks.masks import RunLengths
+from pulmonet.explain.checks.regions import Key, Region
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> str:
+    """COCO's rleEncode and rleToString, transcribed."""
+    counts, previous, length = [], False, 0
+    for value in mask.T.reshape(-1):
+        if value != previous:
+            counts.append(length)
+            length, previous = 0, bool(value)
+        length += 1
+    counts.append(length)
+    text = ""
+    for index, count in enumerate(counts):
+        x = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            c = x & 0x1F
+            x >>= 5
+            more = x != -1 if c & 0x10 else x != 0
+            text += chr((c | 0x20 if more else c) + 48)
+    return text
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_masks_come_back_as_they_went(mask: NDArray[np.bool_]) -> None:
+    found = decode_mask(encode_mask(mask), *mask.shape)
+    np.testing.assert_array_equal(found.pixels(), mask)
+    assert found.any() == mask.any()
+
+
+def test_an_empty_mask_of_the_published_files_is_read() -> None:
+    """2320 x 2828 pixels in one run, as in CheXlocalize's sample."""
+    assert not decode_mask("PVWX6", 2320, 2828).any()
+
+
+@pytest.mark.parametrize("counts", ["PVWX", "PVWX7", "PVWX6\x10", "é"])
+def test_damaged_masks_are_refused(counts: str) -> None:
+    with pytest.raises(ValueError, match=r"cut off|cover|character"):
+        decode_mask(counts, 2320, 2828)
+
+
+def test_segmentations_are_matched_to_rows(tmp_path: Path) -> None:
+    mask = np.zeros((30, 20), bool)
+    mask[5:9, 3:17] = True
+    nothing = encode_mask(np.zeros((30, 20), bool))
+    document = {
+        "patient64541_study1_view1_frontal": {
+            "Airspace Opacity": {"size": [30, 20], "counts": encode_mask(mask)},
+            "Edema": {"size": [30, 20], "counts": nothing},
+        },
+        "patient1_study1_view1_frontal": {
+            "Edema": {"size": [30, 20], "counts": encode_mask(mask)},
+        },
+    }
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(document))
+    table = pd.DataFrame({"path": ["valid/x.jpg", "valid/patient64541/study1/view1_frontal.jpg"]})
+    manifest = Manifest("c", tmp_path, "chexpert", (), table)
+
+    regions, n_unmatched = read_segmentations(path, manifest)
+
+    assert list(regions) == [(1, "Lung Opacity")]
+    assert n_unmatched == 1
+    on_square = regions[1, "Lung Opacity"].on_square(20, 30, 20, "stretch")
+    assert on_square.sum() == pytest.approx(mask.sum() * 20 / 30, rel=0.15)
+
+    document["patient1_study1_view1_frontal"]["Edema"]["counts"] = "!!"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="Edema: not a mask"):
+        read_segmentations(path, manifest)
+    path.write_text("[1]")
+    with pytest.raises(DataError, match="expected a table of image ids"):
+        read_segmentations(path, manifest)
+
+
+def read_one(tmp_path: Path, tasks: object) -> dict[Key, Region]:
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"patient1_study1_view1_frontal": tasks}))
+    table = pd.DataFrame({"path": ["valid/patient1/study1/view1_frontal.jpg"]})
+    return read_segmentations(path, Manifest("c", tmp_path, "chexpert", (), table))[0]
+
+
+def test_the_annotators_contours_are_read_too(tmp_path: Path) -> None:
+    """Two contours of one finding, points as fractions of pixels, as gt_annotations_val.json."""
+    box = [[10.2, 20.1], [29.7, 20.1], [29.7, 39.8], [10.2, 39.8]]
+    triangle = [[50.0, 10.0], [89.0, 10.0], [50.0, 49.0]]
+    tasks = {"img_size": [60, 100], "Airspace Opacity": [box, triangle], "Edema": []}
+    ((key, region),) = read_one(tmp_path, tasks).items()
+    assert key == (0, "Lung Opacity")
+    assert region.mask is not None
+    rows, columns = np.mgrid[:60, :100]
+    expected = (columns >= 10.2) & (columns <= 29.7) & (rows >= 20.1) & (rows <= 39.8)
+    expected |= (columns >= 50) & (rows >= 10) & (columns - 50 + rows - 10 <= 39)
+    found = region.mask.pixels()
+    # the line itself belongs to it
+    outline = cv2.dilate(expected.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert (found >= expected).all()
+    assert (found <= outline).all()
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"img_size": [60], "Edema": [[[1, 2], [3, 4]]]},
+        {"img_size": [10**6, 10**6], "Edema": [[[1, 2], [3, 4]]]},
+        {"img_size": [60, 60], "Edema": [[[1, 2, 3], [3, 4, 5]]]},
+        {"img_size": [60, 60], "Edema": [[[1, float("nan")], [3, 4]]]},
+        {"img_size": [60, 60], "Edema": [[[1, 1e30], [3, 4]]]},
+        {"img_size": [60, 60], "Edema": {"size": [60, 60], "counts": "P"}},
+        {"Edema": {"size": [10**6, 10**6], "counts": ""}},
+        {"Edema": [[[1, 2], [3, 4]]]},
+    ],
+)
+def test_what_is_no_mask_is_named(tmp_path: Path, tasks: object) -> None:
+    with pytest.raises(DataError, match=r"frontal, Edema: not a mask"):
+        read_one(tmp_path, tasks)
+
+
+def test_masks_stay_small_in_memory(tmp_path: Path) -> None:
+    """As pixels, CheXlocalize's 643 masks would fill 4 GB."""
+    mask = np.zeros((2320, 2828), bool)
+    mask[700:1500, 400:900] = True
+    tasks = {"Edema": {"size": [2320, 2828], "counts": encode_mask(mask)}}
+    (region,) = read_one(tmp_path, tasks).values()
+    assert isinstance(region.mask, RunLengths)
+    assert region.mask.runs.nbytes < 10_000
+    np.testing.assert_array_equal(region.mask.pixels(), mask)
+
+
+def test_a_hairline_mask_keeps_pixels_on_a_small_square() -> None:
+    mask = np.zeros((2000, 2000), bool)
+    mask[:, 700:703] = True
+    region = Region(np.zeros((0, 4)), decode_mask(encode_mask(mask), 2000, 2000))
+    square = region.on_square(100, 2000, 2000, "stretch")
+    assert square.any(axis=1).all()
+    assert set(np.flatnonzero(square.any(axis=0))) == {35}
+
+
+def test_image_ids_are_chexlocalizes() -> None:
+    assert image_id("valid/patient1/study2/view1_frontal.jpg") == "patient1_study2_view1_frontal"

@@ -1,0 +1,250 @@
+"""Calibration against scikit-learn, torchmetrics and closed forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+from torchmetrics.functional.classification import binary_calibration_error
+
+from pulmonet.errors import ArtifactError
+from pulmonet.files.write import write_json
+from pulmonet.metrics.calibration.fit import (
+    Calibration,
+    Calibrator,
+    LabelCalibration,
+    cross_fit,
+    fit_calibrator,
+    patient_folds,
+    read_calibration,
+    to_prevalence,
+)
+from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.calibration.measures import (
+    ece_if_perfect,
+    expected_calibration_error,
+    measure_calibration,
+    slope_and_intercept,
+)
+from pulmonet.metrics.ranking.resamples import PatientResamples
+
+Array = NDArray[np.float64]
+
+
+def calibrated_rows(seed: int = 0, n: int = 2000) -> tuple[Array, Array]:
+    """Scores that are true probabilities, and outcomes drawn from them."""
+    generator = np.random.default_rng(seed)
+    scores = sigmoid(generator.normal(-1, 1.2, n))
+    return (generator.random(n) < scores).astype(float), scores
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ece_equals_torchmetrics(seed: int) -> None:
+    targets, scores = calibrated_rows(seed, 300)
+    reference = binary_calibration_error(
+        torch.tensor(scores), torch.tensor(targets).long(), n_bins=15, norm="l1"
+    )
+    found = expected_calibration_error(targets, scores)
+    assert found == pytest.approx(float(reference), abs=1e-6)
+
+
+def test_brier_equals_scikit_learn() -> None:
+    targets, scores = calibrated_rows(1, 200)
+    units = np.arange(200)
+    resamples = PatientResamples(targets[:, None], units, 200, 0)
+    found = measure_calibration(targets, scores, units, resamples)
+    assert found.brier.value == pytest.approx(brier_score_loss(targets, scores), abs=1e-12)
+    assert found.brier.low < found.brier.value < found.brier.high
+    assert sum(item.n for item in found.bins) == 200
+    assert max(item.n for item in found.bins) <= 15
+
+
+def test_logistic_equals_scikit_learn() -> None:
+    targets, scores = calibrated_rows(2)
+    features = np.column_stack([np.ones_like(scores), logit(scores)])
+    found = fit_logistic(features, targets)
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(features[:, 1:], targets)
+    assert found.coefficients[0] == pytest.approx(reference.intercept_[0], abs=1e-4)
+    assert found.coefficients[1] == pytest.approx(reference.coef_[0, 0], abs=1e-4)
+    assert found.converged
+
+
+def test_separable_classes_do_not_converge_and_do_not_crash() -> None:
+    features = np.column_stack([np.ones(20), np.linspace(-1, 1, 20)])
+    assert not fit_logistic(features, (features[:, 1] > 0).astype(float)).converged
+
+
+def test_sandwich_knows_that_copies_are_no_evidence() -> None:
+    targets, scores = calibrated_rows(3, 300)
+    features = np.column_stack([np.ones_like(scores), logit(scores)])
+    once = fit_logistic(features, targets, units=np.arange(300))
+    repeated = fit_logistic(
+        np.tile(features, (4, 1)), np.tile(targets, 4), units=np.tile(np.arange(300), 4)
+    )
+    np.testing.assert_allclose(repeated.covariance, once.covariance, rtol=1e-6)
+
+
+def test_true_probabilities_have_slope_one_and_intercept_zero() -> None:
+    inside = 0
+    for seed in range(20):
+        targets, scores = calibrated_rows(seed, 500)
+        slope, intercept = slope_and_intercept(targets, scores, np.arange(500))
+        inside += (slope.low < 1 < slope.high) + (intercept.low < 0 < intercept.high)
+    assert inside >= 34  # of 40 intervals at 95 %
+
+
+def test_slope_below_one_means_too_extreme() -> None:
+    targets, scores = calibrated_rows(0, 5000)
+    slope, intercept = slope_and_intercept(targets, sigmoid(2 * logit(scores)), np.arange(5000))
+    assert slope.value == pytest.approx(0.5, abs=0.06)
+    assert intercept.value > 0.3
+
+
+def test_equal_scores_have_no_slope() -> None:
+    slope, _ = slope_and_intercept(np.asarray([0, 1, 0, 1]), np.full(4, 0.3), np.arange(4))
+    assert slope.value is None
+    assert slope.reason == "all scores are equal"
+
+
+def test_perfect_model_has_an_ece_far_from_zero_on_few_rows() -> None:
+    _, scores = calibrated_rows(0, 234)
+    few = ece_if_perfect(scores, equal_mass=False)
+    many = ece_if_perfect(calibrated_rows(0, 20_000)[1], equal_mass=False)
+    assert 0.04 < few.value < 0.08
+    assert many.value < 0.01
+
+
+def test_ece_of_calibrated_rows_lies_in_its_band() -> None:
+    inside = 0
+    for seed in range(30):
+        targets, scores = calibrated_rows(seed, 234)
+        band = ece_if_perfect(scores, equal_mass=False, n_simulations=300)
+        inside += band.low <= expected_calibration_error(targets, scores) <= band.high
+    assert inside >= 25
+
+
+def test_platt_undoes_pos_weight() -> None:
+    targets, scores = calibrated_rows(0, 20_000)
+    weighted = sigmoid(logit(scores) + np.log(8))  # what pos_weight = 8 does to the logit
+    fitted = fit_calibrator(targets, weighted)
+    assert fitted.intercept == pytest.approx(-np.log(8), abs=0.15)
+    assert fitted.slope == pytest.approx(1, abs=0.06)
+    error = np.abs(fitted.apply(weighted) - scores)
+    assert error.max() < 0.03
+
+
+@pytest.mark.parametrize(("n_positive", "n_negative"), [(3, 40), (25, 7), (60, 60)])
+def test_platt_fits_his_smoothed_targets(n_positive: int, n_negative: int) -> None:
+    """Platt 1999, section 2.2: (N+ + 1) / (N+ + 2) and 1 / (N- + 2), as weighted copies of rows."""
+    targets = np.repeat([1.0, 0.0], [n_positive, n_negative])
+    scores = sigmoid(np.random.default_rng(n_positive).normal(targets, 1.0))
+    wanted = np.where(targets == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    both = np.concatenate([wanted, 1 - wanted])
+    reference = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000).fit(
+        np.tile(logit(scores), 2)[:, None], np.repeat([1, 0], len(scores)), sample_weight=both
+    )
+    found = fit_calibrator(targets, scores)
+    assert found.intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
+    assert found.slope == pytest.approx(reference.coef_[0, 0], abs=1e-4)
+
+
+def test_temperature_moves_the_slope_only() -> None:
+    targets, scores = calibrated_rows(1, 20_000)
+    fitted = fit_calibrator(targets, sigmoid(3 * logit(scores)), "temperature")
+    assert fitted.intercept == 0
+    assert fitted.slope == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_isotonic_from_a_hundred_positives_up() -> None:
+    targets, scores = calibrated_rows(2, 200)
+    assert fit_calibrator(targets, scores, "isotonic").kind == "platt"
+    targets, scores = calibrated_rows(2, 2000)
+    fitted = fit_calibrator(targets, scores, "isotonic")
+    assert fitted.kind == "isotonic"
+    grid = fitted.apply(np.linspace(0, 1, 50))
+    assert (np.diff(grid) >= 0).all()
+    assert expected_calibration_error(targets, fitted.apply(scores)) < 0.02
+
+
+def test_folds_keep_patients_together_and_share_positives() -> None:
+    generator = np.random.default_rng(0)
+    units = np.sort(generator.integers(0, 60, 200))
+    targets = np.isin(units, np.arange(10)).astype(float)
+    folds = patient_folds(targets, units)
+    assert len(folds) == units.max() + 1
+    for fold in range(5):
+        positive_patients = len(set(units[(folds[units] == fold) & (targets == 1)]))
+        assert positive_patients == 2
+
+
+def test_cross_fit_never_sees_the_patient() -> None:
+    targets, scores = calibrated_rows(4, 300)
+    units = np.arange(300) // 3
+    probabilities = cross_fit(targets, scores, units)
+    folds = patient_folds(targets, units)[units]
+    other = folds != folds[0]
+    expected = fit_calibrator(targets[other], scores[other]).apply(scores[:1])
+    assert probabilities[0] == expected[0]
+    few = np.zeros(300)
+    few[0] = 1
+    assert cross_fit(few, scores, units) is None
+
+
+def test_recalibration_to_a_prevalence() -> None:
+    generator = np.random.default_rng(0)
+    marker = generator.normal(size=400_000)
+    sick = generator.random(400_000) < sigmoid(marker)
+    here = sigmoid(marker)
+    rarer = np.concatenate([np.flatnonzero(sick)[::10], np.flatnonzero(~sick)])
+    wanted = float(sick[rarer].mean())
+    moved = to_prevalence(here[rarer], float(sick.mean()), wanted)
+    assert expected_calibration_error(sick[rarer].astype(float), moved) < 0.003
+    assert moved.mean() == pytest.approx(wanted, abs=0.003)
+
+
+def make_calibration() -> Calibration:
+    return Calibration(
+        fitted_on="tiny, split valid",
+        dataset="tiny",
+        split="valid",
+        n_rows=10,
+        n_patients=5,
+        labels={
+            "Edema": LabelCalibration(
+                calibrator=Calibrator(kind="platt", intercept=-1.0, slope=2.0),
+                prevalence=0.2,
+                n=10,
+                positives=2,
+                thresholds={"youden": 0.3, "ppv=0.9": None},
+            )
+        },
+    )
+
+
+def test_calibration_file_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    assert read_calibration(path) is None
+    calibration = make_calibration()
+    write_json(path, calibration.model_dump(mode="json", by_alias=True))
+    read = read_calibration(path)
+    assert read == calibration
+    assert read.probability("Edema", 0.5) == pytest.approx(float(sigmoid(np.asarray(-1.0))))
+    assert read.probability("Edema", 0.5, prevalence=0.01) < 0.05
+    assert read.probability("Cardiomegaly", 0.5) is None
+    assert read.threshold("Edema") == 0.3
+    assert read.threshold("Edema", "ppv=0.9") is None
+    assert read.threshold("Cardiomegaly") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"schema": 2})])
+def test_damaged_calibration_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match=r"not a calibration .*; delete it and run"):
+        read_calibration(path)

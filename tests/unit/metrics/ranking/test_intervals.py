@@ -1,0 +1,231 @@
+"""Bootstrap and DeLong against scipy, scikit-learn and written-out loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from pulmonet.metrics.ranking import resamples as drawing
+from pulmonet.metrics.ranking.intervals import (
+    bca_interval,
+    bootstrap_ranking,
+    delong,
+    jackknife_ranking,
+    percentile_interval,
+)
+from pulmonet.metrics.ranking.resamples import OneClassError, PatientResamples
+
+Array = NDArray[np.float64]
+
+
+def rows(seed: int = 0, n: int = 150, n_labels: int = 2) -> tuple[Array, Array, NDArray[np.int64]]:
+    generator = np.random.default_rng(seed)
+    targets = (generator.random((n, n_labels)) < 0.3).astype(float)
+    scores = stats.norm.cdf(targets + generator.normal(size=(n, n_labels)))
+    return targets, np.round(scores, 2), np.sort(generator.integers(0, n // 2, n))
+
+
+def test_every_resample_equals_scikit_learn() -> None:
+    targets, scores, units = rows()
+    found = bootstrap_ranking(targets, [scores], units, n_resamples=20, seed=3)
+    blocks = PatientResamples(targets, units, 20, 3).blocks()
+    counts = np.concatenate(list(blocks))
+    for resample, weights in enumerate(counts):
+        picked = np.repeat(np.arange(len(units)), weights[units])
+        for label in range(2):
+            expected = roc_auc_score(targets[picked, label], scores[picked, label])
+            assert found.auroc[0, resample, label] == pytest.approx(expected, abs=1e-9)
+
+
+def test_resamples_draw_whole_patients_and_repeat() -> None:
+    targets, _, units = rows()
+    resamples = PatientResamples(targets, units, 50, 1)
+    first = np.concatenate(list(resamples.blocks()))
+    assert (first.sum(axis=1) == resamples.n_units).all()
+    second = np.concatenate(list(resamples.blocks(bytes_per_resample=10**9)))  # one a block
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_second_pass_is_the_same_whether_kept_or_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    targets, _, units = rows()
+    kept = PatientResamples(targets, units, 50, 1)
+    passes = [np.concatenate(list(kept.blocks())) for _ in range(2)]
+    next(iter(kept.blocks()))  # a pass that is broken off
+    passes.append(np.concatenate(list(kept.blocks())))
+    n_redrawn = kept.n_redrawn
+    monkeypatch.setattr(drawing, "KEPT_BYTES", 0)
+    drawn = PatientResamples(targets, units, 50, 1)
+    passes += [np.concatenate(list(drawn.blocks())) for _ in range(2)]
+    for one in passes:
+        assert one.dtype == np.int32
+        np.testing.assert_array_equal(one, passes[0])
+    assert drawn.n_redrawn == n_redrawn
+
+
+def test_memory_is_bounded_by_the_block() -> None:
+    units = np.arange(100_000)
+    targets = np.tile([0.0, 1.0], 50_000)[:, None]
+    block = next(PatientResamples(targets, units, 1000, 0).blocks())
+    assert block.nbytes <= drawing.BLOCK_BYTES
+
+
+def test_one_class_resamples_are_redrawn_and_counted() -> None:
+    targets = np.zeros((40, 1))
+    targets[0] = 1  # one positive patient: 36 % of resamples miss it
+    found = bootstrap_ranking(
+        targets, [np.linspace(0, 1, 40)[:, None]], np.arange(40), n_resamples=500, seed=0
+    )
+    assert np.isfinite(found.auroc).all()
+    assert 180 < found.n_redrawn < 400  # 500 * 0.363 / 0.637 = 285
+
+
+def test_hopeless_resampling_says_so() -> None:
+    targets = np.eye(40)[:, :20]  # twenty labels with one positive patient each
+    with pytest.raises(OneClassError):
+        bootstrap_ranking(targets, [np.full((40, 20), 0.5)], np.arange(40), n_resamples=100)
+
+
+def test_a_label_with_one_class_is_no_obstacle() -> None:
+    targets, scores, units = rows()
+    targets[:, 1] = 0
+    found = bootstrap_ranking(targets, [scores], units, n_resamples=50)
+    assert list(found.scored) == [True, False]
+    np.testing.assert_allclose(found.macro("auroc")[0], found.auroc[0, :, 0])
+
+
+def test_percentile_and_bca_against_scipy() -> None:
+    generator = np.random.default_rng(5)
+    sample = generator.gamma(2.0, size=60)
+    reference = stats.bootstrap(
+        (sample,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(0)
+    )
+    draws = sample[generator.integers(0, 60, (20_000, 60))].mean(axis=1)
+    jackknife = np.asarray([np.delete(sample, row).mean() for row in range(60)])
+    found = bca_interval(sample.mean(), draws, jackknife)
+    np.testing.assert_allclose(found, tuple(reference.confidence_interval), atol=0.02)
+    np.testing.assert_allclose(percentile_interval(draws), np.quantile(draws, [0.025, 0.975]))
+
+
+def test_bca_falls_back_when_all_samples_lie_on_one_side() -> None:
+    assert bca_interval(1.0, np.full(50, 0.9), np.ones(3)) == (0.9, 0.9)
+    assert bca_interval(0.8, np.full(50, 0.9), np.ones(3)) == (0.9, 0.9)
+    assert np.isnan(percentile_interval(np.full(3, np.nan))).all()
+
+
+def test_jackknife_leaves_out_each_patient() -> None:
+    targets, scores, units = rows(n=60)
+    auroc, precision = jackknife_ranking(targets, scores, units)
+    for unit in range(0, int(units.max()) + 1, 7):
+        kept = units != unit
+        expected = roc_auc_score(targets[kept, 0], scores[kept, 0])
+        assert auroc[unit, 0] == pytest.approx(expected, abs=1e-9)
+    grouped, _ = jackknife_ranking(targets, scores, units, max_groups=5)
+    assert len(grouped) == 5
+    assert precision.shape == auroc.shape
+
+
+def delong_by_hand(targets: Array, scores: Array) -> tuple[float, float]:
+    """DeLong et al. (1988) written out over all pairs."""
+    positives, negatives = scores[targets == 1], scores[targets == 0]
+    wins = (positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)
+    v10, v01 = wins.mean(axis=1), wins.mean(axis=0)
+    return wins.mean(), v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_delong_equals_the_formula(seed: int) -> None:
+    targets, scores, _ = rows(seed)
+    found = delong(targets[:, 0], scores[:, 0])
+    value, variance = delong_by_hand(targets[:, 0], scores[:, 0])
+    assert found.auroc[0] == pytest.approx(value, abs=1e-12)
+    assert found.covariance[0, 0] == pytest.approx(variance, rel=1e-9)
+    low, high = found.interval()
+    half = 1.959964 * variance**0.5
+    assert (low, high) == pytest.approx((max(value - half, 0), min(value + half, 1)), abs=1e-6)
+
+
+def obuchowski_by_hand(targets: Array, scores: Array, units: NDArray[np.int64]) -> float:
+    """Obuchowski (1997), the variance of one AUROC, cluster by cluster."""
+    positives, negatives = scores[targets == 1], scores[targets == 0]
+    m, n = len(positives), len(negatives)
+    theta = delong_by_hand(targets, scores)[0]
+    s10 = s01 = s11 = 0.0
+    clusters = np.unique(units)
+    i10 = i01 = 0
+    for cluster in clusters:
+        mine_pos = scores[(units == cluster) & (targets == 1)]
+        mine_neg = scores[(units == cluster) & (targets == 0)]
+        v10 = sum(np.mean((x > negatives) + 0.5 * (x == negatives)) for x in mine_pos)
+        v01 = sum(np.mean((positives > y) + 0.5 * (positives == y)) for y in mine_neg)
+        i10 += len(mine_pos) > 0
+        i01 += len(mine_neg) > 0
+        s10 += (v10 - len(mine_pos) * theta) ** 2
+        s01 += (v01 - len(mine_neg) * theta) ** 2
+        s11 += (v10 - len(mine_pos) * theta) * (v01 - len(mine_neg) * theta)
+    s10 *= i10 / ((i10 - 1) * m)
+    s01 *= i01 / ((i01 - 1) * n)
+    s11 *= len(clusters) / (len(clusters) - 1)
+    return float(s10 / m + s01 / n + 2 * s11 / (m * n))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clustered_variance_equals_obuchowski(seed: int) -> None:
+    targets, scores, units = rows(seed)
+    found = delong(targets[:, 0], scores[:, 0], units)
+    expected = obuchowski_by_hand(targets[:, 0], scores[:, 0], units)
+    assert found.covariance[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_paired_test() -> None:
+    targets, scores, _ = rows(0, n=400)
+    better = np.clip(scores[:, 0] + 0.5 * targets[:, 0], 0, 1)
+    found = delong(targets[:, 0], np.stack([scores[:, 0], better, scores[:, 0]], axis=1))
+    assert found.paired_p(0, 1) < 1e-6
+    assert found.paired_p(0, 2) == 1.0
+
+
+def test_the_p_of_a_pair_is_that_of_its_z() -> None:
+    """DeLong's test by scipy's normal tail, the covariance from the structural components."""
+    rng = np.random.default_rng(7)
+    targets = np.repeat([1.0, 0.0], [30, 50])
+    columns = rng.normal(targets[:, None] * [0.8, 0.5], 1.0)
+    wins = [
+        (part[:30, None] > part[None, 30:]) + 0.5 * (part[:30, None] == part[None, 30:])
+        for part in columns.T
+    ]
+    difference = wins[0].mean() - wins[1].mean()
+    of_positives = (wins[0] - wins[1]).mean(axis=1)
+    of_negatives = (wins[0] - wins[1]).mean(axis=0)
+    variance = of_positives.var(ddof=1) / 30 + of_negatives.var(ddof=1) / 50
+    expected = 2 * stats.norm.sf(abs(difference) / np.sqrt(variance))
+    assert 0.05 < expected < 0.95
+    assert delong(targets, columns).paired_p() == pytest.approx(expected)
+
+
+def test_the_first_of_several_columns_unless_told_otherwise() -> None:
+    rng = np.random.default_rng(5)
+    targets = (np.arange(60) % 3 == 0).astype(float)
+    columns = np.stack([rng.random(60), np.clip(0.5 * targets + 0.5 * rng.random(60), 0, 1)], 1)
+    found = delong(targets, columns)
+    assert found.interval() == found.interval(0) != found.interval(1)
+    assert found.interval(0) == pytest.approx(delong(targets, columns[:, 0]).interval())
+    assert found.paired_p() == found.paired_p(0, 1) < 1
+
+
+def test_two_units_of_either_class_have_a_variance() -> None:
+    targets, scores = np.asarray([0.0, 0, 1, 1]), np.asarray([0.1, 0.6, 0.5, 0.9])
+    value, variance = delong_by_hand(targets, scores)
+    found = delong(targets, scores)
+    assert found.auroc[0] == value
+    assert found.covariance[0, 0] == pytest.approx(variance) and variance > 0
+
+
+def test_too_few_units_have_no_variance() -> None:
+    assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).covariance).all()
+    assert np.isnan(delong([0, 0, 0], [0.1, 0.2, 0.3]).auroc).all()
+    assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).paired_p(0, 0))

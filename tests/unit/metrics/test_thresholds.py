@@ -1,0 +1,194 @@
+"""Thresholds against brute force, and that they never see the rows they are judged on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
+
+from pulmonet.errors import ConfigError
+from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.thresholds import (
+    at_prevalence,
+    check_criterion,
+    choose_threshold,
+    cross_fitted_calls,
+    decision_curve,
+    operating_points,
+)
+
+Array = NDArray[np.float64]
+
+
+def rows(seed: int, n: int = 200) -> tuple[Array, Array]:
+    generator = np.random.default_rng(seed)
+    targets = (generator.random(n) < 0.3).astype(float)
+    return targets, np.round(np.clip(generator.random(n) * 0.7 + 0.3 * targets, 0, 1), 2)
+
+
+def brute_force(targets: Array, scores: Array, criterion: str) -> float | None:
+    """Every observed score tried as a threshold."""
+    name, _, text = criterion.partition("=")
+    wanted = float(text or 0)
+    best: tuple[float, float] | None = None
+    for threshold in sorted(set(scores), reverse=True):
+        called = scores >= threshold
+        sensitivity = recall_score(targets, called)
+        specificity = recall_score(targets, called, pos_label=0)
+        gain = {
+            "youden": sensitivity + specificity,
+            "f1": f1_score(targets, called),
+            "sensitivity": specificity if sensitivity >= wanted - 1e-12 else -1,
+            "specificity": sensitivity if specificity >= wanted - 1e-12 else -1,
+            "ppv": sensitivity if precision_score(targets, called) >= wanted - 1e-12 else -1,
+        }[name]
+        if gain >= 0 and (best is None or gain > best[0] + 1e-12):
+            best = gain, threshold
+    return None if best is None else best[1]
+
+
+@pytest.mark.parametrize("criterion", ["youden", "f1", "sensitivity=0.9", "specificity=0.9"])
+@pytest.mark.parametrize("seed", range(3))
+def test_thresholds_equal_brute_force(seed: int, criterion: str) -> None:
+    targets, scores = rows(seed, n=60)
+    assert choose_threshold(targets, scores, criterion) == brute_force(targets, scores, criterion)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wanted_ppv(seed: int) -> None:
+    targets, scores = rows(seed, n=60)
+    found = choose_threshold(targets, scores, "ppv=0.6")
+    assert found == brute_force(targets, scores, "ppv=0.6")
+    assert choose_threshold(np.asarray([0, 1.0]), np.asarray([0.9, 0.1]), "ppv=0.9") is None
+
+
+def test_one_class_has_no_threshold() -> None:
+    assert choose_threshold(np.zeros(4), np.linspace(0, 1, 4), "youden") is None
+
+
+def test_cross_fitted_calls_use_the_other_folds() -> None:
+    targets, scores = rows(0)
+    units = np.arange(200) // 2
+    called = cross_fitted_calls(targets, scores, units, "youden", seed=5)
+    folds = patient_folds(targets, units, seed=5)[units]
+    for fold in range(5):
+        threshold = choose_threshold(targets[folds != fold], scores[folds != fold], "youden")
+        np.testing.assert_array_equal(called[folds == fold], scores[folds == fold] >= threshold)
+
+
+def test_one_patient_with_both_classes_has_no_cross_fitted_point() -> None:
+    """All its images are in one fold, so that no row is left to choose on."""
+    targets, scores, units = np.array([1.0, 0.0]), np.array([0.7, 0.2]), np.array([0, 0])
+    assert cross_fitted_calls(targets, scores, units, "youden") is None
+    found = operating_points(
+        targets, scores, units, PatientResamples(targets[:, None], units, 100, 0)
+    )
+    assert all(point.threshold is None for point in found)
+
+
+def test_operating_point_counts_equal_scikit_learn() -> None:
+    targets, scores = rows(1)
+    units = np.arange(200) // 2
+    resamples = PatientResamples(targets[:, None], units, 200, 0)
+    points = operating_points(targets, scores, units, resamples, prevalence=0.05)
+    for point in points:
+        called = cross_fitted_calls(targets, scores, units, point.criterion)
+        tn, fp, fn, tp = confusion_matrix(targets, called).ravel()
+        confusion = point.confusion
+        assert (confusion.true_positive, confusion.false_positive) == (tp, fp)
+        assert (confusion.true_negative, confusion.false_negative) == (tn, fn)
+        assert point.sensitivity.value == pytest.approx(tp / (tp + fn))
+        assert point.npv.value == pytest.approx(tn / (tn + fn))
+        assert point.f1.value == pytest.approx(f1_score(targets, called))
+        assert point.sensitivity.low <= point.sensitivity.value <= point.sensitivity.high
+        assert point.estimates == "procedure"
+        assert "cross-fitted" in point.chosen_on
+        sens, spec = point.sensitivity.value, point.specificity.value
+        expected = sens * 0.05 / (sens * 0.05 + (1 - spec) * 0.95)
+        assert point.ppv_at_deployment.value == pytest.approx(expected)
+    assert [point.criterion for point in points][:2] == ["youden", "f1"]
+
+
+def test_a_resample_that_draws_everyone_once_gives_the_estimate() -> None:
+    """The bootstrap of the procedure is the procedure: weights of one are the rows themselves."""
+    targets, scores = rows(2)
+    units = np.arange(200)
+
+    class Everyone(PatientResamples):
+        def blocks(self, _: int | None = None):  # type: ignore[no-untyped-def,override]
+            yield np.ones((2, 200), np.int32)
+
+    point = operating_points(targets, scores, units, Everyone(targets[:, None], units, 2, 0))[0]
+    assert point.sensitivity.low == pytest.approx(point.sensitivity.value)
+    assert point.ppv.high == pytest.approx(point.ppv.value)
+
+
+def test_stored_thresholds_are_used_as_they_are() -> None:
+    targets, scores = rows(3)
+    scores[np.flatnonzero(targets)[:3]] = 0.4  # a score at the threshold is called positive
+    units = np.arange(200)
+    resamples = PatientResamples(targets[:, None], units, 100, 0)
+    stored = {"youden": 0.4, "ppv=0.9": None}
+    first, second = operating_points(
+        targets,
+        scores,
+        units,
+        resamples,
+        criteria=("youden", "ppv=0.9"),
+        stored=stored,
+        chosen_on="tiny, split valid",
+    )
+    assert (first.threshold, first.estimates, first.chosen_on) == (
+        0.4,
+        "threshold",
+        "tiny, split valid",
+    )
+    assert first.sensitivity.value == pytest.approx(recall_score(targets, scores >= 0.4))
+    assert second.threshold is None
+    assert second.sensitivity.value is None
+    assert second.reason
+
+
+def test_many_rows_choose_anew_in_as_few_resamples_as_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In blocks of 256: three of them for 600, two for 512."""
+    targets, scores = rows(5)
+    for n_wanted, n_done in ((600, 768), (512, 512)):
+        monkeypatch.setattr("pulmonet.metrics.thresholds._ROW_RESAMPLES", n_wanted * len(targets))
+        resamples = PatientResamples(targets[:, None], np.arange(200), 1024, 0)
+        (point,) = operating_points(
+            targets, scores, np.arange(200), resamples, criteria=("youden",)
+        )
+        assert point.n_resamples == n_done
+
+
+def test_predictive_values_at_a_prevalence() -> None:
+    ppv, npv = at_prevalence(np.asarray(0.9), np.asarray(0.8), 0.01)
+    assert ppv == pytest.approx(0.009 / (0.009 + 0.198))
+    assert npv == pytest.approx(0.792 / (0.792 + 0.001))
+
+
+def test_decision_curve_by_definition() -> None:
+    targets, scores = rows(4)
+    found = decision_curve(targets, scores)
+    for cut in (0.1, 0.3, 0.7):
+        at = found.threshold_probability.index(cut)
+        called = scores >= cut
+        tp, fp = np.sum(called & (targets == 1)), np.sum(called & (targets == 0))
+        expected = tp / 200 - fp / 200 * cut / (1 - cut)
+        assert found.net_benefit[at] == pytest.approx(expected)
+        share = targets.mean()
+        assert found.treat_all[at] == pytest.approx(share - (1 - share) * cut / (1 - cut))
+    assert decision_curve(targets, scores, 0.01).prevalence == 0.01
+
+
+def test_criteria_are_checked() -> None:
+    assert check_criterion(" Sensitivity=0.90") == "sensitivity=0.9"
+    with pytest.raises(ConfigError, match=r"unknown criterion \(did you mean 'youden'"):
+        check_criterion("yuden")
+    for text in ("2", "1", "0", "x"):
+        with pytest.raises(ConfigError, match=f"'{text}' is not a share between 0 and 1"):
+            check_criterion(f"ppv={text}")
