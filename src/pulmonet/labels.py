@@ -15,7 +15,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
+from pulmonet.words import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from pulmonet.config.messages import explain_all, short
 from pulmonet.config.schema import RunConfig
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
 from pulmonet.files.read import read_text
+from pulmonet.words import did_you_mean
 
 #: Dots in a TOML file: a key of 50,000 parts takes Python's reader 9 GB and a minute.
 MAX_TOML_DOTS = 2000

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pulmonet.config.schema import RunConfig
-from pulmonet.errors import did_you_mean
+from pulmonet.words import did_you_mean
 
 
 def _known_keys(location: Iterable[int | str]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pulmonet.choices import TORCHVISION_MODELS, BlankPolicy, UncertainPolicy, Views
-from pulmonet.errors import did_you_mean
 from pulmonet.labels import DEFAULT_LABELS, check_label_name
+from pulmonet.words import did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]

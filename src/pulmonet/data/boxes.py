@@ -12,9 +12,10 @@ from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
-from pulmonet.data.tables import count, map_column, parse_number, read_csv, text_column
+from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
 from pulmonet.data.vocabulary import align
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
+from pulmonet.words import count, list_first
 
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pulmonet.data.images.file import file_of
-from pulmonet.data.tables import count
-from pulmonet.errors import list_first
+from pulmonet.words import count, list_first
 
 _LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.tables import count, factorise, is_blank, parse_number, read_csv, text_column
-from pulmonet.errors import DataError, list_first
+from pulmonet.data.tables import factorise, is_blank, parse_number, read_csv, text_column
+from pulmonet.errors import DataError
+from pulmonet.words import count, list_first
 
 _PATIENT_KEYS = ("patient", "patient_id", "patientid", "patient id", "subject_id")
 _PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename", "dicom_id")

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.errors import DataError, did_you_mean, list_first
+from pulmonet.errors import DataError
 from pulmonet.files.read import check_last_line, check_table
 from pulmonet.labels import check_label_name
+from pulmonet.words import count, did_you_mean, list_first
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
@@ -49,11 +50,6 @@ class SourceRows:
     notes: list[str] = field(default_factory=list)
     patients_known: bool = True
     csv_names: tuple[str, ...] = ()
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """``1 image``, ``2 images``; `many` where an s is not all that changes."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def read_csv(path: Path, required: Sequence[str] = (), *, separator: str = ",") -> pd.DataFrame:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
 from pulmonet.labels import resolve_label
+from pulmonet.words import did_you_mean
 
 
 def check_method(method: str, layer: str | None = None) -> str:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from pulmonet.data.summary import most_frequent_labels
-from pulmonet.data.tables import count
+from pulmonet.words import count
 
 #: Label values in the order and colour in which they are stacked.
 _VALUES = {

@@ -16,8 +16,7 @@ from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
 from pulmonet.explain.maps.overlay import encode_png
-
-NOTICE = "Research and education only; not a medical device."
+from pulmonet.words import NOTICE
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
 PANEL_SIDE = 640

@@ -235,14 +235,3 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
             yield Steps(description, total, done, progress)
         finally:
             _with_bars.pop()
-
-
-def duration(seconds: float) -> str:
-    """``75.4`` -> ``1 min 15 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.ranking.intervals import percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
 from pulmonet.metrics.results import Confusion, DecisionCurve, Estimate, OperatingPoint
+from pulmonet.words import did_you_mean
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int32]

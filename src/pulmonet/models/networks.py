@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
+from pulmonet.words import did_you_mean
 
 #: Mean and deviation of ImageNet's RGB pixels in [0, 1], torchvision's constants.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -25,8 +25,8 @@ from pulmonet.errors import ConfigError
 from pulmonet.files.write import write_atomic
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
+from pulmonet.words import NOTICE
 
-NOTICE = "Research and education only; not a medical device."
 OPSET = 18
 
 

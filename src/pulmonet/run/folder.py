@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pulmonet.config.schema import RunConfig
-from pulmonet.errors import ArtifactError, ConfigError, did_you_mean, list_first
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.read import check_table, read_text
 from pulmonet.labels import file_name_of
+from pulmonet.words import did_you_mean, list_first
 
 if TYPE_CHECKING:
     import pandas as pd

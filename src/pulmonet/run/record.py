@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.labels import check_label_name
+from pulmonet.words import first_line
 
 if TYPE_CHECKING:
     pass
@@ -117,4 +118,4 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_archive
 from pulmonet.files.write import write_atomic
+from pulmonet.words import first_line
 
 FORMAT_VERSION = 1
 
@@ -112,7 +113,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         progress = _read_progress(content["progress"])
         written_for = content["fingerprint"]
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        reason = first_line(error)[:160]
         raise ArtifactError(
             f"{path}: not a checkpoint that can be resumed ({reason}); restore it from a backup "
             "or start again with --overwrite"

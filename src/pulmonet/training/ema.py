@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pulmonet.errors import ArtifactError
+from pulmonet.words import first_line
 
 
 class WeightAverage:
@@ -64,7 +65,7 @@ class WeightAverage:
         except (KeyError, TypeError, RuntimeError) as error:
             raise ArtifactError(
                 "checkpoint: its weight average does not fit this network "
-                f"({str(error).splitlines()[0]}); resume with the configuration it was made with"
+                f"({first_line(error)}); resume with the configuration it was made with"
             ) from None
 
 

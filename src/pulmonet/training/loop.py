@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pulmonet.config.schema import OptimConfig, RunConfig
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack.open import Pack
-from pulmonet.errors import ArtifactError, TrainingError, list_first
+from pulmonet.errors import ArtifactError, TrainingError
 from pulmonet.models.device import place
 from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.inference import predict
@@ -31,6 +31,7 @@ from pulmonet.training.losses import export_binary_head, scores_from_logits
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.step import step_seed, train_step
 from pulmonet.training.validation import EpochScores, score_epoch
+from pulmonet.words import first_line, list_first
 
 #: Steps between two looks at the loss on a GPU: a look waits for the device.
 STEPS_PER_LOOK = 20
@@ -173,7 +174,7 @@ def restore(engine: Engine, config: RunConfig, run_dir: RunDir, fingerprint: str
         if engine.auc_margin is not None and content["loss"]:
             engine.auc_margin.load_state_dict(content["loss"])
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ArtifactError(
             f"{run_dir.last_checkpoint_path}: its parts do not fit this run ({reason[:160]}); "
             "restore it from a backup, or start again with --overwrite"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pulmonet.metrics.results import Estimate
-from pulmonet.report.wording import count, duration, estimate_cell, listing, number, percent
+from pulmonet.report.wording import duration, estimate_cell, listing, number, percent
+from pulmonet.words import count
 
 
 @pytest.mark.parametrize(

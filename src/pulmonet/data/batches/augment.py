@@ -21,7 +21,8 @@ from torch import Tensor
 from pulmonet.choices import TTA_VIEWS
 from pulmonet.config.schema import AugmentConfig
 from pulmonet.data.batches.random import uniform
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
+from pulmonet.words import did_you_mean
 
 #: Largest mean difference, in grey levels, between the CPU's and the GPU's image of a batch: the
 #: CPU rounds to whole levels and OpenCV to 1/32 pixel.

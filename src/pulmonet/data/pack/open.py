@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
-from pulmonet.errors import ArtifactError, DataError, list_first
+from pulmonet.errors import ArtifactError, DataError
+from pulmonet.words import list_first
 
 #: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
 MAX_THREADS = 32

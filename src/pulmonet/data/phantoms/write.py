@@ -20,9 +20,10 @@ from pulmonet.data.phantoms.film import Box, Film, take_frontal
 from pulmonet.data.phantoms.findings import Finding
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
+from pulmonet.words import list_first
 
 MARKER = "phantoms.json"
 """Its presence in a dataset root says that the images are synthetic."""

@@ -20,7 +20,8 @@ from pulmonet.data.tables import (
     text_column,
 )
 from pulmonet.data.vocabulary import VOCABULARY, align
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
+from pulmonet.words import list_first
 
 #: File -> split. The last two are the public test set's own files, the latter per study.
 FILES = {

@@ -9,9 +9,10 @@ from typing import Any
 
 from pulmonet.data.places import dataset_dir, user_data_dir
 from pulmonet.data.sources.recognition import is_synthetic, recognise
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
+from pulmonet.words import list_first
 
 WAYS_OUT = (
     "name the folder with --data-dir or PULMONET_DATA_DIR; get CheXpert-v1.0-small from "

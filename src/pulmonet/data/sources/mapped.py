@@ -23,7 +23,8 @@ from pulmonet.data.tables import (
     text_column,
 )
 from pulmonet.data.vocabulary import VOCABULARY, align
-from pulmonet.errors import ConfigError, DataError, did_you_mean, list_first
+from pulmonet.errors import ConfigError, DataError
+from pulmonet.words import did_you_mean, list_first
 
 #: Key of a mapping -> what it says.
 KEYS = {

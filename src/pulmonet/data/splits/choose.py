@@ -18,8 +18,9 @@ from pulmonet.data.splits.deal import deal_patients, draws, take_share
 from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal, patients_by_split
 from pulmonet.data.summary import summarise
 from pulmonet.data.vocabulary import VOCABULARY, align
-from pulmonet.errors import ConfigError, DataError, did_you_mean, list_first
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import file_name_of
+from pulmonet.words import did_you_mean, list_first
 
 __all__ = [
     "annotated_labels",

@@ -19,11 +19,12 @@ from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.places import dataset_dir
 from pulmonet.data.splits.deal import deal_patients, take_share
-from pulmonet.data.tables import count, read_csv, text_column
-from pulmonet.errors import ArtifactError, DataError, list_first
+from pulmonet.data.tables import read_csv, text_column
+from pulmonet.errors import ArtifactError, DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_atomic, write_json
+from pulmonet.words import count, list_first
 
 #: A shareable split has 16 to 64 bytes a patient.
 MAX_SPLIT_BYTES = 1024 * 1024 * 1024

@@ -14,9 +14,10 @@ from pulmonet.data.images.square import fit_square, placement
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.chexpert import strip_root
 from pulmonet.data.vocabulary import align
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
 from pulmonet.explain.checks.masks import Mask
 from pulmonet.files.read import check_table
+from pulmonet.words import list_first
 
 BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulmonet.choices import GRADIENT_METHODS
-from pulmonet.errors import ConfigError, did_you_mean, list_first
+from pulmonet.errors import ConfigError
 from pulmonet.models.ensemble import Ensemble, mean_logits
 from pulmonet.models.networks import IMAGENET_MEAN, classifier_path, forward_features, forward_head
+from pulmonet.words import did_you_mean, list_first
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
 NEUTRAL_GREY = 255.0 * sum(IMAGENET_MEAN) / 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.run.folder import find_run, list_runs
+from pulmonet.words import did_you_mean
 
 FORMATS = ("onnx",)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pulmonet.errors import ArtifactError, list_first
+from pulmonet.errors import ArtifactError
 from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
+from pulmonet.words import list_first
 
 
 def check_folder(

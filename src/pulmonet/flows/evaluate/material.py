@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.choices import TTA_VIEWS
-from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.folders import check_folder, tta_name
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.shift import KnownRows
 from pulmonet.run.folder import RunDir, find_run, is_run_name, list_runs
 from pulmonet.run.predictions import Predictions
+from pulmonet.words import did_you_mean
 
 ReadImage = Callable[[str], NDArray[np.uint8]]
 

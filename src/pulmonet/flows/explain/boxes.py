@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.choose import select_rows
-from pulmonet.errors import DataError, list_first
+from pulmonet.errors import DataError
 from pulmonet.explain.checks.chexlocalize import read_segmentations
 from pulmonet.explain.checks.localization import (
     BASELINES,
@@ -38,6 +38,7 @@ from pulmonet.flows.explain.options import ExplainOptions
 from pulmonet.flows.folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.words import list_first
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
 N_RANDOM_NETWORKS = 3

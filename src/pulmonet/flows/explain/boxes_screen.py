@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from pulmonet.errors import list_first
 from pulmonet.explain.checks.localization import BASELINES
 from pulmonet.explain.results import LabelLocalization, Localization
 from pulmonet.flows import console
+from pulmonet.words import list_first
 
 
 def show_localization(labels: Sequence[str], result: Localization) -> None:

@@ -12,7 +12,6 @@ from rich.table import Table
 from pulmonet.choices import PIXEL_METHODS
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.choose import select_rows
-from pulmonet.data.tables import count
 from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import check_dicom_installed
 from pulmonet.explain.options import Variant
@@ -24,7 +23,7 @@ from pulmonet.explain.results import (
     Localization,
     Sanity,
 )
-from pulmonet.figures.panels import NOTICE, ROWS_PER_SHEET, SheetRow, draw_contact_sheet
+from pulmonet.figures.panels import ROWS_PER_SHEET, SheetRow, draw_contact_sheet
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
@@ -41,6 +40,7 @@ from pulmonet.flows.explain.options import ExplainOptions
 from pulmonet.flows.explain.sanity import check_maps
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.words import NOTICE, count
 
 #: Lines of the table on screen; explanations.json has them all.
 MAX_TABLE_IMAGES = 10

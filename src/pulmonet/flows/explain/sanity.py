@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor, nn
 
-from pulmonet.errors import ConfigError, DataError, list_first
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.checks.randomisation import weight_stages
 from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, map_correlations, road
 from pulmonet.explain.maps.methods import explain_images, to_network_input
@@ -21,6 +21,7 @@ from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source
 from pulmonet.flows.explain.options import ExplainOptions
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.words import list_first
 
 #: Randomised copies of the network per depth.
 N_SEEDS = 3

@@ -20,14 +20,14 @@ from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import annotated_labels, resolve_labels, summarise
 from pulmonet.data.splits.files import write_shareable_split
 from pulmonet.data.summary import most_frequent_labels
-from pulmonet.data.tables import count
-from pulmonet.errors import ArtifactError, ConfigError, DataError, list_first
+from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
 from pulmonet.flows.dataset import dataset_line
 from pulmonet.flows.prepare.images import Findings, look_at_pixels, steps_of
 from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.words import count, list_first
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200

@@ -31,12 +31,11 @@ from pulmonet.data.pack.cached import other_packs
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.prepare_report import PreparedPack
 from pulmonet.data.splits.choose import summarise
-from pulmonet.data.tables import count
-from pulmonet.errors import list_first
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
+from pulmonet.words import count, list_first
 
 _SHEET_PAIRS = 20
 

@@ -47,6 +47,7 @@ from pulmonet.training.engine import Engine
 from pulmonet.training.interruption import Interrupted
 from pulmonet.training.loop import Listener, Session, TrainingData, run_training
 from pulmonet.training.losses import n_outputs, scores_from_logits
+from pulmonet.words import first_line
 
 
 def train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
@@ -189,5 +190,5 @@ def _load_stage1(network: nn.Module, stage_dir: RunDir) -> None:
     except RuntimeError as error:
         raise ArtifactError(
             f"{stage_dir.best_model_path}: not the weights of stage one "
-            f"({str(error).splitlines()[0]}); start again with --overwrite"
+            f"({first_line(error)}); start again with --overwrite"
         ) from None

@@ -26,8 +26,7 @@ from pulmonet.data.splits.choose import (
     subset_rows,
 )
 from pulmonet.data.splits.fingerprint import fingerprint
-from pulmonet.data.tables import count
-from pulmonet.errors import ConfigError, list_first
+from pulmonet.errors import ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset
@@ -42,6 +41,7 @@ from pulmonet.training.loop import TrainingData
 from pulmonet.training.losses import balanced_pos_weight, count_classes, n_outputs
 from pulmonet.training.precision import choose_precision
 from pulmonet.training.step import is_out_of_memory
+from pulmonet.words import count, first_line, list_first
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
                 return  # training says what to do about that
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise ConfigError(
                 f"model {name}: takes no images of {side} × {side} pixels ({reason[:160]}); choose "
                 "another --image-size (and optim.growth) or model"

@@ -14,11 +14,12 @@ from typing import Any
 
 from pulmonet.config.load import load_config
 from pulmonet.config.schema import RunConfig
-from pulmonet.errors import ArtifactError, ConfigError, did_you_mean
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.flows.console import configure, say
 from pulmonet.run.folder import RunDir, check_run_name, list_runs
 from pulmonet.run.record import RunRecord
+from pulmonet.words import did_you_mean
 
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
 CHANGEABLE = {

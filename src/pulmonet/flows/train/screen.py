@@ -14,6 +14,7 @@ from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
+from pulmonet.words import duration
 
 
 class _Plan(Protocol):
@@ -70,7 +71,7 @@ class Display:
             f"Epoch {int(row['epoch'])}/{self._config.total_epochs}{self._member(row['epoch'])}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
             f"AUROC {'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
-            f"{row['images_per_second']:.1f} images/s, {console.duration(row['seconds'])}{best}"
+            f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
         self._log = [old for old in self._log if old["epoch"] < row["epoch"]] + [row]
         figure = draw_curves(pd.DataFrame(self._log), self._run_dir.name)

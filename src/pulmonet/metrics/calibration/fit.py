@@ -20,6 +20,7 @@ from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.results import Number
 from pulmonet.run.record import Record
+from pulmonet.words import first_line
 
 N_BINS = 15
 #: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
@@ -114,7 +115,7 @@ def read_calibration(path: Path) -> Calibration | None:
         return None
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise ArtifactError(
-            f"{path}: not a calibration ({str(error).splitlines()[0]}); "
+            f"{path}: not a calibration ({first_line(error)}); "
             "delete it and run `pulmonet evaluate` again"
         ) from None
 

@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pulmonet.errors import ConfigError, did_you_mean
+from pulmonet.errors import ConfigError
 from pulmonet.files.read import read_text
+from pulmonet.words import did_you_mean
 
 #: Key of the file -> what is asked for.
 NOTES: dict[str, str] = {

@@ -11,13 +11,13 @@ from pulmonet.report.wording import (
     COUNTED,
     FITTED,
     checkpoint_kept,
-    count,
     listing,
     model_name,
     number,
     setting,
 )
 from pulmonet.run.record import DatasetFacts
+from pulmonet.words import count
 
 #: Columns of subgroups that describe patients and films, not where they come from.
 _PEOPLE = {"sex", "age", "view"}

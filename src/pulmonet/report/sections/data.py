@@ -9,16 +9,9 @@ from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets, cells
 from pulmonet.report.render.pictures import safe_name
-from pulmonet.report.wording import (
-    COUNTED,
-    NOTHING,
-    count,
-    count_cell,
-    listing,
-    percent,
-    share_of,
-)
+from pulmonet.report.wording import COUNTED, NOTHING, count_cell, listing, percent, share_of
 from pulmonet.run.record import DatasetFacts
+from pulmonet.words import count
 
 _ROLES = {
     "train": "training",

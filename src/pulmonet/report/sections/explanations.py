@@ -33,7 +33,8 @@ from pulmonet.report.render.blocks import (
 )
 from pulmonet.report.render.pictures import safe_name
 from pulmonet.report.sections.summary import trained
-from pulmonet.report.wording import count, count_cell, listing, number, number_cell
+from pulmonet.report.wording import count_cell, listing, number, number_cell
+from pulmonet.words import count
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
 MAX_EXHIBITS = 24

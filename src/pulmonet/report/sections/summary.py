@@ -6,7 +6,8 @@ from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import Block, Bullets, Section, Text, Tile
-from pulmonet.report.wording import count, listing, model_name, number
+from pulmonet.report.wording import listing, model_name, number
+from pulmonet.words import count
 
 RESEARCH_ONLY = (
     "For research and education. Not a medical device: nothing here may be used to diagnose or "

@@ -1,0 +1,50 @@
+"""Words that every part needs: counts, durations, near misses, and what an error says first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+NOTICE = "Research and education only; not a medical device."
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 image``, ``1,302 images``; `many` where an s is not all that changes."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """``75.4`` -> ``1 min 15 s``; ``4.2 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def near_miss(word: str, options: Iterable[str]) -> str | None:
+    """The option that `word` was probably meant to be, or None if none is close."""
+    by_lowercase = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.6)
+    return by_lowercase[found[0]] if found else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """A sentence part such as `` (did you mean 'resnet50'?)``, empty without a near miss."""
+    meant = near_miss(word, options)
+    return f" (did you mean '{meant}'?)" if meant else ""
+
+
+def list_first(items: Iterable[object], n_shown: int = 5) -> str:
+    """The first few of many, e.g. ``a, b, c, d, e and 7 more``."""
+    all_items = [str(item) for item in items]
+    shown = ", ".join(all_items[:n_shown])
+    rest = len(all_items) - n_shown
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
