@@ -418,7 +418,7 @@ def test_folder_in_use_and_read_only_folder(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from pulmonet.artifacts import RunDir\n"
+        "import sys, time; from pathlib import Path; from pulmonet.run.folder import RunDir\n"
         "with RunDir(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", holder, str(tmp_path / NAME)]

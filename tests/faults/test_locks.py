@@ -9,7 +9,7 @@ from pathlib import Path
 from pulmonet.run.folder import RunDir
 
 TRY = (
-    "import sys; from pathlib import Path; from pulmonet.artifacts import RunDir\n"
+    "import sys; from pathlib import Path; from pulmonet.run.folder import RunDir\n"
     "with RunDir(Path(sys.argv[1])).lock(): print('got it')"
 )
 

@@ -30,7 +30,7 @@ from pulmonet.data.splits.files import (
 from pulmonet.data.vocabulary import VOCABULARY, align, as_markdown
 from pulmonet.errors import ConfigError, DataError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def make(n_patients: int = 40, seed: int = 0) -> Manifest:
