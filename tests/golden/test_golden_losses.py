@@ -1,4 +1,4 @@
-"""Golden losses: 20 steps of each network in fp64 against a file, to notice any drift.
+"""Golden losses: the first steps of each network in fp64 against a file, to notice any drift.
 
 Write the file anew, after a change that is meant: ``python tests/golden/test_golden_losses.py``.
 """
@@ -23,7 +23,8 @@ from pulmonet.training.step import step_seed, train_step
 
 GOLDEN = Path(__file__).with_name("losses.json")
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")
-N_STEPS = 20
+#: Of the file's 20; more are slower and find the same.
+N_STEPS = 8
 
 #: Processors sum in different orders, and training blows the difference up: in fp32 by 22 % after
 #: 20 steps of ResNet-50. fp64 and clipped gradients keep it below 0.5 %, pixels off by 1e-7 too.
@@ -80,7 +81,7 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_are_those_of_the_file(model: str) -> None:
     expected = json.loads(GOLDEN.read_text())[model]
-    np.testing.assert_allclose(losses_of(model), expected, rtol=RELATIVE_TOLERANCE)
+    np.testing.assert_allclose(losses_of(model), expected[:N_STEPS], rtol=RELATIVE_TOLERANCE)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -89,4 +90,6 @@ def test_losses_repeat_to_the_bit(model: str) -> None:
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({model: losses_of(model) for model in MODELS}, indent=1) + "\n")
+    GOLDEN.write_text(
+        json.dumps({model: losses_of(model, 20) for model in MODELS}, indent=1) + "\n"
+    )
