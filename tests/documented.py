@@ -11,7 +11,14 @@ DOCS = ROOT / "docs"
 #: The pages that a reader follows; decisions (docs/adr) tell nobody to type anything.
 PAGES = tuple(
     path.relative_to(ROOT).as_posix()
-    for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
+    for path in sorted(
+        [
+            ROOT / "README.md",
+            ROOT / "CONTRIBUTING.md",
+            *DOCS.glob("*.md"),
+            *DOCS.glob("experiments/*.md"),
+        ]
+    )
 )
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 _INDENTED = re.compile(r"(?<=\n\n)(?: {4}\S.*\n)+")

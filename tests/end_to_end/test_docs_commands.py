@@ -1,6 +1,6 @@
 """What the documentation tells a reader to type is typed here, page by page, and ends as promised.
 
-Every `pulmonet ...` line of README.md, CONTRIBUTING.md and docs/*.md goes through the real
+Every `pulmonet ...` line of README.md, CONTRIBUTING.md and docs goes through the real
 command line, in a folder that has what the page presupposes: blocks in their order, then what
 stands within sentences. Python and TOML blocks are executed and read. What is made smaller, so
 that all pages together take a minute, is listed first; what is not run at all is in `NOT_RUN`,
@@ -104,8 +104,8 @@ ALTERNATIVES = {
 
 #: What lies in a page's folder at first: nothing, CheXpert in ./data, or (all other pages) also
 #: the runs densenet121 and resnet50, trained and evaluated.
-EMPTY = {"docs/quick-start.md", "docs/experiments.md"}
-UNTRAINED = {"README.md", "docs/chexpert.md", "docs/migrating.md"}
+EMPTY = {"README.md", "docs/quick-start.md", "docs/experiments/evaluation-statistics.md"}
+UNTRAINED = {"docs/chexpert.md", "docs/migrating.md"}
 
 
 # --- what the pages presuppose --------------------------------------------------------------
@@ -323,9 +323,18 @@ BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
         "--predictions strong=artifacts/strong/predictions_nih-cxr_out-of-fold.csv "
         "--artifacts-dir quick-or-strong",
     ): put_two_recipes,
-    ("docs/experiments.md", "pulmonet evaluate seed1 seed2 seed3 crippled"): put_seeds,
-    ("docs/experiments.md", "pulmonet evaluate --predictions big.csv --no-figures"): put_big_scores,
+    (
+        "docs/experiments/evaluation-statistics.md",
+        "pulmonet evaluate seed1 seed2 seed3 crippled",
+    ): put_seeds,
+    (
+        "docs/experiments/evaluation-statistics.md",
+        "pulmonet evaluate --predictions big.csv --no-figures",
+    ): put_big_scores,
     ("docs/explanations.md", "pulmonet explain --boxes boxes.csv"): put_boxes,
+    ("README.md", "pulmonet train --model densenet121 --subset 0.01 --name first"): (
+        Reader.put_chexpert
+    ),
     ("docs/quick-start.md", "pulmonet train --model densenet121 --subset 0.01"): (
         Reader.put_chexpert
     ),

@@ -24,7 +24,7 @@ from report_factory import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("adr/*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 #: Words that stand for something the reader fills in, or shell that is more than one command.
 PLACEHOLDER = re.compile(r"[<>…|;&$]|\.\.\.|\b(COMMAND|FILE|RUN|NAME|LABEL)\b")
