@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pulmonet.data.batches.augment import tta_views
-from pulmonet.data.images.grey import read_grey
+from pulmonet.data.images.read import read_grey
 from pulmonet.data.images.square import placement
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, place_map

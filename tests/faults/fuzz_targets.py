@@ -30,7 +30,7 @@ from pulmonet.cli.main import main
 from pulmonet.config.load import load_config
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images.grey import decode_grey
+from pulmonet.data.images.read import decode_grey
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.metrics.results import read_evaluation

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulmonet.data.images.grey import decode_grey
 from pulmonet.data.images.header import read_header
+from pulmonet.data.images.read import decode_grey
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.errors import DataError
 from small_dataset import smooth_image

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pulmonet.choices import METHODS
-from pulmonet.data.images.grey import decode_grey
+from pulmonet.data.images.read import decode_grey
 from pulmonet.data.images.square import placement
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.read import check_plain, read_array, read_text

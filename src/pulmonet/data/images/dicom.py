@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulmonet.data.images.grey import to_8_bits, to_grey
 from pulmonet.data.images.header import check_size
 from pulmonet.errors import DataError
+from pulmonet.words import first_line
 
 #: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
 #: they lie beside radiographs in an archive's folders. What is not listed is taken.
@@ -43,8 +44,9 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
     except Exception as error:  # pydicom and its plugins raise whatever they meet
         name = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
         syntax = getattr(name, "name", "unknown transfer syntax")
+        reason = first_line(error)[:120]
         raise DataError(
-            f"{where}: DICOM pixels cannot be decoded ({syntax}: {_reason(error)}); copy it "
+            f"{where}: DICOM pixels cannot be decoded ({syntax}: {reason}); copy it "
             "again, or install all decoders: pip install 'pulmonet[dicom]'"
         ) from None
 
@@ -75,13 +77,9 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
         if modality not in NO_RADIOGRAPHS:
             return dataset, int(dataset.Rows), int(dataset.Columns)
     except Exception as error:  # pydicom raises whatever it meets
-        raise DataError(f"{where}: damaged DICOM ({_reason(error)}); copy it again") from None
+        reason = first_line(error)[:120]
+        raise DataError(f"{where}: damaged DICOM ({reason}); copy it again") from None
     raise DataError(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
 
 
 def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -126,10 +124,8 @@ def window(
 def _first(dataset: Any, name: str) -> Any:
     """The first value of an element that may hold several (several windows are views to choose)."""
     value = dataset.get(name)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    values = list(value) if hasattr(value, "__iter__") else [value]
-    return values[0] if values else None
+    is_list = hasattr(value, "__iter__") and not isinstance(value, str)
+    return next(iter(value), None) if is_list else value
 
 
 def _not_padding(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:

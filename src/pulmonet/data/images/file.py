@@ -62,31 +62,26 @@ def still_changing(path: str) -> DataError:
 
 def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
     for _ in range(TRIES):
-        content, before, after = _read(name, flags)
-        if before == after:
-            return content, before
+        handle = os.open(name, flags)
+        try:
+            before = os.fstat(handle)
+            if stat.S_ISDIR(before.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(errno.EINVAL, "no regular file")
+            content = os.read(handle, before.st_size)
+            while len(content) < before.st_size:  # beyond 2 GB, and on some network folders
+                more = os.read(handle, before.st_size - len(content))
+                if not more:
+                    break
+                content += more
+            after = os.fstat(handle)
+        finally:
+            os.close(handle)
+        state = before.st_size, before.st_mtime_ns
+        if state == (after.st_size, after.st_mtime_ns):
+            return content, state
     raise still_changing(path)
-
-
-def _read(name: str, flags: int) -> tuple[bytes, FileState, FileState]:
-    """Content, and (size, mtime_ns) before and after."""
-    handle = os.open(name, flags)
-    try:
-        before = os.fstat(handle)
-        if stat.S_ISDIR(before.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(errno.EINVAL, "no regular file")
-        content = os.read(handle, before.st_size)
-        while len(content) < before.st_size:  # beyond 2 GB, and on some network folders
-            more = os.read(handle, before.st_size - len(content))
-            if not more:
-                break
-            content += more
-        after = os.fstat(handle)
-    finally:
-        os.close(handle)
-    return content, (before.st_size, before.st_mtime_ns), (after.st_size, after.st_mtime_ns)
 
 
 # --- staying inside -------------------------------------------------------------------------
@@ -99,7 +94,8 @@ def inside_root(root: Path, path: str) -> Path:
         DataError: it lies elsewhere.
     """
     try:
-        real = _real_path(f"{root}/{path}") if _is_plain(root, path) else _resolve(root / path)
+        plain = _is_plain(root, path)
+        real = _real_path(f"{root}/{path}") if plain else os.path.realpath(root / path)
     except ValueError:
         raise DataError(f"{path!r}: not a file name; check the CSV") from None
     if not _within(real, root):
@@ -109,23 +105,14 @@ def inside_root(root: Path, path: str) -> Path:
 
 def _is_plain(root: Path, path: str) -> bool:
     """Whether the path can be resolved folder by folder, and what was found be remembered."""
-    is_absolute = str(root).startswith("/")
-    return (
-        is_absolute
-        and ".." not in path
-        and not path.startswith("/")
-        and path.count("/") < _MAX_DEPTH
-    )
+    is_inside = ".." not in path and not path.startswith("/")
+    return is_inside and path.count("/") < _MAX_DEPTH and str(root).startswith("/")
 
 
 def _within(real: str, root: Path) -> bool:
     name = str(root)
-    real_root = _real_folder(name) if name.startswith("/") else _resolve(root)
+    real_root = _real_folder(name) if name.startswith("/") else os.path.realpath(name)
     return f"{real}/".startswith(real_root.rstrip(os.sep) + os.sep)
-
-
-def _resolve(path: Path) -> str:
-    return os.path.realpath(path)
 
 
 def _real_path(path: str) -> str:

@@ -1,4 +1,8 @@
-"""What an image file claims to be, from its first bytes: kind, size, and whether it ends."""
+"""What an image file claims to be, from its first bytes: kind, size, and whether it ends.
+
+By hand: Pillow takes 15 us a JPEG where this takes 3 (and decoding 200), says nothing of a missing
+end, and refuses TIFFs that OpenCV decodes (float64; several channels of float).
+"""
 
 from __future__ import annotations
 

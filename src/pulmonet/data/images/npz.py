@@ -3,7 +3,8 @@
 An array of an npz is a file in a zip, mostly a compressed one, and NumPy reads it whole:
 ``chestmnist_224.npz`` takes 4 GB. Here an array is read through once and checked against the
 zip's CRC-32; on the way the decompressor's state is kept at the start of every few megabytes, so
-that a row can be had again by decompressing the part that holds it.
+that a row can be had again by decompressing the part that holds it: 0.04 s at 224 px, where going
+back in a `zipfile` starts over (0.5 s in 5,000 images, 8 s in ChestMNIST's 78,468).
 """
 
 from __future__ import annotations
@@ -36,15 +37,8 @@ _N_PARTS_KEPT = 3
 _CHUNK_BYTES = 16 * 2**10
 
 _DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    RuntimeError,  # encrypted
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
+    *(OSError, ValueError, LookupError, EOFError, OverflowError, RuntimeError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
 )
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.data.images.file import file_of, inside_root
-from pulmonet.data.images.grey import read_grey
-from pulmonet.data.images.read import read_source_image
+from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
 from pulmonet.errors import DataError

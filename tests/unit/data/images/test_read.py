@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from pulmonet.data.images.file import inside_root
-from pulmonet.data.images.grey import read_grey, to_8_bits
+from pulmonet.data.images.grey import to_8_bits
 from pulmonet.data.images.header import MAX_PIXELS
-from pulmonet.data.images.read import image_size, read_source_image
+from pulmonet.data.images.read import image_size, read_grey, read_source_image
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.errors import ConfigError, DataError
 from small_dataset import manifest_of, smooth_image
