@@ -47,7 +47,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 def wait_for_pack(process: subprocess.Popen[bytes], home: Path) -> None:
     """Until packing has begun, or the process has ended."""
-    while process.poll() is None and not list(home.glob("cache/packs/*/.lock")):
+    while process.poll() is None and not list(home.glob("cache/packs/*/images.npy")):
         time.sleep(0.002)
 
 

@@ -18,6 +18,7 @@ from pulmonet.errors import ArtifactError
 if TYPE_CHECKING:
     pass
 from pulmonet.files.paths import portable_path
+from pulmonet.files.system import sync_folder, umask
 
 # --- writing ------------------------------------------------------------------------------
 
@@ -38,9 +39,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if temporary:
             with contextlib.suppress(OSError):
@@ -76,20 +77,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, Path):
         return portable_path(value)
     return value
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def explain_write(path: Path, error: OSError) -> str:

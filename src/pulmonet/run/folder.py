@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from pydantic import ValidationError
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.read import check_table, read_text
+from pulmonet.files.system import release_lock, take_lock
 from pulmonet.labels import file_name_of
 from pulmonet.words import did_you_mean, list_first
 
@@ -152,7 +151,7 @@ class RunDir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one writing process; the kernel lets go when the process ends.
+        """Hold the folder for one writer; the system lets go when the process ends.
 
         A folder that is made for this and stays empty is removed again.
 
@@ -161,27 +160,19 @@ class RunDir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            lock = take_lock(self.path / ".lock", wait=False)
         except OSError as error:
             raise ArtifactError(explain_write(self.path, error)) from None
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = os.fstat(handle).st_nlink > 0  # else its holder has just removed the folder
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            os.close(handle)
+        if lock is None:
             raise ArtifactError(
                 f"{self.path}: in use by another process; wait for it or choose --name"
             )
         try:
             yield
-        finally:  # the folder goes before the lock: nobody else can have begun in it
-            with contextlib.suppress(OSError):
-                if [entry.name for entry in self.path.iterdir()] == [".lock"]:
-                    (self.path / ".lock").unlink()
-                    self.path.rmdir()
-            os.close(handle)
+        finally:
+            release_lock(lock)
+            with contextlib.suppress(OSError):  # not empty: kept
+                self.path.rmdir()
 
 
 def list_runs(artifacts_dir: Path) -> list[RunDir]:

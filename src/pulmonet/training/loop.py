@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from pulmonet.config.schema import OptimConfig, RunConfig
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError, TrainingError
+from pulmonet.files.system import peak_memory_bytes
 from pulmonet.models.device import place
 from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.inference import predict
@@ -473,5 +472,4 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory held so far: allocated on a GPU, resident on the CPU. MiB."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes there, else KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    return round(peak_memory_bytes() / 2**20, 1)

@@ -13,12 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from pulmonet.errors import DataError
+from pulmonet.files.system import NO_LINK, READ_PLAIN
 
 #: How often a file that is being written is read again.
 TRIES = 3
-
-#: A pipe in the place of an image answers at once instead of waiting for a writer.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 #: Deeper paths are resolved by the system instead of folder by folder.
 _MAX_DEPTH = 50
@@ -41,14 +39,15 @@ def read_inside(root: Path, path: str) -> tuple[bytes, FileState]:
     """
     where = f"{root}/{path}"
     try:
-        if _is_plain(root, path) and _within(_real_folder(where.rpartition("/")[0]), root):
+        is_plain = NO_LINK and _is_plain(root, path)
+        if is_plain and _within(_real_folder(where.rpartition("/")[0]), root):
             try:
-                return _read_at_rest(where, path, _FLAGS | os.O_NOFOLLOW)
+                return _read_at_rest(where, path, READ_PLAIN | NO_LINK)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.EMLINK):  # BSD says the latter
                     raise
         inside_root(root, path)
-        return _read_at_rest(where, path, _FLAGS)
+        return _read_at_rest(where, path, READ_PLAIN)
     except OSError as error:
         raise DataError(f"{where}: cannot be read ({error.strerror}); check the file") from None
     except ValueError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulmonet.data.pack.open import Pack, cache_dir
+from pulmonet.files.system import bytes_on_disk
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def other_packs(root: Path, pack: Pack) -> list[CachedPack]:
             identity = json.loads(path.read_text("utf-8"))
             if path.parent == pack.folder or identity["root"] != here:
                 continue
-            n_bytes = sum(file.stat().st_blocks * 512 for file in path.parent.iterdir())
+            n_bytes = sum(bytes_on_disk(file) for file in path.parent.iterdir())
             side, fit = int(identity["side"]), str(identity["fit"])
             found.append(CachedPack(path.parent, side, fit, n_bytes))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):

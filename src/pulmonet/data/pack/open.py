@@ -3,7 +3,7 @@
 A pack is keyed by the image paths and the geometry; each row also remembers size and mtime of
 the image that it came from, so that a changed image costs one row and an edited label nothing
 (docs/adr/pack-keys.md). Rows are packed on demand, by any number of processes at once: each
-takes blocks of rows under a byte-range lock that the kernel releases when its holder dies.
+takes blocks of rows under a lock that the system releases when its holder dies.
 Imports no torch.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,11 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
+from pulmonet.files.system import release_lock, usable_cores
 from pulmonet.words import list_first
 
 #: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
 MAX_THREADS = 32
-
-#: Locks of `lockf` belong to a process, so the threads of this one take turns by themselves.
-_process_lock = threading.RLock()
 
 
 def cache_dir() -> Path:
@@ -46,13 +45,11 @@ def pack_side(image_size: int) -> int:
 
 def decoding_threads() -> int:
     """One for each core that this process may use, shared by the processes of a torchrun."""
-    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
-    n_cores = len(allowed(0)) if allowed else os.cpu_count() or 1
     try:
         n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     except ValueError:
         n_processes = 1
-    return min(max(1, n_cores // max(1, n_processes)), MAX_THREADS)
+    return min(max(1, usable_cores() // max(1, n_processes)), MAX_THREADS)
 
 
 class Pack:
@@ -81,6 +78,7 @@ class Pack:
         self._paths = paths
         self._files = files
         self._fit = fit
+        self._repairing = threading.Lock()
         self._readable = np.zeros(files.n_rows, bool)
         self._checksums = np.zeros(files.n_rows, np.uint32)
 
@@ -133,16 +131,20 @@ class Pack:
 
     def _repair(self, row: int, image: NDArray[np.uint8]) -> None:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
-        with _process_lock:
+        with self._repairing:
             if not self._files.writable:
                 decode_row(self._root, self._paths[row], self._fit, image)
                 self.n_repaired += 1
                 return
+            lock = None
             try:
-                with self._files.locked_block(self._files.block_of(row)):
-                    self._repair_locked(row, image)
+                lock = self._files.take_block(row, wait=True)
+                self._repair_locked(row, image)
             except OSError as error:
                 raise DataError(_explain_os(self.folder, error)) from None
+            finally:
+                if lock is not None:
+                    release_lock(lock)
 
     def _repair_locked(self, row: int, image: NDArray[np.uint8]) -> None:
         now = self._files.read_checksums(row, row + 1)[0]
@@ -201,10 +203,9 @@ def open_pack(
         "n_rows": len(paths),
     }
     try:
-        with _process_lock:
-            pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
-            n_threads = decoding_threads() if num_workers is None else num_workers
-            pack._bring_up_to_date(wanted, n_threads, progress)
+        pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
+        n_threads = decoding_threads() if num_workers is None else num_workers
+        pack._bring_up_to_date(wanted, n_threads, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
     except ArtifactError as error:
@@ -231,12 +232,12 @@ def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
         DataError: the disk has no room for the rows that are not packed yet.
     """
     n_new = int((files.read_checksums()[missing] == 0).sum())
-    space = os.statvfs(files.folder)
-    free, needed = space.f_bavail * space.f_frsize, n_new * files.row_bytes
-    if files.writable and space.f_blocks and needed > free:  # some network folders tell nothing
+    space, needed = shutil.disk_usage(files.folder), n_new * files.row_bytes
+    if files.writable and space.total and needed > space.free:  # network folders may tell nothing
         raise DataError(
             f"{files.folder}: {needed / 1e6:,.0f} MB needed to pack {n_new:,} images, "
-            f"{free / 1e6:,.0f} MB free; make room, or set PULMONET_CACHE_DIR to a larger disk"
+            f"{space.free / 1e6:,.0f} MB free; make room, or set PULMONET_CACHE_DIR to a larger "
+            "disk"
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.pack.files import PackFiles
 from pulmonet.errors import DataError
+from pulmonet.files.system import release_lock
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 #: Images that a thread decodes per task: enough to make the hand-over cheap.
 _ROWS_PER_TASK = 16
@@ -91,7 +96,7 @@ def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
 class _Block:
     """Missing rows of one locked block: decoded and written by the pool, then committed."""
 
-    number: int
+    lock: BaseFileLock
     rows: NDArray[np.int64]
     sources: NDArray[np.int64]
     checksums: NDArray[np.uint32]
@@ -125,29 +130,28 @@ class Packer:
         self._own = threading.local()
         numbers = missing // files.rows_per_block
         cuts = np.flatnonzero(np.diff(numbers)) + 1
-        self._waiting = deque(
-            (int(part[0]) // files.rows_per_block, part) for part in np.split(missing, cuts)
-        )
+        self._waiting = deque(np.split(missing, cuts))
 
     def run(self) -> dict[int, str]:
         """Pack all; the rows that could not be decoded, with the reason."""
         if not self._files.writable:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        lock = self._files.open_lock()
         pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="pack")
         in_flight: deque[_Block] = deque()
         try:
             while self._waiting or in_flight:
                 while self._waiting and self._wants_more(in_flight):
-                    block = self._start_block(lock, pool, may_wait=not in_flight)
+                    block = self._start_block(pool, may_wait=not in_flight)
                     if block is None:
                         break
                     in_flight.append(block)
-                self._finish_block(lock, in_flight.popleft())
+                self._finish_block(in_flight[0])
+                release_lock(in_flight.popleft().lock)
             self._files.flush()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            os.close(lock)
+            for block in in_flight:
+                release_lock(block.lock)
         return self._bad
 
     def _wants_more(self, in_flight: Collection[_Block]) -> bool:
@@ -157,21 +161,23 @@ class Packer:
         is_idle = n_tasks < _TASKS_PER_WORKER * self._num_workers
         return n_more <= 0 or (is_idle and n_more <= self._num_workers)
 
-    def _start_block(self, lock: int, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
+    def _start_block(self, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
         """The next block that no other process is at; None if all are and we may not wait."""
         for _ in range(len(self._waiting)):
-            if self._files.try_lock_block(lock, self._waiting[0][0]):
+            lock = self._files.take_block(int(self._waiting[0][0]), wait=False)
+            if lock is not None:
                 break
             self._waiting.rotate(-1)
         else:
-            if not may_wait:  # waiting with locks in hand could end in a deadlock
-                return None
-            self._files.lock_block(lock, self._waiting[0][0])
-        number, rows = self._waiting.popleft()
+            # waiting with locks in hand could end in a deadlock
+            lock = self._files.take_block(int(self._waiting[0][0]), wait=True) if may_wait else None
+        if lock is None:
+            return None
+        rows = self._waiting.popleft()
         left = self._still_missing(rows)
         self._advance(len(rows) - len(left))
         block = _Block(
-            number, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
+            lock, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
         )
         for start in range(0, len(left), _ROWS_PER_TASK):
             block.tasks.append(pool.submit(self._decode, block, start))
@@ -217,15 +223,14 @@ class Packer:
         images: NDArray[np.uint8] = self._own.images
         return images
 
-    def _finish_block(self, lock: int, block: _Block) -> None:
-        """Commit what was decoded of a block and let others have it."""
+    def _finish_block(self, block: _Block) -> None:
+        """Commit what was decoded of a block."""
         for task in block.tasks:
             self._bad.update(task.result())
         good = block.checksums != 0
         self.n_decoded += int(good.sum())
         if good.any():
             self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
-        self._files.unlock_block(lock, block.number)
         self._advance(len(block.rows))
 
     def _advance(self, n_rows: int) -> None:

@@ -484,18 +484,18 @@ def test_default_cache_is_the_platforms_own(
 # --- other processes ----------------------------------------------------------------------
 
 HOLD_A_BLOCK = """
-import fcntl, sys, time
-file = open(sys.argv[1], "r+b")
-fcntl.lockf(file, fcntl.LOCK_EX, 1, 1 + int(sys.argv[2]))
-print("held", flush=True)
-time.sleep(float(sys.argv[3]))
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
 """
 
 
 def hold_block(folder: Path, block: int, seconds: float) -> subprocess.Popen[bytes]:
     """Another process that is at a block for a while."""
-    command = [sys.executable, "-S", "-c", HOLD_A_BLOCK, str(folder / ".lock")]
-    process = subprocess.Popen([*command, str(block), str(seconds)], stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", HOLD_A_BLOCK, str(folder / f".lock-{block}")]
+    process = subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process
@@ -517,7 +517,9 @@ def test_a_killed_process_leaves_no_lock(manifest: Manifest) -> None:
     folder = open_pack(manifest, []).folder
     with hold_block(folder, 0, 60) as other:
         other.kill()
+    assert (folder / ".lock-0").exists()
     assert open_pack(manifest, range(40)).n_decoded == 40
+    assert not list(folder.glob(".lock*"))
 
 
 def test_an_open_pack_sees_what_another_has_packed_anew(manifest: Manifest) -> None:

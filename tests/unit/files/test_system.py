@@ -1,0 +1,94 @@
+"""Both ways of what systems do differently: the one of this machine, and Windows'."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pulmonet.files import system
+
+
+@pytest.fixture(params=["posix", "windows"])
+def handle(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """A file of ten letters, with and without positioned calls."""
+    if request.param == "windows":
+        for name in ("preadv", "pwrite", "posix_fallocate", "fdatasync"):
+            monkeypatch.delattr(os, name)
+    (tmp_path / "file").write_bytes(b"abcdefghij")
+    opened = os.open(tmp_path / "file", os.O_RDWR | system.BINARY)
+    request.addfinalizer(lambda: os.close(opened))
+    return opened
+
+
+def test_reading_and_writing_in_place(handle: int) -> None:
+    content = bytearray(4)
+    assert system.write_at(handle, memoryview(b"XY"), 5) == 2
+    assert system.read_at(handle, memoryview(content), 4) == 4
+    assert content == b"eXYh"
+    assert system.read_at(handle, memoryview(content), 8) == 2
+    assert content == b"ijYh"
+    system.reserve(handle, 100)
+    system.sync(handle)
+
+
+def test_a_lock_keeps_threads_out_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    lock = system.take_lock(path, wait=False)
+    assert lock is not None
+    assert system.take_lock(path, wait=False) is None
+    entered = threading.Event()
+
+    def wait_for_it() -> None:
+        with system.locked(path):
+            entered.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert not entered.wait(0.2)
+    system.release_lock(lock)
+    thread.join(timeout=10)
+    assert entered.is_set()
+    assert not path.exists()
+
+
+def test_a_folder_that_cannot_be_opened_is_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    system.sync_folder(tmp_path)
+
+
+def test_without_what_linux_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 2**20 < system.peak_memory_bytes() < 2**45
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert math.isnan(system.peak_memory_bytes())  # ctypes has no windll here
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert system.usable_cores() == 7
+
+
+@pytest.mark.parametrize(("platform", "bytes_a_unit"), [("linux", 1024), ("darwin", 1)])
+def test_peak_memory_in_bytes(
+    monkeypatch: pytest.MonkeyPatch, platform: str, bytes_a_unit: int
+) -> None:
+    usage = type("Usage", (), {"ru_maxrss": 512 * 2**20 // bytes_a_unit})
+    monkeypatch.setattr(resource, "getrusage", lambda _: usage)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert system.peak_memory_bytes() == 512 * 2**20
+
+
+def test_a_sparse_file_takes_less_than_its_size(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**24)
+    assert system.bytes_on_disk(tmp_path / "sparse") < 2**20
