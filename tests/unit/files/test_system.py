@@ -15,9 +15,7 @@ from pulmonet.files import system
 
 
 @pytest.fixture(params=["posix", "windows"])
-def handle(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> int:
+def handle(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """A file of ten letters, with and without positioned calls."""
     if request.param == "windows":
         for name in ("preadv", "pwrite", "posix_fallocate", "fdatasync"):
