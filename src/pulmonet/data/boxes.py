@@ -10,7 +10,7 @@ import pandas as pd
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources.chexpert import strip_root
+from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
 from pulmonet.data.vocabulary import align

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import (
+from pulmonet.data.sources.rows import (
+    ROW_COLUMNS,
     SourceRows,
-    holds_labels,
-    label_column,
-    map_column,
+    column_or,
+    ids_from_paths,
+    label_and_other_columns,
     parse_age,
     parse_sex,
-    read_csv,
-    text_column,
+    parse_view,
+    row_table,
+    strip_root,
 )
-from pulmonet.data.vocabulary import VOCABULARY, align
+from pulmonet.data.tables import read_csv, text_column
+from pulmonet.data.vocabulary import VOCABULARY
 from pulmonet.errors import DataError
 from pulmonet.words import list_first
 
@@ -36,29 +40,32 @@ _META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA", "", "Unnamed
 _PATIENT_COLUMNS = ("patient", "Patient", "patient_id", "PatientID", "Patient ID")
 
 
+def recognises(root: Path, _names: Collection[str]) -> bool:
+    """By any of its files; their names are plain."""
+    return any((root / name).is_file() for name in FILES)
+
+
 def read(root: Path) -> SourceRows:
     """Read whichever of the CSV files are there; ``test.csv`` wins over the test set's own."""
     problems: list[str] = []
-    parts: list[tuple[pd.DataFrame, list[str]]] = []
+    tables: dict[str, pd.DataFrame] = {}
+    labels_of: dict[str, list[str]] = {}
     seen: set[str] = set()
-    names = []
     for name, split in FILES.items():
         if split not in seen and (root / name).is_file():
             seen.add(split)
-            names.append(name)
-            parts.append(_read_file(root, name, split, problems))
-    labels = tuple(dict.fromkeys(label for _, columns in parts for label in columns))
-    for name, (_, columns) in zip(names, parts, strict=True):
-        missing = [label for label in labels if label not in columns and label in VOCABULARY]
-        if missing and name in {"train.csv", "valid.csv"} and {"train", "valid"} <= seen:
+            tables[name], labels_of[name] = _read_file(root, name, split, problems)
+    labels = tuple(dict.fromkeys(label for found in labels_of.values() for label in found))
+    both = {"train.csv", "valid.csv"} <= tables.keys()
+    for name in ("train.csv", "valid.csv") if both else ():
+        wanted = [label for label in labels if label in VOCABULARY]
+        missing = [label for label in wanted if label not in labels_of[name]]
+        if missing:
             problems.append(
                 f"{root / name}: no column {list_first(repr(label) for label in missing)}, which "
                 "another CSV of this dataset has; add it (blank cells are allowed)"
             )
-    table = pd.concat([part for part, _ in parts], ignore_index=True)
-    for label in labels:
-        table[label] = table[label].astype(np.float32)
-    return SourceRows("chexpert", table, labels, problems, csv_names=tuple(names))
+    return SourceRows(pd.concat(tables.values(), ignore_index=True), labels, problems)
 
 
 def _read_file(
@@ -66,87 +73,48 @@ def _read_file(
 ) -> tuple[pd.DataFrame, list[str]]:
     where = root / name
     raw = read_csv(where)
-    if "Path" not in raw.columns and "Study" in raw.columns:
+    if "Path" not in raw and "Study" in raw:
         raw = _expand_studies(raw, root, where)
-    if "Path" not in raw.columns:
+    if "Path" not in raw:
         raise DataError(
             f"{where}: no column 'Path'; columns there: {list_first(raw.columns, 20)}. Name the "
             "columns of a foreign CSV with --map path=COLUMN --map patient=COLUMN"
         )
-    table = pd.DataFrame({"path": strip_root(raw["Path"].to_numpy(object), root)})
-    table["split"] = split
-    table["patient"], table["study"] = _ids(table["path"], raw)
-    table["view"] = _views(raw)
-    table["sex"] = map_column(raw["Sex"], parse_sex) if "Sex" in raw else ""
-    table["age_years"] = map_column(raw["Age"], parse_age, float) if "Age" in raw else np.nan
-    labels = []
-    for column in raw.columns:
-        label = align(column)
-        if column in _META or column in _PATIENT_COLUMNS or column in table:
-            continue
-        if label in labels:
-            problems.append(
-                f"{where}: column '{column}' is one of two for the label '{label}'; keep one"
-            )
-        elif label in VOCABULARY or holds_labels(raw[column]):
-            table[label] = label_column(raw, column, where, problems)
-            labels.append(label)
-        else:
-            table[column] = text_column(raw[column])
-    return table, labels
+    paths = strip_root(raw["Path"].to_numpy(object), root)
+    taken = {*_META, *_PATIENT_COLUMNS, *ROW_COLUMNS}
+    labels, others = label_and_other_columns(raw, taken, where, problems)
+    patient, study = _ids(paths, raw)
+    table = row_table(
+        paths,
+        split=split,
+        patient=patient,
+        study=study,
+        view=_views(raw),
+        sex=column_or(raw, ["Sex"], parse_sex),
+        age_years=column_or(raw, ["Age"], parse_age, np.nan),
+        columns={**labels, **others},
+    )
+    return table, list(labels)
 
 
-def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
-    """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
-
-    A first part that nothing below the root is called by is the root's name, maybe an older one:
-    ``chexpert/`` is understood for ``CheXpert-v1.0-small/`` where all paths share it and what
-    follows it is there.
-    """
-    text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
-    there = {entry.name for entry in root.iterdir()}
-    name = root.absolute().name
-    if name and name not in there:
-        text = [path.removeprefix(f"{name}/") for path in text]
-    first, _, rest = next((path for path in text if path), "").partition("/")
-    is_other = bool(rest) and first not in {"", ".", "..", *there}
-    if is_other and rest.partition("/")[0] in there:
-        prefix = f"{first}/"
-        if all(path.startswith(prefix) for path in text if path):
-            text = [path.removeprefix(prefix) for path in text]
-    return np.asarray(text, dtype=object)
-
-
-def ids_from_paths(paths: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Patients and studies from ``patient…`` and ``study…`` path parts; "" where there is none."""
-    parts = paths.astype("str").str.extract(r"(?:^|/)(patient[^/]+)/(?:(study[^/]*)/)?")
-    patient = parts[0].fillna("")
-    return patient, patient + "/" + parts[1].fillna("study1")
-
-
-def _ids(paths: pd.Series[Any], raw: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
+def _ids(paths: NDArray[np.object_], raw: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """As `ids_from_paths`; where a path has no patient, a patient column names it."""
     patient, study = ids_from_paths(paths)
     for column in _PATIENT_COLUMNS:
         unknown = patient == ""
         if column in raw.columns and unknown.any():
-            own = pd.Series(text_column(raw[column]), index=patient.index, dtype="str")
+            own = pd.Series(text_column(raw[column]), dtype="str")
             patient = patient.where(~unknown, own)
-            study = study.where(~unknown, own + "/" + paths)
+            study = study.where(~unknown, pd.Series(paths, dtype="str"))
     return patient, study
 
 
 def _views(raw: pd.DataFrame) -> NDArray[np.object_]:
     """AP, PA, FRONTAL (unspecified), LATERAL or "" (unknown)."""
-    views = np.full(len(raw), "", dtype=object)
-    if "Frontal/Lateral" in raw:
-        side = {"frontal": "FRONTAL", "lateral": "LATERAL"}
-        views = map_column(raw["Frontal/Lateral"], lambda value: side.get(value.lower(), ""))
-    if "AP/PA" in raw:
-        projection = map_column(raw["AP/PA"], str.upper)
-        known = np.isin(projection.astype(str), ("AP", "PA")) & (views != "LATERAL")
-        views = np.where(known, projection, views)
-    return views
+    side = column_or(raw, ["Frontal/Lateral"], parse_view)
+    projection = column_or(raw, ["AP/PA"], parse_view)
+    known = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
+    return np.where(known, projection, side)
 
 
 def _expand_studies(raw: pd.DataFrame, root: Path, where: Path) -> pd.DataFrame:

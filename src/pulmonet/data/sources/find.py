@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from pulmonet.data.places import dataset_dir, user_data_dir
-from pulmonet.data.sources.recognition import is_synthetic, recognise
+from pulmonet.data.sources.recognition import is_synthetic, json_object, recognise
 from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
@@ -111,19 +109,11 @@ def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
 
 def last_prepared() -> Path | None:
     """The root that was last prepared; None where there is none or the note is damaged."""
-    root = _read_json(user_data_dir() / "last_dataset.json").get("root")
+    root = json_object(user_data_dir() / "last_dataset.json").get("root")
     return Path(root) if isinstance(root, str) and root else None
 
 
 def remembered_map(root: Path) -> dict[str, str]:
     """The column mapping that `prepare --map` was last given for `root`; empty if none."""
-    raw = _read_json(dataset_dir(root) / "map.json")
+    raw = json_object(dataset_dir(root) / "map.json")
     return {key: value for key, value in raw.items() if isinstance(value, str)}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return raw if isinstance(raw, dict) else {}

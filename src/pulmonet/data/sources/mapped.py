@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pulmonet.data.sources.chexpert import ids_from_paths, strip_root
-from pulmonet.data.splits.files import parse_split
-from pulmonet.data.tables import (
-    ROW_COLUMNS,
+from pulmonet.data.sources.rows import (
     SourceRows,
+    column_or,
     finding_columns,
-    holds_labels,
-    label_column,
-    map_column,
+    ids_from_paths,
+    label_and_other_columns,
+    label_columns,
+    other_columns,
     parse_age,
     parse_sex,
-    read_csv,
-    text_column,
+    parse_view,
+    row_table,
+    strip_root,
 )
-from pulmonet.data.vocabulary import VOCABULARY, align
+from pulmonet.data.splits.files import parse_split
+from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.vocabulary import align
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.words import did_you_mean, list_first
 
@@ -43,14 +47,6 @@ KEYS = {
 }
 
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
-_VIEWS = {
-    "AP": "AP",
-    "PA": "PA",
-    "L": "LATERAL",
-    "LL": "LATERAL",
-    "LATERAL": "LATERAL",
-    "FRONTAL": "FRONTAL",
-}
 
 
 def read(root: Path, mapping: Mapping[str, str]) -> SourceRows:
@@ -70,16 +66,11 @@ def read(root: Path, mapping: Mapping[str, str]) -> SourceRows:
     problems: list[str] = []
     parts: list[pd.DataFrame] = []
     labels: dict[str, None] = {}
-    files = _files(root, mapping)
-    for where, split in files:
+    for where, split in _files(root, mapping):
         part, names = _read_file(root, where, split, mapping, problems)
         parts.append(part)
         labels.update(dict.fromkeys(names))
-    table = pd.concat(parts, ignore_index=True)
-    for label in labels:
-        table[label] = table[label].astype(np.float32)
-    csv_names = tuple(where.name for where, _ in files)
-    return SourceRows("mapped", table, tuple(labels), problems, csv_names=csv_names)
+    return SourceRows(pd.concat(parts, ignore_index=True), tuple(labels), problems)
 
 
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
@@ -115,78 +106,62 @@ def _read_file(
             )
     folder = mapping.get("folder", "").strip("/")
     paths = strip_root(text_column(raw[used["path"]]), root)
-    prefixed = [f"{folder}/{path}" if folder else path for path in paths.tolist()]
-    table = pd.DataFrame({"path": pd.Series(prefixed, dtype="str")})
-    table["split"] = map_column(raw[used["split"]], parse_split) if "split" in used else split
-    _check_splits(raw, table, used, where, problems)
-    patient, study = ids_from_paths(table["path"])
+    paths = f"{folder}/" + paths if folder else paths
+    patient: Any
+    study: Any
+    patient, study = ids_from_paths(paths)
     if "patient" in used:
-        patient = pd.Series(text_column(raw[used["patient"]]), dtype="str")
-        study = patient + "/" + table["path"]
+        patient, study = text_column(raw[used["patient"]]), paths
     if "study" in used:
-        study = patient + "/" + pd.Series(text_column(raw[used["study"]]), dtype="str")
-    table["patient"], table["study"] = patient, study
-    table["view"] = (
-        map_column(raw[used["view"]], lambda cell: _VIEWS.get(cell.upper(), ""))
-        if "view" in used
-        else ""
+        study = text_column(raw[used["study"]])
+    columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
+    labels, others = _labels_and_others(raw, mapping, used, where, problems)
+    table = row_table(
+        paths,
+        split=_splits(raw, used["split"], where, problems) if "split" in used else split,
+        patient=patient,
+        study=study,
+        view=column_or(raw, columns["view"], parse_view),
+        sex=column_or(raw, columns["sex"], parse_sex),
+        age_years=column_or(raw, columns["age"], parse_age, np.nan),
+        columns={**labels, **others},
     )
-    table["sex"] = map_column(raw[used["sex"]], parse_sex) if "sex" in used else ""
-    ages = map_column(raw[used["age"]], parse_age, float) if "age" in used else np.nan
-    table["age_years"] = ages
-    columns = _labels(raw, mapping, used, where, problems)
-    further = {
-        name: text_column(raw[name])
-        for name in raw.columns
-        if name and name not in used.values() and align(name) not in {*columns, *ROW_COLUMNS}
-    }
-    extra = pd.DataFrame({**columns, **further}, index=table.index)
-    return pd.concat([table, extra], axis=1), list(columns)
+    return table, list(labels)
 
 
-def _check_splits(
-    raw: pd.DataFrame,
-    table: pd.DataFrame,
-    used: Mapping[str, str],
-    where: Path,
-    problems: list[str],
-) -> None:
-    if "split" not in used:
-        return
-    unknown = raw[used["split"]][((table["split"] == "") & (raw[used["split"]] != "")).to_numpy()]
+def _splits(
+    raw: pd.DataFrame, column: str, where: Path, problems: list[str]
+) -> NDArray[np.object_]:
+    """(N,) train, valid, test, or "" where blank or unknown; the latter are problems."""
+    split = map_column(raw[column], parse_split)
+    unknown = raw[column][((split == "") & (raw[column] != "")).to_numpy()]
     if len(unknown):
         problems.append(
             f"{where}: {len(unknown):,} unknown splits ({list_first(unknown.unique())}); write "
             "train, valid or test"
         )
+    return split
 
 
-def _labels(
+def _labels_and_others(
     raw: pd.DataFrame,
     mapping: Mapping[str, str],
     used: Mapping[str, str],
     where: Path,
     problems: list[str],
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
+    taken = set(used.values())
     if "findings" in used:
         separator = mapping.get("separator") or "|"
-        return finding_columns(
-            raw[used["findings"]],
-            lambda cell: cell.split(separator),
-            lambda name: align(name.strip()),
-        )
-    if "labels" in mapping:
-        names = [name.strip() for name in mapping["labels"].split("|")]
-        missing = [name for name in names if name not in raw.columns]
-        if missing:
-            raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
-    else:
-        free = [name for name in raw.columns if name and name not in used.values()]
-        names = [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
-    labels = {align(name): name for name in names}
-    if len(labels) < len(names):
-        twice = next(name for name in names if labels[align(name)] != name)
-        problems.append(
-            f"{where}: column '{twice}' is one of two for the label '{align(twice)}'; keep one"
-        )
-    return {label: label_column(raw, name, where, problems) for label, name in labels.items()}
+        labels = finding_columns(raw[used["findings"]], lambda cell: cell.split(separator))
+        taken |= {name for name in raw.columns if align(name) in labels}
+        return labels, other_columns(raw, taken)
+    if "labels" not in mapping:
+        return label_and_other_columns(raw, taken, where, problems)
+    names = [name.strip() for name in mapping["labels"].split("|")]
+    missing = [name for name in names if name not in raw.columns]
+    if missing:
+        raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
+    labels = label_columns(raw, names, where, problems)
+    taken |= {name for name in raw.columns if align(name) in labels}
+    return labels, other_columns(raw, taken)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import SourceRows
+from pulmonet.data.sources.rows import SourceRows, row_table
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_array
@@ -19,23 +20,17 @@ _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 #: Label names by the beginning of the file name, in MedMNIST's own order (its INFO table).
 _LABELS = {
     "chestmnist": (
-        "Atelectasis",
-        "Cardiomegaly",
-        "Effusion",
-        "Infiltration",
-        "Mass",
-        "Nodule",
-        "Pneumonia",
-        "Pneumothorax",
-        "Consolidation",
-        "Edema",
-        "Emphysema",
-        "Fibrosis",
-        "Pleural_Thickening",
-        "Hernia",
+        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule"),
+        *("Pneumonia", "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis"),
+        *("Pleural_Thickening", "Hernia"),
     ),
     "pneumoniamnist": ("Pneumonia",),
 }
+
+
+def recognises(_root: Path, names: Collection[str]) -> bool:
+    """By a single npz file."""
+    return sum(name.endswith(".npz") for name in names) == 1
 
 
 def read(path: Path) -> SourceRows:
@@ -49,16 +44,13 @@ def read(path: Path) -> SourceRows:
             continue
         labels = _names(archive, values.shape[1])
         paths = [f"{archive.name}#{name}/{row}" for row in range(len(values))]
-        table = pd.DataFrame({"path": paths, "split": split, "patient": paths, "study": paths})
-        table["view"], table["sex"], table["age_years"] = "", "", np.nan
-        columns = {label: values[:, column] for column, label in enumerate(labels)}
-        parts.append(pd.concat([table, pd.DataFrame(columns)], axis=1))
+        columns = dict(zip(labels, values.T, strict=True))
+        parts.append(row_table(paths, split=split, columns=columns))
     if not parts:
         raise DataError(
             f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
         )
-    merged = pd.concat(parts, ignore_index=True)
-    return SourceRows("medmnist", merged, labels, patients_known=False, csv_names=(archive.name,))
+    return SourceRows(pd.concat(parts, ignore_index=True), labels, patients_known=False)
 
 
 def _names(archive: Path, n_labels: int) -> tuple[str, ...]:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pulmonet.data.splits.files import parse_split
-from pulmonet.data.tables import (
+from pulmonet.data.sources.rows import (
     SourceRows,
-    label_column,
-    map_column,
+    label_columns,
     parse_sex,
-    read_csv,
-    text_column,
+    parse_view,
+    row_table,
 )
-from pulmonet.data.vocabulary import align
+from pulmonet.data.splits.files import parse_split
+from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import DataError
 
 _IDS = ("subject_id", "study_id")
-_VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
+_PATIENTS = ("patients.csv", "patients.csv.gz")
+
+
+def recognises(_root: Path, names: Collection[str]) -> bool:
+    """By the beginning of its files' names."""
+    return any(name.startswith("mimic-cxr-2.") for name in names)
 
 
 def read(root: Path) -> SourceRows:
@@ -31,43 +37,39 @@ def read(root: Path) -> SourceRows:
     """
     label_path = _find(root, "chexpert") or _find(root, "negbio")
     split_path, metadata_path = _find(root, "split"), _find(root, "metadata")
-    if label_path is None or (split_path or metadata_path) is None:
+    image_path = split_path or metadata_path
+    if label_path is None or image_path is None:
         raise DataError(
             f"{root}: MIMIC-CXR-JPG needs its chexpert (or negbio) CSV and its split or metadata "
             "CSV; download mimic-cxr-2.0.0-chexpert.csv.gz and mimic-cxr-2.0.0-split.csv.gz"
         )
-    images = _read_images(split_path, metadata_path)
+    needed = ("dicom_id", *_IDS)
+    raw = read_csv(image_path, (*needed, "split") if split_path else needed)
+    image, subject, study = (text_column(raw[name]) for name in needed)
+    raw_labels = read_csv(label_path, _IDS)
     problems: list[str] = []
-    raw = read_csv(label_path, _IDS)
-    names = [name for name in raw.columns if name not in _IDS]
-    studies = pd.DataFrame({"study_id": text_column(raw["study_id"])})
-    for name in names:
-        studies[align(name)] = label_column(raw, name, label_path, problems)
-    labels = tuple(align(name) for name in names)
-    twice = studies["study_id"].duplicated()
+    names = [name for name in raw_labels.columns if name not in _IDS]
+    columns = label_columns(raw_labels, names, label_path, problems)
+    studies = pd.DataFrame(columns, index=pd.Index(text_column(raw_labels["study_id"])))
+    twice = studies.index.duplicated()
     if twice.any():
         problems.append(
             f"{label_path}: {int(twice.sum()):,} studies listed twice; keep one line each"
         )
-    images = images.merge(studies[~twice], on="study_id", how="left")
-    subject, study = images["subject_id"], images["study_id"]
-    folder = "files/p" + subject.str.slice(0, 2) + "/p" + subject + "/s" + study + "/"
-    table = pd.DataFrame(
-        {
-            "path": folder + images["dicom_id"] + ".jpg",
-            "split": images["split"],
-            "patient": subject,
-            "study": subject + "/" + study,
-            "view": images["view"],
-            "sex": _sex(root, subject),
-            "age_years": np.nan,
-        }
+    studies = studies[~twice].reindex(study)
+    pairs = zip(subject.tolist(), study.tolist(), strict=True)
+    folders = [f"files/p{patient[:2]}/p{patient}/s{number}/" for patient, number in pairs]
+    patients_path = next((path for name in _PATIENTS if (path := root / name).is_file()), None)
+    table = row_table(
+        np.asarray(folders, dtype=object) + image + ".jpg",
+        split=map_column(raw["split"], parse_split) if split_path else "",
+        patient=subject,
+        study=study,
+        view=_looked_up(image, metadata_path, "dicom_id", "ViewPosition", parse_view),
+        sex=_looked_up(subject, patients_path, "subject_id", "gender", parse_sex),
+        columns={label: studies[label].to_numpy() for label in columns},
     )
-    table = pd.concat([table, images[list(labels)].astype(np.float32)], axis=1)
-    used = (label_path, split_path, metadata_path)
-    return SourceRows(
-        "mimic", table, labels, problems, csv_names=tuple(path.name for path in used if path)
-    )
+    return SourceRows(table, tuple(columns), problems)
 
 
 def _find(root: Path, part: str) -> Path | None:
@@ -75,34 +77,17 @@ def _find(root: Path, part: str) -> Path | None:
     return max(root.glob(f"mimic-cxr-2.*-{part}.csv*"), default=None, key=lambda path: path.name)
 
 
-def _read_images(split_path: Path | None, metadata_path: Path | None) -> pd.DataFrame:
-    """dicom_id, subject_id, study_id, split ("" unknown), view ("" unknown)."""
-    needed = ("dicom_id", *_IDS)
-    path = split_path or metadata_path
-    assert path is not None
-    raw = read_csv(path, (*needed, "split") if split_path else needed)
-    images = pd.DataFrame({name: pd.Series(text_column(raw[name]), dtype="str") for name in needed})
-    images["split"] = map_column(raw["split"], parse_split) if split_path else ""
-    images["view"] = ""
-    if metadata_path is not None:
-        metadata = read_csv(metadata_path, ("dicom_id", "ViewPosition"))
-        views = map_column(metadata["ViewPosition"], lambda cell: _VIEWS.get(cell.upper(), ""))
-        by_image = pd.Series(views, index=pd.Index(text_column(metadata["dicom_id"])))
-        by_image = by_image[~by_image.index.duplicated()]
-        images["view"] = by_image.reindex(images["dicom_id"]).fillna("").to_numpy()
-    return images
-
-
-def _sex(root: Path, subjects: pd.Series) -> np.ndarray:
-    path = next((root / name for name in _PATIENTS if (root / name).is_file()), None)
+def _looked_up(
+    ids: NDArray[np.object_],
+    path: Path | None,
+    id_column: str,
+    column: str,
+    convert: Callable[[str], str],
+) -> NDArray[np.object_]:
+    """(N,) converted cells of the lines for `ids`; "" where there is no line or no file."""
     if path is None:
-        return np.full(len(subjects), "", dtype=object)
-    raw = read_csv(path, ("subject_id", "gender"))
-    by_subject = pd.Series(
-        map_column(raw["gender"], parse_sex), index=pd.Index(text_column(raw["subject_id"]))
-    )
-    by_subject = by_subject[~by_subject.index.duplicated()]
-    return np.asarray(by_subject.reindex(subjects).fillna("").to_numpy(object))
-
-
-_PATIENTS = ("patients.csv", "patients.csv.gz")
+        return np.full(len(ids), "", dtype=object)
+    raw = read_csv(path, (id_column, column))
+    found = pd.Series(map_column(raw[column], convert), index=pd.Index(text_column(raw[id_column])))
+    found = found[~found.index.duplicated()]
+    return np.asarray(found.reindex(ids).fillna("").to_numpy(object))

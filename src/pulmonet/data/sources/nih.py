@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import (
+from pulmonet.data.sources.rows import (
     SourceRows,
+    column_or,
     find_images,
     finding_columns,
-    index_files,
-    map_column,
     parse_age,
     parse_sex,
-    read_csv,
-    text_column,
+    parse_view,
+    row_table,
 )
+from pulmonet.data.tables import read_csv, text_column
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 
 #: The 14 findings; a file in which one never occurs still annotates it (as absent).
 FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    "No Finding",
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
+    *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema"),
+    *("Fibrosis", "Hernia", "Infiltration", "Mass", "No Finding", "Nodule"),
+    *("Pleural_Thickening", "Pneumonia", "Pneumothorax"),
 )
 
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+
+def recognises(_root: Path, names: Collection[str]) -> bool:
+    """By the name of its CSV."""
+    return any(name.startswith("Data_Entry_2017") and name.endswith(".csv") for name in names)
 
 
 def read(root: Path) -> SourceRows:
@@ -59,26 +52,22 @@ def read(root: Path) -> SourceRows:
         *sorted(root.glob("images_*/images")),
         *sorted(root.glob("images_*")),
     ]
-    found = index_files([folder for folder in folders if folder.is_dir()], root)
-    table = pd.DataFrame({"path": find_images(names, found, "images/")})
-    table["split"] = _splits(root, names)
-    table["patient"] = text_column(raw["Patient ID"])
-    follow_up = text_column(raw["Follow-up #"]) if "Follow-up #" in raw else names
-    table["study"] = table["patient"].astype("str") + "/" + pd.Series(follow_up, dtype="str")
-    view = raw["View Position"] if "View Position" in raw else pd.Series([""] * len(raw))
-    known = {"AP", "PA"}
-    table["view"] = map_column(view, lambda cell: cell.upper() if cell.upper() in known else "")
-    sex = next((name for name in ("Patient Gender", "Patient Sex") if name in raw), None)
-    table["sex"] = map_column(raw[sex], parse_sex) if sex else ""
-    age = raw.get("Patient Age")
-    table["age_years"] = np.nan if age is None else map_column(age, parse_age, float)
-    columns = finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"), align)
+    columns = finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
     blank = raw["Finding Labels"].str.strip() == ""
     for name in FINDINGS:
         columns.setdefault(align(name), np.where(blank, np.nan, 0).astype(np.float32))
     labels = tuple(sorted(columns))
-    table = pd.concat([table, pd.DataFrame({name: columns[name] for name in labels})], axis=1)
-    return SourceRows("nih", table, labels, csv_names=(where.name,))
+    table = row_table(
+        find_images(names, folders, root, "images/"),
+        split=_splits(root, names),
+        patient=text_column(raw["Patient ID"]),
+        study=column_or(raw, ["Follow-up #", "Image Index"], str),
+        view=column_or(raw, ["View Position"], parse_view),
+        sex=column_or(raw, ["Patient Gender", "Patient Sex"], parse_sex),
+        age_years=column_or(raw, ["Patient Age"], parse_age, np.nan),
+        columns={name: columns[name] for name in labels},
+    )
+    return SourceRows(table, labels)
 
 
 def _splits(root: Path, names: NDArray[np.object_]) -> NDArray[np.object_]:

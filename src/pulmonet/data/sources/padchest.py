@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import (
+from pulmonet.data.sources.rows import (
     SourceRows,
+    column_or,
     find_images,
     finding_columns,
-    index_files,
-    map_column,
-    parse_number,
     parse_sex,
-    read_csv,
-    text_column,
+    parse_view,
+    row_table,
 )
-from pulmonet.data.vocabulary import align
-
-_VIEWS = {"PA": "PA", "AP": "AP", "AP_HORIZONTAL": "AP", "L": "LATERAL"}
+from pulmonet.data.tables import parse_number, read_csv, text_column
 
 #: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
 #: atelectasis is one, and must not count as a negative. They stay labels of their own, too.
@@ -77,25 +74,26 @@ KINDS = {
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
+def recognises(_root: Path, names: Collection[str]) -> bool:
+    """By the name of its CSV."""
+    return any("chest_x_ray_images_labels" in name for name in names)
+
+
 def read(root: Path) -> SourceRows:
     """``…chest_x_ray_images_labels…csv``; images in ``<ImageDir>/``, ``images/`` or the root."""
     where = max(root.glob("*chest_x_ray_images_labels*"), key=lambda path: path.name)
     raw = read_csv(where, ("ImageID", "PatientID", "Labels"))
-    table = pd.DataFrame({"path": _paths(root, raw)})
-    table["split"] = ""
-    table["patient"] = text_column(raw["PatientID"])
-    study = text_column(raw["StudyID"]) if "StudyID" in raw else text_column(raw["ImageID"])
-    table["study"] = table["patient"].astype("str") + "/" + pd.Series(study, dtype="str")
-    projection = next((name for name in ("Projection", "ViewPosition_DICOM") if name in raw), None)
-    table["view"] = (
-        map_column(raw[projection], lambda cell: _VIEWS.get(cell.upper(), "")) if projection else ""
+    columns = finding_columns(raw["Labels"], _findings_and_what_they_are)
+    table = row_table(
+        _paths(root, raw),
+        patient=text_column(raw["PatientID"]),
+        study=column_or(raw, ["StudyID", "ImageID"], str),
+        view=column_or(raw, ["Projection", "ViewPosition_DICOM"], parse_view),
+        sex=column_or(raw, ["PatientSex_DICOM"], parse_sex),
+        age_years=_ages(raw),
+        columns=columns,
     )
-    sex = raw.get("PatientSex_DICOM")
-    table["sex"] = "" if sex is None else map_column(sex, parse_sex)
-    table["age_years"] = _ages(raw)
-    columns = finding_columns(raw["Labels"], _findings_and_what_they_are, align)
-    table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
-    return SourceRows("padchest", table, tuple(columns), csv_names=(where.name,))
+    return SourceRows(table, tuple(columns))
 
 
 def split_findings(cell: str) -> list[str]:
@@ -120,8 +118,7 @@ def _paths(root: Path, raw: pd.DataFrame) -> NDArray[np.object_]:
             pairs = zip(folders.tolist(), names.tolist(), strict=True)
             return np.asarray([f"{folder}/{name}" for folder, name in pairs], dtype=object)
     folder = "images/" if (root / "images").is_dir() else ""
-    found = index_files([root / folder], root)
-    return find_images(names, found, folder)
+    return find_images(names, [root / folder], root, folder)
 
 
 def _is_folder(path: Path) -> bool:
@@ -133,9 +130,9 @@ def _is_folder(path: Path) -> bool:
 
 def _ages(raw: pd.DataFrame) -> NDArray[np.float64]:
     """Year of the study minus year of birth; NaN where either is unknown."""
-    if not {"StudyDate_DICOM", "PatientBirth"} <= set(raw.columns):
-        return np.full(len(raw), np.nan)
-    study = map_column(raw["StudyDate_DICOM"], lambda cell: parse_number(cell[:4]), float)
-    birth = map_column(raw["PatientBirth"], lambda cell: parse_number(cell[:4]), float)
+    study, birth = (
+        column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
+        for name in ("StudyDate_DICOM", "PatientBirth")
+    )
     years = np.asarray(study - birth, dtype=np.float64)
     return np.where((years >= 0) & (years <= 120), years, np.nan)

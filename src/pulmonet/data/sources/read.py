@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data import checks
 from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import chexpert, mapped, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.sources import mapped
 from pulmonet.data.sources.find import remembered_map
-from pulmonet.data.sources.recognition import is_synthetic, recognise
+from pulmonet.data.sources.recognition import SOURCES, is_synthetic, recognise
+from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
 from pulmonet.data.splits import files as split_files
-from pulmonet.data.tables import ROW_COLUMNS, SourceRows
 from pulmonet.errors import DataError
 
 
@@ -69,37 +70,38 @@ def inspect_manifest(
         DataError: the dataset cannot be read at all.
     """
     data = data or DataConfig()
-    rows = read_source(root, data)
+    kind, rows = read_source(root, data)
     folder = root if root.is_dir() else root.parent
     table = tidy(rows)
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
     if check_files:
         problems += checks.file_problems(folder, checks.inside_paths(table["path"]))
+    notes = []
     if not rows.patients_known:
-        rows.notes.append("this source has no patient ids: each image counts as its own patient")
-    table["split"], notes = split_files.assign(
+        notes.append("this source has no patient ids: each image counts as its own patient")
+    table["split"], split_notes = split_files.assign(
         table, rows.labels, root, data, seed, keep=keep_split
     )
     problems += [f"{root}: {text}" for text in checks.split_problems(table)]
+    notes += split_notes
     if data.join:
         table, join_notes = join_columns(table, Path(data.join).expanduser())
         notes += join_notes
-    further = tuple(str(name) for name in table.columns[len(ROW_COLUMNS) + len(rows.labels) :])
     manifest = Manifest(
         name=root.name if root.is_dir() else root.stem,
         root=folder,
-        source=rows.kind,
+        source=kind,
         labels=rows.labels,
         table=table,
-        joined=further,
+        joined=tuple(str(name) for name in table.columns[len(ROW_COLUMNS) + len(rows.labels) :]),
         synthetic=is_synthetic(folder),
         patients_known=rows.patients_known,
     )
-    return manifest, problems, rows.notes + notes
+    return manifest, problems, notes
 
 
-def read_source(root: Path, data: DataConfig) -> SourceRows:
-    """Rows as the source has them.
+def read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
+    """Kind of source, and its rows as it has them.
 
     Raises:
         DataError: no reader knows this folder, or its files cannot be read.
@@ -108,15 +110,7 @@ def read_source(root: Path, data: DataConfig) -> SourceRows:
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
     mapping = data.map or remembered_map(root)
     if mapping:
-        return mapped.read(root, mapping)
-    readers = {
-        "chexpert": chexpert.read,
-        "nih": nih.read,
-        "mimic": mimic.read,
-        "padchest": padchest.read,
-        "vindr": vindr.read,
-        "medmnist": medmnist.read,
-    }
+        return "mapped", mapped.read(root, mapping)
     kind = recognise(root)
     if kind is None:
         raise DataError(
@@ -124,18 +118,18 @@ def read_source(root: Path, data: DataConfig) -> SourceRows:
             "columns mean: --map path=COLUMN --map patient=COLUMN"
         )
     try:
-        return readers[kind](root)
+        return kind, SOURCES[kind].read(root)
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
 
 
 def tidy(rows: SourceRows) -> pd.DataFrame:
     """The source's table in the Manifest's order of columns, types and index."""
-    further = [
-        name for name in rows.table.columns if name not in ROW_COLUMNS and name not in rows.labels
-    ]
-    table = rows.table[[*ROW_COLUMNS, *rows.labels, *further]].reset_index(drop=True)
-    for name in ROW_COLUMNS:
-        column: Any = table[name]
-        table[name] = column.astype("float64" if name == "age_years" else "str")
-    return table
+    first = [*ROW_COLUMNS, *rows.labels]
+    further = [name for name in rows.table.columns if name not in first]
+    types: dict[str, Any] = {
+        **dict.fromkeys(ROW_COLUMNS, "str"),
+        **dict.fromkeys(rows.labels, np.float32),
+    }
+    types["age_years"] = np.float64
+    return rows.table[[*first, *further]].reset_index(drop=True).astype(types)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import (
+from pulmonet.data.sources.rows import (
+    ROW_COLUMNS,
     SourceRows,
     check_source_label,
     find_images,
-    index_files,
-    is_blank,
-    label_column,
-    map_column,
-    read_csv,
-    text_column,
+    label_columns,
+    row_table,
 )
+from pulmonet.data.tables import is_blank, map_column, read_csv, text_column
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 
 _META = {"image_id", "rad_id", "rad_ID"}
+_LABEL_FILES = {"image_labels_train.csv": "train", "image_labels_test.csv": "test"}
 
 #: First columns of the Kaggle edition's ``train.csv`` (VinBigData Chest X-ray): one line a box.
 KAGGLE_HEADER = "image_id,class_name,class_id,rad_id"
+
+
+def recognises(root: Path, names: Collection[str]) -> bool:
+    """By PhysioNet's label files, or by the header of Kaggle's ``train.csv``."""
+    return (
+        not {*names}.isdisjoint(_LABEL_FILES)
+        or (root / "annotations" / "image_labels_train.csv").is_file()
+        or is_kaggle(root / "train.csv")
+    )
 
 
 def read(root: Path) -> SourceRows:
@@ -36,49 +45,34 @@ def read(root: Path) -> SourceRows:
     reader's boxes instead: a reader says what he drew a box of.
     """
     problems: list[str] = []
-    parts, names = [], []
     if is_kaggle(root / "train.csv"):
-        parts.append(_read_kaggle(root))
-        names.append("train.csv")
-    for split in ("train", "test") if not parts else ():
-        file_name = f"image_labels_{split}.csv"
-        where = next(
-            (
-                path
-                for path in (root / file_name, root / "annotations" / file_name)
-                if path.is_file()
-            ),
-            None,
-        )
-        if where is not None:
-            parts.append(_read_split(root, where, split, problems))
-            names.append(where.relative_to(root).as_posix())
+        parts = [_read_kaggle(root)]
+    else:
+        there = {
+            split: root / folder / name
+            for name, split in _LABEL_FILES.items()
+            for folder in ("annotations", "")  # the root's file wins
+            if (root / folder / name).is_file()
+        }
+        parts = [_read_split(root, path, split, problems) for split, path in there.items()]
     if not parts:
         raise DataError(
             f"{root}: no image_labels_train.csv or image_labels_test.csv (nor Kaggle's train.csv); "
             "add one"
         )
     table = pd.concat(parts, ignore_index=True)
-    labels = tuple(table.columns[7:])
-    for label in labels:
-        table[label] = table[label].astype(np.float32)
-    return SourceRows(
-        "vindr", table, labels, problems, patients_known=False, csv_names=tuple(names)
-    )
+    labels = tuple(table.columns[len(ROW_COLUMNS) :])
+    return SourceRows(table, labels, problems, patients_known=False)
 
 
 def _read_split(root: Path, where: Path, split: str, problems: list[str]) -> pd.DataFrame:
     raw = read_csv(where, ("image_id",))
-    labels = {
-        align(name): label_column(raw, name, where, problems)
-        for name in raw.columns
-        if name not in _META
-    }
+    names = [name for name in raw.columns if name not in _META]
+    labels = label_columns(raw, names, where, problems)
     if not labels:
         raise DataError(f"{where}: has no label columns; give the file as VinDr-CXR brings it")
     codes, images = pd.factorize(text_column(raw["image_id"]))
-    votes = pd.DataFrame(labels).groupby(codes).mean()
-    return _rows_of(root, split, images, votes)
+    return _rows_of(root, split, images, pd.DataFrame(labels).groupby(codes).mean())
 
 
 def is_kaggle(path: Path) -> bool:
@@ -120,13 +114,7 @@ def _rows_of(
 ) -> pd.DataFrame:
     """One row an image, positive where at least half of its readers say so."""
     agreed = (votes >= 0.5).astype(np.float32).where(votes.notna())
-    folder = root / split
-    found = index_files([folder], root) if folder.is_dir() else {}
     ids = np.asarray([f"{image}.dicom" for image in images], dtype=object)
-    table = pd.DataFrame({"path": find_images(ids, found, f"{split}/"), "split": split})
-    table["patient"] = table["path"]
-    table["study"] = table["path"]
-    table["view"] = ""
-    table["sex"] = ""
-    table["age_years"] = np.nan
-    return pd.concat([table, agreed.reset_index(drop=True)], axis=1)
+    columns = {label: agreed[label].to_numpy() for label in agreed.columns}
+    paths = find_images(ids, [root / split], root, f"{split}/")
+    return row_table(paths, split=split, columns=columns)

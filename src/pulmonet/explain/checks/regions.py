@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources.chexpert import strip_root
+from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.masks import Mask

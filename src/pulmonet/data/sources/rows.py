@@ -1,0 +1,279 @@
+"""What all sources share: the first columns of their rows, the labels, and where images lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
+from pulmonet.data.vocabulary import VOCABULARY, align
+from pulmonet.errors import DataError
+from pulmonet.labels import check_label_name
+from pulmonet.words import count, list_first
+
+#: Columns that every reader gives, in this order; the labels follow.
+ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
+
+_LABEL_VALUES = (1.0, 0.0, -1.0)
+_LABEL_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_SEX = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
+_VIEWS = {
+    **{"AP": "AP", "AP_HORIZONTAL": "AP", "PA": "PA", "FRONTAL": "FRONTAL"},
+    **dict.fromkeys(("LATERAL", "L", "LL", "RL"), "LATERAL"),
+}
+
+
+@dataclass
+class SourceRows:
+    """What a source reader gives: one row an image, with all that was wrong on the way.
+
+    Attributes:
+        table: the columns of `ROW_COLUMNS` (split is "" where the source has none), then labels
+            (1, 0, -1, NaN blank), then further columns as the source has them.
+        labels: label columns, in the vocabulary's spelling.
+        problems: messages ``where: what; what to do`` about rows that cannot be used.
+        patients_known: False where the source has no patient ids by nature.
+    """
+
+    table: pd.DataFrame
+    labels: tuple[str, ...]
+    problems: list[str] = field(default_factory=list)
+    patients_known: bool = True
+
+
+def row_table(
+    paths: Any,
+    *,
+    split: Any = "",
+    patient: Any = None,
+    study: Any = None,
+    view: Any = "",
+    sex: Any = "",
+    age_years: Any = np.nan,
+    columns: Mapping[str, NDArray[Any]],
+) -> pd.DataFrame:
+    """`ROW_COLUMNS`, each from (N,) values or one for all, then labels and further `columns`.
+
+    Args:
+        paths: of the images, relative to the root.
+        split: train, valid, test, or "" where the source has none.
+        patient: ids; each image is its own patient where None.
+        study: ids within the patient; each image is its own study where None.
+        view: AP, PA, LATERAL, FRONTAL or "".
+        sex: Male, Female or "".
+        age_years: NaN where unknown.
+        columns: name -> (N,) values.
+    """
+    if patient is None:
+        patient = study = paths
+    else:
+        study = patient + "/" + (paths if study is None else study)
+    values = (paths, split, patient, study, view, sex, age_years)
+    return pd.DataFrame({**dict(zip(ROW_COLUMNS, values, strict=True)), **columns})
+
+
+def column_or(
+    raw: pd.DataFrame, names: Iterable[str], convert: Callable[[str], Any], blank: Any = ""
+) -> NDArray[Any]:
+    """(N,) converted cells of the first of `names` that the table has; else all `blank`."""
+    dtype = float if isinstance(blank, float) else object
+    name = next((name for name in names if name in raw), None)
+    if name is None:
+        return np.full(len(raw), blank, dtype)
+    return map_column(raw[name], convert, dtype)
+
+
+def parse_view(value: str) -> str:
+    """AP, PA, LATERAL, FRONTAL (unspecified), or "" where unknown."""
+    return _VIEWS.get(value.upper(), "")
+
+
+def parse_sex(value: str) -> str:
+    """Male, Female, or "" where unknown."""
+    return _SEX.get(value.lower(), "")
+
+
+def parse_age(value: str) -> float:
+    """Years; ``058Y`` and ``011M`` (DICOM, NIH) too; NaN where unknown or beyond 120."""
+    text = value.strip().upper()
+    per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:], 0.0)
+    years = parse_number(text[:-1]) / per_year if per_year else parse_number(text)
+    return years if 0 <= years <= 120 else np.nan
+
+
+# --- labels ---------------------------------------------------------------------------------
+
+
+def holds_labels(column: pd.Series[Any]) -> bool:
+    """Whether all values of a column are label values (a column of blanks is one, too)."""
+    _, distinct = factorise(column)
+    return len(distinct) <= 64 and not any(np.isinf(_parse_label(value)) for value in distinct)
+
+
+def _parse_label(value: str) -> float:
+    """1, 0, -1; NaN for blank; infinity for anything else, which is no label value."""
+    if is_blank(value):
+        return np.nan
+    number = parse_number(value)
+    return number if number in _LABEL_VALUES else np.inf
+
+
+def label_columns(
+    raw: pd.DataFrame, names: Iterable[str], where: Path, problems: list[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Label -> (N,) values of the columns `names`; yes, no, true and false are understood, too.
+
+    Wrong values, which become NaN, and a second column for a label go to `problems`.
+
+    Raises:
+        DataError: a label that `check_source_label` refuses.
+    """
+    labels: dict[str, NDArray[np.float32]] = {}
+    for name in names:
+        if align(name) in labels:
+            problems.append(
+                f"{where}: column '{name}' is one of two for the label '{align(name)}'; keep one"
+            )
+            continue
+        check_source_label(name, where)
+        values: NDArray[np.float32] = map_column(
+            raw[name], lambda cell: _LABEL_WORDS.get(cell.lower(), _parse_label(cell)), np.float32
+        )
+        wrong = np.flatnonzero(np.isinf(values))
+        if len(wrong):
+            cells = (f"line {row + 2}: {raw[name].iloc[row]!r}" for row in wrong.tolist())
+            problems.append(
+                f"{where}: {count(len(wrong), 'wrong value')} in column "
+                f"'{name}' ({list_first(cells)}); a label is 1, 0, -1 (uncertain) or blank"
+            )
+            values[wrong] = np.nan
+        labels[align(name)] = values
+    return labels
+
+
+def label_and_other_columns(
+    raw: pd.DataFrame, taken: Collection[str], where: Path, problems: list[str]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
+    """The labels of all columns but the `taken` ones that look like labels, and the rest as text.
+
+    A column looks like a label by its name (in the vocabulary) or by its values.
+    """
+    free = [name for name in raw.columns if name and name not in taken]
+    names = [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
+    labels = label_columns(raw, names, where, problems)
+    return labels, other_columns(raw, {*taken, *names})
+
+
+def other_columns(raw: pd.DataFrame, taken: Collection[str]) -> dict[str, NDArray[Any]]:
+    """All columns but the `taken` ones and those named as one of `ROW_COLUMNS`, as text."""
+    free = [name for name in raw.columns if name and name not in {*taken, *ROW_COLUMNS}]
+    return {name: text_column(raw[name]) for name in free}
+
+
+def finding_columns(
+    column: pd.Series[Any], split: Callable[[str], list[str]]
+) -> dict[str, NDArray[np.float32]]:
+    """Label columns from a column that lists what was found, as NIH and PadChest have it.
+
+    Args:
+        column: (N,) cells; one that names nothing says nothing, so all its labels are blank.
+        split: cell -> findings.
+
+    Returns:
+        label -> (N,) of 1 (listed), 0 (not listed) and NaN (nothing listed), sorted by name.
+
+    Raises:
+        DataError: a label that `check_source_label` refuses.
+    """
+    codes, distinct = factorise(column)
+    listed = [
+        [align(name) for name in split(cell) if name.strip()] if not is_blank(cell) else []
+        for cell in distinct
+    ]
+    labels = sorted({label for names in listed for label in names})
+    for label in labels:
+        check_source_label(label, f"column '{column.name}'")
+    values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
+    place = {label: number for number, label in enumerate(labels)}
+    for row, names in enumerate(listed):
+        values[row, [place[name] for name in names]] = 1
+    values[[not names for names in listed]] = np.nan
+    return {label: values[codes, number] for label, number in place.items()}
+
+
+def check_source_label(name: str, where: object) -> None:
+    """Refuse a label that a Manifest or a file name cannot hold.
+
+    Raises:
+        DataError: called as one of `ROW_COLUMNS`, or against `labels.check_label_name`.
+    """
+    if name in ROW_COLUMNS:
+        raise DataError(f"{where}: a label cannot be called '{name}'; rename it")
+    try:
+        check_label_name(name)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; rename it") from None
+
+
+# --- where images lie -----------------------------------------------------------------------
+
+
+def find_images(
+    names: NDArray[np.object_], folders: Sequence[Path], root: Path, missing_folder: str
+) -> NDArray[np.object_]:
+    """(N,) paths of images by file name, else by stem (``x.png`` lies there as ``x.jpg``).
+
+    Looked for directly in those of `folders` that are there. What is nowhere is said to lie in
+    `missing_folder`, where the file check will miss it.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        if folder.is_dir():
+            below = folder.relative_to(root).as_posix()
+            prefix = "" if below == "." else below + "/"
+            with os.scandir(folder) as entries:
+                found.update({entry.name: prefix + entry.name for entry in entries})
+    by_stem = {name.rpartition(".")[0]: path for name, path in found.items()}
+    paths = []
+    for name in names.tolist():
+        stem = name.rpartition(".")[0] or name
+        paths.append(found.get(name) or by_stem.get(stem) or f"{missing_folder}{name}")
+    return np.asarray(paths, dtype=object)
+
+
+def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
+    """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
+
+    A first part that nothing below the root is called by is the root's name, maybe an older one:
+    ``chexpert/`` is understood for ``CheXpert-v1.0-small/`` where all paths share it and what
+    follows it is there.
+    """
+    text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
+    there = {entry.name for entry in root.iterdir()}
+    name = root.absolute().name
+    if name and name not in there:
+        text = [path.removeprefix(f"{name}/") for path in text]
+    first, _, rest = next((path for path in text if path), "").partition("/")
+    is_other = bool(rest) and first not in {"", ".", "..", *there}
+    if is_other and rest.partition("/")[0] in there:
+        prefix = f"{first}/"
+        if all(path.startswith(prefix) for path in text if path):
+            text = [path.removeprefix(prefix) for path in text]
+    return np.asarray(text, dtype=object)
+
+
+def ids_from_paths(paths: NDArray[np.object_]) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """Patients and their studies, from ``patient…`` and ``study…`` path parts.
+
+    Where there is none, the patient is "" and the study ``study1``.
+    """
+    pattern = r"(?:^|/)(patient[^/]+)/(?:(study[^/]*)/)?"
+    parts = pd.Series(paths, dtype="str").str.extract(pattern)
+    return parts[0].fillna(""), parts[1].fillna("study1")
