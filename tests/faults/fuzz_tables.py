@@ -13,8 +13,8 @@ from pulmonet.choices import SPLITS
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
-from pulmonet.data.sources.vindr import KAGGLE_HEADER
 from pulmonet.data.sources.rows import ROW_COLUMNS
+from pulmonet.data.sources.vindr import KAGGLE_HEADER
 from pulmonet.errors import DataError
 
 #: A file of each source, by which its reader is chosen.

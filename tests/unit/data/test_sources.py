@@ -17,8 +17,8 @@ from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
 from pulmonet.data.sources.padchest import KINDS
-from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.sources.rows import ROW_COLUMNS
+from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import CHEXPERT_LABELS
 
