@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from pulmonet.data.summary import most_frequent_labels
+from pulmonet.figures.style import X_RAY, png_of
 from pulmonet.words import count
 
 #: Label values in the order and colour in which they are stacked.
@@ -41,12 +40,10 @@ def dataset_figure(
         examples: (caption, (H, W) uint8 image), up to eight.
     """
     splits = summary["splits"]
-    figure = Figure(figsize=(12, 8.6 if examples else 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(12, 8.6 if examples else 6.4), dpi=110, layout="constrained")
     body: Any = figure
     if examples:
-        parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 3.6))
-        strip, body = parts
+        strip, body = np.ravel(figure.subfigures(2, 1, height_ratios=(1.0, 3.6)))
         _draw_examples(strip, examples)
     title = f"{summary['name']}: " + ", ".join(
         f"{split} {count(values['images'], 'image')}"
@@ -63,9 +60,7 @@ def dataset_figure(
     _draw_bars(axes[2], {split: values["sex"] for split, values in splits.items()}, "sex")
     handles = [Patch(color=_SPLIT_COLOURS.get(split), label=split) for split in splits]
     axes[0].legend(handles=handles, frameon=False, fontsize=8, loc="upper right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
@@ -73,7 +68,7 @@ def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]
     for axis in axes:
         axis.set_axis_off()
     for axis, (caption, image) in zip(axes, examples, strict=False):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axis.imshow(image, **X_RAY)
         lines = textwrap.wrap(caption, 26)  # what a column has room for
         title = axis.set_title("\n".join(lines[:3]), fontsize=6, parse_math=False)
         title.set_in_layout(False)
@@ -153,14 +148,6 @@ def _tile(image: NDArray[np.uint8], caption: str, side: int) -> NDArray[np.uint8
     tile[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     plain = caption.encode("ascii", "replace").decode()
     for line, text in enumerate((plain[:42], plain[42:84])):
-        cv2.putText(
-            tile,
-            text,
-            (2, side + 13 + 14 * line),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.34,
-            0,
-            1,
-            cv2.LINE_AA,
-        )
+        where, font = (2, side + 13 + 14 * line), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(tile, text, where, font, 0.34, 0, 1, cv2.LINE_AA)
     return tile

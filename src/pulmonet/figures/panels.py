@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from pulmonet.explain.maps.overlay import encode_png
 from pulmonet.words import NOTICE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
 PANEL_SIDE = 640
@@ -98,12 +101,9 @@ def draw_panel(
         bottom=0.5 / (shown[1] + 1.35), top=1 - 0.75 / (shown[1] + 1.35),
     )  # fmt: skip
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    left.imshow(_shrink(image, PANEL_SIDE), cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+    _show(left, image, PANEL_SIDE)
     left.set_title("X-ray", fontsize=9)
-    drawn = image if overlay is None else overlay
-    right.imshow(
-        _shrink(drawn, PANEL_SIDE), cmap="gray", vmin=0, vmax=255, interpolation="bilinear"
-    )
+    _show(right, image if overlay is None else overlay, PANEL_SIDE)
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
     if overlay is None or empty:
         words = (
@@ -115,23 +115,17 @@ def draw_panel(
             0.5, 0.5, words, transform=right.transAxes, ha="center", va="center",
             fontsize=13, color="white", bbox={"facecolor": "black", "alpha": 0.6, "pad": 6},
         )  # fmt: skip
-    for axes in (left, right):
-        axes.set_axis_off()
     if overlay is not None:
         bar = figure.colorbar(
             ScalarMappable(Normalize(0, 1), cmap=colour_map), cax=figure.add_subplot(grid[0, 2])
         )
         bar.set_label("evidence, share of the map's maximum", fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    figure.text(0.02, 0.985, _headline(finding), va="top", fontsize=12,
-                fontweight="bold")  # fmt: skip
+    headline = finding.label + ("" if finding.present is None else f": {finding.verdict}")
+    figure.text(0.02, 0.985, headline, va="top", fontsize=12, fontweight="bold")
     figure.text(0.02, 0.985 - 0.3 / (shown[1] + 1.35), finding.numbers(), va="top", fontsize=9)
     figure.text(0.02, 0.02, f"{subtitle}\n{NOTICE}".strip(), va="bottom", fontsize=7, color="0.3")
     return _png(figure)
-
-
-def _headline(finding: Finding) -> str:
-    return finding.label if finding.present is None else f"{finding.label}: {finding.verdict}"
 
 
 @dataclass(frozen=True)
@@ -161,10 +155,8 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     n_columns = 1 + len(rows[0].cells)
     inches = 1.8
     head = 0.55
-    figure = Figure(
-        figsize=(inches * n_columns, (inches + 0.32) * len(rows) + head), dpi=100, facecolor="white"
-    )
     total = (inches + 0.32) * len(rows) + head
+    figure = Figure(figsize=(inches * n_columns, total), dpi=100, facecolor="white")
     grid = GridSpec(
         len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.2,
         left=0.01, right=0.99, bottom=0.06 / total, top=1 - head / total,
@@ -182,22 +174,12 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
             pictures.append((row.image if overlay is None else overlay, words, colour))
         for column, (picture, words, colour) in enumerate(pictures):
             axes = figure.add_subplot(grid[number, column])
-            axes.imshow(
-                _shrink(picture, SHEET_CELL),
-                cmap="gray",
-                vmin=0,
-                vmax=255,
-                interpolation="bilinear",
-            )
-            axes.set_title(_fit_text(words, 34), fontsize=7, pad=2, color=colour)
-            axes.set_axis_off()
+            _show(axes, picture, SHEET_CELL)
+            # the end of a text too long for its place: file names differ there
+            shown = words if len(words) <= 34 else "…" + words[-33:]
+            axes.set_title(shown, fontsize=7, pad=2, color=colour)
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
     return _png(figure)
-
-
-def _fit_text(text: str, n_characters: int) -> str:
-    """The end of a text too long for its place: file names differ there."""
-    return text if len(text) <= n_characters else "…" + text[-(n_characters - 1) :]
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -205,15 +187,19 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _shrink(image, SHEET_CELL)
 
 
+def _show(axes: Axes, picture: NDArray[np.uint8], side: int) -> None:
+    small = _shrink(picture, side)
+    axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+    axes.set_axis_off()
+
+
 def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     longest = max(image.shape[:2])
     if longest <= side:
         return image
-    size = (
-        max(1, round(image.shape[1] * side / longest)),
-        max(1, round(image.shape[0] * side / longest)),
-    )
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
 
 
 def _png(figure: Figure) -> bytes:

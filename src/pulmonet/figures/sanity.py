@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import io
-import math
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import numpy as np
 from matplotlib.figure import Figure
 
 from pulmonet.explain.results import RoadCurve, Sanity
+from pulmonet.figures.style import png_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_sanity(result: Sanity, method: str) -> bytes:
     """PNG with the cascade on the left and, where measured, the ROAD curves on the right."""
     n_panels = 1 if result.road is None else 2
     figure = Figure(figsize=(5.6 * n_panels, 4.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, n_panels, squeeze=False)[0]
     _draw_cascade(axes[0], result)
     if result.road is not None:
         _draw_road(axes[1], result.road)
     outcome = "passed" if result.passed else "FAILED"
     figure.suptitle(f"{method}: sanity check {outcome}", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def _draw_cascade(axes: Axes, result: Sanity) -> None:
-    def numbers(values: list[float | None]) -> list[float]:
-        return [1.0] + [math.nan if value is None else value for value in values]
-
     names = ["none", *(stage.stage for stage in result.stages)]
-    positions = list(range(len(names)))
-    low = numbers([stage.low for stage in result.stages])
-    high = numbers([stage.high for stage in result.stages])
+    numbers = [(1.0, 1.0, 1.0), *((stage.low, stage.mean, stage.high) for stage in result.stages)]
+    low, mean, high = np.asarray(numbers, float).T  # null becomes NaN, a gap
+    positions = range(len(names))
     axes.fill_between(positions, low, high, alpha=0.2, label="10th to 90th percentile")
-    axes.plot(positions, numbers([s.mean for s in result.stages]), marker="o", label="mean")
+    axes.plot(positions, mean, marker="o", label="mean")
     axes.axhline(result.threshold, color="0.4", linestyle="--", label="must end below")
     axes.axhline(0, color="0.8", linewidth=0.8)
     axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=7)

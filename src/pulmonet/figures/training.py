@@ -1,46 +1,19 @@
-"""Figures as PNG bytes, through matplotlib's object API: no window, no global state."""
+"""Training curves."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pulmonet.figures.style import INK, dress, head, line_style, png_of
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-#: Okabe and Ito's palette: told apart with every kind of colour vision.
-#: https://jfly.uni-koeln.de/color/
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-_DASHES = ("-", "--", ":", "-.")
-_INK = "#222222"
-
-
-def png_of(figure: Figure) -> bytes:
-    """The figure as PNG; equal figures give equal bytes (no date, no version inside)."""
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A label in a script that the font lacks is drawn as boxes; that is no user's mistake.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def line_style(position: int) -> dict[str, Any]:
-    """Colour and dash of the line at `position`; 28 lines before one repeats."""
-    return {
-        "color": PALETTE[position % len(PALETTE)],
-        "linestyle": _DASHES[position // len(PALETTE) % len(_DASHES)],
-    }
 
 
 def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
@@ -62,7 +35,7 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
         (("train_loss", "training"), ("val_loss", "validation"))
     ):
         _plot(loss_axes, epochs, log, column, label=name, linewidth=2.0, **line_style(position))
-    _dress(loss_axes, "Loss", best)
+    _finish(loss_axes, "Loss", best)
 
     for axes, prefix, macro, name in (
         (auroc_axes, "val_auc_", "val_macro_auroc", "AUROC (validation)"),
@@ -70,12 +43,14 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
     ):
         labels = [str(column) for column in log.columns if str(column).startswith(prefix)]
         for position, column in enumerate(labels):
-            label = _visible(column.removeprefix(prefix))
+            # matplotlib hides legend entries that start with an underscore
+            label = column.removeprefix(prefix)
+            label = "\u200b" + label if label.startswith("_") else label
             _plot(axes, epochs, log, column, label=label, linewidth=1.1, **line_style(position))
-        _plot(axes, epochs, log, macro, label="macro", color=_INK, linewidth=2.6)
-        _dress(axes, name, best)
+        _plot(axes, epochs, log, macro, label="macro", color=INK, linewidth=2.6)
+        _finish(axes, name, best)
     if title:
-        figure.suptitle(title, fontsize=12, color=_INK, parse_math=False)
+        head(figure, title, 12)
     return png_of(figure)
 
 
@@ -91,29 +66,18 @@ def _best_epoch(log: pd.DataFrame, epochs: NDArray[np.float64]) -> float | None:
 def _plot(
     axes: Axes, epochs: NDArray[np.float64], log: pd.DataFrame, column: str, **style: Any
 ) -> None:
-    """One line; `style` is matplotlib's, its label made visible."""
+    """One line, unless nothing of it is known; `style` is matplotlib's."""
     values = _column(log, column, np.full(len(epochs), np.nan))
-    if np.isnan(values).all():
-        return
-    # A single epoch is a point: without a marker nothing would be seen.
-    marker = "o" if len(epochs) <= 12 else None
-    axes.plot(epochs, values, marker=marker, markersize=3.5, **style)
+    if not np.isnan(values).all():
+        # A single epoch is a point: without a marker nothing would be seen.
+        marker = "o" if len(epochs) <= 12 else None
+        axes.plot(epochs, values, marker=marker, markersize=3.5, **style)
 
 
-def _visible(name: str) -> str:
-    """matplotlib hides legend entries that start with an underscore."""
-    return name if not name.startswith("_") else "\u200b" + name
-
-
-def _dress(axes: Axes, title: str, best_epoch: float | None) -> None:
-    axes.set_title(title, fontsize=10.5, color=_INK, loc="left")
-    axes.set_xlabel("epoch", fontsize=9, color=_INK)
+def _finish(axes: Axes, title: str, best_epoch: float | None) -> None:
+    dress(axes, title, size=10.5, tick_size=8.5, grid=("#dddddd", 0.7))
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.tick_params(labelsize=8.5, colors=_INK)
-    axes.grid(visible=True, color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     low, high = axes.get_ylim()
     if high - low < 0.05:  # a single epoch would otherwise be blown up to noise
         axes.set_ylim((low + high) / 2 - 0.025, (low + high) / 2 + 0.025)
@@ -128,12 +92,12 @@ def _dress(axes: Axes, title: str, best_epoch: float | None) -> None:
             fontsize=8,
             color="#666666",
         )
-    add_legend(axes)
+    _add_legend(axes)
 
 
-def add_legend(axes: Axes, names: Sequence[str] | None = None) -> None:
-    """A small legend below the axes; dollar signs and the like stay text."""
-    handles, found = axes.get_legend_handles_labels()
+def _add_legend(axes: Axes) -> None:
+    """A small legend below the axes, or that there is nothing to show."""
+    handles, names = axes.get_legend_handles_labels()
     if not handles:
         axes.text(
             0.5, 0.5, "not in the log", transform=axes.transAxes, ha="center", color="#888888"
@@ -141,40 +105,13 @@ def add_legend(axes: Axes, names: Sequence[str] | None = None) -> None:
         return
     legend = axes.legend(
         handles,
-        list(names or found),
+        names,
         fontsize=7.5,
         frameon=False,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.16),
         ncols=1 if len(handles) == 1 else 2 if len(handles) <= 8 else 3,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def draw_heat_map_strip(
-    xray: NDArray[np.uint8], overlays: Sequence[tuple[str, NDArray[np.uint8]]]
-) -> bytes:
-    """An X-ray and its overlays side by side.
-
-    Args:
-        xray: (H, W) grey.
-        overlays: (words, (H, W, 3) RGB) each; (H, W) grey where no map is drawn.
-
-    Returns:
-        PNG bytes.
-    """
-    n_columns = 1 + len(overlays)
-    height, width = xray.shape
-    figure = Figure(
-        figsize=(1.9 * n_columns, 1.9 * height / width + 0.3), dpi=110, layout="constrained"
-    )
-    pictures = [("X-ray", xray), *overlays]
-    for axes, (words, picture) in zip(
-        figure.subplots(1, n_columns, squeeze=False)[0], pictures, strict=True
-    ):
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(words, fontsize=8.5, color=_INK, parse_math=False)
-        axes.set_axis_off()
-    return png_of(figure)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pulmonet.figures.training import draw_curves
@@ -54,9 +55,20 @@ def test_a_missing_validation_loss_leaves_its_line_out() -> None:
     assert not _has_colour(draw_curves(log), "#D55E00")
 
 
-@pytest.mark.parametrize("name", ["_hidden", "a $x^2 <b>|'\"", "$\\frac", "\u65e5"])
-def test_hostile_label_names_stay_text(name: str) -> None:
-    assert _pixels(draw_curves(_log(2, [name]), name)).size
+@pytest.mark.parametrize("name", ["_hidden", "a $x^2 <b>|'\"", "$\\frac", "$x$", "\u65e5"])
+def test_hostile_label_names_stay_text(name: str, drawn: list[Figure]) -> None:
+    draw_curves(_log(2, [name]), name)
+    (figure,) = drawn
+    title = figure.get_suptitle()
+    assert title == name
+    for axes in figure.axes[1:]:
+        legend = axes.get_legend()
+        assert legend is not None
+        texts = legend.get_texts()
+        said = [text.get_text().lstrip("\u200b") for text in texts]
+        assert said == [name, "macro"], "a hidden name would be missing"
+        assert not any(text.get_parse_math() for text in texts), "a formula would be typeset"
+    assert not any(text.get_parse_math() for text in figure.texts)
 
 
 def test_an_empty_log_says_so_instead_of_failing() -> None:

@@ -73,7 +73,7 @@ def write_table(
 def write_comparison_figure(
     artifacts_dir: Path, results: Sequence[RunResult], comparisons: Sequence[Comparison]
 ) -> None:
-    from pulmonet.figures.evaluation import draw_model_comparison
+    from pulmonet.figures.comparison import draw_model_comparison
 
     if any(result.macro.auroc.value is not None for result in results):
         write_atomic(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmonet.figures.training import draw_heat_map_strip
+from pulmonet.figures.heat_map_strip import draw_heat_map_strip
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.heatmaps import (

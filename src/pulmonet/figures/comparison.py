@@ -1,0 +1,87 @@
+"""model_comparison.png: all runs of an evaluation beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, png_of, whisker
+from pulmonet.metrics.results import Comparison, RunResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_model_comparison(
+    results: Sequence[RunResult], comparisons: Sequence[Comparison] = ()
+) -> bytes:
+    """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
+    shown = [result for result in results if result.macro.auroc.value is not None]
+    shown.sort(key=lambda result: -(result.macro.auroc.value or 0))
+    labels = list(dict.fromkeys(label for result in shown for label in result.macro.labels))
+    several = len({(result.dataset, result.split) for result in shown}) > 1
+    figure = Figure(
+        figsize=(4.4 + 1.35 * len(labels), 1.7 + 0.42 * len(shown)), dpi=110, layout="constrained"
+    )
+    widths = [1.9] + [1.0] * len(labels)
+    panels = figure.subplots(1, 1 + len(labels), sharey=True, width_ratios=widths, squeeze=False)[0]
+    for axes in panels[2:]:
+        axes.sharex(panels[1])  # one scale for all labels
+    for place, result in enumerate(shown):
+        _draw_macro(panels[0], result, place)
+        for axes, label in zip(panels[1:], labels, strict=True):
+            if label in result.labels:
+                whisker(axes, result.labels[label].auroc, place, GREEN, "o")
+    if not several:
+        _draw_baseline(panels[0], shown)
+    for axes, name in zip(panels, ["Macro AUROC", *labels], strict=True):
+        dress(axes, name)
+        axes.margins(x=0.12)
+    names = [
+        f"{result.run} ({result.dataset}, {result.split})" if several else result.run
+        for result in shown
+    ]
+    panels[0].set_yticks(range(len(shown)), names, parse_math=False)
+    panels[0].set_ylim(len(shown) - 0.4, -0.6)
+    note = "95 % intervals, patients resampled"
+    if comparisons:
+        note += "; runs that share a letter are not distinguished"
+    where = "" if several else f" on {shown[0].dataset}, split {shown[0].split}"
+    synthetic = "SYNTHETIC. " if any(result.synthetic for result in shown) else ""
+    head(figure, f"{synthetic}Comparison{where} ({note})")
+    return png_of(figure)
+
+
+def _draw_macro(axes: Axes, result: RunResult, place: int) -> None:
+    auroc = result.macro.auroc
+    whisker(axes, auroc, place, BLUE, "D")
+    axes.annotate(
+        result.group_letters,
+        (auroc.high or auroc.value or 0, place),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+        fontweight="bold",
+        color=INK,
+    )
+
+
+def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
+    """Where age, sex and view alone would stand."""
+    bases = [result.baseline for result in shown if result.baseline is not None]
+    if not bases or bases[0].macro.auroc.value is None:
+        return
+    value = bases[0].macro.auroc.value
+    axes.axvline(value, color=GREY, linewidth=1.2, linestyle="--")
+    axes.annotate(
+        f"{', '.join(bases[0].features)} alone",
+        (value, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, 3),
+        textcoords="offset points",
+        fontsize=7,
+        color="#666666",
+    )
