@@ -43,7 +43,8 @@ def dataset_figure(
     figure = Figure(figsize=(12, 8.6 if examples else 6.4), dpi=110, layout="constrained")
     body: Any = figure
     if examples:
-        strip, body = np.ravel(figure.subfigures(2, 1, height_ratios=(1.0, 3.6)))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 3.6))
+        strip, body = parts
         _draw_examples(strip, examples)
     title = f"{summary['name']}: " + ", ".join(
         f"{split} {count(values['images'], 'image')}"
