@@ -23,6 +23,7 @@ from pulmonet.config.schema import RunConfig
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import (
     Baseline,
     BootstrapFacts,
@@ -30,7 +31,6 @@ from pulmonet.metrics.results import (
     Comparison,
     Confusion,
     Curve,
-    Estimate,
     Evaluation,
     LabelResult,
     MacroResult,

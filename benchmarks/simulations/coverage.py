@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.ranking.intervals import bootstrap_ranking, delong, percentile_interval
+from pulmonet.metrics.ranking.delong import delong
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking, percentile_interval
 
 
 @dataclass(frozen=True)

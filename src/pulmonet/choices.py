@@ -19,6 +19,12 @@ FITS = ("stretch", "pad", "crop")
 
 #: Test-time augmentation: over how many views of an image scores are averaged, by its name.
 TTA_VIEWS = {"none": 1, "jitter": 5, "flip": 2}
+Tta = Literal["none", "jitter", "flip"]
+
+Level = Literal["image", "study"]
+StudyRule = Literal["max", "mean"]
+IntervalKind = Literal["percentile", "bca"]
+CalibratorKind = Literal["platt", "temperature", "isotonic"]
 
 #: Heat-map methods that read a layer and its gradient.
 GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pulmonet.metrics.ranking.auc import auroc, average_precision
-from pulmonet.metrics.ranking.intervals import delong
+from pulmonet.metrics.ranking.delong import delong
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pulmonet.metrics.results import Estimate, Number
+from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pulmonet.metrics.results import Estimate
+    from pulmonet.metrics.estimate import Estimate
 
 #: Okabe and Ito's palette: told apart with every kind of colour vision.
 #: https://jfly.uni-koeln.de/color/

@@ -12,8 +12,6 @@ from pulmonet.metrics.results import Curve, Histogram, WorstCase
 
 MAX_POINTS = 200
 GRID = np.linspace(0, 1, 51)
-#: Resamples of the bands are cut down above this many rows x resamples.
-_ROW_RESAMPLES = 6_000_000
 
 
 def curves(
@@ -37,7 +35,6 @@ def curves(
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
     positive = np.asarray(targets)[order] == 1
     of_row = units[order]
-    n_wanted = int(np.clip(_ROW_RESAMPLES // len(order), 100, resamples.n_resamples))
     roc_samples: list[NDArray[np.float64]] = []
     precision_samples: list[NDArray[np.float64]] = []
     for weights in resamples.blocks(64 * len(order)):
@@ -48,7 +45,7 @@ def curves(
             sensitivity, precision = _on_grid(hits, alarms)
             roc_samples.append(sensitivity)
             precision_samples.append(precision)
-        if len(roc_samples) >= n_wanted:
+        if len(roc_samples) >= resamples.n_by_row:
             break
     tp, fp = np.cumsum(positive)[last], np.cumsum(~positive)[last]
     thresholds = ordered[last]

@@ -18,18 +18,13 @@ from pulmonet.metrics.calibration.fit import (
 )
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import why_not_scored
-from pulmonet.metrics.ranking.intervals import delong
+from pulmonet.metrics.ranking.delong import delong
+from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
-from pulmonet.metrics.ranking.table import rank_all, ranking_results
-from pulmonet.metrics.results import (
-    BootstrapFacts,
-    Estimate,
-    LabelResult,
-    RunResult,
-    StudyLevel,
-)
+from pulmonet.metrics.results import BootstrapFacts, LabelResult, RunResult, StudyLevel
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import (
@@ -172,7 +167,7 @@ def _study_level(images: Predictions, options: EvaluationOptions) -> StudyLevel:
     return StudyLevel(
         rule=options.study_rule,
         n_studies=len(joined.paths),
-        labels=ranking_results(joined, ranked),
+        labels=ranked.by_label(joined),
         macro=ranked.macro,
     )
 

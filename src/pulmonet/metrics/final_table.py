@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
-from pulmonet.metrics.results import Estimate, LabelResult, MacroResult, RankingResult, RunResult
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.results import LabelResult, MacroResult, RankingResult, RunResult
 
 BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ("Model", "Dataset", "Split")

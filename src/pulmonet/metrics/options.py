@@ -1,42 +1,104 @@
-"""How predictions are evaluated: what the flags of `evaluate` decide."""
+"""How predictions are evaluated: flags of `evaluate` take default, choices and help from here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any
 
-from pulmonet.metrics.calibration.fit import CalibratorKind
-from pulmonet.metrics.studies import StudyRule
-from pulmonet.metrics.thresholds import DEFAULT_CRITERIA
+from pydantic import BeforeValidator, Field
+
+from pulmonet.choices import CalibratorKind, IntervalKind, Level, StudyRule
+from pulmonet.config.schema import Section
+from pulmonet.errors import ConfigError
+from pulmonet.words import did_you_mean
+
+DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
+_WITH_VALUE = ("sensitivity", "specificity", "ppv")
+_WITHOUT = ("youden", "f1")
 
 
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """How predictions are evaluated; recorded in the result.
+def check_criterion(criterion: str) -> str:
+    """Normalise ``Sensitivity=0.90`` to ``sensitivity=0.9``.
 
-    Attributes:
-        n_resamples: bootstrap resamples.
-        seed: of resamples, folds and simulations.
-        interval: percentile or bca.
-        level: image or study.
-        study_rule: max or mean over a study's images.
-        criteria: operating points, the first is used for subgroups.
-        calibrator: platt, temperature or isotonic.
-        prevalence: deployment prevalence by label; the key "" serves all others.
-        subgroup_columns: columns beside sex, age and view.
+    Raises:
+        ConfigError: unknown, or a wanted value outside (0, 1).
     """
+    name, separator, text = criterion.strip().lower().partition("=")
+    if name in _WITHOUT and not separator:
+        return name
+    if name in _WITH_VALUE and separator:
+        wanted = _share(text)
+        if wanted is not None:
+            return f"{name}={wanted:g}"
+        raise ConfigError(f"--threshold {criterion}: '{text}' is not a share between 0 and 1")
+    choices = [*_WITHOUT, *(f"{known}=0.9" for known in _WITH_VALUE)]
+    raise ConfigError(
+        f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
+        f"choose from {', '.join(choices)}"
+    )
 
-    n_resamples: int = 1000
-    seed: int = 42
-    interval: Literal["percentile", "bca"] = "percentile"
-    level: Literal["image", "study"] = "image"
+
+def _share(text: str) -> float | None:
+    """A number between 0 and 1, both left out; None for all else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1 else None
+
+
+def _read_prevalence(given: Any) -> Any:
+    """``["0.05", "Edema=0.1"]`` as a mapping."""
+    if not isinstance(given, list | tuple):
+        return given
+    found = {}
+    for text in given:
+        label, _, share = text.rpartition("=")
+        value = _share(share)
+        if value is None:
+            raise ConfigError(
+                f"--prevalence {text}: not a share between 0 and 1; write 0.05 or Edema=0.05"
+            )
+        found[label.strip()] = value
+    return found
+
+
+def _check_resamples(n_resamples: int) -> int:
+    if not 100 <= n_resamples <= 100_000:
+        raise ConfigError(
+            f"--bootstrap {n_resamples}: an interval needs 100 to 100,000 resamples; 1000 is usual"
+        )
+    return n_resamples
+
+
+def _check_criteria(given: Any) -> Any:
+    return tuple(check_criterion(text) for text in given)
+
+
+class EvaluationOptions(Section):
+    """How predictions are evaluated."""
+
+    n_resamples: Annotated[int, BeforeValidator(_check_resamples)] = 1000
+    """Resamples of the patients"""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the resamples and folds"""
+    interval: IntervalKind = "percentile"
+    """Bootstrap interval"""
+    level: Level = "image"
+    """What is scored"""
     study_rule: StudyRule = "max"
-    criteria: tuple[str, ...] = DEFAULT_CRITERIA
+    """Score of a study, of its images' scores"""
+    criteria: Annotated[tuple[str, ...], BeforeValidator(_check_criteria)] = DEFAULT_CRITERIA
+    """Operating points: youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5; the first is that
+    of the subgroups"""
     calibrator: CalibratorKind = "platt"
-    prevalence: Mapping[str, float] = field(default_factory=dict)
+    """Map from score to probability"""
+    prevalence: Annotated[dict[str, float], BeforeValidator(_read_prevalence)] = Field(
+        default_factory=dict
+    )
+    """Where it is to be used: 0.05, or per label Edema=0.05"""
     subgroup_columns: tuple[str, ...] = ()
+    """Further columns to split by, beside sex, age and view"""
 
     def prevalence_of(self, label: str) -> float | None:
-        """Deployment prevalence of a label, where stated."""
+        """Deployment prevalence of a label, where stated; the key "" serves all others."""
         return self.prevalence.get(label, self.prevalence.get(""))

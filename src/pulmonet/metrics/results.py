@@ -8,45 +8,16 @@ it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from pulmonet.choices import TTA_VIEWS
+from pulmonet.choices import TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_json_object
+from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
-
-
-def _nan_to_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-#: A float whose NaN is written as null.
-Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
-
-
-class Estimate(Record):
-    """A number with its 95 % interval."""
-
-    value: Number
-    """The estimate on all rows; null where it does not exist."""
-    low: Number = None
-    """Lower end of the interval."""
-    high: Number = None
-    """Upper end of the interval."""
-    reason: str | None = None
-    """Why the value or its interval is missing."""
-
-    def text(self, digits: int = 3) -> str:
-        """``0.812 (0.774-0.846)``, or an en dash where there is no value."""
-        if self.value is None:
-            return "–"
-        if self.low is None or self.high is None:
-            return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
 
 
 class Curve(Record):
@@ -283,7 +254,7 @@ class RankingResult(Record):
 class StudyLevel(Record):
     """The same scores joined per study."""
 
-    rule: Literal["max", "mean"]
+    rule: StudyRule
     """max (CheXpert's) or mean over a study's images; a study is positive if an image is."""
     n_studies: int
     labels: dict[str, RankingResult]
@@ -323,7 +294,7 @@ class BootstrapFacts(Record):
     n_redrawn: int
     """Resamples drawn again because a label had one class only."""
     seed: int
-    method: Literal["percentile", "bca"]
+    method: IntervalKind
     confidence: float = 0.95
 
 
@@ -333,7 +304,7 @@ class RunResult(Record):
     run: str
     dataset: str
     split: str
-    level: Literal["image", "study"]
+    level: Level
     n_rows: int
     """Images, or studies at study level."""
     n_patients: int
@@ -360,7 +331,7 @@ class RunResult(Record):
     the one of `members` whose validation fold it is in; null = a run, or a file of scores."""
     members: list[str] = []
     """The runs (or files) combined."""
-    tta: Literal["none", "jitter", "flip"] = "none"
+    tta: Tta = "none"
     """Test-time augmentation: the views of each image that its score is the mean over."""
     checkpoint_sha256: str | None = None
     """Of best_model.pth; of several members the SHA-256 of their digests, sorted, one a line."""

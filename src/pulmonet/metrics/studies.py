@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.choices import StudyRule
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.run.predictions import Predictions
-
-StudyRule = Literal["max", "mean"]
 
 
 def has_several_images(predictions: Predictions) -> bool:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.measures import slope_and_intercept
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
 from pulmonet.metrics.ranking.intervals import percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples
-from pulmonet.metrics.results import Estimate, Subgroup, SubgroupLabel
+from pulmonet.metrics.results import Subgroup, SubgroupLabel
 from pulmonet.words import did_you_mean, list_first
 
 Array = NDArray[np.float64]

@@ -15,46 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.intervals import percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
-from pulmonet.metrics.results import Confusion, DecisionCurve, Estimate, OperatingPoint
-from pulmonet.words import did_you_mean
+from pulmonet.metrics.results import Confusion, DecisionCurve, OperatingPoint
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
-
-DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
-_WITH_VALUE = ("sensitivity", "specificity", "ppv")
-_WITHOUT = ("youden", "f1")
-
-#: Above this many rows, fewer resamples choose thresholds anew (the time goes with rows x R).
-_ROW_RESAMPLES = 6_000_000
-
-
-def check_criterion(criterion: str) -> str:
-    """Normalise ``Sensitivity=0.90`` to ``sensitivity=0.9``.
-
-    Raises:
-        ConfigError: unknown, or a wanted value outside (0, 1).
-    """
-    name, separator, text = criterion.strip().lower().partition("=")
-    if name in _WITHOUT and not separator:
-        return name
-    if name in _WITH_VALUE and separator:
-        try:
-            wanted = float(text)
-        except ValueError:
-            wanted = float("nan")
-        if 0 < wanted < 1:
-            return f"{name}={wanted:g}"
-        raise ConfigError(f"--threshold {criterion}: '{text}' is not a share between 0 and 1")
-    choices = [*_WITHOUT, *(f"{known}=0.9" for known in _WITH_VALUE)]
-    raise ConfigError(
-        f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
-        f"choose from {', '.join(choices)}"
-    )
 
 
 def _gain(criterion: str) -> Callable[[Counts, Counts, Counts, Counts], Array]:
@@ -185,7 +154,6 @@ def _cross_fitted_counts(
     folds = patient_folds(targets, units, seed=seed)
     grid = _Grid.of(targets, scores, units)
     gains = [_gain(criterion) for criterion in criteria]
-    n_wanted = int(np.clip(_ROW_RESAMPLES // max(len(targets), 1), 100, resamples.n_resamples))
     blocks, n_done = [], 0
     for weights in resamples.blocks(100 * len(targets)):
         counts = np.zeros((len(criteria), len(weights), 4))
@@ -206,7 +174,7 @@ def _cross_fitted_counts(
                 counts[index, :, 3] += n_pos[:, 0] - true_positive
         blocks.append(counts)
         n_done += len(weights)
-        if n_done >= n_wanted:
+        if n_done >= resamples.n_by_row:
             break
     return np.concatenate(blocks, axis=1)
 
@@ -259,7 +227,7 @@ def operating_points(
         scores: (N,) in [0, 1].
         units: (N,) patient numbers, as in `resamples`.
         resamples: for the intervals.
-        criteria: what chooses (`check_criterion`).
+        criteria: what chooses (`options.check_criterion`).
         stored: thresholds chosen on other rows; None cross-fits on these.
         chosen_on: the rows that chose `stored`.
         prevalence: deployment prevalence for further PPV and NPV.

@@ -8,7 +8,7 @@ from typing import Any
 
 from pulmonet import words
 from pulmonet.config.schema import ModelConfig, SelectConfig
-from pulmonet.metrics.results import Estimate
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.report.render.blocks import Cell
 
 MODEL_NAMES = {

@@ -144,7 +144,8 @@ def test_patients_unknown_resamples_images() -> None:
 
 def test_bca_and_percentile_differ_a_little() -> None:
     percentile = evaluate_predictions(make_predictions(), QUICK).macro.auroc
-    bca = evaluate_predictions(make_predictions(), replace(QUICK, interval="bca")).macro.auroc
+    options = QUICK.model_copy(update={"interval": "bca"})
+    bca = evaluate_predictions(make_predictions(), options).macro.auroc
     assert bca.value == percentile.value
     assert 0 < abs(bca.low - percentile.low) < 0.05
 
@@ -167,7 +168,7 @@ def test_studies_are_joined_by_loop() -> None:
 
 
 def test_study_level_result() -> None:
-    found = evaluate_predictions(make_predictions(), replace(QUICK, level="study"))
+    found = evaluate_predictions(make_predictions(), QUICK.model_copy(update={"level": "study"}))
     assert found.level == "study"
     assert found.n_rows == found.n_studies == len(set(make_predictions().studies))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.metrics import curves
-from pulmonet.metrics import thresholds as operating_points
 from pulmonet.metrics.calibration.measures import n_ece_simulations
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking import resamples
 from pulmonet.metrics.results import RunResult
 from pulmonet.run.predictions import Predictions
 
@@ -50,11 +49,8 @@ def test_few_rows_take_all_resamples() -> None:
 
 
 def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (curves, operating_points):
-        monkeypatch.setattr(module, "_ROW_RESAMPLES", 240 * 120)
-        monkeypatch.setattr(
-            "pulmonet.metrics.ranking.resamples.BLOCK_BYTES", 1
-        )  # a resample a block
+    monkeypatch.setattr(resamples, "ROW_RESAMPLES", 240 * 120)
+    monkeypatch.setattr(resamples, "BLOCK_BYTES", 1)  # a resample a block
     result = evaluated()
     label = result.labels["Edema"]
     assert label.roc is not None

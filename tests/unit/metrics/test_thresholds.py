@@ -7,12 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
-from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.ranking import resamples as drawing
 from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.thresholds import (
     at_prevalence,
-    check_criterion,
     choose_threshold,
     cross_fitted_calls,
     decision_curve,
@@ -157,7 +156,7 @@ def test_many_rows_choose_anew_in_as_few_resamples_as_are_wanted(
     """In blocks of 256: three of them for 600, two for 512."""
     targets, scores = rows(5)
     for n_wanted, n_done in ((600, 768), (512, 512)):
-        monkeypatch.setattr("pulmonet.metrics.thresholds._ROW_RESAMPLES", n_wanted * len(targets))
+        monkeypatch.setattr(drawing, "ROW_RESAMPLES", n_wanted * len(targets))
         resamples = PatientResamples(targets[:, None], np.arange(200), 1024, 0)
         (point,) = operating_points(
             targets, scores, np.arange(200), resamples, criteria=("youden",)
@@ -183,12 +182,3 @@ def test_decision_curve_by_definition() -> None:
         share = targets.mean()
         assert found.treat_all[at] == pytest.approx(share - (1 - share) * cut / (1 - cut))
     assert decision_curve(targets, scores, 0.01).prevalence == 0.01
-
-
-def test_criteria_are_checked() -> None:
-    assert check_criterion(" Sensitivity=0.90") == "sensitivity=0.9"
-    with pytest.raises(ConfigError, match=r"unknown criterion \(did you mean 'youden'"):
-        check_criterion("yuden")
-    for text in ("2", "1", "0", "x"):
-        with pytest.raises(ConfigError, match=f"'{text}' is not a share between 0 and 1"):
-            check_criterion(f"ppv={text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pulmonet.metrics.results import Estimate
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.report.wording import duration, estimate_cell, listing, number, percent
 from pulmonet.words import count
 

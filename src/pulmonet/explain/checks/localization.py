@@ -17,9 +17,9 @@ from pulmonet.explain.results import (
     LabelLocalization,
     MethodLocalization,
 )
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.intervals import percentile_interval
 from pulmonet.metrics.ranking.resamples import number_units
-from pulmonet.metrics.results import Estimate
 
 #: Shares of a map's maximum that the IoU threshold is chosen from.
 THRESHOLDS = np.arange(1, 20) / 20

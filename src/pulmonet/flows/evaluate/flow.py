@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
+from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.combine import Combination, check_combination, combine
 from pulmonet.flows.evaluate.compare import compare_all, with_letters
@@ -25,17 +25,17 @@ from pulmonet.flows.evaluate.write import (
     write_run,
     write_table,
 )
+from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline, fit_baseline
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import number_units
-from pulmonet.metrics.ranking.table import rank_all, ranking_results
 from pulmonet.metrics.results import Baseline, Evaluation, RunResult
 from pulmonet.metrics.shift import KnownRows, describe_shift
 from pulmonet.metrics.studies import join_studies
-from pulmonet.metrics.thresholds import DEFAULT_CRITERIA, check_criterion
 
 
 def run(
@@ -136,45 +136,18 @@ def make_options(
     Raises:
         ConfigError: names the flag and the value.
     """
-    for flag, value, choices in (
-        ("--level", level, ("image", "study")),
-        ("--study-rule", study_rule, ("max", "mean")),
-        ("--interval", interval, ("percentile", "bca")),
-        ("--calibrator", calibrator, ("platt", "temperature", "isotonic")),
-    ):
-        if value not in choices:
-            raise ConfigError(f"{flag} {value}: unknown; choose from {', '.join(choices)}")
-    if not 100 <= bootstrap <= 100_000:
-        raise ConfigError(
-            f"--bootstrap {bootstrap}: an interval needs 100 to 100,000 resamples; 1000 is usual"
-        )
-    checked: dict[str, Any] = {
+    given = {
+        "n_resamples": bootstrap,
+        "seed": seed,
         "interval": interval,
         "level": level,
         "study_rule": study_rule,
         "calibrator": calibrator,
+        "prevalence": prevalence,
+        "subgroup_columns": subgroups,
+        **({"criteria": thresholds} if thresholds else {}),
     }
-    return EvaluationOptions(
-        n_resamples=bootstrap,
-        seed=seed,
-        criteria=tuple(check_criterion(text) for text in thresholds) or DEFAULT_CRITERIA,
-        prevalence=dict(_prevalence(text) for text in prevalence),
-        subgroup_columns=tuple(subgroups),
-        **checked,
-    )
-
-
-def _prevalence(text: str) -> tuple[str, float]:
-    label, _, share = text.rpartition("=")
-    try:
-        value = float(share)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < 1:
-        raise ConfigError(
-            f"--prevalence {text}: not a share between 0 and 1; write 0.05 or Edema=0.05"
-        )
-    return label.strip(), value
+    return check_options(EvaluationOptions, given)
 
 
 # --- results --------------------------------------------------------------------------------
@@ -227,6 +200,6 @@ def _baseline(material: Material, options: EvaluationOptions) -> Baseline | None
         features=here.informative,
         fitted_on=fitted_on,
         n_rows_fitted=n_fitted,
-        labels=ranking_results(of_baseline, ranked),
+        labels=ranked.by_label(of_baseline),
         macro=ranked.macro,
     )

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.flows import console
-from pulmonet.metrics.results import Comparison, Estimate, RunResult
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.results import Comparison, RunResult
 
 
 def show_result(result: RunResult) -> None:

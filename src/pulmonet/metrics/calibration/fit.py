@@ -14,19 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from pulmonet.choices import CalibratorKind
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.estimate import Number
 from pulmonet.metrics.ranking.auc import check_scores
-from pulmonet.metrics.results import Number
 from pulmonet.run.record import Record
 from pulmonet.words import first_line
 
-N_BINS = 15
 #: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
 ISOTONIC_MIN_POSITIVES = 100
-
-CalibratorKind = Literal["platt", "temperature", "isotonic"]
 
 
 class Calibrator(Record):

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.intervals import percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
-from pulmonet.metrics.results import CalibrationResult, Estimate, ReliabilityBin
+from pulmonet.metrics.results import CalibrationResult, ReliabilityBin
 
 N_BINS = 15
 

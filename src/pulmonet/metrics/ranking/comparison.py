@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
-from pulmonet.metrics.ranking.intervals import bootstrap_ranking, delong, rankings_of
+from pulmonet.metrics.ranking.delong import delong
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
 from pulmonet.metrics.results import Comparison
 
 

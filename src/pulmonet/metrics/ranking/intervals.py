@@ -1,7 +1,4 @@
-"""Intervals: bootstrap over patients (percentile, BCa) and DeLong's, clustered where needed.
-
-The resamples themselves are in `resamples`.
-"""
+"""Intervals of AUROC and average precision, of each label and of the macro, over patients."""
 
 from __future__ import annotations
 
@@ -9,11 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.ranking.auc import Ranking, macro_mean, rank, weighted_ranking
-from pulmonet.metrics.ranking.resamples import BLOCK_BYTES, PatientResamples
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.auc import (
+    Ranking,
+    auroc,
+    average_precision,
+    macro_mean,
+    rank,
+    weighted_ranking,
+    why_not_scored,
+)
+from pulmonet.metrics.ranking.resamples import (
+    BLOCK_BYTES,
+    OneClassError,
+    PatientResamples,
+    number_units,
+)
+from pulmonet.metrics.results import MacroResult, RankingResult
+from pulmonet.run.predictions import Predictions
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,12 +42,12 @@ class BootstrapRanking:
         n_redrawn: resamples drawn again.
     """
 
-    auroc: NDArray[np.float64]
-    average_precision: NDArray[np.float64]
+    auroc: Array
+    average_precision: Array
     scored: NDArray[np.bool_]
     n_redrawn: int
 
-    def macro(self, metric: str) -> NDArray[np.float64]:
+    def macro(self, metric: str) -> Array:
         """(M, R) mean over the scored labels of ``auroc`` or ``average_precision``."""
         return macro_mean(getattr(self, metric), self.scored)
 
@@ -81,9 +97,7 @@ def bootstrap_ranking(
     return BootstrapRanking(auroc, precision, scored, resamples.n_redrawn)
 
 
-def percentile_interval(
-    samples: NDArray[np.float64], confidence: float = 0.95
-) -> tuple[float, float]:
+def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap samples (R,); NaN samples are left out."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
@@ -95,8 +109,8 @@ def percentile_interval(
 
 def bca_interval(
     value: float,
-    samples: NDArray[np.float64],
-    jackknife: NDArray[np.float64],
+    samples: Array,
+    jackknife: Array,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987).
@@ -132,7 +146,7 @@ def jackknife_ranking(
     units: NDArray[np.int64],
     *,
     max_groups: int = 500,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """AUROC and average precision with one patient left out, for BCa.
 
     Above `max_groups` patients, groups of them are left out (delete-a-group jackknife).
@@ -156,98 +170,107 @@ def jackknife_ranking(
     return auroc, precision
 
 
-# --- DeLong and Obuchowski ------------------------------------------------------------------
+# --- one run ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class DeLong:
-    """AUROC of M score columns with their covariance.
+class Ranked:
+    """AUROC and average precision of every label and the macro, with intervals."""
 
-    Attributes:
-        auroc: (M,).
-        covariance: (M, M); NaN with fewer than two positive or negative units.
-    """
+    auroc: list[Estimate]
+    average_precision: list[Estimate]
+    macro: MacroResult
+    n_redrawn: int
 
-    auroc: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    def by_label(self, predictions: Predictions) -> dict[str, RankingResult]:
+        """The labels' alone, for study level and baseline."""
+        return {
+            label: RankingResult(
+                n=int(np.isfinite(predictions.targets[:, i]).sum()),
+                positives=int(np.nansum(predictions.targets[:, i])),
+                auroc=self.auroc[i],
+                average_precision=self.average_precision[i],
+            )
+            for i, label in enumerate(predictions.labels)
+        }
 
-    def interval(self, column: int = 0, confidence: float = 0.95) -> tuple[float, float]:
-        """Wald interval of one AUROC, cut at 0 and 1."""
-        half = ndtri(0.5 + confidence / 2) * np.sqrt(self.covariance[column, column])
-        value = self.auroc[column]
-        return float(max(value - half, 0.0)), float(min(value + half, 1.0))
 
-    def paired_p(self, first: int = 0, second: int = 1) -> float:
-        """Two-sided p of equal AUROCs of two columns on the same rows."""
-        covariance = self.covariance
-        variance = (
-            covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
+    """AUROC and average precision per label and macro, with patient bootstrap intervals."""
+    targets, scores, labels = predictions.targets, predictions.scores, predictions.labels
+    units = number_units(predictions.patients, len(predictions.paths))
+    reasons = [why_not_scored(column) for column in targets.T]
+    scored = np.asarray([reason is None for reason in reasons])
+    samples, missing = _resample(targets, scores, units, options)
+    left_out: Sequence[Array | None] = (None, None)
+    if options.interval == "bca" and samples is not None:
+        left_out = jackknife_ranking(targets, scores, units)
+    of_labels: list[list[Estimate]] = []
+    macros: list[Estimate] = []
+    for metric, jackknife in zip((auroc, average_precision), left_out, strict=True):
+        values = np.asarray([metric(*rows) for rows in zip(targets.T, scores.T, strict=True)])
+        columns = None if samples is None else getattr(samples, metric.__name__)[0]
+        of_labels.append(
+            [
+                Estimate(value=None, reason=reason)
+                if reason
+                else _with_interval(
+                    values[i],
+                    None if columns is None else columns[:, i],
+                    None if jackknife is None else jackknife[:, i],
+                    missing,
+                )
+                for i, reason in enumerate(reasons)
+            ]
         )
-        difference = abs(self.auroc[first] - self.auroc[second])
-        if np.isnan(variance):
-            return float("nan")
-        if variance <= 1e-15:
-            return 1.0 if difference < 1e-12 else 0.0
-        return float(2 * ndtr(-difference / np.sqrt(variance)))
+        macros.append(
+            _with_interval(
+                float(macro_mean(values, scored)),
+                None if columns is None else macro_mean(columns, scored),
+                None if jackknife is None else macro_mean(jackknife, scored),
+                missing,
+            )
+        )
+    macro = MacroResult(
+        auroc=macros[0],
+        average_precision=macros[1],
+        n_labels=int(scored.sum()),
+        labels=[label for label, reason in zip(labels, reasons, strict=True) if reason is None],
+        left_out={label: reason for label, reason in zip(labels, reasons, strict=True) if reason},
+    )
+    return Ranked(of_labels[0], of_labels[1], macro, 0 if samples is None else samples.n_redrawn)
 
 
-def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None) -> DeLong:
-    """AUROCs with DeLong's covariance, clustered after Obuchowski where units repeat.
-
-    Structural components by mid-ranks (Sun and Xu 2014). With one row a unit this is DeLong
-    et al. (1988); otherwise components are summed per unit (Obuchowski, Biometrics 1997).
-
-    Args:
-        targets: (N,) 1, 0, or NaN (left out).
-        scores: (N,) or (N, M).
-        units: (N,) unit of each row; rows are their own units when None.
-    """
-    target_values = np.asarray(targets, dtype=np.float64)
-    columns = np.asarray(scores, dtype=np.float64).reshape(len(target_values), -1)
-    unit_ids = np.arange(len(target_values)) if units is None else np.asarray(units)
-    known = np.isfinite(target_values)
-    target_values, columns = target_values[known], columns[known]
-    _, unit_numbers = np.unique(unit_ids[known], return_inverse=True)
-    positive = target_values == 1
-    m, n = int(positive.sum()), int((~positive).sum())
-    n_columns = columns.shape[1]
-    if not m or not n:
-        return DeLong(np.full(n_columns, np.nan), np.full((n_columns, n_columns), np.nan))
-    n_units = int(unit_numbers.max()) + 1
-    of_positives, of_negatives = _components(columns[positive], columns[~positive])
-    values = of_positives.mean(axis=0)
-    sums = []
-    for components, units_here in (
-        (of_positives, unit_numbers[positive]),
-        (of_negatives, unit_numbers[~positive]),
-    ):
-        centred = np.zeros((n_units, n_columns))
-        np.add.at(centred, units_here, components - values)
-        sums.append(centred)
-    n_positive_units = len(np.unique(unit_numbers[positive]))
-    n_negative_units = len(np.unique(unit_numbers[~positive]))
-    if n_positive_units < 2 or n_negative_units < 2:
-        return DeLong(values, np.full((n_columns, n_columns), np.nan))
-    s10 = n_positive_units / ((n_positive_units - 1) * m) * sums[0].T @ sums[0]
-    s01 = n_negative_units / ((n_negative_units - 1) * n) * sums[1].T @ sums[1]
-    s11 = n_units / (n_units - 1) * sums[0].T @ sums[1]
-    covariance = s10 / m + s01 / n + (s11 + s11.T) / (m * n)
-    return DeLong(values, covariance)
+def _resample(
+    targets: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    units: NDArray[np.int64],
+    options: EvaluationOptions,
+) -> tuple[BootstrapRanking | None, str | None]:
+    if units.max() < 1:
+        return None, "one patient only"
+    try:
+        samples = bootstrap_ranking(
+            targets, [scores], units, n_resamples=options.n_resamples, seed=options.seed
+        )
+    except OneClassError:
+        return None, "nearly every resample of the patients has one class only"
+    return samples, None
 
 
-def _components(
-    positives: NDArray[np.float64], negatives: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(m, M) share of negatives below each positive, (n, M) share of positives above each."""
-    m, n = len(positives), len(negatives)
-    of_positives, of_negatives = np.empty_like(positives), np.empty_like(negatives)
-    for column in range(positives.shape[1]):
-        sorted_positives = np.sort(positives[:, column])
-        sorted_negatives = np.sort(negatives[:, column])
-        below = np.searchsorted(sorted_negatives, positives[:, column], side="left")
-        through = np.searchsorted(sorted_negatives, positives[:, column], side="right")
-        of_positives[:, column] = (below + through) / (2 * n)
-        below = np.searchsorted(sorted_positives, negatives[:, column], side="left")
-        through = np.searchsorted(sorted_positives, negatives[:, column], side="right")
-        of_negatives[:, column] = 1 - (below + through) / (2 * m)
-    return of_positives, of_negatives
+def _with_interval(
+    value: float,
+    samples: Array | None,
+    jackknife: Array | None,
+    missing: str | None,
+) -> Estimate:
+    if not np.isfinite(value):
+        return Estimate(value=None, reason="no label has both classes")
+    if samples is None:
+        return Estimate(value=float(value), reason=missing)
+    low, high = (
+        percentile_interval(samples)
+        if jackknife is None
+        else bca_interval(float(value), samples, jackknife)
+    )
+    return Estimate(value=float(value), low=low, high=high)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 BLOCK_BYTES = 16 * 2**20
 #: Bytes of resamples that are kept, so that a second pass need not draw them again.
 KEPT_BYTES = 64 * 2**20
+#: Where every resample costs time by the row, so many rows x resamples are drawn and no more.
+ROW_RESAMPLES = 6_000_000
 #: Draws per wanted resample before giving up on a label that is nearly always one class.
 MAX_DRAWS = 200
 
@@ -66,6 +68,11 @@ class PatientResamples:
         self.n_redrawn = 0
         self._needed = class_counts(targets, units, self.n_units)
         self._kept: NDArray[np.uint16] | None = None
+
+    @property
+    def n_by_row(self) -> int:
+        """Resamples where each costs time by the row: fewer (at least 100) on many rows."""
+        return int(np.clip(ROW_RESAMPLES // max(self.n_rows, 1), 100, self.n_resamples))
 
     def blocks(self, bytes_per_resample: int | None = None) -> Iterator[NDArray[np.int32]]:
         """How often each unit counts, (R', U) per block; all blocks together have R rows.

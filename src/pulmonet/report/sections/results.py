@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pulmonet.metrics.results import Estimate, LabelResult, RunResult
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.results import LabelResult, RunResult
 from pulmonet.report.collect import Evaluated, rows_of
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import (

@@ -1,0 +1,46 @@
+"""Flags that were typed, checked by the model whose fields they set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pulmonet.errors import ConfigError
+from pulmonet.words import did_you_mean
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def check_options(
+    model: type[Model], given: Mapping[str, Any], flags: Mapping[str, str] | None = None
+) -> Model:
+    """The options that the flags give.
+
+    Args:
+        model: of the options.
+        given: field -> value, of the flags that were typed.
+        flags: field -> flag, where it is not called as the field is.
+
+    Raises:
+        ConfigError: names the flag and the value.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field, value = str(problem["loc"][0]), problem["input"]
+        flag = (flags or {}).get(field, f"--{field.replace('_', '-')}")
+        limits = problem.get("ctx", {})
+        if problem["type"] == "literal_error":
+            choices = re.findall(r"'([^']+)'", str(limits["expected"]))
+            raise ConfigError(
+                f"{flag} {value}: unknown{did_you_mean(str(value), choices)}; "
+                f"choose from {', '.join(choices)}"
+            ) from None
+        if problem["type"] == "greater_than_equal":
+            raise ConfigError(f"{flag} {value}: at least {limits['ge']} is needed") from None
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{flag} {value}: {message[:1].lower()}{message[1:]}") from None

@@ -1,0 +1,39 @@
+"""A number with its 95 % interval, as it stands in every result."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from pulmonet.run.record import Record
+
+
+def _nan_to_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+#: A float whose NaN is written as null.
+Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
+
+
+class Estimate(Record):
+    """A number with its 95 % interval."""
+
+    value: Number
+    """The estimate on all rows; null where it does not exist."""
+    low: Number = None
+    """Lower end of the interval."""
+    high: Number = None
+    """Upper end of the interval."""
+    reason: str | None = None
+    """Why the value or its interval is missing."""
+
+    def text(self, digits: int = 3) -> str:
+        """``0.812 (0.774-0.846)``, or an en dash where there is no value."""
+        if self.value is None:
+            return "–"
+        if self.low is None or self.high is None:
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
