@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
+
+from pulmonet.files.system import STOP_SIGNALS, on_signals
 
 
 class Interrupted(Exception):  # noqa: N818 - an outcome that the user asked for, no error
@@ -22,19 +23,14 @@ class SignalWatch:
 
     def __init__(self) -> None:
         self.received = 0
-        self._previous: dict[int, Any] = {}
+        self._handling = on_signals(STOP_SIGNALS, self._receive)
 
     def __enter__(self) -> SignalWatch:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._previous[number] = signal.signal(number, self._receive)
-            except ValueError:  # not in the main thread, where no signal arrives
-                break
+        self._handling.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: object) -> None:
+        self._handling.__exit__(None, None, None)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received:
