@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import sys
 import threading
 from pathlib import Path
@@ -80,6 +79,7 @@ def test_without_what_linux_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_peak_memory_in_bytes(
     monkeypatch: pytest.MonkeyPatch, platform: str, bytes_a_unit: int
 ) -> None:
+    resource = pytest.importorskip("resource")
     usage = type("Usage", (), {"ru_maxrss": 512 * 2**20 // bytes_a_unit})
     monkeypatch.setattr(resource, "getrusage", lambda _: usage)
     monkeypatch.setattr(sys, "platform", platform)
