@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pulmonet.cli.main import app
+from pulmonet.cli.main import command_tree
 from pulmonet.config.load import recipe_names
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.prepare_report import PrepareReport
@@ -123,7 +122,9 @@ def _row(name: str, field: FieldInfo) -> str:
     default = json.dumps(_plain(field.default))
     cells = (
         f"`{name}`",
-        _type(field.annotation, field.metadata).replace("|", "\\|"),
+        (", ".join(field.examples or ()) or _type(field.annotation, field.metadata)).replace(
+            "|", "\\|"
+        ),
         f"`{default}`",
         _sentence(field.description or "").replace("|", "\\|"),
     )
@@ -182,7 +183,7 @@ def _bare(value: float) -> str:
 
 def commands_page() -> str:
     """All commands with their options, as `--help` has them."""
-    root: Any = typer.main.get_command(app)
+    root = command_tree()
     lines = [
         "# Commands",
         "",

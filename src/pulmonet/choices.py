@@ -37,3 +37,6 @@ LAST_LAYER = "last"
 
 #: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
 COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")
+
+#: What ``--device`` takes; N counts the GPUs from 0.
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")

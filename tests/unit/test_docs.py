@@ -13,12 +13,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-import typer.main
 import yaml
 
 import documented as told
 import pulmonet
-from pulmonet.cli.main import app, main
+from pulmonet.cli.main import command_tree, main
 from pulmonet.report.checklist.author_notes import NOTES
 from report_factory import make_run
 
@@ -129,7 +128,7 @@ FOREIGN_FLAGS = {"--max-restarts", "--nnodes", "--storage", "--strict"}
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_flags_in_sentences_exist(page: Path) -> None:
-    group: Any = typer.main.get_command(app)
+    group = command_tree()
     own = {"--help"} | {
         option
         for command in (group, *group.commands.values())

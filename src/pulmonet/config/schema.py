@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pulmonet.choices import TORCHVISION_MODELS, BlankPolicy, UncertainPolicy, Views
+from pulmonet.choices import DEVICES, TORCHVISION_MODELS, BlankPolicy, UncertainPolicy, Views
 from pulmonet.labels import DEFAULT_LABELS, check_label_name
 from pulmonet.words import did_you_mean
 
@@ -31,19 +31,23 @@ class Section(BaseModel):
     """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        defer_build=True,  # `train --help` needs the fields, and 30 ms no validators
     )
 
 
 class ModelConfig(Section):
     """The network and what its weights start from."""
 
-    name: str = "densenet121"
-    """densenet121, resnet50, efficientnet_b0, or timm:NAME with the extra `timm`."""
-    weights: str = "imagenet"
-    """imagenet, none, or the path of a .pth or .safetensors file."""
+    name: Annotated[str, Field(examples=[*TORCHVISION_MODELS, "timm:NAME"])] = "densenet121"
+    """Architecture; those of timm take the extra `timm`."""
+    weights: Annotated[str, Field(examples=["imagenet", "none", "PATH"])] = "imagenet"
+    """Where the weights start, PATH of a .pth or .safetensors file."""
     dropout: Fraction | None = None
-    """Dropout before the classifier; null keeps the network's own (0.2 for EfficientNet-B0)."""
+    """Dropout before the classifier; by default the network's own (0.2 for EfficientNet-B0)."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
     """Deep ensemble (Lakshminarayanan et al. 2017): so many networks, trained one after the other,
     each from first weights and an order of the data of its own; a score is the mean of theirs."""
@@ -101,26 +105,26 @@ class DataConfig(Section):
     """Which rows of which dataset are trained on, at which size."""
 
     data_dir: str | None = None
-    """Dataset root, or a folder that holds exactly one; null looks in the usual places."""
+    """Dataset folder, or one that holds exactly one; by default in the usual places."""
     labels: tuple[str, ...] = DEFAULT_LABELS
-    """Labels to train on, in this order; ["all"] takes every annotated label of the source."""
+    """Labels to train on, in this order; `all` takes every annotated label of the source."""
     auxiliary_labels: tuple[str, ...] = ()
     """Further labels that are only learned from (they shape the features), neither scored nor
-    part of best_model.pth; ["all"] takes every other annotated label."""
+    part of best_model.pth; `all` takes every other annotated label."""
     views: Views = "all"
-    """Rows by view: all, frontal, AP, PA or lateral."""
+    """Rows by view."""
     subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the training patients (or images) that is used."""
     subset_mode: Literal["patient", "image"] = "patient"
-    """Whether `subset` draws patients with all their images, or single images."""
+    """What `subset` draws, patients with all their images or single images."""
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
-    """Side of the square that the network sees, in pixels."""
+    """Side of the square that the network sees, pixels."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
-    """How an image becomes square in the pack."""
+    """How images become square."""
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
-    """Number of patient folds over all rows; null keeps the source's own splits."""
+    """Patient folds over all rows, in place of the source's own splits."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """Which of the folds is the validation split."""
+    """Which of the folds validates, from 0."""
     valid_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of patients split off for validation where the source has no such split."""
     splits: str | None = None
@@ -128,9 +132,9 @@ class DataConfig(Section):
     skip_bad: bool = False
     """Leave unreadable images out (named and counted) instead of stopping."""
     join: str | None = None
-    """A CSV with further columns (race, site, ...) joined by patient or by image path."""
+    """CSV with further columns (race, site, ...), by patient or image path."""
     map: dict[str, str] = {}
-    """Column mapping of a foreign CSV, e.g. {path = "FileName", patient = "PatientID"}."""
+    """Columns of your own CSV, path=FileName."""
     shuffle_labels: bool = False
     """Permute the training labels over the rows: a network for sanity checks, nothing else."""
 
@@ -158,7 +162,7 @@ class TargetConfig(Section):
     uncertain_policy: UncertainPolicy | dict[str, UncertainPolicy] = "ones"
     """One policy for all labels, or one per label, `default` for the rest."""
     blank: BlankPolicy = "zeros"
-    """What a blank (not mentioned) label becomes: zeros or ignore."""
+    """What a blank (not mentioned) label becomes."""
     ones_lsr: tuple[Fraction, Fraction] = (0.55, 0.85)
     """Range of the smoothed positive that `ones-lsr` draws (Pham et al. 2021)."""
     zeros_lsr: tuple[Fraction, Fraction] = (0.0, 0.3)
@@ -190,7 +194,7 @@ class OptimConfig(Section):
     min_lr_fraction: Fraction = 0.01
     """Final learning rate of cosine and one-cycle, as a share of `lr`."""
     epochs: PositiveInt = 5
-    """Passes over the training rows; of each of `model.members`."""
+    """Passes over the training rows, for each member of an ensemble."""
     batch_size: PositiveInt = 32
     """Images per optimiser step, over all processes."""
     micro_batch_size: PositiveInt | None = None
@@ -292,7 +296,7 @@ class SelectConfig(Section):
     """Which rows choose the best epoch."""
 
     on: Literal["valid", "dev"] = "valid"
-    """valid, as the original; dev: a share of the training patients, valid stays untouched."""
+    """Rows that choose the best epoch; dev is a share of the training patients."""
     dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     """Share of the training patients that `dev` takes."""
     checkpoint: Literal["best", "last"] = "best"
@@ -302,8 +306,8 @@ class SelectConfig(Section):
 class RuntimeConfig(Section):
     """Where and how fast; none of it changes what is computed, apart from rounding."""
 
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
+    """Where it is computed."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Loader threads."""
     amp: Literal["auto", "on", "off"] = "auto"
@@ -325,14 +329,14 @@ class RunConfig(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of every random draw."""
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    targets: TargetConfig = TargetConfig()
-    optim: OptimConfig = OptimConfig()
-    loss: LossConfig = LossConfig()
-    augment: AugmentConfig = AugmentConfig()
-    select: SelectConfig = SelectConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
+    model: ModelConfig = ModelConfig.model_construct()
+    data: DataConfig = DataConfig.model_construct()
+    targets: TargetConfig = TargetConfig.model_construct()
+    optim: OptimConfig = OptimConfig.model_construct()
+    loss: LossConfig = LossConfig.model_construct()
+    augment: AugmentConfig = AugmentConfig.model_construct()
+    select: SelectConfig = SelectConfig.model_construct()
+    runtime: RuntimeConfig = RuntimeConfig.model_construct()
 
     @property
     def total_epochs(self) -> int:

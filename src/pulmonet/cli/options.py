@@ -1,0 +1,238 @@
+"""What the signatures of the commands share: flags made from fields, and how values are written.
+
+A flag's type, choices, default and help stand where its field stands; `flags_of` reads them there.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pulmonet.choices import UNCERTAIN_POLICIES
+from pulmonet.errors import ConfigError
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", help="run_config.json, a TOML file, or a recipe: original, quick, strong."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other field: section.field=value; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A field as a flag.
+
+    Attributes:
+        field: its name, dotted below a model of models: ``optim.epochs``.
+        names: spellings; the parameter's own when empty.
+        default: what happens without the flag, where the field's own default does not say it.
+        help: in place of the field's docstring, choices and default.
+        read: makes the field's value of what was typed.
+    """
+
+    field: str
+    names: tuple[str, ...] = ()
+    default: str | None = None
+    help: str | None = None
+    read: Callable[[Any], Any] | None = None
+
+
+def flag(field: str, *names: str, **more: Any) -> Flag:
+    """A `Flag`, its spellings one after the other."""
+    return Flag(field, names, **more)
+
+
+def flags_of(
+    model: type[BaseModel], into: str, /, **flags: str | Flag
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command one flag for each of some fields of `model`.
+
+    The parameter `into` of the decorated function makes room for them, and receives a dict: field
+    (dotted) -> value, of the flags that were given. Text, numbers and true or false are checked
+    and converted by Typer, all else by `model`: choices and bounds have its messages.
+
+    Args:
+        model: pydantic model with `use_attribute_docstrings`, or one whose fields are such models.
+        into: parameter of the function.
+        flags: the flag's parameter -> field, or `flag(...)`.
+    """
+    made = {
+        name: field if isinstance(field, Flag) else Flag(field) for name, field in flags.items()
+    }
+    found = {name: (each, _find_field(model, each.field)) for name, each in made.items()}
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def call(**values: Any) -> int:
+            typed = {name: values.pop(name) for name in found}
+            given = {
+                flag.field: _read(flag, field, typed[name])
+                for name, (flag, field) in found.items()
+                if typed[name] is not None
+            }
+            return function(**values, **{into: given})
+
+        parameters: list[inspect.Parameter] = []
+        signature = inspect.signature(function, eval_str=True)
+        for parameter in signature.parameters.values():
+            if parameter.name == into:
+                parameters += [_parameter(name, *found[name]) for name in found]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {}
+        return call
+
+    return decorate
+
+
+def _find_field(model: Any, dotted: str) -> FieldInfo:
+    for part in dotted.split(".")[:-1]:
+        model = model.model_fields[part].annotation
+    field: FieldInfo = model.model_fields[dotted.rpartition(".")[2]]
+    return field
+
+
+def _parameter(name: str, flag: Flag, field: FieldInfo) -> inspect.Parameter:
+    kind, names = _kind(field.annotation), flag.names
+    if kind is bool and not names:
+        spelling = name.replace("_", "-")
+        names = (f"--{spelling}/--no-{spelling}" if field.default else f"--{spelling}",)
+    typed: Any = list[str] if kind in {tuple, dict} else kind
+    option = typer.Option(*names, help=flag.help or _describe(flag, field))
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[typed | None, option],
+    )
+
+
+def _kind(annotation: Any) -> Any:
+    """What Typer makes of a value: number, truth, path or text; several for tuple and dict."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin in {Union, types.UnionType}:
+        kinds = [_kind(part) for part in arguments if part is not types.NoneType]
+        return next((kind for kind in kinds if kind in {tuple, dict}), kinds[0])
+    if origin is Literal:
+        return str
+    return dict if origin is Mapping else origin or annotation
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Names of the Literals in it."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [name for part in get_args(annotation) for name in _choices(part)]
+
+
+def _describe(flag: Flag, field: FieldInfo) -> str:
+    """``How an image becomes square: stretch (default), pad, crop.``"""
+    text = " ".join((field.description or "").split()).removesuffix(".")
+    default = field.default
+    choices = list(dict.fromkeys(_choices(field.annotation) or field.examples or ()))
+    marked = flag.default is None and default in choices
+    if choices:
+        listed = [f"{each} (default)" if marked and each == default else each for each in choices]
+        text += f": {', '.join(listed)}"
+    if _kind(field.annotation) in {tuple, dict}:
+        text += "; repeatable" if flag.read is parse_map else "; repeatable, takes commas"
+    if flag.default is not None:
+        return f"{text}. Default: {flag.default}."
+    if marked or isinstance(default, bool) or default in (None, (), {}):
+        return f"{text}."
+    shown = default if isinstance(default, tuple) else (default,)
+    words = (f"{each:g}" if isinstance(each, float) else str(each) for each in shown)
+    return f"{text}. Default: {', '.join(words)}."
+
+
+def _read(flag: Flag, field: FieldInfo, value: Any) -> Any:
+    """What was typed, as the field takes it."""
+    if flag.read is not None:
+        return flag.read(value)
+    return split_commas(value) if _kind(field.annotation) is tuple else value
+
+
+def parse_map(values: list[str] | None) -> dict[str, str] | None:
+    """``["path=FileName", "patient=PatientID"]`` as a mapping."""
+    if not values:
+        return None
+    pairs = [value.partition("=") for value in values]
+    wrong = [value for value, (_, sign, _) in zip(values, pairs, strict=True) if not sign]
+    if wrong:
+        raise ConfigError(f"--map {wrong[0]}: no '='; write --map path=COLUMN")
+    return {key.strip(): column.strip() for key, _, column in pairs}
+
+
+def split_commas(values: list[str] | None) -> list[str] | None:
+    """``["a,b", "c"]`` -> ``["a", "b", "c"]``: options that repeat and take commas."""
+    if not values:
+        return None
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
+    """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``.
+
+    Raises:
+        ConfigError: nothing in it, or two policies for the same labels.
+    """
+    if values is None:
+        return None
+    parts = split_commas(values)
+    if not parts:
+        raise ConfigError(
+            f"--uncertain-policy: names no policy; choose from {', '.join(UNCERTAIN_POLICIES)}"
+        )
+    if len(parts) == 1 and "=" not in parts[0]:
+        return parts[0]
+    policies: dict[str, str] = {}
+    for part in parts:
+        label, sign, policy = part.rpartition("=")
+        key = label.strip() if sign else "default"
+        if key in policies:
+            who = key if sign else "all labels"
+            raise ConfigError(
+                f"--uncertain-policy: {policies[key]} and {policy} for {who}; give one of them"
+            )
+        policies[key] = policy.strip()
+    return policies
+
+
+#: Where rows come from: fields of RunConfig, in every command that reads a dataset.
+DATASET_FLAGS = {
+    "data_dir": flag("data.data_dir"),
+    "map_": flag("data.map", "--map", read=parse_map),
+    "join": flag("data.join"),
+    "splits": flag("data.splits"),
+}
+
+#: The same for a dataset that a run has been trained on; goes with `dataset_of`.
+RUN_DATASET_FLAGS = {
+    **DATASET_FLAGS,
+    "data_dir": flag("data.data_dir", help="Dataset folder. Default: the run's own."),
+    "views": flag("data.views", default="the run's"),
+}
+
+
+def dataset_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What flags say about a run's rows: data_dir, views, and columns (map, join, splits)."""
+    fields = {name.removeprefix("data."): value for name, value in given.items()}
+    data_dir, views = fields.pop("data_dir", None), fields.pop("views", None)
+    return {"data_dir": data_dir, "views": views, "columns": fields}

@@ -1,0 +1,40 @@
+"""Signature of `pulmonet report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    artifacts_dir: Annotated[
+        Path, typer.Option("--artifacts-dir", help="Folder that holds the runs.")
+    ] = Path("artifacts"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report, or a file ending in .md."),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html, one file to send around.")
+    ] = False,
+    author_notes: Annotated[
+        Path | None,
+        typer.Option("--author-notes", help="TOML file with what only the authors know."),
+    ] = None,
+    show_identifiers: Annotated[
+        bool,
+        typer.Option("--show-identifiers", help="Write patient ids and paths as they are."),
+    ] = False,
+) -> int:
+    """Example: [bold]pulmonet report --html[/bold]"""
+    from pulmonet.flows.report import run
+
+    return run(
+        artifacts_dir=artifacts_dir,
+        output=output,
+        html=html,
+        author_notes=author_notes,
+        show_identifiers=show_identifiers,
+    )

@@ -1,0 +1,69 @@
+"""Signature of `pulmonet train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pulmonet.cli.options import DATASET_FLAGS, Config, Set, flag, flags_of, parse_policy
+from pulmonet.config.schema import RunConfig
+
+
+@flags_of(
+    RunConfig,
+    "settings",
+    model=flag("model.name", "--model", "-m"),
+    epochs="optim.epochs",
+    batch_size="optim.batch_size",
+    lr="optim.lr",
+    image_size="data.image_size",
+    num_workers="runtime.num_workers",
+    seed="seed",
+    labels="data.labels",
+    views="data.views",
+    subset="data.subset",
+    subset_mode="data.subset_mode",
+    folds="data.folds",
+    fold="data.fold",
+    **DATASET_FLAGS,
+    uncertain_policy=flag("targets.uncertain_policy", read=parse_policy),
+    dropout="model.dropout",
+    weights="model.weights",
+    device="runtime.device",
+    select_on="select.on",
+    skip_bad="data.skip_bad",
+)
+def train(
+    *,
+    settings: dict[str, Any],
+    amp: Annotated[
+        bool | None,
+        typer.Option("--amp/--no-amp", help="Mixed precision, or fp32. Default: what pays."),
+    ] = None,
+    out_dir: Annotated[Path, typer.Option(help="Artifacts folder.")] = Path("artifacts"),
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the model's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that exists.")
+    ] = False,
+    config: Config = None,
+    set_: Set = None,
+) -> int:
+    """Example: [bold]pulmonet train --model densenet121 --subset 0.01[/bold]"""
+    from pulmonet.flows.train import resume as command
+
+    if "model.name" in settings:
+        settings["model.alternate"] = []  # a recipe's go with its own model
+    if amp is not None:
+        settings["runtime.amp"] = "on" if amp else "off"
+    return command.run(
+        source=config,
+        flags=settings,
+        assignments=set_ or [],
+        out_dir=out_dir,
+        name=name,
+        resume=resume,
+        overwrite=overwrite,
+    )
