@@ -1,4 +1,8 @@
-"""Label names, their order, and what an uncertain or a blank label becomes.
+"""Label names, the one way they are matched, and what an uncertain or a blank label becomes.
+
+The names are CheXpert's 14 observations and, for what these do not cover, NIH ChestX-ray14's; what
+has no counterpart keeps its own name. ``docs/labels.md`` shows the table; a test holds the two
+together.
 
 Raw labels are float arrays (N, L) with 1 = positive, 0 = negative, -1 = uncertain and
 NaN = blank (not mentioned). Two things are made of them:
@@ -12,16 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
+from pulmonet.choices import UNCERTAIN_POLICIES, BlankPolicy
 from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-from pulmonet.choices import UNCERTAIN_POLICIES, BlankPolicy
 
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -44,6 +49,27 @@ CHEXPERT_LABELS = (
     "Support Devices",
 )
 
+#: Vocabulary name -> what sources call it, letter case and ``_`` for a space aside.
+VOCABULARY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(CHEXPERT_LABELS, ()),
+    "No Finding": ("normal",),
+    "Enlarged Cardiomediastinum": ("enlarged cardiomediastinal silhouette",),
+    "Cardiomegaly": (),
+    "Lung Opacity": ("opacity", "airspace opacity"),
+    "Edema": ("pulmonary edema", "oedema", "pulmonary oedema"),
+    "Pleural Effusion": ("effusion",),
+    "Fracture": ("fractures",),
+    "Support Devices": ("support device",),
+    "Emphysema": ("pulmonary emphysema",),
+    "Fibrosis": ("pulmonary fibrosis",),
+    "Hernia": ("hiatal hernia",),
+    "Infiltration": ("infiltrates", "infiltrate"),
+    "Mass": ("pulmonary mass",),
+    "Nodule": ("pulmonary nodule",),
+    "Pleural Thickening": (),
+    "Nodule/Mass": ("nodule mass",),
+}
+
 MAX_LABEL_LENGTH = 200
 #: A file name has at most 255 bytes on most disks, and words stand around the label in it.
 MAX_NAME_BYTES = 120
@@ -57,15 +83,14 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
 
     Args:
         policy: one policy for all, or a mapping of label to policy whose key ``default``
-            (``ones`` when absent) serves the labels that it does not name. Letter case and ``_``
-            for a space are forgiven in a label's name.
+            (``ones`` when absent) serves the labels that it does not name; names as in
+            `match_label`.
         labels: the labels trained on.
 
     Raises:
         ConfigError: an unknown policy, or a mapping that names a label not in `labels`.
     """
     mapping = {"default": policy} if isinstance(policy, str) else dict(policy)
-    by_folded = {folded(label): label for label in labels}
     default, named = mapping.pop("default", "ones"), dict[str, str]()
     for label, value in {"default": default, **mapping}.items():
         if value not in UNCERTAIN_POLICIES:
@@ -76,12 +101,13 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
             )
         if label == "default":
             continue
-        if folded(label) not in by_folded:
+        found = match_label(label, labels)
+        if found is None:
             raise ConfigError(
                 f"targets.uncertain_policy: '{label}' is not among the labels trained on "
                 f"({', '.join(labels)}){did_you_mean(label, labels)}"
             )
-        named[by_folded[folded(label)]] = value
+        named[found] = value
     return tuple(named.get(label, default) for label in labels)
 
 
@@ -266,24 +292,49 @@ def check_label_name(name: str) -> str:
     return name
 
 
-def folded(name: str) -> str:
-    """A label's name as it is compared: ``pleural_effusion`` is ``Pleural Effusion``."""
-    return name.strip().lower().replace(" ", "_")
+def _fold(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()).lower()
+
+
+@cache
+def _by_folded() -> dict[str, str]:
+    folded = {_fold(label): label for label in VOCABULARY}
+    for label, aliases in VOCABULARY.items():
+        for alias in aliases:
+            folded.setdefault(_fold(alias), label)
+    return folded
+
+
+def align(name: str) -> str:
+    """The vocabulary's name for a source's label; the source's own where there is none."""
+    return _by_folded().get(_fold(name), name.strip())
+
+
+def match_label(name: str, labels: Iterable[str]) -> str | None:
+    """The one of `labels` that the user named, or None.
+
+    Letter case, ``_`` for a space and the vocabulary's other names are forgiven: ``effusion`` is
+    ``Pleural Effusion``.
+    """
+    labels = list(labels)
+    exact = {_fold(label): label for label in labels}
+    aligned = {_fold(align(label)): label for label in labels}
+    return exact.get(_fold(name)) or aligned.get(_fold(align(name)))
 
 
 def resolve_label(name: str, labels: Sequence[str]) -> str:
-    """The label that the user named, letter case and ``_`` for a space forgiven.
+    """The label that the user named, as `match_label`.
 
     Raises:
         ConfigError: no such label; the message has the near miss and the choices.
     """
-    by_folded = {folded(label): label for label in labels}
-    if folded(name) in by_folded:
-        return by_folded[folded(name)]
-    raise ConfigError(
-        f"label '{name}': not among this model's labels{did_you_mean(name, labels)}; "
-        f"choose from {', '.join(labels)}"
-    )
+    found = match_label(name, labels)
+    if found is None:
+        raise ConfigError(
+            f"label '{name}': not among this model's labels{did_you_mean(name, labels)}; "
+            f"choose from {', '.join(labels)}"
+        )
+    return found
 
 
 def file_name_of(label: str) -> str:

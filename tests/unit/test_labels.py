@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from chexpert_factory import write_dataset
 from pulmonet import labels
 from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.errors import ConfigError
 from pulmonet.labels import DEFAULT_LABELS
 
+ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan
 KEYS = [f"patient{number:05d}/study1/view1.jpg" for number in range(60)]
 
@@ -234,8 +237,43 @@ def test_one_policy_serves_all_labels_and_a_mapping_each() -> None:
 def test_an_unknown_policy_or_label_names_what_was_meant() -> None:
     with pytest.raises(ConfigError, match=r"unknown policy 'one' \(did you mean 'ones'\?\)"):
         labels.policy_per_label("one", DEFAULT_LABELS)
-    with pytest.raises(ConfigError, match=r"'Oedema' is not among .* \(did you mean 'Edema'\?"):
-        labels.policy_per_label({"Oedema": "ones"}, DEFAULT_LABELS)
+    with pytest.raises(ConfigError, match=r"'Edemma' is not among .* \(did you mean 'Edema'\?"):
+        labels.policy_per_label({"Edemma": "ones"}, DEFAULT_LABELS)
+
+
+def test_vocabulary_is_what_the_documentation_shows() -> None:
+    page = (ROOT / "docs" / "labels.md").read_text("utf-8")
+    for label, aliases in labels.VOCABULARY.items():
+        ours = "yes" if label in labels.CHEXPERT_LABELS else "-"
+        assert f"| {label} | {', '.join(aliases) or '-'} | {ours} |" in page
+    # an alias of one label is no other label, nor another's alias
+    names = [each.lower() for label, also in labels.VOCABULARY.items() for each in (label, *also)]
+    assert len(set(names)) == len(names)
+    assert labels.align(" effusion ") == "Pleural Effusion"
+    assert labels.align("Pleural_Thickening") == "Pleural Thickening"
+    assert labels.align("kyphosis") == "kyphosis"
+
+
+@pytest.mark.parametrize("name", ["effusion", "Pleural_Effusion", " pleural  effusion", "EFFUSION"])
+def test_every_command_understands_the_same_spellings(name: str, tmp_path: Path) -> None:
+    from pulmonet.config.schema import DataConfig
+    from pulmonet.data.sources import inspect_manifest
+    from pulmonet.data.splits.choose import resolve_labels
+    from pulmonet.explain.options import choose_labels
+    from pulmonet.metrics.options import EvaluationOptions
+
+    manifest, _, _ = inspect_manifest(write_dataset(tmp_path / "tiny"), DataConfig(), 0)
+    assert resolve_labels(manifest, [name]) == ("Pleural Effusion",)  # train
+    assert labels.policy_per_label({name: "zeros"}, DEFAULT_LABELS)[-1] == "zeros"
+    assert labels.resolve_label(name, DEFAULT_LABELS) == "Pleural Effusion"  # evaluate
+    assert EvaluationOptions(prevalence={name: 0.1}).prevalence_of("Pleural Effusion") == 0.1
+    assert choose_labels([name], [], DEFAULT_LABELS) == ("Pleural Effusion",)  # explain
+
+
+def test_a_label_spelled_as_it_is_comes_before_other_names() -> None:
+    assert labels.match_label("effusion", ["Pleural Effusion", "Effusion"]) == "Effusion"
+    assert labels.match_label("Pleural Effusion", ["effusion"]) == "effusion"
+    assert labels.match_label("lungs", ["Edema"]) is None
 
 
 def test_label_names_forgive_case_and_underscores() -> None:

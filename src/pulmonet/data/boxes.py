@@ -13,8 +13,8 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
+from pulmonet.labels import align
 from pulmonet.words import count, list_first
 
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from pulmonet.choices import CalibratorKind, IntervalKind, Level, StudyRule
 from pulmonet.config.schema import Section
 from pulmonet.errors import ConfigError
+from pulmonet.labels import match_label
 from pulmonet.words import did_you_mean
 
 DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
@@ -101,4 +102,4 @@ class EvaluationOptions(Section):
 
     def prevalence_of(self, label: str) -> float | None:
         """Deployment prevalence of a label, where stated; the key "" serves all others."""
-        return self.prevalence.get(label, self.prevalence.get(""))
+        return self.prevalence.get(match_label(label, self.prevalence) or "")

@@ -23,8 +23,8 @@ from pulmonet.data.sources.rows import (
     strip_root,
 )
 from pulmonet.data.tables import read_csv, text_column
-from pulmonet.data.vocabulary import VOCABULARY
 from pulmonet.errors import DataError
+from pulmonet.labels import VOCABULARY
 from pulmonet.words import list_first
 
 #: File -> split. The last two are the public test set's own files, the latter per study.

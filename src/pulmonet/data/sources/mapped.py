@@ -26,8 +26,8 @@ from pulmonet.data.sources.rows import (
 )
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import ConfigError, DataError
+from pulmonet.labels import align
 from pulmonet.words import did_you_mean, list_first
 
 #: Key of a mapping -> what it says.

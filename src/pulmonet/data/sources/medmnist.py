@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.data.sources.rows import SourceRows, row_table
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_array
+from pulmonet.labels import align
 
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 

@@ -19,8 +19,8 @@ from pulmonet.data.sources.rows import (
     row_table,
 )
 from pulmonet.data.tables import read_csv, text_column
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
+from pulmonet.labels import align
 
 #: The 14 findings; a file in which one never occurs still annotates it (as absent).
 FINDINGS = (

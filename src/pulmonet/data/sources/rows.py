@@ -13,9 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
-from pulmonet.data.vocabulary import VOCABULARY, align
 from pulmonet.errors import DataError
-from pulmonet.labels import check_label_name
+from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
 
 #: Columns that every reader gives, in this order; the labels follow.

@@ -18,8 +18,8 @@ from pulmonet.data.sources.rows import (
     row_table,
 )
 from pulmonet.data.tables import is_blank, map_column, read_csv, text_column
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
+from pulmonet.labels import align
 
 _META = {"image_id", "rad_id", "rad_ID"}
 _LABEL_FILES = {"image_labels_train.csv": "train", "image_labels_test.csv": "test"}

@@ -17,9 +17,8 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.deal import deal_patients, draws, take_share
 from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal, patients_by_split
 from pulmonet.data.summary import summarise
-from pulmonet.data.vocabulary import VOCABULARY, align
 from pulmonet.errors import ConfigError, DataError
-from pulmonet.labels import file_name_of
+from pulmonet.labels import VOCABULARY, align, file_name_of, match_label
 from pulmonet.words import did_you_mean, list_first
 
 __all__ = [
@@ -70,8 +69,7 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
         if not annotated:
             raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
         return _with_files_of_their_own(annotated)
-    folded = {label.lower(): label for label in manifest.labels}
-    resolved = [folded.get(align(name).lower(), align(name)) for name in requested]
+    resolved = [match_label(name, manifest.labels) or align(name) for name in requested]
     unknown = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
     there = f"this dataset has {', '.join(annotated) or 'none'}"
     if unknown:

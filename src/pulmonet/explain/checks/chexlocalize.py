@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.masks import Contours, Mask, RunLengths, check_size
 from pulmonet.explain.checks.regions import Key, Region
 from pulmonet.files.read import read_text
+from pulmonet.labels import align
 
 #: A bound for files of strangers, 2 MB for each of CheXlocalize's 500 test studies.
 MAX_BYTES = 1_000_000_000

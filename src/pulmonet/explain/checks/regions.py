@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources.rows import strip_root
-from pulmonet.data.vocabulary import align
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.masks import Mask
 from pulmonet.files.read import check_table
+from pulmonet.labels import align
 from pulmonet.words import list_first
 
 BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")

@@ -27,7 +27,6 @@ from pulmonet.data.splits.files import (
     splits_path,
     write_shareable_split,
 )
-from pulmonet.data.vocabulary import VOCABULARY, align, as_markdown
 from pulmonet.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -228,16 +227,6 @@ def test_summary_equals_a_plain_count() -> None:
         assert got["age"]["histogram"]["90+"] == ages.count(99)
         assert got["sex"].get("unknown", 0) == part["sex"].tolist().count("")
         assert sum(got["views"].values()) == len(part)
-
-
-def test_vocabulary_is_what_the_documentation_shows() -> None:
-    assert as_markdown() in (ROOT / "docs" / "labels.md").read_text()
-    # an alias of one label is no other label, nor another's alias
-    folded = [name.lower() for label, names in VOCABULARY.items() for name in (label, *names)]
-    assert len(set(folded)) == len(folded)
-    assert align(" effusion ") == "Pleural Effusion"
-    assert align("Pleural_Thickening") == "Pleural Thickening"
-    assert align("kyphosis") == "kyphosis"
 
 
 def test_a_label_is_annotated_per_split() -> None:
