@@ -16,7 +16,7 @@ from pulmonet.data.sources import mapped
 from pulmonet.data.sources.find import remembered_map
 from pulmonet.data.sources.recognition import SOURCES, is_synthetic, recognise
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
-from pulmonet.data.splits import files as split_files
+from pulmonet.data.splits.deal import assign
 from pulmonet.errors import DataError
 
 
@@ -79,7 +79,7 @@ def inspect_manifest(
     notes = []
     if not rows.patients_known:
         notes.append("this source has no patient ids: each image counts as its own patient")
-    table["split"], split_notes = split_files.assign(
+    table["split"], split_notes = assign(
         table, rows.labels, root, data, seed, keep=keep_split
     )
     problems += [f"{root}: {text}" for text in checks.split_problems(table)]

@@ -15,23 +15,9 @@ from numpy.typing import NDArray
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.deal import deal_patients, draws, take_share
-from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal, patients_by_split
-from pulmonet.data.summary import summarise
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import VOCABULARY, align, file_name_of, match_label
 from pulmonet.words import did_you_mean, list_first
-
-__all__ = [
-    "annotated_labels",
-    "dev_rows",
-    "fingerprint",
-    "fingerprint_of_deal",
-    "patients_by_split",
-    "resolve_labels",
-    "select_rows",
-    "subset_rows",
-    "summarise",
-]
 
 #: What ``--views`` takes, by the views of the table.
 VIEWS = {

@@ -1,16 +1,131 @@
-"""Patients dealt into folds and shares, by their own names and the seed."""
+"""Patients dealt into folds, validation splits and shares, by their own names and the seed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.errors import DataError
+from pulmonet.config.schema import DataConfig
+from pulmonet.data.splits.files import read_splits, splits_path, write_splits
+from pulmonet.errors import ArtifactError, DataError
+from pulmonet.files.paths import portable_path
+from pulmonet.words import count, list_first
+
+
+def assign(
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    root: Path,
+    data: DataConfig,
+    seed: int,
+    *,
+    keep: bool = True,
+) -> tuple[NDArray[np.object_], list[str]]:
+    """The split of every row, from the first of these that applies.
+
+    1. ``folds``: patient folds over all rows but the source's test rows; fold ``fold`` is valid;
+    2. ``splits``, else a ``splits.csv`` in the dataset root: listed patients go where it says,
+       others keep the source's split;
+    3. the source's own split where it has validation or no training rows;
+    4. a share ``valid_fraction`` of the training patients, stratified over the labels, drawn
+       once with `seed` and kept (`splits_path`), so that later runs, whatever their seed, have
+       the same validation patients; the file may be edited. Without `keep` it is not written.
+
+    Returns:
+        (N,) split names, and notes that say what was done.
+
+    Raises:
+        DataError: a splits file that does not fit.
+    """
+    split = table["split"].to_numpy(object)
+    split = np.where(split == "", "train", split)
+    patients = table["patient"].to_numpy(object)
+    raw = table[list(labels)].to_numpy(np.float32)
+    if data.folds is not None:
+        return _fold(split, patients, raw, data, seed), [
+            f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
+        ]
+    named = Path(data.splits).expanduser() if data.splits else root / "splits.csv"
+    if data.splits or named.is_file():
+        listed = _listed(named, patients, needed=(table["split"] == "").to_numpy())
+        return np.where(listed == "", split, listed), [f"split: from {portable_path(named)}"]
+    if (split == "valid").any() or not (split == "train").any():
+        return split, []
+    kept = splits_path(root, data.valid_fraction)
+    if kept.is_file():
+        listed = _listed(kept, patients, needed=split == "train")
+        return np.where(split == "train", listed, split), [
+            f"split: validation patients from {portable_path(kept)}"
+        ]
+    return _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
+
+
+def _listed(
+    path: Path, patients: NDArray[np.object_], needed: NDArray[np.bool_]
+) -> NDArray[np.object_]:
+    """(N,) what a splits file says of each row; the `needed` rows must be listed."""
+    listed = read_splits(path, patients)
+    missing = np.unique(patients[needed & (listed == "")].astype(str))
+    if len(missing):
+        raise DataError(
+            f"{path}: {count(len(missing), 'patient')} of the dataset not listed "
+            f"({list_first(missing)}); add their lines, or delete the file to draw a new split"
+        )
+    return listed
+
+
+def _fold(
+    split: NDArray[np.object_],
+    patients: NDArray[np.object_],
+    labels: NDArray[np.float32],
+    data: DataConfig,
+    seed: int,
+) -> NDArray[np.object_]:
+    assert data.folds is not None
+    rows = np.flatnonzero(split != "test")
+    places = deal_patients(patients[rows], labels[rows], f"folds {seed}")
+    n_patients = int(places.max()) + 1 if len(places) else 0
+    if n_patients < data.folds:
+        raise DataError(
+            f"--folds {data.folds}: the dataset has only {n_patients} patients; choose fewer folds"
+        )
+    result = split.copy()
+    result[rows] = np.where(places % data.folds == data.fold, "valid", "train")
+    return result
+
+
+def _drawn(
+    split: NDArray[np.object_],
+    patients: NDArray[np.object_],
+    labels: NDArray[np.float32],
+    fraction: float,
+    seed: int,
+    kept: Path | None,
+) -> tuple[NDArray[np.object_], list[str]]:
+    """A share of the training patients becomes valid, and is written to `kept`."""
+    training = np.flatnonzero(split == "train")
+    if len(set(patients[training])) < 2:
+        return split, ["split: one training patient only, so no validation split was drawn"]
+    places = deal_patients(patients[training], labels[training], f"valid {seed}")
+    result = split.copy()
+    result[training[take_share(places, fraction)]] = "valid"
+    note = (
+        f"split: the source has no validation split; {fraction:.0%} of the training "
+        f"patients were drawn (seed {seed})"
+    )
+    if kept is None:
+        return result, [note]
+    try:
+        write_splits(kept, patients, result)
+    except ArtifactError:
+        return result, [f"{note}; not kept, {portable_path(kept)} cannot be written"]
+    return result, [f"{note} and kept in {portable_path(kept)}, which may be edited"]
 
 
 def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDArray[np.uint64]:

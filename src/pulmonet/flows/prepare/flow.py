@@ -17,9 +17,9 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.prepare_report import PrepareReport, describe_dataset
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
 from pulmonet.data.sources.read import join_problems
-from pulmonet.data.splits.choose import annotated_labels, resolve_labels, summarise
+from pulmonet.data.splits.choose import annotated_labels, resolve_labels
 from pulmonet.data.splits.files import write_shareable_split
-from pulmonet.data.summary import most_frequent_labels
+from pulmonet.data.summary import most_frequent_labels, summarise
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic, write_json

@@ -30,7 +30,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.cached import other_packs
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.prepare_report import PreparedPack
-from pulmonet.data.splits.choose import summarise
+from pulmonet.data.summary import summarise
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic

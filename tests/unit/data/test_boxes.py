@@ -1,0 +1,68 @@
+"""Boxes of every source as fractions of the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from pulmonet.data.boxes import read_boxes
+from pulmonet.data.sources import read_manifest
+from pulmonet.errors import DataError
+from small_dataset import smooth_image
+
+
+def test_boxes_of_a_boxes_csv(shared_data: Path) -> None:
+    manifest = read_manifest(shared_data / "nih-cxr")
+    boxes = read_boxes(manifest)
+    raw = pd.read_csv(shared_data / "nih-cxr" / "boxes.csv")
+    assert len(boxes) == len(raw) == 677
+    assert set(boxes["path"]) <= set(manifest.table["path"])
+    columns = ["xmin", "ymin", "xmax", "ymax"]
+    np.testing.assert_allclose(boxes[columns].to_numpy(), raw[columns].to_numpy())
+
+
+def test_nih_boxes_become_fractions(shared_data: Path) -> None:
+    root = shared_data / "nih-native"
+    boxes = read_boxes(read_manifest(root))
+    lines = (root / "BBox_List_2017.csv").read_text().splitlines()[1:]
+    expected = [line.split(",") for line in lines]
+    names = {Path(path).stem for path in boxes["path"]}
+    there = [cells for cells in expected if Path(cells[0]).stem in names]
+    assert len(boxes) == len(there) > 5
+    for (_, got), cells in zip(boxes.iterrows(), there, strict=True):
+        x, y, width, height = (float(cell) / 1024 for cell in cells[2:6])
+        names_here = {"Effusion": "Pleural Effusion", "Infiltrate": "Infiltration"}
+        assert got["label"] == names_here.get(cells[1], cells[1])
+        box = [got[name] for name in ("xmin", "ymin", "xmax", "ymax")]
+        np.testing.assert_allclose(box, [x, y, x + width, y + height])
+
+
+def test_vindr_boxes_become_fractions(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train").mkdir()
+    cv2.imwrite(str(tmp_path / "train" / "aaa.png"), smooth_image(0, 100, 200))
+    (tmp_path / "annotations" / "image_labels_train.csv").write_text(
+        "image_id,rad_id,Cardiomegaly,No finding\naaa,R1,1,0\nbbb,R1,0,1\n"
+    )
+    (tmp_path / "annotations" / "annotations_train.csv").write_text(
+        "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n"
+        "aaa,R1,Cardiomegaly,50,20,150,80\nbbb,R1,No finding,,,,\nzzz,R1,Cardiomegaly,1,1,2,2\n"
+    )
+    boxes = read_boxes(read_manifest(tmp_path))
+    assert boxes.to_numpy().tolist() == [["train/aaa.png", "Cardiomegaly", 0.25, 0.2, 0.75, 0.8]]
+
+
+def test_wrong_boxes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("Path,Edema\npatient1/a.jpg,1\npatient2/b.jpg,1\n")
+    manifest = read_manifest(tmp_path)
+    assert len(read_boxes(manifest)) == 0
+    (tmp_path / "boxes.csv").write_text(
+        "Path,label,xmin,ymin,xmax,ymax\npatient1/a.jpg,Edema,0.1,0.1,0.2,0.2\n"
+        "patient1/a.jpg,Edema,0.5,0.1,0.2,0.2\npatient1/a.jpg,Edema,10,10,20,20\n"
+    )
+    with pytest.raises(DataError, match=r"2 boxes are none \(lines 3, 4\)"):
+        read_boxes(manifest)
