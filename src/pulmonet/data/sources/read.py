@@ -79,9 +79,7 @@ def inspect_manifest(
     notes = []
     if not rows.patients_known:
         notes.append("this source has no patient ids: each image counts as its own patient")
-    table["split"], split_notes = assign(
-        table, rows.labels, root, data, seed, keep=keep_split
-    )
+    table["split"], split_notes = assign(table, rows.labels, root, data, seed, keep=keep_split)
     problems += [f"{root}: {text}" for text in checks.split_problems(table)]
     notes += split_notes
     if data.join:
