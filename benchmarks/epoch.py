@@ -80,8 +80,6 @@ def pulmonet_epochs(
         precision=precision,
         processes=Processes(),
         policies=("ones",) * len(DEFAULT_LABELS),
-        pos_weight=None,
-        class_counts=None,
         notify=print,
     )
     batches = TrainingBatches(
@@ -98,7 +96,7 @@ def pulmonet_epochs(
     epoch = 0
     while True:
         start = time.perf_counter()
-        waited = _train(engine, batches, config, epoch)
+        waited = _train(engine, batches, epoch)
         predict(
             engine.network,
             evaluation_batches(pack, rows.valid, image_size=224, batch_size=32, device=device),
@@ -110,7 +108,7 @@ def pulmonet_epochs(
         epoch += 1
 
 
-def _train(engine: Engine, batches: TrainingBatches, config: RunConfig, epoch: int) -> float:
+def _train(engine: Engine, batches: TrainingBatches, epoch: int) -> float:
     engine.network.train()
     waited = 0.0
     source: Iterator[Batch] = batches.epoch(epoch)
@@ -121,9 +119,7 @@ def _train(engine: Engine, batches: TrainingBatches, config: RunConfig, epoch: i
         waited += time.perf_counter() - asked
         if batch is None:
             return waited
-        total, _ = train_step(
-            engine, batch, config, learning_rate=1e-4, seed=step_seed(42, epoch, step, 0)
-        )
+        total, _ = train_step(engine, batch, learning_rate=1e-4, seed=step_seed(42, epoch, step, 0))
         float(total)
         step += 1
 

@@ -49,8 +49,6 @@ def engine_of(name: str, config: RunConfig, device: torch.device) -> Engine:
         precision=choose_precision("auto", device),
         processes=Processes(),
         policies=("ones",) * len(DEFAULT_LABELS),
-        pos_weight=None,
-        class_counts=None,
         notify=print,
     )
 
@@ -98,14 +96,14 @@ def measure(
     full = next(batch for batch in _endless(batches, 2) if len(batch) == BATCH_SIZE)
 
     def bound(i: int) -> int:
-        train_step(engine, full, config, learning_rate=1e-4, seed=step_seed(0, 0, i, 0))
+        train_step(engine, full, learning_rate=1e-4, seed=step_seed(0, 0, i, 0))
         return len(full)
 
     source = _endless(batches, 10_000)
 
     def real(i: int) -> int:
         batch = next(source)
-        train_step(engine, batch, config, learning_rate=1e-4, seed=step_seed(0, 0, i, 0))
+        train_step(engine, batch, learning_rate=1e-4, seed=step_seed(0, 0, i, 0))
         return len(batch)
 
     # an epoch to warm up: its last, smaller batch is compiled too, outside of the time taken

@@ -61,15 +61,13 @@ def pulmonet_step(name: str, pixels: torch.Tensor, targets: torch.Tensor) -> Cal
         precision=choose_precision("auto", device),
         processes=Processes(),
         policies=("ones",) * len(DEFAULT_LABELS),
-        pos_weight=None,
-        class_counts=None,
         notify=print,
     )
     engine.network.train()
     batch = Batch(pixels, targets, np.arange(len(pixels)))
 
     def step(number: int) -> None:
-        total, _ = train_step(engine, batch, config, learning_rate=1e-4, seed=number)
+        total, _ = train_step(engine, batch, learning_rate=1e-4, seed=number)
         float(total)
 
     return step

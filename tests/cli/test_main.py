@@ -138,7 +138,7 @@ def test_commands_of_other_tools_are_shown_the_way(
 def test_ctrl_c_before_the_work_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pulmonet.flows.train import resume as train
+    from pulmonet.flows.train import flow as train
 
     def stopped(**_: object) -> int:
         raise KeyboardInterrupt
@@ -151,7 +151,7 @@ def test_ctrl_c_before_the_work_says_so(
 def test_a_bug_ends_with_a_traceback_and_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pulmonet.flows.train import resume as train
+    from pulmonet.flows.train import flow as train
 
     def broken(**_: object) -> int:
         raise KeyError("unforeseen")

@@ -15,7 +15,7 @@ from pulmonet.cli.main import main
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
-from pulmonet.training import loop
+from pulmonet.training import loop, validation
 
 pytest.importorskip("timm", reason="its test networks are the smallest at hand")
 
@@ -101,13 +101,13 @@ def test_policies_are_recorded_and_leave_the_selection_targets_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen: list[np.ndarray] = []
-    plain = loop.score_epoch
+    plain = validation.score_epoch
 
     def noting(targets: Any, scores: Any) -> Any:
         seen.append(targets)
         return plain(targets, scores)
 
-    monkeypatch.setattr(loop, "score_epoch", noting)
+    monkeypatch.setattr(validation, "score_epoch", noting)
     extra = ("--epochs", "1", "--set", "select.on=dev", "--set", "select.dev_fraction=0.4")
     totals = []
     for policy in UNCERTAIN_POLICIES:

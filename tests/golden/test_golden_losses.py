@@ -49,8 +49,6 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
         precision="fp32",
         processes=Processes(),
         policies=("ones", "ones"),
-        pos_weight=None,
-        class_counts=None,
         notify=lambda _: None,
     )
     engine.network.double().train()
@@ -71,9 +69,7 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
         batch = Batch(
             torch.from_numpy(pixels.astype(np.uint8)), torch.from_numpy(targets), np.arange(8)
         )
-        total, known = train_step(
-            engine, batch, config, learning_rate=1e-3, seed=step_seed(0, 0, step, 0)
-        )
+        total, known = train_step(engine, batch, learning_rate=1e-3, seed=step_seed(0, 0, step, 0))
         losses.append(float(total / known))
     return losses
 

@@ -71,7 +71,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     from pulmonet.flows.evaluate import flow as evaluate
     from pulmonet.flows.explain import options as explain
     from pulmonet.flows.prepare import flow as prepare
-    from pulmonet.flows.train import resume as train
+    from pulmonet.flows.train import flow as train
 
     for module in (evaluate, explain, export, prepare, report, train):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)

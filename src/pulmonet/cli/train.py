@@ -52,7 +52,7 @@ def train(
     set_: Set = None,
 ) -> int:
     """Example: [bold]pulmonet train --model densenet121 --subset 0.01[/bold]"""
-    from pulmonet.flows.train import resume as command
+    from pulmonet.flows.train import flow as command
 
     if "model.name" in settings:
         settings["model.alternate"] = []  # a recipe's go with its own model

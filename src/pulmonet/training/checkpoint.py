@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from torch import Tensor, nn
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_archive
 from pulmonet.files.write import write_atomic
+from pulmonet.models.device import place
+from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.training.engine import Engine
+from pulmonet.training.losses import export_binary_head
+from pulmonet.training.stage import Stage
 from pulmonet.words import first_line
 
 FORMAT_VERSION = 1
@@ -53,11 +59,18 @@ class Progress:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """A plain state_dict on the CPU, contiguous, fp32: equal weights give equal bytes.
+def save_weights(path: Path, engine: Engine) -> None:
+    """Write best_model.pth: a plain state_dict on the CPU, contiguous, fp32.
 
-    Serialised through a buffer, since torch.save puts a file's name into the archive.
+    Of an ensemble it holds the members that are done, as soon as there is one. Equal weights give
+    equal bytes: serialised through a buffer, since torch.save puts a file's name into the archive.
+
+    Raises:
+        ArtifactError: it cannot be written; the previous one is untouched.
     """
+    state = own_state(engine)
+    if engine.ensemble is not None and len(engine.ensemble.members):
+        state = engine.ensemble.state_dict()
     plain = {
         key: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
         for key, tensor in state.items()
@@ -65,35 +78,49 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     write_atomic(path, _to_bytes(plain))
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    progress: Progress,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-    average: dict[str, Any] | None,
-    ensemble: dict[str, Any] | None,
-    loss_state: dict[str, Any] | None,
-    fingerprint: str,
-) -> None:
-    """Write last_checkpoint.pth atomically.
+def own_state(engine: Engine) -> dict[str, Tensor]:
+    """The weights of an engine's network, averaged if so asked, with an L-way head.
+
+    Three-way labels become one output, those of auxiliary labels are left out.
+    """
+    network = engine.result
+    state = dict(network.state_dict())
+    if "multiclass" in engine.policies or engine.n_labels < len(engine.policies):
+        head = classifier_path(network)
+        weight, bias = export_binary_head(
+            state[f"{head}.weight"], state[f"{head}.bias"], engine.policies
+        )
+        state[f"{head}.weight"] = weight[: engine.n_labels].clone()
+        state[f"{head}.bias"] = bias[: engine.n_labels].clone()
+    return state
+
+
+def save_checkpoint(stage: Stage, engine: Engine, progress: Progress) -> None:
+    """Write last_checkpoint.pth atomically, on the first process.
 
     Raises:
         ArtifactError: it cannot be written; the previous one is untouched.
     """
-    content = {
-        "format": FORMAT_VERSION,
-        "progress": asdict(progress),
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-        "average": average,
-        "ensemble": ensemble,
-        "loss": loss_state,
-        "fingerprint": fingerprint,
+    if not engine.processes.is_first:
+        return
+    progress.micro_batch_size = engine.micro_batch_size if engine.is_halved else 0
+    content = {"format": FORMAT_VERSION, "progress": asdict(progress)}
+    for key, part in _parts(engine).items():
+        content[key] = None if part is None else part.state_dict()
+    content["fingerprint"] = stage.fingerprint
+    write_atomic(stage.run_dir.last_checkpoint_path, _to_bytes(content))
+
+
+def _parts(engine: Engine) -> dict[str, Any]:
+    """What of an engine is kept in a checkpoint, by its key; None for what it does without."""
+    return {
+        "network": engine.network,
+        "optimiser": engine.optimiser,
+        "scaler": engine.scaler,
+        "average": engine.average,
+        "ensemble": engine.ensemble,
+        "loss": engine.auc_margin,
     }
-    write_atomic(path, _to_bytes(content))
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
@@ -130,6 +157,42 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         )
     content["progress"] = progress
     return dict(content)
+
+
+def restore(engine: Engine, stage: Stage, earlier: Sequence[Stage], saved: dict[str, Any]) -> None:
+    """Bring an engine to where a checkpoint stands.
+
+    Args:
+        engine: of `stage`, with its first weights; changed in place.
+        stage: under way, or the next one.
+        earlier: the stages of the folder that are done; their networks go into the ensemble.
+        saved: from `load_checkpoint`.
+
+    Raises:
+        ArtifactError: its parts do not fit.
+    """
+    progress: Progress = saved["progress"]
+    parts = _parts(engine)
+    if (progress.epoch, progress.step) == (stage.first_epoch, 0):
+        parts = {"ensemble": engine.ensemble}  # all else begins anew
+    try:
+        if engine.ensemble is not None:
+            engine.ensemble.members.extend(empty_member(engine, done) for done in earlier)
+        for key, part in parts.items():
+            if part is not None and (saved[key] or key in ("network", "optimiser", "ensemble")):
+                part.load_state_dict(saved[key])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{stage.run_dir.last_checkpoint_path}: its parts do not fit this run "
+            f"({first_line(error)[:160]}); restore it from a backup, or start again with "
+            "--overwrite"
+        ) from None
+
+
+def empty_member(engine: Engine, stage: Stage) -> nn.Module:
+    """A network as an ensemble keeps that of a stage, with weights that are still to come."""
+    member = build_network(stage.config.model.name, engine.n_labels, 0.0)
+    return place(member, engine.device).eval().requires_grad_(False)
 
 
 def _read_progress(content: Any) -> Progress:

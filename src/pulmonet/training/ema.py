@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from pulmonet.errors import ArtifactError
-from pulmonet.words import first_line
-
 
 class WeightAverage:
     """Average of the weights over the steps: average <- d * average + (1 - d) * weights.
@@ -19,7 +16,9 @@ class WeightAverage:
     d = min(decay, (1 + n) / (10 + n)) after n updates, as in TensorFlow's
     `ExponentialMovingAverage(num_updates)`: a short run would otherwise end on an average that
     still holds its first, untrained weights. Batch norm's running means and variances are
-    averaged alike; whole-number buffers (its batch counter) are copied.
+    averaged alike; whole-number buffers (its batch counter) are copied. Not torch's
+    `AveragedModel`: it takes the first weights over as they are, and its decay knows no n, so
+    every run with an average would end in other bits.
 
     Attributes:
         module: the averaged network in eval mode, without gradients: validate with this one.
@@ -36,16 +35,11 @@ class WeightAverage:
     def update(self, network: nn.Module) -> None:
         """Take in the weights after an optimiser step."""
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-        averages, current = _tensors(self.module), _tensors(network)
-        is_float = [tensor.is_floating_point() for tensor in current]
-        average_many = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average_many(
-            tuple(average for average, keep in zip(averages, is_float, strict=True) if keep),
-            tuple(tensor for tensor, keep in zip(current, is_float, strict=True) if keep),
-            0,
-        )
-        for average, tensor, keep in zip(averages, current, is_float, strict=True):
-            if not keep:
+        pairs = list(zip(_tensors(self.module), _tensors(network), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        get_ema_multi_avg_fn(decay)(*zip(*floats, strict=True), 0)  # type: ignore[no-untyped-call]
+        for average, tensor in pairs:
+            if not average.is_floating_point():
                 average.copy_(tensor)
         self.n_updates += 1
 
@@ -57,16 +51,10 @@ class WeightAverage:
         """Continue from `state_dict`'s value.
 
         Raises:
-            ArtifactError: the state belongs to another network.
+            KeyError, RuntimeError: the state belongs to another network.
         """
-        try:
-            self.module.load_state_dict(state["weights"])
-            self.n_updates = int(state["n_updates"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ArtifactError(
-                "checkpoint: its weight average does not fit this network "
-                f"({first_line(error)}); resume with the configuration it was made with"
-            ) from None
+        self.module.load_state_dict(state["weights"])
+        self.n_updates = int(state["n_updates"])
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

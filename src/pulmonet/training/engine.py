@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -14,7 +16,7 @@ from pulmonet.config.schema import OptimConfig, RunConfig
 from pulmonet.models.ensemble import Ensemble
 from pulmonet.training.distributed import Processes
 from pulmonet.training.ema import WeightAverage
-from pulmonet.training.losses import AucMargin
+from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
 from pulmonet.training.optimisers import build_optimiser
 
 
@@ -23,15 +25,14 @@ class Engine:
     """What a step works on.
 
     Attributes:
-        architecture: name of the network's, which in an ensemble may change from member to member.
+        config: of the network that is trained.
         network: the bare network, whose state_dict is saved.
         forward: the same, perhaps compiled and wrapped for several processes.
         optimiser: over the network's (and the AUC margin's) parameters.
-        scaler: of fp16, alive through the whole run; None otherwise.
+        scaler: of fp16; None otherwise.
         average: of the weights, or None.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
-        first_weights: the number of a member -> a network with the weights that it starts from.
         auc_margin: state of the loss aucm, or None.
         device: where the network is.
         precision: fp32, bf16 or fp16.
@@ -48,14 +49,13 @@ class Engine:
             the device; None in other precisions.
     """
 
-    architecture: str
+    config: RunConfig
     network: nn.Module
     forward: Callable[[Tensor], Tensor]
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
     average: WeightAverage | None
     ensemble: Ensemble | None
-    first_weights: Callable[[int], nn.Module] | None
     auc_margin: AucMargin | None
     device: torch.device
     precision: str
@@ -83,16 +83,24 @@ def build_engine(
     precision: str,
     processes: Processes,
     policies: Sequence[str],
-    pos_weight: Tensor | None,
-    class_counts: Tensor | None,
     notify: Callable[[str], None],
+    targets: NDArray[np.float32] | None = None,
     n_labels: int | None = None,
-    first_weights: Callable[[int], nn.Module] | None = None,
+    ensemble: Ensemble | None = None,
 ) -> Engine:
     """Everything around a network that is already on its device with its first weights.
 
-    `n_labels` is the number of policies where None: no auxiliary labels. `first_weights` is
-    needed for ensembles only.
+    Args:
+        network: the bare one.
+        config: of its training.
+        device: where it is.
+        precision: fp32, bf16 or fp16.
+        processes: this process among its peers.
+        policies: of the L labels and the auxiliary ones behind them.
+        notify: told of what a user should know.
+        targets: (n, L + A) of the training rows, for losses that weigh their classes.
+        n_labels: L; the number of policies where None.
+        ensemble: that the network will belong to.
     """
     auc_margin = None
     if config.loss.name == "aucm":
@@ -101,23 +109,28 @@ def build_engine(
     optimiser = build_optimiser(
         network, config.optim, device.type, auc_margin, epoch_decay=config.loss.aucm_epoch_decay
     )
+    pos_weight = class_counts = None
+    if config.loss.pos_weight == "balanced" and targets is not None:
+        weights = balanced_pos_weight(targets, config.loss.pos_weight_max)
+        pos_weight = torch.from_numpy(weights).to(device)
+    if config.loss.name == "balanced-bce" and targets is not None:
+        class_counts = count_classes(torch.from_numpy(targets)).to(device)
     return Engine(
-        architecture=config.model.name,
+        config=config,
         network=network,
         forward=forward,
         optimiser=optimiser,
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
-        ensemble=Ensemble().eval() if config.model.members > 1 else None,
-        first_weights=first_weights,
+        ensemble=ensemble,
         auc_margin=auc_margin,
         device=device,
         precision=precision,
         processes=processes,
         policies=policies,
         n_labels=len(policies) if n_labels is None else n_labels,
-        pos_weight=None if pos_weight is None else pos_weight.to(device),
-        class_counts=None if class_counts is None else class_counts.to(device),
+        pos_weight=pos_weight,
+        class_counts=class_counts,
         micro_batch_size=micro_batch_share(config.optim, processes),
         notify=notify,
     )
@@ -134,32 +147,6 @@ def _wrapped(
         ids = [device.index] if device.type == "cuda" else None
         forward = DistributedDataParallel(forward, device_ids=ids)
     return network, cast(Callable[[Tensor], Tensor], forward)
-
-
-def start_member(engine: Engine, config: RunConfig, member: int) -> None:
-    """Everything that learns back to a start, from first weights of the member's own."""
-    if engine.first_weights is None:
-        raise ValueError("an ensemble needs first_weights")
-    network, architecture = engine.first_weights(member), config.model.member(member).name
-    if architecture == engine.architecture:
-        engine.network.load_state_dict(network.state_dict())  # what was compiled for it stays
-    else:
-        engine.network, engine.forward = _wrapped(network, config, engine.device, engine.processes)
-        engine.architecture = architecture
-    margin = engine.auc_margin
-    if margin is not None:
-        margin.load_state_dict(AucMargin(len(engine.policies), margin.margin).state_dict())
-    engine.optimiser = build_optimiser(
-        engine.network,
-        config.optim,
-        engine.device.type,
-        margin,
-        epoch_decay=config.loss.aucm_epoch_decay,
-    )
-    if engine.scaler is not None:
-        engine.scaler = torch.amp.GradScaler(engine.device.type)
-    if config.optim.ema_decay is not None:
-        engine.average = WeightAverage(engine.network, config.optim.ema_decay)
 
 
 def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:

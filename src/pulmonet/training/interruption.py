@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from pulmonet.files.system import STOP_SIGNALS, on_signals
+from pulmonet.training.distributed import Processes, any_process
+
+#: Steps after which several processes ask each other whether one was told to stop.
+STEPS_PER_QUESTION = 10
 
 
 class Interrupted(Exception):  # noqa: N818 - an outcome that the user asked for, no error
@@ -19,22 +25,31 @@ class Interrupted(Exception):  # noqa: N818 - an outcome that the user asked for
 
 
 class SignalWatch:
-    """While entered, the first SIGINT or SIGTERM is kept for the loop; a second SIGINT ends."""
+    """The first signal that asked the process to end, kept for the loop; a second SIGINT ends."""
 
     def __init__(self) -> None:
         self.received = 0
-        self._handling = on_signals(STOP_SIGNALS, self._receive)
 
-    def __enter__(self) -> SignalWatch:
-        self._handling.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handling.__exit__(None, None, None)
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """A signal came."""
         if number == signal.SIGINT and self.received:
             # files are replaced whole, so there is nothing to tidy
             os._exit(130)
         self.received = self.received or number
         sys.stderr.write("\nstopping after this step, saving (Ctrl-C again ends at once) …\n")
+
+
+@contextmanager
+def watched_signals() -> Iterator[SignalWatch]:
+    """Keep what comes, instead of ending, while entered."""
+    watch = SignalWatch()
+    with on_signals(STOP_SIGNALS, watch.receive):
+        yield watch
+
+
+def stop_requested(watch: SignalWatch, processes: Processes, step: int, n_steps: int) -> bool:
+    """Whether to stop after a 1-based step of `n_steps`; all processes get the same answer."""
+    if not processes.are_many:
+        return bool(watch.received)
+    is_due = step % STEPS_PER_QUESTION == 0 or step == n_steps
+    return is_due and any_process(bool(watch.received), processes)

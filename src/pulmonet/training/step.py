@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.inference import autocast
@@ -25,7 +24,7 @@ SMALLEST_LONE_IMAGE = 64
 
 
 def train_step(
-    engine: Engine, batch: Batch, config: RunConfig, *, learning_rate: float, seed: int
+    engine: Engine, batch: Batch, *, learning_rate: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the global batch.
 
@@ -35,7 +34,6 @@ def train_step(
     Args:
         engine: changed in place.
         batch: this process's rows; may be empty in the last step of an epoch.
-        config: of the run.
         learning_rate: of this step.
         seed: of dropout and stochastic depth in this step.
 
@@ -48,7 +46,7 @@ def train_step(
     """
     while True:
         try:
-            return _try_step(engine, batch, config, learning_rate, seed)
+            return _try_step(engine, batch, learning_rate, seed)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -76,7 +74,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _try_step(
-    engine: Engine, batch: Batch, config: RunConfig, learning_rate: float, seed: int
+    engine: Engine, batch: Batch, learning_rate: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     for group in engine.optimiser.param_groups:
@@ -93,13 +91,13 @@ def _try_step(
     parts = _micro_batches(engine, len(batch.rows))
     for part in parts:
         with _gradients_kept_here(engine, is_last=part is parts[-1]):
-            loss = _loss_of(engine, *_rows_of(images, targets, part), config, class_counts)
+            loss = _loss_of(engine, *_rows_of(images, targets, part), class_counts)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
         loss_sum += loss.detach()
     _share_margin_gradients(engine)
-    _update(engine, config, statistics)
+    _update(engine, statistics)
     return sum_over_processes(loss_sum, engine.processes), known
 
 
@@ -121,28 +119,25 @@ def _rows_of(images: Tensor, targets: Tensor, part: slice) -> tuple[Tensor, Tens
 
 
 def _loss_of(
-    engine: Engine, images: Tensor, targets: Tensor, config: RunConfig, class_counts: Tensor | None
+    engine: Engine, images: Tensor, targets: Tensor, class_counts: Tensor | None
 ) -> Tensor:
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
-    with autocast(engine.device, engine.precision), _fast_convolutions(engine, config):
+    fast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if not engine.config.runtime.compile:  # the compiler brings its own kernels
+        fast = fast_depthwise(engine.device, engine.precision)
+    with autocast(engine.device, engine.precision), fast:
         logits = engine.forward(images)[:n_rows]
     return label_loss(
         logits,
         targets,
-        config.loss,
+        engine.config.loss,
         policies=engine.policies,
         pos_weight=engine.pos_weight,
         class_counts=class_counts,
         auc_margin=engine.auc_margin,
     )
-
-
-def _fast_convolutions(engine: Engine, config: RunConfig) -> contextlib.AbstractContextManager[Any]:
-    if config.runtime.compile:  # the compiler brings its own kernels
-        return contextlib.nullcontext()
-    return fast_depthwise(engine.device, engine.precision)
 
 
 def _gradients_kept_here(
@@ -169,11 +164,12 @@ def _batch_statistics(engine: Engine) -> list[Tensor]:
     return [buffer.clone() for buffer in engine.network.buffers()]
 
 
-def _update(engine: Engine, config: RunConfig, statistics: list[Tensor]) -> None:
-    if config.optim.clip_norm is not None:
+def _update(engine: Engine, statistics: list[Tensor]) -> None:
+    clip_norm = engine.config.optim.clip_norm
+    if clip_norm is not None:
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimiser)
-        nn.utils.clip_grad_norm_(engine.network.parameters(), config.optim.clip_norm)
+        nn.utils.clip_grad_norm_(engine.network.parameters(), clip_norm)
     if engine.scaler is not None:
         engine.scaler.step(engine.optimiser)
         found = engine.scaler._found_inf_per_device(engine.optimiser).values()

@@ -51,8 +51,6 @@ def make_engine(network: nn.Module, config: RunConfig, **changes: Any) -> Engine
         "precision": "fp32",
         "processes": Processes(),
         "policies": ("ones", "ones"),
-        "pos_weight": None,
-        "class_counts": None,
         "notify": lambda _: None,
     }
     engine = build_engine(network, config, **(settings | changes))
@@ -76,7 +74,7 @@ def make_batch(n: int = 10, side: int = 16, unknown: float = 0.4) -> Batch:
 def weights_after(config: RunConfig, batch: Batch, **changes: Any) -> tuple[list[Tensor], float]:
     torch.manual_seed(3)
     engine = make_engine(WithoutBatchNorm(), config, **changes)
-    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    loss_sum, known = train_step(engine, batch, learning_rate=0.1, seed=1)
     assert int(known) == int((~torch.isnan(batch.targets)).sum())
     return [p.detach().clone() for p in engine.network.parameters()], float(loss_sum / known)
 
@@ -117,7 +115,7 @@ def test_a_batch_without_known_targets_changes_nothing() -> None:
     before = [p.detach().clone() for p in WithoutBatchNorm().parameters()]
     engine = make_engine(network := WithoutBatchNorm(), make_config())
     network.load_state_dict(dict(zip(network.state_dict(), before, strict=True)))
-    loss_sum, known = train_step(engine, batch, make_config(), learning_rate=0.1, seed=1)
+    loss_sum, known = train_step(engine, batch, learning_rate=0.1, seed=1)
     assert (float(loss_sum), float(known)) == (0.0, 0.0)
     for one, other in zip(before, network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -159,7 +157,7 @@ def test_out_of_memory_halves_the_micro_batch_and_takes_the_same_step(
         return forward(images)
 
     engine.forward = limited
-    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    loss_sum, known = train_step(engine, batch, learning_rate=0.1, seed=1)
     assert float(loss_sum / known) == pytest.approx(loss_of_whole, rel=1e-6)
     for one, other in zip(whole, engine.network.parameters(), strict=True):
         torch.testing.assert_close(one, other.detach(), rtol=1e-5, atol=1e-7)
@@ -172,14 +170,14 @@ def test_out_of_memory_with_one_image_ends_the_run() -> None:
     engine = make_engine(WithoutBatchNorm(), make_config())
     engine.forward = out_of_memory_above(0, torch.OutOfMemoryError, "out of memory")  # type: ignore[assignment]
     with pytest.raises(TrainingError, match="out of memory with 1 images at a time"):
-        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=1)
+        train_step(engine, make_batch(), learning_rate=0.1, seed=1)
 
 
 def test_other_errors_are_not_taken_for_want_of_memory() -> None:
     engine = make_engine(WithoutBatchNorm(), make_config())
     engine.forward = out_of_memory_above(0, RuntimeError, "shapes cannot be multiplied")  # type: ignore[assignment]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=1)
+        train_step(engine, make_batch(), learning_rate=0.1, seed=1)
 
 
 # --- clipping, seeds ------------------------------------------------------------------------
@@ -193,7 +191,7 @@ def test_clip_norm_bounds_the_step(precision: str) -> None:
     before = [p.detach().clone() for p in engine.network.parameters()]
     batch = make_batch()
     for seed in range(30):  # fp16 finds its scale in the first ones
-        train_step(engine, batch, config, learning_rate=1.0, seed=seed)
+        train_step(engine, batch, learning_rate=1.0, seed=seed)
         after = [p.detach().clone() for p in engine.network.parameters()]
         change = torch.stack([(a - b).norm() for a, b in zip(after, before, strict=True)]).norm()
         if engine.skipped is None or not engine.skipped:
@@ -219,7 +217,7 @@ def test_dropout_is_a_function_of_the_seed() -> None:
         engine, seen = make_engine(network, make_config()), []
         network.register_forward_hook(lambda *parts: seen.append(parts[2].detach()))
         torch.rand(seed)  # whatever was drawn before
-        train_step(engine, make_batch(), make_config(), learning_rate=0.1, seed=seed)
+        train_step(engine, make_batch(), learning_rate=0.1, seed=seed)
         return seen[0]
 
     assert torch.equal(logits_with(5), logits_with(5))
@@ -237,18 +235,18 @@ def test_a_step_that_overflows_in_fp16_leaves_no_trace() -> None:
     batch = make_batch(unknown=0.0)
     bad = Batch(batch.images.float() * 1e30, batch.targets, batch.rows)
     for _ in range(20):
-        train_step(engine, batch, config, learning_rate=0.1, seed=1)
+        train_step(engine, batch, learning_rate=0.1, seed=1)
     assert engine.skipped is not None
     assert not engine.skipped
     before = {key: value.clone() for key, value in engine.network.state_dict().items()}
     scale = engine.scaler.get_scale() if engine.scaler else 0.0
-    train_step(engine, bad, config, learning_rate=0.1, seed=1)
+    train_step(engine, bad, learning_rate=0.1, seed=1)
     assert bool(engine.skipped)
     assert engine.scaler is not None
     assert engine.scaler.get_scale() == scale / 2
     for key, value in engine.network.state_dict().items():
         assert torch.equal(value, before[key]), key
-    train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    train_step(engine, batch, learning_rate=0.1, seed=1)
     assert not engine.skipped
     assert not torch.equal(
         engine.network.state_dict()["body.1.running_mean"], before["body.1.running_mean"]
@@ -267,7 +265,7 @@ def test_micro_batches_are_as_many_in_every_process(monkeypatch: pytest.MonkeyPa
     engine = make_engine(WithoutBatchNorm(), config)
     sizes: list[int] = []
     engine.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
-    loss_sum, known = train_step(engine, batch, config, learning_rate=0.1, seed=1)
+    loss_sum, known = train_step(engine, batch, learning_rate=0.1, seed=1)
     assert sizes[:3] == [4, 4, 1] or sizes[:3] == [4, 4, 2]  # a lone small image is shown twice
     assert len(sizes) == 4  # the fourth has nothing known
     _, expected = weights_after(make_config(), batch)
@@ -313,7 +311,7 @@ def test_bf16_repeats_to_the_bit(name: str) -> None:
         engine = make_engine(network, config, precision="bf16")
         for seed in range(2):
             batch = make_batch(6, side=64, unknown=0.1)
-            train_step(engine, batch, config, learning_rate=1e-4, seed=seed)
+            train_step(engine, batch, learning_rate=1e-4, seed=seed)
         return engine.network.state_dict()
 
     first, second = state_after_two_steps(), state_after_two_steps()

@@ -1,194 +1,161 @@
-"""The heavy half of `pulmonet train`, top to bottom."""
+"""`pulmonet train`: a dataset becomes a run folder.
+
+Torch is imported inside functions alone, so that a wrong flag answers at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
-
+from pulmonet.config.load import load_config
 from pulmonet.config.schema import RunConfig
-from pulmonet.data.batches.load import evaluation_batches
-from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.flows import console
-from pulmonet.flows.train.plan import (
-    Plan,
-    build_data,
-    build_run_engine,
-    first_network,
-    first_targets,
-    make_plan,
-    open_plan_pack,
-    raw_labels,
-    run_fingerprint,
-    without_bad_rows,
+from pulmonet.flows.train.resume import (
+    at_its_dataset,
+    check_resumable,
+    default_run_name,
+    explain_existing,
+    is_complete,
+    is_unfinished,
+    resumed_config,
 )
-from pulmonet.flows.train.record import (
-    clear_run,
-    final_provenance,
-    first_provenance,
-    say_result,
-    with_policy_changes,
-)
-from pulmonet.flows.train.screen import Display
-from pulmonet.labels import fill_uncertain
-from pulmonet.models.device import choose_device, place
-from pulmonet.models.inference import predict
-from pulmonet.models.networks import build_network
-from pulmonet.models.pretrained import read_state_dict
-from pulmonet.run.folder import RunDir
+from pulmonet.run.folder import RunDir, check_run_name, list_runs
 from pulmonet.run.record import Provenance
-from pulmonet.training.checkpoint import Progress, load_checkpoint
-from pulmonet.training.distributed import joined, wait_for_all
-from pulmonet.training.engine import Engine
-from pulmonet.training.interruption import Interrupted
-from pulmonet.training.loop import Listener, Session, TrainingData, run_training
-from pulmonet.training.losses import n_outputs, scores_from_logits
-from pulmonet.words import first_line
+from pulmonet.words import count, did_you_mean
+
+if TYPE_CHECKING:
+    from pulmonet.data.pack.open import Pack
+    from pulmonet.flows.train.plan import Plan
+    from pulmonet.training.checkpoint import Progress
+    from pulmonet.training.stage import Stage
 
 
-def train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
-    """Train `config` into `run_dir`; the caller holds its lock.
+def run(
+    *,
+    source: str | None,
+    flags: Mapping[str, Any],
+    assignments: Iterable[str],
+    out_dir: Path,
+    name: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> int:
+    """Train one run.
+
+    Args:
+        source: ``--config``.
+        flags: dotted field -> value of the daily flags, None where not given.
+        assignments: ``--set``.
+        out_dir: the artifacts folder.
+        name: of the run; the model's when None.
+        resume: go on with an unfinished run.
+        overwrite: replace a run that exists.
 
     Returns:
-        0, or 130/143 after a signal that saved.
+        The exit code: 0, or 130/143 after a signal that saved.
     """
+    assignments = list(assignments)
+    config = at_its_dataset(load_config(source, flags, assignments), source)
+    run_dir = RunDir(out_dir / check_run_name(name or default_run_name(config)))
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        # --overwrite has been heeded by the first start, unless that did not come so far
+        resume, overwrite = True, overwrite and not is_unfinished(run_dir)
+    if run_dir.exists() and not overwrite:
+        if not resume:
+            raise ArtifactError(explain_existing(run_dir))
+        record = run_dir.read_record()
+        if source is None:
+            config = resumed_config(run_dir, flags, assignments)
+        check_resumable(record, config, run_dir)
+        if is_complete(record, config):
+            n_epochs = count(record.config.total_epochs, "epoch")
+            console.say(f"{run_dir.path}: finished already after {n_epochs}")
+            return 0
+    elif resume and not run_dir.exists():
+        meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
+        console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
+    is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+    if not is_first:  # under torchrun only the first process speaks
+        console.configure(quiet=True)
+    with run_dir.lock() if is_first else contextlib.nullcontext():
+        return _train(config, run_dir, resume=resume and not overwrite, overwrite=overwrite)
+
+
+def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
+    """Plan, train and record a run, whose folder is locked."""
+    import torch
+
+    from pulmonet.flows.train.plan import make_plan, open_plan_pack
+    from pulmonet.flows.train.record import begin_record
+    from pulmonet.flows.train.screen import announce
+    from pulmonet.models.device import choose_device
+    from pulmonet.training.distributed import joined
+
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
     device = choose_device(config.runtime.device)
     with joined(device.type) as processes:
         if processes.are_many and device.type == "cuda":
             device = torch.device("cuda", processes.local_rank)
-        plan, network = make_plan(config, device, processes)
-        pack = open_plan_pack(plan)
-        plan = without_bad_rows(plan, pack)
-        if processes.is_first and overwrite:
-            clear_run(run_dir)
-        provenance = first_provenance(plan, run_dir, resume=resume)
-        if resume and run_dir.last_checkpoint_path.exists():
-            # before the record is touched: a run that cannot go on stays what it was
-            load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan, "final"))
-        wait_for_all(processes)
-        if processes.is_first:
-            run_dir.write_record(plan.config, provenance)
-        wait_for_all(processes)
-        return _train_and_record(plan, network, pack, run_dir, provenance, resume=resume)
+        plan = make_plan(config, device, processes)
+        announce(plan)
+        plan, pack = open_plan_pack(plan)
+        provenance = begin_record(plan, run_dir, resume=resume, overwrite=overwrite)
+        return _train_networks(plan, pack, run_dir, provenance, resume=resume)
 
 
-# --- training -----------------------------------------------------------------------------
-
-
-def _train_and_record(
-    plan: Plan,
-    network: nn.Module,
-    pack: Pack,
-    run_dir: RunDir,
-    provenance: Provenance,
-    *,
-    resume: bool,
+def _train_networks(
+    plan: Plan, pack: Pack, run_dir: RunDir, provenance: Provenance, *, resume: bool
 ) -> int:
-    def record(final: Provenance) -> None:
-        if plan.processes.is_first:
-            run_dir.write_record(plan.config, final)
+    from pulmonet.flows.train.plan import first_targets, make_stages, stage_engine
+    from pulmonet.flows.train.record import (
+        final_provenance,
+        say_result,
+        with_policy_changes,
+        write_record,
+    )
+    from pulmonet.flows.train.relabel import first_config, relabelled, rows_to_relabel
+    from pulmonet.flows.train.screen import Display
+    from pulmonet.training.distributed import wait_for_all
+    from pulmonet.training.interruption import Interrupted
+    from pulmonet.training.loop import train_stages
+
+    def train(stages: list[Stage]) -> Progress:
+        with Display(stages[0], is_silent=not plan.processes.is_first) as display:
+            return train_stages(stages, partial(stage_engine, plan), display, resume=resume)
 
     try:
         targets = first_targets(plan)
-        if "self-trained" in plan.policies:
-            targets = _relabel(plan, network, pack, run_dir, targets, resume=resume)
-            network, _ = first_network(plan.config, n_outputs(plan.policies), plan.device)
+        uncertain = rows_to_relabel(plan)
+        if len(uncertain):
+            console.say("stage 1 of 2: a first model, uncertain labels masked")
+            first, folder = first_config(plan.config), RunDir(run_dir.path / "stage1")
+            key = f"stage1 {first.optim.epochs}"
+            stages = make_stages(plan, first, pack, targets, folder, key)
+            train(stages)
+            wait_for_all(plan.processes)
+            targets = relabelled(plan, stages[0], uncertain)
+            n_rows = count(len(uncertain), "row")
+            console.say(f"stage 2 of 2: {n_rows} relabelled, training from the start")
         provenance = with_policy_changes(plan, provenance, targets)
-        record(provenance)
-        engine = build_run_engine(plan, network, targets)
-        data = build_data(plan, pack, targets, "final")
-        progress = _run_stage(plan, engine, data, run_dir, plan.config, resume=resume)
+        write_record(plan, run_dir, provenance)
+        progress = train(make_stages(plan, plan.config, pack, targets, run_dir))
     except Interrupted as stop:
-        record(provenance.model_copy(update={"status": "interrupted"}))
+        write_record(plan, run_dir, provenance, "interrupted")
         console.warn(f"stopped; go on with the same command and --resume ({run_dir.path})")
         return stop.exit_code
     except PulmoNetError:
-        record(provenance.model_copy(update={"status": "failed"}))
+        write_record(plan, run_dir, provenance, "failed")
         raise
     if plan.processes.is_first:
         final = final_provenance(plan, provenance, progress, run_dir)
-        record(final)
+        write_record(plan, run_dir, final)
         say_result(plan, final, run_dir)
     wait_for_all(plan.processes)
     return 0
-
-
-def _run_stage(
-    plan: Plan,
-    engine: Engine,
-    data: TrainingData,
-    run_dir: RunDir,
-    config: RunConfig,
-    *,
-    resume: bool,
-) -> Progress:
-    with Display(plan, run_dir, config) as display:
-        listener = Listener(display.on_step, display.on_epoch_start, display.on_epoch)
-        return run_training(Session(engine, data, config, run_dir, listener), resume=resume)
-
-
-def _relabel(
-    plan: Plan,
-    network: nn.Module,
-    pack: Pack,
-    run_dir: RunDir,
-    targets: NDArray[np.float32],
-    *,
-    resume: bool,
-) -> NDArray[np.float32]:
-    """Stage one of ``self-trained``: a first model, whose scores fill the uncertain labels.
-
-    It lives in its own folder, stage1/, and is resumed or skipped there like any run.
-    """
-    raw = raw_labels(plan, "train", plan.taught)
-    columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
-    positions = np.flatnonzero((raw[:, columns] == -1).any(axis=1))
-    if not len(positions):
-        console.say("self-trained: no training label is uncertain, so there is nothing to relabel")
-        return targets
-    console.say("stage 1 of 2: a first model, uncertain labels masked")
-    config = plan.config
-    epochs = config.targets.self_trained_epochs or config.optim.epochs
-    optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
-    model = config.model.member(0)
-    config = config.model_copy(update={"optim": optim, "model": model})
-    stage_dir = RunDir(run_dir.path / "stage1")
-    engine = build_run_engine(replace(plan, config=config), network, targets)
-    data = build_data(plan, pack, targets, f"stage1 {epochs}")
-    _run_stage(plan, engine, data, stage_dir, config, resume=resume)
-    wait_for_all(plan.processes)
-    best = build_network(config.model.name, len(plan.labels), 0.0)
-    _load_stage1(best, stage_dir)
-    scores = np.zeros_like(targets)
-    scores[positions, : len(plan.labels)] = predict(
-        place(best, plan.device),
-        evaluation_batches(
-            pack,
-            plan.rows["train"][positions],
-            image_size=config.data.image_size,
-            batch_size=config.optim.batch_size,
-            num_workers=config.runtime.num_workers,
-            device=plan.device,
-        ),
-        device=plan.device,
-        to_scores=lambda logits: scores_from_logits(logits, ["ones"] * len(plan.labels)),
-    )
-    console.say(f"stage 2 of 2: {len(positions):,} rows relabelled, training from the start")
-    return fill_uncertain(targets, raw, scores, plan.policies)
-
-
-def _load_stage1(network: nn.Module, stage_dir: RunDir) -> None:
-    """The best weights of stage one, which a resumed run finds on disk as whatever they are now."""
-    try:
-        network.load_state_dict(read_state_dict(stage_dir.best_model_path))
-    except RuntimeError as error:
-        raise ArtifactError(
-            f"{stage_dir.best_model_path}: not the weights of stage one "
-            f"({first_line(error)}); start again with --overwrite"
-        ) from None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -33,13 +31,15 @@ from pulmonet.flows.dataset import open_dataset
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
 from pulmonet.models.device import place
+from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
+from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine, build_engine
-from pulmonet.training.loop import TrainingData
-from pulmonet.training.losses import balanced_pos_weight, count_classes, n_outputs
+from pulmonet.training.losses import n_outputs
 from pulmonet.training.precision import choose_precision
+from pulmonet.training.stage import Stage
 from pulmonet.training.step import is_out_of_memory
 from pulmonet.words import count, first_line, list_first
 
@@ -82,14 +82,8 @@ class Plan:
         return (*self.labels, *self.auxiliary)
 
 
-def make_plan(
-    config: RunConfig, device: torch.device, processes: Processes
-) -> tuple[Plan, nn.Module]:
-    """Check everything that can be wrong before any long work starts.
-
-    Returns:
-        The plan, and the network on its device with its first weights.
-    """
+def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> Plan:
+    """Check everything that can be wrong before any long work starts."""
     manifest = open_dataset(config.data, config.seed)
     labels = resolve_labels(manifest, config.data.labels)
     auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
@@ -97,12 +91,6 @@ def make_plan(
     policies = (*policies[: len(labels)], *map(_auxiliary_policy, policies[len(labels) :]))
     precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
-    network, weights = first_network(config, n_outputs(policies), device)
-    check_sizes(network, config.model.name, config)
-    for name in _further_architectures(config):  # now, not after hours of the first
-        number = config.model.alternate.index(name) + 1
-        other, weights[f"of {name}"] = first_network(config, n_outputs(policies), device, number)
-        check_sizes(other, name, config)
     plan = Plan(
         config=config,
         manifest=manifest,
@@ -111,15 +99,14 @@ def make_plan(
         policies=policies,
         rows=rows,
         excluded=excluded,
-        weights=weights,
+        weights=_check_networks(config, n_outputs(policies), device),
         device=device,
         precision=precision,
         processes=processes,
     )
     if config.loss.name == "aucm":
         check_both_classes(first_targets(plan))
-    _announce(plan)
-    return plan, network
+    return plan
 
 
 def _auxiliary_policy(policy: str) -> str:
@@ -157,12 +144,22 @@ def first_network(
     return place(network, device), facts
 
 
-def _further_architectures(config: RunConfig) -> list[str]:
-    """Those of an ensemble's members that are not the first one's, each once."""
-    return list(config.model.architectures())[1:]
+def _check_networks(config: RunConfig, n_logits: int, device: torch.device) -> dict[str, object]:
+    """Build a network of each architecture now, not after hours of the first.
+
+    Returns:
+        Facts about the first weights, those of an ensemble's other architectures below ``of NAME``.
+    """
+    names = (config.model.name, *config.model.alternate)
+    facts: dict[str, object] = {}
+    for name in config.model.architectures():
+        network, found = first_network(config, n_logits, device, names.index(name))
+        _check_sizes(network, name, config)
+        facts |= found if name == names[0] else {f"of {name}": found}
+    return facts
 
 
-def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
+def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
     """A blank image of every size that is trained on, so that it is known before the data are read.
 
     Raises:
@@ -183,12 +180,12 @@ def check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
             ) from None
 
 
-def open_plan_pack(plan: Plan) -> Pack:
-    """The pack, with the rows of all roles decoded."""
+def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
+    """The pack with the rows of all roles decoded, and the plan less those that could not be."""
     rows = np.concatenate(list(plan.rows.values()))
     data = plan.config.data
     with console.steps("packing", 0) as bar:
-        return open_pack(
+        pack = open_pack(
             plan.manifest,
             rows,
             image_size=data.image_size,
@@ -196,80 +193,18 @@ def open_plan_pack(plan: Plan) -> Pack:
             skip_bad=data.skip_bad,
             progress=bar.reach,
         )
-
-
-def without_bad_rows(plan: Plan, pack: Pack) -> Plan:
-    """The plan less the rows that could not be decoded; on screen five of them are named."""
     if not pack.bad_rows:
-        return plan
-    bad = np.fromiter(pack.bad_rows, dtype=np.int64)
-    reasons = [reason.split(";")[0] for _, reason in sorted(pack.bad_rows.items())]
+        return plan, pack
+    bad = sorted(pack.bad_rows)
+    reasons = [pack.bad_rows[row].split(";")[0] for row in bad]
     console.warn(f"left out {count(len(bad), 'unreadable image')}: {list_first(reasons)}")
-    paths = tuple(plan.manifest.table["path"].iloc[sorted(pack.bad_rows)])
-    rows = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
+    paths = tuple(plan.manifest.table["path"].iloc[bad])
+    kept = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
     excluded = plan.excluded | {"unreadable": len(bad)}
-    return replace(plan, rows=rows, excluded=excluded, unreadable=paths)
+    return replace(plan, rows=kept, excluded=excluded, unreadable=paths), pack
 
 
-def _announce(plan: Plan) -> None:
-    config = plan.config
-    patients = plan.manifest.table["patient"].to_numpy(object)
-    parts = []
-    for role, rows in plan.rows.items():
-        n_patients = len(set(patients[rows]))
-        parts.append(f"{role} {count(len(rows), 'image')} of {count(n_patients, 'patient')}")
-    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
-    without = f" (left out: {', '.join(left_out)})" if left_out else ""
-    console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
-    console.say(f"Labels:  {', '.join(plan.labels)}")
-    if plan.auxiliary:
-        console.say(f"Beside:  {', '.join(plan.auxiliary)} (learned from, not scored)")
-    console.say(f"Targets: uncertain → {_policies_shown(plan)}; blank → {config.targets.blank}")
-    if config.loss.name == "aucm" and {"ones-lsr", "zeros-lsr"} & set(plan.policies):
-        console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")
-    threads = count(torch.get_num_threads(), "thread")
-    console.say(
-        f"Model:   {config.model.summary()}, weights {_weights_named(plan.weights)}, "
-        f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
-    )
-    _announce_weights(plan.weights, "weights")
-    for name in _further_architectures(config):
-        facts = cast(dict[str, object], plan.weights[f"of {name}"])
-        console.note(f"weights of {name}: {_weights_named(facts)}")
-        _announce_weights(facts, f"weights of {name}")
-    if config.data.shuffle_labels:
-        console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
-
-
-def _policies_shown(plan: Plan) -> str:
-    """``ones``, of several ``ones (Edema, Fracture), zeros (Consolidation)``."""
-    labels_of: dict[str, list[str]] = {}
-    for label, policy in zip(plan.taught, plan.policies, strict=True):
-        labels_of.setdefault(policy, []).append(label)
-    if len(labels_of) == 1:
-        return plan.policies[0]
-    return ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
-
-
-def _weights_named(weights: Mapping[str, object]) -> str:
-    return f"{weights['source']} {weights.get('name', '')}".strip()
-
-
-def _announce_weights(weights: Mapping[str, object], what: str) -> None:
-    """What of a weights file was taken over, as far as there is something to say."""
-    if "n_matched" in weights:
-        console.note(f"{what}: {weights['n_matched']} tensors taken over")
-    if weights.get("replaced"):
-        console.note(f"the classifier in the {what} has another size: a new one takes its place")
-    for key in ("missing", "unexpected"):
-        names = weights.get(key)
-        if isinstance(names, list) and names:
-            console.note(f"{what}: {len(names)} {key} tensors, e.g. {names[0]}")
-    if "note" in weights:
-        console.warn(f"{what}: {weights['note']}")
-
-
-# --- targets and data ---------------------------------------------------------------------
+# --- targets and stages -------------------------------------------------------------------
 
 
 def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> NDArray[np.float32]:
@@ -296,10 +231,31 @@ def first_targets(plan: Plan) -> NDArray[np.float32]:
     )
 
 
-def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str) -> TrainingData:
-    """What the loop trains on and selects on."""
+def make_stages(
+    plan: Plan,
+    config: RunConfig,
+    pack: Pack,
+    targets: NDArray[np.float32],
+    run_dir: RunDir,
+    key: str = "final",
+) -> list[Stage]:
+    """The networks that are trained into one folder: one, or the members of an ensemble.
+
+    Args:
+        plan: of the run.
+        config: of these networks.
+        pack: with the rows of the plan.
+        targets: (n, L + A) of the training rows.
+        run_dir: the folder.
+        key: by which its checkpoint is told from that of another folder of the run.
+    """
     select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
-    return TrainingData(
+    stage = Stage(
+        config=config,
+        number=0,
+        n_stages=config.model.members,
+        run_dir=run_dir,
+        fingerprint=run_fingerprint(plan, key),
         pack=pack,
         train_rows=plan.rows["train"],
         train_targets=targets,
@@ -310,11 +266,15 @@ def build_data(plan: Plan, pack: Pack, targets: NDArray[np.float32], stage: str)
         ),
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
-        fingerprint=run_fingerprint(plan, stage),
     )
+    members = (config.model.member(number) for number in range(config.model.members))
+    return [
+        replace(stage, number=number, config=config.model_copy(update={"model": model}))
+        for number, model in enumerate(members)
+    ]
 
 
-def run_fingerprint(plan: Plan, stage: str) -> str:
+def run_fingerprint(plan: Plan, key: str = "final") -> str:
     """SHA-256 (hex) of what decides a stage's weights: only a checkpoint of the same is resumed."""
     config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
     for section, field in CHANGEABLE:
@@ -322,31 +282,22 @@ def run_fingerprint(plan: Plan, stage: str) -> str:
     rows = {
         role: hashlib.sha256(values.tobytes()).hexdigest() for role, values in plan.rows.items()
     }
-    text = json.dumps([config, fingerprint(plan.manifest), rows, stage], sort_keys=True)
+    text = json.dumps([config, fingerprint(plan.manifest), rows, key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_run_engine(plan: Plan, network: nn.Module, targets: NDArray[np.float32]) -> Engine:
-    """The engine of one stage."""
-    loss = plan.config.loss
-    pos_weight = None
-    if loss.pos_weight == "balanced":
-        pos_weight = torch.from_numpy(balanced_pos_weight(targets, loss.pos_weight_max))
-    class_counts = None
-    if loss.name == "balanced-bce":
-        class_counts = count_classes(torch.from_numpy(targets))
+def stage_engine(plan: Plan, stage: Stage, ensemble: Ensemble | None) -> Engine:
+    """The engine at the start of a stage; `ensemble` has the networks before it."""
+    network, _ = first_network(stage.config, n_outputs(plan.policies), plan.device, stage.number)
     return build_engine(
         network,
-        plan.config,
+        stage.config,
         device=plan.device,
         precision=plan.precision,
         processes=plan.processes,
         policies=plan.policies,
-        n_labels=len(plan.labels),
-        pos_weight=pos_weight,
-        class_counts=class_counts,
         notify=console.warn,
-        first_weights=lambda member: first_network(
-            plan.config, n_outputs(plan.policies), plan.device, member
-        )[0],
+        targets=stage.train_targets,
+        n_labels=len(plan.labels),
+        ensemble=ensemble,
     )

@@ -20,11 +20,12 @@ from pulmonet.data.summary import summarise
 from pulmonet.files.paths import portable_path
 from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
-from pulmonet.flows.train.plan import Plan, raw_labels
+from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
 from pulmonet.labels import describe_policy_changes
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
-from pulmonet.training.checkpoint import Progress
+from pulmonet.training.checkpoint import Progress, load_checkpoint
+from pulmonet.training.distributed import wait_for_all
 from pulmonet.training.precision import device_name
 
 #: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
@@ -50,6 +51,34 @@ def clear_run(run_dir: RunDir) -> None:
         path.unlink(missing_ok=True)
     for folder in (run_dir.explain_dir, run_dir.path / "stage1", run_dir.path / "tensorboard"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) -> Provenance:
+    """Write down where a run comes from before its first step, in a folder cleared if so asked.
+
+    Raises:
+        ArtifactError: a checkpoint that is not this run's, which stays what it was.
+    """
+    processes = plan.processes
+    if processes.is_first and overwrite:
+        clear_run(run_dir)
+    provenance = first_provenance(plan, run_dir, resume=resume)
+    if resume and run_dir.last_checkpoint_path.exists():
+        load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
+    wait_for_all(processes)
+    write_record(plan, run_dir, provenance)
+    wait_for_all(processes)
+    return provenance
+
+
+def write_record(
+    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str | None = None
+) -> None:
+    """Write run_config.json on the first process, with another status if one is given."""
+    if status is not None:
+        provenance = provenance.model_copy(update={"status": status})
+    if plan.processes.is_first:
+        run_dir.write_record(plan.config, provenance)
 
 
 def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:

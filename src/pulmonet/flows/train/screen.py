@@ -1,44 +1,101 @@
-"""What `pulmonet train` shows while it trains: a bar, a line per epoch, curves.png."""
+"""What `pulmonet train` shows: the plan; then a bar, a line per epoch, curves.png."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pandas as pd
+import torch
 
-from pulmonet.config.schema import RunConfig
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
+from pulmonet.flows.train.plan import Plan
 from pulmonet.run.folder import RunDir
-from pulmonet.training.distributed import Processes
-from pulmonet.words import duration
+from pulmonet.training.stage import Stage
+from pulmonet.words import count, duration
 
 
-class _Plan(Protocol):
-    @property
-    def processes(self) -> Processes: ...
+def announce(plan: Plan) -> None:
+    """What is trained, on what, with which weights."""
+    config = plan.config
+    patients = plan.manifest.table["patient"].to_numpy(object)
+    parts = []
+    for role, rows in plan.rows.items():
+        n_patients = len(set(patients[rows]))
+        parts.append(f"{role} {count(len(rows), 'image')} of {count(n_patients, 'patient')}")
+    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
+    without = f" (left out: {', '.join(left_out)})" if left_out else ""
+    console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
+    console.say(f"Labels:  {', '.join(plan.labels)}")
+    if plan.auxiliary:
+        console.say(f"Beside:  {', '.join(plan.auxiliary)} (learned from, not scored)")
+    console.say(f"Targets: uncertain → {_policies_shown(plan)}; blank → {config.targets.blank}")
+    if config.loss.name == "aucm" and {"ones-lsr", "zeros-lsr"} & set(plan.policies):
+        console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")
+    threads = count(torch.get_num_threads(), "thread")
+    console.say(
+        f"Model:   {config.model.summary()}, weights {_weights_named(plan.weights)}, "
+        f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
+    )
+    _announce_weights(plan.weights, "weights")
+    for name in list(config.model.architectures())[1:]:
+        facts = cast(dict[str, object], plan.weights[f"of {name}"])
+        console.note(f"weights of {name}: {_weights_named(facts)}")
+        _announce_weights(facts, f"weights of {name}")
+    if config.data.shuffle_labels:
+        console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+
+
+def _policies_shown(plan: Plan) -> str:
+    """``ones``, of several ``ones (Edema, Fracture), zeros (Consolidation)``."""
+    labels_of: dict[str, list[str]] = {}
+    for label, policy in zip(plan.taught, plan.policies, strict=True):
+        labels_of.setdefault(policy, []).append(label)
+    if len(labels_of) == 1:
+        return plan.policies[0]
+    return ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
+
+
+def _weights_named(weights: Mapping[str, object]) -> str:
+    return f"{weights['source']} {weights.get('name', '')}".strip()
+
+
+def _announce_weights(weights: Mapping[str, object], what: str) -> None:
+    """What of a weights file was taken over, as far as there is something to say."""
+    if "n_matched" in weights:
+        console.note(f"{what}: {weights['n_matched']} tensors taken over")
+    if weights.get("replaced"):
+        console.note(f"the classifier in the {what} has another size: a new one takes its place")
+    for key in ("missing", "unexpected"):
+        names = weights.get(key)
+        if isinstance(names, list) and names:
+            console.note(f"{what}: {len(names)} {key} tensors, e.g. {names[0]}")
+    if "note" in weights:
+        console.warn(f"{what}: {weights['note']}")
+
+
+# --- while it trains ----------------------------------------------------------------------
 
 
 class Display:
-    """Entered for one stage of training; silent but on the first process."""
+    """Entered while the networks of one folder are trained; the loop's listener."""
 
-    def __init__(self, plan: _Plan, run_dir: RunDir, config: RunConfig) -> None:
-        self._is_first = plan.processes.is_first
-        self._run_dir = run_dir
-        self._config = config
+    def __init__(self, stage: Stage, *, is_silent: bool) -> None:
+        """For the folder of `stage`; silent on all processes but the first."""
+        self._is_silent = is_silent
+        self._run_dir = stage.run_dir
+        self._with_board = stage.config.runtime.tensorboard and not is_silent
         self._bar: console.Steps | None = None
         self._open = contextlib.ExitStack()
-        self._log: list[dict[Any, Any]] = []
         self._board: Any = None
 
     def __enter__(self) -> Display:
-        if self._is_first and self._config.runtime.tensorboard:
+        if self._with_board:
             self._board = _tensorboard(self._run_dir)
-        if self._run_dir.log_path.exists() and self._run_dir.last_checkpoint_path.exists():
-            self._log = self._run_dir.read_log().to_dict("records")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,13 +103,13 @@ class Display:
         if self._board is not None:
             self._board.close()
 
-    def on_epoch_start(self, epoch: int, n_steps: int, done: int, pixels: int) -> None:
+    def on_epoch_start(self, stage: Stage, epoch: int, n_steps: int, done: int) -> None:
         """A bar for this epoch."""
-        if not self._is_first:
+        if self._is_silent:
             return
-        name = f"epoch {epoch}/{self._config.total_epochs}{self._member(epoch)}"
-        if pixels != self._config.data.image_size:
-            name += f" at {pixels} px"
+        name = f"epoch {epoch + 1}/{stage.total_epochs}{stage.remark}"
+        if stage.pixels(epoch) != stage.config.data.image_size:
+            name += f" at {stage.pixels(epoch)} px"
         self._bar = self._open.enter_context(console.steps(name, n_steps, done=done))
 
     def on_step(self, n_images: int, loss: float) -> None:
@@ -60,32 +117,25 @@ class Display:
         if self._bar is not None:
             self._bar.advance(1, note=f"loss {loss:.4f}", n_images=n_images)
 
-    def on_epoch(self, row: dict[str, float], is_best: bool) -> None:
+    def on_epoch(self, stage: Stage, log: list[dict[str, float]], is_best: bool) -> None:
         """A line of results, and the curves so far."""
         self._open.close()
-        if not self._is_first:
+        if self._is_silent:
             return
-        auroc = row["val_macro_auroc"]
+        row = log[-1]
+        epoch, auroc = int(row["epoch"]), row["val_macro_auroc"]
         best = "  best so far" if is_best and not math.isnan(auroc) else ""
         console.say(
-            f"Epoch {int(row['epoch'])}/{self._config.total_epochs}{self._member(row['epoch'])}: "
+            f"Epoch {epoch}/{stage.total_epochs}{stage.remark}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
             f"AUROC {'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
             f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
-        self._log = [old for old in self._log if old["epoch"] < row["epoch"]] + [row]
-        figure = draw_curves(pd.DataFrame(self._log), self._run_dir.name)
+        figure = draw_curves(pd.DataFrame(log), self._run_dir.name)
         write_atomic(self._run_dir.curves_path, figure)
         if self._board is not None:
             for name, value in row.items():
-                self._board.add_scalar(name, value, int(row["epoch"]))
-
-    def _member(self, epoch: float) -> str:
-        """Which network of an ensemble a 1-based epoch trains."""
-        n_members = self._config.model.members
-        if n_members == 1:
-            return ""
-        return f" (network {-(-int(epoch) // self._config.optim.epochs)} of {n_members})"
+                self._board.add_scalar(name, value, epoch)
 
 
 def _tensorboard(run_dir: RunDir) -> Any:

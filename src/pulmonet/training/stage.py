@@ -1,0 +1,79 @@
+"""One network of a run: the only one, a member of an ensemble, or the first of `self-trained`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.config.schema import RunConfig
+from pulmonet.data.pack.open import Pack
+from pulmonet.run.folder import RunDir
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network to train: how, on what, and where its files are.
+
+    The members of an ensemble share a folder: its log, checkpoint and best_model.pth go on from
+    one to the next. The first network of ``self-trained`` has a folder of its own.
+
+    Attributes:
+        config: the run's, as far as it is about this network: one architecture, its own length.
+        number: its 0-based place among the networks of its folder.
+        n_stages: how many networks its folder has.
+        run_dir: where its files go.
+        fingerprint: of config and data; a checkpoint of another one is refused.
+        pack: decoded images of all rows named below.
+        train_rows: (n,) manifest rows.
+        train_targets: (n, L + A) float32 training targets, NaN = unknown, of the labels and the
+            auxiliary ones behind them.
+        select_rows: (m,) manifest rows that choose the best epoch.
+        select_targets: (m, L) float32 of 1, 0, NaN; they do not depend on the policy.
+        labels: L names.
+        paths: image paths of all manifest rows, for messages.
+    """
+
+    config: RunConfig
+    number: int
+    n_stages: int
+    run_dir: RunDir
+    fingerprint: str
+    pack: Pack
+    train_rows: NDArray[np.int64]
+    train_targets: NDArray[np.float32]
+    select_rows: NDArray[np.int64]
+    select_targets: NDArray[np.float32]
+    labels: tuple[str, ...]
+    paths: Sequence[str]
+
+    @property
+    def first_epoch(self) -> int:
+        """Its first one, 0-based; epochs are counted through all networks of the folder."""
+        return self.number * self.config.optim.epochs
+
+    @property
+    def end_epoch(self) -> int:
+        """The epoch after its last one."""
+        return self.first_epoch + self.config.optim.epochs
+
+    @property
+    def total_epochs(self) -> int:
+        """Those of all networks of the folder."""
+        return self.n_stages * self.config.optim.epochs
+
+    @property
+    def remark(self) -> str:
+        """`` (network 2 of 3)``, behind an epoch's number; empty for a folder's only network."""
+        return f" (network {self.number + 1} of {self.n_stages})" if self.n_stages > 1 else ""
+
+    def pixels(self, epoch: int) -> int:
+        """The side of its images in an epoch: growing sizes first, then ``data.image_size``."""
+        epoch -= self.first_epoch
+        for pixels, n_epochs in self.config.optim.growth:
+            if epoch < n_epochs:
+                return pixels
+            epoch -= n_epochs
+        return self.config.data.image_size
