@@ -15,8 +15,8 @@ from pulmonet.data.images.read import read_grey
 from pulmonet.data.images.square import placement
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, place_map
-from pulmonet.explain.options import check_colour_map, check_method, choose_labels
-from pulmonet.labels import resolve_label
+from pulmonet.explain.maps.variants import check_colour_map, check_method
+from pulmonet.labels import choose_labels, resolve_label
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import find_run

@@ -337,6 +337,28 @@ def resolve_label(name: str, labels: Sequence[str]) -> str:
     return found
 
 
+def choose_labels(
+    names: Sequence[str], indices: Sequence[int], available: Sequence[str]
+) -> tuple[str, ...]:
+    """Some of a model's labels, in its order; all where none is named.
+
+    Args:
+        names: as the user wrote them.
+        indices: positions in `available`, as the original scripts' ``--class_idx``.
+        available: the model's labels.
+
+    Raises:
+        ConfigError: no such label or position; the message has the near miss.
+    """
+    wrong = [index for index in indices if not 0 <= index < len(available)]
+    if wrong:
+        listed = ", ".join(f"{number} {label}" for number, label in enumerate(available))
+        raise ConfigError(f"--class-idx {wrong[0]}: no such output; choose from {listed}")
+    chosen = {resolve_label(name, available) for name in names}
+    chosen |= {available[index] for index in indices}
+    return tuple(label for label in available if not chosen or label in chosen)
+
+
 def file_name_of(label: str) -> str:
     """The label as part of a file name: ``Pleural Effusion`` -> ``Pleural_Effusion``.
 

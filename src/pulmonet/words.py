@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOTICE = "Research and education only; not a medical device."
 
@@ -40,6 +40,11 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A sentence part such as `` (did you mean 'resnet50'?)``, empty without a near miss."""
     meant = near_miss(word, options)
     return f" (did you mean '{meant}'?)" if meant else ""
+
+
+def no_such(typed: str, what: str, word: str, options: Sequence[str]) -> str:
+    """``--fit pod: no such fit (did you mean 'pad'?); choose from stretch, pad, crop``."""
+    return f"{typed}: no such {what}{did_you_mean(word, options)}; choose from {', '.join(options)}"
 
 
 def list_first(items: Iterable[object], n_shown: int = 5) -> str:

@@ -336,3 +336,16 @@ def test_a_long_wrong_name_is_cut_in_the_message() -> None:
         with pytest.raises(ValueError, match="not a name") as caught:
             labels.check_label_name(name)
         assert str(caught.value).startswith(shown)
+
+
+def test_labels_are_chosen_by_name_or_position_in_the_models_order() -> None:
+    available = ("Atelectasis", "Edema", "Pleural Effusion")
+    assert labels.choose_labels([], [], available) == available
+    assert labels.choose_labels(["pleural_effusion"], [0], available) == (
+        "Atelectasis",
+        "Pleural Effusion",
+    )
+    with pytest.raises(ConfigError, match=r"--class-idx 3: .*0 Atelectasis, 1 Edema"):
+        labels.choose_labels([], [3], available)
+    with pytest.raises(ConfigError, match=r"--class-idx -1"):
+        labels.choose_labels([], [-1], available)

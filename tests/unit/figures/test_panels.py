@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.overlay import blend
-from pulmonet.explain.options import choose_labels
 from pulmonet.figures.panels import Finding, SheetRow, draw_contact_sheet, draw_panel, thumbnail
 
 
@@ -54,16 +52,3 @@ def test_a_contact_sheet_holds_every_image_and_label() -> None:
     three = decode(draw_contact_sheet([SheetRow(name, image, cells) for name in "abc"]))
     assert three.shape[1] == one.shape[1]
     assert three.shape[0] > 2 * one.shape[0]
-
-
-def test_labels_are_chosen_by_name_or_position_in_the_models_order() -> None:
-    available = ("Atelectasis", "Edema", "Pleural Effusion")
-    assert choose_labels([], [], available) == available
-    assert choose_labels(["pleural_effusion"], [0], available) == (
-        "Atelectasis",
-        "Pleural Effusion",
-    )
-    with pytest.raises(ConfigError, match=r"--class-idx 3: .*0 Atelectasis, 1 Edema"):
-        choose_labels([], [3], available)
-    with pytest.raises(ConfigError, match=r"--class-idx -1"):
-        choose_labels([], [-1], available)

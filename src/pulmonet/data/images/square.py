@@ -44,6 +44,11 @@ def placement(height: int, width: int, fit: str) -> Placement:
     return Placement(float(x0), float(y0), float(x0 + side), float(y0 + side))
 
 
+def pack_side(image_size: int) -> int:
+    """R for S: 256 up to 224 px, so that growing sizes share a pack; in proportion above."""
+    return 256 if image_size <= 224 else -(-image_size * 256 // 224)
+
+
 def fit_square(
     image: NDArray[np.uint8], side: int, fit: str, out: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
+from pulmonet.data.images.square import pack_side
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
@@ -36,11 +37,6 @@ def cache_dir() -> Path:
     """The cache folder: `PULMONET_CACHE_DIR`, else the platform's own."""
     chosen = os.environ.get("PULMONET_CACHE_DIR")
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pulmonet")
-
-
-def pack_side(image_size: int) -> int:
-    """R for S: 256 up to 224 px, so that growing sizes share a pack; in proportion above."""
-    return 256 if image_size <= 224 else -(-image_size * 256 // 224)
 
 
 def decoding_threads() -> int:

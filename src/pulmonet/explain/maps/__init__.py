@@ -1,0 +1,21 @@
+"""Heat maps: how the methods make them, and how they are laid on the X-ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RawMaps:
+    """What a method gives for a batch of images.
+
+    Attributes:
+        logits: (B, n_outputs) float32, of the unchanged images.
+        raw: (B, L, h, w) float32, signed: before ReLU, at the method's own resolution.
+    """
+
+    logits: NDArray[np.float32]
+    raw: NDArray[np.float32]

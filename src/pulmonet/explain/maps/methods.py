@@ -1,4 +1,12 @@
-"""One entry for all methods: images in, scores and maps out."""
+"""All methods behind one entry: images in, scores and heat maps out. The class activation maps.
+
+For the gradient methods all labels of an image come from one pass through the backbone: what
+lies below the layer runs once, without a graph; only what lies above it is differentiated,
+label by label. At the last feature map that is pooling and one linear layer.
+
+There, before global average pooling and a linear head, Grad-CAM and HiResCAM are the same
+function: the gradient is constant over the map. Their agreeing says nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +15,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.data.batches.augment import apply_view
-from pulmonet.data.images.square import fit_square
-from pulmonet.data.pack.open import pack_side
-from pulmonet.explain.maps.cam import (
-    RawMaps,
-    gradient_maps,
-    gradient_maps_of,
-    scale_maps,
-    score_maps,
-)
-from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
-from pulmonet.explain.options import Variant, check_method
+from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.errors import ConfigError
+from pulmonet.explain.maps import RawMaps
+from pulmonet.explain.maps.layers import check_common_layer, forward_at
+from pulmonet.explain.maps.overlay import scale_maps
+from pulmonet.explain.maps.pixels import as_array, integrated_gradients, occlusion, smooth
+from pulmonet.explain.maps.variants import Variant, check_method
+from pulmonet.models.ensemble import Ensemble, mean_logits
+from pulmonet.models.networks import IMAGENET_MEAN, forward_features, forward_head
+
+#: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
+NEUTRAL_GREY = 255.0 * sum(IMAGENET_MEAN) / 3
+
+#: Keeps Grad-CAM++'s quotient finite; as in pytorch-grad-cam, whose maps depend on it.
+_PLUS_PLUS_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,13 +67,17 @@ def to_network_input(
         image_size: S.
         fit: how it becomes square.
         device: of the result.
-        view: one of `augmentation.tta_views`; None is the whole square.
+        view: one of `augment.tta_views`; None is the whole square.
 
     Returns:
         (1, 1, S, S) pixels, 0-255.
     """
-    square = torch.from_numpy(fit_square(image, pack_side(image_size), fit))
-    return apply_view(square[None, None], view, image_size).to(device)
+    square = fit_square(image, pack_side(image_size), fit)
+    if view is None:
+        pixels = torch.from_numpy(fit_square(square, image_size, "stretch"))[None, None]
+    else:
+        pixels = apply_view(torch.from_numpy(square)[None, None], view, image_size)
+    return pixels.to(device)
 
 
 def explain_images(
@@ -84,7 +101,14 @@ def explain_images(
         ConfigError: unknown method or layer.
     """
     name = check_method(method, layer)
-    found = _raw_maps(network, images, columns, name, layer)
+    if name == "integrated-gradients":
+        found = integrated_gradients(network, images, columns)
+    elif name == "occlusion":
+        found = occlusion(network, images, columns)
+    elif name == "scorecam":
+        found = score_maps(network, images, columns, layer=layer)
+    else:
+        found = gradient_maps(network, images, columns, method=name, layer=layer)
     visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
     scores = torch.sigmoid(torch.from_numpy(found.logits)).numpy()
     return Maps(scores, found.raw, scale_maps(visible, images.shape[-1]))
@@ -118,13 +142,175 @@ def maps_of_variants(
     return found
 
 
-def _raw_maps(
-    network: nn.Module, images: Tensor, columns: Sequence[int], method: str, layer: str | None
+# --- gradient methods ------------------------------------------------------------------------
+
+
+def gradient_maps(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
 ) -> RawMaps:
-    if method == "scorecam":
-        return score_maps(network, images, columns, layer=layer)
-    if method == "integrated-gradients":
-        return integrated_gradients(network, images, columns)
-    if method == "occlusion":
-        return occlusion(network, images, columns)
-    return gradient_maps(network, images, columns, method=method, layer=layer)
+    """Maps of a gradient method, from the logits.
+
+    Sources: Grad-CAM, Selvaraju et al. 2017; Grad-CAM++, Chattopadhay et al. 2018, eq. 19;
+    HiResCAM, Draelos and Carin 2020; LayerCAM, Jiang et al. 2021.
+
+    Args:
+        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
+        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
+        columns: outputs to explain, L of them.
+        method: one of `GRADIENT_METHODS`.
+        layer: dotted name of a module whose output is (B, C, h, w); None is the last feature
+            map (DenseNet's after its final ReLU). A module called several times counts with
+            its last call.
+
+    Returns:
+        Logits and (B, L, h, w) maps.
+
+    Raises:
+        ConfigError: no such layer, or its output is no feature map.
+        ValueError: unknown method, or a network in training mode.
+    """
+    return gradient_maps_of(network, images, columns, [method], layer=layer)[method]
+
+
+def gradient_maps_of(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    methods: Sequence[str],
+    *,
+    layer: str | None = None,
+) -> dict[str, RawMaps]:
+    """As `gradient_maps`, for several methods at one layer: they share its gradients."""
+    for method in methods:
+        if method not in GRADIENT_METHODS:
+            raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
+    logits, leaves = forward_to(network, images, layer)
+    features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
+    maps: dict[str, list[Tensor]] = {method: [] for method in methods}
+    for position, column in enumerate(columns):
+        # images do not mix in eval mode, so the sum's gradient is every image's own
+        gradients = torch.autograd.grad(
+            logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
+        )
+        for method, found in maps.items():
+            found.append(_combine(method, features, torch.cat(gradients, dim=1)))
+    return {
+        method: RawMaps(as_array(logits), as_array(torch.stack(found, dim=1)))
+        for method, found in maps.items()
+    }
+
+
+def _combine(method: str, features: Tensor, gradients: Tensor) -> Tensor:
+    """(B, C, h, w) features and gradients -> signed (B, h, w) map, float32."""
+    features, gradients = features.float(), gradients.float()
+    if method == "hirescam":
+        return (gradients * features).sum(dim=1)
+    if method == "layercam":
+        return (gradients.clamp(min=0) * features).sum(dim=1)
+    if method == "gradcam++":
+        squares = gradients**2
+        sums = features.sum(dim=(2, 3), keepdim=True)
+        quotient = squares / (2 * squares + sums * squares * gradients + _PLUS_PLUS_EPSILON)
+        weights = (gradients.clamp(min=0) * quotient).sum(dim=(2, 3))
+    else:
+        weights = gradients.mean(dim=(2, 3))
+    return torch.einsum("bc,bchw->bhw", weights, features)
+
+
+def forward_to(
+    network: nn.Module, images: Tensor, layer: str | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One pass: logits, and the layer's output as the leaf that they are differentiable in.
+
+    Returns:
+        (B, n_outputs) float32 logits and (B, C, h, w) features that require a gradient: of an
+        ensemble those of every member, whose channels together are its feature map.
+
+    Raises:
+        ConfigError: no such layer, its output is no feature map, or the members of an ensemble
+            have maps of different sizes.
+        ValueError: a network in training mode.
+    """
+    if network.training:
+        raise ValueError("the network is in training mode; call network.eval() first")
+    if isinstance(network, Ensemble):
+        if layer is not None:
+            check_common_layer(network, layer)
+        parts = [forward_to(member, images, layer) for member in network.members]
+        leaves = tuple(leaf for _, of_member in parts for leaf in of_member)
+        sizes = list(dict.fromkeys(f"{leaf.shape[-2]} × {leaf.shape[-1]}" for leaf in leaves))
+        if len(sizes) > 1:
+            raise ConfigError(
+                f"--layer {layer or 'last'}: the members' feature maps differ in size "
+                f"({', '.join(sizes)}) and make no common map; choose another layer, or --method "
+                "occlusion or integrated-gradients, which need none"
+            )
+        with torch.enable_grad():
+            return mean_logits([logits for logits, _ in parts]), leaves
+    if layer is None:
+        with torch.no_grad():
+            features = forward_features(network, images)
+        features.requires_grad_()
+        with torch.enable_grad():
+            return forward_head(network, features), (features,)
+    logits, leaf = forward_at(network, images, layer)
+    return logits, (leaf,)
+
+
+# --- Score-CAM -------------------------------------------------------------------------------
+
+
+def score_maps(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    *,
+    layer: str | None = None,
+    batch_size: int = 32,
+) -> RawMaps:
+    """Score-CAM: channels weighted by the logit of the image seen through them, no gradients.
+
+    Every channel costs one forward pass (1,024 for DenseNet-121), shared by all labels. A masked
+    pixel becomes `NEUTRAL_GREY`. Source: Wang et al. 2020, eq. 8-10.
+
+    Args:
+        network: in eval mode.
+        images: (B, 1, S, S) pixels.
+        columns: outputs to explain.
+        layer: as in `gradient_maps`.
+        batch_size: masked images per forward pass.
+
+    Returns:
+        Logits and (B, L, h, w) maps, none of them negative where the features are not.
+    """
+    logits, leaves = forward_to(network, images, layer)
+    features = torch.cat([leaf.detach() for leaf in leaves], dim=1).float()
+    rows: list[Tensor] = []
+    with torch.no_grad():
+        for image, channels in zip(images.float(), features, strict=True):
+            scores = _masked_logits(network, image, channels, columns, batch_size)
+            weights = torch.softmax(scores, dim=0)
+            rows.append(torch.einsum("cl,chw->lhw", weights, channels))
+    return RawMaps(as_array(logits), as_array(torch.stack(rows)))
+
+
+def _masked_logits(
+    network: nn.Module, image: Tensor, channels: Tensor, columns: Sequence[int], batch_size: int
+) -> Tensor:
+    """(1, S, S) image seen through each of (C, h, w) channels -> (C, L) logits."""
+    found: list[Tensor] = []
+    for part in torch.split(channels, batch_size):
+        masks = F.interpolate(
+            part[:, None], size=image.shape[-2:], mode="bilinear", align_corners=False
+        )
+        low = masks.amin(dim=(2, 3), keepdim=True)
+        high = masks.amax(dim=(2, 3), keepdim=True)
+        masks = (masks - low) / (high - low + 1e-8)
+        seen = NEUTRAL_GREY + masks * (image - NEUTRAL_GREY)
+        found.append(network(seen).float()[:, list(columns)])
+    return torch.cat(found)

@@ -19,6 +19,31 @@ from pulmonet.data.images.square import Placement
 OPACITY = 0.65
 
 
+def scale_maps(raw: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Raw maps to [0, 1] at the size of the square: ReLU, bilinear, then min to 0 and max to 1.
+
+    A map without any positive value, or constant, becomes all zero: it points nowhere.
+
+    Args:
+        raw: (..., h, w) signed.
+        side: S, pixels.
+
+    Returns:
+        (..., S, S) float32 in [0, 1].
+    """
+    flat = np.maximum(raw, 0).reshape(-1, *raw.shape[-2:])
+    scaled = np.zeros((len(flat), side, side), dtype=np.float32)
+    for position, positive in enumerate(flat):
+        if positive.shape == (side, side):
+            large = positive
+        else:
+            large = cv2.resize(positive, (side, side), interpolation=cv2.INTER_LINEAR)
+        low, high = float(large.min()), float(large.max())
+        if high > low and np.isfinite(high):
+            scaled[position] = (large - low) / (high - low)
+    return scaled.reshape(*raw.shape[:-2], side, side)
+
+
 def place_map(
     heat: NDArray[np.float32], height: int, width: int, where: Placement
 ) -> NDArray[np.float32]:
@@ -72,7 +97,7 @@ def blend(
     Args:
         image: (H, W) grey.
         placed: (H, W) in [0, 1]; NaN leaves the image as it is.
-        colour_map: one of `options.COLOUR_MAPS`.
+        colour_map: one of `choices.COLOUR_MAPS`.
 
     Returns:
         (H, W, 3) RGB uint8.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulmonet.explain.maps.cam import RawMaps
+from pulmonet.explain.maps import RawMaps
 
 
 def integrated_gradients(
@@ -56,7 +56,7 @@ def integrated_gradients(
         with torch.no_grad():
             logits.append(network(image[None]).float()[0])
         maps.append(totals / n_steps * difference[0])
-    return RawMaps(_array(torch.stack(logits)), _array(torch.stack(maps)))
+    return RawMaps(as_array(torch.stack(logits)), as_array(torch.stack(maps)))
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def occlusion(
             covered.append(network(batch).float()[:, list(columns)])
         falls = own[list(columns)] - torch.cat(covered)
         maps.append(falls.T.reshape(len(columns), n_cells, n_cells))
-    return RawMaps(_array(logits), _array(torch.stack(maps)))
+    return RawMaps(as_array(logits), as_array(torch.stack(maps)))
 
 
 def smooth(raw: NDArray[np.float32], n_cells: int = 56) -> NDArray[np.float32]:
@@ -130,6 +130,7 @@ def smooth(raw: NDArray[np.float32], n_cells: int = 56) -> NDArray[np.float32]:
     return cells.numpy().reshape(*raw.shape[:-2], n_cells, n_cells)
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
+def as_array(tensor: Tensor) -> NDArray[np.float32]:
+    """float32 on the CPU, without its graph."""
     found: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
     return found

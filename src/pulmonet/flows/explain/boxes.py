@@ -27,7 +27,7 @@ from pulmonet.explain.checks.localization import (
 from pulmonet.explain.checks.randomisation import randomised
 from pulmonet.explain.checks.regions import Key, Region, labels_of, read_boxes
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
-from pulmonet.explain.options import Variant
+from pulmonet.explain.maps.variants import Variant
 from pulmonet.explain.results import LabelLocalization, Localization, MapVariant
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json

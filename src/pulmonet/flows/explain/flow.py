@@ -14,7 +14,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import check_dicom_installed
-from pulmonet.explain.options import Variant
+from pulmonet.explain.maps.variants import Variant
 from pulmonet.explain.results import (
     BadImage,
     Explanations,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pulmonet.errors import ConfigError, DataError
-from pulmonet.explain.options import Variant, check_colour_map, choose_labels, choose_variants
+from pulmonet.explain.maps.variants import Variant, check_colour_map, choose_variants
 from pulmonet.flows.console import configure, say
+from pulmonet.labels import choose_labels
 from pulmonet.run.folder import RunDir, best_run, find_run, list_runs
 from pulmonet.run.record import RunRecord
 

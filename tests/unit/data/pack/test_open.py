@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pulmonet.data.images.square import pack_side
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack import files as pack_files
 from pulmonet.data.pack import write as pack_writing
-from pulmonet.data.pack.open import cache_dir, decoding_threads, open_pack, pack_side
+from pulmonet.data.pack.open import cache_dir, decoding_threads, open_pack
 from pulmonet.data.pack.write import stat_sources
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image, write_dataset

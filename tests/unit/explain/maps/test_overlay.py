@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pulmonet.choices import COLOUR_MAPS
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.cam import scale_maps
-from pulmonet.explain.maps.overlay import blend, colour_table, encode_png, place_map
-from pulmonet.explain.options import check_colour_map
+from pulmonet.explain.maps.overlay import blend, colour_table, encode_png, place_map, scale_maps
+from pulmonet.explain.maps.variants import check_colour_map
 
 SHAPES = {"portrait": (430, 300), "landscape": (300, 430), "square": (320, 320)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pulmonet.errors import ConfigError
-from pulmonet.explain.options import Variant, choose_variants
+from pulmonet.explain.maps.variants import Variant, choose_variants
 
 
 def test_one_method_is_called_by_its_name() -> None:

@@ -1,14 +1,12 @@
-"""Names of methods and colour maps, and their checks: all that needs no torch."""
+"""Names of methods and colour maps, methods at layers: what needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
 from pulmonet.errors import ConfigError
-from pulmonet.labels import resolve_label
-from pulmonet.words import did_you_mean
+from pulmonet.words import no_such
 
 
 def check_method(method: str, layer: str | None = None) -> str:
@@ -19,10 +17,7 @@ def check_method(method: str, layer: str | None = None) -> str:
     """
     name = method.strip().lower().replace("_", "-").replace("grad-cam", "gradcam")
     if name not in METHODS:
-        raise ConfigError(
-            f"--method {method}: no such method{did_you_mean(name, METHODS)}; "
-            f"choose from {', '.join(METHODS)}"
-        )
+        raise ConfigError(no_such(f"--method {method}", "method", name, METHODS))
     if layer is not None and name in PIXEL_METHODS:
         raise ConfigError(f"--layer {layer}: {name} works on the pixels; leave --layer out")
     return name
@@ -86,30 +81,5 @@ def check_colour_map(name: str) -> str:
         ConfigError: it is not.
     """
     if name not in COLOUR_MAPS:
-        raise ConfigError(
-            f"--colour-map {name}: no such colour map{did_you_mean(name, COLOUR_MAPS)}; "
-            f"choose from {', '.join(COLOUR_MAPS)}"
-        )
+        raise ConfigError(no_such(f"--colour-map {name}", "colour map", name, COLOUR_MAPS))
     return name
-
-
-def choose_labels(
-    names: Sequence[str], indices: Sequence[int], available: Sequence[str]
-) -> tuple[str, ...]:
-    """The labels to explain, in the model's order; all where none is named.
-
-    Args:
-        names: as the user wrote them.
-        indices: positions in `available`, as the original scripts' ``--class_idx``.
-        available: the model's labels.
-
-    Raises:
-        ConfigError: no such label or position; the message has the near miss.
-    """
-    wrong = [index for index in indices if not 0 <= index < len(available)]
-    if wrong:
-        listed = ", ".join(f"{number} {label}" for number, label in enumerate(available))
-        raise ConfigError(f"--class-idx {wrong[0]}: no such output; choose from {listed}")
-    chosen = {resolve_label(name, available) for name in names}
-    chosen |= {available[index] for index in indices}
-    return tuple(label for label in available if not chosen or label in chosen)

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.cam import (
-    feature_layers,
+from pulmonet.explain.maps.layers import feature_layers
+from pulmonet.explain.maps.methods import (
+    explain_images,
     forward_to,
     gradient_maps,
-    scale_maps,
+    maps_of_variants,
     score_maps,
 )
-from pulmonet.explain.maps.methods import explain_images, maps_of_variants
-from pulmonet.explain.options import choose_variants
+from pulmonet.explain.maps.overlay import scale_maps
+from pulmonet.explain.maps.variants import choose_variants
 from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.networks import build_network, forward_features, normalise
 

@@ -1,0 +1,87 @@
+"""A network cut at one of its layers, for maps that are read from there (``--layer``)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pulmonet.errors import ConfigError
+from pulmonet.models.ensemble import Ensemble
+from pulmonet.models.networks import classifier_path
+from pulmonet.words import did_you_mean, list_first
+
+
+def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """One pass: logits, and the layer's output as the leaf that they are differentiable in.
+
+    Args:
+        network: in eval mode, no ensemble.
+        images: (B, 1, S, S) pixels.
+        layer: dotted name of a module; one that is called several times counts with its last.
+
+    Returns:
+        (B, n_outputs) float32 logits and (B, C, h, w) features that require a gradient.
+
+    Raises:
+        ConfigError: no such layer, or its output is no feature map.
+    """
+    modules = dict(network.named_modules())
+    if layer not in modules or not layer:
+        raise ConfigError(
+            f"--layer {layer}: the network has no such layer{did_you_mean(layer, modules)}; "
+            f"choose from {list_first(feature_layers(network), 12)}"
+        )
+    found: list[Tensor] = []
+
+    def cut(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            return None
+        # What lies below ran without a graph; from here on there is one. It ends with the
+        # no_grad block around the pass.
+        torch.set_grad_enabled(True)
+        leaf = output.detach().clone().requires_grad_()
+        found[:] = [leaf]
+        # A copy goes on, since what follows may change it in place (DenseNet's functional ReLU,
+        # EfficientNet's residual sums): the leaf itself stays as it is.
+        return leaf.clone()
+
+    handle = modules[layer].register_forward_hook(cut)
+    try:
+        with torch.no_grad():
+            logits = network(images).float()
+    finally:
+        handle.remove()
+    if not found:
+        raise ConfigError(
+            f"--layer {layer}: the network never calls it, or it gives no feature map "
+            f"(B, C, h, w); choose from {list_first(feature_layers(network), 12)}"
+        )
+    return logits, found[0]
+
+
+def check_common_layer(ensemble: Ensemble, layer: str) -> None:
+    """Refuse a layer that not every member has.
+
+    Raises:
+        ConfigError: the message has those that all have.
+    """
+    names = [{name for name, _ in member.named_modules()} for member in ensemble.members]
+    shared = set.intersection(*names)
+    if layer in shared:
+        return
+    common = [name for name in feature_layers(ensemble.members[0]) if name in shared]
+    offer = f"choose from {list_first(common, 12)}" if common else "leave --layer out"
+    raise ConfigError(f"--layer {layer}: not every member of the ensemble has it; {offer}")
+
+
+def feature_layers(network: nn.Module) -> list[str]:
+    """Names worth giving to ``--layer``: the stages of the backbone, in order."""
+    head = classifier_path(network).partition(".")[0]
+    stages: list[str] = []
+    for name, module in network.named_children():
+        if name == head or not any(True for _ in module.parameters()):
+            continue
+        parts = [part for part, _ in module.named_children()]
+        nested = name in {"features", "blocks", "stages"}
+        stages += [f"{name}.{part}" for part in parts] if nested else [name]
+    return stages
