@@ -78,9 +78,9 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "Everything that decides a training run is a field of RunConfig. Flags cover what people "
-        "type daily; any field is set by `--set section.field=value` (repeatable; the value is "
-        "JSON, or a word) or by `--config FILE`: a `run_config.json`, a TOML file, or the name of "
+        "Every setting of a training run with its type, default and meaning: the fields of "
+        "RunConfig. Flags cover what people type daily. Any field is set by "
+        "`--set section.field=value` (repeatable; the value is JSON, or a word) or by `--config FILE`: a `run_config.json`, a TOML file, or the name of "
         f"a shipped recipe ({', '.join(recipe_names())}). `--set` and flags win over `--config`, "
         "which wins over the defaults. An unknown key or a wrong value ends with exit code 2 and "
         "names the field.",
@@ -187,7 +187,8 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`pulmonet COMMAND --help` shows the same. Every flag works with `-` and with `_` "
+        "All commands with their options and exit codes, as `pulmonet COMMAND --help` shows them. "
+        "Every flag works with `-` and with `_` "
         "(`--batch_size` is `--batch-size`).",
         "",
         "Exit codes: 0 done; 2 wrong flag, config, model or label name; 3 data or image; "
