@@ -80,8 +80,9 @@ def configuration_page() -> str:
         "",
         "Every setting of a training run with its type, default and meaning: the fields of "
         "RunConfig. Flags cover what people type daily. Any field is set by "
-        "`--set section.field=value` (repeatable; the value is JSON, or a word) or by `--config FILE`: a `run_config.json`, a TOML file, or the name of "
-        f"a shipped recipe ({', '.join(recipe_names())}). `--set` and flags win over `--config`, "
+        "`--set section.field=value` (repeatable; the value is JSON, or a word) or by "
+        "`--config FILE`: a `run_config.json`, a TOML file, or the name of a shipped recipe "
+        f"({', '.join(recipe_names())}). `--set` and flags win over `--config`, "
         "which wins over the defaults. An unknown key or a wrong value ends with exit code 2 and "
         "names the field.",
         "",
