@@ -20,8 +20,8 @@ from pydantic.fields import FieldInfo
 from pulmonet.cli.main import command_tree
 from pulmonet.config.load import recipe_names
 from pulmonet.config.schema import RunConfig
-from pulmonet.data.prepare_report import PrepareReport
 from pulmonet.explain.results import Explanations
+from pulmonet.flows.prepare.report import PrepareReport
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.metrics.results import Evaluation
 from pulmonet.run.record import RunRecord

@@ -8,15 +8,14 @@ size, other contrast, gamma 0.7) correlate by at least 0.975 and differ by at mo
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.data.images.read import read_source_image
@@ -79,18 +78,31 @@ def scan_images(blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -
     Args:
         blocks: rows and their (n, R, R) uint8 squares, block by block.
     """
-    rows, hashes, digests, coarse = [], [], [], []
+    rows: list[int] = []
+    hashes: list[int] = []
+    digests: list[int] = []
+    coarse = [np.zeros((0, _COARSE_SIDE**2), np.int8)]
     for block_rows, images in blocks:
-        rows.append(block_rows)
-        hashes.append(np.asarray([perceptual_hash(image) for image in images], np.uint64))
-        digests.append(np.asarray([_digest(image) for image in images], np.uint64))
-        thumbs = [high_passed(image, _COARSE_SIDE) for image in images]
-        flat = np.asarray(thumbs, np.float32).reshape(len(images), _COARSE_SIDE**2)
-        coarse.append(np.rint(flat * 127).astype(np.int8))
-    if not rows:
-        empty = np.zeros(0, np.uint64)
-        return Scan(np.zeros(0, np.int64), empty, empty, np.zeros((0, _COARSE_SIDE**2), np.int8))
-    return Scan(*map(np.concatenate, (rows, hashes, digests, coarse)))  # type: ignore[arg-type]
+        rows += block_rows.tolist()
+        hashes += [perceptual_hash(image) for image in images]
+        digests += [_digest(image) for image in images]
+        thumbs = np.stack([high_passed(image, _COARSE_SIDE).ravel() for image in images])
+        coarse.append(np.rint(thumbs * 127).astype(np.int8))
+    return Scan(
+        rows=np.asarray(rows, np.int64),
+        hashes=np.asarray(hashes, np.uint64),
+        digests=np.asarray(digests, np.uint64),
+        coarse=np.concatenate(coarse),
+    )
+
+
+def read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(n, R, R) squares of rows from their files, as `decode_blocks` looked at them."""
+    return np.stack([_square(manifest, row) for row in rows.tolist()])
+
+
+def _square(manifest: Manifest, row: int) -> NDArray[np.uint8]:
+    return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
 
 
 def read_blocks(
@@ -116,7 +128,7 @@ def decode_blocks(
 
     def decode(row: int) -> NDArray[np.uint8] | str:
         try:
-            return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
+            return _square(manifest, row)
         except DataError as error:
             return str(error)
 
@@ -124,13 +136,14 @@ def decode_blocks(
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
-            decoded = list(pool.map(decode, block.tolist()))
-            good = [image for image in decoded if not isinstance(image, str)]
-            readable = np.asarray([not isinstance(image, str) for image in decoded], bool)
-            pairs = zip(block.tolist(), decoded, strict=True)
-            bad.update({row: image for row, image in pairs if isinstance(image, str)})
+            good = {}
+            for row, decoded in zip(block.tolist(), pool.map(decode, block.tolist()), strict=True):
+                if isinstance(decoded, str):
+                    bad[row] = decoded
+                else:
+                    good[row] = decoded
             if good:
-                yield block[readable], np.stack(good)
+                yield np.asarray([*good], np.int64), np.stack([*good.values()])
             if progress:
                 progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
 
@@ -160,8 +173,6 @@ def high_passed(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def _digest(image: NDArray[np.uint8]) -> int:
-    import hashlib
-
     return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
 
 
@@ -204,59 +215,46 @@ def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDupl
     split = manifest.table["split"].to_numpy(object)[scan.rows]
     proposed: list[tuple[int, int, int]] = []
     for one, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
-        a, b = np.flatnonzero(split == one), np.flatnonzero(split == other)
-        for chunk in _propose(scan, a, b):
-            proposed += chunk
+        proposed += _propose(scan, np.flatnonzero(split == one), np.flatnonzero(split == other))
     proposed.sort(key=lambda pair: pair[2])
     confirmed = []
     for start in range(0, min(len(proposed), MAX_PAIRS), 256):
-        chunk_pairs = proposed[start : start + 256]
-        positions = np.asarray([pair[:2] for pair in chunk_pairs], np.int64)
+        chunk = proposed[start : start + 256]
+        positions = np.asarray([pair[:2] for pair in chunk], np.int64)
         images_a, images_b = (read(scan.rows[positions[:, side]]) for side in (0, 1))
-        for (a_, b_, distance), image_a, image_b in zip(
-            chunk_pairs, images_a, images_b, strict=True
-        ):
-            alike = (
-                high_passed(image_a, _FINE_SIDE).ravel() @ high_passed(image_b, _FINE_SIDE).ravel()
-            )
+        for (a, b, distance), *images in zip(chunk, images_a, images_b, strict=True):
+            fine_a, fine_b = (high_passed(image, _FINE_SIDE).ravel() for image in images)
+            alike = float(fine_a @ fine_b)
             if alike >= MIN_CORRELATION:
-                pair = NearDuplicate(
-                    int(scan.rows[a_]), int(scan.rows[b_]), distance, round(float(alike), 4)
-                )
-                confirmed.append(pair)
+                row_a, row_b = int(scan.rows[a]), int(scan.rows[b])
+                confirmed.append(NearDuplicate(row_a, row_b, distance, round(alike, 4)))
     return sorted(confirmed, key=lambda pair: (-pair.correlation, pair.row_a, pair.row_b))
 
 
 def _propose(
     scan: Scan, a: NDArray[np.int64], b: NDArray[np.int64]
-) -> Iterator[list[tuple[int, int, int]]]:
-    """(position, position, hash distance) of candidate pairs, block by block."""
+) -> Iterator[tuple[int, int, int]]:
+    """(position, position, hash distance) of candidate pairs, found block by block."""
     n_at_once = max(1, 4_000_000 // max(1, len(b)))
     for start in range(0, len(a), n_at_once):
         block = a[start : start + n_at_once]
         distance = np.bitwise_count(scan.hashes[block][:, None] ^ scan.hashes[b][None])
         left, right = np.nonzero(distance <= MAX_HASH_DISTANCE)
-        if not len(left):
-            continue
         thumbs_a = scan.coarse[block[left]].astype(np.float32) / 127
         thumbs_b = scan.coarse[b[right]].astype(np.float32) / 127
         alike = np.einsum("ij,ij->i", thumbs_a, thumbs_b)
         for position in np.flatnonzero(alike >= _MIN_COARSE).tolist():
             i, j = left[position], right[position]
-            yield [(int(block[i]), int(b[j]), int(distance[i, j]))]
+            yield int(block[i]), int(b[j]), int(distance[i, j])
 
 
 def pairs_csv(manifest: Manifest, pairs: list[NearDuplicate]) -> str:
     """``near_duplicates.csv``: both paths, splits and patients, hash distance, correlation."""
-    buffer = io.StringIO()
-    writer: Any = csv.writer(buffer, lineterminator="\n")
-    fields = ("path", "split", "patient")
-    writer.writerow(
-        [f"{name}_{side}" for side in "ab" for name in fields] + ["hash_distance", "correlation"]
-    )
-    for pair in pairs:
-        cells = [
-            manifest.table[name].iloc[row] for row in (pair.row_a, pair.row_b) for name in fields
-        ]
-        writer.writerow([*cells, pair.hash_distance, pair.correlation])
-    return buffer.getvalue()
+    columns = {
+        f"{name}_{side}": manifest.table[name].to_numpy(object)[rows]
+        for side, rows in (("a", [one.row_a for one in pairs]), ("b", [one.row_b for one in pairs]))
+        for name in ("path", "split", "patient")
+    }
+    columns["hash_distance"] = np.asarray([one.hash_distance for one in pairs])
+    columns["correlation"] = np.asarray([one.correlation for one in pairs])
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")

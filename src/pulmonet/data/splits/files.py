@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import io
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -48,9 +47,8 @@ def splits_path(root: Path, valid_fraction: float) -> Path:
 def write_splits(path: Path, patients: NDArray[np.object_], split: NDArray[np.object_]) -> None:
     """Write ``splits.csv``: patient, split; one line a patient, sorted."""
     lines = pd.DataFrame({"patient": patients, "split": split}).drop_duplicates()
-    buffer = io.StringIO()
-    lines.sort_values(["patient", "split"]).to_csv(buffer, index=False, lineterminator="\n")
-    write_atomic(path, buffer.getvalue())
+    lines = lines.sort_values(["patient", "split"])
+    write_atomic(path, lines.to_csv(index=False, lineterminator="\n"))
 
 
 def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_]:

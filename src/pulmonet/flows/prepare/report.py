@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from pulmonet.data.manifest import Manifest
-from pulmonet.data.splits.fingerprint import fingerprint
 from pulmonet.run.record import Record
 
 
@@ -43,7 +41,7 @@ class PreparedPack(Record):
     """Size of images.npy."""
 
 
-class PrepareReport(Record):
+class PrepareReport(Record, frozen=False):  # it grows while the dataset is looked at
     """All that `prepare` has to say about a dataset."""
 
     schema_version: int = Field(default=1, alias="schema")
@@ -71,15 +69,3 @@ class PrepareReport(Record):
     """What was written beside the pack."""
     summary: dict[str, Any]
     """Per split: patients, studies, images, views, sex, ages, and per label the values."""
-
-
-def describe_dataset(manifest: Manifest, root: str) -> PreparedDataset:
-    """The dataset part of the report; `root` as it is to be written."""
-    return PreparedDataset(
-        name=manifest.name,
-        root=root,
-        source=manifest.source,
-        synthetic=manifest.synthetic,
-        patients_known=manifest.patients_known,
-        fingerprint=fingerprint(manifest),
-    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,55 +18,29 @@ from pulmonet.data.duplicates import (
     near_duplicates,
     pairs_csv,
     read_blocks,
+    read_squares,
     same_pixels,
     scan_images,
 )
 from pulmonet.data.images.file import file_of
-from pulmonet.data.images.read import read_source_image
-from pulmonet.data.images.square import fit_square
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.cached import other_packs
 from pulmonet.data.pack.open import Pack, open_pack
-from pulmonet.data.prepare_report import PreparedPack
 from pulmonet.data.summary import summarise
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
+from pulmonet.flows.prepare.report import PreparedPack, PrepareReport
 from pulmonet.words import count, list_first
 
 _SHEET_PAIRS = 20
 
 
-@dataclass
-class Findings:
-    """What `prepare` found out; the content of prepare_report.json.
-
-    Attributes:
-        problems: what must be mended; any of them ends `prepare` with exit code 3.
-        warnings: what deserves a look.
-        notes: what was done.
-        bad_images: path -> why it cannot be used.
-        same_pixels: groups of paths with equal pixels.
-        n_near_duplicates: pairs across splits.
-        pack: folder and size of the pack; None with ``--check-only``.
-        files: what was written.
-    """
-
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bad_images: dict[str, str] = field(default_factory=dict)
-    same_pixels: list[list[str]] = field(default_factory=list)
-    n_near_duplicates: int = 0
-    pack: PreparedPack | None = None
-    files: list[Path] = field(default_factory=list)
-
-
 def look_at_pixels(
     manifest: Manifest,
     config: RunConfig,
-    findings: Findings,
+    report: PrepareReport,
     folder: Path,
     *,
     check_only: bool,
@@ -80,36 +52,36 @@ def look_at_pixels(
     """
     rows = np.arange(len(manifest), dtype=np.int64)
     if check_only:
-        rows = rows[_there(manifest)] if findings.problems else rows
-        read: Read = partial(_read_squares, manifest)
+        rows = rows[_there(manifest)] if report.problems else rows
+        read: Read = partial(read_squares, manifest)
         bad: dict[int, str] = {}
         with console.steps("checking images", len(rows)) as bar:
             scan = scan_images(
-                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=steps_of(bar))
+                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=bar.reach)
             )
     else:
-        pack = _pack(manifest, rows, config, findings, num_workers)
+        pack = _pack(manifest, rows, config, report, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
-            scan = scan_images(read_blocks(good, read, steps_of(bar)))
+            scan = scan_images(read_blocks(good, read, bar.reach))
     paths = manifest.table["path"]
-    findings.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
+    report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = same_pixels(manifest, scan)
-    findings.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    _judge_images(findings, len(manifest), config.data.skip_bad, check_only=check_only)
-    _near_duplicates(manifest, scan, read, findings, folder)
-    if not check_only and not findings.problems:
+    report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
+    _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
+    _near_duplicates(manifest, scan, read, report, folder)
+    if not check_only and not report.problems:
         picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
         write_atomic(folder / "dataset.png", picture)
-        findings.files.append(folder / "dataset.png")
+        report.files.append(portable_path(folder / "dataset.png"))
 
 
 def _pack(
     manifest: Manifest,
     rows: NDArray[np.int64],
     config: RunConfig,
-    findings: Findings,
+    report: PrepareReport,
     num_workers: int | None,
 ) -> Pack:
     data = config.data
@@ -121,11 +93,11 @@ def _pack(
             fit=data.fit,
             num_workers=num_workers,
             skip_bad=True,
-            progress=steps_of(bar),
+            progress=bar.reach,
         )
-    _mention_other_packs(manifest, pack, findings)
+    _mention_other_packs(manifest, pack, report)
     n_bytes = len(rows) * pack.side**2
-    findings.pack = PreparedPack(
+    report.pack = PreparedPack(
         folder=portable_path(pack.folder),
         side=pack.side,
         fit=data.fit,
@@ -135,7 +107,7 @@ def _pack(
     return pack
 
 
-def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> None:
+def _mention_other_packs(manifest: Manifest, pack: Pack, report: PrepareReport) -> None:
     """Nothing deletes packs by itself: say which of this dataset's are there."""
     packs = other_packs(manifest.root, pack)
     if packs:
@@ -148,7 +120,7 @@ def _mention_other_packs(manifest: Manifest, pack: Pack, findings: Findings) -> 
             f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {shown}; "
             "delete what is not used any more (a missing pack is made again)"
         )
-        findings.notes.append(text)
+        report.notes.append(text)
         console.note(text)
 
 
@@ -160,44 +132,36 @@ def _there(manifest: Manifest) -> NDArray[np.bool_]:
     return there
 
 
-def _read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.stack(
-        [fit_square(read_source_image(manifest, row), 256, "stretch") for row in rows.tolist()]
-    )
-
-
-def _judge_images(findings: Findings, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
+def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
     """What was seen becomes problems or warnings.
 
     Unusable images stop `prepare` unless they are to be skipped. The same image under two names
     is wrong, too, and fails a check, but public sets have some (27 in PneumoniaMNIST): packing
     goes on.
     """
-    if findings.bad_images:
-        shown = list_first(findings.bad_images.values())
-        text = (
-            f"{len(findings.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
-        )
+    if report.bad_images:
+        shown = list_first(report.bad_images.values())
+        text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
         if skip_bad and not check_only:
-            findings.warnings.append(f"{text}left out here, and in `train --skip-bad`")
+            report.warnings.append(f"{text}left out here, and in `train --skip-bad`")
         else:
-            findings.problems.append(
+            report.problems.append(
                 f"{text}copy them again, remove their rows, or leave them out with --skip-bad"
             )
-    if findings.same_pixels:
-        shown = list_first(" = ".join(group[:3]) for group in findings.same_pixels)
+    if report.same_pixels:
+        shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
         text = (
-            f"{count(len(findings.same_pixels), 'image')} with the same pixels under several "
+            f"{count(len(report.same_pixels), 'image')} with the same pixels under several "
             f"names ({shown}); keep one row each"
         )
-        (findings.problems if check_only else findings.warnings).append(text)
+        (report.problems if check_only else report.warnings).append(text)
 
 
 def _near_duplicates(
-    manifest: Manifest, scan: Scan, read: Read, findings: Findings, folder: Path
+    manifest: Manifest, scan: Scan, read: Read, report: PrepareReport, folder: Path
 ) -> None:
     pairs = near_duplicates(manifest, scan, read)
-    findings.n_near_duplicates = len(pairs)
+    report.near_duplicates = len(pairs)
     if not pairs:
         return
     table, sheet = folder / "near_duplicates.csv", folder / "near_duplicates.png"
@@ -210,8 +174,8 @@ def _near_duplicates(
         for pair, (a, b) in zip(shown, images, strict=True)
     ]
     write_atomic(sheet, contact_sheet(captioned))
-    findings.files += [table, sheet]
-    findings.warnings.append(
+    report.files += [portable_path(table), portable_path(sheet)]
+    report.warnings.append(
         f"{count(len(pairs), 'pair')} of images in different splits "
         f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
         f"{portable_path(sheet)} (repeat films of one patient look alike, too); the pairs are in "
@@ -232,15 +196,3 @@ def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDA
         for line in positive
     ]
     return list(zip(captions, read(rows), strict=True))
-
-
-def steps_of(bar: console.Steps) -> Callable[[int, int], None]:
-    """A callback of (done, total) that moves a progress bar."""
-    done = 0
-
-    def progress(n_done: int, _total: int) -> None:
-        nonlocal done
-        bar.advance(n_done - done)
-        done = n_done
-
-    return progress
