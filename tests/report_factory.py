@@ -442,17 +442,22 @@ def add_heat_maps(
         images.append(
             {
                 "image": predictions.paths[row],
+                "width": side,
+                "height": side,
                 "maps": f"{folder.name}/maps.npz",
                 "labels": {
-                    label: {"score": float(predictions.scores[row, n]), "threshold": 0.41}
+                    label: {
+                        "score": float(predictions.scores[row, n]),
+                        "threshold": 0.41,
+                        "panel": f"{folder.name}/gradcam_{n}.png",
+                    }
                     for n, label in enumerate(labels)
                 },
             }
         )
-    write_json(
-        run_dir.explain_dir / "explanations.json",
-        {"schema": 1, "run": run_dir.name, "method": "gradcam", "images": images},
-    )
+    facts = {"schema": 1, "run": run_dir.name, "model": "densenet121", "method": "gradcam"}
+    facts |= {"layer": None, "colour_map": "plasma", "folder": "explain", "images": images}
+    write_json(run_dir.explain_dir / "explanations.json", facts)
 
 
 def draw_xray(side: int = 160, seed: int = 0) -> NDArray[np.uint8]:

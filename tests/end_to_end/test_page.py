@@ -133,9 +133,9 @@ def test_the_threshold_slider_moves_sensitivity_specificity_and_ppv(page: Any) -
     ][0]
     _set_slider(page, ".threshold", 300)
     shown = float(_text(page, ".thresholds .value"))
-    assert data["t"][0] < shown < data["t"][-1]
-    called = [i for i, t in enumerate(data["t"]) if t >= shown - 1e-3]
-    near = {f"{100 * data['tp'][i] / data['pos']:.1f} %" for i in called[:3]}
+    assert data["thresholds"][0] < shown < data["thresholds"][-1]
+    called = [i for i, t in enumerate(data["thresholds"]) if t >= shown - 1e-3]
+    near = {f"{100 * data['true_positives'][i] / data['n_positives']:.1f} %" for i in called[:3]}
     assert _text(page, ".sens").split("\n")[0] in near
     page.find_element(By.CSS_SELECTOR, ".stored button").click()
     assert _text(page, ".thresholds .value") == "0.410"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_plain, check_table, read_json_object
 from pulmonet.labels import file_name_of
@@ -18,7 +19,7 @@ from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.run.predictions import Predictions
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import DatasetFacts, Provenance, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,37 +64,33 @@ class RunArtifacts(Evaluated):
     """What one run left behind.
 
     Attributes:
-        record: run_config.json.
+        config: what it was told.
+        provenance: where it comes from, and what came of it.
         log: training_log.csv, None when missing or damaged.
         curves: curves.png, None when missing.
-        calibration: calibration.json as it is, None when missing.
         heat_maps: what `explain` left.
     """
 
-    record: RunRecord
+    config: RunConfig
+    provenance: Provenance
     log: pd.DataFrame | None
     curves: bytes | None
-    calibration: dict[str, Any] | None
     heat_maps: HeatMaps
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels trained on, in the order of the outputs."""
-        return tuple(self.record.provenance.labels or self.record.config.data.labels)
+        return tuple(self.provenance.labels or self.config.data.labels)
 
     def main_result(self) -> RunResult | None:
         """The evaluation that speaks for the run: untouched rows first, then test, then valid."""
         order = {"test": 0, "valid": 1, "dev": 2, "train": 3}
-        ranked = sorted(
-            self.results,
-            key=lambda result: (
-                result.level != "image",
-                bool(result.rows_used_for) or result.split == "train",
-                order.get(result.split, 2),
-                result.dataset,
-            ),
-        )
-        return ranked[0] if ranked else None
+
+        def rank(result: RunResult) -> tuple[bool, bool, int, str]:
+            used = bool(result.rows_used_for) or result.split == "train"
+            return result.level != "image", used, order.get(result.split, 2), result.dataset
+
+        return min(self.results, key=rank, default=None)
 
 
 def rows_of(result: RunResult) -> tuple[object, ...]:
@@ -121,17 +118,32 @@ class Collection:
     problems: tuple[Problem, ...]
 
     @property
-    def synthetic(self) -> bool:
-        """Whether any run saw phantoms."""
-        facts = [run.record.provenance.dataset for run in self.runs]
-        return any(fact.synthetic for fact in facts if fact) or any(
-            result.synthetic for found in self.evaluated for result in found.results
-        )
-
-    @property
     def evaluated(self) -> tuple[Evaluated, ...]:
         """Runs, then ensembles, pooled folds and files of scores."""
         return (*self.runs, *self.others)
+
+    @property
+    def results(self) -> list[RunResult]:
+        """All evaluations, in the order of `evaluated`."""
+        return [result for found in self.evaluated for result in found.results]
+
+    @property
+    def trained(self) -> tuple[RunArtifacts, ...]:
+        """The runs that have finished an epoch; all, where none has."""
+        done = tuple(run for run in self.runs if run.provenance.best_epoch or run.results)
+        return done or self.runs
+
+    @property
+    def datasets(self) -> list[DatasetFacts]:
+        """What each run was trained on, where it is recorded."""
+        return [run.provenance.dataset for run in self.runs if run.provenance.dataset]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any run saw phantoms."""
+        return any(facts.synthetic for facts in self.datasets) or any(
+            result.synthetic for result in self.results
+        )
 
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""
@@ -161,7 +173,7 @@ class Collection:
 def _standing(run: RunArtifacts, result: RunResult | None) -> tuple[int, float]:
     if result is not None and result.macro.auroc.value is not None:
         return 1, result.macro.auroc.value
-    auroc = run.record.provenance.best_valid_macro_auroc
+    auroc = run.provenance.best_valid_macro_auroc
     return 0, -1.0 if auroc is None else auroc
 
 
@@ -179,17 +191,13 @@ def collect(artifacts_dir: Path) -> Collection:
             "--artifacts-dir"
         )
     problems: list[Problem] = []
+    attempt = _reader(artifacts_dir, problems)
     runs: list[RunArtifacts] = []
     compared: Compared = {}
     for run_dir in run_dirs:
-        try:
-            record = run_dir.read_record()
-        except ArtifactError as error:
-            problems.append(_problem(artifacts_dir, run_dir.config_path, error))
-            continue
-        run, found = _read_run(artifacts_dir, run_dir, record, problems)
-        runs.append(run)
-        compared |= found
+        record = attempt(run_dir.config_path, lambda path: RunDir(path.parent).read_record())
+        if record is not None:
+            runs.append(_read_run(run_dir, record, attempt, compared))
     if not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
@@ -198,14 +206,13 @@ def collect(artifacts_dir: Path) -> Collection:
     others: list[Evaluated] = []
     for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir()):
         if not RunDir(folder).exists():
-            other, found = _read_evaluated(RunDir(folder), _reader(artifacts_dir, problems))
+            other = _read_evaluated(RunDir(folder), attempt, compared)
             others += [other] if other.results else []
-            compared |= found
     return Collection(
         runs=tuple(_without_stale_letters(run, compared) for run in runs),
         others=tuple(_without_stale_letters(other, compared) for other in others),
         comparisons=_current_comparisons(compared),
-        final_table=_read_final_table(artifacts_dir, problems),
+        final_table=attempt(artifacts_dir / "final_evaluation_results.csv", _read_final_table),
         problems=tuple(problems),
     )
 
@@ -254,35 +261,34 @@ def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
             check_plain(path)
             return read(path)
         except (ArtifactError, OSError, ValueError, RecursionError) as error:
-            problems.append(_problem(artifacts_dir, path, error))
+            where = path.relative_to(artifacts_dir).as_posix()
+            what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
+            problems.append(Problem(where, what))
             return None
 
     return attempt
 
 
 def _read_run(
-    artifacts_dir: Path, run_dir: RunDir, record: RunRecord, problems: list[Problem]
-) -> tuple[RunArtifacts, Compared]:
-    attempt = _reader(artifacts_dir, problems)
-    evaluated, compared = _read_evaluated(run_dir, attempt)
+    run_dir: RunDir, record: RunRecord, attempt: Attempt, compared: Compared
+) -> RunArtifacts:
+    config, provenance = record.config, record.provenance
+    attempt(run_dir.calibration_path, read_json_object)  # a damaged one is named
     return RunArtifacts(
-        **vars(evaluated),
-        record=record,
+        **vars(_read_evaluated(run_dir, attempt, compared)),
+        config=config,
+        provenance=provenance,
         log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
         curves=attempt(run_dir.curves_path, read_png),
-        calibration=attempt(run_dir.calibration_path, read_json_object),
         heat_maps=find_heat_maps(
-            run_dir,
-            record.provenance.labels or record.config.data.labels,
-            record.config.data.fit,
-            attempt,
+            run_dir, provenance.labels or config.data.labels, config.data.fit, attempt
         ),
-    ), compared
+    )
 
 
-def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, Compared]:
+def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Evaluated:
+    """Evaluations with their predictions and pictures; their comparisons go to `compared`."""
     results: list[RunResult] = []
-    compared: Compared = {}
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
         if evaluation is not None:
@@ -299,7 +305,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Attempt) -> tuple[Evaluated, Compa
         results=tuple(results),
         predictions=tuple(item for item in predictions if item is not None),
         figures=_read_figures(run_dir, results, attempt),
-    ), compared
+    )
 
 
 def _read_log(run_dir: RunDir) -> pd.DataFrame:
@@ -349,24 +355,8 @@ def read_png(path: Path) -> bytes:
     return data
 
 
-def _read_final_table(artifacts_dir: Path, problems: list[Problem]) -> pd.DataFrame | None:
+def _read_final_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    path = artifacts_dir / "final_evaluation_results.csv"
-    if not path.exists():
-        return None
-    try:
-        check_table(path)
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        problems.append(_problem(artifacts_dir, path, error))
-        return None
-
-
-def _problem(artifacts_dir: Path, path: Path, error: Exception) -> Problem:
-    try:
-        where = path.relative_to(artifacts_dir).as_posix()
-    except ValueError:
-        where = path.name
-    what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
-    return Problem(where, what)
+    check_table(path)
+    return pd.read_csv(path)

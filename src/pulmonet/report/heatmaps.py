@@ -8,11 +8,10 @@ identifiers were asked for.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -20,13 +19,17 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode_grey
-from pulmonet.data.images.square import placement
+from pulmonet.data.images.square import Placement, placement
 from pulmonet.errors import ArtifactError, ConfigError, DataError
-from pulmonet.files.read import check_plain, read_array, read_text
+from pulmonet.explain.maps.overlay import blend, place_map
+from pulmonet.explain.results import Explanations, ImageExplanation, Localization, Sanity
+from pulmonet.files.read import check_plain, read_array, read_json_object
 from pulmonet.run.folder import RunDir
+from pulmonet.run.record import Record, reason_of
 
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
@@ -80,74 +83,72 @@ class HeatMaps:
         panels: pictures of the first validation row.
         images: explained images, those of the newest call first.
         n_images: how many there are, shown or not.
-        localization: localization.json, as it is.
-        sanity: sanity.json, as it is.
+        localization: localization.json.
+        sanity: sanity.json.
+        fit: how the images became square.
     """
 
     panels: tuple[Panel, ...] = ()
     images: tuple[ExplainedImage, ...] = ()
     n_images: int = 0
-    localization: Mapping[str, Any] | None = None
-    sanity: Mapping[str, Any] | None = None
+    localization: Localization | None = None
+    sanity: Sanity | None = None
     fit: str = "stretch"
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.panels)
 
 
 Attempt = Callable[[Path, Callable[[Path], Any]], Any]
+"""What a reader returns of a path; None when the file is missing, or damaged and named."""
 
 
-def find_heat_maps(
-    run_dir: RunDir, labels: Sequence[str], fit: str, attempt: Attempt, max_images: int = MAX_IMAGES
-) -> HeatMaps:
-    """The heat maps of a run; `attempt` reads a file or notes why it could not be read."""
+def find_heat_maps(run_dir: RunDir, labels: Sequence[str], fit: str, attempt: Attempt) -> HeatMaps:
+    """The heat maps of a run."""
     panels = []
     for method in METHODS:
         for label in labels:
-            path = run_dir.heat_map_path(label, method)
-            png = attempt(path, Path.read_bytes)
+            png = attempt(run_dir.heat_map_path(label, method), Path.read_bytes)
             if png is not None:
                 panels.append(Panel(label, method, png))
-    newest = attempt(run_dir.explain_dir / "explanations.json", _read_explanations) or {}
+    folder = run_dir.explain_dir
+    newest: Explanations | None = attempt(folder / "explanations.json", _reader(Explanations))
     described = {
-        parts[0]: image
-        for image in newest.get("images") or []
-        if isinstance(image, dict) and (parts := Path(str(image.get("maps"))).parts)
+        PurePath(image.maps).parent.name: image
+        for image in (newest.images if newest else ())
+        if image.maps
     }
-    found = sorted(path.parent for path in run_dir.explain_dir.glob("*/maps.npz"))
-    folders = sorted(found, key=lambda folder: folder.name not in described)
+    found = sorted(path.parent for path in folder.glob("*/maps.npz"))
+    found.sort(key=lambda folder: folder.name not in described)
     images = []
-    for folder in folders[:max_images]:
-        described_image = described.get(folder.name, {})
-        method = str(newest.get("method", "")) if described_image else ""
-        image = attempt(
-            folder / "maps.npz", partial(_read_image, described=described_image, method=method)
-        )
-        if image is not None:
-            images.append(image)
+    for image_dir in found[:MAX_IMAGES]:
+        explained = described.get(image_dir.name)
+        method = newest.method if newest and explained else ""
+        read = partial(_read_image, method=method, described=explained)
+        images.append(attempt(image_dir / "maps.npz", read))
     return HeatMaps(
         panels=tuple(panels),
-        images=tuple(images),
-        n_images=len(folders),
-        localization=attempt(run_dir.explain_dir / "localization.json", _read_table),
-        sanity=attempt(run_dir.explain_dir / "sanity.json", _read_table),
+        images=tuple(image for image in images if image is not None),
+        n_images=len(found),
+        localization=attempt(folder / "localization.json", _reader(Localization)),
+        sanity=attempt(folder / "sanity.json", _reader(Sanity)),
         fit=fit,
     )
 
 
-def _read_table(path: Path) -> dict[str, Any]:
-    value = json.loads(read_text(path))
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path}: no table in it; run `pulmonet explain` again")
-    return value
+def _reader(model: type[Record]) -> Callable[[Path], Record]:
+    def read(path: Path) -> Record:
+        try:
+            return model.model_validate(read_json_object(path))
+        except ValidationError as error:
+            raise ArtifactError(
+                f"{path}: not what `explain` writes ({reason_of(error)}); run it again"
+            ) from None
+
+    return read
 
 
-def _read_explanations(path: Path) -> dict[str, Any]:
-    value = _read_table(path)
-    if not isinstance(value.get("images") or [], list):
-        raise ArtifactError(f"{path}: no explanations in it; run `pulmonet explain` again")
-    return value
-
-
-def _read_image(path: Path, described: Mapping[str, Any], method: str) -> ExplainedImage:
+def _read_image(path: Path, method: str, described: ImageExplanation | None) -> ExplainedImage:
     """maps.npz with the X-ray beside it.
 
     Raises:
@@ -163,24 +164,19 @@ def _read_image(path: Path, described: Mapping[str, Any], method: str) -> Explai
         ) from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
         raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
-    maps = np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0)
-    per_label = described.get("labels")
-    thresholds = {
-        str(label): float(facts["threshold"])
-        for label, facts in (per_label.items() if isinstance(per_label, dict) else ())
-        if isinstance(facts, dict) and isinstance(facts.get("threshold"), float)
-    }
     xray_path = path.with_name("xray.png")
-    xray = _read_xray(xray_path) if xray_path.exists() else None
+    told = described.labels if described else {}
     return ExplainedImage(
         folder=path.parent.name,
-        image=str(described["image"]) if "image" in described else None,
+        image=described.image if described else None,
         method=method,
         labels=labels,
         scores=scores,
-        thresholds=thresholds,
-        maps=maps,
-        xray=xray,
+        thresholds={
+            label: facts.threshold for label, facts in told.items() if facts.threshold is not None
+        },
+        maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
+        xray=_read_xray(xray_path) if xray_path.exists() else None,
     )
 
 
@@ -239,43 +235,27 @@ def lay_map(
     except ConfigError as error:
         raise ArtifactError(str(error)) from None
     scale = side / max(height, width)
-    out_height, out_width = max(1, round(height * scale)), max(1, round(width * scale))
-    columns = ((np.arange(out_width) + 0.5) / out_width * width - box.x0) / (box.x1 - box.x0)
-    rows = ((np.arange(out_height) + 0.5) / out_height * height - box.y0) / (box.y1 - box.y0)
-    grid_x, grid_y = np.meshgrid(columns * heat.shape[1] - 0.5, rows * heat.shape[0] - 0.5)
-    placed = cv2.remap(
-        np.ascontiguousarray(heat, np.float32),
-        grid_x.astype(np.float32),
-        grid_y.astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    inside = ((rows >= 0) & (rows <= 1))[:, None] & ((columns >= 0) & (columns <= 1))[None, :]
-    return np.where(inside, placed, 0.0).astype(np.float32)
+    small_height, small_width = max(1, round(height * scale)), max(1, round(width * scale))
+    x, y = small_width / width, small_height / height
+    small = Placement(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
+    return np.nan_to_num(place_map(heat, small_height, small_width, small), nan=0.0)
 
 
-def map_png(placed: NDArray[np.float32], colour_map: str = "plasma") -> bytes:
-    """A map as a palette PNG: colour of `colour_map`, transparent where the map is 0."""
+def map_png(placed: NDArray[np.float32]) -> bytes:
+    """A map as a palette PNG in plasma's colours, transparent where the map is 0."""
     levels = np.round(placed * (MAP_LEVELS - 1)).astype(np.uint8)
     shares = np.linspace(0, 1, MAP_LEVELS)
-    colours = matplotlib.colormaps[colour_map](shares, bytes=True)[:, :3]
+    colours = matplotlib.colormaps["plasma"](shares, bytes=True)[:, :3]
     image = Image.fromarray(levels)
-    image = image.convert("L")
-    indexed = Image.frombytes("P", image.size, image.tobytes())
-    indexed.putpalette(colours.astype(np.uint8).tobytes(), "RGB")
+    image.putpalette(colours.tobytes(), "RGB")
     buffer = io.BytesIO()
     transparency = np.round(shares * 255).astype(np.uint8).tobytes()
-    indexed.save(buffer, "PNG", transparency=transparency, optimize=True)
+    image.save(buffer, "PNG", transparency=transparency, optimize=True)
     return buffer.getvalue()
 
 
-def draw_overlay(
-    xray: NDArray[np.uint8], placed: NDArray[np.float32], colour_map: str = "plasma"
-) -> NDArray[np.uint8]:
+def draw_overlay(xray: NDArray[np.uint8], placed: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(h, w, 3) RGB: the X-ray with the map's colours over it, at the X-ray's size."""
-    height, width = xray.shape
-    heat = cv2.resize(placed, (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = matplotlib.colormaps[colour_map](heat, bytes=True)[..., :3]
-    share = 0.6 * heat[..., None]
-    mixed = xray[..., None] * (1 - share) + colours * share
-    return np.asarray(np.round(mixed), np.uint8)
+    size = xray.shape[::-1]
+    heat = cv2.resize(placed, size, interpolation=cv2.INTER_LINEAR)
+    return blend(xray, np.asarray(heat, np.float32))

@@ -10,15 +10,22 @@ import re
 from typing import Any
 
 from pulmonet import __version__
-from pulmonet.metrics.results import RunResult
 from pulmonet.report.checklist.author_notes import NOTES
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
-from pulmonet.report.render.blocks import Section, Table, Text, cells
+from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY
-from pulmonet.report.wording import FITTED, estimate_cell, listing, model_name
+from pulmonet.report.tables import Value, table
+from pulmonet.report.wording import (
+    FITTED,
+    combination_notes,
+    labels_of,
+    listing,
+    model_name,
+    networks_of,
+)
 
 #: Characters that YAML does not take as they are (https://yaml.org/spec/1.1/#id868524).
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -62,9 +69,7 @@ def render_model_card(context: Context) -> str:
 
 def _front_matter(context: Context, runs: list[RunArtifacts]) -> list[str]:
     """YAML; every value that is not ours is written as JSON, which YAML can read."""
-    names = sorted(
-        {run.record.provenance.dataset.name for run in runs if run.record.provenance.dataset}
-    )
+    names = sorted({facts.name for facts in context.collection.datasets})
     metadata: dict[str, Any] = {
         "library_name": "pulmonet",
         "pipeline_tag": "image-classification",
@@ -93,26 +98,21 @@ def yaml_of(value: Any) -> str:
 def _index_entry(run: RunArtifacts) -> dict[str, Any]:
     results = []
     for result in run.results:
+        macro, data = result.macro, result.dataset
         metrics = [
             {"type": kind, "name": name, "value": round(estimate.value, 4)}
             for kind, name, estimate in (
-                ("roc_auc", "Macro AUROC", result.macro.auroc),
-                ("average_precision", "Macro average precision", result.macro.average_precision),
+                ("roc_auc", "Macro AUROC", macro.auroc),
+                ("average_precision", "Macro average precision", macro.average_precision),
             )
             if estimate.value is not None
         ]
-        if metrics:
-            results.append(
-                {
-                    "task": {"type": "image-classification"},
-                    "dataset": {
-                        "name": result.dataset,
-                        "type": result.dataset,
-                        "split": result.split,
-                    },
-                    "metrics": metrics,
-                }
-            )
+        entry = {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": data, "type": data, "split": result.split},
+            "metrics": metrics,
+        }
+        results += [entry] if metrics else []
     return {"name": run.name, "results": results}
 
 
@@ -123,12 +123,10 @@ def _note(context: Context, key: str) -> Text:
 
 
 def _what(context: Context, runs: list[RunArtifacts]) -> Section:
-    networks = listing(sorted({model_name(run.record.config.model) for run in runs}))
-    labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
-    views = listing(sorted({_VIEWS[run.record.config.data.views] for run in runs}))
+    views = listing(sorted({_VIEWS[run.config.data.views] for run in runs}))
     words = (
-        f"{networks}, trained with PulmoNet {__version__} to score {views} chest X-rays for "
-        f"{labels}. Each score lies between 0 and 1."
+        f"{networks_of(runs)}, trained with PulmoNet {__version__} to score {views} chest X-rays "
+        f"for {listing(labels_of(runs))}. Each score lies between 0 and 1."
     )
     blocks = [Text(words)]
     if context.collection.synthetic:
@@ -137,7 +135,7 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
 
 
 def _how_to_use(best: RunArtifacts) -> Section:
-    size, model = best.record.config.data.image_size, best.record.config.model
+    size, model = best.config.data.image_size, best.config.model
     own, members = _own_name(model.name), ""
     if model.alternate:
         turns = [
@@ -154,7 +152,7 @@ def _how_to_use(best: RunArtifacts) -> Section:
     words = (
         f"`best_model.pth` of `{best.name}` is a plain state_dict: {own} with "
         f"{len(best.labels)} outputs,{members} logits of {listing(best.labels)} in this order. "
-        f"Input: grey, {FITTED[best.record.config.data.fit]} {size} × {size} pixels, repeated to "
+        f"Input: grey, {FITTED[best.config.data.fit]} {size} × {size} pixels, repeated to "
         "three channels, ImageNet mean and deviation. With PulmoNet: "
         f"`pulmonet explain image.jpg --run {best.name}`."
     )
@@ -167,51 +165,38 @@ def _own_name(architecture: str) -> str:
 
 
 def _training(context: Context, runs: list[RunArtifacts]) -> Section:
-    rows = []
+    rows: list[dict[str, Value]] = []
     for run in runs:
-        facts = run.record.provenance.dataset
-        config = run.record.config
+        config, facts = run.config, run.provenance.dataset
         rows.append(
-            cells(
-                run.name,
-                model_name(config.model),
-                "not recorded" if facts is None else facts.name,
-                "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-                f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
-                context.identities.argument(config.model.weights),
-                run.record.provenance.checkpoint_sha256 or "",
-            )
+            {
+                "Run": run.name,
+                "Network": model_name(config.model),
+                "Data": "not recorded" if facts is None else facts.name,
+                "Images": "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
+                "Recipe": f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
+                "Weights from": context.identities.argument(config.model.weights),
+                "SHA-256": run.provenance.checkpoint_sha256 or "",
+            }
         )
-    columns = ("Run", "Network", "Data", "Images", "Recipe", "Weights from", "SHA-256")
-    return Section("training", "Training", (Table("Runs", columns, tuple(rows)),))
+    return Section("training", "Training", tuple(table("Runs", rows)))
 
 
 def _results(context: Context, runs: list[RunArtifacts]) -> Section:
-    found: list[RunResult] = [
-        result for evaluated in (*runs, *context.collection.others) for result in evaluated.results
-    ]
-    if not found:
-        return Section("results", "Results", (Text("Not evaluated.", "todo"),))
-    rows = tuple(
-        cells(
-            result.run,
-            f"{result.dataset}, {result.split}",
-            estimate_cell(result.macro.auroc),
-            estimate_cell(result.macro.average_precision),
-            f"{result.n_rows:,}",
-            listing(result.rows_used_for) or "nothing before",
-        )
-        for result in found
+    found = [one for part in (*runs, *context.collection.others) for one in part.results]
+    results = table(
+        "With 95 % intervals",
+        (
+            {
+                "Run": result.run,
+                "Data": f"{result.dataset}, {result.split}",
+                "Macro AUROC": result.macro.auroc,
+                "Macro average precision": result.macro.average_precision,
+                "Rows": f"{result.n_rows:,}",
+                "Rows had been used for": listing(result.rows_used_for) or "nothing before",
+            }
+            for result in found
+        ),
+        combination_notes(found),
     )
-    notes = tuple(
-        f"{one.run}: {one.combination_text()}." for one in found if one.combination_text()
-    )
-    columns = (
-        "Run",
-        "Data",
-        "Macro AUROC",
-        "Macro average precision",
-        "Rows",
-        "Rows had been used for",
-    )
-    return Section("results", "Results", (Table("With 95 % intervals", columns, rows, notes),))
+    return Section("results", "Results", (*results,) or (Text("Not evaluated.", "todo"),))

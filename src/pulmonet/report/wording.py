@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pulmonet import words
 from pulmonet.config.schema import ModelConfig, SelectConfig
-from pulmonet.metrics.estimate import Estimate
-from pulmonet.report.render.blocks import Cell
+from pulmonet.labels import file_name_of
+from pulmonet.metrics.results import RunResult
+from pulmonet.report.collect import RunArtifacts
 
 MODEL_NAMES = {
     "densenet121": "DenseNet-121",
@@ -43,32 +44,6 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def number_cell(value: float | None, digits: int = 3) -> Cell:
-    """A number that sorts."""
-    return Cell(number(value, digits), value if value is not None else None)
-
-
-def count_cell(value: int | None) -> Cell:
-    """A count that sorts."""
-    return Cell(NOTHING if value is None else f"{value:,}", value)
-
-
-def estimate_cell(estimate: Estimate | None, digits: int = 3) -> Cell:
-    """An estimate with its interval, sorted by its value."""
-    if estimate is None:
-        return Cell(NOTHING)
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return Cell(number(estimate.value, digits), estimate.value)
-    low, high = number(estimate.low, digits), number(estimate.high, digits)
-    # "-0.10–-0.02" cannot be read: negative ends are joined by a word
-    joined = f"{low}–{high}" if estimate.low >= 0 else f"{low} to {high}"
-    return Cell(
-        f"{number(estimate.value, digits)} ({joined})",
-        estimate.value,
-        interval=(estimate.low, estimate.high),
-    )
 
 
 def duration(seconds: float | None) -> str:
@@ -119,6 +94,23 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def short_digest(digest: str | None) -> str:
-    """The first twelve digits of a digest."""
-    return NOTHING if not digest else digest[:12]
+def safe_name(name: str) -> str:
+    """A run's or label's name as part of a file name or an anchor, ASCII only."""
+    ascii_only = file_name_of(name).encode("ascii", "replace").decode().replace("?", "_")
+    return ascii_only.replace("+", "-plus").replace(".", "-")
+
+
+def networks_of(runs: Sequence[RunArtifacts]) -> str:
+    """``DenseNet-121 and ResNet-50``: what `runs` trained, each once."""
+    return listing(sorted({model_name(run.config.model) for run in runs}))
+
+
+def labels_of(runs: Sequence[RunArtifacts]) -> list[str]:
+    """The labels of all `runs`, each once."""
+    return list(dict.fromkeys(label for run in runs for label in run.labels))
+
+
+def combination_notes(results: Iterable[RunResult]) -> list[str]:
+    """What the scores of ensembles and pooled folds are made of, a sentence each."""
+    texts = ((result.run, result.combination_text()) for result in results)
+    return [f"{run}: {text}." for run, text in texts if text]

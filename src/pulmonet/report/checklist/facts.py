@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import chain
-
+from pulmonet.config.schema import TargetConfig
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Collection, RunArtifacts
 from pulmonet.report.wording import (
     COUNTED,
     FITTED,
     checkpoint_kept,
+    labels_of,
     listing,
-    model_name,
+    networks_of,
     number,
     setting,
 )
@@ -23,127 +22,96 @@ from pulmonet.words import count
 _PEOPLE = {"sex", "age", "view"}
 
 
-@dataclass(frozen=True)
-class Facts:
-    """One sentence each; the names are those that checklist items ask by."""
-
-    title: str
-    objectives: str
-    source: str
-    excluded: str
-    preprocessing: str
-    outcome: str
-    predictors: str
-    no_assessor: str
-    sample: str
-    events: str
-    missing: str
-    partitions: str
-    disjoint: str
-    subset: str
-    training: str
-    selection: str
-    weights: str
-    specification: str
-    ensembling: str
-    subgroups: str
-    clusters: str
-    robustness: str
-    measures: str
-    uncertainty: str
-    calibration: str
-    scores: str
-    imbalance: str
-    output: str
-    shift: str
-    software: str
-    flow: str
-    people: str
-    performance: str
-    accuracy: str
-    failures: str
-    explanations: str
-    internal: str
-    external: str
-    limitations: str
-    bad_input: str
-    report_deidentified: str
-    settings: str
+#: Answers that hold for every report.
+_ALWAYS = {
+    "predictors": "The pixels of one image, nothing else",
+    "no_assessor": "Not applicable: pixels are read by software",
+    "scores": "Sigmoid of the network's output, one score a label",
+    "limitations": "See Limitations",
+    "bad_input": "Unreadable images end in an error that names them; nothing is guessed",
+    "report_deidentified": "Patients and images have pseudonyms in this report",
+    "settings": "See Settings; all of them in run_config.json of each run",
+}
 
 
-def find_facts(collection: Collection) -> Facts:
-    """Answers from the runs of `collection`."""
-    runs = collection.runs
-    best = collection.best_run()
-    datasets = [run.record.provenance.dataset for run in runs]
-    known = [facts for facts in datasets if facts is not None]
-    results = list(chain.from_iterable(found.results for found in collection.evaluated))
-    of_runs = list(chain.from_iterable(run.results for run in runs))
-    config = best.record.config
-    networks = listing(sorted({model_name(run.record.config.model) for run in runs}))
-    labels = listing(list(dict.fromkeys(label for run in runs for label in run.labels)))
-    return Facts(
-        title=f"Deep learning ({networks}) for multi-label classification of chest X-rays",
-        objectives="Development" + (" and evaluation" if results else ", not yet evaluated"),
-        source=listing(sorted({f"{facts.name} ({facts.source})" for facts in known})),
-        excluded=_excluded(known),
-        preprocessing=f"Grey images, {FITTED[config.data.fit]} {config.data.image_size} × "
-        f"{config.data.image_size} pixels, ImageNet normalisation; see Settings",
-        outcome=f"{labels}, as the source labels them",
-        predictors="The pixels of one image, nothing else",
-        no_assessor="Not applicable: pixels are read by software",
-        sample=_sample(known),
-        events=_events(known),
-        missing=f"In training blank labels {COUNTED[config.targets.blank]}, uncertain ones "
-        f"{_policy(best)}; {_in_evaluation(results)}. See Data",
-        partitions=_partitions(best),
-        disjoint=_disjoint(known),
-        subset=_subset(runs),
-        training=f"{config.optim.name}, learning rate {config.optim.lr:g}, "
-        f"{count(config.total_epochs, 'epoch')}, loss {config.loss.name}; see Settings",
-        selection=checkpoint_kept(config.select),
-        weights={"imagenet": "ImageNet", "none": "Random"}.get(config.model.weights, "From a file"),
-        specification=f"{networks}; weights in best_model.pth of each run, digests under "
+def find_facts(collection: Collection) -> dict[str, str]:
+    """Answers from the runs of `collection`, a sentence each; items ask by these keys."""
+    return _ALWAYS | _of_data(collection) | _of_training(collection) | _of_results(collection)
+
+
+def _of_data(collection: Collection) -> dict[str, str]:
+    known, best = collection.datasets, collection.best_run()
+    targets = best.config.targets
+    return {
+        "source": listing(sorted({f"{facts.name} ({facts.source})" for facts in known})),
+        "excluded": _excluded(known),
+        "outcome": f"{listing(labels_of(collection.runs))}, as the source labels them",
+        "sample": _sample(known),
+        "events": _events(known),
+        "missing": f"In training blank labels {COUNTED[targets.blank]}, uncertain ones "
+        f"{_policy(targets)}; {_in_evaluation(collection.results)}. See Data",
+        "partitions": _partitions(best),
+        "disjoint": _disjoint(known),
+        "subset": _subset(collection.runs),
+        "flow": "See the table of rows and patients in each role" if known else "",
+        "people": "See Who is in each split" if any(facts.summary for facts in known) else "",
+    }
+
+
+def _of_training(collection: Collection) -> dict[str, str]:
+    best, networks = collection.best_run(), networks_of(collection.runs)
+    config, loss, side = best.config, best.config.loss, best.config.data.image_size
+    return {
+        "title": f"Deep learning ({networks}) for multi-label classification of chest X-rays",
+        "preprocessing": f"Grey images, {FITTED[config.data.fit]} {side} × {side} pixels, ImageNet "
+        "normalisation; see Settings",
+        "training": f"{config.optim.name}, learning rate {config.optim.lr:g}, "
+        f"{count(config.total_epochs, 'epoch')}, loss {loss.name}; see Settings",
+        "selection": checkpoint_kept(config.select),
+        "weights": {"imagenet": "ImageNet", "none": "Random"}.get(
+            config.model.weights, "From a file"
+        ),
+        "specification": f"{networks}; weights in best_model.pth of each run, digests under "
         "How to reproduce",
-        ensembling=_ensembling(collection),
-        subgroups="See Subgroups under each run's results"
+        "ensembling": _ensembling(collection),
+        "robustness": _robustness(collection.runs),
+        "imbalance": "Positives weighed by negatives / positives"
+        if loss.pos_weight == "balanced"
+        else f"No weighing of positives; loss {loss.name}",
+        "software": f"PulmoNet {best.provenance.pulmonet} and the versions under How to reproduce",
+    }
+
+
+def _of_results(collection: Collection) -> dict[str, str]:
+    results, known = collection.results, collection.datasets
+    of_runs = [result for run in collection.runs for result in run.results]
+    labels = [label for result in results for label in result.labels.values()]
+    has_points = any(label.operating_points for label in labels)
+    return {
+        "objectives": "Development" + (" and evaluation" if results else ", not yet evaluated"),
+        "subgroups": "See Subgroups under each run's results"
         if any(result.subgroups for result in results)
         else "",
-        clusters=_clusters(results),
-        robustness=_robustness(runs),
-        measures="AUROC, average precision, Brier score, calibration, operating points"
+        "clusters": _clusters(results),
+        "measures": "AUROC, average precision, Brier score, calibration, operating points"
         if results
         else "",
-        uncertainty=_uncertainty(results),
-        calibration="Calibrators fitted after training; see Calibration"
-        if any(label.calibrated for result in results for label in result.labels.values())
+        "uncertainty": _uncertainty(results),
+        "calibration": "Calibrators fitted after training; see Calibration"
+        if any(label.calibrated for label in labels)
         else "None in the artifacts",
-        scores="Sigmoid of the network's output, one score a label",
-        imbalance="Positives weighed by negatives / positives"
-        if config.loss.pos_weight == "balanced"
-        else f"No weighing of positives; loss {config.loss.name}",
-        output="A score in [0, 1] per finding"
-        + ("; classes at the thresholds under Operating points" if _has_points(results) else ""),
-        shift="See the notes on shift in the results"
+        "output": "A score in [0, 1] per finding"
+        + ("; classes at the thresholds under Operating points" if has_points else ""),
+        "shift": "See the notes on shift in the results"
         if any(result.shift for result in results)
         else "",
-        software=f"PulmoNet {best.record.provenance.pulmonet} and the versions under "
-        "How to reproduce",
-        flow="See the table of rows and patients in each role" if known else "",
-        people="See Who is in each split" if any(facts.summary for facts in known) else "",
-        performance=_performance(collection, best),
-        accuracy="See Operating points" if _has_points(results) else "",
-        failures="See Worst cases"
-        if any(label.worst_cases for result in results for label in result.labels.values())
-        else "",
-        explanations="See Explanations" if any(_has_maps(run) for run in runs) else "",
-        internal=_tested(of_runs, known, inside=True),
-        external=_tested(of_runs, known, inside=False),
-        limitations="See Limitations",
-        bad_input="Unreadable images end in an error that names them; nothing is guessed",
-        report_deidentified="Patients and images have pseudonyms in this report",
-        settings="See Settings; all of them in run_config.json of each run",
-    )
+        "performance": _performance(collection),
+        "accuracy": "See Operating points" if has_points else "",
+        "failures": "See Worst cases" if any(label.worst_cases for label in labels) else "",
+        "explanations": "See Explanations" if any(run.heat_maps for run in collection.runs) else "",
+        "internal": _tested(of_runs, known, inside=True),
+        "external": _tested(of_runs, known, inside=False),
+    }
 
 
 def _excluded(known: list[DatasetFacts]) -> str:
@@ -159,15 +127,15 @@ def _ensembling(collection: Collection) -> str:
         if result.combines == "ensemble" or result.tta != "none"
     }
     found |= {
-        f"{run.name}: the mean of {run.record.config.model.members} networks' scores"
+        f"{run.name}: the mean of {run.config.model.members} networks' scores"
         for run in collection.runs
-        if run.record.config.model.members > 1
+        if run.config.model.members > 1
     }
     return "; ".join(sorted(found)) or "None: each run stands alone"
 
 
-def _policy(run: RunArtifacts) -> str:
-    policy = run.record.config.targets.uncertain_policy
+def _policy(targets: TargetConfig) -> str:
+    policy = targets.uncertain_policy
     if isinstance(policy, str):
         return COUNTED.get(policy, f"are treated by the policy {policy}")
     return f"are treated label by label ({setting(policy)})"
@@ -197,7 +165,7 @@ def _events(known: list[DatasetFacts]) -> str:
 
 
 def _partitions(run: RunArtifacts) -> str:
-    data = run.record.config.data
+    data = run.config.data
     if data.splits is not None:
         return "A file that says which patient is in which split"
     if data.folds is not None:
@@ -215,7 +183,7 @@ def _disjoint(known: list[DatasetFacts]) -> str:
 
 def _subset(runs: tuple[RunArtifacts, ...]) -> str:
     """Which images, and which part of an image."""
-    data = [run.record.config.data for run in runs]
+    data = [run.config.data for run in runs]
     views = listing(sorted({part.views for part in data}))
     crops = {"crop": "the central square", "pad": "the whole, padded", "stretch": "the whole"}
     fits = listing(sorted({crops[part.fit] for part in data}))
@@ -240,14 +208,10 @@ def _robustness(runs: tuple[RunArtifacts, ...]) -> str:
     """Runs that differ in nothing but the seed."""
     recipes: dict[str, dict[int, str]] = {}
     for run in runs:
-        alike = run.record.config.model_dump(mode="json", exclude={"seed", "runtime"})
-        recipes.setdefault(str(alike), {})[run.record.config.seed] = run.name
+        alike = run.config.model_dump(mode="json", exclude={"seed", "runtime"})
+        recipes.setdefault(str(alike), {})[run.config.seed] = run.name
     seeds = [list(names.values()) for names in recipes.values() if len(names) > 1]
     return "; ".join(f"{len(names)} seeds of one recipe: {listing(names)}" for names in seeds)
-
-
-def _has_points(results: list[RunResult]) -> bool:
-    return any(label.operating_points for result in results for label in result.labels.values())
 
 
 def _uncertainty(results: list[RunResult]) -> str:
@@ -257,8 +221,8 @@ def _uncertainty(results: list[RunResult]) -> str:
     return f"95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s"
 
 
-def _performance(collection: Collection, run: RunArtifacts) -> str:
-    result = collection.headline(run)
+def _performance(collection: Collection) -> str:
+    result = collection.headline(collection.best_run())
     if result is None or result.macro.auroc.value is None:
         return ""
     auroc = result.macro.auroc
@@ -266,10 +230,6 @@ def _performance(collection: Collection, run: RunArtifacts) -> str:
         f"Macro AUROC {number(auroc.value)} ({number(auroc.low)} to {number(auroc.high)}), "
         f"{result.run} on {result.dataset}, {result.split}; see Results"
     )
-
-
-def _has_maps(run: RunArtifacts) -> bool:
-    return bool(run.heat_maps.images or run.heat_maps.panels)
 
 
 def _tested(results: list[RunResult], known: list[DatasetFacts], *, inside: bool) -> str:

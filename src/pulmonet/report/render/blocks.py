@@ -6,9 +6,11 @@ word. Sections are built once (`pulmonet.report.sections`) and rendered twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from pulmonet.report.render.threshold_steps import ThresholdSteps
 
 
 @dataclass(frozen=True)
@@ -95,28 +97,34 @@ class Chart:
     x_name: str
     y_name: str
     series: tuple[Series, ...]
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
-    diagonal: bool = False
     mark_x: float | None = None
     """A vertical line: the best epoch."""
     square: bool = False
+    """Whether both axes go from 0 to 1 and are equally long."""
+    diagonal: bool = False
+    """Whether the line of chance is drawn."""
 
 
 @dataclass(frozen=True)
 class Charts:
-    """Charts that stand side by side, with the picture that markdown shows instead."""
+    """Charts that stand side by side, with the pictures that markdown shows instead."""
 
     charts: tuple[Chart, ...]
-    picture: Picture | None
+    pictures: tuple[Picture, ...] = ()
     caption: str = ""
-    markdown_pictures: tuple[Picture, ...] = ()
-    """Further pictures for markdown."""
 
-    @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """All that markdown shows instead."""
-        return (*((self.picture,) if self.picture else ()), *self.markdown_pictures)
+
+@dataclass(frozen=True)
+class ExhibitMap:
+    """A heat map of one label; `png` is RGBA, transparent where the map is 0."""
+
+    label: str
+    png: bytes
+    score: float
+    threshold: float | None = None
+    target: float | None = None
+    empty: bool = False
+    """The map is 0 everywhere."""
 
 
 @dataclass(frozen=True)
@@ -126,28 +134,15 @@ class Exhibit:
     Attributes:
         run: the run's name.
         image: the image's pseudonym (or name, when identifiers were asked for).
-        grey: the image as JPEG or PNG bytes, None when it was not kept.
-        maps: per label: (label, score or None, threshold or None, map as PNG bytes).
+        grey: the image as JPEG or PNG bytes.
+        maps: one a label.
     """
 
     run: str
     image: str
-    grey: bytes | None
+    grey: bytes
     maps: tuple[ExhibitMap, ...]
     method: str = ""
-
-
-@dataclass(frozen=True)
-class ExhibitMap:
-    """A heat map of one label; `png` is RGBA, transparent where the map is 0."""
-
-    label: str
-    png: bytes
-    score: float | None = None
-    threshold: float | None = None
-    target: float | None = None
-    empty: bool = False
-    """The map is 0 everywhere."""
 
 
 @dataclass(frozen=True)
@@ -156,30 +151,6 @@ class Viewer:
 
     exhibits: tuple[Exhibit, ...]
     pictures: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True)
-class ThresholdSteps:
-    """How counts move with the threshold, for one run, split and label; no rows, no ids.
-
-    Attributes:
-        thresholds: ascending; a row is called positive when its score is at least this.
-        true_positives: positives called at each threshold.
-        false_positives: negatives called at each threshold.
-    """
-
-    run: str
-    dataset: str
-    split: str
-    label: str
-    n_positives: int
-    n_negatives: int
-    thresholds: tuple[float, ...]
-    true_positives: tuple[int, ...]
-    false_positives: tuple[int, ...]
-    exact: bool = True
-    stored: tuple[tuple[str, float], ...] = ()
-    """(criterion, threshold) of the stored operating points."""
 
 
 @dataclass(frozen=True)
@@ -226,24 +197,24 @@ class Document:
     tiles: tuple[Tile, ...] = ()
 
 
-def cells(*values: str | Cell) -> tuple[Cell, ...]:
-    """A table row from words and cells."""
-    return tuple(value if isinstance(value, Cell) else Cell(value) for value in values)
-
-
-def bullets(items: Iterable[str], *, numbered: bool = False) -> Bullets:
+def bullets(items: Iterable[str]) -> Bullets:
     """A list without bold leads."""
-    return Bullets(tuple(("", item) for item in items), numbered=numbered)
+    return Bullets(tuple(("", item) for item in items))
 
 
-def all_pictures(sections: Sequence[Section]) -> list[Picture]:
+def all_blocks(sections: Iterable[Section]) -> Iterator[Block]:
+    """The blocks of all sections and of those below them, in order."""
+    for section in sections:
+        yield from section.blocks
+        yield from all_blocks(section.children)
+
+
+def all_pictures(sections: Iterable[Section]) -> list[Picture]:
     """Every picture that markdown links to, in order."""
     found: list[Picture] = []
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Picture):
-                found.append(block)
-            elif isinstance(block, Charts | Viewer):
-                found.extend(block.pictures)
-        found.extend(all_pictures(section.children))
+    for block in all_blocks(sections):
+        if isinstance(block, Picture):
+            found.append(block)
+        elif isinstance(block, Charts | Viewer):
+            found.extend(block.pictures)
     return found

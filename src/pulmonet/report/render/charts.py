@@ -48,10 +48,10 @@ class Drawing:
 def draw_chart(chart: Chart) -> Drawing:
     """Lay a chart out: nice ranges, ticks, paths."""
     width, height = (420.0, 400.0) if chart.square else (420.0, 290.0)
-    x_range = chart.x_range or _range([x for series in chart.series for x in series.x], 0.0)
-    y_values = [y for series in chart.series for y in series.y if y is not None]
-    y_range = chart.y_range or _range(y_values, 0.06)
-
+    x_range = y_range = (0.0, 1.0)
+    if not chart.square:
+        x_range = _range([x for series in chart.series for x in series.x], 0.0)
+        y_range = _range([y for line in chart.series for y in line.y if y is not None], 0.06)
     y_ticks = ticks(*y_range)
     left = max(LEFT, 10.0 + WIDTH_OF_A_DIGIT * max((len(text) for _, text in y_ticks), default=0))
 

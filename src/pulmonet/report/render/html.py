@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,12 +20,10 @@ from pulmonet.report.render.blocks import (
     Cell,
     Charts,
     Document,
-    Exhibit,
-    Section,
     Table,
     ThresholdExplorer,
-    ThresholdSteps,
     Viewer,
+    all_blocks,
 )
 from pulmonet.report.render.charts import Drawing, draw_chart
 
@@ -75,10 +72,8 @@ def _source(environment: Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def data_uri(content: bytes | None) -> str:
+def data_uri(content: bytes) -> str:
     """A picture as a data URI; its type is read from its first bytes."""
-    if content is None:
-        return "data:,"
     kind = "image/jpeg" if content.startswith(b"\xff\xd8") else "image/png"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -111,15 +106,9 @@ def forest_scale(table: Table) -> tuple[float, float] | None:
 
 
 def _embed(value: Any) -> Markup:
-    """JSON that cannot end its script element, whatever the labels hold."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    """JSON that cannot end its script element, whatever the labels hold; bytes are pictures."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=data_uri)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _blocks(sections: tuple[Section, ...]) -> Iterator[Any]:
-    for section in sections:
-        yield from section.blocks
-        yield from _blocks(section.children)
 
 
 def _page_data(document: Document) -> dict[str, Any]:
@@ -127,13 +116,18 @@ def _page_data(document: Document) -> dict[str, Any]:
     charts: dict[str, Any] = {}
     thresholds: list[Any] = []
     exhibits: list[Any] = []
-    for block in _blocks(document.sections):
+    for block in all_blocks(document.sections):
         if isinstance(block, Charts):
             charts |= {chart.key: _chart_data(draw_chart(chart)) for chart in block.charts}
         elif isinstance(block, ThresholdExplorer):
-            thresholds += [_steps_data(steps) for steps in block.steps]
+            for steps in block.steps:
+                rounded = [float(f"{value:.6g}") for value in steps.thresholds]
+                thresholds.append(vars(steps) | {"thresholds": rounded})
         elif isinstance(block, Viewer):
-            exhibits += [_exhibit_data(exhibit) for exhibit in block.exhibits]
+            exhibits += [
+                vars(exhibit) | {"maps": [vars(item) for item in exhibit.maps]}
+                for exhibit in block.exhibits
+            ]
     return {"charts": charts, "thresholds": thresholds, "exhibits": exhibits}
 
 
@@ -151,40 +145,5 @@ def _chart_data(drawing: Drawing) -> dict[str, Any]:
                 "y": [None if y is None else round(y, 4) for y in series.y],
             }
             for series in drawing.chart.series
-        ],
-    }
-
-
-def _steps_data(steps: ThresholdSteps) -> dict[str, Any]:
-    return {
-        "run": steps.run,
-        "data": f"{steps.dataset}, {steps.split}",
-        "label": steps.label,
-        "pos": steps.n_positives,
-        "neg": steps.n_negatives,
-        "t": [float(f"{value:.6g}") for value in steps.thresholds],
-        "tp": steps.true_positives,
-        "fp": steps.false_positives,
-        "exact": steps.exact,
-        "stored": [[name, value] for name, value in steps.stored],
-    }
-
-
-def _exhibit_data(exhibit: Exhibit) -> dict[str, Any]:
-    return {
-        "run": exhibit.run,
-        "image": exhibit.image,
-        "method": exhibit.method,
-        "grey": data_uri(exhibit.grey),
-        "maps": [
-            {
-                "label": item.label,
-                "score": item.score,
-                "threshold": item.threshold,
-                "target": item.target,
-                "empty": item.empty,
-                "png": data_uri(item.png),
-            }
-            for item in exhibit.maps
         ],
     }

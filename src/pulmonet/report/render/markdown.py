@@ -18,8 +18,9 @@ from pulmonet.report.render.blocks import (
     ThresholdExplorer,
     Viewer,
 )
-from pulmonet.report.render.pictures import FILES_DIR
 
+#: Folder beside report.md that holds its pictures; beside mine.md it is mine_files.
+FILES_DIR = "report_files"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$@])")
 _LEADS = {
     "paragraph": "",
@@ -89,9 +90,7 @@ def _block(block: Block, files_dir: str) -> list[str]:
         case Charts():
             return _charts(block, files_dir)
         case Viewer():
-            return [
-                line for picture in block.pictures for line in (*_picture(picture, files_dir), "")
-            ]
+            return _pictures(block.pictures, files_dir)
         case ThresholdExplorer():
             return ["The page (`pulmonet report --html`) has a slider for thresholds."]
 
@@ -132,8 +131,12 @@ def _cell(cell: Cell) -> str:
 def _charts(block: Charts, files_dir: str) -> list[str]:
     if not block.pictures:
         return ["The page (`pulmonet report --html`) draws the curves."]
-    lines = [line for picture in block.pictures for line in (*_picture(picture, files_dir), "")]
+    lines = _pictures(block.pictures, files_dir)
     return [*lines[:-1], *(["", f"*{escape_inline(block.caption)}*"] if block.caption else [])]
+
+
+def _pictures(pictures: tuple[Picture, ...], files_dir: str) -> list[str]:
+    return [line for picture in pictures for line in (*_picture(picture, files_dir), "")]
 
 
 def _code(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from pulmonet.report.sections.explanations import explanations_section
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.reproduce import reproduce_section
 from pulmonet.report.sections.results import results_section
-from pulmonet.report.sections.summary import headline_tiles, summary_section, trained
+from pulmonet.report.sections.summary import headline_tiles, summary_section
 from pulmonet.report.sections.training import training_section
 
 
@@ -27,7 +27,7 @@ def build_document(context: Context) -> Document:
         reproduce_section(context),
         checklist_section(context),
     )
-    n_runs = len(trained(context))
+    n_runs = len(context.collection.trained)
     return Document(
         title=context.notes.get("title") or "Chest X-ray classification with PulmoNet",
         subtitle="One trained model" if n_runs == 1 else f"{n_runs} trained models",

@@ -7,9 +7,9 @@ from typing import Any
 
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
-from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets, cells
-from pulmonet.report.render.pictures import safe_name
-from pulmonet.report.wording import COUNTED, NOTHING, count_cell, listing, percent, share_of
+from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
+from pulmonet.report.tables import table
+from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, share_of
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
@@ -24,27 +24,20 @@ _ROLES = {
 def data_section(context: Context) -> Section:
     """One subsection per dataset as it was used; runs that used it alike share one."""
     groups: dict[tuple[str, str], list[RunArtifacts]] = {}
-    without = []
     for run in context.collection.runs:
-        facts = run.record.provenance.dataset
-        if facts is None:
-            without.append(run.name)
-        else:
+        if facts := run.provenance.dataset:
             groups.setdefault((facts.fingerprint, str(facts.n_rows)), []).append(run)
-    blocks: list[Block] = []
-    if without:
-        blocks.append(
-            Text(f"run_config.json does not say which data was used: {listing(without)}.", "note")
-        )
+    without = [run.name for run in context.collection.runs if run.provenance.dataset is None]
+    words = f"run_config.json does not say which data was used: {listing(without)}."
     children = tuple(
         _dataset(context, runs, position, alone=len(groups) == 1)
         for position, runs in enumerate(groups.values())
     )
-    return Section("data", "Data", tuple(blocks), children)
+    return Section("data", "Data", (Text(words, "note"),) if without else (), children)
 
 
 def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone: bool) -> Section:
-    facts = runs[0].record.provenance.dataset
+    facts = runs[0].provenance.dataset
     assert facts is not None
     names = listing([run.name for run in runs])
     items = [
@@ -58,7 +51,7 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
         items.append(
             ("Patients:", "the source names none; every image counts as a patient of its own")
         )
-    blocks: list[Block] = [Bullets(tuple(items)), _flow(facts)]
+    blocks: list[Block] = [Bullets(tuple(items)), *_flow(facts)]
     if facts.excluded:
         blocks.append(
             bullets(
@@ -66,8 +59,7 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
                 for reason, n in facts.excluded.items()
             )
         )
-    if facts.positives:
-        blocks.append(_prevalence(facts))
+    blocks += _prevalence(facts)
     blocks += _policies(runs)
     blocks += _people(facts.summary)
     title = facts.name if alone else f"{facts.name}, as {names} used it"
@@ -79,33 +71,34 @@ def _place(role: str) -> int:
     return list(_ROLES).index(role) if role in _ROLES else len(_ROLES)
 
 
-def _flow(facts: DatasetFacts) -> Table:
-    rows = tuple(
-        cells(
-            _ROLES.get(role, role),
-            count_cell(n),
-            count_cell(facts.n_patients.get(role)),
-        )
-        for role, n in sorted(facts.n_rows.items(), key=lambda item: _place(item[0]))
+def _flow(facts: DatasetFacts) -> list[Table]:
+    return table(
+        "Rows and patients in each role",
+        (
+            {
+                "Role": _ROLES.get(role, role),
+                "Images": facts.n_rows[role],
+                "Patients": facts.n_patients.get(role),
+            }
+            for role in sorted(facts.n_rows, key=_place)
+        ),
     )
-    return Table("Rows and patients in each role", ("Role", "Images", "Patients"), rows)
 
 
-def _prevalence(facts: DatasetFacts) -> Table:
+def _prevalence(facts: DatasetFacts) -> list[Table]:
     roles = sorted((role for role in facts.positives if facts.positives[role]), key=_place)
-    labels = list(dict.fromkeys(label for role in roles for label in facts.positives[role]))
-    rows = []
-    for label in labels:
-        row = [Cell(label)]
-        for role in roles:
-            n = facts.positives[role].get(label)
-            text = NOTHING if n is None else share_of(n, facts.n_rows.get(role, 0))
-            row.append(Cell(text, n))
-        rows.append(tuple(row))
-    return Table(
+    labels = dict.fromkeys(label for role in roles for label in facts.positives[role])
+
+    def positives(label: str, role: str) -> Cell:
+        n = facts.positives[role].get(label)
+        return Cell(NOTHING if n is None else share_of(n, facts.n_rows.get(role, 0)), n)
+
+    return table(
         "Positive images per label",
-        ("Label", *(_ROLES.get(role, role) for role in roles)),
-        tuple(rows),
+        (
+            {"Label": label} | {_ROLES.get(role, role): positives(label, role) for role in roles}
+            for label in labels
+        ),
     )
 
 
@@ -114,9 +107,9 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
     blocks: list[Block] = []
     seen: set[str] = set()
     for run in runs:
-        facts = run.record.provenance.dataset
+        facts = run.provenance.dataset
         changes = {} if facts is None else facts.policy_changes
-        targets = run.record.config.targets
+        targets = run.config.targets
         if str((targets, changes)) in seen:
             continue
         seen.add(str((targets, changes)))
@@ -127,12 +120,14 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
             why = "no training label was either" if changes else "what that changed is not recorded"
             blocks.append(Text(f"{lead}; {why}."))
             continue
-        kinds = list(dict.fromkeys(kind for counts in changes.values() for kind in counts))
-        rows = tuple(
-            cells(label, *(count_cell(counts.get(kind, 0)) for kind in kinds))
-            for label, counts in changes.items()
+        kinds = dict.fromkeys(kind for counts in changes.values() for kind in counts)
+        blocks += table(
+            f"Training labels changed ({lead})",
+            (
+                {"Label": label} | {kind: counts.get(kind, 0) for kind in kinds}
+                for label, counts in changes.items()
+            ),
         )
-        blocks.append(Table(f"Training labels changed ({lead})", ("Label", *kinds), rows))
     return blocks
 
 
@@ -148,25 +143,18 @@ def _people(summary: Mapping[str, Any]) -> list[Block]:
         if not isinstance(median, int | float) or not 0 <= median < 200:
             median = None
         rows.append(
-            cells(
-                str(split),
-                count_cell(n),
-                count_cell(_whole(facts.get("patients"))),
-                Cell(NOTHING if median is None else f"{median:g} years", median),
-                _shares(facts.get("sex"), n),
-                _shares(facts.get("views"), n),
-            )
+            {
+                "Split": str(split),
+                "Images": n,
+                "Patients": _whole(facts.get("patients")),
+                "Median age": Cell(NOTHING if median is None else f"{median:g} years", median),
+                "Sex": _shares(facts.get("sex"), n),
+                "View": _shares(facts.get("views"), n),
+            }
         )
-    if not rows:
-        return [Text("Age, sex and view per split are not in the artifacts.", "note")]
-    return [
-        Table(
-            "Who is in each split of the source",
-            ("Split", "Images", "Patients", "Median age", "Sex", "View"),
-            tuple(rows),
-            ("Counted over all rows of the source, before views and subsets were chosen.",),
-        )
-    ]
+    note = "Counted over all rows of the source, before views and subsets were chosen."
+    found = table("Who is in each split of the source", rows, [note])
+    return [*found] or [Text("Age, sex and view per split are not in the artifacts.", "note")]
 
 
 def _whole(value: object) -> int | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
+from pulmonet.explain.results import Localization, Sanity
 from pulmonet.figures.heat_map_strip import draw_heat_map_strip
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
@@ -21,19 +19,15 @@ from pulmonet.report.heatmaps import (
 )
 from pulmonet.report.render.blocks import (
     Block,
-    Cell,
     Exhibit,
     ExhibitMap,
     Picture,
     Section,
-    Table,
     Text,
     Viewer,
-    cells,
 )
-from pulmonet.report.render.pictures import safe_name
-from pulmonet.report.sections.summary import trained
-from pulmonet.report.wording import count_cell, listing, number, number_cell
+from pulmonet.report.tables import Value, cell, table
+from pulmonet.report.wording import listing, number, safe_name
 from pulmonet.words import count
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
@@ -55,35 +49,29 @@ def explanations_section(context: Context) -> Section:
     pictures: list[Picture] = []
     for run in runs:
         shown = [image for image in run.heat_maps.images if image.xray is not None][:per_run]
-        exhibits += [_exhibit(context, run, image) for image in shown]
-        pictures += [_strip(context, run, image) for image in shown]
+        for image in shown:
+            exhibits.append(_exhibit(context, run, image))
+            pictures.append(_strip(context, run, image))
         if context.identities.shown and not shown:
             pictures += _panels(run)
     if exhibits or pictures:
         blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
-    without = [
-        run.name for run in trained(context) if not (run.heat_maps.images or run.heat_maps.panels)
-    ]
+    without = [run.name for run in context.collection.trained if not run.heat_maps]
     if without:
         words = f"No heat maps of {listing(without)}; `pulmonet explain` makes them."
         blocks.append(Text(words, "note"))
     blocks += [note for run in runs for note in _what_is_missing(run)]
-    children = [section for run in runs for section in _checks(run)]
-    return Section("explanations", "Explanations", tuple(blocks), tuple(children))
+    children = tuple(section for run in runs for section in _checks(run))
+    return Section("explanations", "Explanations", tuple(blocks), children)
 
 
 def _what_is_missing(run: RunArtifacts) -> list[Text]:
     maps = run.heat_maps
-    if not maps.images and not maps.panels:
+    if not maps:
         return []
-    if not any(image.xray is not None for image in maps.images):
-        return [
-            Text(
-                f"{run.name}: its heat maps come without their X-rays; `pulmonet explain` writes "
-                "both.",
-                "note",
-            )
-        ]
+    if all(image.xray is None for image in maps.images):
+        words = "its heat maps come without their X-rays; `pulmonet explain` writes both."
+        return [Text(f"{run.name}: {words}", "note")]
     hidden = maps.n_images - len(maps.images)
     if hidden > 0:
         return [Text(f"{run.name}: {count(hidden, 'more image')} not shown.", "note")]
@@ -171,9 +159,6 @@ def _panels(run: RunArtifacts) -> list[Picture]:
     ]
 
 
-# --- localisation and sanity: tables of their own files -----------------------------------------
-
-
 def _checks(run: RunArtifacts) -> list[Section]:
     blocks: list[Block] = []
     if run.heat_maps.localization is not None:
@@ -186,136 +171,82 @@ def _checks(run: RunArtifacts) -> list[Section]:
     return [Section(f"checks-{safe_name(run.name)}", title, tuple(blocks), folded=True)]
 
 
-def _localization(found: Mapping[str, Any]) -> list[Block]:
-    rows = [
-        cells(
-            str(label),
-            str(name),
-            _count(facts.get("n_images")),
-            _count(facts.get("n_patients")),
-            *(_estimate(row.get(metric)) for metric in ("pointing", "iou", "energy")),
-        )
-        for label, facts in _tables(found.get("labels"))
-        for name, row in _tables(facts.get("rows"))
+def _localization(found: Localization) -> list[Block]:
+    rows: list[dict[str, Value]] = [
+        {
+            "Label": label,
+            "Method or baseline": name,
+            "Images": facts.n_images,
+            "Patients": facts.n_patients,
+            "Pointing game": cell(row.pointing, 2),
+            "IoU": cell(row.iou, 2),
+            "Energy inside": cell(row.energy, 2),
+        }
+        for label, facts in found.labels.items()
+        for name, row in facts.rows.items()
     ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
-    runs = _list(found.get("runs"))
-    where = f"{found.get('split')}" if len(runs) < 2 else f"out of fold over {len(runs)} folds"
-    kind = ", SYNTHETIC phantoms" if found.get("synthetic") else ""
+    runs = found.runs
+    where = found.split if len(runs) < 2 else f"out of fold over {len(runs)} folds"
+    kind = ", SYNTHETIC phantoms" if found.synthetic else ""
     notes = [
         "Baselines need no trained network; a method that does not beat them shows nothing. "
         "Intervals resample patients.",
-        *_ways(_list(found.get("variants"))),
-    ]
-    return [
-        Table(
-            f"Localisation on {found.get('dataset')}, {where}{kind}",
-            (
-                "Label",
-                "Method or baseline",
-                "Images",
-                "Patients",
-                "Pointing game",
-                "IoU",
-                "Energy inside",
-            ),
-            tuple(rows),
-            tuple(notes),
+        *(
+            f"{way.name}: maps of layer {way.layer}."
+            for way in found.variants
+            if way.layer is not None and way.layer not in way.name
         ),
+    ]
+    if len(found.variants) > 1:
+        notes.append(
+            f"{len(found.variants)} ways were tried on the same rows: the best one's lead is "
+            "flattered."
+        )
+    return [
+        *table(f"Localisation on {found.dataset}, {where}{kind}", rows, notes),
         Text(_leads(found)),
     ]
 
 
-def _ways(variants: Sequence[Any]) -> list[str]:
-    """Layers that the rows' names do not tell, and that a choice among several flatters."""
-    known = [variant for variant in variants if isinstance(variant, dict)]
-    notes = [
-        f"{variant.get('name')}: maps of layer {variant.get('layer')}."
-        for variant in known
-        if variant.get("layer") is not None
-        and str(variant.get("layer")) not in str(variant.get("name"))
-    ]
-    if len(known) > 1:
-        notes.append(
-            f"{len(known)} ways were tried on the same rows: the best one's lead is flattered."
-        )
-    return notes
-
-
-def _leads(found: Mapping[str, Any]) -> str:
+def _leads(found: Localization) -> str:
     """Which labels are hit more often than by every baseline, beyond the interval."""
     shown, not_shown = [], []
-    for label, facts in _tables(found.get("labels")):
+    for label, facts in found.labels.items():
         by_row: dict[str, list[bool]] = {}
-        for entry in _list(facts.get("differences")):
-            if isinstance(entry, dict) and entry.get("metric") == "pointing":
-                difference = entry.get("difference")
-                value = _float(difference.get("value")) if isinstance(difference, dict) else None
-                beaten = bool(entry.get("distinguished")) and (value or 0.0) > 0
-                by_row.setdefault(str(entry.get("row")), []).append(beaten)
+        for entry in facts.differences:
+            if entry.metric == "pointing":
+                beaten = entry.distinguished and (entry.difference.value or 0.0) > 0
+                by_row.setdefault(entry.row, []).append(beaten)
         winners = [row for row, beaten in by_row.items() if all(beaten)]
         if winners:
             shown.append(f"{label} ({', '.join(winners)})")
         else:
             not_shown.append(label)
-    words = [
-        f"In the pointing game every baseline is beaten beyond the interval for {', '.join(shown)}."
-        if shown
-        else "In the pointing game no label's maps are shown to beat every baseline."
-    ]
-    if shown and not_shown:
-        words.append(f"Not shown for {', '.join(not_shown)}.")
-    return " ".join(words)
+    if not shown:
+        return "In the pointing game no label's maps are shown to beat every baseline."
+    rest = f" Not shown for {', '.join(not_shown)}." if not_shown else ""
+    return (
+        "In the pointing game every baseline is beaten beyond the interval for "
+        f"{', '.join(shown)}.{rest}"
+    )
 
 
-def _sanity(found: Mapping[str, Any]) -> list[Block]:
-    verdict = "passed" if found.get("passed") else "NOT passed"
+def _sanity(found: Sanity) -> list[Block]:
     words = (
-        f"Sanity check {verdict}: {found.get('statistic')}: {number(_float(found.get('value')))}, "
-        f"threshold {number(_float(found.get('threshold')))}, {found.get('n_images')} images."
+        f"Sanity check {'passed' if found.passed else 'NOT passed'}: {found.statistic}: "
+        f"{number(found.value)}, threshold {number(found.threshold)}, {found.n_images} images."
     )
-    rows = tuple(
-        cells(
-            str(stage.get("stage")),
-            number_cell(_float(stage.get("mean"))),
-            f"{number(_float(stage.get('low')))} to {number(_float(stage.get('high')))}",
-        )
-        for stage in _list(found.get("stages"))
-        if isinstance(stage, dict)
-    )
-    table = Table(
+    stages = table(
         "Rank correlation with the trained network's maps, by depth of randomisation",
-        ("Randomised down to", "Mean", "10th to 90th percentile"),
-        rows,
+        (
+            {
+                "Randomised down to": stage.stage,
+                "Mean": stage.mean,
+                "10th to 90th percentile": f"{number(stage.low)} to {number(stage.high)}",
+            }
+            for stage in found.stages
+        ),
     )
-    return [Text(words, "paragraph" if found.get("passed") else "warning"), table]
-
-
-def _estimate(value: Any) -> Cell:
-    if not isinstance(value, dict) or _float(value.get("value")) is None:
-        return Cell("–")
-    middle, low, high = (_float(value.get(key)) for key in ("value", "low", "high"))
-    if low is None or high is None:
-        return number_cell(middle, 2)
-    return Cell(f"{number(middle, 2)} ({number(low, 2)}–{number(high, 2)})", middle)
-
-
-def _tables(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The items of a JSON object that are objects themselves: nothing checked the file."""
-    if not isinstance(value, dict):
-        return []
-    return [(str(key), item) for key, item in value.items() if isinstance(item, dict)]
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _float(value: Any) -> float | None:
-    known = isinstance(value, int | float) and abs(value) < 1e300
-    return float(value) if known else None
-
-
-def _count(value: Any) -> Cell:
-    return count_cell(value if isinstance(value, int) else None)
+    return [Text(words, "paragraph" if found.passed else "warning"), *stages]

@@ -9,48 +9,38 @@ from pulmonet.report.wording import listing
 
 def limitations_section(context: Context) -> Section:
     """Each line follows from something in the artifacts."""
-    runs = context.collection.runs
+    collection = context.collection
+    results = [result for run in collection.runs for result in run.results]
     lines = []
-    if context.collection.synthetic:
+    if collection.synthetic:
         lines.append("Phantom images: no statement about patients is possible.")
-    if not any(run.results for run in runs):
+    if not results:
         lines.append("No evaluation with intervals is in the artifacts.")
-    if any(result.rows_used_for for run in runs for result in run.results):
+    if any(result.rows_used_for for result in results):
         lines.append(
             "Some results come from rows that also chose the checkpoint or a calibration, so they "
             "are optimistic; `train --select-on dev` keeps the reported rows untouched."
         )
-    training = {run.record.provenance.dataset.name for run in runs if run.record.provenance.dataset}
-    elsewhere = {
-        result.dataset for run in runs for result in run.results if result.dataset not in training
+    elsewhere = {result.dataset for result in results} - {
+        facts.name for facts in collection.datasets
     }
     if elsewhere:
         lines.append(f"External testing was done on {listing(sorted(elsewhere))} only.")
     else:
         lines.append("Internal testing only: no other dataset was evaluated.")
-    rare = sorted(
-        {
-            label
-            for run in runs
-            for result in run.results
-            for label, item in result.labels.items()
-            if item.few_positives
-        }
-    )
+    rare = {
+        label for result in results for label, item in result.labels.items() if item.few_positives
+    }
     if rare:
         lines.append(
-            f"Fewer than 20 positive (or negative) patients for {listing(rare)}: their intervals "
-            "are narrower than they should be."
+            f"Fewer than 20 positive (or negative) patients for {listing(sorted(rare))}: their "
+            "intervals are narrower than they should be."
         )
-    seeds = {run.record.config.seed for run in runs}
-    if len(seeds) == 1:
+    if len({run.config.seed for run in collection.runs}) == 1:
         lines.append("One seed: how much of a difference is luck of the seed is not known.")
-    if any(
-        run.record.provenance.dataset and not run.record.provenance.dataset.patients_known
-        for run in runs
-    ):
+    if not all(facts.patients_known for facts in collection.datasets):
         lines.append("The source names no patients: intervals take each image for a patient.")
-    if not context.collection.synthetic:
+    if not collection.synthetic:
         lines.append(
             "Labels of public chest X-ray collections are mostly read from reports by software: "
             "the reference standard has errors of its own."

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import LabelResult, RunResult
-from pulmonet.report.collect import Evaluated, rows_of
+from pulmonet.metrics.results import Comparison, LabelResult, MacroResult, RunResult
+from pulmonet.report.collect import Collection, Evaluated, rows_of
 from pulmonet.report.context import Context
-from pulmonet.report.render.blocks import (
-    Block,
-    Cell,
-    Section,
-    Table,
-    Text,
-    ThresholdExplorer,
-    cells,
-)
+from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
+from pulmonet.report.render.threshold_steps import threshold_steps
 from pulmonet.report.sections.run_details import run_details
-from pulmonet.report.sections.summary import trained
-from pulmonet.report.thresholds import threshold_steps
+from pulmonet.report.tables import Value, cell, table
 from pulmonet.report.wording import (
     COUNTED,
-    NOTHING,
-    count_cell,
+    combination_notes,
     criterion,
-    estimate_cell,
     listing,
     number,
-    number_cell,
     percent,
 )
 from pulmonet.run.predictions import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Up to this many runs stand side by side as columns; more become rows.
 MAX_RUN_COLUMNS = 4
@@ -40,26 +34,21 @@ MAX_RUN_COLUMNS = 4
 def results_section(context: Context) -> Section:
     """All evaluations; what is missing is named."""
     collection = context.collection
-    results = [result for found in collection.evaluated for result in found.results]
-    missing = [run.name for run in trained(context) if not run.results]
+    missing = [run.name for run in collection.trained if not run.results]
     blocks: list[Block] = []
     if missing:
-        blocks.append(
-            Text(
-                f"Not evaluated: {listing(missing)}. `pulmonet evaluate` fills this in.",
-                "note",
-            )
-        )
-    if not results:
-        blocks += _from_final_table(context)
+        words = f"Not evaluated: {listing(missing)}. `pulmonet evaluate` fills this in."
+        blocks.append(Text(words, "note"))
+    if not collection.results:
+        blocks += _from_final_table(collection.final_table)
         return Section("results", "Results", tuple(blocks))
-    children = _splits(results)
+    children = _splits(collection.results)
     if collection.comparisons:
-        children.append(_comparisons(context))
-    explorer = _thresholds(context)
+        children.append(_comparisons(collection.comparisons))
+    explorer = _thresholds(collection)
     if explorer.steps:
-        words = Text("What follows from a threshold, counted on the saved predictions.")
-        children.append(Section("thresholds", "Choose a threshold", (words, explorer)))
+        words = "What follows from a threshold, counted on the saved predictions."
+        children.append(Section("thresholds", "Choose a threshold", (Text(words), explorer)))
     children += [
         run_details(context, found, result)
         for found in collection.evaluated
@@ -81,24 +70,15 @@ def _splits(results: list[RunResult]) -> list[Section]:
             result
         )
     titles = [_title(group[0]) for group in groups.values()]
-    sections = []
-    for title, group in zip(titles, groups.values(), strict=True):
-        names = [whole.run for whole in pooled if _folds_of(whole, group)]
-        alone = titles.count(title) == 1 or bool(names)
-        which = f"folds of {listing(names)}" if names else _runs(group)
-        own = title if alone and not names else f"{title}: {which}"
-        sections.append(_one_split(own, group, alone, pooled))
-    return sections
+    return [
+        _one_split(title, group, pooled, is_alone=titles.count(title) == 1)
+        for title, group in zip(titles, groups.values(), strict=True)
+    ]
 
 
 def _title(result: RunResult) -> str:
-    return f"{result.dataset}, {result.split} split" + (
-        " (studies)" if result.level == "study" else ""
-    )
-
-
-def _runs(results: list[RunResult]) -> str:
-    return listing([result.run for result in results])
+    studies = " (studies)" if result.level == "study" else ""
+    return f"{result.dataset}, {result.split} split{studies}"
 
 
 def _folds_of(pooled: RunResult, results: list[RunResult]) -> list[str]:
@@ -111,174 +91,137 @@ def _same_rows(results: list[RunResult]) -> bool:
 
 
 def _one_split(
-    title: str, results: list[RunResult], alone: bool, pooled: list[RunResult]
+    title: str, results: list[RunResult], pooled: list[RunResult], *, is_alone: bool
 ) -> Section:
+    """Tables of `results`; beside other rows of the same split they are told apart by name."""
     used = sorted({use for result in results for use in result.rows_used_for})
     if used:
-        words = Text(
+        first = Text(
             f"These rows had been used for {listing(used)}: the numbers are somewhat too good.",
             "warning",
         )
     else:
-        words = Text(
+        first = Text(
             "These rows chose neither a checkpoint nor a calibration. Whether settings were chosen "
             "by looking at them is not in the artifacts."
         )
-    blocks: list[Block] = [words]
-    for whole in pooled:
-        folds = _folds_of(whole, results)
-        if folds:
-            text = f"{listing(folds)} are folds of {whole.run}, each on rows of its own: see there."
-            blocks.append(Text(text, "note"))
-    if not alone:
-        blocks.append(
-            Text(
-                f"Other runs were tested on other rows of this split: {_runs(results)} cannot be "
-                "compared with them by these numbers.",
-                "note",
-            )
-        )
-    blocks.append(_macro_table(results))
-    blocks.append(_label_table("AUROC", results, lambda label: label.auroc))
-    blocks.append(_label_table("Average precision", results, lambda label: label.average_precision))
-    if _same_rows(results):
-        blocks.append(_counts_table(results[0]))
-    key = f"results-{hash_of(title)}"
-    return Section(key, title, tuple(blocks))
-
-
-def hash_of(*words: str) -> int:
-    """A small stable number for anchors; names may hold any character."""
-    import zlib
-
-    return zlib.crc32("\0".join(words).encode("utf-8", "surrogatepass"))
-
-
-def _macro_table(results: list[RunResult]) -> Table:
-    ranked = sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
-    rows = [
-        cells(
-            result.run,
-            estimate_cell(result.macro.auroc),
-            estimate_cell(result.macro.average_precision),
-            Cell(str(result.macro.n_labels), result.macro.n_labels),
-            result.group_letters or NOTHING,
-            count_cell(result.n_rows),
-            count_cell(result.n_patients),
-        )
-        for result in ranked
+    wholes = [whole for whole in pooled if _folds_of(whole, results)]
+    notes = [
+        f"{listing(_folds_of(whole, results))} are folds of {whole.run}, each on rows of its own: "
+        "see there."
+        for whole in wholes
     ]
-    baselines = [result.baseline for result in ranked if result.baseline]
-    baseline = baselines[0] if baselines and _same_rows(results) else None
-    notes = ["In brackets: 95 % intervals from " + _bootstrap_words(ranked[0]) + "."]
+    runs = listing([result.run for result in results])
+    if wholes:
+        title = f"{title}: folds of {listing([whole.run for whole in wholes])}"
+    elif not is_alone:
+        title = f"{title}: {runs}"
+        notes.append(
+            f"Other runs were tested on other rows of this split: {runs} cannot be compared with "
+            "them by these numbers."
+        )
+    blocks = (
+        first,
+        *(Text(note, "note") for note in notes),
+        *_macro_table(results),
+        _label_table("AUROC", results, lambda label: label.auroc),
+        _label_table("Average precision", results, lambda label: label.average_precision),
+        *(_counts_table(results[0]) if _same_rows(results) else ()),
+    )
+    # names may hold any character, an anchor may not
+    key = zlib.crc32(title.encode("utf-8", "surrogatepass"))
+    return Section(f"results-{key}", title, blocks)
+
+
+def _macro_table(results: list[RunResult]) -> list[Table]:
+    ranked = sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
+    units = "Studies" if ranked[0].level == "study" else "Images"
+
+    def row(name: Value, macro: MacroResult, result: RunResult | None) -> dict[str, Value]:
+        return {
+            "Run": name,
+            "Macro AUROC": macro.auroc,
+            "Macro average precision": macro.average_precision,
+            "Labels": macro.n_labels,
+            "Group": (result.group_letters if result else "") or None,
+            units: result.n_rows if result else None,
+            "Patients": result.n_patients if result else None,
+        }
+
+    rows = [row(result.run, result.macro, result) for result in ranked]
+    facts = ranked[0].bootstrap
+    notes = [
+        f"In brackets: 95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s "
+        f"(seed {facts.seed}, {facts.method})."
+    ]
     if any(result.group_letters for result in results):
         notes.append("Runs that share a letter are not distinguished in macro AUROC.")
-    if baseline is not None:
-        rows.append(
-            cells(
-                Cell("without the picture", kind="muted"),
-                estimate_cell(baseline.macro.auroc),
-                estimate_cell(baseline.macro.average_precision),
-                Cell(str(baseline.macro.n_labels), baseline.macro.n_labels),
-                NOTHING,
-                NOTHING,
-                NOTHING,
-            )
-        )
+    baseline = next((result.baseline for result in ranked if result.baseline), None)
+    if baseline is not None and _same_rows(results):
+        rows.append(row(Cell("without the picture", kind="muted"), baseline.macro, None))
         notes.append(
             f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "
             f"{baseline.fitted_on}."
         )
+    notes += combination_notes(ranked)
     notes += [
-        f"{result.run}: {result.combination_text()}."
-        for result in ranked
-        if result.combination_text()
+        f"{label} is not in the mean: {reason}."
+        for label, reason in ranked[0].macro.left_out.items()
     ]
-    for label, reason in ranked[0].macro.left_out.items():
-        notes.append(f"{label} is not in the mean: {reason}.")
-    return Table(
-        "Mean over the labels" + (", best first" if len(results) > 1 else ""),
-        (
-            "Run",
-            "Macro AUROC",
-            "Macro average precision",
-            "Labels",
-            "Group",
-            "Studies" if ranked[0].level == "study" else "Images",
-            "Patients",
-        ),
-        tuple(rows),
-        tuple(notes),
-        forest=True,
-    )
-
-
-def _bootstrap_words(result: RunResult) -> str:
-    facts = result.bootstrap
-    return f"{facts.n_resamples:,} resamples of {facts.unit}s (seed {facts.seed}, {facts.method})"
+    caption = "Mean over the labels" + (", best first" if len(results) > 1 else "")
+    return table(caption, rows, notes, forest=True)
 
 
 def _label_table(
     name: str, results: list[RunResult], pick: Callable[[LabelResult], Estimate]
 ) -> Table:
+    """One column a run, or one row a run where there are many."""
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
 
-    def cell(result: RunResult, label: str) -> Cell:
+    def found(result: RunResult, label: str) -> Cell:
         item = result.labels.get(label)
-        return Cell(NOTHING) if item is None else estimate_cell(pick(item))
+        return cell(None if item is None else pick(item))
 
     if len(results) <= MAX_RUN_COLUMNS:
         columns = ("Label", *(result.run for result in results))
-        rows = tuple(cells(label, *(cell(result, label) for result in results)) for label in labels)
+        rows = [(Cell(label), *(found(one, label) for one in results)) for label in labels]
     else:
         columns = ("Run", *labels)
-        rows = tuple(
-            cells(result.run, *(cell(result, label) for label in labels)) for result in results
-        )
+        rows = [(Cell(one.run), *(found(one, label) for label in labels)) for one in results]
     notes = tuple(
         f"{label}: {item.reason}." for label, item in results[0].labels.items() if item.reason
     )
-    return Table(f"{name} per label", columns, rows, notes, forest=True)
+    return Table(f"{name} per label", columns, tuple(rows), notes, forest=True)
 
 
-def _counts_table(result: RunResult) -> Table:
-    rows = tuple(
-        cells(
-            label,
-            count_cell(item.n),
-            count_cell(item.positives),
-            Cell(percent(item.prevalence), item.prevalence),
-            count_cell(item.n_patients),
-            count_cell(item.positive_patients),
-            "fewer than 20: interval too narrow" if item.few_positives else "",
-        )
-        for label, item in result.labels.items()
-    )
-    return Table(
+def _counts_table(result: RunResult) -> list[Table]:
+    units = "studies" if result.level == "study" else "images"
+    return table(
         "Rows behind the numbers",
         (
-            "Label",
-            f"Known {'studies' if result.level == 'study' else 'images'}",
-            "Positive",
-            "Prevalence",
-            "Patients",
-            "Positive patients",
-            "Remark",
+            {
+                "Label": label,
+                f"Known {units}": item.n,
+                "Positive": item.positives,
+                "Prevalence": Cell(percent(item.prevalence), item.prevalence),
+                "Patients": item.n_patients,
+                "Positive patients": item.positive_patients,
+                "Remark": "fewer than 20: interval too narrow" if item.few_positives else "",
+            }
+            for label, item in result.labels.items()
         ),
-        rows,
-        (f"Blank labels {COUNTED.get(result.blank, result.blank)}, uncertain ones are left out.",),
+        [f"Blank labels {COUNTED.get(result.blank, result.blank)}, uncertain ones are left out."],
     )
 
 
-def _thresholds(context: Context) -> ThresholdExplorer:
-    found = []
-    for run in context.collection.evaluated:
-        for predictions in run.predictions:
-            for label in predictions.labels:
-                steps = threshold_steps(predictions, label, _stored(run, predictions, label))
-                if steps is not None:
-                    found.append(steps)
-    return ThresholdExplorer(tuple(found))
+def _thresholds(collection: Collection) -> ThresholdExplorer:
+    steps = (
+        threshold_steps(predictions, label, _stored(found, predictions, label))
+        for found in collection.evaluated
+        for predictions in found.predictions
+        for label in predictions.labels
+    )
+    return ThresholdExplorer(tuple(item for item in steps if item is not None))
 
 
 def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[str, float]]:
@@ -292,41 +235,38 @@ def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[
     return []
 
 
-def _comparisons(context: Context) -> Section:
-    rows = tuple(
-        cells(
-            f"{item.a} less {item.b}",
-            item.metric.replace("_", " ").replace("auroc", "AUROC"),
-            item.label or "macro",
-            Cell(
-                f"{number(item.difference)} ({number(item.low)} to {number(item.high)})",
-                item.difference,
-            ),
-            number_cell(item.p_holm),
-            "yes" if item.distinguished else "not distinguished",
+def _comparisons(comparisons: Iterable[Comparison]) -> Section:
+    rows: list[dict[str, Value]] = []
+    for item in comparisons:
+        between = f"({number(item.low)} to {number(item.high)})"
+        rows.append(
+            {
+                "Runs": f"{item.a} less {item.b}",
+                "Measure": item.metric.replace("_", " ").replace("auroc", "AUROC"),
+                "Label": item.label or "macro",
+                "Difference": Cell(f"{number(item.difference)} {between}", item.difference),
+                "p (Holm)": item.p_holm,
+                "Distinguished": "yes" if item.distinguished else "not distinguished",
+            }
         )
-        for item in context.collection.comparisons
-    )
-    table = Table(
+    found = table(
         "Differences on the same rows and the same resamples",
-        ("Runs", "Measure", "Label", "Difference", "p (Holm)", "Distinguished"),
         rows,
-        ("Intervals are simultaneous over all pairs; one that contains 0 tells nothing apart.",),
+        ["Intervals are simultaneous over all pairs; one that contains 0 tells nothing apart."],
     )
-    return Section("comparisons", "Comparison of runs", (table,))
+    return Section("comparisons", "Comparison of runs", tuple(found))
 
 
-def _from_final_table(context: Context) -> list[Block]:
+def _from_final_table(found: pd.DataFrame | None) -> list[Table]:
     """final_evaluation_results.csv alone, where no evaluation_*.json is left."""
-    table = context.collection.final_table
-    if table is None or not len(table):
-        return []
-    columns = [str(column) for column in table.columns]
-    rows = []
-    for values in table.itertuples(index=False):
-        row = [
-            number_cell(float(value)) if isinstance(value, float) else Cell(str(value))
-            for value in values
-        ]
-        rows.append(tuple(row))
-    return [Table("final_evaluation_results.csv, as it is", tuple(columns), tuple(rows))]
+    rows = [] if found is None else found.to_dict("records")
+    return table(
+        "final_evaluation_results.csv, as it is",
+        (
+            {
+                str(column): value if isinstance(value, float) else str(value)
+                for column, value in row.items()
+            }
+            for row in rows
+        ),
+    )

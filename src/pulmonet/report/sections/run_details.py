@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pulmonet.metrics.results import Curve, RunResult
+from pulmonet.metrics.results import Curve, MacroResult, RankingResult, RunResult
 from pulmonet.report.collect import Evaluated
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import (
     Block,
-    Cell,
     Chart,
     Charts,
     Picture,
@@ -16,17 +15,9 @@ from pulmonet.report.render.blocks import (
     Table,
     Text,
     bullets,
-    cells,
 )
-from pulmonet.report.render.pictures import safe_name
-from pulmonet.report.wording import (
-    count_cell,
-    criterion,
-    estimate_cell,
-    listing,
-    number,
-    number_cell,
-)
+from pulmonet.report.tables import Value, cell, table
+from pulmonet.report.wording import criterion, listing, safe_name
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
@@ -39,10 +30,10 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
         )
     blocks += _curves(run, result, key)
     blocks += _calibration(result)
-    blocks += _pictures(run, result, ("reliability",))
+    blocks += _pictures(run, result, "reliability")
     blocks += _operating_points(result)
     blocks += _subgroups(result)
-    blocks += _pictures(run, result, ("subgroups",))
+    blocks += _pictures(run, result, "subgroups")
     blocks += _study_level(result)
     blocks += _shift(result)
     blocks += _worst_cases(context, result)
@@ -52,51 +43,42 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
 
 
 def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
-    def lines(pick: str) -> tuple[Series, ...]:
-        found = []
-        for label, item in result.labels.items():
-            curve: Curve | None = getattr(item, pick)
-            if curve is not None:
-                band = tuple(zip(curve.band_x, curve.band_low, curve.band_high, strict=True))
-                found.append(Series(label, tuple(curve.x), tuple(curve.y), band))
-        return tuple(found)
+    def lines(curves: dict[str, Curve | None]) -> tuple[Series, ...]:
+        return tuple(
+            Series(
+                label,
+                tuple(curve.x),
+                tuple(curve.y),
+                tuple(zip(curve.band_x, curve.band_low, curve.band_high, strict=True)),
+            )
+            for label, curve in curves.items()
+            if curve is not None
+        )
 
-    roc, precision_recall = lines("roc"), lines("precision_recall")
-    charts = []
-    if roc:
-        charts.append(
-            Chart(
-                f"{key}-roc",
-                "ROC",
-                "false positive rate (1 − specificity)",
-                "true positive rate (sensitivity)",
-                roc,
-                (0.0, 1.0),
-                (0.0, 1.0),
-                diagonal=True,
-                square=True,
-            )
-        )
-    if precision_recall:
-        charts.append(
-            Chart(
-                f"{key}-pr",
-                "Precision and recall",
-                "recall (sensitivity)",
-                "precision (PPV)",
-                precision_recall,
-                (0.0, 1.0),
-                (0.0, 1.0),
-                square=True,
-            )
-        )
+    roc = Chart(
+        f"{key}-roc",
+        "ROC",
+        "false positive rate (1 − specificity)",
+        "true positive rate (sensitivity)",
+        lines({label: item.roc for label, item in result.labels.items()}),
+        square=True,
+        diagonal=True,
+    )
+    precision_recall = Chart(
+        f"{key}-pr",
+        "Precision and recall",
+        "recall (sensitivity)",
+        "precision (PPV)",
+        lines({label: item.precision_recall for label, item in result.labels.items()}),
+        square=True,
+    )
+    charts = tuple(chart for chart in (roc, precision_recall) if chart.series)
     if not charts:
         return []
-    pictures = _pictures(run, result, ("roc", "precision_recall"))
-    return [Charts(tuple(charts), None, markdown_pictures=pictures)]
+    return [Charts(charts, _pictures(run, result, "roc", "precision_recall"))]
 
 
-def _pictures(run: Evaluated, result: RunResult, names: tuple[str, ...]) -> tuple[Picture, ...]:
+def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, ...]:
     """Figures of `evaluate`, under names without identifiers."""
     words = {
         "roc": "ROC curves",
@@ -115,71 +97,54 @@ def _pictures(run: Evaluated, result: RunResult, names: tuple[str, ...]) -> tupl
     return tuple(found)
 
 
-def _calibration(result: RunResult) -> list[Block]:
-    rows = []
-    for label, item in result.labels.items():
-        for found in (item.calibration, item.calibrated):
-            if found is None:
-                continue
-            kind = "raw" if found.scores == "raw" else f"calibrated ({found.calibrator})"
-            rows.append(
-                cells(
-                    label,
-                    kind,
-                    estimate_cell(found.slope, 2),
-                    estimate_cell(found.intercept, 2),
-                    estimate_cell(found.brier),
-                    number_cell(found.ece),
-                    Cell(found.ece_if_perfect.text(), found.ece_if_perfect.value),
-                )
-            )
-    if not rows:
-        return []
-    return [
-        Table(
-            "Calibration",
-            ("Label", "Scores", "Slope", "Intercept", "Brier", "ECE", "ECE of a perfect model"),
-            tuple(rows),
-            (
-                "Slope 1 and intercept 0 are right; a slope below 1 means scores too extreme, an "
-                "intercept below 0 scores too high. A perfect model's ECE is not 0 at this "
-                "number of rows.",
-            ),
-        )
-    ]
+def _calibration(result: RunResult) -> list[Table]:
+    return table(
+        "Calibration",
+        (
+            {
+                "Label": label,
+                "Scores": "raw" if found.scores == "raw" else f"calibrated ({found.calibrator})",
+                "Slope": cell(found.slope, 2),
+                "Intercept": cell(found.intercept, 2),
+                "Brier": found.brier,
+                "ECE": found.ece,
+                "ECE of a perfect model": found.ece_if_perfect,
+            }
+            for label, item in result.labels.items()
+            for found in (item.calibration, item.calibrated)
+            if found is not None
+        ),
+        [
+            "Slope 1 and intercept 0 are right; a slope below 1 means scores too extreme, an "
+            "intercept below 0 scores too high. A perfect model's ECE is not 0 at this number of "
+            "rows."
+        ],
+    )
 
 
-def _operating_points(result: RunResult) -> list[Block]:
+def _operating_points(result: RunResult) -> list[Table]:
     points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
-    if not points:
-        return []
     sources = sorted({point.chosen_on for _, point in points})
-    rows = []
-    for label, point in points:
-        row = [
-            Cell(label),
-            Cell(criterion(point.criterion)),
-            number_cell(point.threshold),
-            estimate_cell(point.sensitivity),
-            estimate_cell(point.specificity),
-            estimate_cell(point.ppv),
-            estimate_cell(point.npv),
-        ]
-        rows.append(tuple(row if len(sources) == 1 else [*row, Cell(point.chosen_on)]))
-    columns = ["Label", "Criterion", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV"]
-    if len(sources) > 1:
-        columns.append("Threshold chosen on")
-    return [
-        Table(
-            "Operating points",
-            tuple(columns),
-            tuple(rows),
-            _about_thresholds(sources, any(point.estimates == "procedure" for _, point in points)),
-        )
-    ]
+    return table(
+        "Operating points",
+        (
+            {
+                "Label": label,
+                "Criterion": criterion(point.criterion),
+                "Threshold": point.threshold,
+                "Sensitivity": point.sensitivity,
+                "Specificity": point.specificity,
+                "PPV": point.ppv,
+                "NPV": point.npv,
+            }
+            | ({"Threshold chosen on": point.chosen_on} if len(sources) > 1 else {})
+            for label, point in points
+        ),
+        _about_thresholds(sources, any(point.estimates == "procedure" for _, point in points)),
+    )
 
 
-def _about_thresholds(sources: list[str], of_procedure: bool) -> tuple[str, ...]:
+def _about_thresholds(sources: list[str], of_procedure: bool) -> list[str]:
     """Whose the numbers are: a stored threshold's, or those of the way to choose one."""
     notes = []
     if len(sources) == 1:
@@ -191,11 +156,11 @@ def _about_thresholds(sources: list[str], of_procedure: bool) -> tuple[str, ...]
             "patients chose: the numbers are those of this procedure. The threshold shown was "
             "chosen on all the rows and is what `explain` uses."
         )
-    return tuple(notes)
+    return notes
 
 
 def _subgroups(result: RunResult) -> list[Block]:
-    rows = []
+    rows: list[dict[str, Value]] = []
     small: dict[str, list[str]] = {}
     for group in result.subgroups:
         name = f"{group.column}: {group.group}"
@@ -204,35 +169,20 @@ def _subgroups(result: RunResult) -> list[Block]:
                 small.setdefault(name, []).append(label)
                 continue
             rows.append(
-                cells(
-                    name,
-                    label,
-                    count_cell(item.n),
-                    count_cell(item.positives),
-                    estimate_cell(item.auroc),
-                    estimate_cell(item.auroc_gap),
-                    estimate_cell(item.sensitivity_gap),
-                )
+                {
+                    "Group": name,
+                    "Label": label,
+                    "Images": item.n,
+                    "Positive": item.positives,
+                    "AUROC": item.auroc,
+                    "AUROC gap to the rest": item.auroc_gap,
+                    "Sensitivity gap": item.sensitivity_gap,
+                }
             )
-    left_out = tuple(f"Too small to score: {_small(result, small)}." for _ in [0] if small)
-    if not rows:
-        return [Text(f"Subgroups. {note}") for note in left_out]
-    return [
-        Table(
-            "Subgroups",
-            (
-                "Group",
-                "Label",
-                "Images",
-                "Positive",
-                "AUROC",
-                "AUROC gap to the rest",
-                "Sensitivity gap",
-            ),
-            tuple(rows),
-            ("Among many groups a gap or two leaves out 0 by chance.", *left_out),
-        )
-    ]
+    left_out = [f"Too small to score: {_small(result, small)}."] if small else []
+    by_chance = "Among many groups a gap or two leaves out 0 by chance."
+    found = table("Subgroups", rows, [by_chance, *left_out])
+    return [*found] or [Text(f"Subgroups. {note}") for note in left_out]
 
 
 def _small(result: RunResult, small: dict[str, list[str]]) -> str:
@@ -243,33 +193,27 @@ def _small(result: RunResult, small: dict[str, list[str]]) -> str:
     )
 
 
-def _study_level(result: RunResult) -> list[Block]:
+def _study_level(result: RunResult) -> list[Table]:
     """The same scores joined per study, where studies have several images."""
     study = result.study
     if study is None:
         return []
-    rows = [
-        cells(
-            label,
-            count_cell(item.n),
-            count_cell(item.positives),
-            estimate_cell(item.auroc),
-            estimate_cell(item.average_precision),
-        )
-        for label, item in study.labels.items()
-    ]
-    rows.append(
-        cells(
-            "macro",
-            count_cell(study.n_studies),
-            "",
-            estimate_cell(study.macro.auroc),
-            estimate_cell(study.macro.average_precision),
-        )
-    )
-    columns = ("Label", "Studies", "Positive", "AUROC", "Average precision")
+
+    def row(
+        name: str, n: int, positives: Value, item: RankingResult | MacroResult
+    ) -> dict[str, Value]:
+        return {
+            "Label": name,
+            "Studies": n,
+            "Positive": positives,
+            "AUROC": item.auroc,
+            "Average precision": item.average_precision,
+        }
+
+    rows = [row(label, item.n, item.positives, item) for label, item in study.labels.items()]
+    rows.append(row("macro", study.n_studies, "", study.macro))
     note = f"The score of a study is the {study.rule} over its images."
-    return [Table("Study level", columns, tuple(rows), (note,), forest=True)]
+    return table("Study level", rows, [note], forest=True)
 
 
 def _shift(result: RunResult) -> list[Block]:
@@ -279,28 +223,21 @@ def _shift(result: RunResult) -> list[Block]:
     return [Text("Beside the training rows:"), bullets(result.shift.notes)]
 
 
-def _worst_cases(context: Context, result: RunResult) -> list[Block]:
+def _worst_cases(context: Context, result: RunResult) -> list[Table]:
     identities = context.identities
-    rows = [
-        cells(
-            label,
-            "absent" if case.kind == "false positive" else "present",
-            Cell(number(case.score), case.score),
-            identities.image(case.path),
-            identities.patient(case.patient) if case.patient else "",
-        )
-        for label, item in result.labels.items()
-        for case in item.worst_cases
-    ]
-    if not rows:
-        return []
-    return [
-        Table(
-            "Worst cases: scores that contradict the reference standard most",
-            ("Label", "Reference standard", "Score", "Image", "Patient"),
-            tuple(rows),
-            ("Images and patients have pseudonyms, the same throughout this report.",)
-            if not identities.shown
-            else (),
-        )
-    ]
+    hidden = "Images and patients have pseudonyms, the same throughout this report."
+    return table(
+        "Worst cases: scores that contradict the reference standard most",
+        (
+            {
+                "Label": label,
+                "Reference standard": "absent" if case.kind == "false positive" else "present",
+                "Score": case.score,
+                "Image": identities.image(case.path),
+                "Patient": identities.patient(case.patient) if case.patient else "",
+            }
+            for label, item in result.labels.items()
+            for case in item.worst_cases
+        ),
+        () if identities.shown else (hidden,),
+    )

@@ -6,7 +6,9 @@ from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import Block, Bullets, Section, Text, Tile
-from pulmonet.report.wording import listing, model_name, number
+from pulmonet.report.tables import interval
+from pulmonet.report.wording import labels_of, listing, networks_of, number
+from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
 RESEARCH_ONLY = (
@@ -46,45 +48,43 @@ def summary_section(context: Context) -> Section:
 
 
 def _what(context: Context) -> str:
-    runs = trained(context)
-    names = sorted({model_name(run.record.config.model) for run in runs})
-    labels = list(dict.fromkeys(label for run in runs for label in run.labels))
+    runs = context.collection.trained
+    names, labels = networks_of(runs), labels_of(runs)
     if len(runs) == 1:
-        subject = f"A computer program ({names[0]}, a neural network) that looks"
+        what, gives = f"A computer program ({names}, a neural network) that looks", "gives"
     else:
-        subject = f"{len(runs)} computer programs (neural networks: {listing(names)}) that look"
+        what, gives = f"{len(runs)} computer programs (neural networks: {names}) that look", "give"
     return (
-        f"{subject} at a chest X-ray and give{'s' if len(runs) == 1 else ''} a score between 0 "
-        f"and 1 for {count(len(labels), 'finding')}: {listing(labels)}."
+        f"{what} at a chest X-ray and {gives} a score between 0 and 1 for "
+        f"{count(len(labels), 'finding')}: {listing(labels)}."
     )
 
 
-def trained(context: Context) -> tuple[RunArtifacts, ...]:
-    """The runs that have finished an epoch; all, where none has."""
-    runs = context.collection.runs
-    done = tuple(run for run in runs if run.record.provenance.best_epoch or run.results)
-    return done or runs
-
-
 def _learned_from(run: RunArtifacts) -> str:
-    facts = run.record.provenance.dataset
+    facts = run.provenance.dataset
     if facts is None:
         return "The artifacts do not say which images it was trained on."
-    kind = "phantom images" if facts.synthetic else "X-rays"
-    patients = facts.n_patients.get("train", 0)
-    whose = f" of {count(patients, 'patient')}" if facts.patients_known else ""
+    images, whose = _trained_on(facts, "X-rays")
     start = {
         "imagenet": " It started from a network that had seen everyday photographs (ImageNet).",
         "none": " It started from nothing: no earlier training.",
-    }.get(run.record.config.model.weights, " It started from weights given in a file.")
-    return f"{facts.n_rows.get('train', 0):,} {kind}{whose} from {facts.name}.{start}"
+    }.get(run.config.model.weights, " It started from weights given in a file.")
+    return f"{images} {whose} from {facts.name}.{start}"
+
+
+def _trained_on(facts: DatasetFacts, kind: str) -> tuple[str, str]:
+    """(``2,230``, ``X-rays of 640 patients``)."""
+    kind = "phantom images" if facts.synthetic else kind
+    patients = count(facts.n_patients.get("train", 0), "patient")
+    whose = f"{kind} of {patients}" if facts.patients_known else kind
+    return f"{facts.n_rows.get('train', 0):,}", whose
 
 
 def _how_good(context: Context) -> str:
     run = context.collection.best_run()
     result = context.collection.headline(run)
     if result is None:
-        auroc = run.record.provenance.best_valid_macro_auroc
+        auroc = run.provenance.best_valid_macro_auroc
         if auroc is None:
             return "Not evaluated yet: the artifacts hold no result. Run `pulmonet evaluate`."
         return (
@@ -93,12 +93,10 @@ def _how_good(context: Context) -> str:
         )
     if result.macro.auroc.value is None:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
-    auroc = result.macro.auroc.value
     return (
-        f"{_which(context, result)} reaches a mean AUROC of {number(auroc)}{_interval(result)} on "
-        f"{_units(result)} of {count(result.n_patients, 'patient')}: of 100 random pairs "
-        f"of one image with a finding and one without, it gives the higher score to the right "
-        f"one in about {100 * auroc:.0f}. Guessing would get 50{_without_picture(result)}."
+        f"{_which(context, result)} reaches {_mean_auroc(result)}: of 100 random pairs of one "
+        "image with a finding and one without, it gives the higher score to the right one in about "
+        f"{100 * result.macro.auroc.value:.0f}. Guessing would get 50{_without_picture(result)}."
     )
 
 
@@ -111,23 +109,31 @@ def _of_several(result: RunResult) -> str:
 
 def _together(context: Context, best: RunArtifacts) -> list[str]:
     """Ensembles and pooled folds, whose numbers are of several runs; less what was said of it."""
-    words = []
     said = context.collection.headline(best)
-    for result in (result for other in context.collection.others for result in other.results):
-        if result.combines is None or result.macro.auroc.value is None or result is said:
-            continue
-        words.append(
-            f"{_of_several(result)} reaches a mean AUROC of {number(result.macro.auroc.value)}"
-            f"{_interval(result)} on {_units(result)} of {count(result.n_patients, 'patient')}."
-        )
-    return words
+    return [
+        f"{_of_several(result)} reaches {_mean_auroc(result)}."
+        for other in context.collection.others
+        for result in other.results
+        if result.combines and result.macro.auroc.value is not None and result is not said
+    ]
+
+
+def _mean_auroc(result: RunResult) -> str:
+    """``a mean AUROC of 0.812 (95 % interval 0.774 to 0.846) on 234 images of 200 patients``."""
+    auroc = result.macro.auroc
+    interval = ""
+    if auroc.low is not None and auroc.high is not None:
+        interval = f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
+    units = ("study", "studies") if result.level == "study" else ("image",)
+    rows = f"{count(result.n_rows, *units)} of {count(result.n_patients, 'patient')}"
+    return f"a mean AUROC of {number(auroc.value)}{interval} on {rows}"
 
 
 def _which(context: Context, result: RunResult) -> str:
     """Only runs that were tested on the same images have a best one."""
     if result.combines == "out-of-fold":
         return _of_several(result)
-    runs, best = trained(context), context.collection.best_run()
+    runs, best = context.collection.trained, context.collection.best_run()
     if len(runs) == 1:
         return "It"
     n_rivals = len(context.collection.rivals())
@@ -146,19 +152,6 @@ def _without_picture(result: RunResult) -> str:
     return f"; {known} alone, without the image, {100 * result.baseline.macro.auroc.value:.0f}"
 
 
-def _units(result: RunResult) -> str:
-    if result.level == "study":
-        return count(result.n_rows, "study", "studies")
-    return count(result.n_rows, "image")
-
-
-def _interval(result: RunResult) -> str:
-    auroc = result.macro.auroc
-    if auroc.low is None or auroc.high is None:
-        return ""
-    return f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
-
-
 def _caution(context: Context) -> str:
     result = context.collection.headline(context.collection.best_run())
     words = []
@@ -167,10 +160,14 @@ def _caution(context: Context) -> str:
             f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
             "so the result is somewhat too good."
         )
-    alike = _not_told_apart(context, result)
+    letters = set(result.group_letters) if result is not None else set()
+    rivals = context.collection.rivals()
+    alike = [item.run for item in rivals if letters & set(item.group_letters)]
     if alike:
         words.append(f"{listing(alike)} cannot be told apart from it on these images.")
-    left_out = [run.name for run in context.collection.runs if run not in trained(context)]
+    left_out = [
+        run.name for run in context.collection.runs if run not in context.collection.trained
+    ]
     if left_out:
         words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     if result is not None:
@@ -185,41 +182,22 @@ def _caution(context: Context) -> str:
     return " ".join(words)
 
 
-def _not_told_apart(context: Context, result: RunResult | None) -> list[str]:
-    letters = set(result.group_letters) if result is not None else set()
-    return [item.run for item in context.collection.rivals() if letters & set(item.group_letters)]
-
-
 def headline_tiles(context: Context) -> tuple[Tile, ...]:
     """The numbers that stand above the page."""
     best = context.collection.best_run()
-    result, facts = context.collection.headline(best), best.record.provenance.dataset
+    result, facts = context.collection.headline(best), best.provenance.dataset
     tiles = []
     if result is not None and result.macro.auroc.value is not None:
         auroc = result.macro.auroc
-        interval = "" if auroc.low is None else f"{number(auroc.low)}–{number(auroc.high)}"
-        said = f"95 % interval {interval}; " if interval else ""
+        said = "" if auroc.low is None else f"95 % interval {interval(auroc)}; "
         title = "Macro AUROC, best run" if context.collection.rivals() else "Macro AUROC"
         if result.combines == "out-of-fold":
             title = "Macro AUROC, out of fold"
+        units = "images" if result.level == "image" else "studies"
+        rows = f"{units} of {count(result.n_patients, 'patient')}, {result.split} split"
         tiles.append(Tile(title, number(auroc.value), f"{said}{result.run}"))
-        tiles.append(
-            Tile(
-                "Evaluated on",
-                f"{result.n_rows:,}",
-                f"{'images' if result.level == 'image' else 'studies'} of "
-                f"{count(result.n_patients, 'patient')}, {result.split} split",
-            )
-        )
+        tiles.append(Tile("Evaluated on", f"{result.n_rows:,}", rows))
     if facts is not None:
-        images = "phantom images" if facts.synthetic else "images"
-        patients = count(facts.n_patients.get("train", 0), "patient")
-        tiles.append(
-            Tile(
-                "Trained on",
-                f"{facts.n_rows.get('train', 0):,}",
-                f"{images} of {patients}" if facts.patients_known else images,
-            )
-        )
+        tiles.append(Tile("Trained on", *_trained_on(facts, "images")))
     tiles.append(Tile("Findings", str(len(best.labels)), "scored in every image"))
     return tuple(tiles)

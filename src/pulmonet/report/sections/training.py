@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
@@ -17,105 +17,85 @@ from pulmonet.report.render.blocks import (
     Series,
     Table,
     Text,
-    cells,
 )
-from pulmonet.report.render.pictures import safe_name
+from pulmonet.report.tables import Value, table
 from pulmonet.report.wording import (
     NOTHING,
     checkpoint_kept,
-    count_cell,
     duration,
     model_name,
-    number_cell,
+    safe_name,
     setting,
-    short_digest,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def training_section(context: Context) -> Section:
     """Architecture, weights, recipe, curves, time and hardware."""
     runs = context.collection.runs
     settings = [_settings(context, run) for run in runs]
-    shared, differing = _split(settings)
-    blocks: list[Block] = [_runs_table(context)]
-    if differing and len(runs) > 1:
-        rows = tuple(
-            cells(run.name, *(values.get(key, NOTHING) for key in differing))
-            for run, values in zip(runs, settings, strict=True)
-        )
-        blocks.append(Table("Settings in which the runs differ", ("Run", *differing), rows))
-    title = "Settings" if len(runs) == 1 else "Settings that all runs share"
-    table = Table(
-        "What was set", ("Setting", "Value"), tuple(cells(key, settings[0][key]) for key in shared)
+    shared = [key for key in settings[0] if len({values[key] for values in settings}) == 1]
+    differing = [key for key in settings[0] if key not in shared]
+    rows = (
+        {"Run": run.name} | {key: values[key] for key in differing}
+        for run, values in zip(runs, settings, strict=True)
     )
+    differ = table("Settings in which the runs differ", rows) if differing else []
+    title = "Settings" if len(runs) == 1 else "Settings that all runs share"
+    same = table("What was set", ({"Setting": key, "Value": settings[0][key]} for key in shared))
     children = tuple(_curves_section(context, run) for run in runs)
     return Section(
         "training",
         "Model and training",
-        tuple(blocks),
+        (*_runs_table(context), *differ),
         (
-            Section("settings", title, (table,), folded=True),
+            Section("settings", title, tuple(same), folded=True),
             Section("curves", "Training curves", (), children),
         ),
     )
 
 
-def _runs_table(context: Context) -> Table:
-    rows = []
+def _runs_table(context: Context) -> list[Table]:
+    rows: list[dict[str, Value]] = []
     for run in context.collection.runs:
-        provenance = run.record.provenance
+        facts = run.provenance
         rows.append(
-            cells(
-                run.name,
-                model_name(run.record.config.model),
-                Cell(provenance.status),
-                count_cell(provenance.best_epoch),
-                number_cell(provenance.best_valid_macro_auroc),
-                Cell(duration(provenance.duration_seconds), provenance.duration_seconds),
-                context.identities.scrub(provenance.device_name) or provenance.device,
-                provenance.precision,
-            )
+            {
+                "Run": run.name,
+                "Network": model_name(run.config.model),
+                "State": facts.status,
+                "Epoch kept": facts.best_epoch,
+                "Its macro AUROC in training": facts.best_valid_macro_auroc,
+                "Training time": Cell(duration(facts.duration_seconds), facts.duration_seconds),
+                "Hardware": context.identities.scrub(facts.device_name) or facts.device,
+                "Precision": facts.precision,
+            }
         )
-    return Table(
-        "Runs",
-        (
-            "Run",
-            "Network",
-            "State",
-            "Epoch kept",
-            "Its macro AUROC in training",
-            "Training time",
-            "Hardware",
-            "Precision",
-        ),
-        tuple(rows),
-        (
-            "The macro AUROC in training is that of the rows that watch over training; where they "
-            "chose the epoch, it is no test result.",
-        ),
+    note = (
+        "The macro AUROC in training is that of the rows that watch over training; where they "
+        "chose the epoch, it is no test result."
     )
+    return table("Runs", rows, [note])
 
 
 def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     """Everything of the config that a reader may ask for, in the reader's words."""
-    config, provenance = run.record.config, run.record.provenance
-    identities = context.identities
-    optim, loss, augment = config.optim, config.loss, config.augment
-    policy = config.targets.uncertain_policy
+    config, provenance, facts = run.config, run.provenance, run.provenance.dataset
+    data, optim, loss, members = config.data, config.optim, config.loss, config.model.members
     values: dict[str, Any] = {
         "Network": model_name(config.model),
-        "Ensemble": "no"
-        if config.model.members == 1
-        else f"the mean of {config.model.members} networks' scores",
+        "Ensemble": "no" if members == 1 else f"the mean of {members} networks' scores",
         "Starting weights": _weights(context, run),
         "Dropout": "the network's own" if config.model.dropout is None else config.model.dropout,
-        "Image size": f"{config.data.image_size} × {config.data.image_size} pixels",
-        "Fit to the square": config.data.fit,
-        "Views": config.data.views,
+        "Image size": f"{data.image_size} × {data.image_size} pixels",
+        "Fit to the square": data.fit,
+        "Views": data.views,
         "Share of training data": "all"
-        if config.data.subset == 1
-        else f"{config.data.subset:g} by {config.data.subset_mode}",
-        "Uncertain labels": policy if isinstance(policy, str) else setting(policy),
+        if data.subset == 1
+        else f"{data.subset:g} by {data.subset_mode}",
+        "Uncertain labels": config.targets.uncertain_policy,
         "Blank labels": config.targets.blank,
         "Loss": loss.name + (", positives balanced" if loss.pos_weight == "balanced" else ""),
         "Optimiser": optim.name,
@@ -127,24 +107,22 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Batch size": optim.batch_size,
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
-        "Augmentation": _augmentation(augment),
+        "Augmentation": _augmentation(config.augment),
         "Checkpoint": checkpoint_kept(config.select),
         "Seed": config.seed,
         "Device": provenance.device,
         "Processes": provenance.world_size,
         "CPU threads": provenance.threads or "not recorded",
-        "Data": NOTHING if provenance.dataset is None else provenance.dataset.name,
-        "Data fingerprint": NOTHING
-        if provenance.dataset is None
-        else short_digest(provenance.dataset.fingerprint),
+        "Data": facts.name if facts else NOTHING,
+        "Data fingerprint": facts.fingerprint[:12] if facts else NOTHING,
         "PulmoNet": provenance.pulmonet,
         "PyTorch": provenance.versions.get("torch", "not recorded"),
     }
-    return {key: identities.scrub(setting(value)) for key, value in values.items()}
+    return {key: context.identities.scrub(setting(value)) for key, value in values.items()}
 
 
 def _weights(context: Context, run: RunArtifacts) -> str:
-    weights, facts = run.record.config.model.weights, run.record.provenance.weights
+    weights, facts = run.config.model.weights, run.provenance.weights
     if weights == "none":
         return "none (random)"
     others = [value for key, value in facts.items() if key.startswith("of ")]
@@ -181,72 +159,54 @@ def _split(settings: list[dict[str, str]]) -> tuple[list[str], list[str]]:
 
 def _curves_section(context: Context, run: RunArtifacts) -> Section:
     key = f"curves-{safe_name(run.name)}"
-    notes = tuple(
-        Text(context.identities.scrub(note), "note") for note in run.record.provenance.notes
-    )
-    picture = None
+    pictures: tuple[Picture, ...] = ()
     if run.curves is not None:
-        picture = Picture(
-            f"{safe_name(run.name)}_curves.png",
-            run.curves,
-            f"Loss, AUROC and average precision per epoch of {run.name}",
-        )
-    if run.log is None or not len(run.log):
-        missing = Text("training_log.csv is missing or empty: there are no curves to draw.", "note")
-        return Section(key, run.name, (*((picture,) if picture else (missing,)), *notes))
-    charts = Charts(_charts(run, key), picture, "The dashed line marks the epoch that was kept.")
-    return Section(key, run.name, (charts, *notes))
+        words = f"Loss, AUROC and average precision per epoch of {run.name}"
+        pictures = (Picture(f"{safe_name(run.name)}_curves.png", run.curves, words),)
+    blocks: list[Block] = [*pictures]
+    if run.log is not None and len(run.log):
+        charts = _charts(run.log, run.provenance.best_epoch, key)
+        blocks = [Charts(charts, pictures, "The dashed line marks the epoch that was kept.")]
+    elif not pictures:
+        words = "training_log.csv is missing or empty: there are no curves to draw."
+        blocks.append(Text(words, "note"))
+    blocks += [Text(context.identities.scrub(note), "note") for note in run.provenance.notes]
+    return Section(key, run.name, tuple(blocks))
 
 
-def _charts(run: RunArtifacts, key: str) -> tuple[Chart, ...]:
-    log = run.log
-    assert log is not None
-    epochs = [float(value) for value in log.get("epoch", range(1, len(log) + 1))]
-    best = run.record.provenance.best_epoch
+def _charts(log: pd.DataFrame, best_epoch: int | None, key: str) -> tuple[Chart, ...]:
+    """Loss, AUROC and average precision over the epochs, where the log has them."""
+    epochs = tuple(float(value) for value in log["epoch"])
+    columns = [str(column) for column in log.columns]
 
-    def series(column: str, name: str, *, strong: bool = False) -> Series | None:
-        if column not in log.columns:
-            return None
-        values = [float(value) for value in log[column]]
-        known = tuple(value if math.isfinite(value) else None for value in values)
-        if all(value is None for value in known):
-            return None
-        return Series(name, tuple(epochs), known, strong=strong)
+    def lines(names: dict[str, str], *, strong: str = "") -> tuple[Series, ...]:
+        """The columns of `names` with their names; one of NaN alone is left out."""
+        found = []
+        for column, name in names.items():
+            values = [float(value) for value in log.get(column, ())]
+            known = tuple(value if math.isfinite(value) else None for value in values)
+            if any(value is not None for value in known):
+                found.append(Series(name, epochs, known, strong=column == strong))
+        return tuple(found)
 
-    def chart(suffix: str, title: str, y_name: str, lines: list[Series | None]) -> Chart:
-        kept = tuple(line for line in lines if line is not None)
-        mark = None if best is None else float(best)
-        return Chart(f"{key}-{suffix}", title, "epoch", y_name, kept, mark_x=mark)
+    def per_label(prefix: str) -> dict[str, str]:
+        return {name: name.removeprefix(prefix) for name in columns if name.startswith(prefix)}
 
-    labels = [
-        str(column).removeprefix("val_auc_")
-        for column in log.columns
-        if str(column).startswith("val_auc_")
-    ]
+    loss = lines({"train_loss": "training", "val_loss": "validation"})
+    auroc = {"val_macro_auroc": "macro"} | per_label("val_auc_")
+    precision = {"val_macro_pr_auc": "macro"} | per_label("val_pr_")
+    mark = None if best_epoch is None else float(best_epoch)
     charts = (
-        chart(
-            "loss",
-            "Loss",
-            "loss",
-            [series("train_loss", "training"), series("val_loss", "validation")],
-        ),
-        chart(
-            "auroc",
-            "AUROC, validation",
-            "AUROC",
-            [
-                series("val_macro_auroc", "macro", strong=True),
-                *(series(f"val_auc_{label}", label) for label in labels),
-            ],
-        ),
-        chart(
-            "ap",
-            "Average precision, validation",
-            "average precision",
-            [
-                series("val_macro_pr_auc", "macro", strong=True),
-                *(series(f"val_pr_{label}", label) for label in labels),
-            ],
-        ),
+        Chart(f"{key}-{suffix}", title, "epoch", y_name, series, mark)
+        for suffix, title, y_name, series in (
+            ("loss", "Loss", "loss", loss),
+            ("auroc", "AUROC, validation", "AUROC", lines(auroc, strong="val_macro_auroc")),
+            (
+                "ap",
+                "Average precision, validation",
+                "average precision",
+                lines(precision, strong="val_macro_pr_auc"),
+            ),
+        )
     )
-    return tuple(item for item in charts if item.series)
+    return tuple(chart for chart in charts if chart.series)

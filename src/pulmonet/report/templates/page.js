@@ -183,7 +183,8 @@
     const [run, label, slider, value, prevalence, stored, plot, sentence] =
       [".run", ".label", ".threshold", ".value", ".prevalence", ".stored", ".plot", ".sentence"].map(pick);
     const option = (text, index) => { const item = document.createElement("option"); item.textContent = text; item.value = String(index); return item; };
-    const groups = [...new Set(data.thresholds.map((item) => `${item.run} · ${item.data}`))];
+    const nameOf = (steps) => `${steps.run} · ${steps.dataset}, ${steps.split}`;
+    const groups = [...new Set(data.thresholds.map(nameOf))];
     run.replaceChildren(...groups.map(option));
     let item = null;
     let threshold = 0.5;
@@ -205,9 +206,9 @@
     };
     const counts = () => {
       let i = 0;
-      let j = item.t.length;
-      while (i < j) { const middle = (i + j) >> 1; if (item.t[middle] < threshold - 1e-9) i = middle + 1; else j = middle; }
-      return i < item.t.length ? [item.tp[i], item.fp[i]] : [0, 0];
+      let j = item.thresholds.length;
+      while (i < j) { const middle = (i + j) >> 1; if (item.thresholds[middle] < threshold - 1e-9) i = middle + 1; else j = middle; }
+      return i < item.thresholds.length ? [item.true_positives[i], item.false_positives[i]] : [0, 0];
     };
     const element = (name, attributes) => {
       const node = document.createElementNS(SVG, name);
@@ -218,16 +219,16 @@
       const bins = 40;
       const pos = new Array(bins).fill(0);
       const neg = new Array(bins).fill(0);
-      item.t.forEach((t, i) => {
+      item.thresholds.forEach((t, i) => {
         const bin = Math.min(bins - 1, Math.floor((t - low) / (high - low) * bins));
-        pos[bin] += item.tp[i] - (i + 1 < item.t.length ? item.tp[i + 1] : 0);
-        neg[bin] += item.fp[i] - (i + 1 < item.t.length ? item.fp[i + 1] : 0);
+        pos[bin] += item.true_positives[i] - (i + 1 < item.thresholds.length ? item.true_positives[i + 1] : 0);
+        neg[bin] += item.false_positives[i] - (i + 1 < item.thresholds.length ? item.false_positives[i + 1] : 0);
       });
       const svg = element("svg", { viewBox: "0 0 800 136" });
-      const top = Math.max(...pos.map((n) => n / item.pos), ...neg.map((n) => n / item.neg));
+      const top = Math.max(...pos.map((n) => n / item.n_positives), ...neg.map((n) => n / item.n_negatives));
       for (let i = 0; i < bins; i += 1) {
-        const up = 58 * pos[i] / item.pos / top;
-        const down = 58 * neg[i] / item.neg / top;
+        const up = 58 * pos[i] / item.n_positives / top;
+        const down = 58 * neg[i] / item.n_negatives / top;
         svg.append(element("rect", { class: "pos", x: 20 * i + 1, width: 18, y: 66 - up, height: up }));
         svg.append(element("rect", { class: "neg", x: 20 * i + 1, width: 18, y: 68, height: down }));
       }
@@ -239,13 +240,13 @@
     };
     const update = () => {
       const [tp, fp] = counts();
-      const fn = item.pos - tp;
-      const tn = item.neg - fp;
-      const sens = wilson(tp, item.pos);
-      const spec = wilson(tn, item.neg);
+      const fn = item.n_positives - tp;
+      const tn = item.n_negatives - fp;
+      const sens = wilson(tp, item.n_positives);
+      const spec = wilson(tn, item.n_negatives);
       const ci = (x) => `${(100 * x[1]).toFixed(0)}–${(100 * x[2]).toFixed(0)} %`;
-      set("sens", share(sens[0]), `${tp} of ${item.pos}; ${ci(sens)}`);
-      set("spec", share(spec[0]), `${tn} of ${item.neg}; ${ci(spec)}`);
+      set("sens", share(sens[0]), `${tp} of ${item.n_positives}; ${ci(sens)}`);
+      set("spec", share(spec[0]), `${tn} of ${item.n_negatives}; ${ci(spec)}`);
       const p = Math.min(0.999, Math.max(0.001, Number(prevalence.value) / 100 || 0.001));
       const called = sens[0] * p + (1 - spec[0]) * (1 - p);
       const ppv = called > 0 ? sens[0] * p / called : null;
@@ -266,14 +267,14 @@
       update();
     };
     const choose = () => {
-      const inGroup = data.thresholds.filter((each) => `${each.run} · ${each.data}` === groups[Number(run.value)]);
+      const inGroup = data.thresholds.filter((each) => nameOf(each) === groups[Number(run.value)]);
       item = inGroup[Number(label.value)] || inGroup[0];
       // The slider spans the scores there are, from "all positive" to "none positive".
-      const first = item.t[0];
-      const last = item.t[item.t.length - 1];
+      const first = item.thresholds[0];
+      const last = item.thresholds[item.thresholds.length - 1];
       low = Math.max(0, first - 0.01 * (last - first) - 1e-6);
       high = Math.min(1.000001, last + 0.01 * (last - first) + 1e-6);
-      prevalence.value = (100 * item.pos / (item.pos + item.neg)).toFixed(1);
+      prevalence.value = (100 * item.n_positives / (item.n_positives + item.n_negatives)).toFixed(1);
       stored.replaceChildren(...item.stored.map(([name, t]) => {
         const button = document.createElement("button");
         button.type = "button";
@@ -285,7 +286,7 @@
       move(item.stored.length ? item.stored[0][1] : 0.5);
     };
     const offer = () => {
-      const inGroup = data.thresholds.filter((each) => `${each.run} · ${each.data}` === groups[Number(run.value)]);
+      const inGroup = data.thresholds.filter((each) => nameOf(each) === groups[Number(run.value)]);
       label.replaceChildren(...inGroup.map((each, i) => option(each.label, i)));
       choose();
     };

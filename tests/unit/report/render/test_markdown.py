@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmonet.report.render.blocks import Cell, Document, Section, Table, Text, cells
+from pulmonet.report.render.blocks import Cell, Document, Section, Table, Text
 from pulmonet.report.render.markdown import escape_inline, render_markdown
 from report_factory import HOSTILE_LABELS
 
@@ -25,7 +25,7 @@ def _shown(source: str) -> str:
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
 def test_any_label_shows_as_itself_in_a_table(label: str) -> None:
     label = " ".join(label.split())
-    table = Table("c", ("Label", "n"), (cells(label, Cell("1", 1.0)),))
+    table = Table("c", ("Label", "n"), ((Cell(label), Cell("1", 1.0)),))
     document = Document("t", "s", "w", "v", False, (Section("k", "S", (table,)),))
     rendered = READER.render(render_markdown(document))
     row = re.findall(r"<td[^>]*>(.*?)</td>", rendered, re.S)

@@ -6,14 +6,40 @@ Counts per threshold, not rows: the page holds no score that belongs to a nameab
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pulmonet.report.render.blocks import ThresholdSteps
 from pulmonet.run.predictions import Predictions
 
 #: Thresholds kept per label; up to this many different scores the slider is exact.
 MAX_STEPS = 400
+
+
+@dataclass(frozen=True)
+class ThresholdSteps:
+    """How counts move with the threshold, for one run, split and label; no rows, no ids.
+
+    Attributes:
+        thresholds: ascending; a row is called positive when its score is at least this.
+        true_positives: positives called at each threshold.
+        false_positives: negatives called at each threshold.
+        exact: whether every score is a threshold.
+        stored: (criterion, threshold) of the stored operating points.
+    """
+
+    run: str
+    dataset: str
+    split: str
+    label: str
+    n_positives: int
+    n_negatives: int
+    thresholds: tuple[float, ...]
+    true_positives: tuple[int, ...]
+    false_positives: tuple[int, ...]
+    exact: bool
+    stored: tuple[tuple[str, float], ...]
 
 
 def threshold_steps(
@@ -38,6 +64,10 @@ def threshold_steps(
     if not exact:
         places = np.linspace(0, len(thresholds) - 1, MAX_STEPS).round().astype(np.int64)
         thresholds = thresholds[places]
+
+    def called(scores: NDArray[np.float64]) -> tuple[int, ...]:
+        return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())
+
     return ThresholdSteps(
         run=predictions.run,
         dataset=predictions.dataset,
@@ -45,13 +75,9 @@ def threshold_steps(
         label=label,
         n_positives=len(positive),
         n_negatives=len(negative),
-        thresholds=tuple(float(value) for value in thresholds),
-        true_positives=tuple(
-            int(n) for n in len(positive) - np.searchsorted(positive, thresholds, side="left")
-        ),
-        false_positives=tuple(
-            int(n) for n in len(negative) - np.searchsorted(negative, thresholds, side="left")
-        ),
+        thresholds=tuple(thresholds.tolist()),
+        true_positives=called(positive),
+        false_positives=called(negative),
         exact=exact,
         stored=tuple(stored),
     )

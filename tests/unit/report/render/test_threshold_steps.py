@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.report.thresholds import MAX_STEPS, threshold_steps
+from pulmonet.report.render.threshold_steps import MAX_STEPS, threshold_steps
 from pulmonet.run.predictions import Predictions
 from report_factory import make_predictions
 
