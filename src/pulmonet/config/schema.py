@@ -8,11 +8,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pulmonet.choices import DEVICES, TORCHVISION_MODELS, BlankPolicy, UncertainPolicy, Views
+from pulmonet.choices import (
+    DEVICES,
+    TORCHVISION_MODELS,
+    BlankPolicy,
+    Fit,
+    Geometry,
+    KeptCheckpoint,
+    Loss,
+    Optimiser,
+    PositiveWeight,
+    Precision,
+    Schedule,
+    SelectOn,
+    SubsetMode,
+    UncertainPolicy,
+    Views,
+)
 from pulmonet.labels import DEFAULT_LABELS, check_label_name
 from pulmonet.words import did_you_mean
 
@@ -115,11 +131,11 @@ class DataConfig(Section):
     """Rows by view."""
     subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the training patients (or images) that is used."""
-    subset_mode: Literal["patient", "image"] = "patient"
+    subset_mode: SubsetMode = "patient"
     """What `subset` draws, patients with all their images or single images."""
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
     """Side of the square that the network sees, pixels."""
-    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    fit: Fit = "stretch"
     """How images become square."""
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     """Patient folds over all rows, in place of the source's own splits."""
@@ -179,7 +195,7 @@ class TargetConfig(Section):
 class OptimConfig(Section):
     """Optimiser, schedule, and how long."""
 
-    name: Literal["adam", "adamw", "sgd", "pesg"] = "adam"
+    name: Optimiser = "adam"
     """adam, adamw, sgd, or pesg (the min-max optimiser that `loss.name = "aucm"` needs)."""
     lr: Annotated[float, Field(gt=0.0)] = 1e-4
     """Learning rate; the peak of a schedule."""
@@ -187,7 +203,7 @@ class OptimConfig(Section):
     """Weight decay (decoupled for adamw)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of sgd; in pesg the share of the new gradient, as in LibAUC."""
-    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    schedule: Schedule = "constant"
     """Learning rate over the run, per step."""
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
@@ -229,9 +245,9 @@ class OptimConfig(Section):
 class LossConfig(Section):
     """The loss, from logits; unknown targets are masked."""
 
-    name: Literal["bce", "balanced-bce", "focal", "asymmetric", "aucm"] = "bce"
+    name: Loss = "bce"
     """bce, balanced-bce (class-balanced), focal, asymmetric (ASL) or aucm (AUC margin)."""
-    pos_weight: Literal["none", "balanced"] = "none"
+    pos_weight: PositiveWeight = "none"
     """balanced weighs positives by negatives / positives of the training rows, per label."""
     pos_weight_max: Annotated[float, Field(gt=0.0)] = 20.0
     """Cap on a balanced pos_weight, so that a label with a handful of positives stays stable."""
@@ -267,7 +283,7 @@ class LossConfig(Section):
 class AugmentConfig(Section):
     """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""
 
-    geometry: Literal["jitter", "original", "none"] = "jitter"
+    geometry: Geometry = "jitter"
     """jitter: small affine over the whole image; original: centre crop, RandomResizedCrop."""
     rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 7.0
     """Largest rotation either way (jitter)."""
@@ -295,11 +311,11 @@ class AugmentConfig(Section):
 class SelectConfig(Section):
     """Which rows choose the best epoch."""
 
-    on: Literal["valid", "dev"] = "valid"
+    on: SelectOn = "valid"
     """Rows that choose the best epoch; dev is a share of the training patients."""
     dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     """Share of the training patients that `dev` takes."""
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: KeptCheckpoint = "best"
     """best keeps the epoch with the highest macro AUROC; last keeps the final epoch."""
 
 
@@ -310,7 +326,7 @@ class RuntimeConfig(Section):
     """Where it is computed."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Loader threads."""
-    amp: Literal["auto", "on", "off"] = "auto"
+    amp: Precision = "auto"
     """Mixed precision: auto takes what was measured to pay for this network and device."""
     compile: bool = False
     """torch.compile the network (GPU)."""

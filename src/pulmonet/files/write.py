@@ -7,20 +7,13 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from pulmonet.errors import ArtifactError
-
-if TYPE_CHECKING:
-    pass
-from pulmonet.files.paths import portable_path
 from pulmonet.files.system import sync_folder, umask
-
-# --- writing ------------------------------------------------------------------------------
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -42,41 +35,21 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        raise ArtifactError(explain_write(path, error)) from None
-    except BaseException:
-        if temporary:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        if isinstance(error, OSError):
+            raise ArtifactError(explain_write(path, error)) from None
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN becomes null."""
-    write_atomic(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    import numpy as np
-
-    if isinstance(value, BaseModel):
-        return _without_nan(value.model_dump(mode="json"))
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _without_nan(value.tolist())
-    if isinstance(value, np.generic):
-        return _without_nan(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return portable_path(value)
-    return value
+    """Write JSON atomically: pydantic models, numpy's arrays and numbers too; NaN becomes null."""
+    plain = to_jsonable_python(
+        value, by_alias=False, inf_nan_mode="null", fallback=lambda array: array.tolist()
+    )
+    write_atomic(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def explain_write(path: Path, error: OSError) -> str:

@@ -6,15 +6,20 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pulmonet.choices import CalibratorKind, IntervalKind, Level, StudyRule
+from pulmonet.choices import (
+    CRITERIA,
+    CRITERIA_WITH_VALUE,
+    CalibratorKind,
+    IntervalKind,
+    Level,
+    StudyRule,
+)
 from pulmonet.config.schema import Section
 from pulmonet.errors import ConfigError
 from pulmonet.labels import match_label
 from pulmonet.words import did_you_mean
 
 DEFAULT_CRITERIA = ("youden", "f1", "sensitivity=0.9", "specificity=0.9")
-_WITH_VALUE = ("sensitivity", "specificity", "ppv")
-_WITHOUT = ("youden", "f1")
 
 
 def check_criterion(criterion: str) -> str:
@@ -24,14 +29,14 @@ def check_criterion(criterion: str) -> str:
         ConfigError: unknown, or a wanted value outside (0, 1).
     """
     name, separator, text = criterion.strip().lower().partition("=")
-    if name in _WITHOUT and not separator:
+    if name in CRITERIA and not separator:
         return name
-    if name in _WITH_VALUE and separator:
+    if name in CRITERIA_WITH_VALUE and separator:
         wanted = _share(text)
         if wanted is not None:
             return f"{name}={wanted:g}"
         raise ConfigError(f"--threshold {criterion}: '{text}' is not a share between 0 and 1")
-    choices = [*_WITHOUT, *(f"{known}=0.9" for known in _WITH_VALUE)]
+    choices = [*CRITERIA, *(f"{known}=0.9" for known in CRITERIA_WITH_VALUE)]
     raise ConfigError(
         f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
         f"choose from {', '.join(choices)}"

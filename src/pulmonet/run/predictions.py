@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_table
-from pulmonet.labels import check_label_name
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
 from pulmonet.files.write import write_atomic
-
-# --- predictions --------------------------------------------------------------------------
+from pulmonet.labels import check_label_name
 
 
 @dataclass(frozen=True)
@@ -63,28 +59,18 @@ class Predictions:
 
         Scores have nine significant digits, which round-trips float32.
         """
-        import numpy as np
-
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        extra = list(self.columns)
-        header = ["Path", "patient", "study"]
-        for label in self.labels:
-            header += [label, f"{label}_score"]
-        writer.writerow(header + extra)
-        for row, image_path in enumerate(self.paths):
-            line: list[str] = [
-                image_path,
-                self.patients[row] if self.patients else "",
-                self.studies[row] if self.studies else "",
-            ]
-            for column in range(len(self.labels)):
-                target = self.targets[row, column]
-                line.append("" if np.isnan(target) else f"{target:g}")
-                line.append(f"{self.scores[row, column]:.9g}")
-            line += [_cell(self.columns[name][row]) for name in extra]
-            writer.writerow(line)
-        write_atomic(path, buffer.getvalue())
+        blank = [""] * len(self.paths)
+        table: dict[str, Sequence[str]] = {
+            "Path": self.paths,
+            "patient": self.patients or blank,
+            "study": self.studies or blank,
+        }
+        for column, label in enumerate(self.labels):
+            table[label] = [_text(target) for target in self.targets[:, column]]
+            table[f"{label}_score"] = [f"{score:.9g}" for score in self.scores[:, column]]
+        for name, values in self.columns.items():
+            table[name] = [_text(value) for value in values]
+        write_atomic(path, pd.DataFrame(table).to_csv(index=False, lineterminator="\n"))
 
     @classmethod
     def read(
@@ -97,9 +83,6 @@ class Predictions:
         Raises:
             ArtifactError: missing, damaged, no label columns, or scores outside [0, 1].
         """
-        import numpy as np
-        import pandas as pd
-
         try:
             check_table(path)
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -142,9 +125,8 @@ class Predictions:
         )
 
 
-def _cell(value: object) -> str:
-    import numpy as np
-
+def _text(value: object) -> str:
+    """A cell: a number in six digits, an unknown one blank."""
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:g}"
     return "" if value is None else str(value)
@@ -153,9 +135,6 @@ def _cell(value: object) -> str:
 def _numbers(
     column: pd.Series[Any], path: Path, allowed: tuple[int, ...] | None
 ) -> NDArray[np.float32]:
-    import numpy as np
-    import pandas as pd
-
     values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
     written = column.str.strip().str.lower()
     unreadable = np.isnan(values) & ~written.isin(["", "nan"]).to_numpy()
@@ -175,9 +154,6 @@ def _numbers(
 
 
 def _column(column: pd.Series[Any]) -> NDArray[Any]:
-    import numpy as np
-    import pandas as pd
-
     numbers = pd.to_numeric(column.replace("", "nan"), errors="coerce")
     if (numbers.notna() | (column == "")).all():
         return numbers.to_numpy(np.float64)
