@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pulmonet.data.phantoms.anatomy import Map, Pose, noise, sigmoid, soften
-from pulmonet.data.phantoms.organs import HILUM_LEFT, HILUM_RIGHT, Chest, dome_height
+from pulmonet.data.phantoms.anatomy import Pose
+from pulmonet.data.phantoms.organs import HILA, Chest
+from pulmonet.data.phantoms.shapes import Map, noise, sigmoid, soften, turned
 
 #: Lobes a consolidation fills: side, centre and half axes of its core in body units.
 LOBES = {
@@ -24,6 +25,9 @@ LOBES = {
     "lingula": (1, (0.66, 0.68), (0.27, 0.20)),
     "left lower": (1, (0.70, 0.88), (0.30, 0.24)),
 }
+
+#: Lobes with a straight border: body y of their fissure, and whether they lie above (-1) or below.
+FISSURES = {"right upper": (0.47, -1), "right middle": (0.52, 1)}
 
 #: Where plates of atelectasis lie: side and centre.
 PLATES = {
@@ -79,15 +83,14 @@ def moved_by(pose: Pose, findings: Sequence[Finding]) -> Pose:
 def draw_finding(chest: Chest, finding: Finding) -> list[Map]:
     """Displaced air, one (H, W) map in 0-1 for each separate region of the finding."""
     rng = np.random.default_rng(finding.seed)
-    if finding.label == "Pleural Effusion":
-        return [_effusion(chest, finding, rng)]
     if finding.label == "Edema":
         return [_edema(chest, finding, rng, side) for side in (-1, 1)]
-    if finding.label == "Consolidation":
-        return [_consolidation(chest, finding, rng)]
-    if finding.label == "Atelectasis":
-        return [_atelectasis(chest, finding, rng)]
-    return []
+    drawers = {
+        "Pleural Effusion": _effusion,
+        "Consolidation": _consolidation,
+        "Atelectasis": _atelectasis,
+    }
+    return [drawers[finding.label](chest, finding, rng)] if finding.label in drawers else []
 
 
 def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
@@ -98,26 +101,26 @@ def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
     u = np.clip(x * side, 0, 1.05)
     height = 0.14 + 0.64 * finding.severity**1.2
     climb = rng.uniform(0.10, 0.16) + 0.10 * finding.severity
-    floor = dome_height(chest.body, pose, side) + 0.18
+    floor = chest.dome(side) + 0.18
     level = floor - height + climb * (1 - np.square(np.square(u / 0.98)))
     softness = 0.012 if pose.projection == "PA" else rng.uniform(0.018, 0.05)
     fluid = sigmoid((y - level) / softness) * rng.uniform(0.86, 0.97)
     if pose.projection == "AP":  # some of it has run to the back of a half lying patient: a veil
         fluid = np.maximum(fluid, 0.35 * finding.severity * sigmoid((y - level + 0.22) / 0.09))
-    return np.asarray(fluid * chest.lungs.of(side), np.float32)
+    return np.asarray(fluid * chest.lungs[side], np.float32)
 
 
 def _edema(chest: Chest, finding: Finding, rng: np.random.Generator, side: int) -> Map:
     """Bat wing haze about one hilum, blotchy, with Kerley B lines at the lateral base."""
     frame, pose = chest.frame, chest.pose
     x, y = frame.grid
-    hilum = HILUM_RIGHT if side < 0 else HILUM_LEFT
+    hilum = HILA[side]
     u = (x - hilum[0] - 0.06 * side - pose.shift) / (0.34 + 0.14 * finding.severity)
     v = (y - hilum[1] - 0.12) / (0.32 + 0.10 * finding.severity)
     wing = np.exp(-((u**2 + v**2) ** 1.3))
     blotches = 1 + 0.28 * noise(rng, frame, 0.07) + 0.2 * noise(rng, frame, 0.16)
     haze = (0.26 + 0.56 * finding.severity) * wing * np.clip(blotches, 0.25, 1.8)
-    haze += 0.10 * finding.severity * chest.lungs.of(side)
+    haze += 0.10 * finding.severity * chest.lungs[side]
     lines = frame.blank()
     for y_line in np.arange(0.7, 1.02, 0.045) * pose.inspiration:
         edge = side * 0.955
@@ -125,7 +128,7 @@ def _edema(chest: Chest, finding: Finding, rng: np.random.Generator, side: int) 
         shifted = y_line + rng.uniform(-0.012, 0.012)
         frame.stroke(lines, [(edge, shifted), (start, shifted + 0.012)], 0.008, 0.9)
     haze += (0.10 + 0.35 * finding.severity) * soften(lines, 0.6)
-    return np.asarray(np.clip(haze, 0, 0.9) * chest.lungs.of(side), np.float32)
+    return np.asarray(np.clip(haze, 0, 0.9) * chest.lungs[side], np.float32)
 
 
 def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
@@ -137,19 +140,16 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
     cx = centre[0] + rng.normal(0, 0.03) + pose.shift
     cy = (centre[1] + rng.normal(0, 0.03)) * pose.inspiration
     tilt = rng.uniform(-0.4, 0.4) * side
-    dx, dy = x - cx, y - cy
-    u = (dx * np.cos(tilt) + dy * np.sin(tilt)) / (axes[0] * grown)
-    v = (dy * np.cos(tilt) - dx * np.sin(tilt)) / (axes[1] * grown)
+    along, across = turned(x - cx, y - cy, tilt)
+    u, v = along / (axes[0] * grown), across / (axes[1] * grown)
     ragged = np.sqrt(u**2 + v**2) + 0.13 * noise(rng, frame, 0.14) + 0.05 * noise(rng, frame, 0.06)
     opacity = sigmoid((1 - ragged) / rng.uniform(0.07, 0.14))
-    if finding.place == "right upper":
-        fissure = 0.47 * pose.inspiration + 0.05 * (x + 0.5)
-        opacity *= sigmoid((fissure - y) / 0.012)
-    elif finding.place == "right middle":
-        fissure = 0.52 * pose.inspiration + 0.05 * (x + 0.5)
-        opacity *= sigmoid((y - fissure) / 0.012)
+    if finding.place in FISSURES:
+        level, below = FISSURES[finding.place]
+        fissure = level * pose.inspiration + 0.05 * (x + 0.5)
+        opacity *= sigmoid(below * (y - fissure) / 0.012)
     opacity *= 1 + 0.12 * noise(rng, frame, 0.05)
-    hilum = np.array(HILUM_RIGHT if side < 0 else HILUM_LEFT)
+    hilum = np.array(HILA[side])
     airways = frame.blank()
     for _ in range(5):
         target = np.array([cx, cy]) + rng.normal(0, 0.55, 2) * axes
@@ -157,7 +157,7 @@ def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
         frame.stroke(airways, [hilum, middle, target], 0.022, 0.8)
     opacity *= 1 - 0.5 * soften(airways, 0.8)
     density = 0.58 + 0.37 * finding.severity
-    return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs.of(side), np.float32)
+    return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs[side], np.float32)
 
 
 def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
@@ -166,16 +166,15 @@ def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Ma
     x, y = frame.grid
     side, centre = PLATES[finding.place]
     n_plates = 1 + int(finding.severity > 0.35) + int(finding.severity > 0.7)
-    floor = dome_height(chest.body, pose, side)
+    floor = chest.dome(side)
     cy = floor - 0.075 if "base" in finding.place else centre[1] * pose.inspiration
     density = np.zeros_like(x)
     for plate in range(n_plates):
         px = centre[0] + rng.normal(0, 0.05)
         py = cy - 0.085 * plate + rng.normal(0, 0.012)
         tilt = rng.uniform(-0.1, 0.35) * side
-        dx, dy = x - px, y - py
-        along = dx * np.cos(tilt) + dy * np.sin(tilt)
-        across = dy * np.cos(tilt) - dx * np.sin(tilt) + 0.25 * along**2
+        along, across = turned(x - px, y - py, tilt)
+        across = across + 0.25 * along**2
         length = rng.uniform(0.2, 0.27) + 0.10 * finding.severity
         thickness = rng.uniform(0.013, 0.018) + 0.015 * finding.severity
         ends = sigmoid((length - np.abs(along)) / 0.03)
@@ -185,7 +184,7 @@ def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Ma
         u = (x - centre[0]) / 0.42
         crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-np.square(np.square(u)))
         density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
-    return np.asarray(np.clip(density, 0, 0.92) * chest.lungs.of(side), np.float32)
+    return np.asarray(np.clip(density, 0, 0.92) * chest.lungs[side], np.float32)
 
 
 def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, float] | None:
@@ -198,16 +197,13 @@ def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, flo
     Returns:
         None where nothing is visible.
     """
-    top = float(density.max())
-    if top < 0.005:
+    most = float(density.max())
+    if most < 0.005:
         return None
-    seen = density > cut * top
+    seen = density > cut * most
     rows = np.flatnonzero(seen.any(axis=1))
     columns = np.flatnonzero(seen.any(axis=0))
     height, width = density.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
+    left, right = columns[[0, -1]] + (0, 1)
+    top, bottom = rows[[0, -1]] + (0, 1)
+    return float(left / width), float(top / height), float(right / width), float(bottom / height)

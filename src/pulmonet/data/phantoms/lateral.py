@@ -7,19 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.phantoms.anatomy import (
-    Body,
-    Frame,
-    Map,
-    Pose,
-    depth,
-    noise,
-    sigmoid,
-    smooth_curve,
-    soften,
-)
+from pulmonet.data.phantoms.anatomy import Body, Pose
 from pulmonet.data.phantoms.film import Box, Film, develop, draw_devices
 from pulmonet.data.phantoms.findings import Finding, box_around, moved_by
+from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, noise, sigmoid, soften
 
 HILUM = (0.14, 0.50)
 
@@ -80,74 +71,39 @@ def _lungs(frame: Frame, pose: Pose) -> Map:
     air = np.zeros((frame.height, frame.width), np.float32)
     floor = _dome(pose)
     for dome in (floor - pose.raised_right, floor + 0.035 - pose.raised_left):
-        front = [
-            (-0.02, 0.0),
-            (-0.2, 0.1),
-            (-0.46, 0.28),
-            (-0.62, 0.5),
-            (-0.68, 0.75),
-            (-0.68, 0.5 * (dome + floor) + 0.05),
-        ]
-        base = [
-            (-0.5, dome - 0.01),
-            (-0.2, dome - 0.03),
-            (0.1, dome + 0.02),
-            (0.4, dome + 0.12),
-            (0.62, 0.5 * (dome + floor) + 0.25),
-        ]
-        back = [
-            (0.74, floor + 0.34),
-            (0.82, 0.95),
-            (0.83, 0.7),
-            (0.76, 0.42),
-            (0.56, 0.16),
-            (0.3, 0.03),
-        ]
-        edge = [smooth_curve(part) for part in (front, base, back)]
-        air += 0.5 * frame.fill(np.vstack(edge), 1.0)
+        between = 0.5 * (dome + floor)
+        front_x = [-0.02, -0.2, -0.46, -0.62, -0.68, -0.68]
+        front = curve(front_x, [0.0, 0.1, 0.28, 0.5, 0.75, between + 0.05])
+        base_y = [dome - 0.01, dome - 0.03, dome + 0.02, dome + 0.12, between + 0.25]
+        base = curve([-0.5, -0.2, 0.1, 0.4, 0.62], base_y)
+        back_x = [0.74, 0.82, 0.83, 0.76, 0.56, 0.3]
+        back = curve(back_x, [floor + 0.34, 0.95, 0.7, 0.42, 0.16, 0.03])
+        air += 0.5 * frame.fill(np.vstack([front, base, back]), 1.0)
     return air
 
 
 def _heart_outline(pose: Pose) -> NDArray[np.float64]:
     size = pose.heart_ratio / 0.45
-    dome = _dome(pose)
+    high = size**0.5
     # Front and underside stay on breastbone and diaphragm: a large heart grows backwards.
     back = -0.64 + 0.80 * size
-    shape = [
-        (-0.62, dome - 0.1),
-        (-0.58, dome - 0.3),
-        (-0.40, dome - 0.46 * size**0.5),
-        (-0.12, dome - 0.50 * size**0.5),
-        (back - 0.08, dome - 0.38 * size**0.5),
-        (back, dome - 0.16),
-        (back - 0.12, dome + 0.04),
-        (-0.25, dome + 0.06),
-        (-0.5, dome + 0.05),
-    ]
-    return smooth_curve(shape, closed=True)
+    x = [-0.62, -0.58, -0.40, -0.12, back - 0.08, back, back - 0.12, -0.25, -0.5]
+    y = [-0.1, -0.3, -0.46 * high, -0.50 * high, -0.38 * high, -0.16, 0.04, 0.06, 0.05]
+    return curve(x, _dome(pose) + np.array(y), closed=True)
 
 
 def _tissue(frame: Frame, body: Body, pose: Pose) -> Map:
     wall = 0.16 + 0.2 * (body.tissue - 0.8)
-    front = [
-        (-0.25, -0.7),
-        (-0.3, -0.25),
-        (-0.45, 0.0),
-        (-0.7 - wall, 0.4),
-        (-0.74 - wall, 0.8),
-        (-0.74 - 1.2 * wall, 1.2),
-        (-0.7 - 1.5 * wall, 2.0),
-    ]
-    back = [
-        (0.9 + wall, 2.0),
-        (0.94 + wall, 1.3),
-        (0.98 + wall, 0.7),
-        (0.95 + wall, 0.3),
-        (0.85 + wall, 0.0),
-        (0.55, -0.3),
-        (0.45, -0.7),
-    ]
-    outline = np.vstack([smooth_curve(front), smooth_curve(back)])
+    front_x = np.array([-0.25, -0.3, -0.45, -0.7, -0.74, -0.74, -0.7])
+    back_x = np.array([0.9, 0.94, 0.98, 0.95, 0.85, 0.55, 0.45])
+    front = curve(
+        front_x - wall * np.array([0, 0, 0, 1, 1, 1.2, 1.5]),
+        [-0.7, -0.25, 0.0, 0.4, 0.8, 1.2, 2.0],
+    )
+    back = curve(
+        back_x + wall * np.array([1, 1, 1, 1, 1, 0, 0]), [2.0, 1.3, 0.7, 0.3, 0.0, -0.3, -0.7]
+    )
+    outline = np.vstack([front, back])
     if body.breasts > 0:
         near = np.exp(-(((outline[:, 1] - 0.8) / 0.25) ** 2)) * (outline[:, 0] < 0)
         outline[:, 0] -= (0.08 + 0.16 * body.breasts) * near
@@ -166,30 +122,20 @@ def _tissue(frame: Frame, body: Body, pose: Pose) -> Map:
 def _bones(frame: Frame, body: Body, clear: Map) -> Map:
     """Spine, breastbone, ribs, shoulder blade as attenuation; ribs show best over `clear` lung."""
     ribs, bones = frame.blank(), frame.blank()
-    spine = smooth_curve(
-        [(0.42, -0.6), (0.5, -0.1), (0.72, 0.4), (0.75, 0.8), (0.66, 1.2), (0.6, 1.8)]
-    )
+    spine = curve([0.42, 0.5, 0.72, 0.75, 0.66, 0.6], [-0.6, -0.1, 0.4, 0.8, 1.2, 1.8])
     frame.stroke(bones, spine, 0.2, 0.5)
     for start, end in zip(spine[:-2:2], spine[2::2], strict=True):
         middle = 0.5 * (start + end)
         across = np.array([end[1] - start[1], start[0] - end[0]])
         across *= 0.095 / np.hypot(*across)
         frame.stroke(bones, np.vstack([middle - across, middle + across]), 0.02, 0.75)
-    breastbone = smooth_curve([(-0.34, 0.1), (-0.6, 0.36), (-0.74, 0.66)])
-    frame.stroke(bones, breastbone, 0.05, 0.6)
+    frame.stroke(bones, curve([-0.34, -0.6, -0.74], [0.1, 0.36, 0.66]), 0.05, 0.6)
     for index in range(9):
-        top = 0.1 + 0.115 * index
-        slope = 0.34 * body.rib_slope
+        down = 0.1 + 0.115 * index + 0.34 * body.rib_slope * np.array([0, 0.3, 0.8, 1.25])
         for offset in (0.0, 0.03):  # the two sides do not quite cover one another
-            rib = [
-                (0.86, top + offset),
-                (0.5, top + 0.3 * slope),
-                (0.0, top + 0.8 * slope + offset),
-                (-0.5, top + 1.25 * slope),
-            ]
-            frame.stroke(ribs, smooth_curve(rib), 0.035, 0.6)
-    blade = [(0.55, -0.1), (0.78, 0.2), (0.92, 0.45)]
-    frame.stroke(ribs, smooth_curve(blade), 0.03, 0.8)
+            rib = curve([0.86, 0.5, 0.0, -0.5], down + offset * np.array([1, 0, 1, 0]))
+            frame.stroke(ribs, rib, 0.035, 0.6)
+    frame.stroke(ribs, curve([0.55, 0.78, 0.92], [-0.1, 0.2, 0.45]), 0.03, 0.8)
     return 0.14 * soften(bones, 1.4) + 0.11 * soften(ribs, 1.1) * (0.4 + 0.6 * clear)
 
 
@@ -204,7 +150,7 @@ def _vessels(frame: Frame, body: Body) -> Map:
         turned = np.array([np.cos(angle + bend), np.sin(angle + bend)])
         frame.stroke(canvas, np.vstack([root, first]), 0.024, 0.5)
         frame.stroke(canvas, np.vstack([first, first + 0.55 * length * turned]), 0.014, 0.35)
-    arch = smooth_curve([(-0.12, 0.42), (0.05, 0.24), (0.3, 0.24), (0.5, 0.42), (0.58, 0.8)])
+    arch = curve([-0.12, 0.05, 0.3, 0.5, 0.58], [0.42, 0.24, 0.24, 0.42, 0.8])
     frame.stroke(canvas, arch, 0.13 + 0.6 * body.aorta, 0.4)
     return soften(canvas, 1.4)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pulmonet.data.phantoms.anatomy import Frame, depth, noise, sigmoid, smooth_curve
 from pulmonet.data.phantoms.film import Film, take_frontal
 from pulmonet.data.phantoms.patients import imagine_patient
+from pulmonet.data.phantoms.shapes import Frame, depth, noise, sigmoid, smooth_curve
 
 
 @pytest.fixture
