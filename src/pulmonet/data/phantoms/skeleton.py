@@ -99,7 +99,7 @@ def draw_spine(chest: Chest) -> Map:
     frame.stroke(column, [(x, -0.7), (x, 2.2)], 0.19, 0.55)
     vertebra = np.array([(-0.1, 0), (0.1, 0), (0.1, 0.09), (-0.1, 0.09), (-0.1, 0)])
     for y in np.arange(-0.55, 2.1, 0.118):
-        frame.stroke(detail, vertebra + (x, y), 0.012, 0.55)
+        frame.stroke(detail, vertebra + np.array([x, y]), 0.012, 0.55)
         frame.stroke(detail, [(x, y + 0.06), (x, y + 0.12)], 0.022, 0.8)  # spinous process
         for side in (-1, 1):
             pedicle = x + side * 0.06
