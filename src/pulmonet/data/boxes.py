@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import image_size
@@ -50,22 +52,16 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
         folders = (root, root / "annotations")
         files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
         files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
-        parts = [_read_vindr(path, manifest) for path in files]
-        return pd.concat(parts, ignore_index=True) if parts else _empty()
-    return _empty()
-
-
-def _empty() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in COLUMNS})
+        if files:
+            return pd.concat([_read_vindr(path, manifest) for path in files], ignore_index=True)
+    return _checked([], [], np.zeros((0, 4)), root)
 
 
 def _read_fractions(path: Path, root: Path) -> pd.DataFrame:
     raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
-    boxes = pd.DataFrame({"path": strip_root(raw["Path"].to_numpy(object), root)})
-    boxes["label"] = map_column(raw["label"], align)
-    for name in COLUMNS[2:]:
-        boxes[name] = map_column(raw[name], parse_number, float)
-    return _checked(boxes, path)
+    corners = [map_column(raw[name], parse_number, float) for name in COLUMNS[2:]]
+    paths = strip_root(raw["Path"].to_numpy(object), root)
+    return _checked(paths, map_column(raw["label"], align), np.stack(corners, axis=1), path)
 
 
 def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
@@ -79,18 +75,13 @@ def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
     )
     by_name = {path.rpartition("/")[2]: path for path in manifest.table["path"]}
     by_stem = {name.rpartition(".")[0]: path for name, path in by_name.items()}
-    paths = [by_name.get(name) or by_stem.get(name.rpartition(".")[0], "") for name in names]
-    boxes = pd.DataFrame(
-        {
-            "path": paths,
-            "label": map_column(raw.iloc[:, 1], align),
-            "xmin": x,
-            "ymin": y,
-            "xmax": np.minimum(x + width, 1.0),
-            "ymax": np.minimum(y + height, 1.0),
-        }
+    paths = np.asarray(
+        [by_name.get(name) or by_stem.get(name.rpartition(".")[0], "") for name in names], object
     )
-    return _checked(boxes[boxes["path"] != ""].reset_index(drop=True), path)
+    there = paths != ""
+    labels = map_column(raw.iloc[:, 1], align)
+    corners = np.stack([x, y, x + width, y + height], axis=1).clip(max=1.0)
+    return _checked(paths[there], labels[there], corners[there], path)
 
 
 def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
@@ -107,22 +98,20 @@ def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
         name: image_size(inside_root(manifest.root, name)) for name in dict.fromkeys(paths[there])
     }
     height, width = np.asarray([sizes[name] for name in paths[there]], float).reshape(-1, 2).T
-    boxes = pd.DataFrame({"path": paths[there]})
-    boxes["label"] = map_column(raw["class_name"].iloc[there], align)
-    for column, name in enumerate(COLUMNS[2:]):
-        size = width if name.startswith("x") else height
-        boxes[name] = np.clip(edges[there, column] / size, 0, 1)
-    return _checked(boxes, path)
+    corners = (edges[there] / np.stack([width, height, width, height], axis=1)).clip(0, 1)
+    labels = map_column(raw["class_name"].iloc[there], align)
+    return _checked(paths[there], labels, corners, path)
 
 
-def _checked(boxes: pd.DataFrame, path: Path) -> pd.DataFrame:
-    x0, y0, x1, y1 = (boxes[name].to_numpy(float) for name in COLUMNS[2:])
-    right = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1) & (x0 < x1) & (y0 < y1)
-    wrong = np.flatnonzero(~right)
+def _checked(paths: Any, labels: Any, corners: NDArray[np.float64], path: Path) -> pd.DataFrame:
+    """Boxes as a table, cut at the image's edge: rounding may put them a thousandth outside."""
+    inside = ((corners >= -1e-3) & (corners <= 1.001)).all(axis=1)
+    wrong = np.flatnonzero(~(inside & (corners[:, :2] < corners[:, 2:]).all(axis=1)))
     if len(wrong):
         raise DataError(
             f"{path}: {count(len(wrong), 'box is', 'boxes are')} none (lines "
             f"{list_first(row + 2 for row in wrong.tolist())}); xmin < xmax and ymin < ymax are "
             "fractions of the image, 0 to 1"
         )
-    return boxes
+    columns = (paths, labels, *corners.clip(0, 1).T)
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources.rows import strip_root
-from pulmonet.errors import DataError
 from pulmonet.explain.checks.masks import Mask
-from pulmonet.files.read import check_table
-from pulmonet.labels import align
-from pulmonet.words import list_first
-
-BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
 
 #: (row of the manifest, label)
 Key = tuple[int, str]
@@ -73,55 +66,31 @@ def _pixels(low: float, high: float, start: float, stop: float, side: int) -> tu
     return max(first, 0), max(min(last, side), 0)
 
 
-def read_boxes(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
-    """Read ``boxes.csv``: ``Path,label,xmin,ymin,xmax,ymax``, fractions of the image.
+def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
+    """The boxes of a ``boxes.csv`` by the image and label that they belong to.
 
     Args:
-        path: the CSV.
-        manifest: its images; paths may start with the root's name, as in the CSV files there.
+        path: the CSV, as `pulmonet.data.boxes.read_boxes` takes it.
+        manifest: its images.
 
     Returns:
-        Regions by (row, label), label names in PulmoNet's vocabulary; and the number of boxes
-        whose image is not in the manifest.
+        Regions by (row, label); and the number of boxes whose image is not in the manifest.
 
     Raises:
-        DataError: unreadable, columns missing, or values that are no box.
+        DataError: as `read_boxes`.
     """
-    try:
-        check_table(path)
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); check the file") from None
-    missing = [name for name in BOX_COLUMNS if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: column {', '.join(missing)} missing; boxes need {','.join(BOX_COLUMNS)}"
-        )
-    corners = table[list(BOX_COLUMNS[2:])].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    wrong = np.isnan(corners).any(axis=1) | (corners < -1e-3).any(axis=1)
-    wrong |= (corners > 1.001).any(axis=1) | (corners[:, :2] >= corners[:, 2:]).any(axis=1)
-    if wrong.any():
-        lines = list_first(np.flatnonzero(wrong) + 2)
-        raise DataError(
-            f"{path}: {int(wrong.sum()):,} lines are no boxes (line {lines}); expected fractions "
-            "of the image, 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1"
-        )
-    rows = match_paths(table["Path"].astype("str").to_numpy(object), manifest)
-    found: dict[Key, list[NDArray[np.float64]]] = {}
-    for row, label, box in zip(rows, table["label"].astype("str"), corners, strict=True):
-        if row >= 0:
-            found.setdefault((int(row), align(label)), []).append(np.clip(box, 0, 1))
-    regions = {key: Region(np.stack(boxes)) for key, boxes in found.items()}
-    return regions, int((rows < 0).sum())
-
-
-def match_paths(paths: NDArray[np.object_], manifest: Manifest) -> NDArray[np.int64]:
-    """(N,) row of each path in the manifest, -1 where there is none."""
+    boxes = read_boxes(manifest, path)
     numbers = {path: row for row, path in enumerate(manifest.table["path"])}
-    stripped = strip_root(paths, manifest.root)
-    prefix = f"{manifest.name}/"
-    rows = [numbers.get(p, numbers.get(str(p).removeprefix(prefix), -1)) for p in stripped]
-    return np.asarray(rows, dtype=np.int64)
+    corners = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)
+    found: dict[Key, list[NDArray[np.float64]]] = {}
+    n_unmatched = 0
+    for image, label, box in zip(boxes["path"], boxes["label"], corners, strict=True):
+        row = numbers.get(image, numbers.get(image.removeprefix(f"{manifest.name}/")))
+        if row is None:
+            n_unmatched += 1
+        else:
+            found.setdefault((row, label), []).append(box)
+    return {key: Region(np.stack(boxes)) for key, boxes in found.items()}, n_unmatched
 
 
 def labels_of(regions: Mapping[Key, Region]) -> list[str]:

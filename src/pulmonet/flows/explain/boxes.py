@@ -25,7 +25,7 @@ from pulmonet.explain.checks.localization import (
     score_map,
 )
 from pulmonet.explain.checks.randomisation import randomised
-from pulmonet.explain.checks.regions import Key, Region, labels_of, read_boxes
+from pulmonet.explain.checks.regions import Key, Region, labels_of, read_box_regions
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
 from pulmonet.explain.maps.variants import Variant
 from pulmonet.explain.results import LabelLocalization, Localization, MapVariant
@@ -165,7 +165,7 @@ def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], i
             f"--boxes {boxes}: no such file, here or in {manifest.root}; name a boxes.csv, or "
             "CheXlocalize's JSON"
         )
-    read = read_segmentations if path.suffix.lower() == ".json" else read_boxes
+    read = read_segmentations if path.suffix.lower() == ".json" else read_box_regions
     regions, n_unmatched = read(path, manifest)
     if n_unmatched:
         console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")

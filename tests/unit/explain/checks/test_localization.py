@@ -23,7 +23,7 @@ from pulmonet.explain.checks.localization import (
     score_map,
     tuned_ious,
 )
-from pulmonet.explain.checks.regions import Region, read_boxes
+from pulmonet.explain.checks.regions import Region, read_box_regions
 
 
 def loop_scores(
@@ -204,7 +204,9 @@ def test_boxes_are_matched_to_rows_and_aligned_labels(tmp_path: Path) -> None:
         "cxr/valid/a.jpg,Pleural Effusion,0.3,0.3,0.4,0.5\n"
         "cxr/train/gone.jpg,Edema,0.3,0.3,0.4,0.5\n"
     )
-    regions, n_unmatched = read_boxes(csv, manifest_of(["valid/a.jpg", "valid/b.jpg"], tmp_path))
+    regions, n_unmatched = read_box_regions(
+        csv, manifest_of(["valid/a.jpg", "valid/b.jpg"], tmp_path)
+    )
     assert list(regions) == [(0, "Pleural Effusion")]
     assert regions[0, "Pleural Effusion"].boxes.shape == (2, 4)
     assert n_unmatched == 1
@@ -213,23 +215,23 @@ def test_boxes_are_matched_to_rows_and_aligned_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Path,label,xmin,ymin,xmax\na,b,0,0,1\n", "column ymax missing"),
-        ("Path,label,xmin,ymin,xmax,ymax\na,b,0.5,0,0.2,1\n", r"1 lines are no boxes \(line 2\)"),
-        ("Path,label,xmin,ymin,xmax,ymax\na,b,30,0,200,1\n", "expected fractions"),
-        ("Path,label,xmin,ymin,xmax,ymax\na,b,x,0,1,1\n", "expected fractions"),
+        ("Path,label,xmin,ymin,xmax\na,b,0,0,1\n", "no column 'ymax'"),
+        ("Path,label,xmin,ymin,xmax,ymax\na,b,0.5,0,0.2,1\n", r"1 box is none \(lines 2\)"),
+        ("Path,label,xmin,ymin,xmax,ymax\na,b,30,0,200,1\n", "fractions of the image"),
+        ("Path,label,xmin,ymin,xmax,ymax\na,b,x,0,1,1\n", "fractions of the image"),
     ],
 )
 def test_bad_boxes_are_named(tmp_path: Path, text: str, message: str) -> None:
     csv = tmp_path / "boxes.csv"
     csv.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_boxes(csv, manifest_of(["a"], tmp_path))
+        read_box_regions(csv, manifest_of(["a"], tmp_path))
 
 
 def test_real_priors_are_as_strong_as_known(shared_data: Path) -> None:
     """Cardiomegaly's box prior hits every time and so proves nothing; Effusion's one in three."""
     manifest = read_manifest(shared_data / "nih-cxr")
-    regions, n_unmatched = read_boxes(shared_data / "nih-cxr" / "boxes.csv", manifest)
+    regions, n_unmatched = read_box_regions(shared_data / "nih-cxr" / "boxes.csv", manifest)
     assert n_unmatched == 0
     valid = (manifest.table["split"] == "valid").to_numpy()
     rates = {}
