@@ -99,6 +99,22 @@ def test_quiet_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Dataset: tiny" in capsys.readouterr().out
 
 
+def test_verbose_says_what_is_read_from_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "tiny")
+    arguments = ["prepare", str(data), "--out-dir", str(tmp_path / "out"), "--image-size", "64"]
+    assert main([*arguments, "--verbose"]) == 0
+    said = capsys.readouterr().err
+    assert f"reading the table {data}" in said
+    assert 'defaults aside: {"data":{"image_size":64}}' in said
+    assert "s  images at" in said
+    assert f"wrote {tmp_path / 'out' / 'prepare_report.json'}" in said
+    assert said.splitlines()[-1].endswith("s  prepare is done")
+    assert main(arguments) == 0
+    assert " is done" not in capsys.readouterr().err
+
+
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "prepare" in capsys.readouterr().out

@@ -94,8 +94,11 @@ def explain(
     ] = False,
 ) -> int:
     """Example: [bold]pulmonet explain image.jpg --label Edema[/bold]"""
+    from pulmonet.flows import console
     from pulmonet.flows.explain import options as command
 
+    if json_output:
+        console.reserve_stdout_for_json()
     return command.run(
         images=images or [],
         run_name=run,
@@ -116,5 +119,4 @@ def explain(
         show_absent=show_absent,
         dicom=dicom,
         device=device,
-        json_output=json_output,
     )

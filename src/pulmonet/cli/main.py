@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -37,9 +38,11 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run it; typer would end without a word where Ctrl-C comes."""
         try:
-            return super().invoke(ctx)
+            code = super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Abort from None
+        logging.getLogger("pulmonet").info("%s is done", self.name)
+        return code
 
 
 #: What each command does: the first line of its help.
@@ -260,7 +263,9 @@ def _options(
             help="Show the version (with --verbose also torch and the device) and exit.",
         ),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say what is read from where, and when.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
     from pulmonet.flows import console

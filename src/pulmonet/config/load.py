@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -72,7 +73,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
         ConfigError: as `load_config`.
     """
     try:
-        return RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
+        config = RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
         problems = error.errors()
         lines = explain_all(problems[:MAX_PROBLEMS], where)
@@ -83,6 +84,9 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
         raise ConfigError(
             f"{where}: not a configuration ({error}); see docs/configuration.md"
         ) from None
+    changed = config.model_dump_json(exclude_defaults=True)
+    logging.getLogger(__name__).info("settings of %s and flags, defaults aside: %s", where, changed)
+    return config
 
 
 def _read_source(source: str) -> dict[str, Any]:

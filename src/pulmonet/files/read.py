@@ -10,6 +10,7 @@ import csv
 import errno
 import gzip
 import json
+import logging
 import lzma
 import math
 import stat
@@ -122,6 +123,7 @@ def check_table(path: Path, separator: str = ",") -> None:
             f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
             f"{MAX_COLUMNS:,}"
         )
+    logging.getLogger(__name__).info("reading the table %s", path)
 
 
 def check_last_line(path: Path, separator: str = ",") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -35,6 +36,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
         sync_folder(path.parent)
+        logging.getLogger(__name__).info("wrote %s", path)
     except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):

@@ -1,8 +1,12 @@
-"""What all commands print through: results on stdout, progress and notes on stderr."""
+"""What all commands print through: results on stdout, progress and notes on stderr.
+
+Deeper parts say what they read, and from where, to Python's `logging`; ``--verbose`` shows it here.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -34,7 +38,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # torch writes some into its messages
 _CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 #: Set once by the command line before a flow starts.
-_settings = {"quiet": False, "json": False, "verbose": False}
+_settings = {"quiet": False, "json": False}
 
 #: Consoles that show a progress bar now, the innermost last.
 _with_bars: list[Console] = []
@@ -42,7 +46,17 @@ _with_bars: list[Console] = []
 
 def configure(*, quiet: bool = False, json_output: bool = False, verbose: bool = False) -> None:
     """Settings of this process: ``--quiet``, ``--json``, ``--verbose``."""
-    _settings.update(quiet=quiet, json=json_output, verbose=verbose)
+    _settings.update(quiet=quiet, json=json_output)
+    logger = logging.getLogger("pulmonet")
+    logger.handlers = [_Details()] if verbose else []
+    logger.setLevel(logging.INFO if verbose else logging.NOTSET)
+
+
+class _Details(logging.Handler):
+    """``--verbose``: a note with the seconds since the start before it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.relativeCreated / 1000:7.1f} s  {record.getMessage()}")
 
 
 def reserve_stdout_for_json() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,7 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
             f"({reason}); restore the file or train again with --overwrite"
         ) from None
     target = choose_device(device)
+    logging.getLogger(__name__).info("weights of %s, on %s", path, target)
     return TrainedRun(
         run_dir=run_dir,
         record=record,

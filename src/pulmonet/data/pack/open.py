@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -198,6 +199,8 @@ def open_pack(
         "fit": fit,
         "n_rows": len(paths),
     }
+    log = logging.getLogger(__name__)
+    log.info("images at %d px from the pack %s, else from %s", side, folder, manifest.root)
     try:
         pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
         n_threads = decoding_threads() if num_workers is None else num_workers
@@ -208,6 +211,7 @@ def open_pack(
         raise DataError(str(error)) from None
     if pack.bad_rows and not skip_bad:
         raise DataError(_explain_bad(pack.bad_rows))
+    log.info("%d images ready", len(wanted) - len(pack.bad_rows))
     return pack
 
 
