@@ -235,6 +235,10 @@ def test_one_document_on_stdout(
     assert document["schema"] == 1
     assert list(document["images"][0]["labels"]) == ["Edema"]
     assert document["method"] == "layercam"
+    assert explain(artifacts, image, "--class-idx", 3, "--json", "--quiet") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["schema"] == 1
+    assert captured.err == ""
 
 
 @pytest.mark.parametrize(
