@@ -9,9 +9,9 @@ size, other contrast, gamma 0.7) correlate by at least 0.975 and differ by at mo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -40,7 +40,8 @@ _BLOCK_ROWS = 512
 MAX_PAIRS = 20_000
 
 Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-Progress = Callable[[int, int], None]
+#: Rows, and their (R, R) squares.
+Squares = tuple[NDArray[np.int64], Sequence[NDArray[np.uint8]] | NDArray[np.uint8]]
 
 
 @dataclass
@@ -52,14 +53,12 @@ class Scan:
         hashes: (n,) 64-bit perceptual hashes.
         digests: (n,) 64-bit digests of the squared pixels.
         coarse: (n, 256) int8, high-passed 16 x 16 pixels of unit norm times 127.
-        bad: row -> why its image cannot be used.
     """
 
     rows: NDArray[np.int64]
     hashes: NDArray[np.uint64]
     digests: NDArray[np.uint64]
     coarse: NDArray[np.int8]
-    bad: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,80 +71,68 @@ class NearDuplicate:
     correlation: float
 
 
-def scan_images(blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -> Scan:
-    """Look at all images once.
+def scan_images(
+    rows: NDArray[np.int64],
+    look: Callable[[NDArray[np.int64]], Squares],
+    progress: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Look at all images once, block by block.
 
     Args:
-        blocks: rows and their (n, R, R) uint8 squares, block by block.
+        rows: of the manifest.
+        look: gives those of some rows that are readable, and their squares.
+        progress: called with (rows done, all rows).
     """
-    rows: list[int] = []
+    readable: list[int] = []
     hashes: list[int] = []
     digests: list[int] = []
     coarse = [np.zeros((0, _COARSE_SIDE**2), np.int8)]
-    for block_rows, images in blocks:
-        rows += block_rows.tolist()
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block, images = look(rows[start : start + _BLOCK_ROWS])
+        readable += block.tolist()
         hashes += [perceptual_hash(image) for image in images]
         digests += [_digest(image) for image in images]
-        thumbs = np.stack([high_passed(image, _COARSE_SIDE).ravel() for image in images])
-        coarse.append(np.rint(thumbs * 127).astype(np.int8))
+        thumbs = np.asarray([high_passed(image, _COARSE_SIDE) for image in images], np.float32)
+        coarse.append(np.rint(thumbs.reshape(-1, _COARSE_SIDE**2) * 127).astype(np.int8))
+        if progress:
+            progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
     return Scan(
-        rows=np.asarray(rows, np.int64),
+        rows=np.asarray(readable, np.int64),
         hashes=np.asarray(hashes, np.uint64),
         digests=np.asarray(digests, np.uint64),
         coarse=np.concatenate(coarse),
     )
 
 
+def decode_squares(
+    manifest: Manifest,
+    bad: dict[int, str],
+    num_workers: int | None,
+    rows: NDArray[np.int64],
+) -> Squares:
+    """Squares for `scan_images` from the image files; why others are unreadable goes to `bad`."""
+
+    def decode(row: int) -> NDArray[np.uint8] | None:
+        try:
+            return _square(manifest, row)
+        except DataError as error:
+            bad[row] = str(error)
+            return None
+
+    n_threads = decoding_threads() if num_workers is None else max(1, num_workers)
+    with ThreadPoolExecutor(n_threads) as pool:
+        decoded = list(pool.map(decode, rows.tolist()))
+    images = [image for image in decoded if image is not None]
+    return rows[[image is not None for image in decoded]], images
+
+
 def read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(n, R, R) squares of rows from their files, as `decode_blocks` looked at them."""
+    """(n, R, R) squares of readable rows, as `decode_squares` gave them."""
     return np.stack([_square(manifest, row) for row in rows.tolist()])
 
 
 def _square(manifest: Manifest, row: int) -> NDArray[np.uint8]:
     return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
-
-
-def read_blocks(
-    rows: NDArray[np.int64], read: Read, progress: Progress | None = None
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Blocks for `scan_images` through `read`, e.g. a pack's."""
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        block = rows[start : start + _BLOCK_ROWS]
-        yield block, read(block)
-        if progress:
-            progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
-
-
-def decode_blocks(
-    manifest: Manifest,
-    rows: NDArray[np.int64],
-    bad: dict[int, str],
-    *,
-    num_workers: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Blocks for `scan_images` from the image files; unreadable rows go to `bad`."""
-
-    def decode(row: int) -> NDArray[np.uint8] | str:
-        try:
-            return _square(manifest, row)
-        except DataError as error:
-            return str(error)
-
-    n_threads = decoding_threads() if num_workers is None else max(1, num_workers)
-    with ThreadPoolExecutor(n_threads) as pool:
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS]
-            good = {}
-            for row, decoded in zip(block.tolist(), pool.map(decode, block.tolist()), strict=True):
-                if isinstance(decoded, str):
-                    bad[row] = decoded
-                else:
-                    good[row] = decoded
-            if good:
-                yield np.asarray([*good], np.int64), np.stack([*good.values()])
-            if progress:
-                progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,12 +15,11 @@ from pulmonet.data.duplicates import (
     MAX_HASH_DISTANCE,
     MIN_CORRELATION,
     Scan,
-    decode_blocks,
+    decode_squares,
     high_passed,
     near_duplicates,
     pairs_csv,
     perceptual_hash,
-    read_blocks,
     same_pixels,
     scan_images,
 )
@@ -55,7 +55,7 @@ def copies(image: Images) -> dict[str, Images]:
 
 
 def scan_of(images: Images) -> Scan:
-    return scan_images(read_blocks(np.arange(len(images)), lambda rows: images[rows]))
+    return scan_images(np.arange(len(images)), lambda rows: (rows, images[rows]))
 
 
 def test_different_films_are_no_near_duplicates(films: tuple[Manifest, Images]) -> None:
@@ -108,7 +108,7 @@ def test_the_same_pixels_under_two_names(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{name}.png"), smooth_image(seed))
     manifest = manifest_of(tmp_path, [f"{name}.png" for name in "abcde"])
     bad: dict[int, str] = {}
-    scan = scan_images(decode_blocks(manifest, np.arange(5), bad))
+    scan = scan_images(np.arange(5), partial(decode_squares, manifest, bad, None))
     assert same_pixels(manifest, scan) == [[0, 2, 4]]
     assert bad == {}
 
@@ -119,17 +119,10 @@ def test_unreadable_rows_are_named_and_left_out(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, ["a.png", "b.png", "c.png"])
     bad: dict[int, str] = {}
     seen: list[int] = []
-    blocks = decode_blocks(manifest, np.arange(3), bad, progress=lambda n, _: seen.append(n))
-    scan = scan_images(blocks)
+    look = partial(decode_squares, manifest, bad, 2)
+    scan = scan_images(np.arange(3), look, lambda n, _: seen.append(n))
     assert scan.rows.tolist() == [0]
     assert sorted(bad) == [1, 2]
     assert seen == [3]
-    assert len(scan_images(iter(())).rows) == 0
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> pd.DataFrame:
-    (tmp_path / "train.csv").write_text(
-        "Path,Edema\ntrain/patient1/a.jpg,1\ntrain/patient1/b.jpg,0\ntrain/patient2/c.jpg,\n"
-    )
-    return read_manifest(tmp_path).table
+    assert len(scan_images(np.arange(0), look).rows) == 0
+    assert len(scan_images(np.arange(1, 3), look).coarse) == 0

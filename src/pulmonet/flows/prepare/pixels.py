@@ -14,10 +14,9 @@ from pulmonet.data.checks import inside_paths
 from pulmonet.data.duplicates import (
     Read,
     Scan,
-    decode_blocks,
+    decode_squares,
     near_duplicates,
     pairs_csv,
-    read_blocks,
     read_squares,
     same_pixels,
     scan_images,
@@ -56,15 +55,13 @@ def look_at_pixels(
         read: Read = partial(read_squares, manifest)
         bad: dict[int, str] = {}
         with console.steps("checking images", len(rows)) as bar:
-            scan = scan_images(
-                decode_blocks(manifest, rows, bad, num_workers=num_workers, progress=bar.reach)
-            )
+            scan = scan_images(rows, partial(decode_squares, manifest, bad, num_workers), bar.reach)
     else:
         pack = _pack(manifest, rows, config, report, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
-            scan = scan_images(read_blocks(good, read, bar.reach))
+            scan = scan_images(good, lambda block: (block, read(block)), bar.reach)
     paths = manifest.table["path"]
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = same_pixels(manifest, scan)
