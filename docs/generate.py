@@ -59,13 +59,6 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "commands.md", commands_page()
     for name, model in SCHEMAS.items():
         schema = model.model_json_schema(mode="serialization", by_alias=True)
-        if name == "run_config":  # the file calls the version `schema`, as all others do
-            properties = schema["properties"]
-            schema["properties"] = {
-                "schema": properties.pop("schema_version"),
-                **properties,
-            }
-            schema["required"] = ["schema", "config", "provenance"]
         text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         yield DOCS / "schemas" / f"{name}.json", text
 

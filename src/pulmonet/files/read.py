@@ -9,6 +9,7 @@ import bz2
 import csv
 import errno
 import gzip
+import hashlib
 import json
 import logging
 import lzma
@@ -20,12 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.errors import ArtifactError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-import hashlib
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,8 +1,4 @@
-"""RunDir and Predictions: the name, the reader and the atomic writer of every file of a run.
-
-A file is written to a temporary name, flushed, synced and renamed: a reader, or a crash, never
-meets half a file. Nothing here imports torch.
-"""
+"""RunDir: where every file of a run lives, and the runs of an artifacts folder; without torch."""
 
 from __future__ import annotations
 
@@ -20,18 +16,16 @@ from pydantic import ValidationError
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.files.paths import without_home
 from pulmonet.files.read import check_table, read_text
 from pulmonet.files.system import release_lock, take_lock
+from pulmonet.files.write import explain_write, write_atomic, write_json
 from pulmonet.labels import file_name_of
+from pulmonet.run.record import Provenance, RunRecord, reason_of
 from pulmonet.words import did_you_mean, list_first
 
 if TYPE_CHECKING:
     import pandas as pd
-from pulmonet.files.paths import without_home
-from pulmonet.files.write import explain_write, write_atomic, write_json
-from pulmonet.run.record import SCHEMA_VERSION, Provenance, RunRecord, reason_of
-
-# --- the run folder -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -103,13 +97,8 @@ class RunDir:
             ) from None
         try:
             raw = json.loads(text)
-            return RunRecord.model_validate(
-                {
-                    "schema_version": raw["schema"],
-                    "config": raw["config"],
-                    "provenance": raw["provenance"],
-                }
-            )
+            names = ("schema", "config", "provenance")
+            return RunRecord.model_validate({name: raw[name] for name in names})
         except (ValueError, TypeError, KeyError, RecursionError, ValidationError) as error:
             reason = reason_of(error)
             raise ArtifactError(
@@ -119,12 +108,8 @@ class RunDir:
 
     def write_record(self, config: RunConfig, provenance: Provenance) -> None:
         """Write run_config.json; the home folder is written as ``~`` wherever it stands."""
-        document = {
-            "schema": SCHEMA_VERSION,
-            "config": config.model_dump(mode="json"),
-            "provenance": provenance.model_dump(mode="json"),
-        }
-        write_json(self.config_path, without_home(document))
+        record = RunRecord(config=config, provenance=provenance)
+        write_json(self.config_path, without_home(record.model_dump(mode="json", by_alias=True)))
 
     def read_log(self) -> pd.DataFrame:
         """training_log.csv, one row an epoch.

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.labels import check_label_name
 from pulmonet.words import first_line
-
-if TYPE_CHECKING:
-    pass
-
-
-SCHEMA_VERSION = 1
 
 
 class Record(BaseModel):
@@ -108,7 +102,7 @@ class Provenance(Record):
 class RunRecord(Record):
     """run_config.json."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=1, alias="schema")
     config: RunConfig
     provenance: Provenance
 
