@@ -40,6 +40,8 @@ HEAVY = (
     "pulmonet.flows.explain.options",
     "pulmonet.flows.explain.flow",
     "pulmonet.flows.explain.boxes",
+    "pulmonet.flows.explain.pictures",
+    "pulmonet.flows.explain.sanity",
     "pulmonet.flows.report",
     "pulmonet.figures.evaluation",
     "matplotlib.backends.backend_agg",

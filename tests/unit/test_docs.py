@@ -69,7 +69,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     from pulmonet.flows import report
     from pulmonet.flows.evaluate import export
     from pulmonet.flows.evaluate import flow as evaluate
-    from pulmonet.flows.explain import options as explain
+    from pulmonet.flows.explain import flow as explain
     from pulmonet.flows.prepare import flow as prepare
     from pulmonet.flows.train import flow as train
 

@@ -2,121 +2,58 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import RUN_DATASET_FLAGS, dataset_of, flags_of, split_commas
+from pulmonet.cli.options import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of
 from pulmonet.config.schema import RunConfig
+from pulmonet.flows.explain.options import ExplainOptions
 
 
 @flags_of(RunConfig, "data", **RUN_DATASET_FLAGS)
+@flags_of(
+    ExplainOptions,
+    "given",
+    run=flag("run", "--run", "--model", "-m", default="best validation AUROC"),
+    label=flag("labels", default="all"),
+    method="method",
+    layer=flag("layer", default="last, the last feature map"),
+    split="split",
+    rows="n_rows",
+    boxes="boxes",
+    sanity="sanity",
+    against="against",
+    artifacts_dir="artifacts_dir",
+    out_dir=flag("out_dir", default="artifacts/<run>/explain"),
+    colour_map=flag("colour_map", "--colour-map", "--color-map"),
+    show_absent="show_absent",
+    dicom="dicom",
+    bootstrap="n_resamples",
+    device="device",
+)
 def explain(
     *,
     images: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first "
-            "validation row."
-        ),
+        typer.Argument(help=ExplainOptions.model_fields["images"].description),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run",
-            "--model",
-            "-m",
-            help="Run. Default: best validation AUROC. With --boxes also folds: a,b,c.",
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="Label to explain; repeatable, takes commas. Default: all."),
-    ] = None,
+    given: dict[str, Any],
     class_idx: Annotated[
         list[int] | None,
-        typer.Option(metavar="<int>", help="Label by its position, from 0; repeatable."),
-    ] = None,
-    method: Annotated[
-        str,
         typer.Option(
-            help="gradcam, gradcam++, hirescam, layercam, scorecam, integrated-gradients or "
-            "occlusion. With --boxes also several: a,b."
-        ),
-    ] = "gradcam",
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            help="Module to read maps from, e.g. layer3. Default: last, the last feature map. "
-            "With --boxes also several: a,b."
+            metavar="<int>", help=ExplainOptions.model_fields["class_indices"].description
         ),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Explain rows of the dataset: train, valid or test.")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(help="How many of the split's rows.")] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option(help="boxes.csv or CheXlocalize JSON: how well maps point at findings."),
-    ] = None,
-    sanity: Annotated[
-        bool, typer.Option("--sanity", help="Check that maps depend on the weights.")
-    ] = False,
-    against: Annotated[
-        str | None, typer.Option(help="With --sanity: a run to compare maps with.")
-    ] = None,
-    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
-        "artifacts"
-    ),
     data: dict[str, Any],
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Where to write. Default: artifacts/<run>/explain.")
-    ] = None,
-    colour_map: Annotated[
-        str,
-        typer.Option(
-            "--colour-map",
-            "--color-map",
-            help="plasma, inferno, magma, viridis, cividis, turbo or jet.",
-        ),
-    ] = "plasma",
-    show_absent: Annotated[
-        bool, typer.Option("--show-absent", help="Draw maps of findings below threshold too.")
-    ] = False,
-    dicom: Annotated[
-        bool, typer.Option("--dicom", help="Also write DICOM Secondary Captures.")
-    ] = False,
-    bootstrap: Annotated[int, typer.Option(help="With --boxes: resamples of the patients.")] = 1000,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    json_output: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout.")
-    ] = False,
+    json: Json = False,
 ) -> int:
     """Example: [bold]pulmonet explain image.jpg --label Edema[/bold]"""
     from pulmonet.flows import console
-    from pulmonet.flows.explain import options as command
+    from pulmonet.flows.explain.flow import run
+    from pulmonet.flows.options import check_options
 
-    if json_output:
+    if json:
         console.reserve_stdout_for_json()
-    return command.run(
-        images=images or [],
-        run_name=run,
-        labels=split_commas(label) or [],
-        class_indices=class_idx or [],
-        method=method,
-        layer=layer,
-        colour_map=colour_map,
-        artifacts_dir=artifacts_dir,
-        **dataset_of(data),
-        split=split,
-        n_rows=rows,
-        out_dir=out_dir,
-        boxes=boxes,
-        n_resamples=bootstrap,
-        sanity=sanity,
-        against=against,
-        show_absent=show_absent,
-        dicom=dicom,
-        device=device,
-    )
+    typed = {"images": images or (), "class_indices": class_idx or (), **given, **dataset_of(data)}
+    return run(check_options(ExplainOptions, typed, {"n_rows": "--rows"}))

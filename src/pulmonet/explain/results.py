@@ -11,6 +11,9 @@ from pydantic import Field
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
+#: Rows of the localisation tables beside the methods'.
+BASELINES = ("prior density", "mean box", "image centre", "randomised networks")
+
 
 class LabelExplanation(Record):
     """One label on one image."""

@@ -19,6 +19,7 @@ from pulmonet.data.images.header import check_size, read_header
 from pulmonet.data.images.npz import read_npz_row
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
+from pulmonet.files.read import check_plain
 
 
 def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
@@ -113,6 +114,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def _content(path: Path) -> bytes:
     try:
+        check_plain(path)
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None

@@ -24,8 +24,6 @@ from pulmonet.metrics.ranking.resamples import number_units
 #: Shares of a map's maximum that the IoU threshold is chosen from.
 THRESHOLDS = np.arange(1, 20) / 20
 
-BASELINES = ("prior density", "mean box", "image centre", "randomised networks")
-
 
 @dataclass(frozen=True)
 class MapScores:

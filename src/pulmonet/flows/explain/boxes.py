@@ -16,7 +16,6 @@ from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.chexlocalize import read_segmentations
 from pulmonet.explain.checks.localization import (
-    BASELINES,
     MapScores,
     compare_with_baselines,
     image_centre,
@@ -28,13 +27,13 @@ from pulmonet.explain.checks.randomisation import randomised
 from pulmonet.explain.checks.regions import Key, Region, labels_of, read_box_regions
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
 from pulmonet.explain.maps.variants import Variant
-from pulmonet.explain.results import LabelLocalization, Localization, MapVariant
+from pulmonet.explain.results import BASELINES, LabelLocalization, Localization, MapVariant
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
-from pulmonet.flows.explain.boxes_screen import show_localization
 from pulmonet.flows.explain.images import read_run_dataset
-from pulmonet.flows.explain.options import ExplainOptions
+from pulmonet.flows.explain.options import Settled
+from pulmonet.flows.explain.screen import show_localization
 from pulmonet.flows.folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
@@ -67,9 +66,7 @@ class _Cases:
         self.owners += owners
 
 
-def score_localization(
-    options: ExplainOptions, trained: TrainedRun, manifest: Manifest
-) -> Localization:
+def score_localization(task: Settled, trained: TrainedRun, manifest: Manifest) -> Localization:
     """Score the maps of all rows of the split that have a region of a wanted label.
 
     With several runs (patient folds) each is scored on the split of its own fold, and their
@@ -79,49 +76,49 @@ def score_localization(
         DataError: the file is no box file, or no region fits split and labels.
         ConfigError: two of several runs share an image or a patient of the split.
     """
-    split = options.split or "valid"
-    pooled = {label: _Cases() for label in options.labels}
+    split = task.split or "valid"
+    pooled = {label: _Cases() for label in task.labels}
     disjoint = DisjointFolds()
-    n_unmatched, path = 0, options.boxes or Path()
-    for number, run_dir in enumerate((options.run_dir, *options.further_runs)):
+    n_unmatched, path = 0, task.boxes or Path()
+    for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
-            trained = load_run(run_dir, options.device)
-            manifest = read_run_dataset(trained.record, options.data_dir, options.columns, split)
+            trained = load_run(run_dir, task.device)
+            manifest = read_run_dataset(trained.record, task)
         regions, n_unmatched, path = _read_regions(path, manifest)
-        cases = _cases(regions, options, manifest, split, path)
+        cases = _cases(regions, task, manifest, split, path)
         scored = manifest.table.iloc[[row for row, _ in cases]]
         disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
-        _score_fold(options, trained, manifest, cases, regions, pooled)
-    labels = {label: _compare(found, options) for label, found in pooled.items() if found.owners}
+        _score_fold(task, trained, manifest, cases, regions, pooled)
+    labels = {label: _compare(found, task) for label, found in pooled.items() if found.owners}
     result = Localization(
-        runs=[run_dir.name for run_dir in (options.run_dir, *options.further_runs)],
+        runs=[run_dir.name for run_dir in (task.run_dir, *task.further_runs)],
         variants=[
             MapVariant(name=variant.name, method=variant.method, layer=variant.layer)
-            for variant in options.variants
+            for variant in task.variants
         ],
         dataset=manifest.name,
         split=split,
         synthetic=manifest.synthetic,
         regions=portable_path(path),
         n_unmatched=n_unmatched,
-        n_resamples=options.n_resamples,
+        n_resamples=task.n_resamples,
         n_random_networks=N_RANDOM_NETWORKS,
         labels=labels,
     )
-    write_json(options.folder / "localization.json", result)
-    show_localization(options.labels, result)
+    write_json(task.folder / "localization.json", result)
+    show_localization(task.labels, result)
     return result
 
 
-def _compare(found: _Cases, options: ExplainOptions) -> LabelLocalization:
+def _compare(found: _Cases, task: Settled) -> LabelLocalization:
     """Each variant against the baselines that look at no image and its own randomised networks."""
     pairs = [
         (variant.name, baseline)
-        for variant in options.variants
-        for baseline in (*BASELINES[:3], _randomised_row(variant, options.variants))
+        for variant in task.variants
+        for baseline in (*BASELINES[:3], _randomised_row(variant, task.variants))
     ]
     return compare_with_baselines(
-        found.scores, found.owners, pairs=pairs, n_resamples=options.n_resamples
+        found.scores, found.owners, pairs=pairs, n_resamples=task.n_resamples
     )
 
 
@@ -130,7 +127,7 @@ def _randomised_row(variant: Variant, variants: Sequence[Variant]) -> str:
 
 
 def _score_fold(
-    options: ExplainOptions,
+    task: Settled,
     trained: TrainedRun,
     manifest: Manifest,
     cases: Sequence[Key],
@@ -138,9 +135,9 @@ def _score_fold(
     pooled: Mapping[str, _Cases],
 ) -> None:
     """Add one run's cases to the pool; priors come from patients outside its split."""
-    variants = options.variants
-    scores, masks = _score_cases(options, trained, manifest, cases, regions)
-    references = _reference_masks(options, trained, manifest, cases, regions)
+    variants = task.variants
+    scores, masks = _score_cases(task, trained, manifest, cases, regions)
+    references = _reference_masks(task, trained, manifest, cases, regions)
     patients = manifest.table["patient"].to_numpy(object)
     for label, found in pooled.items():
         keys = [key for key in cases if key[1] == label]
@@ -174,26 +171,26 @@ def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], i
 
 def _cases(
     regions: Mapping[Key, Region],
-    options: ExplainOptions,
+    task: Settled,
     manifest: Manifest,
     split: str,
     path: Path,
 ) -> list[Key]:
-    rows = {int(row) for row in select_rows(manifest, split, options.views)}
-    cases = sorted(k for k in regions if k[0] in rows and k[1] in options.labels)
-    if options.n_rows is not None:
-        first = set(sorted({row for row, _ in cases})[: options.n_rows])
+    rows = {int(row) for row in select_rows(manifest, split, task.views or "all")}
+    cases = sorted(k for k in regions if k[0] in rows and k[1] in task.labels)
+    if task.n_rows is not None:
+        first = set(sorted({row for row, _ in cases})[: task.n_rows])
         cases = [key for key in cases if key[0] in first]
     if not cases:
         raise DataError(
-            f"{path}: no region of {list_first(options.labels)} in split '{split}'; it has "
+            f"{path}: no region of {list_first(task.labels)} in split '{split}'; it has "
             f"{list_first(labels_of(regions), 12) or 'none'}; choose another --label or --split"
         )
     return cases
 
 
 def _score_cases(
-    options: ExplainOptions,
+    task: Settled,
     trained: TrainedRun,
     manifest: Manifest,
     cases: Sequence[Key],
@@ -202,7 +199,7 @@ def _score_cases(
     """Per case and variant the scores of the run and of the randomised networks; the regions."""
     random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
     named = {label for _, label in cases}
-    labels = [label for label in options.labels if label in named]
+    labels = [label for label in task.labels if label in named]
     columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
     scores: dict[Key, _OwnAndRandom] = {key: {} for key in cases}
     masks: dict[Key, Mask] = {}
@@ -220,12 +217,12 @@ def _score_cases(
                 masks[row, label] = regions[row, label].on_square(
                     trained.image_size, height, width, trained.fit
                 )
-            maps = maps_of_variants(trained.network, pixels, columns, options.variants)
+            maps = maps_of_variants(trained.network, pixels, columns, task.variants)
             random_maps = [
-                maps_of_variants(network, pixels, columns, options.variants)
+                maps_of_variants(network, pixels, columns, task.variants)
                 for network in random_networks
             ]
-            for variant in options.variants:
+            for variant in task.variants:
                 averaged = np.mean([found[variant] for found in random_maps], axis=0)
                 for row, label in own_cases:
                     where = part.index(row), labels.index(label)
@@ -244,7 +241,7 @@ def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _reference_masks(
-    options: ExplainOptions,
+    task: Settled,
     trained: TrainedRun,
     manifest: Manifest,
     cases: Sequence[Key],
@@ -253,7 +250,7 @@ def _reference_masks(
     """Per label the regions of patients that are not scored: what the priors are made of."""
     patients = manifest.table["patient"].to_numpy(object)
     scored = {patients[row] for row, _ in cases}
-    found: dict[str, list[Mask]] = {label: [] for label in options.labels}
+    found: dict[str, list[Mask]] = {label: [] for label in task.labels}
     for (row, label), region in sorted(regions.items(), key=lambda item: item[0]):
         if label in found and patients[row] not in scored:
             height = width = 1

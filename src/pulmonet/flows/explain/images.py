@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,11 @@ from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import locate_dataset, read_manifest
+from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
-from pulmonet.files.read import check_plain
 from pulmonet.flows.dataset import check_split, is_own_dataset, open_dataset, run_data
+from pulmonet.flows.explain.options import Settled
 from pulmonet.labels import file_name_of
 from pulmonet.run.record import RunRecord
 
@@ -45,7 +45,18 @@ class Source:
     row: int | None = None
 
 
-def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
+def choose_sources(task: Settled, manifest: Manifest | None) -> list[Source]:
+    """The images that were named, else rows of the dataset; none where boxes decide which rows."""
+    if manifest is None:
+        return _sources_from_arguments(task.images)
+    if task.boxes is not None and not task.sanity:
+        return []
+    rows = select_rows(manifest, task.split or "valid", task.views or "all")
+    default = 1 if task.first_row_only else (8 if task.sanity else len(rows))
+    return _sources_from_rows(manifest, [int(row) for row in rows[: task.n_rows or default]])
+
+
+def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     """Files as named, the images of folders (below them too) and of globs, each once.
 
     A file that does not exist stays in the list and fails when it is read, so that the others
@@ -74,20 +85,11 @@ def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
         Source(
             name=portable_path(path) if path.is_absolute() else str(path),
             folder=folder,
-            read=partial(_read_file, path),
+            read=partial(read_grey, path),
             path=path,
         )
         for path, folder in zip(paths, folders, strict=True)
     ]
-
-
-def _read_file(path: Path) -> NDArray[np.uint8]:
-    try:
-        check_plain(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise DataError(f"{path}: cannot be read ({reason}); check the file") from None
-    return read_grey(path)
 
 
 def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
@@ -108,7 +110,7 @@ def _folder_name(parts: Sequence[str]) -> str:
     return file_name_of("_".join(parts)).strip("_.") or "image"
 
 
-def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
+def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
     """Rows of a dataset; the folder is patient_study_view, which stays the same in every call."""
     found: list[Source] = []
     taken: set[str] = set()
@@ -130,32 +132,23 @@ def sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
 # --- the dataset of a run ---------------------------------------------------------------------
 
 
-def read_run_dataset(
-    record: RunRecord,
-    data_dir: str | None,
-    columns: Mapping[str, Any],
-    split: str | None,
-    *,
-    announce: bool = False,
-) -> Manifest:
+def read_run_dataset(record: RunRecord, task: Settled, *, announce: bool = False) -> Manifest:
     """The rows as the run saw them: its folds decide the splits.
 
     Args:
-        record: of the run.
-        data_dir: another dataset than the run's own, or where it lies now.
-        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
-        split: whose rows are wanted; valid when None.
+        record: of the run; with several runs not always the task's first.
+        task: has the dataset, where it is not the run's own or lies elsewhere now, and the split.
         announce: name the dataset, and what was done to its rows.
 
     Raises:
         DataError: no dataset, one that cannot be used, or another split than the run's.
     """
-    data, seed = run_data(record, data_dir, columns), record.config.seed
+    data, seed = run_data(record, task.data_dir, task.columns), record.config.seed
     is_own = is_own_dataset(record, data)
     if announce:
         manifest = open_dataset(data, seed, keep_split=not is_own)
     else:
         manifest = read_manifest(locate_dataset(data.data_dir), data, seed, keep_split=not is_own)
-    if is_own and "splits" not in columns:
-        check_split(record, manifest, split or "valid")
+    if is_own and "splits" not in task.columns:
+        check_split(record, manifest, task.split or "valid")
     return manifest

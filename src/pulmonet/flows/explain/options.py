@@ -1,87 +1,90 @@
-"""`pulmonet explain`: a trained run and X-rays become heat maps, scores and checks of them.
+"""What `pulmonet explain` can be asked for, and which run, labels and methods that means.
 
-This half needs no torch: it settles run, labels and options, so that a wrong name answers at
-once. `explain_flow` does the rest.
+Needs no torch, so that a wrong name answers at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from glob import has_magic
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS, SPLITS
+from pulmonet.config.schema import Section
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.maps.variants import Variant, check_colour_map, choose_variants
-from pulmonet.flows.console import configure, say
+from pulmonet.flows.console import say
 from pulmonet.labels import choose_labels
 from pulmonet.run.folder import RunDir, best_run, find_run, list_runs
 from pulmonet.run.record import RunRecord
 
 
-@dataclass(frozen=True)
-class ExplainOptions:
-    """What to explain, settled.
+class ExplainOptions(Section):
+    """What to explain, as typed; the flags of `explain` are made from these fields."""
 
-    Attributes:
-        run_dir: the run.
-        further_runs: patient folds whose localisation scores are pooled with it.
-        record: its run_config.json.
-        labels: labels to explain, in the model's order.
-        variants: methods and layers; several only with `boxes`.
-        colour_map: as in `options.COLOUR_MAPS`.
-        images: files, folders and globs, as typed.
-        data_dir: dataset; None takes the run's own.
-        columns: ``map``, ``join`` and ``splits`` of the dataset where they are not the run's own.
-        split: of the dataset's rows; None takes valid.
-        views: of the dataset's rows, as in the configuration.
-        n_rows: how many rows; None takes what the flow needs.
-        out_dir: where to write; None takes artifacts/<run>/explain/.
-        boxes: boxes.csv or a CheXlocalize JSON: localisation scores.
-        n_resamples: bootstrap resamples of the patients.
-        sanity: run the sanity checks.
-        against: a run to compare maps with.
-        show_absent: draw maps of findings below their threshold too.
-        dicom: also write DICOM Secondary Captures.
-        device: auto, cpu, cuda, cuda:N or mps.
-    """
+    images: tuple[str, ...] = ()
+    """X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first validation row."""
+    run: str | None = None
+    """Run, by name or folder; with --boxes also folds: a,b,c"""
+    labels: tuple[str, ...] = ()
+    """Label to explain"""
+    class_indices: tuple[int, ...] = ()
+    """Label by its position, from 0; repeatable."""
+    method: Annotated[str, Field(examples=list(METHODS))] = "gradcam"
+    """How heat maps are made, with --boxes also several (a,b)"""
+    layer: str | None = None
+    """Module to read maps from, e.g. layer3; with --boxes also several: a,b"""
+    split: Annotated[str | None, Field(examples=list(SPLITS))] = None
+    """Explain rows of the dataset"""
+    n_rows: Annotated[int | None, Field(ge=1)] = None
+    """How many of the split's rows"""
+    boxes: Path | None = None
+    """boxes.csv or CheXlocalize JSON: how well maps point at findings"""
+    n_resamples: int = 1000
+    """With --boxes: resamples of the patients"""
+    sanity: bool = False
+    """Check that maps depend on the weights"""
+    against: str | None = None
+    """With --sanity: a run to compare maps with"""
+    artifacts_dir: Path = Path("artifacts")
+    """Folder that holds the runs"""
+    data_dir: str | None = None
+    """Dataset; null takes the run's own"""
+    columns: Mapping[str, Any] = {}
+    """``map``, ``join`` and ``splits`` of the dataset where they are not the run's own"""
+    views: str | None = None
+    """Of the dataset's rows; null takes the run's"""
+    out_dir: Path | None = None
+    """Where to write"""
+    colour_map: Annotated[str, Field(examples=list(COLOUR_MAPS))] = "plasma"
+    """Colours of the heat maps"""
+    show_absent: bool = False
+    """Draw maps of findings below threshold too"""
+    dicom: bool = False
+    """Also write DICOM Secondary Captures"""
+    device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
+    """Where it is computed"""
+
+
+class Settled(ExplainOptions):
+    """The same with the run, its labels and the methods looked up."""
 
     run_dir: RunDir
     further_runs: tuple[RunDir, ...]
+    """Patient folds whose localisation scores are pooled with it"""
     record: RunRecord
-    labels: tuple[str, ...]
+    """Its run_config.json"""
     variants: tuple[Variant, ...]
-    colour_map: str
-    images: tuple[str, ...]
-    data_dir: str | None
-    columns: Mapping[str, Any]
-    split: str | None
-    views: str
-    n_rows: int | None
-    out_dir: Path | None
-    boxes: Path | None
-    n_resamples: int
-    sanity: bool
-    against: RunDir | None
-    show_absent: bool
-    dicom: bool
-    device: str
-
-    @property
-    def method(self) -> str:
-        """The method of all pictures."""
-        return self.variants[0].method
-
-    @property
-    def layer(self) -> str | None:
-        """Its layer: dotted name of a module; None is the last feature map."""
-        return self.variants[0].layer
+    """Methods and layers; several only with `boxes`"""
 
     @property
     def way(self) -> str:
         """Method and, where one was named, layer: what stands over pictures."""
-        return self.method if self.layer is None else f"{self.method} at {self.layer}"
+        first = self.variants[0]
+        return first.method if first.layer is None else f"{first.method} at {first.layer}"
 
     @property
     def folder(self) -> Path:
@@ -95,92 +98,53 @@ class ExplainOptions:
         return not named and not self.boxes and not self.sanity
 
 
-def run(
-    *,
-    images: Sequence[str] = (),
-    run_name: str | None = None,
-    labels: Sequence[str] = (),
-    class_indices: Sequence[int] = (),
-    method: str = "gradcam",
-    layer: str | None = None,
-    colour_map: str = "plasma",
-    artifacts_dir: Path = Path("artifacts"),
-    data_dir: str | None = None,
-    columns: Mapping[str, Any] | None = None,
-    split: str | None = None,
-    views: str | None = None,
-    n_rows: int | None = None,
-    out_dir: Path | None = None,
-    boxes: Path | None = None,
-    n_resamples: int = 1000,
-    sanity: bool = False,
-    against: str | None = None,
-    show_absent: bool = False,
-    dicom: bool = False,
-    device: str = "auto",
-    json_output: bool = False,
-    quiet: bool = False,
-) -> int:
-    """Explain images, rows of a dataset, or the first validation row.
+def settle(options: ExplainOptions) -> Settled:
+    """Look up what the options name; say which run was chosen.
 
-    Args are those of `ExplainOptions`, as typed.
-
-    Returns:
-        The exit code: 0, or 3 when some of several images could not be read.
+    Raises:
+        ConfigError: an unknown name, or options that do not go together.
+        ArtifactError: no such run.
+        DataError: none of the images exists.
     """
-    if json_output:
-        configure(json_output=True, quiet=quiet)
-    variants = choose_variants(method, layer)
-    check_colour_map(colour_map)
-    if len(variants) > 1 and (boxes is None or sanity or against is not None):
+    sanity = options.sanity or options.against is not None
+    variants = choose_variants(options.method, options.layer)
+    check_colour_map(options.colour_map)
+    if len(variants) > 1 and (options.boxes is None or sanity):
         raise ConfigError(
             f"{', '.join(variant.name for variant in variants)}: several methods or layers go "
             "with --boxes only, and not with --sanity; name one"
         )
-    _check_combination(images, split or views, n_rows, boxes)
-    run_names = [part.strip() for part in (run_name or "").split(",") if part.strip()]
-    if len(run_names) > 1 and boxes is None:
+    _check_combination(options)
+    names = [part.strip() for part in (options.run or "").split(",") if part.strip()]
+    if len(names) > 1 and options.boxes is None:
         raise ConfigError(
-            f"--run {run_name}: several runs (patient folds) go with --boxes only; name one"
+            f"--run {options.run}: several runs (patient folds) go with --boxes only; name one"
         )
-    run_dir = choose_run(run_names[0] if run_names else None, artifacts_dir)
+    run_dir = _choose_run(names[0] if names else None, options.artifacts_dir)
     record = run_dir.read_record()
+    if options.against is not None:
+        find_run(options.against, options.artifacts_dir)
     available = tuple(record.provenance.labels or record.config.data.labels)
-    options = ExplainOptions(
+    settled = Settled(
+        **dict(options)
+        | {
+            "labels": choose_labels(options.labels, options.class_indices, available),
+            "views": options.views or record.config.data.views,
+            "sanity": sanity,
+        },
         run_dir=run_dir,
-        further_runs=tuple(find_run(name, artifacts_dir) for name in run_names[1:]),
+        further_runs=tuple(find_run(name, options.artifacts_dir) for name in names[1:]),
         record=record,
-        labels=choose_labels(labels, class_indices, available),
         variants=variants,
-        colour_map=colour_map,
-        images=tuple(images),
-        data_dir=data_dir,
-        columns=columns or {},
-        split=split,
-        views=views or record.config.data.views,
-        n_rows=n_rows,
-        out_dir=out_dir,
-        boxes=boxes,
-        n_resamples=n_resamples,
-        sanity=sanity or against is not None,
-        against=None if against is None else find_run(against, artifacts_dir),
-        show_absent=show_absent,
-        dicom=dicom,
-        device=device,
     )
+    images = options.images
     if images and not any(Path(name).expanduser().exists() or has_magic(name) for name in images):
         raise DataError(f"{images[0]}: no such file; name JPEG, PNG or DICOM files, or a folder")
-    from pulmonet.flows.explain.flow import explain
-
-    return explain(options)
+    return settled
 
 
-def choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
-    """The run that was named, else the one with the best validation AUROC, said aloud.
-
-    Raises:
-        ArtifactError: no such run, or none at all.
-    """
+def _choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
+    """The run that was named, else the one with the best validation AUROC, said aloud."""
     if name is not None:
         return find_run(name.replace("timm:", "timm-") if ":" in name else name, artifacts_dir)
     chosen = best_run(artifacts_dir)
@@ -192,24 +156,19 @@ def choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
     return chosen
 
 
-def _check_combination(
-    images: Sequence[str],
-    rows_of: str | None,
-    n_rows: int | None,
-    boxes: Path | None,
-) -> None:
-    if images and (rows_of is not None or n_rows is not None):
+def _check_combination(options: ExplainOptions) -> None:
+    rows_named = options.split or options.views or options.n_rows is not None
+    if options.images and rows_named:
         raise ConfigError(
             "--split, --views and --rows take rows of the dataset; leave them out when naming "
             "images"
         )
-    if images and boxes is not None:
+    boxes = options.boxes
+    if options.images and boxes is not None:
         raise ConfigError(
             "--boxes scores rows of the dataset that the boxes belong to; name a --split instead "
             "of images"
         )
-    if n_rows is not None and n_rows < 1:
-        raise ConfigError(f"--rows {n_rows}: at least 1")
     if boxes is not None and boxes.suffix.lower() not in {".csv", ".json"}:
         raise ConfigError(
             f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 from torch import Tensor, nn
 
 from pulmonet.errors import ConfigError, DataError
@@ -19,8 +18,10 @@ from pulmonet.figures.sanity import draw_sanity
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source
-from pulmonet.flows.explain.options import ExplainOptions
+from pulmonet.flows.explain.options import Settled
+from pulmonet.flows.explain.screen import show_sanity
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.run.folder import find_run
 from pulmonet.words import list_first
 
 #: Randomised copies of the network per depth.
@@ -30,7 +31,7 @@ MAX_ROAD_PAIRS = 8
 
 
 def check_maps(
-    options: ExplainOptions, trained: TrainedRun, sources: Sequence[Source], bad: list[BadImage]
+    task: Settled, trained: TrainedRun, sources: Sequence[Source], bad: list[BadImage]
 ) -> Sanity:
     """Cascading randomisation, ROAD, and the maps of another run where one is named.
 
@@ -42,21 +43,18 @@ def check_maps(
     """
     images = _read_all(sources, bad)
     pixels = _stack(images, trained)
-    columns = [trained.labels.index(label) for label in options.labels]
+    columns = [trained.labels.index(label) for label in task.labels]
+    way = task.variants[0]
 
     def method(network: nn.Module, inputs: Tensor, outputs: Sequence[int]) -> NDArray[np.float32]:
-        return explain_images(
-            network, inputs, outputs, method=options.method, layer=options.layer
-        ).raw
+        return explain_images(network, inputs, outputs, method=way.method, layer=way.layer).raw
 
     n_steps = len(weight_stages(trained.network)) * N_SEEDS
     with console.steps("Randomising weights", n_steps) as progress:
         result = cascade(
             trained.network, pixels, columns, method, n_seeds=N_SEEDS, progress=progress.advance
         )
-    found = explain_images(
-        trained.network, pixels, columns, method=options.method, layer=options.layer
-    )
+    found = explain_images(trained.network, pixels, columns, method=way.method, layer=way.layer)
     # each image's highest-scoring label: removing evidence for what is absent shows nothing
     best = found.scores[:, columns].argmax(axis=1)[:MAX_ROAD_PAIRS]
     with console.steps("Removing pixels", len(best)) as progress:
@@ -67,11 +65,13 @@ def check_maps(
             np.stack([found.maps[number, column] for number, column in enumerate(best)]),
             progress=progress.advance,
         )
-    against = None if options.against is None else _compare_runs(options, found.raw, images)
+    against = None
+    if task.against is not None:
+        against = _compare_runs(task, task.against, found.raw, images)
     result = result.model_copy(update={"road": curve, "against": against})
-    write_json(options.folder / "sanity.json", result)
-    write_atomic(options.folder / "sanity.png", draw_sanity(result, options.way))
-    _show_sanity(options, result)
+    write_json(task.folder / "sanity.json", result)
+    write_atomic(task.folder / "sanity.png", draw_sanity(result, task.way))
+    show_sanity(result, task.folder / "sanity.png")
     return result
 
 
@@ -95,67 +95,37 @@ def _stack(images: Sequence[NDArray[np.uint8]], trained: TrainedRun) -> Tensor:
 
 
 def _compare_runs(
-    options: ExplainOptions, raw: NDArray[np.float32], images: Sequence[NDArray[np.uint8]]
+    task: Settled,
+    against: str,
+    raw: NDArray[np.float32],
+    images: Sequence[NDArray[np.uint8]],
 ) -> Comparison:
-    assert options.against is not None
-    other = load_run(options.against, options.device)
-    shared = [label for label in options.labels if label in other.labels]
+    other = load_run(find_run(against, task.artifacts_dir), task.device)
+    shared = [label for label in task.labels if label in other.labels]
     if not shared:
         raise ConfigError(
-            f"--against {options.against.name}: that run has none of the labels "
-            f"{list_first(options.labels)}"
+            f"--against {other.run_dir.name}: that run has none of the labels "
+            f"{list_first(task.labels)}"
         )
     theirs = explain_images(
         other.network,
         _stack(images, other),
         [other.labels.index(label) for label in shared],
-        method=options.method,
-        layer=options.layer,
+        method=task.variants[0].method,
+        layer=task.variants[0].layer,
     ).raw
-    ours = raw[:, [options.labels.index(label) for label in shared]]
+    ours = raw[:, [task.labels.index(label) for label in shared]]
     if ours.shape != theirs.shape:
         raise ConfigError(
-            f"--against {options.against.name}: its maps are {theirs.shape[2]} x "
+            f"--against {other.run_dir.name}: its maps are {theirs.shape[2]} x "
             f"{theirs.shape[3]}, not {ours.shape[2]} x {ours.shape[3]}; compare runs of one "
             "network and image size"
         )
     correlations = map_correlations(ours, theirs)
     value = float(np.mean(correlations)) if correlations else None
     return Comparison(
-        run=options.against.name,
+        run=other.run_dir.name,
         shuffled_labels=other.record.config.data.shuffle_labels,
         correlation=value,
         passed=value is not None and value < PASS_BELOW,
     )
-
-
-def _show_sanity(options: ExplainOptions, result: Sanity) -> None:
-    console.say("Rank correlation with the trained network's maps", style="bold")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Randomised down to")
-    table.add_column("Mean", justify="right")
-    table.add_column("10th to 90th percentile", justify="right")
-    for stage in result.stages:
-        mean = "–" if stage.mean is None else f"{stage.mean:.2f}"
-        spread = "–" if stage.low is None else f"{stage.low:.2f} to {stage.high:.2f}"
-        table.add_row(stage.stage, mean, spread)
-    console.show_table(table)
-    value = "undefined (constant maps)" if result.value is None else f"{result.value:.2f}"
-    outcome = "PASSED" if result.passed else "FAILED"
-    console.say(
-        f"Sanity check {outcome}: {result.statistic} is {value}; passed below {result.threshold}."
-    )
-    if result.road is not None:
-        console.say(
-            f"ROAD: removing the map's lowest pixels first keeps the score "
-            f"{result.road.gain:+.3f} higher on average than its highest first "
-            f"({result.road.n} images; above 0 the map finds what the score hangs on)."
-        )
-    if result.against is not None and result.against.correlation is not None:
-        kind = "trained on shuffled labels" if result.against.shuffled_labels else "not shuffled"
-        outcome = "different maps" if result.against.passed else "SIMILAR maps"
-        console.say(
-            f"Against {result.against.run} ({kind}): {outcome}, mean rank correlation "
-            f"{result.against.correlation:.2f}."
-        )
-    console.say(f"Figure: {options.folder / 'sanity.png'}")

@@ -13,7 +13,6 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.localization import (
-    BASELINES,
     THRESHOLDS,
     MapScores,
     compare_with_baselines,
@@ -24,6 +23,7 @@ from pulmonet.explain.checks.localization import (
     tuned_ious,
 )
 from pulmonet.explain.checks.regions import Region, read_box_regions
+from pulmonet.explain.results import BASELINES
 
 
 def loop_scores(

@@ -1,0 +1,205 @@
+"""X-rays to scores, heat maps, and the files that show them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.data.images.square import placement
+from pulmonet.errors import DataError
+from pulmonet.explain.dicom_capture import encode_secondary_capture
+from pulmonet.explain.maps.methods import explain_images, to_network_input
+from pulmonet.explain.maps.overlay import blend, encode_png, place_map
+from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation
+from pulmonet.figures.panels import (
+    ROWS_PER_SHEET,
+    Finding,
+    SheetRow,
+    draw_contact_sheet,
+    draw_panel,
+    thumbnail,
+)
+from pulmonet.files.write import write_atomic
+from pulmonet.flows import console
+from pulmonet.flows.explain.images import Source
+from pulmonet.flows.explain.options import Settled
+from pulmonet.metrics.calibration.fit import Calibration
+from pulmonet.models.trained import TrainedRun
+from pulmonet.run.folder import RunDir
+
+
+def explain_sources(
+    task: Settled,
+    trained: TrainedRun,
+    calibration: Calibration | None,
+    sources: Sequence[Source],
+    bad: list[BadImage],
+    *,
+    synthetic: bool,
+) -> tuple[list[ImageExplanation], list[str]]:
+    """All files of all images, and contact sheets where there are several.
+
+    Images that cannot be read are named, added to `bad` and left out.
+
+    Returns:
+        Each image's part of explanations.json, and the names of the contact sheets.
+
+    Raises:
+        DataError: none of the images can be read.
+    """
+    images: list[ImageExplanation] = []
+    sheets: list[str] = []
+    rows: list[SheetRow] = []
+    with console.steps("Explaining", len(sources)) as progress:
+        for source in sources:
+            try:
+                image = source.read()
+            except DataError as error:
+                if len(sources) == 1:
+                    raise
+                console.warn(str(error))
+                bad.append(BadImage(image=source.name, reason=str(error)))
+            else:
+                found, row = _explain_one(
+                    task, trained, calibration, source, image, synthetic=synthetic
+                )
+                images.append(found)
+                rows.append(row)
+            if len(rows) == ROWS_PER_SHEET or (source is sources[-1] and rows):
+                if len(sources) > 1:
+                    sheets.append(_write_sheet(task, rows, len(sheets), synthetic=synthetic))
+                rows.clear()
+            progress.advance()
+    if not images:
+        raise DataError(f"none of {len(sources)} images could be read; the first: {bad[0].reason}")
+    return images, sheets
+
+
+def _write_sheet(
+    task: Settled, rows: Sequence[SheetRow], n_written: int, *, synthetic: bool
+) -> str:
+    name = f"contact_sheet_{n_written + 1}.png" if n_written else "contact_sheet.png"
+    kind = "; SYNTHETIC phantoms" if synthetic else ""
+    title = f"run {task.run_dir.name}, {task.way}{kind}"
+    write_atomic(task.folder / name, draw_contact_sheet(rows, title=title))
+    return name
+
+
+def _explain_one(
+    task: Settled,
+    trained: TrainedRun,
+    calibration: Calibration | None,
+    source: Source,
+    image: NDArray[np.uint8],
+    *,
+    synthetic: bool,
+) -> tuple[ImageExplanation, SheetRow]:
+    """All files of one image; its part of explanations.json and its row of the contact sheet."""
+    columns = [trained.labels.index(label) for label in task.labels]
+    variant = task.variants[0]
+    subtitle = f"{'SYNTHETIC phantom, ' if synthetic else ''}{source.name}; run {task.run_dir.name}"
+    pixels = to_network_input(image, trained.image_size, trained.fit, trained.device)
+    maps = explain_images(
+        trained.network, pixels, columns, method=variant.method, layer=variant.layer
+    )
+    scores = maps.scores[0, columns]
+    height, width = image.shape
+    where = placement(height, width, trained.fit)
+    folder = task.folder / source.folder
+    write_atomic(folder / "xray.png", encode_png(image))  # what `report` lays the maps over
+    labels: dict[str, LabelExplanation] = {}
+    cells: list[tuple[NDArray[np.uint8] | None, Finding]] = []
+    for position, label in enumerate(task.labels):
+        finding = _judge(label, float(scores[position]), calibration)
+        placed = place_map(maps.maps[0, position], height, width, where)
+        drawn = finding.present is not False or task.show_absent
+        overlay = blend(image, placed, task.colour_map) if drawn else None
+        panel = draw_panel(
+            image,
+            overlay,
+            finding,
+            colour_map=task.colour_map,
+            method=task.way,
+            subtitle=subtitle,
+            empty=not maps.maps[0, position].any(),
+        )
+        labels[label] = _write_label(task, source, finding, placed, overlay, panel)
+        cells.append((None if overlay is None else thumbnail(overlay), finding))
+    buffer = io.BytesIO()
+    np.savez_compressed(  # readable without pickle
+        buffer,
+        labels=np.asarray(task.labels, dtype=np.str_),
+        scores=scores.astype(np.float32),
+        raw=maps.raw[0].astype(np.float32),
+        maps=maps.maps[0].astype(np.float32),
+    )
+    write_atomic(folder / "maps.npz", buffer.getvalue())
+    explanation = ImageExplanation(
+        image=source.name,
+        width=width,
+        height=height,
+        maps=_relative(folder / "maps.npz", task.folder),
+        labels=labels,
+    )
+    empty = frozenset(label for label, written in labels.items() if written.empty)
+    return explanation, SheetRow(source.folder, thumbnail(image), cells, empty)
+
+
+def _judge(label: str, score: float, calibration: Calibration | None) -> Finding:
+    """A score with its calibrated probability and threshold, where the run has them."""
+    if calibration is None:
+        return Finding(label, score)
+    return Finding(
+        label, score, calibration.probability(label, score), calibration.threshold(label)
+    )
+
+
+def _write_label(
+    task: Settled,
+    source: Source,
+    finding: Finding,
+    placed: NDArray[np.float32],
+    overlay: NDArray[np.uint8] | None,
+    panel: bytes,
+) -> LabelExplanation:
+    """Panel, overlay and DICOM of one label; what explanations.json says of it."""
+    method = task.variants[0].method
+    name = RunDir(task.folder / source.folder).heat_map_path(finding.label, method)
+    in_run_folder = task.first_row_only and task.out_dir is None
+    panel_path = task.run_dir.heat_map_path(finding.label, method) if in_run_folder else name
+    write_atomic(panel_path, panel)
+    overlay_path = name.with_name(f"{name.stem}_overlay.png")
+    dicom_path = name.with_suffix(".dcm")
+    if overlay is None:
+        # a picture of an earlier call must not outlive its verdict
+        overlay_path.unlink(missing_ok=True)
+        dicom_path.unlink(missing_ok=True)
+    else:
+        write_atomic(overlay_path, encode_png(overlay))
+        if task.dicom:
+            description = f"PulmoNet {method} {finding.label}"
+            write_atomic(dicom_path, encode_secondary_capture(overlay, description, source.path))
+    values = np.nan_to_num(placed, nan=0.0)
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    empty = not values.any()
+    return LabelExplanation(
+        score=finding.score,
+        probability=finding.probability,
+        threshold=finding.threshold,
+        present=finding.present,
+        empty=empty,
+        peak_x=None if empty else (float(column) + 0.5) / values.shape[1],
+        peak_y=None if empty else (float(row) + 0.5) / values.shape[0],
+        panel=_relative(panel_path, task.folder),
+        overlay=None if overlay is None else _relative(overlay_path, task.folder),
+        dicom=_relative(dicom_path, task.folder) if overlay is not None and task.dicom else None,
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()

@@ -1,0 +1,244 @@
+"""What `explain` says on screen: scores of images, tables of boxes, outcomes of sanity checks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from pulmonet.choices import PIXEL_METHODS
+from pulmonet.explain.results import (
+    BASELINES,
+    Explanations,
+    ImageExplanation,
+    LabelExplanation,
+    LabelLocalization,
+    Localization,
+    Sanity,
+)
+from pulmonet.flows import console
+from pulmonet.words import NOTICE, count, list_first
+
+if TYPE_CHECKING:
+    from pulmonet.data.manifest import Manifest
+    from pulmonet.flows.explain.options import Settled
+    from pulmonet.models.trained import TrainedRun
+
+#: Lines of the table on screen; explanations.json has them all.
+MAX_TABLE_IMAGES = 10
+
+
+def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> None:
+    """Which runs explain by which methods, and whether people or phantoms are meant."""
+    names = ", ".join(run.name for run in (task.run_dir, *task.further_runs))
+    ways = []
+    for one in task.variants:
+        layer = "the last feature map" if one.layer is None else f"layer {one.layer}"
+        ways.append(one.method if one.method in PIXEL_METHODS else f"{one.method} at {layer}")
+    model = trained.record.config.model.summary()
+    console.say(f"Explaining with {names} ({model}), {', '.join(ways)}, on {trained.device}")
+    if any(variant.method == "scorecam" for variant in task.variants):
+        console.note("scorecam runs the network once per channel: minutes an image on a CPU")
+    facts = task.record.provenance.dataset
+    if manifest is not None and manifest.synthetic:
+        console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")
+    elif facts is not None and facts.synthetic:
+        console.say(
+            "This model was trained on SYNTHETIC phantoms: its answers about X-rays of people "
+            "mean nothing."
+        )
+
+
+def say_all(task: Settled, found: Explanations) -> None:
+    """Scores of the first images, where the files are, and what else there is to know."""
+    images, folder = found.images, task.folder
+    pairs = [pair for image in images for pair in image.labels.values()]
+    drawn = [pair for pair in pairs if pair.overlay is not None]
+    if len(images) == 1:
+        console.say(images[0].image)
+    if images:
+        console.show_table(_scores_table(images[:MAX_TABLE_IMAGES]))
+    if len(images) > MAX_TABLE_IMAGES:
+        rest = len(images) - MAX_TABLE_IMAGES
+        console.say(f"… and {rest:,} more images; all scores are in explanations.json")
+    if pairs:
+        first = os.path.normpath(folder / (drawn or pairs)[0].panel)
+        if drawn:
+            n_images = count(len(images), "image")
+            console.say(f"{count(len(drawn), 'heat map')} of {n_images}, e.g. {first}")
+        else:
+            console.say(f"No map is drawn of an absent finding (--show-absent draws it): {first}")
+    for name in found.contact_sheets[:1]:
+        console.say(f"Contact sheet: {folder / name}")
+    written = {
+        "explanations.json": images,
+        "localization.json": found.localization,
+        "sanity.json": found.sanity,
+    }
+    paths = ", ".join(str(folder / name) for name, content in written.items() if content)
+    console.say(f"All of it as data: {paths}")
+    if any(pair.threshold is None for pair in pairs):
+        console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
+    if 0 < len(drawn) < len(pairs):
+        console.note("no maps are drawn of absent findings; --show-absent draws them")
+    console.say(NOTICE, style="dim")
+    if found.bad_images:
+        n_good = len(images) or (found.sanity.n_images if found.sanity else 0)
+        n_bad = len(found.bad_images)
+        console.warn(f"{n_bad:,} of {n_bad + n_good:,} images could not be read")
+
+
+def _scores_table(images: Sequence[ImageExplanation]) -> Table:
+    """Scores of one image or a few, at most as wide as the terminal."""
+    table = Table(box=None, pad_edge=False)
+    several = len(images) > 1
+    if several:
+        table.add_column("Image", no_wrap=True, max_width=max(30, console.stdout().width - 60))
+    table.add_column("Label", overflow="fold")
+    for name in ("Score", "Prob.", "Thr." if several else "Threshold"):
+        table.add_column(name, justify="right")
+    table.add_column("Finding")
+    for image in images:
+        # the folder's name rather than the path: `view1_frontal.jpg` says little
+        name = image.image if image.maps is None else Path(image.maps).parent.name
+        for label, found in image.labels.items():
+            numbers = (f"{found.score:.3f}", _number(found.probability), _number(found.threshold))
+            cells = (label, *numbers, _finding_words(found, short=several))
+            table.add_row(*((name, *cells) if several else cells))
+            name = ""
+    return table
+
+
+def _finding_words(found: LabelExplanation, *, short: bool) -> str:
+    absent = "absent" if short else "absent (score below threshold)"
+    words = {None: "–", True: "present", False: absent}[found.present]
+    drawn = found.overlay is not None
+    return f"{words}; empty map" if found.empty and drawn and not short else words
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+# --- boxes -----------------------------------------------------------------------------------
+
+
+def show_localization(labels: Sequence[str], result: Localization) -> None:
+    """The tables, labels without a region, and the verdict.
+
+    Args:
+        labels: those asked for.
+        result: of all labels with a region.
+    """
+    kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
+    n_runs = len(result.runs)
+    rows_are = result.split if n_runs == 1 else f"out of fold over {n_runs} folds"
+    for label, found in result.labels.items():
+        console.say(
+            f"{label}: {found.n_images} images of {found.n_patients} patients, {rows_are}{kind}",
+            style="bold",
+        )
+        console.show_table(_localization_table(found, [one.name for one in result.variants]))
+    missing = [label for label in labels if label not in result.labels]
+    if missing:
+        console.note(f"no region of {list_first(missing, 14)} in this split")
+    console.say(_verdict(result))
+
+
+def _localization_table(found: LabelLocalization, variants: Sequence[str]) -> Table:
+    """One label's rows, at most 80 columns wide.
+
+    Of several variants' randomised networks only the strongest stands there.
+    """
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for name in ("Pointing game", "IoU", "Energy inside"):
+        table.add_column(name, justify="right", no_wrap=True)
+    random_rows = [name for name in found.rows if name.startswith(BASELINES[3])]
+    strongest = max(random_rows, key=lambda name: _pointing(found, name), default=None)
+    for name, row in found.rows.items():
+        if name in random_rows and name != strongest:
+            continue
+        shown = name
+        if name == strongest:
+            shown = BASELINES[3] if len(variants) == 1 else "best randomised networks"
+        table.add_row(shown, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
+    return table
+
+
+def _verdict(result: Localization) -> str:
+    """Which labels are hit more often than by every baseline, beyond the interval."""
+    names = [variant.name for variant in result.variants]
+    lines = []
+    for name in names:
+        better = [label for label, found in result.labels.items() if _beats_all(found, name)]
+        if better:
+            lines.append(f"Pointing game, {name} beats every baseline: {list_first(better, 14)}.")
+    beaten = [
+        f"{label} (best baseline: {_best_baseline(found, names)})"
+        for label, found in result.labels.items()
+        if not any(_beats_all(found, name) for name in names)
+    ]
+    if beaten:
+        lines.append(f"Not shown to beat every baseline: {list_first(beaten, 14)}.")
+    if len(names) > 1:
+        lines.append(
+            f"{len(names)} ways were tried on the same rows: the best one's lead is flattered. "
+            "Confirm it on other rows (--split) or other data (--data-dir)."
+        )
+    return "\n".join(lines)
+
+
+def _beats_all(found: LabelLocalization, name: str) -> bool:
+    pointing = [d for d in found.differences if d.metric == "pointing" and d.row == name]
+    return bool(pointing) and all(
+        d.distinguished and (d.difference.value or 0) > 0 for d in pointing
+    )
+
+
+def _best_baseline(found: LabelLocalization, variants: Sequence[str]) -> str:
+    others = [name for name in found.rows if name not in variants]
+    return max(others, key=lambda name: _pointing(found, name))
+
+
+def _pointing(found: LabelLocalization, name: str) -> float:
+    return found.rows[name].pointing.value or 0.0
+
+
+# --- sanity ----------------------------------------------------------------------------------
+
+
+def show_sanity(result: Sanity, picture: Path) -> None:
+    """The cascade's table, the verdict, and what removing pixels and another run showed."""
+    console.say("Rank correlation with the trained network's maps", style="bold")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Randomised down to")
+    table.add_column("Mean", justify="right")
+    table.add_column("10th to 90th percentile", justify="right")
+    for stage in result.stages:
+        mean = "–" if stage.mean is None else f"{stage.mean:.2f}"
+        spread = "–" if stage.low is None else f"{stage.low:.2f} to {stage.high:.2f}"
+        table.add_row(stage.stage, mean, spread)
+    console.show_table(table)
+    value = "undefined (constant maps)" if result.value is None else f"{result.value:.2f}"
+    outcome = "PASSED" if result.passed else "FAILED"
+    console.say(
+        f"Sanity check {outcome}: {result.statistic} is {value}; passed below {result.threshold}."
+    )
+    if result.road is not None:
+        console.say(
+            f"ROAD: removing the map's lowest pixels first keeps the score "
+            f"{result.road.gain:+.3f} higher on average than its highest first "
+            f"({result.road.n} images; above 0 the map finds what the score hangs on)."
+        )
+    if result.against is not None and result.against.correlation is not None:
+        kind = "trained on shuffled labels" if result.against.shuffled_labels else "not shuffled"
+        outcome = "different maps" if result.against.passed else "SIMILAR maps"
+        console.say(
+            f"Against {result.against.run} ({kind}): {outcome}, mean rank correlation "
+            f"{result.against.correlation:.2f}."
+        )
+    console.say(f"Figure: {picture}")
