@@ -2,15 +2,14 @@
 
 ``images.npy`` uint8 (N, R, R) and ``checksums.npy`` uint32 (N,) are sparse files of their final
 size from the start; ``sources.npy`` int64 (N, 2) holds size and mtime_ns of the image that a row
-was decoded from. Rows are written and synced before their checksum is: whatever
-moment a kill comes at, a row without a matching checksum is simply not packed. Nothing is ever
-written, or read, through a memory map: that dies with SIGBUS on a full disk or a cut file.
+was decoded from. Rows are written and synced before their checksum is: whatever moment a kill
+comes at, a row without a matching checksum is simply not packed. Nothing is ever written, or read,
+through a memory map: that dies with SIGBUS on a full disk or a cut file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -21,18 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.files.system import (
-    BINARY,
-    locked,
-    read_at,
-    release_lock,
-    reserve,
-    sync,
-    take_lock,
-    write_at,
-)
+from pulmonet.files import system
 from pulmonet.files.write import write_atomic
 
 if TYPE_CHECKING:
@@ -54,105 +45,70 @@ class PackFiles:
 
     Attributes:
         folder: the pack folder.
-        n_rows: N.
+        root: the dataset's.
+        paths: N image paths, relative to it.
         side: R.
+        fit: stretch, pad or crop.
         writable: whether rows can be written; False on a read-only cache.
         rows_per_block: rows that are locked, written and synced together.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[str], side: int, identity: object) -> None:
+    def __init__(self, folder: Path, root: Path, paths: Sequence[str], side: int, fit: str) -> None:
         """Open the pack, making or mending its files where needed.
-
-        Args:
-            folder: the pack folder.
-            paths: N relative image paths.
-            side: R.
-            identity: JSON-ready content of pack.json.
 
         Raises:
             OSError: neither there nor to be made.
         """
-        self.folder = folder
-        self.n_rows = len(paths)
-        self.side = side
+        self.folder, self.root, self.paths, self.side, self.fit = folder, root, paths, side, fit
         self.row_bytes = side * side
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
-        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-            "images.npy": ("|u1", (self.n_rows, side, side)),
-            "checksums.npy": ("<u4", (self.n_rows,)),
-            "sources.npy": ("<i8", (self.n_rows, 2)),
-        }
-        self._headers = {name: _npy_header(*shape) for name, shape in shapes.items()}
-        self._sizes = {
-            name: len(self._headers[name]) + int(np.prod(shape)) * np.dtype(dtype).itemsize
-            for name, (dtype, shape) in shapes.items()
-        }
-        self.writable = self._make(paths, identity)
-        mode = (os.O_RDWR if self.writable else os.O_RDONLY) | BINARY
-        self._handles = {name: os.open(folder / name, mode) for name in shapes}
-        weakref.finalize(self, _close_all, list(self._handles.values()))
+        n_rows = len(paths)
+        self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
+        self._checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
+        self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 2))
+        self._arrays = (self._images, self._checksums, self._sources)
+        self.writable = self._make()
+        for array in self._arrays:
+            array.open(writable=self.writable)
 
-    # --- making -----------------------------------------------------------------------------
-
-    def _make(self, paths: Sequence[str], identity: object) -> bool:
+    def _make(self) -> bool:
         """Give every file its header and size, pack.json last. Whether the pack is writable."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder / ".lock"):
+            with system.locked(self.folder / ".lock"):
                 if not self._is_whole():
-                    n_rows_left = self._mend("images.npy")
-                    self._mend("sources.npy")
-                    self._mend("checksums.npy", keep_rows=n_rows_left)
-                    write_atomic(self.folder / "index.csv", _index_text(paths))
-                    write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
+                    n_rows_left = self._images.mend()
+                    # a disk full of pixels still takes their sources and checksums
+                    self._sources.mend(reserve=True)
+                    self._checksums.mend(keep_rows=n_rows_left, reserve=True)
+                    self._describe()
                 for left in self.folder.glob(".lock-*"):  # by a process that was killed
-                    if lock := take_lock(left, wait=False):
-                        release_lock(lock)
-            return os.access(self.folder / "images.npy", os.W_OK)
+                    if lock := system.take_lock(left, wait=False):
+                        system.release_lock(lock)
+            return os.access(self._images.path, os.W_OK)
         except OSError:
             if self._is_whole():  # a read-only cache serves readers
                 return False
             raise
 
     def _is_whole(self) -> bool:
-        if not (self.folder / "pack.json").exists() or not (self.folder / "index.csv").exists():
-            return False
-        for name, header in self._headers.items():
-            try:
-                with open(self.folder / name, "rb") as file:
-                    if file.read(len(header)) != header:
-                        return False
-                    if os.fstat(file.fileno()).st_size != self._sizes[name]:
-                        return False
-            except OSError:
-                return False
-        return True
+        texts = (self.folder / "pack.json", self.folder / "index.csv")
+        return all(path.exists() for path in texts) and all(
+            array.is_whole() for array in self._arrays
+        )
 
-    def _mend(self, name: str, keep_rows: int | None = None) -> int:
-        """Right header and size; how many whole rows the file held before.
-
-        With `keep_rows`, the rows after them become zeros: checksums of pixels that are lost.
-        """
-        handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
-        try:
-            header = self._headers[name]
-            row_bytes = (self._sizes[name] - len(header)) // max(self.n_rows, 1)
-            n_rows = max(os.fstat(handle).st_size - len(header), 0) // max(row_bytes, 1)
-            found = bytearray(len(header))
-            read_at(handle, memoryview(found), 0)
-            if found != header:
-                write_at(handle, memoryview(header), 0)
-            if keep_rows is not None and keep_rows < n_rows:
-                os.ftruncate(handle, len(header) + keep_rows * row_bytes)
-            os.ftruncate(handle, self._sizes[name])
-            if name != "images.npy":  # a disk full of pixels still takes their checksums
-                reserve(handle, self._sizes[name])
-            os.fsync(handle)
-            return n_rows
-        finally:
-            os.close(handle)
-
-    # --- locks ------------------------------------------------------------------------------
+    def _describe(self) -> None:
+        index = pd.DataFrame({"Path": self.paths}).to_csv(index=False, lineterminator="\n")
+        write_atomic(self.folder / "index.csv", index.encode("utf-8", "surrogateescape"))
+        identity = {
+            "version": FORMAT_VERSION,
+            "key": self.folder.name,
+            "root": os.path.realpath(self.root),
+            "side": self.side,
+            "fit": self.fit,
+            "n_rows": len(self.paths),
+        }
+        write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
 
     def take_block(self, row: int, *, wait: bool) -> BaseFileLock | None:
         """The lock of the block that `row` is in; None if another holds it and we do not wait.
@@ -160,35 +116,23 @@ class PackFiles:
         A file each: the 873 blocks of CheXpert at 224 px are then packed by any number of
         processes at once, which one lock for the whole pack would let wait for each other.
         """
-        return take_lock(self.folder / f".lock-{row // self.rows_per_block}", wait=wait)
-
-    # --- reading ----------------------------------------------------------------------------
+        return system.take_lock(self.folder / f".lock-{row // self.rows_per_block}", wait=wait)
 
     def read_checksums(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
         """Checksums of rows start..stop."""
-        values = np.zeros((self.n_rows if stop is None else stop) - start, "<u4")
-        _read_into(self._handles["checksums.npy"], values, self._offset("checksums.npy", start, 4))
-        return values
+        return self._checksums.read(start, len(self.paths) if stop is None else stop)
 
     def read_sources(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """(n, 2): size and mtime_ns of what rows start..stop were decoded from."""
-        values = np.zeros(((self.n_rows if stop is None else stop) - start, 2), "<i8")
-        _read_into(self._handles["sources.npy"], values, self._offset("sources.npy", start, 16))
-        return values
-
-    def _offset(self, name: str, row: int, row_bytes: int) -> int:
-        return len(self._headers[name]) + row * row_bytes
+        return self._sources.read(start, len(self.paths) if stop is None else stop)
 
     def read_row(self, row: int, image: NDArray[np.uint8]) -> int:
         """Read a row's pixels into `image` (R, R); their checksum, 0 if they cannot be read."""
-        offset = self._offset("images.npy", row, self.row_bytes)
         try:
-            n_read = _read_into(self._handles["images.npy"], image, offset)
+            n_read = self._images.read_into(row, image)
         except OSError:  # a bad sector is damage like any other
             return 0
         return checksum_of(image) if n_read == self.row_bytes else 0
-
-    # --- writing ----------------------------------------------------------------------------
 
     def write_pixels(self, rows: Sequence[int], images: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Write pixels of rows whose block is locked; they count once `commit` has come.
@@ -203,7 +147,7 @@ class PackFiles:
         Raises:
             OSError: the disk is full, and the like.
         """
-        self._write("images.npy", rows, images.reshape(len(rows), -1))
+        self._images.write(rows, images)
         return np.array([checksum_of(image) for image in images], "<u4")
 
     def commit(
@@ -222,66 +166,100 @@ class PackFiles:
         Raises:
             OSError: the disk is full, and the like; the rows then count as not packed.
         """
-        sync(self._handles["images.npy"])
+        self._images.sync()
         numbers = rows.tolist()
-        self._write("sources.npy", numbers, np.ascontiguousarray(sources, "<i8"))
-        self._write("checksums.npy", numbers, checksums[:, None])
+        self._sources.write(numbers, np.ascontiguousarray(sources, "<i8"))
+        self._checksums.write(numbers, checksums)
 
     def flush(self) -> None:
         """Make all that was committed outlast a power cut."""
-        sync(self._handles["sources.npy"])
-        sync(self._handles["checksums.npy"])
+        self._sources.sync()
+        self._checksums.sync()
 
-    def _write(self, name: str, rows: Sequence[int], values: NDArray[Any]) -> None:
+
+class _NpyFile:
+    """An array of N rows in a .npy file of its final size."""
+
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+        self.path = path
+        self._dtype, self._row_shape = dtype, shape[1:]
+        header = io.BytesIO()
+        facts = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, facts)
+        self._header = header.getvalue()
+        self._row_bytes = int(np.prod(self._row_shape)) * np.dtype(dtype).itemsize
+        self._size = self._offset(shape[0])
+        self._handle = -1
+
+    def _offset(self, row: int) -> int:
+        return len(self._header) + row * self._row_bytes
+
+    def is_whole(self) -> bool:
+        """Whether header and size are right."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            start = file.read(len(self._header))
+            return start == self._header and os.fstat(file.fileno()).st_size == self._size
+        return False
+
+    def mend(self, *, keep_rows: int | None = None, reserve: bool = False) -> int:
+        """Right header and size; how many whole rows the file held before.
+
+        Args:
+            keep_rows: rows after so many become zeros: checksums of pixels that are lost.
+            reserve: take the disk blocks now.
+        """
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | system.BINARY, 0o666)
+        try:
+            n_rows = max(os.fstat(handle).st_size - len(self._header), 0) // self._row_bytes
+            start = bytearray(len(self._header))
+            system.read_at(handle, memoryview(start), 0)
+            if start != self._header:
+                system.write_at(handle, memoryview(self._header), 0)
+            if keep_rows is not None and keep_rows < n_rows:
+                os.ftruncate(handle, self._offset(keep_rows))
+            os.ftruncate(handle, self._size)
+            if reserve:
+                system.reserve(handle, self._size)
+            os.fsync(handle)
+            return n_rows
+        finally:
+            os.close(handle)
+
+    def open(self, *, writable: bool) -> None:
+        """Open it until nobody has this object any more."""
+        mode = os.O_RDWR if writable else os.O_RDONLY
+        self._handle = os.open(self.path, mode | system.BINARY)
+        weakref.finalize(self, os.close, self._handle)
+
+    def sync(self) -> None:
+        system.sync(self._handle)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows start..stop; zeros for what cannot be read because the file was cut."""
+        values = np.zeros((stop - start, *self._row_shape), self._dtype)
+        self.read_into(start, values)
+        return values
+
+    def read_into(self, row: int, values: NDArray[Any]) -> int:
+        """Fill `values` (C order) from `row` on; the number of bytes that there were."""
+        view = values.data.cast("B") if values.size else memoryview(b"")
+        done = 0
+        while done < len(view):
+            n_read = system.read_at(self._handle, view[done:], self._offset(row) + done)
+            if n_read == 0:
+                break
+            done += n_read
+        return done
+
+    def write(self, rows: Sequence[int], values: NDArray[Any]) -> None:
         """Write the values of ascending rows: one write for every run of neighbours."""
-        width = values.shape[1] * values.itemsize
         content = values.data.cast("B")
         start = 0
         for stop in range(1, len(rows) + 1):
             if stop == len(rows) or rows[stop] != rows[stop - 1] + 1:
-                offset = self._offset(name, rows[start], width)
-                part = content[start * width : stop * width]
-                _write_all(self._handles[name], part, offset)
+                part = content[start * self._row_bytes : stop * self._row_bytes]
+                done = 0
+                while done < len(part):
+                    at = self._offset(rows[start]) + done
+                    done += system.write_at(self._handle, part[done:], at)
                 start = stop
-
-
-def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": dtype, "fortran_order": False, "shape": shape}
-    )
-    return header.getvalue()
-
-
-def _index_text(paths: Sequence[str]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["Path"])
-    writer.writerows([path] for path in paths)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _read_into(handle: int, values: NDArray[Any], offset: int) -> int:
-    """Fill `values` (C order) from the file; the number of bytes that there were."""
-    if not values.size:
-        return 0
-    view = values.data.cast("B")
-    done = 0
-    while done < len(view):
-        n_read = read_at(handle, view[done:], offset + done)
-        if n_read == 0:
-            break
-        done += n_read
-    return done
-
-
-def _write_all(handle: int, view: memoryview, offset: int) -> None:
-    done = 0
-    while done < len(view):
-        done += write_at(handle, view[done:], offset + done)
-
-
-def _close_all(handles: list[int]) -> None:
-    for handle in handles:
-        with contextlib.suppress(OSError):
-            os.close(handle)

@@ -62,22 +62,19 @@ class Pack:
         n_repaired: rows that a read found damaged and decoded again.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], files: PackFiles, fit: str) -> None:
+    def __init__(self, files: PackFiles) -> None:
         """Use `open_pack`."""
         self.side = files.side
         self.key = files.folder.name
         self.folder = files.folder
-        self.n_rows = files.n_rows
+        self.n_rows = len(files.paths)
         self.bad_rows: dict[int, str] = {}
         self.n_decoded = 0
         self.n_repaired = 0
-        self._root = root
-        self._paths = paths
         self._files = files
-        self._fit = fit
         self._repairing = threading.Lock()
-        self._readable = np.zeros(files.n_rows, bool)
-        self._checksums = np.zeros(files.n_rows, np.uint32)
+        self._readable = np.zeros(self.n_rows, bool)
+        self._checksums = np.zeros(self.n_rows, np.uint32)
 
     def _bring_up_to_date(
         self, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
@@ -88,18 +85,10 @@ class Pack:
             OSError: the disk is full, or the pack cannot be written.
             DataError: too little room on the disk.
         """
-        missing = missing_rows(self._files, self._root, self._paths, rows)
+        missing = missing_rows(self._files, rows)
         if len(missing):
             _check_space(self._files, missing)
-            packer = Packer(
-                self._root,
-                self._paths,
-                self._files,
-                fit=self._fit,
-                missing=missing,
-                num_workers=num_workers,
-                progress=progress,
-            )
+            packer = Packer(self._files, missing, num_workers, progress)
             self.bad_rows = packer.run()
             self.n_decoded = packer.n_decoded
         self._checksums = self._files.read_checksums()
@@ -130,7 +119,7 @@ class Pack:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with self._repairing:
             if not self._files.writable:
-                decode_row(self._root, self._paths[row], self._fit, image)
+                decode_row(self._files, row, image)
                 self.n_repaired += 1
                 return
             lock = None
@@ -148,7 +137,7 @@ class Pack:
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
-        source = np.array(decode_row(self._root, self._paths[row], self._fit, image))
+        source = np.array(decode_row(self._files, row, image))
         self.n_repaired += 1
         try:
             checksums = self._files.write_pixels([row], image[None])
@@ -191,18 +180,10 @@ def open_pack(
     side = pack_side(image_size)
     paths: list[str] = manifest.table["path"].tolist()
     folder = cache_dir() / "packs" / pack_key(manifest.root, paths, side, fit)
-    identity = {
-        "version": FORMAT_VERSION,
-        "key": folder.name,
-        "root": os.path.realpath(manifest.root),
-        "side": side,
-        "fit": fit,
-        "n_rows": len(paths),
-    }
     log = logging.getLogger(__name__)
     log.info("images at %d px from the pack %s, else from %s", side, folder, manifest.root)
     try:
-        pack = Pack(manifest.root, paths, PackFiles(folder, paths, side, identity), fit)
+        pack = Pack(PackFiles(folder, manifest.root, paths, side, fit))
         n_threads = decoding_threads() if num_workers is None else num_workers
         pack._bring_up_to_date(wanted, n_threads, progress)
     except OSError as error:

@@ -41,13 +41,11 @@ _STATS_PER_TASK = 256
 Progress = Callable[[int, int], None]
 
 
-def missing_rows(
-    files: PackFiles, root: Path, paths: Sequence[str], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def missing_rows(files: PackFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of `rows` that are not packed, or from an image that has changed since."""
     packed = files.read_checksums()[rows] != 0
     recorded = files.read_sources()[rows]
-    changed = (recorded != stat_sources(root, paths, rows)).any(axis=1)
+    changed = (recorded != stat_sources(files.root, files.paths, rows)).any(axis=1)
     missing: NDArray[np.int64] = rows[~packed | changed]
     return missing
 
@@ -108,19 +106,12 @@ class Packer:
 
     def __init__(
         self,
-        root: Path,
-        paths: Sequence[str],
         files: PackFiles,
-        *,
-        fit: str,
         missing: NDArray[np.int64],
         num_workers: int,
         progress: Progress | None,
     ) -> None:
-        self._root = root
-        self._paths = paths
         self._files = files
-        self._fit = fit
         self._n_missing = len(missing)
         self._n_done = 0
         self.n_decoded = 0
@@ -189,7 +180,7 @@ class Packer:
         packed = self._files.read_checksums(start, stop)[rows - start] != 0
         if not packed.any():
             return rows
-        now = stat_sources(self._root, self._paths, rows)
+        now = stat_sources(self._files.root, self._files.paths, rows)
         fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
         left: NDArray[np.int64] = rows[~(packed & fresh)]
         return left
@@ -203,9 +194,7 @@ class Packer:
         sources: list[FileState] = []
         for row in rows:
             try:
-                sources.append(
-                    decode_row(self._root, self._paths[row], self._fit, images[len(good)])
-                )
+                sources.append(decode_row(self._files, row, images[len(good)]))
                 good.append(row)
             except DataError as error:
                 bad[row] = str(error)
@@ -239,7 +228,7 @@ class Packer:
             self._progress(self._n_done, self._n_missing)
 
 
-def decode_row(root: Path, path: str, fit: str, out: NDArray[np.uint8]) -> FileState:
+def decode_row(files: PackFiles, row: int, out: NDArray[np.uint8]) -> FileState:
     """Fill `out` (R, R) with a row's square image.
 
     Returns:
@@ -248,8 +237,8 @@ def decode_row(root: Path, path: str, fit: str, out: NDArray[np.uint8]) -> FileS
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    image, source = read_image(root, path)
-    square = fit_square(image, out.shape[0], fit, out)
+    image, source = read_image(files.root, files.paths[row])
+    square = fit_square(image, files.side, files.fit, out)
     if square is not out:
         out[:] = square
     return source

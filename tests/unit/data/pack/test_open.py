@@ -423,11 +423,11 @@ def test_many_threads_have_work_although_large_squares_make_small_blocks(
     first_of_a_thread = threading.local()
     together = threading.Barrier(8, timeout=60)
 
-    def decode_together(root: Path, path: str, fit: str, out: np.ndarray) -> tuple[int, int]:
+    def decode_together(files: pack_files.PackFiles, row: int, out: np.ndarray) -> tuple[int, int]:
         if not hasattr(first_of_a_thread, "done"):
             together.wait()  # only eight threads at once get beyond it
             first_of_a_thread.done = True
-        return genuine(root, path, fit, out)
+        return genuine(files, row, out)
 
     monkeypatch.setattr(pack_writing, "decode_row", decode_together)
     pack = open_pack(manifest, range(40), num_workers=8)
