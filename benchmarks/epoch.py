@@ -32,7 +32,7 @@ from pulmonet.models.device import place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, build_engine
+from pulmonet.training.engine import Engine
 from pulmonet.training.precision import choose_precision
 from pulmonet.training.step import step_seed, train_step
 
@@ -73,7 +73,7 @@ def pulmonet_epochs(
     """Seconds of one epoch after another, and the share of them spent waiting for the loader."""
     config: RunConfig = parse_config({"model": {"name": name, "weights": "none"}})
     precision = choose_precision("auto", device)
-    engine = build_engine(
+    engine = Engine(
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,
         device=device,

@@ -32,7 +32,7 @@ from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, build_engine
+from pulmonet.training.engine import Engine
 from pulmonet.training.precision import choose_precision, device_name
 from pulmonet.training.step import step_seed, train_step
 
@@ -42,7 +42,7 @@ SECONDS_EACH = 12.0
 
 
 def engine_of(name: str, config: RunConfig, device: torch.device) -> Engine:
-    return build_engine(
+    return Engine(
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,
         device=device,

@@ -29,7 +29,7 @@ from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import build_engine
+from pulmonet.training.engine import Engine
 from pulmonet.training.precision import choose_precision
 from pulmonet.training.step import train_step
 
@@ -54,7 +54,7 @@ def pulmonet_step(name: str, pixels: torch.Tensor, targets: torch.Tensor) -> Cal
     """As `train` takes it, with the precision that it chooses here."""
     device = torch.device("cpu")
     config = parse_config({"model": {"name": name, "weights": "none"}})
-    engine = build_engine(
+    engine = Engine(
         place(build_network(name, len(DEFAULT_LABELS)), device),
         config,
         device=device,

@@ -18,7 +18,7 @@ from pulmonet.data.batches.load import Batch
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import build_engine
+from pulmonet.training.engine import Engine
 from pulmonet.training.step import step_seed, train_step
 
 GOLDEN = Path(__file__).with_name("losses.json")
@@ -42,7 +42,7 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
         }
     )
     device = torch.device("cpu")
-    engine = build_engine(
+    engine = Engine(
         place(build_network(model, 2), device),
         config,
         device=device,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+#: A key of an `Ensemble`'s state_dict, with the number of its member.
+MEMBER_KEY = re.compile(r"^members\.(\d+)\.")
 
 
 class Ensemble(nn.Module):

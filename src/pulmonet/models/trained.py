@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pulmonet.config.schema import ModelConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.device import choose_device, place
-from pulmonet.models.ensemble import Ensemble
+from pulmonet.models.ensemble import MEMBER_KEY, Ensemble
 from pulmonet.models.networks import build_network
-from pulmonet.models.pretrained import MEMBER_KEY, StateDict, read_state_dict, shorten
+from pulmonet.models.pretrained import StateDict, read_state_dict
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord
-
-# --- runs ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -51,32 +50,28 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         TrainingError: no such device.
     """
     record = run_dir.read_record()
-    labels = tuple(record.provenance.labels or record.config.data.labels)
+    model, data, provenance = record.config.model, record.config.data, record.provenance
+    labels = tuple(provenance.labels or data.labels)
     path = run_dir.best_model_path
     if not path.exists():
-        done = record.provenance.status == "finished"
-        mend = (
-            "restore it, or train the run again with --overwrite"
-            if done
-            else "the run has no finished epoch yet, resume it"
-        )
+        mend = "the run has no finished epoch yet, resume it"
+        if provenance.status == "finished":
+            mend = "restore it, or train the run again with --overwrite"
         raise ArtifactError(f"{path}: missing; {mend}")
-    expected = record.provenance.checkpoint_sha256
-    if expected and sha256_of(path) != expected:
+    if provenance.checkpoint_sha256 not in (None, sha256_of(path)):
         raise ArtifactError(
             f"{path}: its digest is not the one in run_config.json; restore the file or train "
             "again with --overwrite"
         )
     state = read_state_dict(path)
-    network = _empty_network(record, len(labels), state)
+    network = _empty_network(model, len(labels), state)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        lines = str(error).splitlines()
-        reason = shorten(lines[1].strip() if len(lines) > 1 else str(error))
+        reason = str(error).split("\n", 1)[-1].strip().splitlines()[0][:160]
         raise ArtifactError(
-            f"{path}: does not fit {record.config.model.summary()} with {len(labels)} labels "
-            f"({reason}); restore the file or train again with --overwrite"
+            f"{path}: does not fit {model.summary()} with {len(labels)} labels ({reason}); "
+            "restore the file or train again with --overwrite"
         ) from None
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
@@ -85,19 +80,16 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         record=record,
         network=place(network, target).eval(),
         labels=labels,
-        image_size=record.config.data.image_size,
-        fit=record.config.data.fit,
+        image_size=data.image_size,
+        fit=data.fit,
         device=target,
     )
 
 
-def _empty_network(record: RunRecord, n_labels: int, state: StateDict) -> nn.Module:
+def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Module:
     """What `state` should fit: one network, or as many members as it has of an ensemble."""
-    model = record.config.model
     found = {match.group(1) for key in state if (match := MEMBER_KEY.match(key))}
-    if not found:
-        return build_network(model.name, n_labels, 0.0)
     n_members = min(len(found), model.members)  # a strange file may claim any number
-    return Ensemble(
-        [build_network(model.member(number).name, n_labels, 0.0) for number in range(n_members)]
-    )
+    names = [model.member(number).name for number in range(n_members)] or [model.name]
+    networks = [build_network(name, n_labels, 0.0) for name in names]
+    return Ensemble(networks) if found else networks[0]

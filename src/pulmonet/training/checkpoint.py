@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 from torch import Tensor, nn
 
 from pulmonet.errors import ArtifactError
@@ -16,6 +17,7 @@ from pulmonet.files.read import check_archive
 from pulmonet.files.write import write_atomic
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.run.record import reason_of
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import export_binary_head
 from pulmonet.training.stage import Stage
@@ -44,8 +46,10 @@ class Progress:
         log: rows of training_log.csv so far.
     """
 
-    epoch: int = 0
-    step: int = 0
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, revalidate_instances="always")
+
+    epoch: NonNegativeInt = 0
+    step: NonNegativeInt = 0
     loss_sum: float = 0.0
     known_sum: int = 0
     epoch_seconds: float = 0.0
@@ -56,7 +60,7 @@ class Progress:
     n_resumed: int = 0
     n_skipped: int = 0
     n_skipped_in_a_row: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, int | float]] = field(default_factory=list)
 
 
 def save_weights(path: Path, engine: Engine) -> None:
@@ -140,7 +144,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         progress = _read_progress(content["progress"])
         written_for = content["fingerprint"]
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
-        reason = first_line(error)[:160]
+        reason = reason_of(error)[:160]
         raise ArtifactError(
             f"{path}: not a checkpoint that can be resumed ({reason}); restore it from a backup "
             "or start again with --overwrite"
@@ -160,16 +164,12 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
 
 
 def restore(engine: Engine, stage: Stage, earlier: Sequence[Stage], saved: dict[str, Any]) -> None:
-    """Bring an engine to where a checkpoint stands.
+    """Bring an engine, which is at the start of `stage`, to where a checkpoint stands.
 
-    Args:
-        engine: of `stage`, with its first weights; changed in place.
-        stage: under way, or the next one.
-        earlier: the stages of the folder that are done; their networks go into the ensemble.
-        saved: from `load_checkpoint`.
+    The networks of the `earlier` stages of the folder go into the ensemble.
 
     Raises:
-        ArtifactError: its parts do not fit.
+        ArtifactError: the checkpoint's parts do not fit.
     """
     progress: Progress = saved["progress"]
     parts = _parts(engine)
@@ -199,20 +199,12 @@ def _read_progress(content: Any) -> Progress:
     """The progress of a file, which may be anybody's.
 
     Raises:
-        TypeError: not its fields, or of other kinds.
-        ValueError: numbers that no run has.
+        ValueError, KeyError: not its fields, of other kinds, or numbers that no run has.
     """
-    progress = Progress(**content)
-    for entry in fields(Progress):
-        value = getattr(progress, entry.name)
-        kinds: Any = {"int": int, "float": (int, float)}.get(str(entry.type), list)
-        if not isinstance(value, kinds):
-            raise TypeError(f"{entry.name} is {type(value).__name__}")
+    progress = TypeAdapter(Progress).validate_python(Progress(**content))
     for row in progress.log:
-        if not all(isinstance(value, int | float) for value in row.values()):
-            raise TypeError("a log of more than numbers")
         row["epoch"], row["val_macro_auroc"]  # what the end of a run looks up
-    if not (0 <= progress.epoch == len(progress.log) and progress.step >= 0):
+    if progress.epoch != len(progress.log):
         raise ValueError(f"epoch {progress.epoch}, step {progress.step}, {len(progress.log)} rows")
     if not -1 <= progress.best_epoch < max(progress.epoch, 1):
         raise ValueError(f"best epoch {progress.best_epoch} of {progress.epoch}")

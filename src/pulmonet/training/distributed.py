@@ -41,11 +41,6 @@ class Processes:
         return self.world_size > 1
 
 
-def under_torchrun() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
-
-
 @contextmanager
 def joined(device_type: str) -> Iterator[Processes]:
     """Join the process group of torchrun, NCCL on CUDA and gloo elsewhere; leave it at the end.
@@ -53,14 +48,14 @@ def joined(device_type: str) -> Iterator[Processes]:
     Raises:
         TrainingError: more processes than GPUs.
     """
-    if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not os.environ.keys() >= set(names):
         yield Processes()
         return
-    processes = Processes(
-        rank=int(os.environ["RANK"]),
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-        world_size=int(os.environ["WORLD_SIZE"]),
-    )
+    processes = Processes(*(int(os.environ[name]) for name in names))
+    if not processes.are_many:
+        yield processes
+        return
     if device_type == "cuda":
         n_devices = torch.cuda.device_count()
         if processes.local_rank >= n_devices:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +19,6 @@ from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_class
 from pulmonet.training.optimisers import build_optimiser
 
 
-@dataclass
 class Engine:
     """What a step works on.
 
@@ -40,100 +38,67 @@ class Engine:
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
             decide the head's layout.
         n_labels: L; outputs behind those are learned from, and neither scored nor exported.
-        pos_weight: (L,) on the device, or None.
-        class_counts: (2, L) of the training rows, for balanced-bce, or None.
+        pos_weight: (L + A,) on the device, or None.
+        class_counts: (2, L + A) of the training rows, for balanced-bce, or None.
         micro_batch_size: images per forward pass of this process; 0 = all at once.
-        notify: told of what a user should know (micro-batches halved).
         is_halved: whether `micro_batch_size` was made smaller for want of memory.
+        notify: told of what a user should know (micro-batches halved).
         skipped: whether fp16 left the last step out for a non-finite gradient, bool scalar on
             the device; None in other precisions.
     """
 
-    config: RunConfig
-    network: nn.Module
-    forward: Callable[[Tensor], Tensor]
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler | None
-    average: WeightAverage | None
-    ensemble: Ensemble | None
-    auc_margin: AucMargin | None
-    device: torch.device
-    precision: str
-    processes: Processes
-    policies: Sequence[str]
-    n_labels: int
-    pos_weight: Tensor | None
-    class_counts: Tensor | None
-    micro_batch_size: int
-    notify: Callable[[str], None]
-    is_halved: bool = False
-    skipped: Tensor | None = None
+    def __init__(
+        self,
+        network: nn.Module,
+        config: RunConfig,
+        *,
+        device: torch.device,
+        precision: str,
+        processes: Processes,
+        policies: Sequence[str],
+        notify: Callable[[str], None],
+        targets: NDArray[np.float32] | None = None,
+        n_labels: int | None = None,
+        ensemble: Ensemble | None = None,
+    ) -> None:
+        """Put everything around a network that is on its device with its first weights.
+
+        `targets` (n, L + A), of the training rows, are for losses that weigh their classes;
+        `n_labels` is the number of policies where None.
+        """
+        optim, loss = config.optim, config.loss
+        self.config = config
+        self.device = device
+        self.precision = precision
+        self.processes = processes
+        self.policies = policies
+        self.n_labels = len(policies) if n_labels is None else n_labels
+        self.notify = notify
+        self.auc_margin: AucMargin | None = None
+        if loss.name == "aucm":
+            self.auc_margin = AucMargin(len(policies), loss.aucm_margin).to(device)
+        self.network, self.forward = _wrapped(network, config, device, processes)
+        self.optimiser = build_optimiser(
+            self.network, optim, device.type, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
+        )
+        self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
+        self.average = WeightAverage(self.network, optim.ema_decay) if optim.ema_decay else None
+        self.ensemble = ensemble
+        self.pos_weight: Tensor | None = None
+        if loss.pos_weight == "balanced" and targets is not None:
+            weights = balanced_pos_weight(targets, loss.pos_weight_max)
+            self.pos_weight = torch.from_numpy(weights).to(device)
+        self.class_counts: Tensor | None = None
+        if loss.name == "balanced-bce" and targets is not None:
+            self.class_counts = count_classes(torch.from_numpy(targets)).to(device)
+        self.micro_batch_size = micro_batch_share(optim, processes)
+        self.is_halved = False
+        self.skipped: Tensor | None = None
 
     @property
     def result(self) -> nn.Module:
         """What the training of `network` has come to: the network, or its average."""
         return self.network if self.average is None else self.average.module
-
-
-def build_engine(
-    network: nn.Module,
-    config: RunConfig,
-    *,
-    device: torch.device,
-    precision: str,
-    processes: Processes,
-    policies: Sequence[str],
-    notify: Callable[[str], None],
-    targets: NDArray[np.float32] | None = None,
-    n_labels: int | None = None,
-    ensemble: Ensemble | None = None,
-) -> Engine:
-    """Everything around a network that is already on its device with its first weights.
-
-    Args:
-        network: the bare one.
-        config: of its training.
-        device: where it is.
-        precision: fp32, bf16 or fp16.
-        processes: this process among its peers.
-        policies: of the L labels and the auxiliary ones behind them.
-        notify: told of what a user should know.
-        targets: (n, L + A) of the training rows, for losses that weigh their classes.
-        n_labels: L; the number of policies where None.
-        ensemble: that the network will belong to.
-    """
-    auc_margin = None
-    if config.loss.name == "aucm":
-        auc_margin = AucMargin(len(policies), config.loss.aucm_margin).to(device)
-    network, forward = _wrapped(network, config, device, processes)
-    optimiser = build_optimiser(
-        network, config.optim, device.type, auc_margin, epoch_decay=config.loss.aucm_epoch_decay
-    )
-    pos_weight = class_counts = None
-    if config.loss.pos_weight == "balanced" and targets is not None:
-        weights = balanced_pos_weight(targets, config.loss.pos_weight_max)
-        pos_weight = torch.from_numpy(weights).to(device)
-    if config.loss.name == "balanced-bce" and targets is not None:
-        class_counts = count_classes(torch.from_numpy(targets)).to(device)
-    return Engine(
-        config=config,
-        network=network,
-        forward=forward,
-        optimiser=optimiser,
-        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
-        average=WeightAverage(network, config.optim.ema_decay) if config.optim.ema_decay else None,
-        ensemble=ensemble,
-        auc_margin=auc_margin,
-        device=device,
-        precision=precision,
-        processes=processes,
-        policies=policies,
-        n_labels=len(policies) if n_labels is None else n_labels,
-        pos_weight=pos_weight,
-        class_counts=class_counts,
-        micro_batch_size=micro_batch_share(config.optim, processes),
-        notify=notify,
-    )
 
 
 def _wrapped(

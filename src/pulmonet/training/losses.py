@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -100,13 +101,8 @@ def n_outputs(policies: Sequence[str]) -> int:
 
 def output_slices(policies: Sequence[str]) -> list[slice]:
     """For each label, its columns among the head's outputs."""
-    slices = []
-    start = 0
-    for policy in policies:
-        stop = start + (3 if policy == "multiclass" else 1)
-        slices.append(slice(start, stop))
-        start = stop
-    return slices
+    sizes = [3 if policy == "multiclass" else 1 for policy in policies]
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def binary_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
@@ -136,13 +132,8 @@ def export_binary_head(
 ) -> tuple[Tensor, Tensor]:
     """The L-way head that gives the same scores as a head with three-way labels.
 
-    Args:
-        weight: (n_outputs, C) of the classifier.
-        bias: (n_outputs,).
-        policies: L policies.
-
-    Returns:
-        weight (L, C) and bias (L,): w1 - w0 for ``multiclass`` labels, unchanged for others.
+    From weight (n_outputs, C) and bias (n_outputs,) to (L, C) and (L,): w1 - w0 for
+    ``multiclass`` labels, unchanged for others.
     """
     return (
         binary_logits(weight.T, policies).T.contiguous(),

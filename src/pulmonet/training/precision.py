@@ -29,14 +29,14 @@ def choose_precision(amp: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "mps":
         return "fp16" if amp == "on" else "fp32"
-    if amp == "on":
-        if not cpu_has_bf16():
-            raise TrainingError(
-                "--amp: this CPU has no native bf16 (AVX512-BF16 or AMX), where mixed precision "
-                "is slower than fp32; leave --amp out"
-            )
+    if cpu_has_bf16():
         return "bf16"
-    return "bf16" if cpu_has_bf16() else "fp32"
+    if amp == "on":
+        raise TrainingError(
+            "--amp: this CPU has no native bf16 (AVX512-BF16 or AMX), where mixed precision "
+            "is slower than fp32; leave --amp out"
+        )
+    return "fp32"
 
 
 def cpu_has_bf16() -> bool:

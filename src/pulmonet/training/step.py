@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,16 +87,24 @@ def _try_step(
     if engine.auc_margin is not None:
         class_counts = sum_over_processes(count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
-    statistics = _batch_statistics(engine)
+    # batch norm's running statistics as they are now, where fp16 may leave the step out
+    statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
     parts = _micro_batches(engine, len(batch.rows))
     for part in parts:
-        with _gradients_kept_here(engine, is_last=part is parts[-1]):
+        kept_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if isinstance(engine.forward, DistributedDataParallel) and part is not parts[-1]:
+            kept_here = engine.forward.no_sync()  # gradients are exchanged after the last part
+        with kept_here:
             loss = _loss_of(engine, *_rows_of(images, targets, part), class_counts)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
         loss_sum += loss.detach()
-    _share_margin_gradients(engine)
+    if engine.auc_margin is not None and engine.processes.are_many:
+        for parameter in engine.auc_margin.parameters():
+            if parameter.grad is not None:
+                sum_over_processes(parameter.grad, engine.processes)
+                parameter.grad /= engine.processes.world_size
     _update(engine, statistics)
     return sum_over_processes(loss_sum, engine.processes), known
 
@@ -124,9 +132,9 @@ def _loss_of(
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
-    fast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if not engine.config.runtime.compile:  # the compiler brings its own kernels
-        fast = fast_depthwise(engine.device, engine.precision)
+    fast = fast_depthwise(engine.device, engine.precision)
+    if engine.config.runtime.compile:  # the compiler brings its own kernels
+        fast = contextlib.nullcontext()
     with autocast(engine.device, engine.precision), fast:
         logits = engine.forward(images)[:n_rows]
     return label_loss(
@@ -138,30 +146,6 @@ def _loss_of(
         class_counts=class_counts,
         auc_margin=engine.auc_margin,
     )
-
-
-def _gradients_kept_here(
-    engine: Engine, *, is_last: bool
-) -> contextlib.AbstractContextManager[Any]:
-    if isinstance(engine.forward, DistributedDataParallel) and not is_last:
-        return cast(contextlib.AbstractContextManager[Any], engine.forward.no_sync())
-    return contextlib.nullcontext()
-
-
-def _share_margin_gradients(engine: Engine) -> None:
-    if engine.auc_margin is None or not engine.processes.are_many:
-        return
-    for parameter in engine.auc_margin.parameters():
-        if parameter.grad is not None:
-            sum_over_processes(parameter.grad, engine.processes)
-            parameter.grad /= engine.processes.world_size
-
-
-def _batch_statistics(engine: Engine) -> list[Tensor]:
-    """Batch norm's running statistics as they are now, where fp16 may leave the step out."""
-    if engine.scaler is None:
-        return []
-    return [buffer.clone() for buffer in engine.network.buffers()]
 
 
 def _update(engine: Engine, statistics: list[Tensor]) -> None:

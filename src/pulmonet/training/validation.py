@@ -50,12 +50,7 @@ def validate(
 ) -> EpochScores:
     """Score a network on the stage's selection rows, each process its part of them.
 
-    Args:
-        engine: where and in which precision.
-        stage: the rows and their targets.
-        network: on the engine's device.
-        policies: they decide the layout of its outputs.
-        epoch: 0-based, for the message.
+    `network` is on the engine's device; `policies` decide the layout of its outputs.
 
     Raises:
         TrainingError: scores that are not finite.

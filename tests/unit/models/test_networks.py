@@ -13,7 +13,7 @@ from pulmonet.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     build_network,
-    classifier_of,
+    classifier_path,
     forward_features,
     forward_head,
 )
@@ -99,8 +99,9 @@ def test_logits_stay_fp32_and_distinct_under_bf16() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_acts_in_training_only(name: str) -> None:
     network = build_network(name, 2, dropout=0.9)
-    pooled = torch.ones(4, classifier_of(network).in_features)
-    head = network.classifier if name == "efficientnet_b0" else classifier_of(network)
+    last = network.get_submodule(classifier_path(network))
+    pooled = torch.ones(4, last.in_features)
+    head = network.classifier if name == "efficientnet_b0" else last
     assert isinstance(head, nn.Module)
     network.train()
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from pulmonet.models.device import place
 from pulmonet.models.networks import build_network
 from pulmonet.training import step as step_module
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, build_engine, micro_batch_share, with_shared_batch_norm
+from pulmonet.training.engine import Engine, micro_batch_share, with_shared_batch_norm
 from pulmonet.training.precision import cpu_has_bf16
 from pulmonet.training.step import step_seed, train_step
 
@@ -53,7 +53,7 @@ def make_engine(network: nn.Module, config: RunConfig, **changes: Any) -> Engine
         "policies": ("ones", "ones"),
         "notify": lambda _: None,
     }
-    engine = build_engine(network, config, **(settings | changes))
+    engine = Engine(network, config, **(settings | changes))
     engine.network.train()
     return engine
 

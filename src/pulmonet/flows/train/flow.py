@@ -50,7 +50,7 @@ def run(
 
     Args:
         source: ``--config``.
-        flags: dotted field -> value of the daily flags, None where not given.
+        flags: dotted field -> value, of the daily flags.
         assignments: ``--set``.
         out_dir: the artifacts folder.
         name: of the run; the model's when None.

@@ -36,7 +36,7 @@ from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, build_engine
+from pulmonet.training.engine import Engine
 from pulmonet.training.losses import n_outputs
 from pulmonet.training.precision import choose_precision
 from pulmonet.training.stage import Stage
@@ -87,8 +87,10 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     manifest = open_dataset(config.data, config.seed)
     labels = resolve_labels(manifest, config.data.labels)
     auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
-    policies = policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary))
-    policies = (*policies[: len(labels)], *map(_auxiliary_policy, policies[len(labels) :]))
+    policies = list(policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary)))
+    for column in range(len(labels), len(policies)):
+        if policies[column] == "self-trained":  # auxiliary labels have no scores to be filled with
+            policies[column] = "ignore"
     precision = choose_precision(config.runtime.amp, device)
     rows, excluded = choose_rows(manifest, config)
     plan = Plan(
@@ -96,7 +98,7 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
         manifest=manifest,
         labels=labels,
         auxiliary=auxiliary,
-        policies=policies,
+        policies=tuple(policies),
         rows=rows,
         excluded=excluded,
         weights=_check_networks(config, n_outputs(policies), device),
@@ -107,11 +109,6 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     if config.loss.name == "aucm":
         check_both_classes(first_targets(plan))
     return plan
-
-
-def _auxiliary_policy(policy: str) -> str:
-    """``self-trained`` relabels with scores, and auxiliary labels get none: theirs are masked."""
-    return "ignore" if policy == "self-trained" else policy
 
 
 def choose_rows(
@@ -241,13 +238,8 @@ def make_stages(
 ) -> list[Stage]:
     """The networks that are trained into one folder: one, or the members of an ensemble.
 
-    Args:
-        plan: of the run.
-        config: of these networks.
-        pack: with the rows of the plan.
-        targets: (n, L + A) of the training rows.
-        run_dir: the folder.
-        key: by which its checkpoint is told from that of another folder of the run.
+    `config` is theirs; `targets` are (n, L + A) of the training rows; by `key` the folder's
+    checkpoint is told from that of another folder of the run.
     """
     select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
     stage = Stage(
@@ -289,7 +281,7 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
 def stage_engine(plan: Plan, stage: Stage, ensemble: Ensemble | None) -> Engine:
     """The engine at the start of a stage; `ensemble` has the networks before it."""
     network, _ = first_network(stage.config, n_outputs(plan.policies), plan.device, stage.number)
-    return build_engine(
+    return Engine(
         network,
         stage.config,
         device=plan.device,

@@ -59,15 +59,14 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
     Raises:
         ArtifactError: a checkpoint that is not this run's, which stays what it was.
     """
-    processes = plan.processes
-    if processes.is_first and overwrite:
+    if plan.processes.is_first and overwrite:
         clear_run(run_dir)
-    provenance = first_provenance(plan, run_dir, resume=resume)
+    provenance = _first_provenance(plan, run_dir, resume=resume)
     if resume and run_dir.last_checkpoint_path.exists():
         load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
-    wait_for_all(processes)
+    wait_for_all(plan.processes)
     write_record(plan, run_dir, provenance)
-    wait_for_all(processes)
+    wait_for_all(plan.processes)
     return provenance
 
 
@@ -81,8 +80,7 @@ def write_record(
         run_dir.write_record(plan.config, provenance)
 
 
-def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
-    """Where a run comes from, as far as it is known before the first step."""
+def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
     start = datetime.now(UTC).isoformat(timespec="seconds")
     if resume and run_dir.exists():
         start = run_dir.read_record().provenance.start
@@ -90,7 +88,7 @@ def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance
     return Provenance(
         status="running",
         pulmonet=pulmonet.__version__,
-        versions=installed_versions(),
+        versions=_installed_versions(),
         command=["pulmonet", *sys.argv[1:]],
         device=str(plan.device),
         device_name=device_name(plan.device),
@@ -106,18 +104,14 @@ def first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance
     )
 
 
-def installed_versions() -> dict[str, str]:
+def _installed_versions() -> dict[str, str]:
     """Versions that decide the bits of a run."""
     import cv2
     import torchvision
 
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-    }
+    found = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2}
+    versions = {name: str(module.__version__) for name, module in found.items()}
+    return {"python": platform.python_version()} | versions
 
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:

@@ -38,12 +38,7 @@ def first_config(config: RunConfig) -> RunConfig:
 
 
 def relabelled(plan: Plan, stage: Stage, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The targets of a trained first stage, (n, L + A), its scores in place of uncertain labels.
-
-    Args:
-        plan: of the run.
-        stage: the first one, trained.
-        places: from `rows_to_relabel`.
+    """The targets of a trained stage, (n, L + A), its scores in place of uncertain labels.
 
     Raises:
         ArtifactError: its best weights, which a resumed run finds as whatever they are now, do
