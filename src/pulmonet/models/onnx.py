@@ -12,13 +12,13 @@ import importlib.util
 import io
 import json
 import logging
-import tempfile
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError
@@ -28,17 +28,6 @@ from pulmonet.models.trained import TrainedRun
 from pulmonet.words import NOTICE
 
 OPSET = 18
-
-
-class _Scores(nn.Module):
-    """Pixels in, scores out."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(images))
 
 
 def check_onnx_installed() -> None:
@@ -73,24 +62,19 @@ def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) ->
     check_onnx_installed()
     import onnx
 
-    side = run.image_size
-    example = torch.zeros(2, 1, side, side)
-    network = _Scores(run.network.to("cpu").eval())
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        target = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            network,
-            (example,),
-            str(target),
+    network = OrderedDict(network=run.network.to("cpu").eval(), scores=nn.Sigmoid())
+    with _quiet():
+        program = torch.onnx.export(
+            nn.Sequential(network),
+            (torch.zeros(2, 1, run.image_size, run.image_size),),
             input_names=["images"],
             output_names=["scores"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            dynamic_shapes={"input": {0: torch.export.Dim("batch", min=1)}},
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
-        model = onnx.load(str(target))
+    model = cast(torch.onnx.ONNXProgram, program).model_proto
     onnx.helper.set_model_props(model, _metadata(run, calibration))
     model.producer_name, model.producer_version = "pulmonet", __version__
     write_atomic(path, cast(bytes, model.SerializeToString()))

@@ -130,9 +130,7 @@ def _parts(engine: Engine) -> dict[str, Any]:
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
     """Read last_checkpoint.pth; tensors come to the CPU.
 
-    Args:
-        path: the file.
-        fingerprint: of config and data as they are now; must equal the file's.
+    `fingerprint` is that of config and data as they are now, and must equal the file's.
 
     Raises:
         ArtifactError: missing, damaged, hostile, or of another model or dataset.

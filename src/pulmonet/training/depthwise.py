@@ -28,11 +28,9 @@ _backward = torch.ops.aten.convolution_backward
 
 
 def fast_depthwise(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Around a forward pass: depthwise convolutions get the fast backward pass where it pays.
+    """Around a forward pass in bf16 on a CPU: depthwise convolutions get the fast backward pass.
 
-    Args:
-        device: of the network; anything but a CPU keeps torch's own.
-        precision: of the pass; anything but bf16 keeps torch's own.
+    Other devices and precisions keep torch's own.
     """
     if device.type == "cpu" and precision == "bf16":
         return _DepthwiseMode()
@@ -106,14 +104,10 @@ class _Depthwise(torch.autograd.Function):
 def images_gradient(
     gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: int, padding: int
 ) -> Tensor:
-    """(B, C, H, W) gradient of the input of a depthwise convolution.
+    """(B, C, H, W) gradient of the input of a depthwise convolution, whose shape is `shape`.
 
-    Args:
-        gradient: (B, C, H', W') of the output, channels last.
-        weight: (C, 1, k, k).
-        shape: (B, C, H, W).
-        stride: of the convolution.
-        padding: of the convolution, below k.
+    `gradient` (B, C, H', W') is the output's, channels last; `weight` is (C, 1, k, k); `padding`
+    is below k.
     """
     channels, kernel = weight.shape[0], weight.shape[-1]
     if stride > 1:
@@ -128,14 +122,9 @@ def images_gradient(
 def weight_gradient(
     gradient: Tensor, images: Tensor, kernel: int, stride: int, padding: int
 ) -> Tensor:
-    """(C, 1, k, k) float32 gradient of the weight of a depthwise convolution.
+    """(C, 1, k, k) float32 gradient of the weight of a depthwise convolution, k = 3 or 5.
 
-    Args:
-        gradient: (B, C, H', W') of the output, channels last.
-        images: (B, C, H, W), channels last.
-        kernel: k, 3 or 5.
-        stride: of the convolution.
-        padding: of the convolution.
+    `gradient` (B, C, H', W') is the output's, `images` (B, C, H, W) the input; channels last.
     """
     if kernel == 3:
         return _small_weight_gradient(gradient, images, stride, padding).float()

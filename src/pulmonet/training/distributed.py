@@ -113,14 +113,10 @@ def share_buffers(network: nn.Module, processes: Processes) -> None:
 def gather_rows(
     rows: NDArray[np.int64], values: NDArray[np.float32], processes: Processes
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Every process's rows and values, each row once, sorted by its place in rank order.
-
-    Args:
-        rows: (n,) positions of this process's values in the whole.
-        values: (n, L).
+    """Every process's values (n, L) at their places (n,) in the whole, each row once.
 
     Returns:
-        rows (N,) and values (N, L) of all processes, in ascending order of rows.
+        rows (N,) in ascending order and values (N, L) of all processes.
     """
     if processes.are_many:
         shares: list[Any] = [None] * processes.world_size

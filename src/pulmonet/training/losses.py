@@ -164,14 +164,11 @@ def balanced_pos_weight(targets: NDArray[np.floating], maximum: float) -> NDArra
 def class_weights(class_counts: Tensor, beta: float) -> Tensor:
     """Class-balanced weights by the effective number of samples (Cui et al. 2019, eq. 2 and 4).
 
-    w = (1 - beta) / (1 - beta**n), scaled so that a label's two weights add up to 2, as published.
+    w = (1 - beta) / (1 - beta**n), scaled so that a label's two weights add up to 2, as published:
+    at beta 0 both classes weigh alike, towards 1 they weigh 1 / n.
 
-    Args:
-        class_counts: (2, L) training rows that are negative and positive.
-        beta: 0 weighs both classes alike; towards 1 they are weighed by 1 / n.
-
-    Returns:
-        (2, L) float32; 1 and 1 for a label of which one class is absent.
+    From (2, L) training rows that are negative and positive to (2, L) float32; 1 and 1 for a
+    label of which one class is absent.
     """
     counts = class_counts.float()
     if beta == 0.0:
@@ -208,12 +205,9 @@ class AucMargin(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, class_counts: Tensor | None = None
     ) -> Tensor:
-        """Sum over the known targets.
+        """Sum over the known targets, of logits (B, L) float32 and targets (B, L), NaN = unknown.
 
-        Args:
-            logits: (B, L) float32.
-            targets: (B, L), NaN = unknown.
-            class_counts: (2, L) of the whole step; counted in `targets` when None.
+        `class_counts` are (2, L) of the whole step; counted in `targets` when None.
         """
         known = ~torch.isnan(targets)
         counts = (count_classes(targets) if class_counts is None else class_counts).float()

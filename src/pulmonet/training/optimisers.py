@@ -30,17 +30,12 @@ def build_optimiser(
     *,
     epoch_decay: float = 0.002,
 ) -> torch.optim.Optimizer:
-    """The optimiser of a run.
+    """The optimiser of a run, over the parameters of `network` that require a gradient.
 
     Weight decay spares biases and the weights of normalisation layers (everything with fewer
-    than two dimensions), except in PESG, which follows LibAUC.
-
-    Args:
-        network: its parameters that require a gradient are optimised.
-        config: name, lr, weight_decay, momentum.
-        device_type: ``cpu``, ``cuda`` or ``mps``, where the parameters already are.
-        loss_parameters: the state of the aucm loss, which pesg optimises too.
-        epoch_decay: ``loss.aucm_epoch_decay``; only pesg uses it.
+    than two dimensions), except in PESG, which follows LibAUC. `device_type` (cpu, cuda, mps) is
+    where the parameters already are. pesg alone takes `loss_parameters`, the state of the aucm
+    loss, and `epoch_decay` (``loss.aucm_epoch_decay``).
 
     Raises:
         ValueError: pesg without `loss_parameters`.
@@ -71,12 +66,8 @@ def learning_rate(config: OptimConfig, step: int, n_steps: int) -> float:
     constant: `lr` after a linear rise over `warmup_fraction` of the steps. cosine: the same
     rise, then half a cosine down to `lr * min_lr_fraction` at the last step. one-cycle: half a
     cosine up from lr / 25 and another one down, at the positions of torch's `OneCycleLR` (Smith
-    and Topin 2018).
-
-    Args:
-        config: schedule, lr, warmup_fraction, min_lr_fraction.
-        step: optimiser step about to be taken, from 0; steps past the end keep the last rate.
-        n_steps: optimiser steps of the whole run.
+    and Topin 2018). `step` is the optimiser step about to be taken, from 0, of `n_steps` of the
+    whole run; steps past the end keep the last rate.
 
     Raises:
         ValueError: a negative step, or a run without steps.

@@ -14,11 +14,7 @@ from pulmonet.errors import TrainingError
 
 
 def choose_precision(amp: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16.
-
-    Args:
-        amp: ``off``, ``on`` or ``auto`` (takes what was measured to pay).
-        device: where it trains.
+    """fp32, bf16 or fp16 for ``runtime.amp``; ``auto`` takes what was measured to pay.
 
     Raises:
         TrainingError: ``on`` where the device has no mixed precision worth the name.

@@ -27,9 +27,7 @@ CHANGEABLE = {
 def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
     """A relative data_dir of a run_config.json, met from another folder: where the dataset was.
 
-    Args:
-        config: as loaded.
-        source: ``--config``.
+    `source` is ``--config``.
     """
     named = config.data.data_dir
     if not named or Path(named).expanduser().exists():
