@@ -28,12 +28,11 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.sources import read_manifest
 from pulmonet.labels import DEFAULT_LABELS, evaluation_targets
-from pulmonet.models.device import place
+from pulmonet.models.device import choose_precision, place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.precision import choose_precision
 from pulmonet.training.step import step_seed, train_step
 
 TARGETS = {"densenet121": 2.2, "resnet50": 2.2, "efficientnet_b0": 1.25}

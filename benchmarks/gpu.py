@@ -29,11 +29,10 @@ from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.phantoms.write import write_phantoms
 from pulmonet.data.sources import read_manifest
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.models.device import place
+from pulmonet.models.device import choose_precision, device_name, place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.precision import choose_precision, device_name
 from pulmonet.training.step import step_seed, train_step
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")

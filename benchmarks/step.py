@@ -26,11 +26,10 @@ import torch
 from pulmonet.config.load import parse_config
 from pulmonet.data.batches.load import Batch
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.models.device import place
+from pulmonet.models.device import choose_precision, place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.precision import choose_precision
 from pulmonet.training.step import train_step
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")

@@ -12,8 +12,7 @@ def describe_installation() -> str:
     """Versions of what decides results, and the device that ``auto`` would take."""
     import torch
 
-    from pulmonet.models.device import choose_device
-    from pulmonet.training.precision import device_name
+    from pulmonet.models.device import choose_device, device_name
 
     device = choose_device("auto")
     names = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "opencv-python-headless")

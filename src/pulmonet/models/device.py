@@ -1,6 +1,9 @@
-"""Which device a network runs on."""
+"""Which device a network runs on, and in which precision training pays there."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -41,3 +44,53 @@ def choose_device(name: str = "auto") -> torch.device:
     elif device.type not in {"cuda", "mps"}:
         raise ConfigError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
     raise TrainingError(f"--device {name}: not on this machine; use --device auto or cpu")
+
+
+# --- precision ----------------------------------------------------------------------------
+
+#: Images/s of forward and backward at 224 px on two cores with native bf16, fp32 NCHW -> bf16
+#: channels_last: DenseNet-121 5.1 -> 12.3, ResNet-50 3.8 -> 9.3, EfficientNet-B0 10.0 -> 12.5.
+#: EfficientNet-Lite0 gains nothing by itself (12.6 -> 13.0), but 25.7 with `depthwise`.
+
+
+def choose_precision(amp: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16 for ``runtime.amp``; ``auto`` takes what was measured to pay.
+
+    Raises:
+        TrainingError: ``on`` where the device has no mixed precision worth the name.
+    """
+    if amp == "off":
+        return "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp16" if amp == "on" else "fp32"
+    if cpu_has_bf16():
+        return "bf16"
+    if amp == "on":
+        raise TrainingError(
+            "--amp: this CPU has no native bf16 (AVX512-BF16 or AMX), where mixed precision "
+            "is slower than fp32; leave --amp out"
+        )
+    return "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively (AVX512-BF16, AMX, or Arm's BF16)."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_cpuinfo().split())
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's or GPU's product name, for the provenance."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    found = re.search(r"^model name[^:]*:(.*)$", _cpuinfo(), re.MULTILINE)
+    return found.group(1).strip() if found else device.type
+
+
+def _cpuinfo() -> str:
+    """What Linux knows of the processor; empty elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return ""

@@ -14,12 +14,11 @@ from pulmonet.config.load import parse_config
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
-from pulmonet.models.device import place
+from pulmonet.models.device import cpu_has_bf16, place
 from pulmonet.models.networks import build_network
 from pulmonet.training import step as step_module
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, micro_batch_share, with_shared_batch_norm
-from pulmonet.training.precision import cpu_has_bf16
+from pulmonet.training.engine import Engine
 from pulmonet.training.step import step_seed, train_step
 
 CPU = torch.device("cpu")
@@ -270,32 +269,6 @@ def test_micro_batches_are_as_many_in_every_process(monkeypatch: pytest.MonkeyPa
     assert len(sizes) == 4  # the fourth has nothing known
     _, expected = weights_after(make_config(), batch)
     assert float(loss_sum / known) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize(("world_size", "share"), [(1, 16), (4, 4), (32, 1)])
-def test_micro_batch_counts_the_images_of_all_processes(world_size: int, share: int) -> None:
-    processes = Processes(0, 0, world_size)
-    assert micro_batch_share(make_config(micro_batch_size=16).optim, processes) == share
-    assert micro_batch_share(make_config().optim, processes) == 0
-
-
-@pytest.mark.parametrize("name", ["resnet50", "timm:test_efficientnet", "timm:test_resnet"])
-def test_shared_batch_norm_keeps_what_a_network_computes(name: str) -> None:
-    """timm's layers hold the activation, which torch's own conversion drops."""
-    if name.startswith("timm:"):
-        pytest.importorskip("timm")
-    torch.manual_seed(0)
-    network = build_network(name, 2).eval()
-    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
-    with torch.no_grad():
-        expected = network(images)
-    keys = list(network.state_dict())
-    converted = with_shared_batch_norm(network).eval()
-    assert converted is network
-    assert list(network.state_dict()) == keys
-    assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
-    with torch.no_grad():
-        torch.testing.assert_close(converted(images), expected)
 
 
 # --- bf16 -----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
-from pulmonet.models.device import place
+from pulmonet.models.device import choose_precision, place
 from pulmonet.models.ensemble import Ensemble
 from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
@@ -38,7 +38,6 @@ from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import n_outputs
-from pulmonet.training.precision import choose_precision
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import is_out_of_memory
 from pulmonet.words import count, first_line, list_first

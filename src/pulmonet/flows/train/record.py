@@ -22,11 +22,11 @@ from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
 from pulmonet.labels import describe_policy_changes
+from pulmonet.models.device import device_name
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
 from pulmonet.training.checkpoint import Progress, load_checkpoint
 from pulmonet.training.distributed import wait_for_all
-from pulmonet.training.precision import device_name
 
 #: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
 PICTURES = (

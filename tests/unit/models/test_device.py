@@ -1,13 +1,13 @@
-"""Which precision is taken: the table, row by row."""
+"""Devices by name, and which precision is taken: the table, row by row."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from pulmonet.errors import TrainingError
-from pulmonet.training import precision
-from pulmonet.training.precision import choose_precision, device_name
+from pulmonet.errors import ConfigError, TrainingError
+from pulmonet.models import device as device_module
+from pulmonet.models.device import choose_device, choose_precision, device_name
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -34,16 +34,25 @@ def test_table(
     native: bool,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: native)
+    monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: native)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
     assert choose_precision(amp, device) == expected
 
 
 def test_asking_for_what_the_cpu_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: False)
     with pytest.raises(TrainingError, match="--amp: this CPU has no native bf16"):
         choose_precision("on", CPU)
 
 
 def test_the_device_has_a_name() -> None:
     assert device_name(CPU)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="no such kind"):
+        choose_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainingError, match="not on this machine"):
+            choose_device("cuda:0")

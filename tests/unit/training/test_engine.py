@@ -1,0 +1,64 @@
+"""What is put around a network: its share of the memory, batch norm over processes, weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pulmonet.config.load import parse_config
+from pulmonet.models.networks import build_network
+from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import Engine, micro_batch_share, with_shared_batch_norm
+
+
+@pytest.mark.parametrize(("world_size", "share"), [(1, 16), (4, 4), (32, 1)])
+def test_micro_batch_counts_the_images_of_all_processes(world_size: int, share: int) -> None:
+    processes = Processes(0, 0, world_size)
+    config = parse_config({"optim": {"micro_batch_size": 16}})
+    assert micro_batch_share(config.optim, processes) == share
+    assert micro_batch_share(parse_config({}).optim, processes) == 0
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm:test_efficientnet", "timm:test_resnet"])
+def test_shared_batch_norm_keeps_what_a_network_computes(name: str) -> None:
+    """timm's layers hold the activation, which torch's own conversion drops."""
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = build_network(name, 2).eval()
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network(images)
+    keys = list(network.state_dict())
+    converted = with_shared_batch_norm(network).eval()
+    assert converted is network
+    assert list(network.state_dict()) == keys
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(converted(images), expected)
+
+
+def test_losses_that_weigh_classes_get_them_from_the_training_rows() -> None:
+    targets = np.array([[1, 0], [0, 0], [0, np.nan], [0, 1]], np.float32)
+
+    def engine_with(**loss: object) -> Engine:
+        return Engine(
+            nn.Linear(2, 2),
+            parse_config({"loss": loss}),
+            device=torch.device("cpu"),
+            precision="fp32",
+            processes=Processes(),
+            policies=("ones", "ones"),
+            notify=print,
+            targets=targets,
+        )
+
+    balanced = engine_with(pos_weight="balanced", pos_weight_max=2.5)
+    assert balanced.pos_weight is not None
+    assert balanced.pos_weight.tolist() == [2.5, 2.0]
+    counted = engine_with(name="balanced-bce")
+    assert counted.class_counts is not None
+    assert counted.class_counts.tolist() == [[3, 2], [1, 1]]
+    assert counted.pos_weight is None
