@@ -218,3 +218,29 @@ def test_the_workflow_runs_what_people_run() -> None:
     steps = workflow["jobs"]["check-and-test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("scripts/check\nscripts/test")
+
+
+def test_the_readme_is_short_and_installs_before_it_develops() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.encode()) < 7_000
+    assert text.index("pipx install") < text.index("scripts/demo") < text.index("scripts/test")
+    assert "Research use only" in text
+
+
+WRITTEN = [
+    page
+    for page in PAGES
+    if page.name not in {"CHANGELOG.md", "commands.md", "configuration.md"}  # two are generated
+]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    """At most 30 words; tables, code and what stands in brackets behind a link aside."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    text = re.sub(r"(?m)^(\||    ).*$", "", text)
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*>#]|\d+\.) )", text)
+    prose = [re.sub(r"`[^`]*`|\]\([^)]*\)", " ", " ".join(block.split())) for block in blocks]
+    sentences = [one for block in prose for one in re.split(r"(?<=[.!?])[*)]*\s+", block)]
+    long = [one for one in sentences if len(re.findall(r"[A-Za-z][\w'’-]*", one)) > 30]
+    assert not long
