@@ -123,7 +123,7 @@ def _flags(text: str) -> set[str]:
 
 
 #: Flags of other programs that sentences mention.
-FOREIGN_FLAGS = {"--max-restarts", "--nnodes", "--storage", "--strict"}
+FOREIGN_FLAGS = {"--follow", "--max-restarts", "--nnodes", "--storage", "--strict"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -244,3 +244,25 @@ def test_sentences_are_short(page: Path) -> None:
     sentences = [one for block in prose for one in re.split(r"(?<=[.!?])[*)]*\s+", block)]
     long = [one for one in sentences if len(re.findall(r"[A-Za-z][\w'’-]*", one)) > 30]
     assert not long
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    """Those of ``src/pulmonet``; the table of what was tried has the names of its day."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    text = re.sub(r"(?s)## Tried.*?(?=\n## )", "", text)
+    source = ROOT / "src" / "pulmonet"
+    named = re.findall(r"`(?:src/pulmonet/)?([a-z_]+(?:/[a-z_]+)*(?:/|\.py))`", text)
+    own = [name for name in named if not name.startswith(("src/", "tests/", "docs/", "benchmarks/"))]
+    folders = [source, *(path for path in source.rglob("*/") if path.is_dir())]
+    assert len(own) > 40
+    assert not [name for name in own if not any((folder / name).exists() for folder in folders)]
+
+
+def test_functions_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"`([a-z_/]+\.py)`: `(\w+)`(?:, `(\w+)`)?", text)
+    assert len(rows) >= 10
+    for path, *names in rows:
+        code = (ROOT / "src" / "pulmonet" / path).read_text("utf-8")
+        for name in filter(None, names):
+            assert re.search(rf"^(def|class) {name}\b", code, re.M), (path, name)
