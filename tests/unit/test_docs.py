@@ -252,7 +252,8 @@ def test_the_files_that_the_architecture_names_exist() -> None:
     text = re.sub(r"(?s)## Tried.*?(?=\n## )", "", text)
     source = ROOT / "src" / "pulmonet"
     named = re.findall(r"`(?:src/pulmonet/)?([a-z_]+(?:/[a-z_]+)*(?:/|\.py))`", text)
-    own = [name for name in named if not name.startswith(("src/", "tests/", "docs/", "benchmarks/"))]
+    elsewhere = ("src/", "tests/", "docs/", "benchmarks/")
+    own = [name for name in named if not name.startswith(elsewhere)]
     folders = [source, *(path for path in source.rglob("*/") if path.is_dir())]
     assert len(own) > 40
     assert not [name for name in own if not any((folder / name).exists() for folder in folders)]
