@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulmonet.config.schema import RunConfig
-from pulmonet.errors import ArtifactError
+from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.files.read import check_plain, check_table, read_json_object
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 #: (run, dataset, split) -> the comparisons that its evaluation was part of.
 Compared = dict[tuple[str, str, str], list[Comparison]]
 
-#: Pictures that `evaluate` leaves beside evaluation_*.json and that name no image.
-FIGURES = ("roc", "precision_recall", "reliability", "score_histograms", "subgroups")
+#: Pictures that `evaluate` leaves and that name no image (the sheet of worst cases does), in words.
+FIGURES = {
+    "roc": "ROC curves",
+    "precision_recall": "precision-recall curves",
+    "reliability": "reliability diagrams",
+    "subgroups": "AUROC per subgroup",
+}
 
 
 @dataclass(frozen=True)
@@ -260,7 +265,7 @@ def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
         try:
             check_plain(path)
             return read(path)
-        except (ArtifactError, OSError, ValueError, RecursionError) as error:
+        except (PulmoNetError, OSError, ValueError, RecursionError) as error:
             where = path.relative_to(artifacts_dir).as_posix()
             what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
             problems.append(Problem(where, what))
@@ -289,23 +294,25 @@ def _read_run(
 def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Evaluated:
     """Evaluations with their predictions and pictures; their comparisons go to `compared`."""
     results: list[RunResult] = []
+    figures = {}
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
-        if evaluation is not None:
-            own = [item for item in evaluation.runs if item.run == run_dir.name]
-            results += own
-            for item in own:
-                compared[item.run, item.dataset, item.split] = evaluation.comparisons
-    predictions = [
-        attempt(path, lambda file: _read_predictions(run_dir.name, file, results))
+        for result in evaluation.runs if evaluation else ():
+            if result.run == run_dir.name:
+                results.append(result)
+                compared[result.run, result.dataset, result.split] = evaluation.comparisons
+    for result in results:
+        ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
+        for name in FIGURES:
+            png = attempt(run_dir.path / f"{name}_{ending}.png", read_png)
+            if png is not None:
+                figures[result.dataset, result.split, name] = png
+    predictions = (
+        attempt(path, lambda file: _read_predictions(run_dir, file, results))
         for path in sorted(run_dir.path.glob("predictions_*.csv"))
-    ]
-    return Evaluated(
-        name=run_dir.name,
-        results=tuple(results),
-        predictions=tuple(item for item in predictions if item is not None),
-        figures=_read_figures(run_dir, results, attempt),
     )
+    found = tuple(item for item in predictions if item is not None)
+    return Evaluated(run_dir.name, tuple(results), found, figures)
 
 
 def _read_log(run_dir: RunDir) -> pd.DataFrame:
@@ -320,27 +327,13 @@ def _read_log(run_dir: RunDir) -> pd.DataFrame:
     return log
 
 
-def _read_predictions(run: str, path: Path, results: list[RunResult]) -> Predictions:
+def _read_predictions(run_dir: RunDir, path: Path, results: list[RunResult]) -> Predictions:
     """Predictions with the dataset's and split's own names, where an evaluation tells them."""
-    for result in results:
-        if RunDir(path.parent).predictions_path(result.dataset, result.split).name == path.name:
-            return Predictions.read(path, run=run, dataset=result.dataset, split=result.split)
     dataset, _, split = path.stem.removeprefix("predictions_").rpartition("_")
-    return Predictions.read(path, run=run, dataset=dataset, split=split)
-
-
-def _read_figures(
-    run_dir: RunDir, results: list[RunResult], attempt: Attempt
-) -> dict[tuple[str, str, str], bytes]:
-    """ROC, reliability and so on; the sheet of worst cases names images and stays out."""
-    figures = {}
     for result in results:
-        for name in FIGURES:
-            ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
-            png = attempt(run_dir.path / f"{name}_{ending}.png", read_png)
-            if png is not None:
-                figures[result.dataset, result.split, name] = png
-    return figures
+        if run_dir.predictions_path(result.dataset, result.split) == path:
+            dataset, split = result.dataset, result.split
+    return Predictions.read(path, run=run_dir.name, dataset=dataset, split=split)
 
 
 def read_png(path: Path) -> bytes:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode_grey
 from pulmonet.data.images.square import Placement, placement
-from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.results import Explanations, ImageExplanation, Localization, Sanity
 from pulmonet.files.read import check_plain, read_array, read_json_object
@@ -153,6 +153,7 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
 
     Raises:
         ArtifactError: not what `explain` writes.
+        DataError: an X-ray that is no picture, or too large a one.
     """
     try:
         labels = tuple(str(label) for label in read_array(path, "labels"))[:MAX_LABELS]
@@ -164,7 +165,6 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
         ) from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
         raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
-    xray_path = path.with_name("xray.png")
     told = described.labels if described else {}
     return ExplainedImage(
         folder=path.parent.name,
@@ -176,22 +176,16 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
             label: facts.threshold for label, facts in told.items() if facts.threshold is not None
         },
         maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
-        xray=_read_xray(xray_path) if xray_path.exists() else None,
+        xray=_read_xray(path.with_name("xray.png")),
     )
 
 
-def _read_xray(path: Path) -> NDArray[np.uint8]:
-    """xray.png as (H, W) uint8.
-
-    Raises:
-        OSError: it cannot be read.
-        ArtifactError: no PNG, or too large a one.
-    """
+def _read_xray(path: Path) -> NDArray[np.uint8] | None:
+    """xray.png as (H, W) uint8, None where it was not kept."""
+    if not path.exists():
+        return None
     check_plain(path)
-    try:
-        return decode_grey(path.read_bytes(), str(path))
-    except DataError as error:
-        raise ArtifactError(str(error)) from None
+    return decode_grey(path.read_bytes(), str(path))
 
 
 # --- for the page ---------------------------------------------------------------------------
@@ -230,10 +224,7 @@ def lay_map(
     Returns:
         float32 in [0, 1]; 0 where the network did not look.
     """
-    try:
-        box = placement(height, width, fit)
-    except ConfigError as error:
-        raise ArtifactError(str(error)) from None
+    box = placement(height, width, fit)
     scale = side / max(height, width)
     small_height, small_width = max(1, round(height * scale)), max(1, round(width * scale))
     x, y = small_width / width, small_height / height

@@ -100,6 +100,11 @@ def safe_name(name: str) -> str:
     return ascii_only.replace("+", "-plus").replace(".", "-")
 
 
+def picture_name(*parts: str) -> str:
+    """File name of a picture that carries no identifier but `parts`."""
+    return f"{'_'.join(map(safe_name, parts))}.png"
+
+
 def networks_of(runs: Sequence[RunArtifacts]) -> str:
     """``DenseNet-121 and ResNet-50``: what `runs` trained, each once."""
     return listing(sorted({model_name(run.config.model) for run in runs}))

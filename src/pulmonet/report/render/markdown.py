@@ -84,13 +84,16 @@ def _block(block: Block, files_dir: str) -> list[str]:
         case Table():
             return _table(block)
         case Code():
-            return _code(block.text)
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
+            return [f"{fence}sh", block.text, fence]
         case Picture():
             return _picture(block, files_dir)
+        case Charts() if not block.pictures:
+            return ["The page (`pulmonet report --html`) draws the curves."]
         case Charts():
-            return _charts(block, files_dir)
+            return [*_pictures(block, files_dir)[:-1], *_caption(block.caption)]
         case Viewer():
-            return _pictures(block.pictures, files_dir)
+            return _pictures(block, files_dir)
         case ThresholdExplorer():
             return ["The page (`pulmonet report --html`) has a slider for thresholds."]
 
@@ -105,22 +108,22 @@ def _bullets(block: Bullets) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [f"**{escape_inline(table.caption)}**", ""]
-    lines.append(_row([Cell(column) for column in table.columns]))
-    aligns = [":--" if _is_text(table, column) else "--:" for column in range(len(table.columns))]
-    lines.append("| " + " | ".join(aligns) + " |")
-    lines += [_row(list(row)) for row in table.rows]
+    sorts = zip(*([cell.sort for cell in row] for row in table.rows), strict=True)
+    aligns = [":--" if set(column) == {None} else "--:" for column in sorts]
+    lines = [
+        f"**{escape_inline(table.caption)}**",
+        "",
+        _row([escape_inline(column) for column in table.columns]),
+        _row(aligns or [":--"] * len(table.columns)),
+        *(_row([_cell(cell) for cell in row]) for row in table.rows),
+    ]
     if table.notes:
         lines += ["", *(f"*{escape_inline(note)}*  " for note in table.notes)]
     return lines
 
 
-def _is_text(table: Table, column: int) -> bool:
-    return not any(row[column].sort is not None for row in table.rows)
-
-
-def _row(cells: list[Cell]) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(cell: Cell) -> str:
@@ -128,26 +131,14 @@ def _cell(cell: Cell) -> str:
     return f"**TODO** {text}" if cell.kind == "todo" else text
 
 
-def _charts(block: Charts, files_dir: str) -> list[str]:
-    if not block.pictures:
-        return ["The page (`pulmonet report --html`) draws the curves."]
-    lines = _pictures(block.pictures, files_dir)
-    return [*lines[:-1], *(["", f"*{escape_inline(block.caption)}*"] if block.caption else [])]
-
-
-def _pictures(pictures: tuple[Picture, ...], files_dir: str) -> list[str]:
-    return [line for picture in pictures for line in (*_picture(picture, files_dir), "")]
-
-
-def _code(text: str) -> list[str]:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return [f"{fence}sh", text, fence]
+def _pictures(block: Charts | Viewer, files_dir: str) -> list[str]:
+    return [line for picture in block.pictures for line in (*_picture(picture, files_dir), "")]
 
 
 def _picture(picture: Picture, files_dir: str) -> list[str]:
-    lines = [f"![{escape_inline(picture.alt)}]({files_dir}/{picture.name})"]
-    if picture.caption:
-        lines += ["", f"*{escape_inline(picture.caption)}*"]
-    return lines
+    link = f"![{escape_inline(picture.alt)}]({files_dir}/{picture.name})"
+    return [link, *_caption(picture.caption)]
+
+
+def _caption(text: str) -> list[str]:
+    return ["", f"*{escape_inline(text)}*"] if text else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.context import Context
@@ -13,6 +15,7 @@ from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_nam
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
+_Count = Annotated[int, Field(ge=0, lt=10**15)]
 _ROLES = {
     "train": "training",
     "valid": "validation split",
@@ -131,39 +134,50 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
     return blocks
 
 
+class _Ages(BaseModel):
+    median: Annotated[float, Field(ge=0, lt=200)] | None = None
+
+
+class _Split(BaseModel):
+    """What `prepare` summarised of one split; run_config.json may hold anything here."""
+
+    images: _Count | None = None
+    patients: _Count | None = None
+    age: _Ages = _Ages()
+    sex: dict[str, _Count] = Field(default_factory=dict)
+    views: dict[str, _Count] = Field(default_factory=dict)
+
+
 def _people(summary: Mapping[str, Any]) -> list[Block]:
-    """Age, sex and view per split, as `prepare` summarised the whole dataset."""
-    splits = summary.get("splits")
-    rows = []
-    for split, facts in splits.items() if isinstance(splits, Mapping) else ():
-        if not isinstance(facts, Mapping):
-            continue
-        n, age = _whole(facts.get("images")), facts.get("age")
-        median = age.get("median") if isinstance(age, Mapping) else None
-        if not isinstance(median, int | float) or not 0 <= median < 200:
-            median = None
-        rows.append(
+    """Age, sex and view per split, over the whole dataset."""
+    try:
+        splits = TypeAdapter(dict[str, _Split]).validate_python(summary.get("splits", {}))
+    except ValidationError:
+        splits = {}
+    found = table(
+        "Who is in each split of the source",
+        (
             {
-                "Split": str(split),
-                "Images": n,
-                "Patients": _whole(facts.get("patients")),
-                "Median age": Cell(NOTHING if median is None else f"{median:g} years", median),
-                "Sex": _shares(facts.get("sex"), n),
-                "View": _shares(facts.get("views"), n),
+                "Split": split,
+                "Images": facts.images,
+                "Patients": facts.patients,
+                "Median age": _years(facts.age.median),
+                "Sex": _shares(facts.sex, facts.images),
+                "View": _shares(facts.views, facts.images),
             }
-        )
-    note = "Counted over all rows of the source, before views and subsets were chosen."
-    found = table("Who is in each split of the source", rows, [note])
+            for split, facts in splits.items()
+        ),
+        ["Counted over all rows of the source, before views and subsets were chosen."],
+    )
     return [*found] or [Text("Age, sex and view per split are not in the artifacts.", "note")]
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and abs(value) < 10**15 else None
+def _years(median: float | None) -> Cell:
+    return Cell(NOTHING if median is None else f"{median:g} years", median)
 
 
-def _shares(counts: object, n: int | None) -> str:
-    """``Female 48 %, Male 52 %`` from counts; run_config.json may hold anything here."""
-    if not isinstance(counts, Mapping) or not n:
-        return NOTHING
-    known = {str(name): part for name, part in counts.items() if _whole(part) is not None}
-    return ", ".join(f"{name} {percent(part / n, 0)}" for name, part in known.items()) or NOTHING
+def _shares(counts: Mapping[str, int], n: int | None) -> str | None:
+    """``Female 48 %, Male 52 %`` from counts."""
+    if not n:
+        return None
+    return ", ".join(f"{name} {percent(part / n, 0)}" for name, part in counts.items()) or None

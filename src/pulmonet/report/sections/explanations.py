@@ -27,7 +27,7 @@ from pulmonet.report.render.blocks import (
     Viewer,
 )
 from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import listing, number, safe_name
+from pulmonet.report.wording import listing, number, picture_name, safe_name
 from pulmonet.words import count
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
@@ -139,7 +139,7 @@ def _strip(context: Context, run: RunArtifacts, image: ExplainedImage) -> Pictur
         overlays.append((words, drawn))
     shown = "highest scores" if len(chosen) < len(image.labels) else "scores"
     return Picture(
-        f"{safe_name(run.name)}_{safe_name(name)}_maps.png",
+        picture_name(run.name, name, "maps"),
         draw_heat_map_strip(xray, overlays),
         f"X-ray {name} and heat maps of {run.name}",
         f"{name}, {run.name}: X-ray and heat maps with {shown}",
@@ -150,7 +150,7 @@ def _panels(run: RunArtifacts) -> list[Picture]:
     """Panels of the first validation row: their small print names the image."""
     return [
         Picture(
-            f"{safe_name(run.name)}_{safe_name(panel.method)}_{safe_name(panel.label)}.png",
+            picture_name(run.name, panel.method, panel.label),
             panel.png,
             f"{panel.method} heat map of {run.name} for {panel.label}",
             f"{panel.label}, {panel.method}, first validation row",

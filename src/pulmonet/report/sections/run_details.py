@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import Curve, MacroResult, RankingResult, RunResult
-from pulmonet.report.collect import Evaluated
+from pulmonet.report.collect import FIGURES, Evaluated
 from pulmonet.report.context import Context
 from pulmonet.report.render.blocks import (
     Block,
@@ -17,7 +17,7 @@ from pulmonet.report.render.blocks import (
     bullets,
 )
 from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import criterion, listing, safe_name
+from pulmonet.report.wording import criterion, listing, picture_name, safe_name
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
@@ -80,20 +80,13 @@ def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
 
 def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, ...]:
     """Figures of `evaluate`, under names without identifiers."""
-    words = {
-        "roc": "ROC curves",
-        "precision_recall": "precision-recall curves",
-        "reliability": "reliability diagrams",
-        "subgroups": "AUROC per subgroup",
-    }
     found = []
     for name in names:
         png = run.figures.get((result.dataset, result.split, name))
         if png is not None:
-            parts = (run.name, name, result.dataset, result.split)
-            file_name = "_".join(safe_name(part) for part in parts) + ".png"
-            where = f"{run.name} on {result.dataset}, {result.split}"
-            found.append(Picture(file_name, png, f"{words[name]} of {where}"))
+            words = f"{FIGURES[name]} of {run.name} on {result.dataset}, {result.split}"
+            file_name = picture_name(run.name, name, result.dataset, result.split)
+            found.append(Picture(file_name, png, words))
     return tuple(found)
 
 

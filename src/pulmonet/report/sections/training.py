@@ -24,6 +24,7 @@ from pulmonet.report.wording import (
     checkpoint_kept,
     duration,
     model_name,
+    picture_name,
     safe_name,
     setting,
 )
@@ -162,7 +163,7 @@ def _curves_section(context: Context, run: RunArtifacts) -> Section:
     pictures: tuple[Picture, ...] = ()
     if run.curves is not None:
         words = f"Loss, AUROC and average precision per epoch of {run.name}"
-        pictures = (Picture(f"{safe_name(run.name)}_curves.png", run.curves, words),)
+        pictures = (Picture(picture_name(run.name, "curves"), run.curves, words),)
     blocks: list[Block] = [*pictures]
     if run.log is not None and len(run.log):
         charts = _charts(run.log, run.provenance.best_epoch, key)
