@@ -275,13 +275,17 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
 
     monkeypatch.setattr(explanations, "draw_heat_map_strip", noting)
     make_run(tmp_path)
-    context = Context(collect(tmp_path), Identities(b"k" * 32))
-    (run,) = context.collection.runs
+    collection = collect(tmp_path)
+    (run,) = collection.runs
     image = run.heat_maps.images[0]
     maps = np.ones_like(image.maps)
     maps[1] = 0
     thresholds = {image.labels[0]: 1.1, image.labels[1]: 0.0, image.labels[2]: 0.0}
-    explanations._strip(context, run, replace(image, maps=maps, thresholds=thresholds))
+    changed = replace(image, maps=maps, thresholds=thresholds)
+    run = replace(run, heat_maps=replace(run.heat_maps, images=(changed,)))
+    explanations.explanations_section(
+        Context(replace(collection, runs=(run,)), Identities(b"k" * 32))
+    )
     found = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
     for position, ending, colours in ((0, ", absent", 2), (1, ", empty map", 2), (2, "", 3)):
         words, drawn = found[image.labels[position]]

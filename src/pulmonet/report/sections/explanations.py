@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulmonet.explain.results import Localization, Sanity
 from pulmonet.figures.heat_map_strip import draw_heat_map_strip
@@ -17,15 +18,7 @@ from pulmonet.report.heatmaps import (
     shrink,
     xray_jpeg,
 )
-from pulmonet.report.render.blocks import (
-    Block,
-    Exhibit,
-    ExhibitMap,
-    Picture,
-    Section,
-    Text,
-    Viewer,
-)
+from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
 from pulmonet.report.tables import Value, cell, table
 from pulmonet.report.wording import listing, number, picture_name, safe_name
 from pulmonet.words import count
@@ -50,8 +43,9 @@ def explanations_section(context: Context) -> Section:
     for run in runs:
         shown = [image for image in run.heat_maps.images if image.xray is not None][:per_run]
         for image in shown:
-            exhibits.append(_exhibit(context, run, image))
-            pictures.append(_strip(context, run, image))
+            exhibit, picture = _show(context, run, image)
+            exhibits.append(exhibit)
+            pictures.append(picture)
         if context.identities.shown and not shown:
             pictures += _panels(run)
     if exhibits or pictures:
@@ -78,30 +72,46 @@ def _what_is_missing(run: RunArtifacts) -> list[Text]:
     return []
 
 
-def _exhibit(context: Context, run: RunArtifacts, image: ExplainedImage) -> Exhibit:
+def _show(context: Context, run: RunArtifacts, image: ExplainedImage) -> tuple[Exhibit, Picture]:
+    """The image for the viewer, and as a strip for markdown."""
     assert image.xray is not None
     height, width = image.xray.shape
     path, targets = _identify(run, image)
-    maps = []
-    for position, label in enumerate(image.labels):
-        placed = lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
-        maps.append(
-            ExhibitMap(
-                label=label,
-                png=map_png(placed),
-                score=float(image.scores[position]),
-                threshold=image.thresholds.get(label),
-                target=targets.get(label),
-                empty=not image.maps[position].any(),
-            )
+    name = context.identities.image(path)
+    placed = [lay_map(heat, height, width, run.heat_maps.fit, MAP_SIDE) for heat in image.maps]
+    maps = tuple(
+        ExhibitMap(
+            label=label,
+            png=map_png(placed[position]),
+            score=float(image.scores[position]),
+            threshold=image.thresholds.get(label),
+            target=targets.get(label),
+            empty=not image.maps[position].any(),
         )
-    return Exhibit(
-        run=run.name,
-        image=context.identities.image(path),
-        grey=xray_jpeg(image.xray),
-        maps=tuple(maps),
-        method=image.method,
+        for position, label in enumerate(image.labels)
     )
+    exhibit = Exhibit(run.name, name, xray_jpeg(image.xray), maps, image.method)
+    chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
+    shown = "highest scores" if len(chosen) < len(maps) else "scores"
+    xray = shrink(image.xray, 320)
+    return exhibit, Picture(
+        picture_name(run.name, name, "maps"),
+        draw_heat_map_strip(xray, [_overlay(xray, maps[n], placed[n]) for n in chosen]),
+        f"X-ray {name} and heat maps of {run.name}",
+        f"{name}, {run.name}: X-ray and heat maps with {shown}",
+    )
+
+
+def _overlay(
+    xray: NDArray[np.uint8], item: ExhibitMap, placed: NDArray[np.float32]
+) -> tuple[str, NDArray[np.uint8]]:
+    """What stands below a panel of the strip, and the panel."""
+    words = f"{item.label} {number(item.score, 2)}"
+    if item.threshold is not None and item.score < item.threshold:
+        return f"{words}, absent", xray  # no picture suggests a lesion then
+    if item.empty:
+        return f"{words}, empty map", xray
+    return words, draw_overlay(xray, placed)
 
 
 def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, float]]:
@@ -114,36 +124,6 @@ def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, 
                 known = {label: float(value) for label, value in found if not np.isnan(value)}
                 return path, known
     return name or image.folder, {}
-
-
-def _strip(context: Context, run: RunArtifacts, image: ExplainedImage) -> Picture:
-    """X-ray and overlays in one row, for markdown."""
-    assert image.xray is not None
-    height, width = image.xray.shape
-    xray = shrink(image.xray, 320)
-    path, _ = _identify(run, image)
-    name = context.identities.image(path)
-    chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
-    overlays = []
-    for position in chosen:
-        label, score = image.labels[position], float(image.scores[position])
-        words, drawn = f"{label} {number(score, 2)}", xray
-        threshold = image.thresholds.get(label)
-        if threshold is not None and score < threshold:  # no picture suggests a lesion then
-            words += ", absent"
-        elif not image.maps[position].any():
-            words += ", empty map"
-        else:
-            placed = lay_map(image.maps[position], height, width, run.heat_maps.fit, MAP_SIDE)
-            drawn = draw_overlay(xray, placed)
-        overlays.append((words, drawn))
-    shown = "highest scores" if len(chosen) < len(image.labels) else "scores"
-    return Picture(
-        picture_name(run.name, name, "maps"),
-        draw_heat_map_strip(xray, overlays),
-        f"X-ray {name} and heat maps of {run.name}",
-        f"{name}, {run.name}: X-ray and heat maps with {shown}",
-    )
 
 
 def _panels(run: RunArtifacts) -> list[Picture]:

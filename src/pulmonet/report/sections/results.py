@@ -14,14 +14,7 @@ from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, Thr
 from pulmonet.report.render.threshold_steps import threshold_steps
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import (
-    COUNTED,
-    combination_notes,
-    criterion,
-    listing,
-    number,
-    percent,
-)
+from pulmonet.report.wording import COUNTED, combination_notes, criterion, listing, number, percent
 from pulmonet.run.predictions import Predictions
 
 if TYPE_CHECKING:
