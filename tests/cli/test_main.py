@@ -42,6 +42,8 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
         (["train", "--model", "densnet121"], 2),
         (["train", "--set", "optim.lrr=1"], 2),
         (["train", "--epochs", "many"], 2),
+        (["evaluate", "--bootstrap", "5"], 2),
+        (["evaluate", "--interval", "bc"], 2),
     ],
 )
 def test_help_and_config_errors_load_nothing_heavy(arguments: list[str], code: int) -> None:

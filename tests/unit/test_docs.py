@@ -67,13 +67,12 @@ def _commands() -> list[tuple[str, str]]:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that take their arguments and do nothing."""
     from pulmonet.flows import report
-    from pulmonet.flows.evaluate import export
     from pulmonet.flows.evaluate import flow as evaluate
     from pulmonet.flows.explain import flow as explain
     from pulmonet.flows.prepare import flow as prepare
     from pulmonet.flows.train import flow as train
 
-    for module in (evaluate, explain, export, prepare, report, train):
+    for module in (evaluate, explain, prepare, report, train):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)
 
 

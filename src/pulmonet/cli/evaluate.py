@@ -7,11 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import RUN_DATASET_FLAGS, dataset_of, flags_of, split_commas
+from pulmonet.cli.options import (
+    RUN_DATASET_FLAGS,
+    Json,
+    dataset_of,
+    flag,
+    flags_of,
+    split_commas,
+)
 from pulmonet.config.schema import RunConfig
+from pulmonet.flows.evaluate.export import check_format
+from pulmonet.flows.evaluate.options import ScoringOptions, choose_combination
+from pulmonet.metrics.options import EvaluationOptions
 
 
 @flags_of(RunConfig, "data", **RUN_DATASET_FLAGS)
+@flags_of(
+    ScoringOptions,
+    "scoring",
+    split=flag("split", default="valid, else the only one"),
+    tta="tta",
+    blank="blank",
+    batch_size="batch_size",
+    num_workers=flag("num_workers", default="the run's"),
+    device="device",
+)
+@flags_of(
+    EvaluationOptions,
+    "options",
+    level="level",
+    study_rule="study_rule",
+    bootstrap="n_resamples",
+    interval="interval",
+    seed="seed",
+    threshold="criteria",
+    calibrator="calibrator",
+    prevalence=flag("prevalence", read=split_commas),
+    subgroup="subgroup_columns",
+)
 def evaluate(
     *,
     runs: Annotated[
@@ -29,9 +62,6 @@ def evaluate(
         Path | None, typer.Option(hidden=True, help="The same as --artifacts-dir.")
     ] = None,
     data: dict[str, Any],
-    split: Annotated[
-        str | None, typer.Option(help="train, valid or test. Default: valid, else the only one.")
-    ] = None,
     predictions: Annotated[
         list[Path] | None,
         typer.Option(
@@ -53,43 +83,11 @@ def evaluate(
             help="One more row, NAME: runs of all patient folds, each scored on its own fold.",
         ),
     ] = None,
-    tta: Annotated[
-        str,
-        typer.Option(
-            help="Test-time augmentation: none, jitter (mean over 5 views: small zooms and "
-            "rotations) or flip."
-        ),
-    ] = "none",
-    level: Annotated[str, typer.Option(help="image or study.")] = "image",
-    study_rule: Annotated[str, typer.Option(help="Images of a study: max or mean.")] = "max",
+    scoring: dict[str, Any],
     labels: Annotated[
         list[str] | None, typer.Option(help="Only these labels; repeatable, takes commas.")
     ] = None,
-    blank: Annotated[
-        str, typer.Option(help="What a blank label counts as: zeros (negative) or ignore.")
-    ] = "zeros",
-    bootstrap: Annotated[int, typer.Option(help="Resamples of the patients.")] = 1000,
-    interval: Annotated[str, typer.Option(help="percentile or bca.")] = "percentile",
-    seed: Annotated[int, typer.Option(help="Seed of the resamples and folds.")] = 42,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Operating points: youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5; "
-            "repeatable, takes commas."
-        ),
-    ] = None,
-    calibrator: Annotated[str, typer.Option(help="platt, temperature or isotonic.")] = "platt",
-    prevalence: Annotated[
-        list[str] | None,
-        typer.Option(help="Where it is to be used: 0.05, or per label Edema=0.05; repeatable."),
-    ] = None,
-    subgroup: Annotated[
-        list[str] | None,
-        typer.Option(help="Further columns to split by, beside sex, age and view; repeatable."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 32,
-    num_workers: Annotated[int | None, typer.Option(help="Loader threads.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    options: dict[str, Any],
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw ROC, reliability and the others.")
     ] = True,
@@ -97,58 +95,34 @@ def evaluate(
         str | None,
         typer.Option(help="onnx: also write model.onnx into each run's folder."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> int:
     """Example: [bold]pulmonet evaluate densenet121 resnet50 --split valid[/bold]
 
     Without torch or data: [bold]pulmonet evaluate --predictions scores.csv[/bold]
     """
     from pulmonet.flows import console
-    from pulmonet.flows.evaluate import flow as command
-    from pulmonet.flows.evaluate.combine import choose_combination
+    from pulmonet.flows.options import check_options
 
     if json:
         console.reserve_stdout_for_json()
-    if export is not None:
-        from pulmonet.flows.evaluate.export import check_format
-
-        check_format(export, predictions or [])
-    options = command.make_options(
-        bootstrap=bootstrap,
-        seed=seed,
-        interval=interval,
-        level=level,
-        study_rule=study_rule,
-        thresholds=split_commas(threshold) or [],
-        calibrator=calibrator,
-        prevalence=split_commas(prevalence) or [],
-        subgroups=split_commas(subgroup) or [],
-    )
-    artifacts_dir = out_dir or artifacts_dir
-    names = [*(runs or []), *(split_commas(models) or [])]
+    how = check_options(EvaluationOptions, options)
+    scored_how = check_options(ScoringOptions, {**dataset_of(data), **scoring})
     combination = choose_combination(
-        ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds, tta=tta
+        scored_how, ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds
     )
-    code = command.run(
-        runs=names,
-        artifacts_dir=artifacts_dir,
+    if export is not None:
+        check_format(export, predictions or [])
+    from pulmonet.flows.evaluate import flow  # now: a wrong flag need not wait for its imports
+
+    return flow.run(
+        runs=[*(runs or []), *(split_commas(models) or [])],
+        artifacts_dir=out_dir or artifacts_dir,
         predictions=predictions or [],
-        options=options,
         labels=split_commas(labels) or [],
+        options=how,
+        scoring=scored_how,
         combination=combination,
         figures=figures,
-        data={
-            **dataset_of(data),
-            "split": split,
-            "blank": blank,
-            "batch_size": batch_size,
-            "num_workers": num_workers,
-            "device": device,
-            "tta": tta,
-        },
+        export=export is not None,
     )
-    if export is not None:
-        from pulmonet.flows.evaluate.export import run as export_runs
-
-        code = export_runs(names, artifacts_dir) or code
-    return code

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.calibration.logistic import fit_logistic, sigmoid
+from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.intervals import rank_all
+from pulmonet.metrics.ranking.resamples import number_units
+from pulmonet.metrics.results import Baseline
+from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
 
 
@@ -38,6 +43,19 @@ class Covariates:
             "sex": len(set(self.sex)) > 1,
         }
         return [name for name, varies in known.items() if varies]
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """What is known of some rows without their images.
+
+    Attributes:
+        covariates: view, sex and age of N rows.
+        targets: (N, L) 1, 0 or NaN.
+    """
+
+    covariates: Covariates
+    targets: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -139,4 +157,38 @@ def covariates_of(predictions: Predictions) -> Covariates | None:
         np.asarray(columns.get("view", unknown), dtype=object),
         np.asarray(columns.get("sex", unknown), dtype=object),
         age_years,
+    )
+
+
+def evaluate_baseline(
+    predictions: Predictions, training: KnownRows | None, options: EvaluationOptions
+) -> Baseline | None:
+    """How well view, age and sex alone rank the rows; None where none of them varies.
+
+    Args:
+        predictions: images as rows.
+        training: what to fit on; where it is None or all the same, the rows themselves,
+            cross-fitted by patient.
+        options: how.
+    """
+    if options.level == "study":
+        predictions = join_studies(predictions, options.study_rule)
+    here = covariates_of(predictions)
+    if here is None or not here.informative:
+        return None
+    if training is not None and training.covariates.informative:
+        scores = fit_baseline(training.covariates, training.targets, here)
+        fitted_on, n_fitted = "the training rows", len(training.targets)
+    else:
+        units = number_units(predictions.patients, len(predictions.paths))
+        scores = cross_fit_baseline(here, predictions.targets, units, seed=options.seed)
+        fitted_on, n_fitted = "these rows, cross-fitted by patient", len(predictions.paths)
+    of_baseline = replace(predictions, scores=scores.astype(np.float32))
+    ranked = rank_all(of_baseline, options)
+    return Baseline(
+        features=here.informative,
+        fitted_on=fitted_on,
+        n_rows_fitted=n_fitted,
+        labels=ranked.by_label(of_baseline),
+        macro=ranked.macro,
     )

@@ -5,18 +5,21 @@ The original scripts' columns come first, in their order; what they did not have
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import LabelResult, MacroResult, RankingResult, RunResult
 
+if TYPE_CHECKING:  # not for a wrong flag
+    import pandas as pd
+
 BASELINE_NAME = "baseline (view, age, sex)"
-_KEY = ("Model", "Dataset", "Split")
+_KEY = ["Model", "Dataset", "Split"]
 _FACTS = (
     "Dataset",
     "Split",
@@ -35,45 +38,52 @@ _FACTS = (
 Row = dict[str, str]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Rows of an earlier table; none where there is no file.
+def read_table(path: Path) -> pd.DataFrame:
+    """An earlier table, all cells text; one without rows where there is no file.
 
     Raises:
         ArtifactError: a file of that name that is no results table; it is left alone.
     """
+    import pandas as pd
+
     if not path.exists():
-        return []
+        return pd.DataFrame(columns=_KEY)
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
-    except (OSError, ValueError, csv.Error) as error:
+        text = io.StringIO(read_text(path), newline="")
+        table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False)
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); move it away") from None
-    if any(key not in row or row[key] is None for row in rows for key in _KEY):
+    if not set(_KEY) <= set(table) or table[_KEY].isna().any(axis=None):
         raise ArtifactError(
             f"{path}: not a results table (no column {', '.join(_KEY)}); move it away"
         )
-    return [{name: value or "" for name, value in row.items() if name} for row in rows]
+    return table.fillna("")
 
 
-def rows_of_all(results: Sequence[RunResult]) -> list[Row]:
-    """The rows of all results.
+def table_of(results: Sequence[RunResult]) -> pd.DataFrame:
+    """The rows of all results, each with its baseline's.
 
     Folds have each a baseline of its own under one dataset and split: then none is kept, since
     it would pass for that of all.
     """
+    import pandas as pd
+
     deals: dict[tuple[str, str], set[str | None]] = {}
     for result in results:
         deals.setdefault((result.dataset, result.split), set()).add(result.dataset_fingerprint)
-    return [
+    rows = [
         row
         for result in results
-        for row in rows_of(result)
+        for row in _rows_of(result)
         if row["Model"] != BASELINE_NAME or len(deals[result.dataset, result.split]) == 1
     ]
+    return pd.DataFrame(rows, dtype=object).fillna("")
 
 
-def rows_of(result: RunResult) -> list[Row]:
+def _rows_of(result: RunResult) -> list[Row]:
     """The run's row, and the baseline's where there is one."""
-    facts = {
+    row = {
+        "Model": result.run,
         "Dataset": result.dataset,
         "Split": result.split,
         "Level": result.level,
@@ -83,102 +93,82 @@ def rows_of(result: RunResult) -> list[Row]:
         "Resamples": str(result.bootstrap.n_resamples),
         "Rows_Used_For": "; ".join(result.rows_used_for) or "nothing",
         "Synthetic": "yes" if result.synthetic else "no",
+        **_numbers(result.labels, result.macro),
+        "Group": result.group_letters,
+        "Combines": result.combination_text(),
     }
-    own = _numbers(result.labels, result.macro)
-    rows = [
-        {
-            "Model": result.run,
-            **facts,
-            **own,
-            "Group": result.group_letters,
-            "Combines": result.combination_text(),
-        }
-    ]
     baseline = result.baseline
-    if baseline is not None:
-        used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
-        rows.append(
-            {
-                "Model": BASELINE_NAME,
-                **facts,
-                **_numbers(baseline.labels, baseline.macro),
-                "Rows_Used_For": used,
-                "Group": "",
-            }
-        )
-    return rows
+    if baseline is None:
+        return [row]
+    used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
+    own = {"Model": BASELINE_NAME, "Rows_Used_For": used, "Group": "", "Combines": ""}
+    return [row, {**row, **_numbers(baseline.labels, baseline.macro), **own}]
 
 
 def _numbers(labels: Mapping[str, LabelResult | RankingResult], macro: MacroResult) -> Row:
     row: Row = {"Macro_Labels": str(macro.n_labels)}
     for metric, name in (("auroc", "AUROC"), ("average_precision", "PR_AUC")):
         for label, entry in labels.items():
-            _put(row, f"{name}_{label}", getattr(entry, metric))
-        _put(row, f"Macro_{name}", getattr(macro, metric))
+            row |= _cells(f"{name}_{label}", getattr(entry, metric))
+        row |= _cells(f"Macro_{name}", getattr(macro, metric))
     return row
 
 
-def _put(row: Row, name: str, estimate: Estimate) -> None:
-    for suffix, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
-        row[f"{name}{suffix}"] = "" if value is None else f"{value:.6f}"
+def _cells(name: str, estimate: Estimate) -> Row:
+    numbers = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+    return {
+        f"{name}{end}": "" if value is None else f"{value:.6f}" for end, value in numbers.items()
+    }
 
 
-def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Old rows with those of the same run, dataset and split replaced, in a fixed order.
 
     Letters hold among the rows of one comparison. Where one of them is new, compared or not, those
     of the others would be stale and are emptied.
     """
-    fresh = {tuple(row[key] for key in _KEY): row for row in new}
-    replaced = [row for row in old if tuple(row[key] for key in _KEY) in fresh]
-    compared = {(row["Dataset"], row["Split"]) for row in (*new, *replaced) if row.get("Group")}
-    kept = []
-    for row in old:
-        key = tuple(row[key] for key in _KEY)
-        if key in fresh:
-            continue
-        stale = (row["Dataset"], row["Split"]) in compared
-        kept.append({**row, "Group": ""} if stale else dict(row))
+    import pandas as pd
 
-    def place(row: Row) -> tuple[str, str, bool, float, str]:
-        score = row.get("Macro_AUROC")
-        ranked = -float(score) if score else 1.0
-        return row["Dataset"], row["Split"], row["Model"] == BASELINE_NAME, ranked, row["Model"]
+    rows_of = pd.MultiIndex.from_frame
+    replaced = rows_of(old[_KEY]).isin(rows_of(new[_KEY]))
+    kept = old[~replaced].copy()
+    fresh = pd.concat([new, old[replaced]]).fillna("")
+    compared = fresh[fresh["Group"] != ""]
+    stale = rows_of(kept[_KEY[1:]]).isin(rows_of(compared[_KEY[1:]]))
+    if stale.any():
+        kept.loc[stale, "Group"] = ""
+    table = pd.concat([kept, new.drop_duplicates(_KEY, keep="last")], ignore_index=True).fillna("")
+    place = table[["Dataset", "Split", "Model"]].assign(
+        is_baseline=table["Model"] == BASELINE_NAME,
+        ranked=-pd.to_numeric(table["Macro_AUROC"], errors="coerce").fillna(-1.0),
+    )
+    order = place.sort_values(["Dataset", "Split", "is_baseline", "ranked", "Model"]).index
+    return table.loc[order]
 
-    return sorted([*kept, *fresh.values()], key=place)
 
-
-def labels_in(rows: Sequence[Row], first: Sequence[str] = ()) -> list[str]:
+def labels_in(table: pd.DataFrame, first: Sequence[str] = ()) -> list[str]:
     """Labels of all rows, those of `first` in front."""
-    found = list(first)
-    for row in rows:
-        for name in row:
-            label = name.removeprefix("AUROC_")
-            is_value = name.startswith("AUROC_") and not name.endswith(("_low", "_high"))
-            if is_value and label not in found:
-                found.append(label)
-    return found
+    names = table.columns.astype(str)
+    values = names[names.str.startswith("AUROC_") & ~names.str.endswith(("_low", "_high"))]
+    return list(dict.fromkeys([*first, *values.str.removeprefix("AUROC_")]))
 
 
-def to_csv(rows: Sequence[Row], labels: Sequence[str]) -> str:
+def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
     """The table as CSV; the original columns first."""
     values = [f"AUROC_{label}" for label in labels] + [f"PR_AUC_{label}" for label in labels]
     macros = ["Macro_AUROC", "Macro_PR_AUC"]
     bounds = [f"{name}_{end}" for name in macros + values for end in ("low", "high")]
     header = ["Model", *values, *macros, *_FACTS, *bounds]
-    header += sorted({name for row in rows for name in row} - set(header))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    header += sorted(set(map(str, table)) - set(header))
+    return table.reindex(columns=header, fill_value="").to_csv(index=False, lineterminator="\n")
 
 
-def to_markdown(rows: Sequence[Row], labels: Sequence[str]) -> str:
+def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
     """The table as Markdown, one section per dataset and split."""
     lines = ["# Final evaluation results", ""]
-    for dataset, split in dict.fromkeys((row["Dataset"], row["Split"]) for row in rows):
-        here = [row for row in rows if (row["Dataset"], row["Split"]) == (dataset, split)]
+    for _, rows in table.groupby(["Dataset", "Split"], sort=False):
+        here: list[dict[Any, str]] = rows.to_dict("records")
+        dataset, split = here[0]["Dataset"], here[0]["Split"]
         synthetic = " (SYNTHETIC phantoms)" if here[0].get("Synthetic") == "yes" else ""
         lines += [f"## {_safe(dataset)}{synthetic}, split {_safe(split)}", ""]
         shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in here)]
@@ -212,7 +202,7 @@ def _short(value: str) -> str:
     return f"{float(value):.4f}" if value else "–"
 
 
-def _interval(row: Row, name: str) -> str:
+def _interval(row: Mapping[Any, str], name: str) -> str:
     low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
     return f"{float(low):.3f}–{float(high):.3f}" if low and high else "–"
 

@@ -77,33 +77,31 @@ def _check_resamples(n_resamples: int) -> int:
 
 
 def _check_criteria(given: Any) -> Any:
-    return tuple(check_criterion(text) for text in given)
+    return tuple(check_criterion(text) for text in given) or DEFAULT_CRITERIA
 
 
 class EvaluationOptions(Section):
     """How predictions are evaluated."""
 
     n_resamples: Annotated[int, BeforeValidator(_check_resamples)] = 1000
-    """Resamples of the patients"""
+    """Resamples of the patients."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the resamples and folds"""
+    """Seed of the resamples and folds."""
     interval: IntervalKind = "percentile"
-    """Bootstrap interval"""
+    """Bootstrap interval."""
     level: Level = "image"
-    """What is scored"""
+    """What is scored."""
     study_rule: StudyRule = "max"
-    """Score of a study, of its images' scores"""
+    """Score of a study, of its images' scores."""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_check_criteria)] = DEFAULT_CRITERIA
-    """Operating points: youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5; the first is that
-    of the subgroups"""
+    """Operating points, youden, f1, sensitivity=S, specificity=S or ppv=P; the first is that of the
+    subgroups."""
     calibrator: CalibratorKind = "platt"
-    """Map from score to probability"""
-    prevalence: Annotated[dict[str, float], BeforeValidator(_read_prevalence)] = Field(
-        default_factory=dict
-    )
-    """Where it is to be used: 0.05, or per label Edema=0.05"""
+    """Map from score to probability."""
+    prevalence: Annotated[dict[str, float], BeforeValidator(_read_prevalence)] = {}  # noqa: RUF012
+    """Where it is to be used: 0.05, or per label Edema=0.05."""
     subgroup_columns: tuple[str, ...] = ()
-    """Further columns to split by, beside sex, age and view"""
+    """Further columns to split by, beside sex, age and view."""
 
     def prevalence_of(self, label: str) -> float | None:
         """Deployment prevalence of a label, where stated; the key "" serves all others."""

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.baseline import Covariates
+from pulmonet.metrics.baseline import KnownRows
 from pulmonet.metrics.results import Shift
-
-
-@dataclass(frozen=True)
-class KnownRows:
-    """What is known of some rows without their images.
-
-    Attributes:
-        covariates: view, sex and age of N rows.
-        targets: (N, L) 1, 0 or NaN.
-    """
-
-    covariates: Covariates
-    targets: NDArray[np.floating]
 
 
 def describe_shift(labels: Sequence[str], training: KnownRows, here: KnownRows) -> Shift:

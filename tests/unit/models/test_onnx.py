@@ -12,7 +12,7 @@ import torch
 from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
 from pulmonet.files.write import write_json
-from pulmonet.flows.evaluate.export import run as export_runs
+from pulmonet.flows.evaluate.export import export_runs
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.calibration.fit import Calibration, Calibrator, LabelCalibration
 from pulmonet.models import onnx as onnx_export

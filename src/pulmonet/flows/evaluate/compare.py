@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulmonet.flows import console
 from pulmonet.metrics.options import EvaluationOptions
@@ -19,11 +18,11 @@ from pulmonet.run.predictions import Predictions
 
 
 def compare_all(
-    evaluated: Sequence[tuple[Predictions, RunResult]], options: EvaluationOptions
+    predictions: Sequence[Predictions], results: Sequence[RunResult], options: EvaluationOptions
 ) -> list[ModelComparison]:
     """Compare runs that were evaluated on the very same rows."""
     groups: dict[tuple[Any, ...], list[Predictions]] = {}
-    for images, result in evaluated:
+    for images, result in zip(predictions, results, strict=True):
         study = options.level == "study"
         rows = _in_path_order(join_studies(images, options.study_rule) if study else images)
         key = (rows.dataset, rows.split, rows.paths, result.blank)
@@ -49,31 +48,24 @@ def _in_path_order(predictions: Predictions) -> Predictions:
 
 
 def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> ModelComparison:
-    first = group[0]
+    first, names = group[0], [predictions.run for predictions in group]
+    targets_of = [dict(zip(run.labels, run.targets.T, strict=True)) for run in group]
     shared = [
         label
-        for label in first.labels
+        for label, ours in targets_of[0].items()
         if all(
-            label in other.labels
-            and np.array_equal(
-                _column(other.targets, other, label),
-                _column(first.targets, first, label),
-                equal_nan=True,
-            )
-            for other in group
+            label in of_run and np.array_equal(of_run[label], ours, equal_nan=True)
+            for of_run in targets_of
         )
     ]
-    names = [predictions.run for predictions in group]
     nothing = ModelComparison([], [""] * len(group), names)
     if not shared:
         console.warn(f"{', '.join(names)}: no label with the same targets; not compared")
         return nothing
     if any(set(shared) != set(predictions.labels) for predictions in group):
         console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
-    targets = np.stack([_column(first.targets, first, label) for label in shared], axis=1)
-    scores = [
-        np.stack([_column(run.scores, run, label) for label in shared], axis=1) for run in group
-    ]
+    targets = np.stack([targets_of[0][label] for label in shared], axis=1)
+    scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
     patients = next((run.patients for run in group if run.patients is not None), None)
     units = number_units(patients, len(first.paths))  # known if any of the files names them
     try:
@@ -91,13 +83,8 @@ def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> 
         return nothing
 
 
-def _column(
-    values: NDArray[np.float32], predictions: Predictions, label: str
-) -> NDArray[np.float32]:
-    return values[:, predictions.labels.index(label)]
-
-
 def with_letters(result: RunResult, comparisons: Iterable[ModelComparison]) -> RunResult:
+    """The result with the letters of the comparison that it is in."""
     for comparison in comparisons:
         if result.run in comparison.names:
             letters = comparison.letters[list(comparison.names).index(result.run)]

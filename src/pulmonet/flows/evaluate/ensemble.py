@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.errors import ConfigError
-from pulmonet.flows.evaluate.material import Material
-from pulmonet.flows.evaluate.members import joined_facts, sharing_labels
-from pulmonet.metrics.shift import KnownRows
+from pulmonet.flows.evaluate.material import Material, joined_facts, sharing_labels
+from pulmonet.metrics.baseline import KnownRows
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 
@@ -39,12 +38,10 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
             patients = tuple(other.patients[row] for row in order.tolist())
     mean = np.stack(scores).astype(np.float64).mean(axis=0).astype(np.float32)
     names = [material.predictions.run for material in materials]
-    facts = joined_facts(sharing)
-    facts["notes"] = [f"Mean of the scores of {', '.join(names)}.", *facts["notes"]]
     return Material(
         replace(first, run=name, scores=mean, patients=patients),
         run_dir,
-        {**facts, "combines": "ensemble", "members": names},
+        joined_facts(sharing, "ensemble", f"Mean of the scores of {', '.join(names)}."),
         _shared_training([material.training for material in sharing]),
         sharing[0].read_image,
         fits_calibration=all(material.fits_calibration for material in materials),

@@ -31,7 +31,7 @@ def check_format(name: str, predictions: Sequence[Path]) -> None:
     check_onnx_installed()
 
 
-def run(runs: Sequence[str], artifacts_dir: Path) -> int:
+def export_runs(runs: Sequence[str], artifacts_dir: Path) -> int:
     """Write ``model.onnx`` into each run's folder.
 
     Args:

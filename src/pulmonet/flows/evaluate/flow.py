@@ -1,41 +1,43 @@
 """`pulmonet evaluate`: runs, or saved predictions, become tables with intervals.
 
-This half needs no torch and no data: everything from predictions on. `predict_flow` makes the
-predictions of runs.
+Scores from files need neither torch nor data; `score`, which needs both, is imported for runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from pulmonet.errors import ArtifactError, PulmoNetError
+from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.flows import console
-from pulmonet.flows.evaluate.combine import Combination, check_combination, combine
+from pulmonet.flows.evaluate.calibration import stored_calibration, write_calibration
 from pulmonet.flows.evaluate.compare import compare_all, with_letters
-from pulmonet.flows.evaluate.material import Material, Source, sources_of, with_labels
+from pulmonet.flows.evaluate.ensemble import average
+from pulmonet.flows.evaluate.export import export_runs
+from pulmonet.flows.evaluate.material import (
+    Material,
+    Source,
+    find_sources,
+    read_scores,
+    with_labels,
+)
+from pulmonet.flows.evaluate.options import Combination, ScoringOptions
+from pulmonet.flows.evaluate.pool import check_folds, pool
 from pulmonet.flows.evaluate.screen import show_comparison, show_result
 from pulmonet.flows.evaluate.write import (
+    check_folder,
     write_comparison_figure,
     write_figures,
     write_run,
     write_table,
 )
-from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
-from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline, fit_baseline
-from pulmonet.metrics.calibration.fit import Calibration, read_calibration
+from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baseline
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.ranking.intervals import rank_all
-from pulmonet.metrics.ranking.resamples import number_units
-from pulmonet.metrics.results import Baseline, Evaluation, RunResult
-from pulmonet.metrics.shift import KnownRows, describe_shift
-from pulmonet.metrics.studies import join_studies
+from pulmonet.metrics.results import Evaluation, RunResult
+from pulmonet.metrics.shift import describe_shift
+from pulmonet.run.folder import RunDir
 
 
 def run(
@@ -43,11 +45,12 @@ def run(
     runs: Sequence[str],
     artifacts_dir: Path,
     predictions: Sequence[Path],
-    options: EvaluationOptions,
     labels: Sequence[str],
-    data: Mapping[str, Any],
+    options: EvaluationOptions,
+    scoring: ScoringOptions,
     combination: Combination | None = None,
     figures: bool = True,
+    export: bool = False,
 ) -> int:
     """Evaluate runs, or saved predictions.
 
@@ -55,41 +58,49 @@ def run(
         runs: names or folders; all runs below `artifacts_dir` when empty.
         artifacts_dir: the artifacts folder.
         predictions: CSV files to evaluate instead of runs.
-        options: how.
         labels: only these; all of the run's when empty.
-        data: what `predict_flow.predict_run` takes: data_dir, split, views, blank, batch_size,
-            device, num_workers.
+        options: how predictions are evaluated.
+        scoring: which rows the runs score, and how.
         combination: one more row that all of them make together.
         figures: whether to draw.
+        export: whether to write the runs as ONNX, too.
 
     Returns:
         0, or 4 when a run among several could not be evaluated.
     """
+    # settle
     table_path = artifacts_dir / "final_evaluation_results.csv"
-    earlier = final_table.read_rows(table_path)  # before the long work: it may be no table
-    sources = sources_of(runs, artifacts_dir, predictions, data)
-    combined_dir = None
+    sources = find_sources(runs, artifacts_dir, predictions, scoring)
     if combination is not None:
-        combined_dir = check_combination(combination, sources, artifacts_dir, data)
-    materials, failures = _gather(sources, labels)
-    if combination is not None and combined_dir is not None:
-        if failures:  # a mean of the others would pass for that of all
-            console.warn(f"{combination.name}: not made, since not all of its members were scored")
-        else:
-            materials.append(combine(combination, materials, combined_dir))
+        combined_dir = _check_combination(combination, sources, artifacts_dir, scoring)
+    earlier = final_table.read_table(table_path)  # before the long work: it may be no table
+
+    # material: predictions, with what is known around them
+    materials, failures = _gather(sources, scoring, labels)
+    if combination is not None and failures:  # a mean of the others would pass for that of all
+        console.warn(f"{combination.name}: not made, since not all of its members were scored")
+    elif combination is not None:
+        make = average if combination.kind == "ensemble" else pool
+        materials.append(make(combination.name, materials, combined_dir))
+
+    # metrics
     results = [_evaluate(material, options) for material in materials]
-    pairs = zip((material.predictions for material in materials), results, strict=True)
-    comparisons = compare_all(list(pairs), options)
+    comparisons = compare_all([material.predictions for material in materials], results, options)
     results = [with_letters(result, comparisons) for result in results]
     records = [record for comparison in comparisons for record in comparison.comparisons]
+
+    # write
     for material, result in zip(materials, results, strict=True):
-        write_run(material, result, records, options)
+        write_run(material, result, records)
+        write_calibration(material, options)
         if figures:
             write_figures(material, result)
     if results:
         write_table(table_path, earlier, results)
     if figures:
         write_comparison_figure(artifacts_dir, results, records)
+
+    # say
     for result in results:
         show_result(result)
     if len(results) > 1:
@@ -99,18 +110,60 @@ def run(
     if console.wants_json():
         document = Evaluation(runs=results, comparisons=records)
         console.show_json(document.model_dump(mode="json", by_alias=True))
-    return 4 if failures else 0
+    code = 4 if failures else 0
+    return (export and export_runs(runs, artifacts_dir)) or code
+
+
+def _check_combination(
+    combination: Combination,
+    sources: Sequence[Source],
+    artifacts_dir: Path,
+    scoring: ScoringOptions,
+) -> RunDir:
+    """What can be known before the long work; gives the folder of the results.
+
+    Raises:
+        ConfigError: too few runs, a name that one of them has, runs that are no folds.
+        ArtifactError: the folder is taken.
+    """
+    name, members = combination.name, [source.name for source in sources]
+    if name in members:
+        raise ConfigError(
+            f"{combination.flag} {name}: a run evaluated here is called so; choose another name"
+        )
+    if combination.kind == "out-of-fold":
+        check_folds(name, [source.run_dir for source in sources], scoring)
+    elif len(sources) < 2:
+        raise ConfigError(
+            f"--ensemble: averages two or more runs, and there is only {members[0]}; name more"
+        )
+    run_dir = RunDir(artifacts_dir / name)
+    check_folder(run_dir, combination.kind, members, scoring.tta, combination.flag)
+    return run_dir
 
 
 def _gather(
-    sources: Sequence[Source], labels: Sequence[str]
+    sources: Sequence[Source], scoring: ScoringOptions, labels: Sequence[str]
 ) -> tuple[list[Material], list[PulmoNetError]]:
     """Score or read all of them; a damaged one among several is named, and the others go on."""
+
+    def read(source: Source) -> Material:
+        material = read_scores(source, scoring.split)
+        check_folder(source.results_dir, None, [], scoring.tta, "--predictions NAME=FILE")
+        return material
+
+    make = read
+    if sources[0].run_dir is not None:
+        from pulmonet.flows.evaluate.score import Scorer
+
+        make = Scorer(scoring).score
     materials: list[Material] = []
     failures: list[PulmoNetError] = []
     for source in sources:
         try:
-            materials.append(with_labels(source.make(), labels))
+            if source.run_dir is not None and scoring.tta != "none":
+                check_folder(source.results_dir, None, [], scoring.tta, "train --name")
+            materials.append(with_labels(make(source), labels))
         except ArtifactError as error:
             if len(sources) == 1:
                 raise
@@ -119,87 +172,16 @@ def _gather(
     return materials, failures
 
 
-def make_options(
-    *,
-    bootstrap: int,
-    seed: int,
-    interval: str,
-    level: str,
-    study_rule: str,
-    thresholds: Sequence[str],
-    calibrator: str,
-    prevalence: Sequence[str],
-    subgroups: Sequence[str],
-) -> EvaluationOptions:
-    """Check the flags that decide how predictions are evaluated.
-
-    Raises:
-        ConfigError: names the flag and the value.
-    """
-    given = {
-        "n_resamples": bootstrap,
-        "seed": seed,
-        "interval": interval,
-        "level": level,
-        "study_rule": study_rule,
-        "calibrator": calibrator,
-        "prevalence": prevalence,
-        "subgroup_columns": subgroups,
-        **({"criteria": thresholds} if thresholds else {}),
-    }
-    return check_options(EvaluationOptions, given)
-
-
-# --- results --------------------------------------------------------------------------------
-
-
 def _evaluate(material: Material, options: EvaluationOptions) -> RunResult:
-    predictions = material.predictions
-    stored = _stored_calibration(material, options)
+    predictions, training = material.predictions, material.training
     facts = dict(material.facts)
     covariates = covariates_of(predictions)
-    if material.training is not None and covariates is not None:
+    if training is not None and covariates is not None:
         here = KnownRows(covariates, predictions.targets)
-        facts["shift"] = describe_shift(predictions.labels, material.training, here)
-    facts["baseline"] = _baseline(material, options)
+        facts["shift"] = describe_shift(predictions.labels, training, here)
+    facts["baseline"] = evaluate_baseline(predictions, training, options)
+    stored = stored_calibration(material, options)
     with console.steps(f"intervals of {predictions.run}", 1) as bar:
         result = evaluate_predictions(predictions, options, stored=stored, facts=facts)
         bar.advance()
     return result
-
-
-def _stored_calibration(material: Material, options: EvaluationOptions) -> Calibration | None:
-    """Calibration fitted on other rows with the same weights; None cross-fits on these."""
-    kept = read_calibration(material.run_dir.calibration_path)
-    if kept is None or options.level == "study" or material.without_calibration:
-        return None
-    predictions = material.predictions
-    same_rows = (kept.dataset, kept.split) == (predictions.dataset, predictions.split)
-    same_weights = kept.checkpoint_sha256 == material.facts.get("checkpoint_sha256")
-    return kept if same_weights and not same_rows else None
-
-
-def _baseline(material: Material, options: EvaluationOptions) -> Baseline | None:
-    predictions = material.predictions
-    if options.level == "study":
-        predictions = join_studies(predictions, options.study_rule)
-    here = covariates_of(predictions)
-    if here is None or not here.informative:
-        return None
-    if material.training is not None and material.training.covariates.informative:
-        fitting = material.training
-        scores = fit_baseline(fitting.covariates, fitting.targets, here)
-        fitted_on, n_fitted = "the training rows", len(fitting.targets)
-    else:
-        units = number_units(predictions.patients, len(predictions.paths))
-        scores = cross_fit_baseline(here, predictions.targets, units, seed=options.seed)
-        fitted_on, n_fitted = "these rows, cross-fitted by patient", len(predictions.paths)
-    of_baseline = replace(predictions, scores=scores.astype(np.float32))
-    ranked = rank_all(of_baseline, options)
-    return Baseline(
-        features=here.informative,
-        fitted_on=fitted_on,
-        n_rows_fitted=n_fitted,
-        labels=ranked.by_label(of_baseline),
-        macro=ranked.macro,
-    )

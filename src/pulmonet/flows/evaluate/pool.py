@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
-from pulmonet.flows.evaluate.material import Material, ReadImage
-from pulmonet.flows.evaluate.members import joined_facts, sharing_labels
+from pulmonet.flows.evaluate.material import Material, ReadImage, joined_facts, sharing_labels
+from pulmonet.flows.evaluate.options import ScoringOptions
 from pulmonet.flows.folds import DisjointFolds
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
@@ -23,7 +23,7 @@ from pulmonet.run.predictions import Predictions
 OUT_OF_FOLD = "out-of-fold"
 
 
-def check_folds(name: str, run_dirs: Sequence[RunDir | None], data: Mapping[str, Any]) -> None:
+def check_folds(name: str, run_dirs: Sequence[RunDir | None], scoring: ScoringOptions) -> None:
     """That the runs are all folds of one deal, each once, before anything is scored.
 
     A run that cannot be read is passed over: it will be named when it is its turn.
@@ -32,7 +32,7 @@ def check_folds(name: str, run_dirs: Sequence[RunDir | None], data: Mapping[str,
         ConfigError: no run of a fold, another number of folds or seed, a fold twice or missing.
     """
     flag = f"--pool-folds {name}"
-    if data.get("split") not in {None, "valid"} or "splits" in data.get("columns", {}):
+    if scoring.split not in {None, "valid"} or "splits" in scoring.columns:
         raise ConfigError(
             f"{flag}: takes each run's own validation fold; leave out --split and --splits"
         )
@@ -125,16 +125,14 @@ def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
         disjoint.add(rows.paths, rows.patients, run=rows.run, split=rows.split)
     sharing = sharing_labels(name, ordered)
     names = [material.predictions.run for material in ordered]
-    facts = joined_facts(sharing)
-    facts["notes"] = [
+    note = (
         f"Out of fold: {', '.join(names)} scored one fold each, so no patient was scored by a "
-        "network that had seen them.",
-        *facts["notes"],
-    ]
+        "network that had seen them."
+    )
     return Material(
         _concatenated(name, [material.predictions for material in sharing]),
         run_dir,
-        {**facts, "combines": "out-of-fold", "members": names},
+        joined_facts(sharing, "out-of-fold", note),
         read_image=_reader(ordered),
         without_calibration=True,
         is_saved=False,
