@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from pulmonet.choices import ExportFormat
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.run.folder import find_run, list_runs
 from pulmonet.words import did_you_mean
 
-FORMATS = ("onnx",)
+FORMATS: tuple[str, ...] = get_args(ExportFormat)
 
 
 def check_format(name: str, predictions: Sequence[Path]) -> None:
