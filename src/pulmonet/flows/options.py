@@ -14,12 +14,15 @@ from pulmonet.words import did_you_mean
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def check_options(model: type[Model], given: Mapping[str, Any]) -> Model:
+def check_options(
+    model: type[Model], given: Mapping[str, Any], flags: Mapping[str, str] | None = None
+) -> Model:
     """The options that the flags give.
 
     Args:
         model: of the options.
         given: field -> value, of the flags that were typed.
+        flags: field -> flag, where it is not called as the field is.
 
     Raises:
         ConfigError: names the flag and the value.
@@ -29,7 +32,7 @@ def check_options(model: type[Model], given: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         problem = error.errors()[0]
         field, value = str(problem["loc"][0]), problem["input"]
-        flag = f"--{field.replace('_', '-')}"
+        flag = (flags or {}).get(field, f"--{field.replace('_', '-')}")
         limits = problem.get("ctx", {})
         if problem["type"] == "literal_error":
             choices = re.findall(r"'([^']+)'", str(limits["expected"]))
