@@ -65,34 +65,28 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[st
 
 def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.ndarray:
     """(N,) line of the CSV that belongs to each row, -1 where none."""
-    if by_patient:
-        own = table["patient"].to_numpy(object)
-        found = keys.get_indexer(pd.Index(own))
-        if (found < 0).all():  # 00001 and patient00001 are the same person
-            found = keys.get_indexer(
-                pd.Index([str(patient).removeprefix("patient") for patient in own])
-            )
-        return np.asarray(found)
-    found = keys.get_indexer(pd.Index(table["path"].to_numpy(object)))
-    if (found < 0).all():  # with the root's name before it, as CheXpert writes paths
-        below = pd.Index([str(key).partition("/")[2] for key in keys])
-        found = below.get_indexer(pd.Index(table["path"])) if below.is_unique else found
-    if (found < 0).all():
-        names = [str(path).rpartition("/")[2] for path in table["path"]]
-        found = keys.get_indexer(pd.Index(names))
-    if (found < 0).all():
-        found = keys.get_indexer(pd.Index([name.rpartition(".")[0] for name in names]))
-    return np.asarray(found)
+    own = table["patient" if by_patient else "path"].astype("str")
+    names = own.str.rpartition("/")[2]
+    below = keys.str.partition("/", expand=False).str[2]  # below the root's name
+    tries = [(keys, own)]
+    if by_patient:  # 00001 and patient00001 are the same person
+        tries += [(keys, own.str.removeprefix("patient"))]
+    else:
+        tries += [(below, own), (keys, names), (keys, names.str.rpartition(".")[0])]
+    found = np.full(len(table), -1)
+    for theirs, ours in tries:
+        if (found < 0).all() and theirs.is_unique:
+            found = np.asarray(theirs.get_indexer(pd.Index(ours)))
+    return found
 
 
 def _values(column: pd.Series, positions: np.ndarray) -> np.ndarray:
     """(N,) float64 where all cells are numbers or blank, else strings; NaN or "" unmatched."""
     codes, distinct = factorise(column)
-    numbers = [np.nan if is_blank(value) else parse_number(value) for value in distinct]
-    numeric = all(
-        is_blank(value) or not np.isnan(number)
-        for value, number in zip(distinct, numbers, strict=True)
-    )
-    choices = np.asarray([*numbers, np.nan]) if numeric else np.asarray([*distinct, ""], object)
-    chosen = np.where(positions < 0, len(distinct), codes[positions])
-    return np.asarray(choices[chosen])
+    blank = np.asarray([is_blank(value) for value in distinct])
+    numbers = np.asarray([parse_number(value) for value in distinct])
+    if (blank | ~np.isnan(numbers)).all():
+        choices = np.asarray([*np.where(blank, np.nan, numbers), np.nan])
+    else:
+        choices = np.asarray([*distinct, ""], object)
+    return np.asarray(choices[np.where(positions < 0, len(distinct), codes[positions])])

@@ -14,7 +14,6 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -85,21 +84,19 @@ class _NpzArray:
             Exception: one of `_DAMAGE` or a DataError, whatever is wrong with the file.
         """
         self._path = path
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()  # two threads would both decompress a part
+        self._part = lru_cache(maxsize=_N_PARTS_KEPT)(self._decompress)
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             info = archive.getinfo(f"{name}.npy")
             with archive.open(info) as member:
                 shape, self._dtype = _read_header(member)
                 n_header = member.tell()
-            n_rows, *row_shape = shape
-            check_size(row_shape[0], math.prod(row_shape[1:]), f"{path}#{name}")
-            self._n_rows, self._row_shape = n_rows, tuple(row_shape)
-            self._row_bytes = math.prod(row_shape) * self._dtype.itemsize
-            self._rows_per_part = max(1, _PART_BYTES // max(1, self._row_bytes))
-            if info.file_size != n_header + n_rows * self._row_bytes:
+            self._n_rows, self._row_shape = shape[0], shape[1:]
+            check_size(shape[1], math.prod(shape[2:]), f"{path}#{name}")
+            self._row_bytes = math.prod(shape[1:]) * self._dtype.itemsize
+            self._rows_per_part = max(1, _PART_BYTES // self._row_bytes)
+            if info.file_size != n_header + self._n_rows * self._row_bytes:
                 raise ValueError("not as long as its header says")
-            self._is_compressed = info.compress_type == zipfile.ZIP_DEFLATED
             self._points = self._read_through(file, info, n_header)
 
     def row(self, number: int) -> NDArray[Any]:
@@ -111,39 +108,31 @@ class _NpzArray:
         if not 0 <= number < self._n_rows:
             raise IndexError(f"row {number} of {self._n_rows}")
         part, place = divmod(number, self._rows_per_part)
-        content = self._part(part)
+        with self._lock:
+            content = self._part(part)
         n_values = math.prod(self._row_shape)
         values = np.frombuffer(content, self._dtype, n_values, place * self._row_bytes)
         return values.reshape(self._row_shape).copy()
 
-    def _part(self, number: int) -> bytes:
-        with self._lock:
-            if number not in self._kept:
-                place, state = self._points[number]
-                with self._path.open("rb") as file:
-                    file.seek(place)
-                    own = state.copy() if state is not None else None
-                    self._kept[number] = _take(file, own, self._part_bytes(number))
-                if len(self._kept) > _N_PARTS_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(number)
-            return self._kept[number]
-
-    def _part_bytes(self, number: int) -> int:
-        n_before = number * self._rows_per_part
-        return min(self._rows_per_part, self._n_rows - n_before) * self._row_bytes
+    def _decompress(self, part: int) -> bytes:
+        place, state, n_bytes = self._points[part]
+        with self._path.open("rb") as file:
+            file.seek(place)
+            return _take(file, None if state is None else state.copy(), n_bytes)
 
     def _read_through(
         self, file: IO[bytes], info: zipfile.ZipInfo, n_header: int
-    ) -> list[tuple[int, Any]]:
-        """(place in the file, decompressor or None) at the start of every part."""
+    ) -> list[tuple[int, Any, int]]:
+        """(place in the file, decompressor or None, bytes in it) of every part."""
         file.seek(_start_of_data(file, info))
-        state = zlib.decompressobj(-zlib.MAX_WBITS) if self._is_compressed else None
+        is_compressed = info.compress_type == zipfile.ZIP_DEFLATED
+        state = zlib.decompressobj(-zlib.MAX_WBITS) if is_compressed else None
         checksum = zlib.crc32(_take(file, state, n_header))
         points = []
-        for number in range(-(-self._n_rows // self._rows_per_part)):
-            points.append((file.tell(), state.copy() if state is not None else None))
-            checksum = zlib.crc32(_take(file, state, self._part_bytes(number)), checksum)
+        for first in range(0, self._n_rows, self._rows_per_part):
+            n_bytes = min(self._rows_per_part, self._n_rows - first) * self._row_bytes
+            points.append((file.tell(), None if state is None else state.copy(), n_bytes))
+            checksum = zlib.crc32(_take(file, state, n_bytes), checksum)
         if checksum != info.CRC:
             raise zipfile.BadZipFile("wrong CRC-32")
         return points
