@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pulmonet.data.images.file import file_of
+from pulmonet.data.images.file import file_of, inside_root
+from pulmonet.errors import DataError
 from pulmonet.words import count, list_first
 
 _LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE)
@@ -75,23 +76,24 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
     """Missing images, and images that a symbolic link moves out of the root."""
     missing: list[str] = []
     leaving: list[str] = []
-    real_root = os.path.realpath(root)
-    known: dict[str, str] = {"": ""}
-    base = f"{root}/"
+    absolute = root.absolute()
+    inside = {""}
     for path in dict.fromkeys(map(file_of, paths.tolist())):
+        name, folder = f"{absolute}/{path}", path.rpartition("/")[0]
         try:
-            mode = os.lstat(base + path).st_mode
+            mode = os.lstat(name).st_mode
+            if folder not in inside:
+                inside_root(absolute, folder)
+                inside.add(folder)
+            if stat.S_ISLNK(mode):
+                inside_root(absolute, path)
         except (OSError, ValueError):
             missing.append(path)
-            continue
-        folder = path.rpartition("/")[0]
-        if folder not in known:
-            known[folder] = _link_on_the_way(base, folder, known)
-        linked = path if stat.S_ISLNK(mode) else known[folder]
-        if linked and not _inside(base + path, real_root):
+        except DataError:
             leaving.append(path)
-        elif not stat.S_ISREG(mode) and not Path(base + path).is_file():
-            missing.append(path)
+        else:
+            if not stat.S_ISREG(mode) and not Path(name).is_file():
+                missing.append(path)
     problems = []
     if missing:
         problems.append(
@@ -106,18 +108,3 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
             f"dataset root ({list_first(leaving)}); name the folder that really holds them"
         )
     return problems
-
-
-def _link_on_the_way(base: str, folder: str, known: dict[str, str]) -> str:
-    """The first symbolic link on the way from the root to `folder`, or ""."""
-    if folder in known:
-        return known[folder]
-    above = _link_on_the_way(base, folder.rpartition("/")[0], known)
-    if not above and Path(base + folder).is_symlink():
-        above = folder
-    known[folder] = above
-    return above
-
-
-def _inside(path: str, real_root: str) -> bool:
-    return os.path.realpath(path).startswith(real_root.rstrip(os.sep) + os.sep)
