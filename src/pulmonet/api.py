@@ -127,7 +127,11 @@ class Model:
         columns = [self.labels.index(name) for name in labels]
         pixels = _read(image)
         found = explain_images(
-            self.run.network, self._pixels(pixels), columns, method=method, layer=layer
+            self.run.network,
+            to_network_input([pixels], self.run),
+            columns,
+            method=method,
+            layer=layer,
         )
         return Explanation(
             labels=labels,
@@ -142,16 +146,10 @@ class Model:
     def _scores(
         self, images: Sequence[NDArray[np.uint8]], view: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        pixels = torch.cat([self._pixels(image, view) for image in images])
+        pixels = to_network_input(images, self.run, view)
         with torch.inference_mode():
             scores = torch.sigmoid(self.run.network(pixels).float())
         return np.asarray(scores.cpu().numpy(), np.float32)
-
-    def _pixels(
-        self, image: NDArray[np.uint8], view: NDArray[np.float32] | None = None
-    ) -> torch.Tensor:
-        run = self.run
-        return to_network_input(image, run.image_size, run.fit, run.device, view)
 
 
 def load(

@@ -8,11 +8,12 @@ the network keeps its maps and fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import spsolve
 from scipy.stats import rankdata
 from torch import Tensor, nn
@@ -124,33 +125,23 @@ def impute(
     Returns:
         (H, W) float64.
     """
-    height, width = image.shape
-    numbers = np.full(image.shape, -1)
-    numbers[removed] = np.arange(int(removed.sum()))
-    rows, columns = np.nonzero(removed)
-    right = np.zeros(len(rows))
-    diagonal = np.zeros(len(rows))
-    entries: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
-    for down in (-1, 0, 1):
-        for across in (-1, 0, 1):
-            if not (down or across):
-                continue
-            weight = 1 / 12 if down and across else 1 / 6
-            y, x = rows + down, columns + across
-            there = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
-            diagonal[there] += weight
-            other = numbers[y[there], x[there]]
-            known = other < 0
-            right[there[known]] += weight * image[y[there[known]], x[there[known]]]
-            unknown = there[~known]
-            entries.append((unknown, other[~known], np.full(len(unknown), -weight)))
-    own = np.arange(len(rows))
-    entries.append((own, own, diagonal))
-    row, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    system = coo_matrix((value, (row, column)), shape=(len(rows), len(rows))).tocsc()
+    gone = removed.ravel()
+    weights = _neighbour_weights(*image.shape)[gone]
+    own = diags_array(np.asarray(weights.sum(axis=1)).ravel())
+    known = weights[:, ~gone] @ np.asarray(image, np.float64).ravel()[~gone]
     filled = np.asarray(image, np.float64).copy()
-    filled[removed] = spsolve(system, right) + noise[removed]
+    filled[removed] = spsolve((own - weights[:, gone]).tocsc(), known) + noise[removed]
     return filled
+
+
+@cache
+def _neighbour_weights(height: int, width: int) -> csr_array:
+    """(H x W, H x W): how much each pixel counts for each of its neighbours."""
+    rows, columns = (
+        diags_array([1.0, 1.0], offsets=(-1, 1), shape=(n, n)) for n in (height, width)
+    )
+    beside = kron(rows, eye_array(width)) + kron(eye_array(height), columns)
+    return csr_array(beside / 6 + kron(rows, columns) / 12)
 
 
 def road(

@@ -30,6 +30,7 @@ from pulmonet.explain.maps.pixels import as_array, integrated_gradients, occlusi
 from pulmonet.explain.maps.variants import Variant, check_method
 from pulmonet.models.ensemble import Ensemble, mean_logits
 from pulmonet.models.networks import IMAGENET_MEAN, forward_features, forward_head
+from pulmonet.models.trained import TrainedRun
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
 NEUTRAL_GREY = 255.0 * sum(IMAGENET_MEAN) / 3
@@ -54,30 +55,24 @@ class Maps:
 
 
 def to_network_input(
-    image: NDArray[np.uint8],
-    image_size: int,
-    fit: str,
-    device: torch.device | str = "cpu",
-    view: NDArray[np.float32] | None = None,
+    images: Sequence[NDArray[np.uint8]], run: TrainedRun, view: NDArray[np.float32] | None = None
 ) -> Tensor:
-    """An X-ray as the network takes it, by the same way as in evaluation: through the pack's size.
+    """X-rays as the network takes them, by the same way as in evaluation: through the pack's size.
 
     Args:
-        image: (H, W) grey.
-        image_size: S.
-        fit: how it becomes square.
-        device: of the result.
+        images: B of them, (H, W) grey.
+        run: whose network, on whose device.
         view: one of `augment.tta_views`; None is the whole square.
 
     Returns:
-        (1, 1, S, S) pixels, 0-255.
+        (B, 1, S, S) pixels, 0-255.
     """
-    square = fit_square(image, pack_side(image_size), fit)
-    if view is None:
-        pixels = torch.from_numpy(fit_square(square, image_size, "stretch"))[None, None]
-    else:
-        pixels = apply_view(torch.from_numpy(square)[None, None], view, image_size)
-    return pixels.to(device)
+    side = run.image_size
+    squares = [fit_square(image, pack_side(side), run.fit) for image in images]
+    if view is not None:
+        return apply_view(torch.from_numpy(np.stack(squares))[:, None], view, side).to(run.device)
+    small = [fit_square(square, side, "stretch") for square in squares]
+    return torch.from_numpy(np.stack(small))[:, None].to(run.device)
 
 
 def explain_images(
@@ -153,27 +148,7 @@ def gradient_maps(
     method: str = "gradcam",
     layer: str | None = None,
 ) -> RawMaps:
-    """Maps of a gradient method, from the logits.
-
-    Sources: Grad-CAM, Selvaraju et al. 2017; Grad-CAM++, Chattopadhay et al. 2018, eq. 19;
-    HiResCAM, Draelos and Carin 2020; LayerCAM, Jiang et al. 2021.
-
-    Args:
-        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
-        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
-        columns: outputs to explain, L of them.
-        method: one of `GRADIENT_METHODS`.
-        layer: dotted name of a module whose output is (B, C, h, w); None is the last feature
-            map (DenseNet's after its final ReLU). A module called several times counts with
-            its last call.
-
-    Returns:
-        Logits and (B, L, h, w) maps.
-
-    Raises:
-        ConfigError: no such layer, or its output is no feature map.
-        ValueError: unknown method, or a network in training mode.
-    """
+    """Maps of one gradient method: see `gradient_maps_of`."""
     return gradient_maps_of(network, images, columns, [method], layer=layer)[method]
 
 
@@ -185,7 +160,27 @@ def gradient_maps_of(
     *,
     layer: str | None = None,
 ) -> dict[str, RawMaps]:
-    """As `gradient_maps`, for several methods at one layer: they share its gradients."""
+    """Maps of several gradient methods at one layer, from the logits; they share its gradients.
+
+    Sources: Grad-CAM, Selvaraju et al. 2017; Grad-CAM++, Chattopadhay et al. 2018, eq. 19;
+    HiResCAM, Draelos and Carin 2020; LayerCAM, Jiang et al. 2021.
+
+    Args:
+        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
+        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
+        columns: outputs to explain, L of them.
+        methods: of `GRADIENT_METHODS`.
+        layer: dotted name of a module whose output is (B, C, h, w); None is the last feature
+            map (DenseNet's after its final ReLU). A module called several times counts with
+            its last call.
+
+    Returns:
+        By method logits and (B, L, h, w) maps.
+
+    Raises:
+        ConfigError: no such layer, or its output is no feature map.
+        ValueError: unknown method, or a network in training mode.
+    """
     for method in methods:
         if method not in GRADIENT_METHODS:
             raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pulmonet.data.images.read import read_source_image
@@ -115,15 +114,15 @@ def _compare(found: _Cases, task: Settled) -> LabelLocalization:
     pairs = [
         (variant.name, baseline)
         for variant in task.variants
-        for baseline in (*BASELINES[:3], _randomised_row(variant, task.variants))
+        for baseline in (*BASELINES[:3], _randomised_row(variant, task))
     ]
     return compare_with_baselines(
         found.scores, found.owners, pairs=pairs, n_resamples=task.n_resamples
     )
 
 
-def _randomised_row(variant: Variant, variants: Sequence[Variant]) -> str:
-    return BASELINES[3] if len(variants) == 1 else f"{BASELINES[3]}, {variant.name}"
+def _randomised_row(variant: Variant, task: Settled) -> str:
+    return BASELINES[3] if len(task.variants) == 1 else f"{BASELINES[3]}, {variant.name}"
 
 
 def _score_fold(
@@ -135,24 +134,34 @@ def _score_fold(
     pooled: Mapping[str, _Cases],
 ) -> None:
     """Add one run's cases to the pool; priors come from patients outside its split."""
-    variants = task.variants
     scores, masks = _score_cases(task, trained, manifest, cases, regions)
-    references = _reference_masks(task, trained, manifest, cases, regions)
     patients = manifest.table["patient"].to_numpy(object)
+    scored = {patients[row] for row, _ in cases}
     for label, found in pooled.items():
         keys = [key for key in cases if key[1] == label]
         if not keys:
             continue
+        others = sorted(row for row, name in regions if name == label)
+        references = [
+            _on_square(regions[row, label], row, trained, manifest)
+            for row in others
+            if patients[row] not in scored
+        ]
         owners = [str(patients[row]) for row, _ in keys]
+        own = {way.name: [scores[key][way][0] for key in keys] for way in task.variants}
+        random = {
+            _randomised_row(way, task): [scores[key][way][1] for key in keys]
+            for way in task.variants
+        }
         found.add(
-            {variant.name: [scores[key][variant][0] for key in keys] for variant in variants}
-            | _prior_scores([masks[key] for key in keys], owners, references[label])
-            | {
-                _randomised_row(variant, variants): [scores[key][variant][1] for key in keys]
-                for variant in variants
-            },
-            owners,
+            own | _prior_scores([masks[key] for key in keys], owners, references) | random, owners
         )
+
+
+def _on_square(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> Mask:
+    """A region of an image that is not scored; it is read only where its shape matters."""
+    shape = (1, 1) if trained.fit == "stretch" else read_source_image(manifest, row).shape
+    return region.on_square(trained.image_size, shape[0], shape[1], trained.fit)
 
 
 def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
@@ -197,67 +206,36 @@ def _score_cases(
     regions: Mapping[Key, Region],
 ) -> tuple[dict[Key, _OwnAndRandom], dict[Key, Mask]]:
     """Per case and variant the scores of the run and of the randomised networks; the regions."""
-    random_networks = [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
+    networks = [trained.network]
+    networks += [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
     named = {label for _, label in cases}
     labels = [label for label in task.labels if label in named]
     columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
-    scores: dict[Key, _OwnAndRandom] = {key: {} for key in cases}
+    scores: dict[Key, _OwnAndRandom] = {}
     masks: dict[Key, Mask] = {}
     rows = sorted({row for row, _ in cases})
     with console.steps("Scoring maps", len(rows)) as progress:
-        for part in _parts(rows):
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = rows[start : start + BATCH_SIZE]
             images = [read_source_image(manifest, row) for row in part]
-            pixels = torch.cat(
-                [to_network_input(i, trained.image_size, trained.fit, trained.device)
-                 for i in images]
-            )  # fmt: skip
-            own_cases = [key for key in cases if key[0] in part]
-            for row, label in own_cases:
-                height, width = images[part.index(row)].shape
-                masks[row, label] = regions[row, label].on_square(
-                    trained.image_size, height, width, trained.fit
-                )
-            maps = maps_of_variants(trained.network, pixels, columns, task.variants)
-            random_maps = [
-                maps_of_variants(network, pixels, columns, task.variants)
-                for network in random_networks
-            ]
-            for variant in task.variants:
-                averaged = np.mean([found[variant] for found in random_maps], axis=0)
-                for row, label in own_cases:
-                    where = part.index(row), labels.index(label)
-                    mask = masks[row, label]
-                    scores[row, label][variant] = (
-                        score_map(maps[variant][where], mask),
-                        score_map(averaged[where], mask),
+            pixels = to_network_input(images, trained)
+            own, *random = (
+                maps_of_variants(network, pixels, columns, task.variants) for network in networks
+            )
+            for key in (key for key in cases if key[0] in part):
+                where = part.index(key[0]), labels.index(key[1])
+                height, width = images[where[0]].shape
+                mask = regions[key].on_square(trained.image_size, height, width, trained.fit)
+                masks[key] = mask
+                scores[key] = {
+                    way: (
+                        score_map(own[way][where], mask),
+                        score_map(np.mean([maps[way][where] for maps in random], axis=0), mask),
                     )
+                    for way in task.variants
+                }
             progress.advance(len(part))
     return scores, masks
-
-
-def _parts(rows: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(rows), BATCH_SIZE):
-        yield list(rows[start : start + BATCH_SIZE])
-
-
-def _reference_masks(
-    task: Settled,
-    trained: TrainedRun,
-    manifest: Manifest,
-    cases: Sequence[Key],
-    regions: Mapping[Key, Region],
-) -> dict[str, list[Mask]]:
-    """Per label the regions of patients that are not scored: what the priors are made of."""
-    patients = manifest.table["patient"].to_numpy(object)
-    scored = {patients[row] for row, _ in cases}
-    found: dict[str, list[Mask]] = {label: [] for label in task.labels}
-    for (row, label), region in sorted(regions.items(), key=lambda item: item[0]):
-        if label in found and patients[row] not in scored:
-            height = width = 1
-            if trained.fit != "stretch":
-                height, width = read_source_image(manifest, row).shape
-            found[label].append(region.on_square(trained.image_size, height, width, trained.fit))
-    return found
 
 
 def _prior_scores(

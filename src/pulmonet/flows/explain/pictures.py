@@ -103,7 +103,7 @@ def _explain_one(
     columns = [trained.labels.index(label) for label in task.labels]
     variant = task.variants[0]
     subtitle = f"{'SYNTHETIC phantom, ' if synthetic else ''}{source.name}; run {task.run_dir.name}"
-    pixels = to_network_input(image, trained.image_size, trained.fit, trained.device)
+    pixels = to_network_input([image], trained)
     maps = explain_images(
         trained.network, pixels, columns, method=variant.method, layer=variant.layer
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -42,7 +41,7 @@ def check_maps(
         ConfigError: the other run has none of the labels.
     """
     images = _read_all(sources, bad)
-    pixels = _stack(images, trained)
+    pixels = to_network_input(images, trained)
     columns = [trained.labels.index(label) for label in task.labels]
     way = task.variants[0]
 
@@ -88,12 +87,6 @@ def _read_all(sources: Sequence[Source], bad: list[BadImage]) -> list[NDArray[np
     return images
 
 
-def _stack(images: Sequence[NDArray[np.uint8]], trained: TrainedRun) -> Tensor:
-    return torch.cat(
-        [to_network_input(i, trained.image_size, trained.fit, trained.device) for i in images]
-    )
-
-
 def _compare_runs(
     task: Settled,
     against: str,
@@ -109,7 +102,7 @@ def _compare_runs(
         )
     theirs = explain_images(
         other.network,
-        _stack(images, other),
+        to_network_input(images, other),
         [other.labels.index(label) for label in shared],
         method=task.variants[0].method,
         layer=task.variants[0].layer,
