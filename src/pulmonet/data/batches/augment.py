@@ -57,8 +57,7 @@ class AugmentationParameters:
 
     def changes_grey(self) -> NDArray[np.bool_]:
         """(B,) whether brightness or contrast change."""
-        changes: NDArray[np.bool_] = (self.brightness != 0) | (self.contrast != 1)
-        return changes
+        return np.asarray((self.brightness != 0) | (self.contrast != 1))
 
 
 def draw(
@@ -124,13 +123,13 @@ def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
             f"--tta {kind}: unknown{did_you_mean(kind, TTA_VIEWS)}; choose from "
             f"{', '.join(TTA_VIEWS)}"
         )
+    if kind == "flip":
+        return None, np.array([[-1, 0, 0], [0, 1, 0]], np.float32)
     views: list[NDArray[np.float32] | None] = [None]
     if kind == "jitter":
         for zoom, degrees in ((0.95, 0.0), (1.05, 0.0), (1.0, -4.0), (1.0, 4.0)):
             cosine, sine = (part(np.deg2rad(degrees)) / zoom for part in (np.cos, np.sin))
             views.append(np.array([[cosine, sine, 0], [-sine, cosine, 0]], np.float32))
-    elif kind == "flip":
-        views.append(np.array([[-1, 0, 0], [0, 1, 0]], np.float32))
     return tuple(views)
 
 
@@ -194,34 +193,24 @@ def _apply_opencv(
     sources = images.numpy()[:, 0]
     result = torch.empty((len(sources), 1, image_size, image_size), dtype=torch.uint8)
     targets = result.numpy()[:, 0]
-    size = (image_size, image_size)
+    size, area = (image_size, image_size), cv2.INTER_AREA
     if parameters is None:
         for source, target in zip(sources, targets, strict=True):
-            cv2.resize(source, size, target, interpolation=cv2.INTER_AREA)
+            cv2.resize(source, size, target, interpolation=area)
         return result
     side = _warp_side(sources.shape[-1], image_size)
     matrices = _pixel_matrices(parameters.affine, side, image_size)
     shape_only = _keeps_place(parameters.affine)
+    warp = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
         if shape_only[row]:
-            cv2.resize(source, size, target, interpolation=cv2.INTER_AREA)
+            cv2.resize(source, size, target, interpolation=area)
             if parameters.affine[row, 0, 0] < 0:
                 target[:] = target[:, ::-1]
         else:
-            shrunk = (
-                source
-                if side == source.shape[0]
-                else cv2.resize(source, (side, side), interpolation=cv2.INTER_AREA)
-            )
-            cv2.warpAffine(
-                shrunk,
-                matrices[row],
-                size,
-                target,
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=0,
-            )
+            is_side = source.shape[0] == side
+            shrunk = source if is_side else cv2.resize(source, (side, side), interpolation=area)
+            cv2.warpAffine(shrunk, matrices[row], size, target, warp)  # black beyond the edges
     for row in np.flatnonzero(parameters.changes_grey()).tolist():
         cv2.LUT(targets[row], _grey_table(parameters, row), targets[row])
     return result
@@ -241,8 +230,7 @@ def _keeps_place(affine: NDArray[np.float32]) -> NDArray[np.bool_]:
     upright = affine * np.sign(affine[:, :1, :1])
     upright[:, :, 1:] = affine[:, :, 1:]
     off = np.abs(upright - np.eye(2, 3, dtype=np.float32)).max(axis=(1, 2))
-    whole: NDArray[np.bool_] = off < 1e-7
-    return whole
+    return np.asarray(off < 1e-7)
 
 
 def _pixel_matrices(affine: NDArray[np.float32], side: int, image_size: int) -> NDArray[np.float64]:
@@ -258,8 +246,7 @@ def _pixel_matrices(affine: NDArray[np.float32], side: int, image_size: int) -> 
 def _grey_table(parameters: AugmentationParameters, row: int) -> NDArray[np.uint8]:
     levels = np.arange(256, dtype=np.float32)
     changed = (levels - 127.5) * parameters.contrast[row] + 127.5 + parameters.brightness[row]
-    table: NDArray[np.uint8] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
-    return table
+    return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
 
 
 # --- with torch ---------------------------------------------------------------------------
@@ -280,27 +267,24 @@ def apply_torch(
 ) -> Tensor:
     """`apply` in torch on any device: (B, 1, S, S) float32 in [0, 255]."""
     pixels = images.float()
-    side = images.shape[-1]
     if parameters is None:
         return _resize_area(pixels, image_size).round()
-    device = images.device
-    affine = place_tensor(torch.from_numpy(parameters.affine), device)
-    keeps_place = torch.from_numpy(_keeps_place(parameters.affine))
-    warp_side = _warp_side(side, image_size)
-    if keeps_place.all():
+
+    def placed(values: NDArray[np.float32]) -> Tensor:
+        return place_tensor(torch.from_numpy(values), images.device)
+
+    affine = placed(parameters.affine)
+    if _keeps_place(parameters.affine).all():
         result = _resize_area(pixels, image_size)
         flipped = (affine[:, 0, 0] < 0)[:, None, None, None]
         result = torch.where(flipped, result.flip(-1), result)
     else:
-        shrunk = pixels if warp_side == side else _resize_area(pixels, warp_side)
+        shrunk = _resize_area(pixels, _warp_side(images.shape[-1], image_size))
         shape = [len(images), 1, image_size, image_size]
         grid = F.affine_grid(affine, shape, align_corners=False)
-        result = F.grid_sample(
-            shrunk, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
+        result = F.grid_sample(shrunk, grid, align_corners=False)  # bilinear, black outside
     if parameters.changes_grey().any():
-        contrast = place_tensor(torch.from_numpy(parameters.contrast), device)
-        brightness = place_tensor(torch.from_numpy(parameters.brightness), device)
+        contrast, brightness = placed(parameters.contrast), placed(parameters.brightness)
         result = (result - 127.5) * contrast[:, None, None, None] + 127.5
         result = result + brightness[:, None, None, None]
     return result.clamp(0, 255)

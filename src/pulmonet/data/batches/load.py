@@ -116,12 +116,9 @@ class TrainingBatches:
         """
         order = self.order(epoch)
         size = image_size or self._image_size
-        starts = range(start_step * self._batch_size, len(order), self._batch_size)
         work = (
-            partial(
-                self._prepare, epoch, self._share_of(order[start : start + self._batch_size]), size
-            )
-            for start in starts
+            partial(self._prepare, epoch, np.array_split(whole, self._world_size)[self._rank], size)
+            for whole in _parts(order, self._batch_size, start_step)
         )
         return _in_order(work, self._num_workers, self._device)
 
@@ -138,15 +135,12 @@ class TrainingBatches:
             )
         return permutation(self._seed, epoch, self._rows, _ORDER)
 
-    def _share_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.array_split(positions, self._world_size)[self._rank]
-
     def _prepare(self, epoch: int, positions: NDArray[np.int64], image_size: int) -> Batch:
         rows = self._rows[positions]
         images = self._images(epoch, rows, image_size)
         targets = torch.from_numpy(self._targets[positions])
         if self._augment.mixup_alpha > 0:
-            images, targets = self._mix(epoch, positions, images, targets, image_size)
+            images, targets = self._mix(epoch, rows, images, targets, image_size)
         return Batch(images, place_tensor(targets, self._device), rows)
 
     def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
@@ -157,7 +151,7 @@ class TrainingBatches:
     def _mix(
         self,
         epoch: int,
-        positions: NDArray[np.int64],
+        rows: NDArray[np.int64],
         images: torch.Tensor,
         targets: torch.Tensor,
         image_size: int,
@@ -167,12 +161,11 @@ class TrainingBatches:
         The partner is drawn from all training rows, so that it depends neither on the batch nor
         on the number of processes. A target that is unknown in either is unknown in the mixture.
         """
-        rows = self._rows[positions]
         alpha = self._augment.mixup_alpha
         drawn = uniform(self._seed, epoch, rows, _MIXUP_SHARE)
         share = torch.from_numpy(betaincinv(alpha, alpha, drawn).astype(np.float32))
-        partners = uniform(self._seed, epoch, rows, _MIXUP_PARTNER) * len(self._rows)
-        partners = partners.astype(np.int64)
+        drawn = uniform(self._seed, epoch, rows, _MIXUP_PARTNER)
+        partners = (drawn * len(self._rows)).astype(np.int64)
         others = self._images(epoch, self._rows[partners], image_size)
         other_targets = torch.from_numpy(self._targets[partners])
         weight = place_tensor(share[:, None, None, None], images.device)
@@ -219,18 +212,19 @@ def evaluation_batches(
 
     def prepare(part: NDArray[np.int64]) -> Batch:
         images = _to_device(pack.read(all_rows[part]), place)
-        part_targets = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
-        return Batch(
-            apply_view(images, view, image_size),
-            place_tensor(part_targets, place),
-            all_rows[part],
-        )
+        some = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
+        viewed = apply_view(images, view, image_size)
+        return Batch(viewed, place_tensor(some, place), all_rows[part])
 
-    work = (
-        partial(prepare, positions[start : start + batch_size])
-        for start in range(0, len(positions), batch_size)
-    )
+    work = (partial(prepare, part) for part in _parts(positions, batch_size))
     return _in_order(work, num_workers, place)
+
+
+def _parts(
+    positions: NDArray[np.int64], n_each: int, start_step: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    for start in range(start_step * n_each, len(positions), n_each):
+        yield positions[start : start + n_each]
 
 
 def _to_device(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
@@ -249,44 +243,36 @@ def _in_order(
         for prepare in work:
             yield prepare()
         return
-    stream = None
-    if device.type == "cuda":
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    on_cuda = device.type == "cuda"
+    stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-    ahead: deque[Future[_Prepared]] = deque()
+    ahead: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
     try:
         for prepare in work:
             ahead.append(pool.submit(_prepare_on, stream, prepare))
             if len(ahead) > num_workers + 1:
-                yield _hand_over(ahead.popleft().result())
+                yield _hand_over(*ahead.popleft().result())
         while ahead:
-            yield _hand_over(ahead.popleft().result())
+            yield _hand_over(*ahead.popleft().result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Prepared:
+def _prepare_on(
+    stream: torch.cuda.Stream | None, prepare: Callable[[], Batch]
+) -> tuple[Batch, torch.cuda.Event | None]:
     """A batch, and the event after which a CUDA device has it."""
-
-    batch: Batch
-    ready: torch.cuda.Event | None
-
-
-def _prepare_on(stream: torch.cuda.Stream | None, prepare: Callable[[], Batch]) -> _Prepared:
     if stream is None:
-        return _Prepared(prepare(), None)
+        return prepare(), None
     with torch.cuda.stream(stream):
-        batch = prepare()
-        return _Prepared(batch, stream.record_event())
+        return prepare(), stream.record_event()
 
 
-def _hand_over(prepared: _Prepared) -> Batch:
+def _hand_over(batch: Batch, ready: torch.cuda.Event | None) -> Batch:
     """Let the current stream wait for the batch, and keep its memory until that stream is done."""
-    batch = prepared.batch
-    if prepared.ready is not None:
+    if ready is not None:
         current = torch.cuda.current_stream(batch.images.device)
-        current.wait_event(prepared.ready)
+        current.wait_event(ready)
         batch.images.record_stream(current)
         batch.targets.record_stream(current)
     return batch

@@ -25,29 +25,27 @@ OPACITIES = ("Edema", "Consolidation", "Atelectasis")
 #: Observations that are never drawn.
 NEVER_DRAWN = ("Lung Lesion", "Pneumothorax", "Pleural Other", "Fracture")
 
+#: Where a finding may lie.
+PLACES = {
+    "Consolidation": tuple(LOBES),
+    "Atelectasis": tuple(PLATES),
+    "Pleural Effusion": ("right", "left"),
+}
+
 #: Film sizes of CheXpert-small, (height, width).
 LANDSCAPE, PORTRAIT = (320, 390), (390, 320)
 
 
 @dataclass(frozen=True)
 class Study:
-    """One visit: findings, the films taken and the labels given.
+    """One visit: findings, the films taken and the labels given."""
 
-    Attributes:
-        number: from 1.
-        age_years: at the study.
-        findings: what is drawn.
-        films: front view first, then perhaps a lateral one.
-        labels: what the report was read as: 1, 0, -1 or None (blank) for CheXpert's 14.
-        truth: 1 or 0 for CheXpert's 14.
-    """
-
-    number: int
+    number: int  # from 1
     age_years: int
-    findings: tuple[Finding, ...]
-    films: tuple[Film, ...]
-    labels: dict[str, int | None]
-    truth: dict[str, int]
+    findings: tuple[Finding, ...]  # what is drawn
+    films: tuple[Film, ...]  # front view first, then perhaps a lateral one
+    labels: dict[str, int | None]  # as a report was read: 1, 0, -1 or blank for CheXpert's 14
+    truth: dict[str, int]  # 1 or 0 for CheXpert's 14
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def imagine_patient(seed: int, number: int) -> Patient:
     rng = np.random.default_rng([seed, number])
     split = "valid" if number % VALID_EVERY == 2 else "train"
     sex = "Male" if rng.random() < 0.55 else "Female"
-    age = int(np.clip(rng.normal(60, 16), 19, 90))
+    age = int(_normal(rng, 60, 16, 19, 90))
     body = _imagine_body(rng, sex, age)
     courses = _course(rng, age)
     if number <= 2:  # the first patient of each split makes both classes of all five present
@@ -82,13 +80,17 @@ def imagine_patient(seed: int, number: int) -> Patient:
     return Patient(number, split, sex, tuple(studies))
 
 
+def _normal(rng: np.random.Generator, mean: float, sd: float, low: float, high: float) -> float:
+    return float(np.clip(rng.normal(mean, sd), low, high))
+
+
 def _imagine_body(rng: np.random.Generator, sex: str, age: int) -> Body:
     return Body(
-        breadth=float(np.clip(rng.normal(1.0 if sex == "Male" else 0.98, 0.035), 0.9, 1.1)),
-        tissue=float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.3)),
-        heart_ratio=float(np.clip(rng.normal(0.43 + 0.0005 * (age - 60), 0.022), 0.37, 0.485)),
-        aorta=float(np.clip(rng.normal(0.07 + 0.0008 * (age - 60), 0.015), 0.03, 0.13)),
-        bone=float(np.clip(rng.normal(1.05 - 0.004 * (age - 60), 0.12), 0.6, 1.4)),
+        breadth=_normal(rng, 1.0 if sex == "Male" else 0.98, 0.035, 0.9, 1.1),
+        tissue=_normal(rng, 1.0, 0.1, 0.8, 1.3),
+        heart_ratio=_normal(rng, 0.43 + 0.0005 * (age - 60), 0.022, 0.37, 0.485),
+        aorta=_normal(rng, 0.07 + 0.0008 * (age - 60), 0.015, 0.03, 0.13),
+        bone=_normal(rng, 1.05 - 0.004 * (age - 60), 0.12, 0.6, 1.4),
         breasts=float(rng.uniform(0.4, 1.0)) if sex == "Female" else 0.0,
         dome_gap=float(rng.uniform(0.01, 0.06)),
         rib_slope=float(rng.uniform(0.8, 1.2)),
@@ -96,22 +98,13 @@ def _imagine_body(rng: np.random.Generator, sex: str, age: int) -> Body:
     )
 
 
-def _severity(rng: np.random.Generator) -> float:
-    return float(np.round(rng.beta(1.7, 1.15), 3))
-
-
 def _new_finding(rng: np.random.Generator, label: str, severity: float | None = None) -> Finding:
-    places: Sequence[str] = ("",)
-    weights = None
-    if label == "Consolidation":
-        places = tuple(LOBES)
-    elif label == "Atelectasis":
-        places, weights = tuple(PLATES), (0.33, 0.33, 0.17, 0.17)
-    elif label == "Pleural Effusion":
-        places = ("right", "left")
+    places = PLACES.get(label, ("",))
+    weights = (0.33, 0.33, 0.17, 0.17) if label == "Atelectasis" else None
     place = str(rng.choice(np.array(places), p=weights))
-    drawn = _severity(rng) if severity is None else severity
-    return Finding(label, drawn, place, int(rng.integers(1 << 31)))
+    if severity is None:
+        severity = float(np.round(rng.beta(1.7, 1.15), 3))
+    return Finding(label, severity, place, int(rng.integers(1 << 31)))
 
 
 def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
@@ -186,8 +179,8 @@ def _plan_film(rng: np.random.Generator, body: Body, projection: str, ill: int) 
     devices = tuple(device for device in DEVICES if rng.random() < chance)
     pose = Pose(
         projection=projection,
-        inspiration=float(np.clip(rng.normal(0.92 if portable else 0.98, 0.04), 0.82, 1.05)),
-        turn=float(np.clip(rng.normal(0, 0.55 if portable else 0.25), -1.2, 1.2)),
+        inspiration=_normal(rng, 0.92 if portable else 0.98, 0.04, 0.82, 1.05),
+        turn=_normal(rng, 0, 0.55 if portable else 0.25, -1.2, 1.2),
         heart_ratio=body.heart_ratio * (1.07 if portable else 1.0),
     )
     upright = 0.9 if projection == "LATERAL" else 0.3 if portable else 0.45
@@ -212,15 +205,19 @@ def _aim(rng: np.random.Generator, body: Body, height: int, width: int, projecti
     across = width / (2.8 if landscape else 2.45) * body.breadth * rng.uniform(0.93, 1.1)
     down = across * (1.33 if landscape else 1.4) / body.breadth
     tilt = rng.normal(0, 0.035 if projection == "AP" else 0.015)
-    linear = np.array(
-        [
-            [across * np.cos(tilt), -down * np.sin(tilt)],
-            [across * np.sin(tilt), down * np.cos(tilt)],
-        ]
-    )
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    linear = np.array([[across * cosine, -down * sine], [across * sine, down * cosine]])
     centre = np.array([0.5, 0.5]) + rng.normal(0, 0.02, 2)
     offset = centre * (width, height) - linear @ np.array([0.0, 0.58])
     return np.column_stack([linear, offset])
+
+
+def severities(findings: Sequence[Finding]) -> dict[str, float]:
+    """The worst of each of the five labels' findings, 0 = absent."""
+    severity = dict.fromkeys(DEFAULT_LABELS, 0.0)
+    for finding in findings:
+        severity[finding.label] = max(severity[finding.label], finding.severity)
+    return severity
 
 
 def _truth(findings: Sequence[Finding], has_devices: bool) -> dict[str, int]:
@@ -244,9 +241,7 @@ def _report_labels(
     rng: np.random.Generator, truth: dict[str, int], findings: Sequence[Finding]
 ) -> dict[str, int | None]:
     """Labels as mined from a report: mild findings hedged or missed, most negatives unmentioned."""
-    severity = dict.fromkeys(DEFAULT_LABELS, 0.0)
-    for finding in findings:
-        severity[finding.label] = max(severity[finding.label], finding.severity)
+    severity = severities(findings)
     labels: dict[str, int | None] = dict.fromkeys(CHEXPERT_LABELS)
     for label in DEFAULT_LABELS:
         if truth[label]:
@@ -264,10 +259,8 @@ def _report_labels(
         labels["Pneumonia"] = _pick(rng, {1: sure, -1: 0.4}, None)
     for label in NEVER_DRAWN:
         labels[label] = _pick(rng, {0: 0.35 if label == "Pneumothorax" else 0.05}, None)
-    mentioned = any(
-        value in (1, -1) for label, value in labels.items() if label != "Support Devices"
-    )
-    labels["No Finding"] = None if mentioned else 1
+    mentioned = {label for label, value in labels.items() if value in (1, -1)}
+    labels["No Finding"] = None if mentioned - {"Support Devices"} else 1
     return labels
 
 

@@ -7,19 +7,18 @@ the program out and as the ground truth on which heat maps are tested.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import pandas as pd
 
 import pulmonet
 from pulmonet.data.phantoms.film import Box, Film, take_frontal
 from pulmonet.data.phantoms.findings import Finding
 from pulmonet.data.phantoms.lateral import take_lateral
-from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient
+from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient, severities
 from pulmonet.errors import DataError
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
@@ -28,18 +27,19 @@ from pulmonet.words import list_first
 MARKER = "phantoms.json"
 """Its presence in a dataset root says that the images are synthetic."""
 
-TABLES = ("train.csv", "valid.csv", "boxes.csv", "truth.csv")
+_CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
+_SEVERITIES = tuple(f"{label} severity" for label in DEFAULT_LABELS)
+
+#: The tables' columns. valid.csv and train.csv make the folder a dataset: they are written last.
+TABLES = {
+    "truth.csv": ("Path", *CHEXPERT_LABELS, *_SEVERITIES),
+    "boxes.csv": ("Path", "label", "xmin", "ymin", "xmax", "ymax"),
+    "valid.csv": _CHEXPERT_COLUMNS,
+    "train.csv": _CHEXPERT_COLUMNS,
+}
 JPEG_QUALITY = 92
 
-_CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
-_BOX_COLUMNS = ("Path", "label", "xmin", "ymin", "xmax", "ymax")
-_TRUTH_COLUMNS = (
-    "Path",
-    *CHEXPERT_LABELS,
-    *(f"{label} severity" for label in DEFAULT_LABELS),
-)
-
-Row = Sequence[str | int | float | None]
+Rows = dict[str, list[list[object]]]
 
 
 def write_phantoms(
@@ -85,7 +85,7 @@ def write_phantoms(
     }
     write_json(root / MARKER, mark)
 
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+    rows: Rows = {name: [] for name in TABLES}
     written: set[Path] = set()
     for number in range(1, n_patients + 1):
         patient = imagine_patient(seed, number)
@@ -94,21 +94,13 @@ def write_phantoms(
                 path = _image_path(patient, study, view, film)
                 boxes = _write_image(root / path, film, study.findings)
                 written.add(root / path)
-                _add_rows(
-                    rows,
-                    f"{root.name}/{path}",
-                    patient=patient,
-                    study=study,
-                    film=film,
-                    boxes=boxes,
-                )
+                _add_rows(rows, f"{root.name}/{path}", patient, study, film, boxes)
         if progress is not None:
             progress(number, n_patients)
     _remove_others(root, written)
-    columns = (_CHEXPERT_COLUMNS, _CHEXPERT_COLUMNS, _BOX_COLUMNS, _TRUTH_COLUMNS)
-    # valid.csv and train.csv make the folder a dataset: they come last.
-    for name, header in reversed(list(zip(TABLES, columns, strict=True))):
-        write_atomic(root / name, _as_csv(header, rows[name]))
+    for name, columns in TABLES.items():
+        table = pd.DataFrame(rows[name], columns=columns)
+        write_atomic(root / name, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _check_ours(root: Path) -> None:
@@ -151,30 +143,17 @@ def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Bo
 
 
 def _add_rows(
-    rows: dict[str, list[Row]],
-    path: str,
-    *,
-    patient: Patient,
-    study: Study,
-    film: Film,
-    boxes: Iterable[Box],
+    rows: Rows, path: str, patient: Patient, study: Study, film: Film, boxes: list[Box]
 ) -> None:
     projection = film.pose.projection
-    lateral = projection == "LATERAL"
-    view = ("Lateral", None) if lateral else ("Frontal", projection)
+    view = ("Lateral", None) if projection == "LATERAL" else ("Frontal", projection)
     labels = [study.labels[label] for label in CHEXPERT_LABELS]
     floats = [None if value is None else float(value) for value in labels]
-    table = f"{patient.split}.csv"
-    rows[table].append([path, patient.sex, study.age_years, *view, *floats])
-    rows["boxes.csv"] += [
-        [path, label, *(f"{fraction:.5f}" for fraction in box)] for label, *box in boxes
-    ]
-    severities = [
-        max((f.severity for f in study.findings if f.label == label), default=0.0)
-        for label in DEFAULT_LABELS
-    ]
+    rows[f"{patient.split}.csv"].append([path, patient.sex, study.age_years, *view, *floats])
+    for label, *edges in boxes:
+        rows["boxes.csv"].append([path, label, *(f"{fraction:.5f}" for fraction in edges)])
     truth = [study.truth[label] for label in CHEXPERT_LABELS]
-    rows["truth.csv"].append([path, *truth, *severities])
+    rows["truth.csv"].append([path, *truth, *severities(study.findings).values()])
 
 
 def _remove_others(root: Path, written: set[Path]) -> None:
@@ -186,11 +165,3 @@ def _remove_others(root: Path, written: set[Path]) -> None:
         for folder in root.glob(pattern):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-
-
-def _as_csv(header: Sequence[str], rows: Iterable[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
