@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.choices import SPLITS
-
-if TYPE_CHECKING:
-    from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest
 
 #: Lower edges of the age histogram's bins, in years.
 AGE_BINS = tuple(range(0, 100, 10))

@@ -15,7 +15,9 @@ from pulmonet.data.sources.rows import (
     SourceRows,
     column_or,
     ids_from_paths,
-    label_and_other_columns,
+    label_columns,
+    label_names,
+    other_columns,
     parse_age,
     parse_sex,
     parse_view,
@@ -82,7 +84,7 @@ def _read_file(
         )
     paths = strip_root(raw["Path"].to_numpy(object), root)
     taken = {*_META, *_PATIENT_COLUMNS, *ROW_COLUMNS}
-    labels, others = label_and_other_columns(raw, taken, where, problems)
+    labels = label_columns(raw, label_names(raw, taken), where, problems)
     patient, study = _ids(paths, raw)
     table = row_table(
         paths,
@@ -92,7 +94,7 @@ def _read_file(
         view=_views(raw),
         sex=column_or(raw, ["Sex"], parse_sex),
         age_years=column_or(raw, ["Age"], parse_age, np.nan),
-        columns={**labels, **others},
+        columns={**labels, **other_columns(raw, taken, labels)},
     )
     return table, list(labels)
 

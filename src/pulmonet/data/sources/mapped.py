@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from pulmonet.data.sources.rows import (
     column_or,
     finding_columns,
     ids_from_paths,
-    label_and_other_columns,
     label_columns,
+    label_names,
     other_columns,
     parse_age,
     parse_sex,
@@ -27,7 +27,6 @@ from pulmonet.data.sources.rows import (
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import ConfigError, DataError
-from pulmonet.labels import align
 from pulmonet.words import did_you_mean, list_first
 
 #: Key of a mapping -> what it says.
@@ -115,7 +114,7 @@ def _read_file(
     if "study" in used:
         study = text_column(raw[used["study"]])
     columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
-    labels, others = _labels_and_others(raw, mapping, used, where, problems)
+    labels = _labels(raw, mapping, used.values(), where, problems)
     table = row_table(
         paths,
         split=_splits(raw, used["split"], where, problems) if "split" in used else split,
@@ -124,7 +123,7 @@ def _read_file(
         view=column_or(raw, columns["view"], parse_view),
         sex=column_or(raw, columns["sex"], parse_sex),
         age_years=column_or(raw, columns["age"], parse_age, np.nan),
-        columns={**labels, **others},
+        columns={**labels, **other_columns(raw, used.values(), labels)},
     )
     return table, list(labels)
 
@@ -143,25 +142,20 @@ def _splits(
     return split
 
 
-def _labels_and_others(
+def _labels(
     raw: pd.DataFrame,
     mapping: Mapping[str, str],
-    used: Mapping[str, str],
+    taken: Collection[str],
     where: Path,
     problems: list[str],
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
-    taken = set(used.values())
-    if "findings" in used:
+) -> dict[str, NDArray[np.float32]]:
+    if "findings" in mapping:
         separator = mapping.get("separator") or "|"
-        labels = finding_columns(raw[used["findings"]], lambda cell: cell.split(separator))
-        taken |= {name for name in raw.columns if align(name) in labels}
-        return labels, other_columns(raw, taken)
+        return finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))
     if "labels" not in mapping:
-        return label_and_other_columns(raw, taken, where, problems)
+        return label_columns(raw, label_names(raw, taken), where, problems)
     names = [name.strip() for name in mapping["labels"].split("|")]
     missing = [name for name in names if name not in raw.columns]
     if missing:
         raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
-    labels = label_columns(raw, names, where, problems)
-    taken |= {name for name in raw.columns if align(name) in labels}
-    return labels, other_columns(raw, taken)
+    return label_columns(raw, names, where, problems)

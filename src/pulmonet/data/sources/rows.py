@@ -157,23 +157,18 @@ def label_columns(
     return labels
 
 
-def label_and_other_columns(
-    raw: pd.DataFrame, taken: Collection[str], where: Path, problems: list[str]
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
-    """The labels of all columns but the `taken` ones that look like labels, and the rest as text.
-
-    A column looks like a label by its name (in the vocabulary) or by its values.
-    """
+def label_names(raw: pd.DataFrame, taken: Collection[str]) -> list[str]:
+    """The columns but the `taken` ones that look like labels: by name (vocabulary) or values."""
     free = [name for name in raw.columns if name and name not in taken]
-    names = [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
-    labels = label_columns(raw, names, where, problems)
-    return labels, other_columns(raw, {*taken, *names})
+    return [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
 
 
-def other_columns(raw: pd.DataFrame, taken: Collection[str]) -> dict[str, NDArray[Any]]:
-    """All columns but the `taken` ones and those named as one of `ROW_COLUMNS`, as text."""
+def other_columns(
+    raw: pd.DataFrame, taken: Collection[str], labels: Collection[str]
+) -> dict[str, NDArray[Any]]:
+    """All columns as text, but `taken` ones, `labels` and those named as one of `ROW_COLUMNS`."""
     free = [name for name in raw.columns if name and name not in {*taken, *ROW_COLUMNS}]
-    return {name: text_column(raw[name]) for name in free}
+    return {name: text_column(raw[name]) for name in free if align(name) not in labels}
 
 
 def finding_columns(

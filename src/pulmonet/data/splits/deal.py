@@ -176,7 +176,5 @@ def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
         raise DataError("one patient only: no validation split can be drawn; add patients")
     n_taken = min(max(1, round(fraction * n_patients)), n_patients - 1)
     # patient i is taken where the running count of n_taken * (i + 1/2) / n_patients steps up
-    shifted = 2 * places * n_taken + n_taken
-    steps = 2 * n_patients
-    half = n_patients
-    return (shifted + half) // steps > (shifted - 2 * n_taken + half) // steps
+    count_here = (2 * places + 1) * n_taken + n_patients
+    return count_here // (2 * n_patients) > (count_here - 2 * n_taken) // (2 * n_patients)
