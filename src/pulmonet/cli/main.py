@@ -11,7 +11,6 @@ import importlib
 import inspect
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from typer.exceptions import TyperException
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError, PulmoNetError, TrainingError
+from pulmonet.files.system import STOP_SIGNALS, on_signals
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -123,6 +123,11 @@ class Terminated(BaseException):
     """SIGTERM arrived outside a place that handles it itself."""
 
 
+def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+@on_signals(STOP_SIGNALS[1:], _raise_terminated)  # Ctrl-C has its exception already
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become codes.
 
@@ -136,7 +141,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = [_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     arguments = _with_common_flags_first(arguments)
     _open_standard_streams()
-    previous = _catch_sigterm()
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
         _flush_output()
@@ -168,9 +172,6 @@ def main(argv: list[str] | None = None) -> int:
         return _show_too_little(error)
     except Exception:
         return _show_bug()
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
 
 
 def _show_bug() -> int:
@@ -227,16 +228,6 @@ def _with_dashes(argument: str) -> str:
         return argument
     name, separator, value = argument.partition("=")
     return name.replace("_", "-") + separator + value
-
-
-def _catch_sigterm() -> Any:
-    def raise_terminated(_signal: int, _frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        return signal.signal(signal.SIGTERM, raise_terminated)
-    except ValueError:  # not in the main thread: whoever runs us handles signals
-        return None
 
 
 def _print_version(wanted: bool) -> None:

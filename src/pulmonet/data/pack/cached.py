@@ -13,19 +13,12 @@ from pulmonet.files.system import bytes_on_disk
 
 @dataclass(frozen=True)
 class CachedPack:
-    """A pack folder, complete or not.
-
-    Attributes:
-        folder: where.
-        side: R, pixels.
-        fit: stretch, pad or crop.
-        n_bytes: what it takes on the disk.
-    """
+    """A pack folder, complete or not."""
 
     folder: Path
-    side: int
-    fit: str
-    n_bytes: int
+    side: int  # R, pixels
+    fit: str  # stretch, pad or crop
+    n_bytes: int  # that it takes on the disk
 
 
 def other_packs(root: Path, pack: Pack) -> list[CachedPack]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,7 @@ def missing_rows(files: PackFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]
     packed = files.read_checksums()[rows] != 0
     recorded = files.read_sources()[rows]
     changed = (recorded != stat_sources(files.root, files.paths, rows)).any(axis=1)
-    missing: NDArray[np.int64] = rows[~packed | changed]
-    return missing
+    return np.asarray(rows[~packed | changed])
 
 
 def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,18 +56,14 @@ def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> N
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
     """
     names = [file_of(paths[row]) for row in rows.tolist()]
-    first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
+    starts = range(_STATS_PER_TASK, len(names), _STATS_PER_TASK)
+    rest = [names[start : start + _STATS_PER_TASK] for start in starts]
     started = time.perf_counter()
-    stats = _stat_each(root, first)
-    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(first)
-    if rest and is_slow:
-        starts = range(0, len(rest), _STATS_PER_TASK)
-        chunks = [rest[start : start + _STATS_PER_TASK] for start in starts]
-        with ThreadPoolExecutor(16) as pool:
-            for chunk in pool.map(lambda chunk: _stat_each(root, chunk), chunks):
-                stats += chunk
-    else:
-        stats += _stat_each(root, rest)
+    stats = _stat_each(root, names[:_STATS_PER_TASK])
+    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(stats)
+    with ThreadPoolExecutor(16 if is_slow else 1) as pool:
+        for part in pool.map(partial(_stat_each, root), rest):
+            stats += part
     return np.array(stats, np.int64).reshape(-1, 2)
 
 
@@ -159,18 +155,16 @@ class Packer:
             if lock is not None:
                 break
             self._waiting.rotate(-1)
-        else:
-            # waiting with locks in hand could end in a deadlock
-            lock = self._files.take_block(int(self._waiting[0][0]), wait=True) if may_wait else None
+        if lock is None and may_wait:  # with locks in hand it could end in a deadlock
+            lock = self._files.take_block(int(self._waiting[0][0]), wait=True)
         if lock is None:
             return None
         rows = self._waiting.popleft()
         left = self._still_missing(rows)
         self._advance(len(rows) - len(left))
-        block = _Block(
-            lock, left, np.zeros((len(left), 2), np.int64), np.zeros(len(left), np.uint32)
-        )
-        for start in range(0, len(left), _ROWS_PER_TASK):
+        n = len(left)
+        block = _Block(lock, left, np.zeros((n, 2), np.int64), np.zeros(n, np.uint32))
+        for start in range(0, n, _ROWS_PER_TASK):
             block.tasks.append(pool.submit(self._decode, block, start))
         return block
 
@@ -182,8 +176,7 @@ class Packer:
             return rows
         now = stat_sources(self._files.root, self._files.paths, rows)
         fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
-        left: NDArray[np.int64] = rows[~(packed & fresh)]
-        return left
+        return np.asarray(rows[~(packed & fresh)])
 
     def _decode(self, block: _Block, start: int) -> dict[int, str]:
         """Decode a few rows and write their pixels while they are in the processor's cache."""
@@ -209,8 +202,7 @@ class Packer:
         if not hasattr(self._own, "images"):
             side = self._files.side
             self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
-        images: NDArray[np.uint8] = self._own.images
-        return images
+        return np.asarray(self._own.images)
 
     def _finish_block(self, block: _Block) -> None:
         """Commit what was decoded of a block."""
