@@ -1,0 +1,70 @@
+"""What the readers of all sources share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pulmonet.data.sources.rows import (
+    ROW_COLUMNS,
+    column_or,
+    label_columns,
+    other_columns,
+    parse_age,
+    parse_view,
+    row_table,
+    strip_root,
+)
+from pulmonet.errors import DataError
+
+WHERE = Path("train.csv")
+
+
+def test_rows_without_patients_are_their_own() -> None:
+    paths = np.asarray(["a.jpg", "b.jpg"], object)
+    labels = {"Edema": np.asarray([1, 0], np.float32)}
+    table = row_table(paths, split="test", columns=labels)
+    assert list(table.columns) == [*ROW_COLUMNS, "Edema"]
+    assert table["patient"].tolist() == table["study"].tolist() == ["a.jpg", "b.jpg"]
+    assert table["split"].tolist() == ["test"] * 2 and table["age_years"].isna().all()
+    known = row_table(paths, patient=np.asarray(["p", "q"], object), columns={})
+    assert known["study"].tolist() == ["p/a.jpg", "q/b.jpg"]
+
+
+def test_one_of_two_columns_of_a_label_is_kept_and_the_other_named() -> None:
+    raw = pd.DataFrame({"Effusion": ["1", ""], "Pleural Effusion": ["0", "0"], "Age": ["3", "4"]})
+    problems: list[str] = []
+    labels = label_columns(raw, ["Effusion", "Pleural Effusion"], WHERE, problems)
+    np.testing.assert_array_equal(labels["Pleural Effusion"], [1, np.nan])
+    assert problems == [
+        "train.csv: column 'Pleural Effusion' is one of two for the label 'Pleural Effusion'; "
+        "keep one"
+    ]
+    assert list(other_columns(raw, (), labels)) == ["Age"]
+
+
+def test_wrong_label_values_are_named_with_their_lines() -> None:
+    raw = pd.DataFrame({"Edema": ["1", "2", "yes", "-1", "x"], "sex": ["1"] * 5})
+    problems: list[str] = []
+    labels = label_columns(raw, ["Edema"], WHERE, problems)
+    np.testing.assert_array_equal(labels["Edema"], [1, np.nan, 1, -1, np.nan])
+    assert "2 wrong values in column 'Edema' (line 3: '2', line 6: 'x')" in problems[0]
+    with pytest.raises(DataError, match="a label cannot be called 'sex'"):
+        label_columns(raw, ["sex"], WHERE, problems)
+
+
+def test_the_first_column_that_is_there_serves() -> None:
+    raw = pd.DataFrame({"b": ["058Y", "011M"], "c": ["1", "2"]})
+    np.testing.assert_allclose(column_or(raw, ["a", "b", "c"], parse_age, np.nan), [58, 11 / 12])
+    assert column_or(raw, ["z"], str).tolist() == ["", ""]
+    views = [parse_view(cell) for cell in ("ap", "AP_horizontal", "LL", "frontal", "COSTAL")]
+    assert views == ["AP", "AP", "LATERAL", "FRONTAL", ""]
+
+
+def test_an_older_name_of_the_root_is_stripped(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    paths = np.asarray(["old-name/train/a.jpg", "old-name\\train\\b.jpg"], object)
+    assert strip_root(paths, tmp_path).tolist() == ["train/a.jpg", "train/b.jpg"]
