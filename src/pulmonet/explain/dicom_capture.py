@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pulmonet import __version__
 from pulmonet.errors import ConfigError
 
-#: What a capture of a DICOM image takes over from it, so that it is filed with the same study.
-_COPIED = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
-    "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
-    "ReferringPhysicianName",
-)  # fmt: skip
+#: What a capture of a DICOM image takes over from it, so that it is filed with the same study;
+#: and what others have instead. A new study gets a new StudyInstanceUID.
+_OF_STUDY = {
+    "PatientID": "ANONYMOUS", "PatientName": "ANONYMOUS", "PatientBirthDate": "", "PatientSex": "",
+    "StudyInstanceUID": "", "StudyID": "", "StudyDate": "", "StudyTime": "",
+    "AccessionNumber": "", "ReferringPhysicianName": "",
+}  # fmt: skip
 
 
 def check_dicom_installed() -> None:
@@ -54,14 +55,9 @@ def encode_secondary_capture(
 
     capture: Any = Dataset()
     original = _read_header(source)
-    capture.PatientID, capture.PatientName = "ANONYMOUS", "ANONYMOUS"
-    capture.PatientBirthDate, capture.PatientSex = "", ""
-    capture.StudyInstanceUID, capture.StudyID = generate_uid(), ""
-    capture.StudyDate, capture.StudyTime = "", ""
-    capture.AccessionNumber, capture.ReferringPhysicianName = "", ""
-    for name in _COPIED:
-        if original is not None and name in original:
-            setattr(capture, name, getattr(original, name))
+    for name, instead in _OF_STUDY.items():
+        setattr(capture, name, getattr(original, name, instead))
+    capture.StudyInstanceUID = capture.StudyInstanceUID or generate_uid()
     capture.SOPClassUID = SecondaryCaptureImageStorage
     capture.SOPInstanceUID = generate_uid()
     capture.SeriesInstanceUID = generate_uid()

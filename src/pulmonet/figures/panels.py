@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
 from pulmonet.explain.maps.overlay import encode_png
+from pulmonet.explain.results import LabelExplanation
 from pulmonet.words import NOTICE
 
 if TYPE_CHECKING:
@@ -26,57 +27,18 @@ PANEL_SIDE = 640
 SHEET_CELL = 180
 ROWS_PER_SHEET = 20
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What the model says of one label on one image.
-
-    Attributes:
-        label: its name.
-        score: in [0, 1].
-        probability: calibrated; None where the run has no calibration.
-        threshold: the score from which on the finding counts as present; None where unknown.
-    """
-
-    label: str
-    score: float
-    probability: float | None = None
-    threshold: float | None = None
-
-    @property
-    def present(self) -> bool | None:
-        """Whether the score reaches the threshold; None without one."""
-        return None if self.threshold is None else self.score >= self.threshold
-
-    @property
-    def verdict(self) -> str:
-        """Present or absent, by which side of the threshold; ``no threshold`` without one."""
-        above, below = "present (score above threshold)", "absent (score below threshold)"
-        words = {True: above, False: below, None: "no threshold"}
-        return words[self.present]
-
-    def numbers(self) -> str:
-        """Score, probability and threshold as one line of text."""
-        parts = [f"score {self.score:.3f}"]
-        if self.probability is not None:
-            parts.append(f"calibrated probability {self.probability:.2f}")
-        parts.append(
-            "no threshold yet: pulmonet evaluate sets one"
-            if self.threshold is None
-            else f"threshold {self.threshold:.3f}"
-        )
-        return "   ".join(parts)
+_ABOVE, _BELOW = "(score above threshold)", "(score below threshold)"
 
 
 def draw_panel(
     image: NDArray[np.uint8],
     overlay: NDArray[np.uint8] | None,
-    finding: Finding,
+    label: str,
+    found: LabelExplanation,
     *,
     colour_map: str = "plasma",
     method: str = "gradcam",
     subtitle: str = "",
-    empty: bool = False,
 ) -> bytes:
     """X-ray and overlay side by side, with colour bar, label, score and threshold, as PNG.
 
@@ -84,11 +46,11 @@ def draw_panel(
         image: (H, W) grey.
         overlay: (H, W, 3) RGB, or None where the finding is absent: then the words take its
             place, so that no picture suggests a lesion.
-        finding: label, score, threshold.
+        label: its name.
+        found: score, probability, threshold, and whether nothing spoke for the label.
         colour_map: of the overlay.
         method: named over the overlay, with its layer where one was chosen.
         subtitle: image and run, in small print.
-        empty: the map is all zero: nothing spoke for the label.
     """
     height, width = image.shape
     shown = 4.2 * min(1.0, width / height), 4.2 * min(1.0, height / width)
@@ -105,12 +67,8 @@ def draw_panel(
     left.set_title("X-ray", fontsize=9)
     _show(right, image if overlay is None else overlay, PANEL_SIDE)
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
-    if overlay is None or empty:
-        words = (
-            "absent\n(score below threshold)"
-            if overlay is None
-            else "nothing in the image\nspeaks for it"
-        )
+    if overlay is None or found.empty:
+        words = f"absent\n{_BELOW}" if overlay is None else "nothing in the image\nspeaks for it"
         right.text(
             0.5, 0.5, words, transform=right.transAxes, ha="center", va="center",
             fontsize=13, color="white", bbox={"facecolor": "black", "alpha": 0.6, "pad": 6},
@@ -121,28 +79,38 @@ def draw_panel(
         )
         bar.set_label("evidence, share of the map's maximum", fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    headline = finding.label + ("" if finding.present is None else f": {finding.verdict}")
-    figure.text(0.02, 0.985, headline, va="top", fontsize=12, fontweight="bold")
-    figure.text(0.02, 0.985 - 0.3 / (shown[1] + 1.35), finding.numbers(), va="top", fontsize=9)
+    verdict = {None: "", True: f": present {_ABOVE}", False: f": absent {_BELOW}"}[found.present]
+    figure.text(0.02, 0.985, f"{label}{verdict}", va="top", fontsize=12, fontweight="bold")
+    figure.text(0.02, 0.985 - 0.3 / (shown[1] + 1.35), _numbers(found), va="top", fontsize=9)
     figure.text(0.02, 0.02, f"{subtitle}\n{NOTICE}".strip(), va="bottom", fontsize=7, color="0.3")
     return _png(figure)
 
 
+def _numbers(found: LabelExplanation) -> str:
+    """Score, probability and threshold as one line of text."""
+    probability, threshold = "", "no threshold yet: pulmonet evaluate sets one"
+    if found.probability is not None:
+        probability = f"   calibrated probability {found.probability:.2f}"
+    if found.threshold is not None:
+        threshold = f"threshold {found.threshold:.3f}"
+    return f"score {found.score:.3f}{probability}   {threshold}"
+
+
 @dataclass(frozen=True)
 class SheetRow:
-    """One image of a contact sheet: its name, the X-ray and one (overlay, finding) a label.
+    """One image of a contact sheet.
 
     Attributes:
         name: of the image.
         image: (H, W) grey.
-        cells: overlay, None where no map is drawn, and finding.
-        empty: the labels whose maps are all zero.
+        labels: what was found, by label.
+        overlays: (H, W, 3) RGB by label, None where no map is drawn.
     """
 
     name: str
     image: NDArray[np.uint8]
-    cells: Sequence[tuple[NDArray[np.uint8] | None, Finding]]
-    empty: frozenset[str] = frozenset()
+    labels: Mapping[str, LabelExplanation]
+    overlays: Mapping[str, NDArray[np.uint8] | None]
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
@@ -152,7 +120,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
         rows: at most `ROWS_PER_SHEET`, all with the same labels.
         title: above all.
     """
-    n_columns = 1 + len(rows[0].cells)
+    n_columns = 1 + len(rows[0].labels)
     inches = 1.8
     head = 0.55
     total = (inches + 0.32) * len(rows) + head
@@ -163,14 +131,10 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     )  # fmt: skip
     for number, row in enumerate(rows):
         pictures: list[tuple[NDArray[np.uint8], str, str]] = [(row.image, row.name, "black")]
-        for overlay, finding in row.cells:
-            present = finding.present
-            words = f"{finding.label} {finding.score:.2f}"
-            if present is False:
-                words += " absent"
-            elif finding.label in row.empty:
-                words += " empty map"
-            colour = "0.5" if present is False else "black"
+        for label, found in row.labels.items():
+            overlay, absent = row.overlays[label], found.present is False
+            remark = " absent" if absent else " empty map" if found.empty else ""
+            words, colour = f"{label} {found.score:.2f}{remark}", "0.5" if absent else "black"
             pictures.append((row.image if overlay is None else overlay, words, colour))
         for column, (picture, words, colour) in enumerate(pictures):
             axes = figure.add_subplot(grid[number, column])

@@ -7,9 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pulmonet.explain.maps.overlay import blend
-from pulmonet.figures.panels import Finding, SheetRow, draw_contact_sheet, draw_panel, thumbnail
+from pulmonet.explain.results import LabelExplanation
+from pulmonet.figures.panels import SheetRow, draw_contact_sheet, draw_panel, thumbnail
 
 
 def decode(png: bytes) -> Any:
@@ -20,11 +22,20 @@ def x_ray(height: int, width: int) -> Any:
     return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
 
 
+def found(
+    score: float, threshold: float | None, probability: float | None = None
+) -> LabelExplanation:
+    present = None if threshold is None else score >= threshold
+    return LabelExplanation(
+        score=score, probability=probability, threshold=threshold, present=present, panel="a.png"
+    )
+
+
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (64, 64), (2000, 1500)])
 def test_a_panel_keeps_the_aspect_and_shows_both_pictures(shape: tuple[int, int]) -> None:
     image = x_ray(*shape)
     overlay = blend(image, np.ones(shape, np.float32))
-    panel = decode(draw_panel(image, overlay, Finding("Edema", 0.8, 0.7, 0.5)))
+    panel = decode(draw_panel(image, overlay, "Edema", found(0.8, 0.5)))
     coloured = panel.max(axis=2).astype(int) - panel.min(axis=2) > 60
     rows, columns = np.flatnonzero(coloured.sum(axis=1) > 60), np.flatnonzero(coloured.any(axis=0))
     assert columns[0] > panel.shape[1] * 0.4, "the X-ray on the left stays grey"
@@ -35,20 +46,36 @@ def test_a_panel_keeps_the_aspect_and_shows_both_pictures(shape: tuple[int, int]
     assert panel.shape[0] < 800
 
 
-def test_verdicts() -> None:
-    assert Finding("a", 0.5, None, 0.5).present is True
-    assert Finding("a", 0.49, None, 0.5).verdict == "absent (score below threshold)"
-    assert Finding("a", 0.5).present is None
-    assert "pulmonet evaluate" in Finding("a", 0.5).numbers()
-    assert "calibrated probability 0.12" in Finding("a", 0.5, 0.123, 0.5).numbers()
+@pytest.mark.parametrize(
+    ("score", "threshold", "probability", "headline", "numbers"),
+    [
+        (0.5, 0.5, None, "Edema: present (score above threshold)", "threshold 0.500"),
+        (0.49, 0.5, 0.123, "Edema: absent (score below threshold)", "calibrated probability 0.12"),
+        (0.5, None, None, "Edema", "no threshold yet: pulmonet evaluate sets one"),
+    ],
+)
+def test_a_panel_says_the_verdict_and_its_numbers(
+    score: float,
+    threshold: float | None,
+    probability: float | None,
+    headline: str,
+    numbers: str,
+    drawn: list[Figure],
+) -> None:
+    draw_panel(x_ray(64, 64), None, "Edema", found(score, threshold, probability))
+    said = [text.get_text() for text in drawn[0].texts]
+    assert said[0] == headline
+    assert said[1].startswith(f"score {score:.3f}   ") and numbers in said[1]
+    assert "not a medical device" in said[2]
 
 
 def test_a_contact_sheet_holds_every_image_and_label() -> None:
     image = thumbnail(x_ray(400, 300))
     assert max(image.shape) == 180
     overlay = blend(image, np.ones(image.shape, np.float32))
-    cells = [(overlay, Finding("Edema", 0.8)), (None, Finding("Pneumonia", 0.1, None, 0.5))]
-    one = decode(draw_contact_sheet([SheetRow("a", image, cells)]))
-    three = decode(draw_contact_sheet([SheetRow(name, image, cells) for name in "abc"]))
+    labels = {"Edema": found(0.8, None), "Pneumonia": found(0.1, 0.5)}
+    overlays = {"Edema": overlay, "Pneumonia": None}
+    one = decode(draw_contact_sheet([SheetRow("a", image, labels, overlays)]))
+    three = decode(draw_contact_sheet([SheetRow(name, image, labels, overlays) for name in "abc"]))
     assert three.shape[1] == one.shape[1]
     assert three.shape[0] > 2 * one.shape[0]

@@ -13,7 +13,7 @@ Format: https://github.com/rajpurkarlab/cheXlocalize, README and sample/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,45 +62,38 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
     for image, tasks in document.items():
         if not isinstance(tasks, Mapping):
             raise DataError(f"{path}: {image}: expected a table of tasks, as CheXlocalize has it")
-        for task, mask in _masks(tasks, f"{path}: {image}"):
-            if not mask.any():
+        for task, found in tasks.items():
+            if task == _SIZE:
                 continue
-            if image not in rows:
-                n_unmatched += 1
-                continue
-            label = align(_TASKS.get(task, task))
-            regions[rows[image], label] = Region(np.zeros((0, 4)), mask)
+            mask = _mask(found, tasks.get(_SIZE), f"{path}: {image}, {task}")
+            if mask.any() and image in rows:
+                label = align(_TASKS.get(str(task), str(task)))
+                regions[rows[image], label] = Region(np.zeros((0, 4)), mask)
+            n_unmatched += mask.any() and image not in rows
     return regions, n_unmatched
 
 
-def _masks(tasks: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mask]]:
-    """The masks of one image, of either file.
+def _mask(found: Any, size: Any, where: str) -> Mask:
+    """The mask of one task, as either file has it.
 
     Raises:
-        DataError: a mask that is none.
+        DataError: it is none.
     """
-    size = tasks.get(_SIZE)
-    for task, found in tasks.items():
-        if task == _SIZE:
-            continue
-        try:
-            mask = _decode(found) if size is None else _contours(found, size)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise DataError(
-                f"{where}, {task}: not a mask ({error}); expected run lengths (size, counts), or "
-                "contours beside img_size; download the file again"
-            ) from None
-        yield str(task), mask
+    try:
+        if size is not None:
+            return _contours(found, size)
+        height, width = (int(length) for length in found["size"])
+        return decode_mask(found["counts"], height, width)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(
+            f"{where}: not a mask ({error}); expected run lengths (size, counts), or contours "
+            "beside img_size; download the file again"
+        ) from None
 
 
 def image_id(path: str) -> str:
     """``valid/patient64541/study1/view1_frontal.jpg`` -> ``patient64541_study1_view1_frontal``."""
     return "_".join(path.rsplit(".", 1)[0].split("/")[-3:])
-
-
-def _decode(found: Any) -> RunLengths:
-    height, width = (int(size) for size in found["size"])
-    return decode_mask(found["counts"], height, width)
 
 
 def _contours(found: Any, size: Any) -> Contours:
@@ -133,23 +126,21 @@ def decode_mask(counts: str, height: int, width: int) -> RunLengths:
     """
     check_size(height, width)
     runs: list[int] = []
-    position = 0
-    while position < len(counts):
-        value = shift = 0
-        more = True
-        while more:
-            if position >= len(counts):
-                raise ValueError("the last run is cut off")
-            group = ord(counts[position]) - 48
-            if not 0 <= group < 64:
-                raise ValueError(f"character {counts[position]!r} at {position}")
-            value |= (group & 0x1F) << shift
-            shift += 5
-            position += 1
-            more = bool(group & 0x20)
-            if not more and group & 0x10:
-                value -= 1 << shift
+    value = shift = 0
+    for position, character in enumerate(counts):
+        group = ord(character) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"character {character!r} at {position}")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
         runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("the last run is cut off")
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise ValueError(f"runs cover {sum(runs):,} of {height * width:,} pixels")
     return RunLengths(height, width, np.asarray(runs, dtype=np.int64))

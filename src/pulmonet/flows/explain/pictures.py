@@ -18,7 +18,6 @@ from pulmonet.explain.maps.overlay import blend, encode_png, place_map
 from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation
 from pulmonet.figures.panels import (
     ROWS_PER_SHEET,
-    Finding,
     SheetRow,
     draw_contact_sheet,
     draw_panel,
@@ -113,23 +112,25 @@ def _explain_one(
     folder = task.folder / source.folder
     write_atomic(folder / "xray.png", encode_png(image))  # what `report` lays the maps over
     labels: dict[str, LabelExplanation] = {}
-    cells: list[tuple[NDArray[np.uint8] | None, Finding]] = []
+    overlays: dict[str, NDArray[np.uint8] | None] = {}
     for position, label in enumerate(task.labels):
-        finding = _judge(label, float(scores[position]), calibration)
         placed = place_map(maps.maps[0, position], height, width, where)
-        drawn = finding.present is not False or task.show_absent
-        overlay = blend(image, placed, task.colour_map) if drawn else None
+        path = RunDir(folder).heat_map_path(label, variant.method)
+        found = _judge(task, label, float(scores[position]), calibration, placed, path)
+        overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
         panel = draw_panel(
             image,
             overlay,
-            finding,
+            label,
+            found,
             colour_map=task.colour_map,
             method=task.way,
             subtitle=subtitle,
-            empty=not maps.maps[0, position].any(),
         )
-        labels[label] = _write_label(task, source, finding, placed, overlay, panel)
-        cells.append((None if overlay is None else thumbnail(overlay), finding))
+        write_atomic(task.folder / found.panel, panel)
+        _write_overlay(overlay, path, f"PulmoNet {variant.method} {label}", task, source)
+        labels[label] = found
+        overlays[label] = None if overlay is None else thumbnail(overlay)
     buffer = io.BytesIO()
     np.savez_compressed(  # readable without pickle
         buffer,
@@ -146,59 +147,66 @@ def _explain_one(
         maps=_relative(folder / "maps.npz", task.folder),
         labels=labels,
     )
-    empty = frozenset(label for label, written in labels.items() if written.empty)
-    return explanation, SheetRow(source.folder, thumbnail(image), cells, empty)
+    return explanation, SheetRow(source.folder, thumbnail(image), labels, overlays)
 
 
-def _judge(label: str, score: float, calibration: Calibration | None) -> Finding:
-    """A score with its calibrated probability and threshold, where the run has them."""
-    if calibration is None:
-        return Finding(label, score)
-    return Finding(
-        label, score, calibration.probability(label, score), calibration.threshold(label)
-    )
-
-
-def _write_label(
+def _judge(
     task: Settled,
-    source: Source,
-    finding: Finding,
+    label: str,
+    score: float,
+    calibration: Calibration | None,
     placed: NDArray[np.float32],
-    overlay: NDArray[np.uint8] | None,
-    panel: bytes,
+    path: Path,
 ) -> LabelExplanation:
-    """Panel, overlay and DICOM of one label; what explanations.json says of it."""
-    method = task.variants[0].method
-    name = RunDir(task.folder / source.folder).heat_map_path(finding.label, method)
+    """A score, its probability and threshold where the run has them, where the map is highest.
+
+    Args:
+        task: whose files these are.
+        label: the label.
+        score: in [0, 1].
+        calibration: the run's.
+        placed: (H, W) map on the image.
+        path: of the panel in the image's folder; the other files are named after it.
+    """
+    threshold = None if calibration is None else calibration.threshold(label)
+    present = None if threshold is None else score >= threshold
+    drawn = present is not False or task.show_absent
     in_run_folder = task.first_row_only and task.out_dir is None
-    panel_path = task.run_dir.heat_map_path(finding.label, method) if in_run_folder else name
-    write_atomic(panel_path, panel)
-    overlay_path = name.with_name(f"{name.stem}_overlay.png")
-    dicom_path = name.with_suffix(".dcm")
-    if overlay is None:
-        # a picture of an earlier call must not outlive its verdict
-        overlay_path.unlink(missing_ok=True)
-        dicom_path.unlink(missing_ok=True)
-    else:
-        write_atomic(overlay_path, encode_png(overlay))
-        if task.dicom:
-            description = f"PulmoNet {method} {finding.label}"
-            write_atomic(dicom_path, encode_secondary_capture(overlay, description, source.path))
+    panel = task.run_dir.path / path.name if in_run_folder else path
     values = np.nan_to_num(placed, nan=0.0)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     empty = not values.any()
     return LabelExplanation(
-        score=finding.score,
-        probability=finding.probability,
-        threshold=finding.threshold,
-        present=finding.present,
+        score=score,
+        probability=None if calibration is None else calibration.probability(label, score),
+        threshold=threshold,
+        present=present,
         empty=empty,
         peak_x=None if empty else (float(column) + 0.5) / values.shape[1],
         peak_y=None if empty else (float(row) + 0.5) / values.shape[0],
-        panel=_relative(panel_path, task.folder),
-        overlay=None if overlay is None else _relative(overlay_path, task.folder),
-        dicom=_relative(dicom_path, task.folder) if overlay is not None and task.dicom else None,
+        panel=_relative(panel, task.folder),
+        overlay=_relative(_overlay_path(path), task.folder) if drawn else None,
+        dicom=_relative(path.with_suffix(".dcm"), task.folder) if drawn and task.dicom else None,
     )
+
+
+def _overlay_path(panel: Path) -> Path:
+    return panel.with_name(f"{panel.stem}_overlay.png")
+
+
+def _write_overlay(
+    overlay: NDArray[np.uint8] | None, path: Path, description: str, task: Settled, source: Source
+) -> None:
+    """The overlay beside the panel at `path`, as PNG and, where asked for, as DICOM."""
+    if overlay is None:
+        # a picture of an earlier call must not outlive its verdict
+        _overlay_path(path).unlink(missing_ok=True)
+        path.with_suffix(".dcm").unlink(missing_ok=True)
+        return
+    write_atomic(_overlay_path(path), encode_png(overlay))
+    if task.dicom:
+        capture = encode_secondary_capture(overlay, description, source.path)
+        write_atomic(path.with_suffix(".dcm"), capture)
 
 
 def _relative(path: Path, folder: Path) -> str:
