@@ -31,7 +31,7 @@ def _links(markdown_path: Path) -> list[str]:
 def test_one_run_gives_a_report_whose_pictures_are_all_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=2)
     assert _report(tmp_path, "--html") == 0
     output = capsys.readouterr()
     assert output.out == (
@@ -47,7 +47,7 @@ def test_one_run_gives_a_report_whose_pictures_are_all_there(
 
 def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:
     for number in range(10):
-        make_run(tmp_path, f"run{number}", seed=number, explained=number < 3)
+        make_run(tmp_path, f"run{number}", seed=number, n_explained=2 if number < 2 else 0)
     path = tmp_path / "run0" / "evaluation_CheXpert-v1.0-small_valid.json"
     document = json.loads(path.read_text())
     document["comparisons"] = [make_comparison("run0", "run1").model_dump(mode="json")]
@@ -60,7 +60,7 @@ def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:
 
 
 def test_hostile_labels_stay_words(tmp_path: Path) -> None:
-    make_run(tmp_path, labels=HOSTILE_LABELS)
+    make_run(tmp_path, labels=HOSTILE_LABELS, n_explained=1)
     assert _report(tmp_path, "--html") == 0
     for name in ("report.md", "MODEL_CARD.md", "report.html"):
         text = (tmp_path / name).read_text("utf-8")
@@ -69,7 +69,7 @@ def test_hostile_labels_stay_words(tmp_path: Path) -> None:
 
 
 def test_no_identifier_and_no_absolute_path_is_written(tmp_path: Path) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     assert _report(tmp_path, "--html") == 0
     written = [*tmp_path.glob("report.*"), tmp_path / "MODEL_CARD.md"]
     assert len(written) == 3
@@ -81,14 +81,14 @@ def test_no_identifier_and_no_absolute_path_is_written(tmp_path: Path) -> None:
 
 
 def test_identifiers_are_shown_when_asked_for(tmp_path: Path) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     assert _report(tmp_path, "--show-identifiers") == 0
     text = (tmp_path / "report.md").read_text()
     assert "patient00" in text and "pseudonyms" not in text.lower().replace("have pseudonyms", "")
 
 
 def test_pictures_that_name_patients_do_not_stay_for_the_next_report(tmp_path: Path) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     assert _report(tmp_path, "--show-identifiers") == 0
     assert [path for path in (tmp_path / "report_files").iterdir() if "patient000" in path.name]
     assert _report(tmp_path) == 0
@@ -98,7 +98,7 @@ def test_pictures_that_name_patients_do_not_stay_for_the_next_report(tmp_path: P
 
 
 def test_reports_of_the_same_artifacts_use_the_same_pseudonyms(tmp_path: Path) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     seen = []
     for _ in range(2):
         assert _report(tmp_path) == 0
@@ -164,7 +164,7 @@ def test_synthetic_runs_are_called_so(tmp_path: Path) -> None:
 
 
 def test_report_needs_neither_torch_nor_the_data(tmp_path: Path) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     script = (
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'sklearn'): sys.modules[name] = None\n"

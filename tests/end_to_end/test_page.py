@@ -60,8 +60,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two runs, one of them with hostile labels."""
     folder = tmp_path_factory.mktemp("artifacts")
-    make_run(folder, "densenet121")
-    make_run(folder, "hostile", labels=HOSTILE_LABELS, seed=2)
+    make_run(folder, "densenet121", n_explained=2)
+    make_run(folder, "hostile", labels=HOSTILE_LABELS, seed=2, n_explained=2)
     assert main(["report", "--html", "--artifacts-dir", str(folder)]) == 0
     return folder / "report.html"
 

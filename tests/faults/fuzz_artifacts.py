@@ -128,7 +128,7 @@ def check_segmentations(content: bytes, folder: Path) -> None:
 def artifacts() -> dict[str, bytes]:
     """Every file of a small explained run, by its path below the artifacts folder."""
     with tempfile.TemporaryDirectory() as folder:
-        make_run(Path(folder), "run", labels=LABELS, n_rows=30)
+        make_run(Path(folder), "run", labels=LABELS, n_rows=30, n_explained=2)
         (Path(folder) / "run" / "calibration.json").write_text(json.dumps(calibration()))
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()

@@ -45,7 +45,7 @@ SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=list(H
 @cache
 def _artifacts() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="pulmonet-fuzz-"))
-    make_run(folder, explained=False, n_rows=30)
+    make_run(folder, evaluated=False)
     return folder
 
 

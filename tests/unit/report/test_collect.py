@@ -14,7 +14,7 @@ from report_factory import make_predictions, make_result, make_run, write_evalua
 
 
 def test_a_whole_run_is_read_whole(tmp_path: Path) -> None:
-    make_run(tmp_path, "a")
+    make_run(tmp_path, "a", n_explained=2)
     collection = collect(tmp_path)
     (run,) = collection.runs
     assert not collection.problems
@@ -53,7 +53,7 @@ def test_an_empty_or_absent_folder_says_how_to_get_a_run(tmp_path: Path) -> None
 def test_a_damaged_file_is_named_and_the_other_run_goes_on(
     tmp_path: Path, name: str, content: str
 ) -> None:
-    damaged = make_run(tmp_path, "damaged")
+    damaged = make_run(tmp_path, "damaged", n_explained=1)
     make_run(tmp_path, "whole", seed=2)
     (damaged.path / name).write_text(content)
     collection = collect(tmp_path)
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_named_and_the_other_run_goes_on(
 
 
 def test_damaged_heat_maps_are_named(tmp_path: Path) -> None:
-    run_dir = make_run(tmp_path)
+    run_dir = make_run(tmp_path, n_explained=2)
     path = next(run_dir.explain_dir.glob("*/maps.npz"))
     path.write_bytes(b"PK no archive")
     collection = collect(tmp_path)

@@ -36,7 +36,7 @@ def _build(artifacts_dir: Path) -> dict[str, Table]:
 
 
 def test_every_table_has_a_cell_for_every_column(tmp_path: Path) -> None:
-    make_run(tmp_path, "a")
+    make_run(tmp_path, "a", n_explained=1)
     make_run(tmp_path, "b", seed=2, config={"optim": {"lr": 3e-4}})
     for caption, table in _build(tmp_path).items():
         assert table.rows, caption
@@ -168,7 +168,7 @@ def test_how_to_reproduce_repeats_training_and_evaluation(tmp_path: Path) -> Non
 
 def test_runs_become_rows_when_they_are_many(tmp_path: Path) -> None:
     for number in range(5):
-        make_run(tmp_path, f"run{number}", seed=number, explained=False, logged=False)
+        make_run(tmp_path, f"run{number}", seed=number, logged=False)
     assert _build(tmp_path)["AUROC per label"].columns[0] == "Run"
 
 
@@ -251,7 +251,7 @@ def test_several_ways_are_called_a_choice(tmp_path: Path) -> None:
 
 def test_checks_stay_in_the_report_when_other_images_are_explained(tmp_path: Path) -> None:
     """They have files of their own; explanations.json is only of the newest call's images."""
-    run_dir = make_run(tmp_path)
+    run_dir = make_run(tmp_path, n_explained=1)
     stage = SanityStage(stage="conv1", mean=0.1, low=0.0, high=0.2, n=8)
     sanity = Sanity(
         statistic="mean correlation", value=0.1, threshold=0.5, passed=True, n_images=8, n_seeds=3,
@@ -274,7 +274,7 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
         return b""
 
     monkeypatch.setattr(explanations, "draw_heat_map_strip", noting)
-    make_run(tmp_path)
+    make_run(tmp_path, n_explained=1)
     collection = collect(tmp_path)
     (run,) = collection.runs
     image = run.heat_maps.images[0]
