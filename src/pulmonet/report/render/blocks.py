@@ -62,17 +62,13 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that the report carries with it.
-
-    Attributes:
-        name: file name below ``report_files/``; carries no identifier.
-        png: its bytes.
-        alt: what somebody who cannot see it needs to know.
-    """
+    """A PNG that the report carries with it."""
 
     name: str
+    """File name below ``report_files/``; carries no identifier."""
     png: bytes
     alt: str
+    """What somebody who cannot see it needs to know."""
     caption: str = ""
 
 
@@ -129,19 +125,15 @@ class ExhibitMap:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One image with one run's heat maps, for the viewer.
-
-    Attributes:
-        run: the run's name.
-        image: the image's pseudonym (or name, when identifiers were asked for).
-        grey: the image as JPEG or PNG bytes.
-        maps: one a label.
-    """
+    """One image with one run's heat maps, for the viewer."""
 
     run: str
     image: str
+    """The image's pseudonym, or its name, when identifiers were asked for."""
     grey: bytes
+    """The image as JPEG or PNG."""
     maps: tuple[ExhibitMap, ...]
+    """One a label."""
     method: str = ""
 
 

@@ -11,9 +11,11 @@ import base64
 import hashlib
 import json
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from pulmonet.report.render.blocks import (
@@ -27,25 +29,14 @@ from pulmonet.report.render.blocks import (
 )
 from pulmonet.report.render.charts import Drawing, draw_chart
 
+_TEMPLATES = Path(__file__).parents[1] / "templates"
 _WITH_INTERVAL = re.compile(r"([−-]?[\d.]+) (\([^()]*\))")
 
 
 def render_html(document: Document) -> str:
     """The page as text, complete in itself."""
-    environment = Environment(
-        loader=PackageLoader("pulmonet.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["kind"] = lambda block: type(block).__name__.lower()
-    environment.filters["prose"] = _prose
-    environment.filters["cell"] = _cell
-    environment.filters["draw"] = draw_chart
-    environment.filters["data_uri"] = data_uri
-    style, script = _source(environment, "page.css"), _source(environment, "page.js")
-    return environment.get_template("page.html.j2").render(
+    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    return _template().render(
         document=document,
         style=Markup(style),
         script=Markup(script),
@@ -53,6 +44,25 @@ def render_html(document: Document) -> str:
         data=_embed(_page_data(document)),
         forest_scale=forest_scale,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__.lower(),
+        "prose": _prose,
+        "cell": _cell,
+        "draw": draw_chart,
+        "data_uri": data_uri,
+    }
+    return environment.get_template("page.html.j2")
 
 
 def content_policy(style: str, script: str) -> str:
@@ -65,11 +75,6 @@ def content_policy(style: str, script: str) -> str:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def data_uri(content: bytes) -> str:
