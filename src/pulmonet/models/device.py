@@ -34,16 +34,16 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ConfigError(
             f"--device {name}: no such kind; use auto, cpu, cuda, cuda:N or mps"
         ) from None
-    if device.type == "cpu":
-        return device
-    if device.type == "cuda" and torch.cuda.is_available():
-        if (device.index or 0) < torch.cuda.device_count():
-            return torch.device("cuda", device.index or 0)
-    elif device.type == "mps" and torch.backends.mps.is_available():
-        return device
-    elif device.type not in {"cuda", "mps"}:
+    n_devices = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if device.type not in n_devices:
         raise ConfigError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
-    raise TrainingError(f"--device {name}: not on this machine; use --device auto or cpu")
+    if (device.index or 0) >= n_devices[device.type]:
+        raise TrainingError(f"--device {name}: not on this machine; use --device auto or cpu")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 # --- precision ----------------------------------------------------------------------------

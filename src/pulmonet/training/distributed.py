@@ -110,19 +110,10 @@ def share_buffers(network: nn.Module, processes: Processes) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def gather_rows(
-    rows: NDArray[np.int64], values: NDArray[np.float32], processes: Processes
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Every process's values (n, L) at their places (n,) in the whole, each row once.
-
-    Returns:
-        rows (N,) in ascending order and values (N, L) of all processes.
-    """
-    if processes.are_many:
-        shares: list[Any] = [None] * processes.world_size
-        dist.all_gather_object(shares, (rows, values))
-        filled = [share for share in shares if len(share[0])]
-        rows = np.concatenate([share[0] for share in filled])
-        values = np.concatenate([share[1] for share in filled])
-    order = np.argsort(rows, kind="stable")
-    return rows[order], values[order]
+def gather_rows(values: NDArray[np.float32], processes: Processes) -> NDArray[np.float32]:
+    """Every process's values (n, L), one below the other in rank order: (N, L)."""
+    if not processes.are_many:
+        return values
+    shares: list[Any] = [None] * processes.world_size
+    dist.all_gather_object(shares, values)
+    return np.concatenate(shares)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pulmonet.config.schema import OptimConfig
 from pulmonet.training.losses import AucMargin
 
-#: Where torch has a fused kernel for Adam, AdamW and SGD.
-FUSED_DEVICES = ("cpu", "cuda", "mps")
 #: The one-cycle schedule starts at lr / 25 and rises over 30 % of the steps, as torch's default.
 ONE_CYCLE_START = 25.0
 ONE_CYCLE_WARMUP = 0.3
@@ -53,7 +51,7 @@ def build_optimiser(
             epoch_decay=epoch_decay,
         )
     groups = _decay_groups(parameters, config.weight_decay)
-    fused = device_type in FUSED_DEVICES
+    fused = device_type in ("cpu", "cuda", "mps")  # where torch has such kernels
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam

@@ -73,7 +73,7 @@ def validate(
         precision=engine.precision,
         to_scores=lambda logits: scores_from_logits(logits, policies)[:, : engine.n_labels],
     )
-    _, scores = gather_rows(own, scores.reshape(len(own), engine.n_labels), processes)
+    scores = gather_rows(scores.reshape(len(own), engine.n_labels), processes)
     if not np.isfinite(scores).all():
         raise TrainingError(
             f"epoch {epoch + 1}: the network's scores are not finite; lower --lr, set "

@@ -88,14 +88,12 @@ class Display:
         """For the folder of `stage`; silent on all processes but the first."""
         self._is_silent = is_silent
         self._run_dir = stage.run_dir
-        self._with_board = stage.config.runtime.tensorboard and not is_silent
         self._bar: console.Steps | None = None
         self._open = contextlib.ExitStack()
-        self._board: Any = None
+        with_board = stage.config.runtime.tensorboard and not is_silent
+        self._board = _tensorboard(stage.run_dir) if with_board else None
 
     def __enter__(self) -> Display:
-        if self._with_board:
-            self._board = _tensorboard(self._run_dir)
         return self
 
     def __exit__(self, *_: object) -> None:

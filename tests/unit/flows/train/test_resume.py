@@ -1,0 +1,80 @@
+"""Whether and how a run goes on; said without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pulmonet.config.load import parse_config
+from pulmonet.errors import ConfigError
+from pulmonet.flows.train.resume import CHANGEABLE, check_resumable, is_complete
+from pulmonet.run.folder import RunDir
+from run_factory import make_run
+
+ASK = """
+import sys
+from pulmonet.cli.main import main
+code = main(sys.argv[1:])
+print(code, sorted({"torch", "pandas", "cv2", "sklearn"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return make_run(tmp_path_factory.mktemp("runs"), model="timm:test_resnet")
+
+
+def config_with(run_dir: RunDir, section: str, **changes: Any) -> Any:
+    content = run_dir.read_record().config.model_dump(mode="json")
+    content[section] |= changes
+    return parse_config(content)
+
+
+def test_what_a_resumed_run_may_change(run_dir: RunDir) -> None:
+    record = run_dir.read_record()
+    others = {"device": "cpu", "num_workers": 7, "checkpoint_minutes": 3.0, "tensorboard": True}
+    assert {("runtime", name) for name in others} < CHANGEABLE
+    config = config_with(run_dir, "runtime", **others)
+    check_resumable(record, config, run_dir)
+    assert is_complete(record, config)
+    longer = config_with(run_dir, "optim", epochs=record.config.optim.epochs + 1)
+    check_resumable(record, longer, run_dir)
+    assert not is_complete(record, longer)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("optim", {"lr": 0.5}, r"another optim\.lr \(0\.0001 -> 0\.5\); leave that out"),
+        ("optim", {"epochs": 1}, "--epochs 1 is fewer than the run's 5; it can only be raised"),
+        ("data", {"fit": "pad", "image_size": 96}, r"data\.image_size \(.*data\.fit \(stretch"),
+    ],
+)
+def test_what_it_may_not(
+    run_dir: RunDir, section: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_resumable(run_dir.read_record(), config_with(run_dir, section, **changes), run_dir)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        ((), 4, "holds a finished run; choose another --name, or replace it with --overwrite"),
+        (("--resume",), 0, "finished already after 5 epochs"),
+        (("--resume", "--epochs", "1"), 2, "it can only be raised"),
+    ],
+)
+def test_a_run_that_exists_answers_without_torch(
+    run_dir: RunDir, flags: tuple[str, ...], code: int, message: str
+) -> None:
+    config = ("--config", str(run_dir.config_path), "--name", run_dir.name)
+    command = ["train", *config, "--out-dir", str(run_dir.path.parent), *flags]
+    line = [sys.executable, "-c", ASK, *command]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path.home())
+    assert done.stdout.splitlines()[-1] == f"{code} []"
+    assert message in done.stdout + done.stderr
