@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pulmonet.choices import SPLITS
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import inspect_manifest, locate_dataset
+from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifest
 from pulmonet.data.sources.read import join_problems
+from pulmonet.data.splits.choose import select_rows
 from pulmonet.data.splits.fingerprint import patients_by_split
 from pulmonet.errors import DataError
-from pulmonet.flows.console import note, say
+from pulmonet.flows.console import note, say, steps
+from pulmonet.flows.options import RowOptions
 from pulmonet.run.record import RunRecord
 
 
@@ -38,16 +44,86 @@ def open_dataset(
     return manifest
 
 
-def run_data(
-    record: RunRecord, data_dir: str | None, columns: Mapping[str, Any] | None = None
-) -> DataConfig:
-    """The run's data section, with the dataset named, else the run's own where it still is.
+@dataclass(frozen=True)
+class RunRows:
+    """Rows that a run is to score or explain.
 
-    Args:
-        record: of the run.
-        data_dir: as typed.
-        columns: ``map``, ``join`` and ``splits`` where they are not the run's own.
+    Attributes:
+        manifest: the dataset.
+        rows: row numbers of the split and views.
+        split: their split.
+        external: whether the dataset is another than the one trained on.
+        other_splits: whether the splits need not be those trained with.
     """
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    split: str
+    external: bool = False
+    other_splits: bool = False
+
+
+class Datasets:
+    """The datasets of runs: one that several runs use is read, and named, once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Manifest] = {}
+        self._named: set[Path] = set()
+
+    def rows_of(self, record: RunRecord, options: RowOptions) -> RunRows:
+        """The rows as the run saw them: its folds decide the splits of its own dataset.
+
+        Without a split it is valid, else the only one; without views, the run's.
+
+        Raises:
+            DataError: no dataset, one that cannot be used, no such row, or another split than
+                the run's.
+        """
+        data = _run_data(record, options.data_dir)
+        external = not _is_own(record, data)
+        if external:  # folds, splits and columns of the run belong to the data it was trained on
+            data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
+        data = data.model_copy(update=dict(options.columns))
+        manifest = self._open(data, record.config.seed, keep_split=external)
+        there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
+        split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
+        other_splits = "splits" in options.columns
+        if not external and not other_splits:
+            check_split(record, manifest, split)
+        rows = select_rows(manifest, split, options.views or data.views)
+        return RunRows(manifest, rows, split, external, other_splits)
+
+    def training_rows_of(self, record: RunRecord, seen: RunRows) -> RunRows:
+        """The whole training split of a run, without its subset.
+
+        Args:
+            record: of the run.
+            seen: rows of it; they lie in the same dataset unless that is external.
+
+        Raises:
+            DataError, ConfigError: it is not at hand.
+        """
+        config, manifest = record.config, seen.manifest
+        if seen.external:
+            manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
+        return RunRows(manifest, select_rows(manifest, "train", config.data.views), "train")
+
+    def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
+        """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
+        fields = {"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"}
+        key = repr((data.model_dump(mode="json", include=fields), seed))
+        if key not in self._opened:
+            root = locate_dataset(data.data_dir)
+            if root in self._named:  # other folds or seed: its line has been said
+                self._opened[key] = read_manifest(root, data, seed, keep_split=keep_split)
+            else:
+                self._opened[key] = open_dataset(data, seed, keep_split=keep_split)
+                self._named.add(root)
+        return self._opened[key]
+
+
+def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
+    """The run's data section, with the dataset named, else the run's own where it still is."""
     facts, data = record.provenance.dataset, record.config.data
     if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().is_file():
         data_dir = data.data_dir  # one .npz; there may be others in its folder
@@ -55,21 +131,36 @@ def run_data(
         data_dir = str(Path(facts.root).expanduser())
     if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
         data_dir = data.data_dir
-    return data.model_copy(update={"data_dir": data_dir, **(columns or {})})
+    return data.model_copy(update={"data_dir": data_dir})
 
 
-def is_own_dataset(record: RunRecord, data: DataConfig) -> bool:
-    """Whether `data` names the dataset that a run was trained on; by its name, it may have moved.
-
-    Raises:
-        DataError: no dataset.
-    """
+def _is_own(record: RunRecord, data: DataConfig) -> bool:
+    """Whether `data` is the dataset that a run was trained on, by its name: it may have moved."""
     facts, written = record.provenance.dataset, record.config.data.data_dir
     own = facts.name if facts is not None else (Path(written).name if written else None)
     if own is None:
         return True
     root = locate_dataset(data.data_dir)
     return (root.name if root.is_dir() else root.stem) == own
+
+
+def pack_rows(
+    manifest: Manifest, rows: NDArray[np.int64], *, image_size: int, fit: str, skip_bad: bool
+) -> Pack:
+    """The pack with `rows` decoded, behind a progress bar.
+
+    Raises:
+        DataError: as `open_pack`.
+    """
+    with steps("packing", 0) as bar:
+        return open_pack(
+            manifest,
+            rows,
+            image_size=image_size,
+            fit=fit,
+            skip_bad=skip_bad,
+            progress=bar.reach,
+        )
 
 
 def check_split(record: RunRecord, manifest: Manifest, split: str) -> None:

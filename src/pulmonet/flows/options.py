@@ -8,10 +8,25 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pulmonet.choices import Split, Views
+from pulmonet.config.schema import Section
 from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class RowOptions(Section):
+    """Rows of a dataset, where they are not those that a run was trained with."""
+
+    data_dir: str | None = None
+    """Dataset folder; null takes the run's own."""
+    columns: dict[str, Any] = {}  # noqa: RUF012  (pydantic copies a default for every object)
+    """``map``, ``join`` and ``splits`` where they are not the run's own."""
+    split: Split | None = None
+    """Which rows"""
+    views: Views | None = None
+    """Of the rows; null takes the run's."""
 
 
 def check_options(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.chexlocalize import read_segmentations
 from pulmonet.explain.checks.localization import (
@@ -30,7 +29,7 @@ from pulmonet.explain.results import BASELINES, LabelLocalization, Localization,
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
-from pulmonet.flows.explain.images import read_run_dataset
+from pulmonet.flows.dataset import Datasets, RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_localization
 from pulmonet.flows.folds import DisjointFolds
@@ -65,7 +64,9 @@ class _Cases:
         self.owners += owners
 
 
-def score_localization(task: Settled, trained: TrainedRun, manifest: Manifest) -> Localization:
+def score_localization(
+    task: Settled, trained: TrainedRun, chosen: RunRows, datasets: Datasets
+) -> Localization:
     """Score the maps of all rows of the split that have a region of a wanted label.
 
     With several runs (patient folds) each is scored on the split of its own fold, and their
@@ -75,16 +76,16 @@ def score_localization(task: Settled, trained: TrainedRun, manifest: Manifest) -
         DataError: the file is no box file, or no region fits split and labels.
         ConfigError: two of several runs share an image or a patient of the split.
     """
-    split = task.split or "valid"
     pooled = {label: _Cases() for label in task.labels}
     disjoint = DisjointFolds()
     n_unmatched, path = 0, task.boxes or Path()
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
             trained = load_run(run_dir, task.device)
-            manifest = read_run_dataset(trained.record, task)
+            chosen = datasets.rows_of(trained.record, task)
+        manifest, split = chosen.manifest, chosen.split
         regions, n_unmatched, path = _read_regions(path, manifest)
-        cases = _cases(regions, task, manifest, split, path)
+        cases = _cases(regions, task, chosen, path)
         scored = manifest.table.iloc[[row for row, _ in cases]]
         disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
         _score_fold(task, trained, manifest, cases, regions, pooled)
@@ -181,18 +182,17 @@ def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], i
 def _cases(
     regions: Mapping[Key, Region],
     task: Settled,
-    manifest: Manifest,
-    split: str,
+    chosen: RunRows,
     path: Path,
 ) -> list[Key]:
-    rows = {int(row) for row in select_rows(manifest, split, task.views or "all")}
+    rows = set(chosen.rows.tolist())
     cases = sorted(k for k in regions if k[0] in rows and k[1] in task.labels)
     if task.n_rows is not None:
         first = set(sorted({row for row, _ in cases})[: task.n_rows])
         cases = [key for key in cases if key[0] in first]
     if not cases:
         raise DataError(
-            f"{path}: no region of {list_first(task.labels)} in split '{split}'; it has "
+            f"{path}: no region of {list_first(task.labels)} in split '{chosen.split}'; it has "
             f"{list_first(labels_of(regions), 12) or 'none'}; choose another --label or --split"
         )
     return cases

@@ -25,18 +25,19 @@ def run(options: ExplainOptions) -> int:
     # torch and all that is slow to import only now: a wrong name has been answered
     from pulmonet.explain.dicom_capture import check_dicom_installed
     from pulmonet.flows.calibration import calibration_of
+    from pulmonet.flows.dataset import Datasets
     from pulmonet.flows.explain.boxes import score_localization
-    from pulmonet.flows.explain.images import choose_sources, read_run_dataset
+    from pulmonet.flows.explain.images import choose_sources
     from pulmonet.flows.explain.pictures import explain_sources
     from pulmonet.flows.explain.sanity import check_maps
     from pulmonet.models.trained import load_run
 
     if task.dicom:
         check_dicom_installed()
-    manifest = None
-    if not task.images:
-        manifest = read_run_dataset(task.record, task, announce=True)
-    sources = choose_sources(task, manifest)
+    datasets = Datasets()
+    chosen = None if task.images else datasets.rows_of(task.record, task)
+    manifest = None if chosen is None else chosen.manifest
+    sources = choose_sources(task, chosen)
     trained = load_run(task.run_dir, task.device)
     calibration = calibration_of(trained)
     screen.say_what(task, trained, manifest)
@@ -45,8 +46,8 @@ def run(options: ExplainOptions) -> int:
     localization = sanity = None
     images: list[ImageExplanation] = []
     sheets: list[str] = []
-    if task.boxes is not None and manifest is not None:
-        localization = score_localization(task, trained, manifest)
+    if task.boxes is not None and chosen is not None:
+        localization = score_localization(task, trained, chosen, datasets)
     if task.sanity:
         sanity = check_maps(task, trained, sources, bad)
     elif task.boxes is None:

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import locate_dataset, read_manifest
-from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
-from pulmonet.flows.dataset import check_split, is_own_dataset, open_dataset, run_data
+from pulmonet.flows.dataset import RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.labels import file_name_of
-from pulmonet.run.record import RunRecord
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 
@@ -45,15 +42,15 @@ class Source:
     row: int | None = None
 
 
-def choose_sources(task: Settled, manifest: Manifest | None) -> list[Source]:
+def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
     """The images that were named, else rows of the dataset; none where boxes decide which rows."""
-    if manifest is None:
+    if chosen is None:
         return _sources_from_arguments(task.images)
     if task.boxes is not None and not task.sanity:
         return []
-    rows = select_rows(manifest, task.split or "valid", task.views or "all")
-    default = 1 if task.first_row_only else (8 if task.sanity else len(rows))
-    return _sources_from_rows(manifest, [int(row) for row in rows[: task.n_rows or default]])
+    default = 1 if task.first_row_only else (8 if task.sanity else len(chosen.rows))
+    rows = [int(row) for row in chosen.rows[: task.n_rows or default]]
+    return _sources_from_rows(chosen.manifest, rows)
 
 
 def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
@@ -127,28 +124,3 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
             Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))
         )
     return found
-
-
-# --- the dataset of a run ---------------------------------------------------------------------
-
-
-def read_run_dataset(record: RunRecord, task: Settled, *, announce: bool = False) -> Manifest:
-    """The rows as the run saw them: its folds decide the splits.
-
-    Args:
-        record: of the run; with several runs not always the task's first.
-        task: has the dataset, where it is not the run's own or lies elsewhere now, and the split.
-        announce: name the dataset, and what was done to its rows.
-
-    Raises:
-        DataError: no dataset, one that cannot be used, or another split than the run's.
-    """
-    data, seed = run_data(record, task.data_dir, task.columns), record.config.seed
-    is_own = is_own_dataset(record, data)
-    if announce:
-        manifest = open_dataset(data, seed, keep_split=not is_own)
-    else:
-        manifest = read_manifest(locate_dataset(data.data_dir), data, seed, keep_split=not is_own)
-    if is_own and "splits" not in task.columns:
-        check_split(record, manifest, task.split or "valid")
-    return manifest

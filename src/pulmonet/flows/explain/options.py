@@ -5,24 +5,23 @@ Needs no torch, so that a wrong name answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from glob import has_magic
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS, SPLITS
-from pulmonet.config.schema import Section
+from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.maps.variants import Variant, check_colour_map, choose_variants
 from pulmonet.flows.console import say
+from pulmonet.flows.options import RowOptions
 from pulmonet.labels import choose_labels
 from pulmonet.run.folder import RunDir, best_run, find_run, list_runs
 from pulmonet.run.record import RunRecord
 
 
-class ExplainOptions(Section):
+class ExplainOptions(RowOptions):
     """What to explain, as typed; the flags of `explain` are made from these fields."""
 
     images: tuple[str, ...] = ()
@@ -37,8 +36,6 @@ class ExplainOptions(Section):
     """How heat maps are made, with --boxes also several (a,b)"""
     layer: str | None = None
     """Module to read maps from, e.g. layer3; with --boxes also several: a,b"""
-    split: Annotated[str | None, Field(examples=list(SPLITS))] = None
-    """Explain rows of the dataset"""
     n_rows: Annotated[int | None, Field(ge=1)] = None
     """How many of the split's rows"""
     boxes: Path | None = None
@@ -51,12 +48,6 @@ class ExplainOptions(Section):
     """With --sanity: a run to compare maps with"""
     artifacts_dir: Path = Path("artifacts")
     """Folder that holds the runs"""
-    data_dir: str | None = None
-    """Dataset; null takes the run's own"""
-    columns: Mapping[str, Any] = {}
-    """``map``, ``join`` and ``splits`` of the dataset where they are not the run's own"""
-    views: str | None = None
-    """Of the dataset's rows; null takes the run's"""
     out_dir: Path | None = None
     """Where to write"""
     colour_map: Annotated[str, Field(examples=list(COLOUR_MAPS))] = "plasma"
