@@ -144,9 +144,7 @@ def _is_own(record: RunRecord, data: DataConfig) -> bool:
     return (root.name if root.is_dir() else root.stem) == own
 
 
-def pack_rows(
-    manifest: Manifest, rows: NDArray[np.int64], *, image_size: int, fit: str, skip_bad: bool
-) -> Pack:
+def pack_rows(manifest: Manifest, rows: NDArray[np.int64], data: DataConfig) -> Pack:
     """The pack with `rows` decoded, behind a progress bar.
 
     Raises:
@@ -156,9 +154,9 @@ def pack_rows(
         return open_pack(
             manifest,
             rows,
-            image_size=image_size,
-            fit=fit,
-            skip_bad=skip_bad,
+            image_size=data.image_size,
+            fit=data.fit,
+            skip_bad=data.skip_bad,
             progress=bar.reach,
         )
 

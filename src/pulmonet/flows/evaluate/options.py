@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pulmonet.choices import BlankPolicy, Tta, Views
-from pulmonet.config.schema import PositiveInt, Section
+from pulmonet.choices import DEVICES, BlankPolicy, Tta
+from pulmonet.config.schema import PositiveInt
 from pulmonet.errors import ConfigError
+from pulmonet.flows.options import RowOptions
 from pulmonet.run.folder import check_run_name
 
 
-class ScoringOptions(Section):
+class ScoringOptions(RowOptions):
     """Which rows the runs score, and how."""
 
-    data_dir: str | None = None
-    """Another dataset than the run's own, or where it lies now."""
-    columns: dict[str, Any] = {}  # noqa: RUF012  (pydantic copies a default for every object)
-    """``map``, ``join`` and ``splits`` where they are not the run's own."""
-    split: str | None = None
-    """train, valid or test."""
-    views: Views | None = None
-    """Images to score."""
     blank: BlankPolicy = "zeros"
     """What a blank label counts as, negative or unknown."""
     batch_size: PositiveInt = 32
     """Images a forward pass."""
     num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Loader threads."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
+    """Where it is computed."""
     tta: Tta = "none"
     """Test-time augmentation, the mean over 5 views (jitter: small zooms and rotations) or 2."""
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.choices import SPLITS, TTA_VIEWS, BlankPolicy
-from pulmonet.config.schema import DataConfig
+from pulmonet.choices import TTA_VIEWS, BlankPolicy
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.data.images.read import read_source_image
-from pulmonet.data.manifest import Manifest
-from pulmonet.data.pack.open import open_pack
-from pulmonet.data.sources import locate_dataset, read_manifest
-from pulmonet.data.splits.choose import annotated_in_split, select_rows
+from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.flows import console
-from pulmonet.flows.dataset import check_split, is_own_dataset, open_dataset, run_data
+from pulmonet.flows.dataset import Datasets, RunRows, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material, ReadImage, Source
 from pulmonet.flows.evaluate.options import ScoringOptions
 from pulmonet.labels import evaluation_targets
@@ -29,26 +24,6 @@ from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.predictions import Predictions
-from pulmonet.run.record import RunRecord
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows to score.
-
-    Attributes:
-        manifest: the dataset.
-        rows: manifest row numbers.
-        split: their split.
-        external: whether the dataset is another than the one trained on.
-        other_splits: whether the splits need not be those trained with.
-    """
-
-    manifest: Manifest
-    rows: NDArray[np.int64]
-    split: str
-    external: bool
-    other_splits: bool = False
 
 
 class Scorer:
@@ -56,8 +31,7 @@ class Scorer:
 
     def __init__(self, options: ScoringOptions) -> None:
         self._options = options
-        self._opened: dict[str, Manifest] = {}
-        self._named: set[Path] = set()
+        self._datasets = Datasets()
 
     def score(self, source: Source) -> Material:
         """Score the rows of a split with a run's best checkpoint and write the predictions.
@@ -73,7 +47,7 @@ class Scorer:
         assert run_dir is not None
         trained = load_run(run_dir, options.device)
         data = trained.record.config.data
-        chosen = self._choose_rows(trained.record)
+        chosen = self._datasets.rows_of(trained.record, options)
         scores, rows = _score(trained, chosen, options)
         chosen = replace(chosen, rows=rows)
         targets = _targets(chosen, trained.labels, options.blank)
@@ -96,69 +70,24 @@ class Scorer:
             is_saved=is_plain,
         )
 
-    def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
-        """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
-        of_rows = data.model_dump(
-            mode="json",
-            include={"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"},
-        )
-        key = repr((of_rows, seed))
-        if key not in self._opened:
-            root = locate_dataset(data.data_dir)
-            if root in self._named:  # other folds or seed: its line has been said
-                self._opened[key] = read_manifest(root, data, seed, keep_split=keep_split)
-            else:
-                self._opened[key] = open_dataset(data, seed, keep_split=keep_split)
-                self._named.add(root)
-        return self._opened[key]
-
-    def _choose_rows(self, record: RunRecord) -> _Rows:
-        options = self._options
-        data = run_data(record, options.data_dir)
-        external = not is_own_dataset(record, data)
-        if external:  # folds, splits and columns of the run belong to the data it was trained on
-            data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
-        data = data.model_copy(update=options.columns)
-        manifest = self._open(data, record.config.seed, keep_split=external)
-        there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
-        split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
-        other_splits = "splits" in options.columns
-        if not external and not other_splits:
-            check_split(record, manifest, split)
-        rows = select_rows(manifest, split, options.views or data.views)
-        return _Rows(manifest, rows, split, external, other_splits)
-
-    def _training_rows(self, trained: TrainedRun, chosen: _Rows) -> KnownRows | None:
+    def _training_rows(self, trained: TrainedRun, chosen: RunRows) -> KnownRows | None:
         """View, age, sex and targets of the training split, for the baseline and the shift."""
-        config, manifest = trained.record.config, chosen.manifest
         try:
-            if chosen.external:
-                data = run_data(trained.record, None)
-                manifest = self._open(data, config.seed, keep_split=False)
-            rows = select_rows(manifest, "train", config.data.views)  # whole: the same for all runs
+            seen = self._datasets.training_rows_of(trained.record, chosen)
         except (DataError, ConfigError):
             console.note("the data trained on is not at hand: no baseline from it, no shift note")
             return None
-        table = manifest.table.iloc[rows]
+        table = seen.manifest.table.iloc[seen.rows]
         covariates = Covariates(*(_values(table[name]) for name in ("view", "sex", "age_years")))
-        of_rows = _Rows(manifest, rows, "train", external=False)
-        return KnownRows(covariates, _targets(of_rows, trained.labels, self._options.blank))
+        return KnownRows(covariates, _targets(seen, trained.labels, self._options.blank))
 
 
 def _score(
-    trained: TrainedRun, chosen: _Rows, options: ScoringOptions
+    trained: TrainedRun, chosen: RunRows, options: ScoringOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores (N, L) of the rows that can be read, and these rows (N,)."""
     runtime = trained.record.config.runtime
-    with console.steps("packing", 0) as bar:
-        pack = open_pack(
-            chosen.manifest,
-            chosen.rows,
-            image_size=trained.image_size,
-            fit=trained.fit,
-            skip_bad=trained.record.config.data.skip_bad,
-            progress=bar.reach,
-        )
+    pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
     rows = chosen.rows
     if pack.bad_rows:
         rows = rows[~np.isin(rows, list(pack.bad_rows))]
@@ -190,7 +119,7 @@ def _score(
     return scores, rows
 
 
-def _targets(chosen: _Rows, labels: tuple[str, ...], blank: BlankPolicy) -> NDArray[np.float32]:
+def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> NDArray[np.float32]:
     """(N, L) targets; a label that the dataset does not have is unknown throughout."""
     manifest = chosen.manifest
     known = tuple(label for label in labels if label in manifest.labels)
@@ -215,7 +144,7 @@ def _targets(chosen: _Rows, labels: tuple[str, ...], blank: BlankPolicy) -> NDAr
 def _predictions(
     run: str,
     labels: tuple[str, ...],
-    chosen: _Rows,
+    chosen: RunRows,
     targets: NDArray[np.float32],
     scores: NDArray[np.float32],
 ) -> Predictions:
@@ -243,7 +172,7 @@ def _values(column: Any) -> NDArray[Any]:
     return np.asarray(column.fillna("").astype(str).to_numpy(object))
 
 
-def _facts(trained: TrainedRun, chosen: _Rows, options: ScoringOptions) -> dict[str, Any]:
+def _facts(trained: TrainedRun, chosen: RunRows, options: ScoringOptions) -> dict[str, Any]:
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
     trained_on = provenance.dataset.fingerprint if provenance.dataset else None
@@ -287,7 +216,7 @@ def _facts(trained: TrainedRun, chosen: _Rows, options: ScoringOptions) -> dict[
     }
 
 
-def _image_reader(chosen: _Rows) -> ReadImage:
+def _image_reader(chosen: RunRows) -> ReadImage:
     row_of = {
         path: int(row)
         for path, row in zip(

@@ -14,7 +14,7 @@ from torch import nn
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.sampling import check_both_classes
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import (
     annotated_in_split,
     dev_rows,
@@ -27,7 +27,7 @@ from pulmonet.data.splits.fingerprint import fingerprint
 from pulmonet.errors import ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
-from pulmonet.flows.dataset import open_dataset
+from pulmonet.flows.dataset import open_dataset, pack_rows
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
 from pulmonet.models.device import choose_precision, place
@@ -179,16 +179,7 @@ def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
 def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
     """The pack with the rows of all roles decoded, and the plan less those that could not be."""
     rows = np.concatenate(list(plan.rows.values()))
-    data = plan.config.data
-    with console.steps("packing", 0) as bar:
-        pack = open_pack(
-            plan.manifest,
-            rows,
-            image_size=data.image_size,
-            fit=data.fit,
-            skip_bad=data.skip_bad,
-            progress=bar.reach,
-        )
+    pack = pack_rows(plan.manifest, rows, plan.config.data)
     if not pack.bad_rows:
         return plan, pack
     bad = sorted(pack.bad_rows)
