@@ -13,20 +13,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from pulmonet.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
 
 #: Seconds between two plain progress lines where stderr is no terminal.
 SECONDS_PER_LINE = 10.0
@@ -236,6 +232,14 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
     if _settings["quiet"] or not sys.stderr.isatty():
         yield Steps(description, total, done, None)
         return
+    from rich.progress import (  # not for a mere --help
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),

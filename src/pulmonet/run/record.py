@@ -14,7 +14,12 @@ from pulmonet.words import first_line
 class Record(BaseModel):
     """Base of what is written beside a config: frozen, documented, unknown keys kept out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        defer_build=True,  # validators only when a record is read: `--help` imports this
+    )
 
 
 class DatasetFacts(Record):
