@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
@@ -152,3 +154,9 @@ def _replace_classifier(network: nn.Module, n_outputs: int, dropout: float) -> N
     old = cast(nn.Linear, network.get_submodule(path))
     new = Classifier(old.in_features, n_outputs, dropout)
     setattr(network.get_submodule(parent), attribute, new)
+
+
+def as_array(tensor: Tensor) -> NDArray[np.float32]:
+    """float32 on the CPU, without its graph."""
+    found: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
+    return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulmonet.explain.maps import RawMaps
+from pulmonet.models.networks import as_array
 
 
 def integrated_gradients(
@@ -128,9 +129,3 @@ def smooth(raw: NDArray[np.float32], n_cells: int = 56) -> NDArray[np.float32]:
     blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
     cells = F.adaptive_avg_pool2d(blurred, (n_cells, n_cells))
     return cells.numpy().reshape(*raw.shape[:-2], n_cells, n_cells)
-
-
-def as_array(tensor: Tensor) -> NDArray[np.float32]:
-    """float32 on the CPU, without its graph."""
-    found: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
-    return found

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.layers import feature_layers
 from pulmonet.explain.maps.methods import (
     explain_images,
     forward_to,
@@ -26,7 +25,7 @@ from pulmonet.explain.maps.methods import (
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.variants import choose_variants
 from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network, forward_features, normalise
+from pulmonet.models.networks import build_network, normalise
 
 REFERENCES = {
     "gradcam": GradCAM,
@@ -348,36 +347,14 @@ def test_memory_stays_flat_over_many_images(networks: dict[str, nn.Module]) -> N
     assert n_tensors() == before
 
 
-def test_a_layer_called_several_times_counts_with_its_last_call(
-    networks: dict[str, nn.Module],
-) -> None:
-    """ResNet's blocks share one ReLU for three calls."""
-    network, images = networks["resnet50"], images_of(1)
-    _, (shared,) = forward_to(network, images, "layer4.2.relu")
-    with torch.no_grad():
-        last = forward_features(network, images)
-    torch.testing.assert_close(shared.detach(), last, rtol=1e-4, atol=1e-5)
-
-
-def test_unusable_layers_are_named(networks: dict[str, nn.Module]) -> None:
-    network, image = networks["resnet50"], images_of(1)
-    with pytest.raises(ConfigError, match=r"--layer layr4: .*did you mean 'layer4'"):
-        gradient_maps(network, image, [0], layer="layr4")
-    with pytest.raises(ConfigError, match=r"--layer fc: .*no feature map"):
-        gradient_maps(network, image, [0], layer="fc")
+def test_an_unknown_gradient_method_is_refused(networks: dict[str, nn.Module]) -> None:
     with pytest.raises(ValueError, match="not one of"):
-        gradient_maps(network, image, [0], method="gradcamm")
+        gradient_maps(networks["resnet50"], images_of(1), [0], method="gradcamm")
 
 
 def test_a_network_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="training mode"):
         gradient_maps(build_network("resnet50", 2), images_of(1), [0])
-
-
-def test_stages_are_offered_as_layers(networks: dict[str, nn.Module]) -> None:
-    assert "layer3" in feature_layers(networks["resnet50"])
-    assert "features.denseblock4" in feature_layers(networks["densenet121"])
-    assert feature_layers(networks["efficientnet_b0"])[-1] == "features.8"
 
 
 def test_timm_backbones_are_explained() -> None:
@@ -419,16 +396,3 @@ def test_score_cam_is_the_softmax_of_masked_logits() -> None:
     weights = np.exp(logits) / np.exp(logits).sum()
     expected = weights[0] * channels[0] + weights[1] * channels[1]
     np.testing.assert_allclose(found.raw[0, 0], expected, atol=1e-5)
-
-
-def test_scaled_maps_lie_in_the_unit_interval_and_nothing_stays_nothing() -> None:
-    raw = np.random.default_rng(0).normal(size=(2, 3, 7, 7)).astype(np.float32)
-    raw[0, 0] = -1.0
-    raw[1, 2] = 4.0
-    maps = scale_maps(raw, 64)
-    assert maps.shape == (2, 3, 64, 64)
-    assert maps.dtype == np.float32
-    assert not maps[0, 0].any(), "no evidence for the label"
-    assert not maps[1, 2].any(), "the same everywhere points nowhere"
-    others = maps[0, 1:], maps[1, :2]
-    assert all(m.min() == 0 and m.max() == 1 for part in others for m in part)

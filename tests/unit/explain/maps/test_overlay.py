@@ -96,3 +96,16 @@ def test_the_default_colours_are_perceptually_even_and_jets_are_not() -> None:
 def test_unknown_colour_maps_are_named() -> None:
     with pytest.raises(ConfigError, match=r"--colour-map viridiss: .*did you mean 'viridis'"):
         check_colour_map("viridiss")
+
+
+def test_scaled_maps_lie_in_the_unit_interval_and_nothing_stays_nothing() -> None:
+    raw = np.random.default_rng(0).normal(size=(2, 3, 7, 7)).astype(np.float32)
+    raw[0, 0] = -1.0
+    raw[1, 2] = 4.0
+    maps = scale_maps(raw, 64)
+    assert maps.shape == (2, 3, 64, 64)
+    assert maps.dtype == np.float32
+    assert not maps[0, 0].any(), "no evidence for the label"
+    assert not maps[1, 2].any(), "the same everywhere points nowhere"
+    others = maps[0, 1:], maps[1, :2]
+    assert all(m.min() == 0 and m.max() == 1 for part in others for m in part)
