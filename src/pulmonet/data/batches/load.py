@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 import numpy as np
@@ -47,59 +47,50 @@ class Batch:
         return len(self.rows)
 
 
+@dataclass
 class TrainingBatches:
-    """Augmented batches of the training rows, epoch by epoch."""
+    """Augmented batches of the training rows, epoch by epoch; nothing is read before.
 
-    def __init__(
-        self,
-        pack: Pack,
-        rows: ArrayLike,
-        targets: NDArray[np.float32],
-        augment: AugmentConfig,
-        *,
-        image_size: int,
-        batch_size: int,
-        seed: int,
-        num_workers: int = 2,
-        rank: int = 0,
-        world_size: int = 1,
-        positive_share: float | None = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        """Describe the batches; nothing is read yet.
+    Attributes:
+        pack: opened for `rows`.
+        rows: (n,) manifest row numbers of the training rows.
+        targets: (n, L) aligned with `rows`, or (N, L) for all rows of the manifest.
+        augment: augmentation and MixUp.
+        image_size: S.
+        batch_size: images a step over all processes.
+        seed: of the run.
+        num_workers: threads; 0 prepares each batch when it is asked for.
+        rank: this process; it takes its part of every global batch.
+        world_size: number of processes.
+        positive_share: class-aware batches (`sampling.class_aware_order`); None takes every row
+            once an epoch.
+        device: where the images are wanted; a GPU also augments them.
+    """
 
-        Args:
-            pack: opened for `rows`.
-            rows: (n,) manifest row numbers of the training rows.
-            targets: (n, L) aligned with `rows`, or (N, L) for all rows of the manifest.
-            augment: augmentation and MixUp.
-            image_size: S.
-            batch_size: images a step over all processes.
-            seed: of the run.
-            num_workers: threads; 0 prepares each batch when it is asked for.
-            rank: this process; it takes its part of every global batch.
-            world_size: number of processes.
-            positive_share: class-aware batches (`sampling.class_aware_order`); None takes every
-                row once an epoch.
-            device: where the images are wanted; a GPU also augments them.
-        """
-        self._pack = pack
-        self._rows = np.asarray(rows, np.int64)
-        aligned = targets if len(targets) == len(self._rows) else targets[self._rows]
-        self._targets = np.ascontiguousarray(aligned, np.float32)
-        self._augment = augment
-        self._image_size = image_size
-        self._batch_size = batch_size
-        self._seed = seed
-        self._num_workers = num_workers
-        self._rank = rank
-        self._world_size = world_size
-        self._positive_share = positive_share
-        self._device = torch.device(device)
+    pack: Pack
+    rows: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    augment: AugmentConfig
+    _: KW_ONLY
+    image_size: int
+    batch_size: int
+    seed: int
+    num_workers: int = 2
+    rank: int = 0
+    world_size: int = 1
+    positive_share: float | None = None
+    device: str | torch.device = "cpu"
+
+    def __post_init__(self) -> None:
+        self.rows = np.asarray(self.rows, np.int64)
+        is_aligned = len(self.targets) == len(self.rows)
+        aligned = self.targets if is_aligned else self.targets[self.rows]
+        self.targets = np.ascontiguousarray(aligned, np.float32)
+        self._device = torch.device(self.device)
 
     def n_steps(self) -> int:
         """Batches an epoch, the last and perhaps smaller one included."""
-        return -(-len(self._rows) // self._batch_size)
+        return -(-len(self.rows) // self.batch_size)
 
     def epoch(
         self, epoch: int, *, image_size: int | None = None, start_step: int = 0
@@ -115,37 +106,37 @@ class TrainingBatches:
             DataError: while iterating, from `Pack.read`.
         """
         order = self.order(epoch)
-        size = image_size or self._image_size
+        size = image_size or self.image_size
         work = (
-            partial(self._prepare, epoch, np.array_split(whole, self._world_size)[self._rank], size)
-            for whole in _parts(order, self._batch_size, start_step)
+            partial(self._prepare, epoch, np.array_split(whole, self.world_size)[self.rank], size)
+            for whole in _parts(order, self.batch_size, start_step)
         )
-        return _in_order(work, self._num_workers, self._device)
+        return _in_order(work, self.num_workers, self._device)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """(n,) positions into the training rows, as all processes together take them."""
-        if self._positive_share is not None:
+        if self.positive_share is not None:
             return class_aware_order(
-                self._targets,
-                self._rows,
-                batch_size=self._batch_size,
-                positive_share=self._positive_share,
-                seed=self._seed,
+                self.targets,
+                self.rows,
+                batch_size=self.batch_size,
+                positive_share=self.positive_share,
+                seed=self.seed,
                 epoch=epoch,
             )
-        return permutation(self._seed, epoch, self._rows, _ORDER)
+        return permutation(self.seed, epoch, self.rows, _ORDER)
 
     def _prepare(self, epoch: int, positions: NDArray[np.int64], image_size: int) -> Batch:
-        rows = self._rows[positions]
+        rows = self.rows[positions]
         images = self._images(epoch, rows, image_size)
-        targets = torch.from_numpy(self._targets[positions])
-        if self._augment.mixup_alpha > 0:
+        targets = torch.from_numpy(self.targets[positions])
+        if self.augment.mixup_alpha > 0:
             images, targets = self._mix(epoch, rows, images, targets, image_size)
         return Batch(images, place_tensor(targets, self._device), rows)
 
     def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
-        parameters = draw(self._augment, seed=self._seed, epoch=epoch, rows=rows)
-        images = _to_device(self._pack.read(rows), self._device)
+        parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
+        images = _to_device(self.pack.read(rows), self._device)
         return apply(images, parameters, image_size)
 
     def _mix(
@@ -161,13 +152,13 @@ class TrainingBatches:
         The partner is drawn from all training rows, so that it depends neither on the batch nor
         on the number of processes. A target that is unknown in either is unknown in the mixture.
         """
-        alpha = self._augment.mixup_alpha
-        drawn = uniform(self._seed, epoch, rows, _MIXUP_SHARE)
+        alpha = self.augment.mixup_alpha
+        drawn = uniform(self.seed, epoch, rows, _MIXUP_SHARE)
         share = torch.from_numpy(betaincinv(alpha, alpha, drawn).astype(np.float32))
-        drawn = uniform(self._seed, epoch, rows, _MIXUP_PARTNER)
-        partners = (drawn * len(self._rows)).astype(np.int64)
-        others = self._images(epoch, self._rows[partners], image_size)
-        other_targets = torch.from_numpy(self._targets[partners])
+        drawn = uniform(self.seed, epoch, rows, _MIXUP_PARTNER)
+        partners = (drawn * len(self.rows)).astype(np.int64)
+        others = self._images(epoch, self.rows[partners], image_size)
+        other_targets = torch.from_numpy(self.targets[partners])
         weight = place_tensor(share[:, None, None, None], images.device)
         mixed = images.float() * weight + others.float() * (1 - weight)
         if images.dtype == torch.uint8:

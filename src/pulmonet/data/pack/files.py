@@ -17,7 +17,7 @@ import weakref
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,6 @@ from numpy.typing import NDArray
 
 from pulmonet.files import system
 from pulmonet.files.write import write_atomic
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 FORMAT_VERSION = 1
 
@@ -110,13 +107,13 @@ class PackFiles:
         }
         write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
 
-    def take_block(self, row: int, *, wait: bool) -> BaseFileLock | None:
-        """The lock of the block that `row` is in; None if another holds it and we do not wait.
+    def lock_of(self, row: int) -> Path:
+        """The lock file of the block that `row` is in.
 
         A file each: the 873 blocks of CheXpert at 224 px are then packed by any number of
         processes at once, which one lock for the whole pack would let wait for each other.
         """
-        return system.take_lock(self.folder / f".lock-{row // self.rows_per_block}", wait=wait)
+        return self.folder / f".lock-{row // self.rows_per_block}"
 
     def read_checksums(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
         """Checksums of rows start..stop."""

@@ -27,7 +27,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.files.system import release_lock, usable_cores
+from pulmonet.files.system import locked, usable_cores
 from pulmonet.words import list_first
 
 #: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
@@ -122,15 +122,11 @@ class Pack:
                 decode_row(self._files, row, image)
                 self.n_repaired += 1
                 return
-            lock = None
             try:
-                lock = self._files.take_block(row, wait=True)
-                self._repair_locked(row, image)
+                with locked(self._files.lock_of(row)):
+                    self._repair_locked(row, image)
             except OSError as error:
                 raise DataError(_explain_os(self.folder, error)) from None
-            finally:
-                if lock is not None:
-                    release_lock(lock)
 
     def _repair_locked(self, row: int, image: NDArray[np.uint8]) -> None:
         now = self._files.read_checksums(row, row + 1)[0]

@@ -22,7 +22,7 @@ from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.pack.files import PackFiles
 from pulmonet.errors import DataError
-from pulmonet.files.system import release_lock
+from pulmonet.files.system import release_lock, take_lock
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -151,12 +151,12 @@ class Packer:
     def _start_block(self, pool: ThreadPoolExecutor, *, may_wait: bool) -> _Block | None:
         """The next block that no other process is at; None if all are and we may not wait."""
         for _ in range(len(self._waiting)):
-            lock = self._files.take_block(int(self._waiting[0][0]), wait=False)
+            lock = take_lock(self._files.lock_of(int(self._waiting[0][0])), wait=False)
             if lock is not None:
                 break
             self._waiting.rotate(-1)
         if lock is None and may_wait:  # with locks in hand it could end in a deadlock
-            lock = self._files.take_block(int(self._waiting[0][0]), wait=True)
+            lock = take_lock(self._files.lock_of(int(self._waiting[0][0])), wait=True)
         if lock is None:
             return None
         rows = self._waiting.popleft()

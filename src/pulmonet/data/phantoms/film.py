@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 
 from pulmonet.data.phantoms import organs, skeleton
 from pulmonet.data.phantoms.anatomy import Body, Pose
-from pulmonet.data.phantoms.findings import Finding, box_around, draw_finding, moved_by
+from pulmonet.data.phantoms.findings import Box, Finding, displace, draw_finding, moved_by
 from pulmonet.data.phantoms.organs import Chest
 from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, noise, smooth_curve, soften
-
-Box = tuple[str, float, float, float, float]
-"""Label, xmin, ymin, xmax, ymax (fractions of the image)."""
 
 DEVICES = ("electrodes", "central line", "pacemaker", "tube")
 
@@ -62,16 +59,12 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     heart, mediastinum = organs.draw_heart(chest), organs.draw_mediastinum(chest)
     air = chest.air() * (1 - 0.94 * mediastinum)
     air *= 1 - heart * (0.62 + 0.3 * depth(heart, 0.3 * frame.unit))
-    clear = air.copy()  # a finding shows only where there is air to displace
-    boxes: list[Box] = []
-    for finding in findings:
-        if finding.label == "Cardiomegaly":
-            box = box_around(heart, 0.5)
-            boxes += [(finding.label, *box)] if box else []
-        for density in draw_finding(chest, finding):
-            box = box_around(np.maximum(density * clear, _lost_volume(chest, finding, heart)))
-            boxes += [(finding.label, *box)] if box else []
-            air *= 1 - density
+
+    def regions(finding: Finding) -> list[tuple[Map, Map]]:
+        lost = _lost_volume(chest, finding, heart)
+        return [(density, lost) for density in draw_finding(chest, finding)]
+
+    boxes = displace(air, heart, findings, regions)
     return develop(frame, film, _attenuate(chest, film, air, heart, mediastinum)), boxes
 
 

@@ -7,7 +7,7 @@ move anatomy. The box of a finding is the box of its own map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ import numpy as np
 from pulmonet.data.phantoms.anatomy import Pose
 from pulmonet.data.phantoms.organs import HILA, Chest
 from pulmonet.data.phantoms.shapes import Map, noise, sigmoid, soften, turned
+
+Box = tuple[str, float, float, float, float]
+"""Label, xmin, ymin, xmax, ymax (fractions of the image)."""
 
 #: Lobes a consolidation fills: side, centre and half axes of its core in body units.
 LOBES = {
@@ -85,12 +88,8 @@ def draw_finding(chest: Chest, finding: Finding) -> list[Map]:
     rng = np.random.default_rng(finding.seed)
     if finding.label == "Edema":
         return [_edema(chest, finding, rng, side) for side in (-1, 1)]
-    drawers = {
-        "Pleural Effusion": _effusion,
-        "Consolidation": _consolidation,
-        "Atelectasis": _atelectasis,
-    }
-    return [drawers[finding.label](chest, finding, rng)] if finding.label in drawers else []
+    drawers = {"Pleural Effusion": _effusion, "Consolidation": _consolidation}
+    return [drawers.get(finding.label, _atelectasis)(chest, finding, rng)]
 
 
 def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
@@ -185,6 +184,30 @@ def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Ma
         crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-np.square(np.square(u)))
         density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
     return np.asarray(np.clip(density, 0, 0.92) * chest.lungs[side], np.float32)
+
+
+def displace(
+    air: Map,
+    heart: Map,
+    findings: Sequence[Finding],
+    regions: Callable[[Finding], list[tuple[Map, Map]]],
+) -> list[Box]:
+    """Take from `air` (H, W) what the findings displace, and box each where it can be seen.
+
+    `regions` gives a finding's displaced share of the air and the volume it has lost, each (H, W).
+    """
+    clear = air.copy()  # a finding shows only where there is air to displace
+    boxes: list[Box] = []
+    for finding in findings:
+        if finding.label == "Cardiomegaly":
+            box = box_around(heart, 0.5)
+            boxes += [(finding.label, *box)] if box else []
+            continue
+        for density, lost in regions(finding):
+            box = box_around(np.maximum(density * clear, lost))
+            boxes += [(finding.label, *box)] if box else []
+            air *= 1 - density
+    return boxes
 
 
 def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, float] | None:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.data.phantoms.anatomy import Body, Pose
-from pulmonet.data.phantoms.film import Box, Film, develop, draw_devices
-from pulmonet.data.phantoms.findings import Finding, box_around, moved_by
+from pulmonet.data.phantoms.film import Film, develop, draw_devices
+from pulmonet.data.phantoms.findings import Box, Finding, displace, moved_by
 from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, noise, sigmoid, soften
 
 HILUM = (0.14, 0.50)
@@ -38,19 +38,14 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     heart = frame.fill(_heart_outline(pose), 3.5)
     air = lung * (0.55 + 0.45 * depth(np.sqrt(lung), 0.4 * frame.unit))
     air *= 1 - heart * (0.42 + 0.36 * depth(heart, 0.3 * frame.unit))
-    clear = air.copy()
-    boxes: list[Box] = []
-    for finding in findings:
-        if finding.label == "Cardiomegaly":
-            density, seen = np.zeros_like(air), box_around(heart, 0.5)
-        else:
-            density = _draw_finding(frame, pose, lung, finding)
-            lost = np.zeros_like(air)
-            if finding.label == "Atelectasis" and pose != film.pose:
-                lost = 0.5 * np.clip(_lungs(frame, film.pose) - lung, 0, 1)
-            seen = box_around(np.maximum(density * clear, lost))
-        boxes += [(finding.label, *seen)] if seen else []
-        air *= 1 - density
+
+    def regions(finding: Finding) -> list[tuple[Map, Map]]:
+        lost = np.zeros_like(air)
+        if finding.label == "Atelectasis" and pose != film.pose:
+            lost = 0.5 * np.clip(_lungs(frame, film.pose) - lung, 0, 1)
+        return [(_draw_finding(frame, pose, lung, finding), lost)]
+
+    boxes = displace(air, heart, findings, regions)
     total = _tissue(frame, body, pose)
     total -= 0.50 * np.sqrt(body.tissue) * air
     total += body.bone * _bones(frame, body, np.clip(lung - heart, 0, 1))

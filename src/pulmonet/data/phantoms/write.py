@@ -15,8 +15,8 @@ import cv2
 import pandas as pd
 
 import pulmonet
-from pulmonet.data.phantoms.film import Box, Film, take_frontal
-from pulmonet.data.phantoms.findings import Finding
+from pulmonet.data.phantoms.film import Film, take_frontal
+from pulmonet.data.phantoms.findings import Box, Finding
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient, severities
 from pulmonet.errors import DataError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pulmonet.data.phantoms.film import Box, Film, take_frontal
-from pulmonet.data.phantoms.findings import LOBES, PLATES, Finding, box_around
+from pulmonet.data.phantoms.film import Film, take_frontal
+from pulmonet.data.phantoms.findings import LOBES, PLATES, Box, Finding, box_around
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import imagine_patient
 
