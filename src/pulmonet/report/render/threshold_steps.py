@@ -25,7 +25,6 @@ class ThresholdSteps:
         thresholds: ascending; a row is called positive when its score is at least this.
         true_positives: positives called at each threshold.
         false_positives: negatives called at each threshold.
-        exact: whether every score is a threshold.
         stored: (criterion, threshold) of the stored operating points.
     """
 
@@ -38,7 +37,6 @@ class ThresholdSteps:
     thresholds: tuple[float, ...]
     true_positives: tuple[int, ...]
     false_positives: tuple[int, ...]
-    exact: bool
     stored: tuple[tuple[str, float], ...]
 
 
@@ -60,8 +58,7 @@ def threshold_steps(
     if not len(positive) or not len(negative):
         return None
     thresholds = np.unique(np.concatenate([positive, negative]))
-    exact = len(thresholds) <= MAX_STEPS
-    if not exact:
+    if len(thresholds) > MAX_STEPS:
         places = np.linspace(0, len(thresholds) - 1, MAX_STEPS).round().astype(np.int64)
         thresholds = thresholds[places]
 
@@ -78,6 +75,5 @@ def threshold_steps(
         thresholds=tuple(thresholds.tolist()),
         true_positives=called(positive),
         false_positives=called(negative),
-        exact=exact,
         stored=tuple(stored),
     )

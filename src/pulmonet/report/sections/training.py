@@ -152,12 +152,6 @@ def _augmentation(augment: Any) -> str:
     return ", ".join(parts)
 
 
-def _split(settings: list[dict[str, str]]) -> tuple[list[str], list[str]]:
-    keys = list(settings[0])
-    shared = [key for key in keys if len({values[key] for values in settings}) == 1]
-    return shared, [key for key in keys if key not in shared]
-
-
 def _curves_section(context: Context, run: RunArtifacts) -> Section:
     key = f"curves-{safe_name(run.name)}"
     pictures: tuple[Picture, ...] = ()
