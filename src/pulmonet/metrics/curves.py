@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.ranking.resamples import PatientResamples
-from pulmonet.metrics.results import Curve, Histogram, WorstCase
+from pulmonet.metrics.results import Curve, ErrorKind, Histogram, WorstCase
 
 MAX_POINTS = 200
 GRID = np.linspace(0, 1, 51)
@@ -89,25 +89,27 @@ def _curve(
 ) -> Curve:
     low, high = np.quantile(np.stack(samples), [0.025, 0.975], axis=0)
     return Curve(
-        x=[round(float(point[0]), 6) for point in points],
-        y=[round(float(point[1]), 6) for point in points],
-        threshold=[None if point[2] is None else float(f"{point[2]:.9g}") for point in points],
-        band_x=[round(float(value), 6) for value in GRID],
+        x=_rounded([x for x, _, _ in points]),
+        y=_rounded([y for _, y, _ in points]),
+        threshold=[None if score is None else float(f"{score:.9g}") for _, _, score in points],
+        band_x=_rounded(GRID),
         band_resamples=len(samples),
-        band_low=[round(float(value), 6) for value in low],
-        band_high=[round(float(value), 6) for value in high],
+        band_low=_rounded(low),
+        band_high=_rounded(high),
     )
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(float(value), 6) for value in values]
 
 
 def histogram(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> Histogram:
     """Counts of scores in 20 equal bins over [0, 1], by reference standard."""
     edges = np.linspace(0, 1, 21)
-    counts = [np.histogram(scores[targets == value], bins=edges)[0] for value in (1, 0)]
-    return Histogram(
-        edges=[round(float(edge), 6) for edge in edges],
-        positives=[int(count) for count in counts[0]],
-        negatives=[int(count) for count in counts[1]],
+    positives, negatives = (
+        np.histogram(scores[targets == value], bins=edges)[0].tolist() for value in (1, 0)
     )
+    return Histogram(edges=_rounded(edges), positives=positives, negatives=negatives)
 
 
 def worst_cases(
@@ -127,7 +129,8 @@ def worst_cases(
         n_each: how many of either kind.
     """
     cases: list[WorstCase] = []
-    for kind, target, sign in (("false positive", 0, -1), ("false negative", 1, 1)):
+    kinds: list[tuple[ErrorKind, int, int]] = [("false positive", 0, -1), ("false negative", 1, 1)]
+    for kind, target, sign in kinds:
         rows = np.flatnonzero(np.asarray(targets) == target)
         rows = rows[np.lexsort((rows, sign * np.asarray(scores, np.float64)[rows]))]
         seen: set[str] = set()
@@ -137,13 +140,11 @@ def worst_cases(
                 continue
             seen.add(patient)
             cases.append(
-                WorstCase.model_validate(
-                    {
-                        "path": paths[row],
-                        "patient": patients[row] if patients else None,
-                        "kind": kind,
-                        "score": float(f"{scores[row]:.9g}"),
-                    }
+                WorstCase(
+                    path=paths[row],
+                    patient=patients[row] if patients else None,
+                    kind=kind,
+                    score=float(f"{scores[row]:.9g}"),
                 )
             )
             if len(seen) == n_each:

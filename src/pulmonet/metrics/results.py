@@ -19,6 +19,9 @@ from pulmonet.files.read import read_json_object
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
+Metric = Literal["auroc", "average_precision"]
+ErrorKind = Literal["false positive", "false negative"]
+
 
 class Curve(Record):
     """A curve as points, thinned to a few hundred, with a pointwise bootstrap band."""
@@ -157,7 +160,7 @@ class WorstCase(Record):
     path: str
     """The image's path in the dataset."""
     patient: str | None
-    kind: Literal["false positive", "false negative"]
+    kind: ErrorKind
     """Scored high though negative, or low though positive, by the reference standard."""
     score: float
 
@@ -354,7 +357,7 @@ class Comparison(Record):
 
     a: str
     b: str
-    metric: Literal["auroc", "average_precision"]
+    metric: Metric
     label: str | None
     """null for the macro."""
     difference: Number

@@ -17,7 +17,7 @@ from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.measures import slope_and_intercept
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
-from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Subgroup, SubgroupLabel
 from pulmonet.words import did_you_mean, list_first
@@ -203,19 +203,17 @@ def subgroups(
             for position in range(-1, len(rows.labels))
         }
         results.append(
-            Subgroup.model_validate(
-                {
-                    "column": "age" if column == "age_years" else column,
-                    "group": group,
-                    "n_rows": int(inside.sum()),
-                    "n_patients": len(np.unique(rows.units[inside])),
-                    "n_resamples": resamples.n_resamples,
-                    "labels": {
-                        label: _label_result(rows, inside, position, pairs[position])
-                        for position, label in enumerate(rows.labels)
-                    },
-                    **pairs[-1],
-                }
+            Subgroup(
+                column="age" if column == "age_years" else column,
+                group=group,
+                n_rows=int(inside.sum()),
+                n_patients=len(np.unique(rows.units[inside])),
+                n_resamples=resamples.n_resamples,
+                labels={
+                    label: _label_result(rows, inside, position, pairs[position])
+                    for position, label in enumerate(rows.labels)
+                },
+                **pairs[-1],
             )
         )
     return results
@@ -245,14 +243,12 @@ def _label_result(
 ) -> SubgroupLabel:
     targets = rows.targets[inside, position]
     reason = _too_small(targets, rows.units[inside])
-    return SubgroupLabel.model_validate(
-        {
-            "n": int(np.isfinite(targets).sum()),
-            "positives": int((targets == 1).sum()),
-            "reason": reason,
-            "calibration_slope": None if reason else rows.slope(inside, position),
-            **estimates,
-        }
+    return SubgroupLabel(
+        n=int(np.isfinite(targets).sum()),
+        positives=int((targets == 1).sum()),
+        reason=reason,
+        calibration_slope=None if reason else rows.slope(inside, position),
+        **estimates,
     )
 
 
@@ -266,10 +262,9 @@ def _estimates(
     for name, measure in inside.measures.items():
         here = float(measure(once)[0])
         samples = np.concatenate(inside.samples[name])
-        low, high = percentile_interval(samples)
-        found[name] = Estimate(value=here, low=low, high=high)
+        found[name] = estimate(here, samples)
         if outside is not None and name in outside.measures:
             rest = float(outside.measures[name](once)[0])
-            low, high = percentile_interval(samples - np.concatenate(outside.samples[name]))
-            found[f"{name}_gap"] = Estimate(value=here - rest, low=low, high=high)
+            gaps = samples - np.concatenate(outside.samples[name])
+            found[f"{name}_gap"] = estimate(here - rest, gaps)
     return found

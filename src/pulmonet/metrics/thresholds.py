@@ -9,8 +9,9 @@ threshold that is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import DEFAULT_CRITERIA
-from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
-from pulmonet.metrics.results import Confusion, DecisionCurve, OperatingPoint
+from pulmonet.metrics.results import DecisionCurve, OperatingPoint
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
@@ -246,24 +247,21 @@ def operating_points(
             for value in thresholds.values()
         ]
         samples = np.stack([_fixed_counts(targets, call, units, resamples) for call in calls])
+    where = chosen_on or "these rows, cross-fitted by patient in 5 folds"
     points = []
-    for index, name in enumerate(criteria):
-        called = calls[index]
-        usable = called is not None and thresholds[name] is not None
-        counts = np.full(4, np.nan)
-        if called is not None and usable:
+    for name, called, of_resamples in zip(criteria, calls, samples, strict=True):
+        counts, threshold = np.full(4, np.nan), thresholds[name]
+        if called is not None and threshold is not None:
             counts = confusion_counts(targets, called).sum(axis=0)
-        points.append(
-            _point(
-                name,
-                thresholds[name] if usable else None,
-                counts,
-                samples[index],
-                cross_fitted=stored is None,
-                chosen_on=chosen_on or "these rows, cross-fitted by patient in 5 folds",
-                prevalence=prevalence,
-            )
-        )
+        facts = {
+            "criterion": name,
+            "chosen_on": where,
+            "threshold": None if called is None else threshold,
+            "estimates": "procedure" if stored is None else "threshold",
+            "n_resamples": len(of_resamples),
+            "deployment_prevalence": prevalence,
+        }
+        points.append(_point(facts, counts, of_resamples, prevalence))
     return points
 
 
@@ -280,51 +278,28 @@ def _fixed_counts(
 
 
 def _point(
-    criterion: str,
-    threshold: float | None,
-    counts: Array,
-    samples: Array,
-    *,
-    cross_fitted: bool,
-    chosen_on: str,
-    prevalence: float | None,
+    facts: Mapping[str, Any], counts: Array, samples: Array, prevalence: float | None
 ) -> OperatingPoint:
+    """Rates of counts (4,), with intervals from resampled counts (R, 4)."""
     known = bool(np.isfinite(counts).all())
     reason = None if known else "no threshold reaches it, or too few patients to cross-fit"
     values, spread = rates(counts), rates(samples)
     if prevalence is not None:
         for table in (values, spread):
-            table["ppv at deployment"], table["npv at deployment"] = at_prevalence(
+            table["ppv_at_deployment"], table["npv_at_deployment"] = at_prevalence(
                 table["sensitivity"], table["specificity"], prevalence
             )
-    estimates = {name: _estimate(values[name], spread[name], reason) for name in values}
-    tp, fp, tn, fn = (int(count) if known else 0 for count in counts)
-    return OperatingPoint(
-        criterion=criterion,
-        chosen_on=chosen_on,
-        threshold=threshold,
-        estimates="procedure" if cross_fitted else "threshold",
-        sensitivity=estimates["sensitivity"],
-        specificity=estimates["specificity"],
-        ppv=estimates["ppv"],
-        npv=estimates["npv"],
-        f1=estimates["f1"],
-        n_resamples=len(samples),
-        confusion=Confusion(
-            true_positive=tp, false_positive=fp, true_negative=tn, false_negative=fn
-        ),
-        deployment_prevalence=prevalence,
-        ppv_at_deployment=estimates.get("ppv at deployment"),
-        npv_at_deployment=estimates.get("npv at deployment"),
-        reason=reason,
+    estimates = {
+        name: estimate(value, spread[name])
+        if known and np.isfinite(value)
+        else Estimate(value=None, reason=reason or "no row is called so")
+        for name, value in values.items()
+    }
+    names = ("true_positive", "false_positive", "true_negative", "false_negative")
+    confusion = dict(zip(names, (int(count) if known else 0 for count in counts), strict=True))
+    return OperatingPoint.model_validate(
+        {**facts, **estimates, "confusion": confusion, "reason": reason}
     )
-
-
-def _estimate(value: Array, samples: Array, reason: str | None) -> Estimate:
-    if reason is not None or not np.isfinite(value):
-        return Estimate(value=None, reason=reason or "no row is called so")
-    low, high = percentile_interval(samples)
-    return Estimate(value=float(value), low=low, high=high)
 
 
 def decision_curve(
@@ -349,7 +324,7 @@ def decision_curve(
     benefit = sensitivity * share - alarms * (1 - share) * odds
     return DecisionCurve(
         prevalence=share,
-        threshold_probability=[float(value) for value in cuts],
-        net_benefit=[float(value) for value in benefit],
-        treat_all=[float(value) for value in share - (1 - share) * odds],
+        threshold_probability=cuts.tolist(),
+        net_benefit=benefit.tolist(),
+        treat_all=(share - (1 - share) * odds).tolist(),
     )

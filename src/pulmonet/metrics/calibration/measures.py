@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import check_scores
-from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
 from pulmonet.metrics.results import CalibrationResult, ReliabilityBin
 
@@ -176,8 +176,7 @@ def _resampled_means(
     sums = unit_sums(np.concatenate(columns, axis=1), units, resamples.n_units)
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     totals = np.split(resampled_sums(resamples, sums), ends, axis=1)
-    low, high = percentile_interval(totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
-    brier = Estimate(value=float(errors.mean()), low=low, high=high)
+    brier = estimate(errors.mean(), totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
     mass, width = (
         _reliability_bins(targets, scores, member, totals[1 + 2 * at], totals[2 + 2 * at])
         for at, member in enumerate(members)

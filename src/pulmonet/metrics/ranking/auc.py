@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -126,11 +128,7 @@ def weighted_ranking(
 
 
 def auroc(targets: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve; unknown targets are left out.
-
-    Args:
-        targets: (N,) 1, 0 or NaN.
-        scores: (N,) in [0, 1].
+    """Area under the ROC curve of targets (N,) 1, 0 or NaN (left out) and scores (N,) in [0, 1].
 
     Returns:
         The area, NaN with one class only.
@@ -138,25 +136,16 @@ def auroc(targets: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         ValueError: scores outside [0, 1].
     """
-    weights = np.ones((1, np.size(np.asarray(scores))), np.int32)
-    return float(weighted_ranking(rank(targets, scores), weights, with_precision=False)[0][0])
+    return float(_unweighted(targets, scores)[0][0])
 
 
 def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
-    """Average precision (PR-AUC without interpolation); unknown targets are left out.
+    """Average precision (PR-AUC without interpolation); arguments, NaN and errors as `auroc`."""
+    return float(_unweighted(targets, scores)[1][0])
 
-    Args:
-        targets: (N,) 1, 0 or NaN.
-        scores: (N,) in [0, 1].
 
-    Returns:
-        The average precision, NaN with one class only.
-
-    Raises:
-        ValueError: scores outside [0, 1].
-    """
-    weights = np.ones((1, np.size(np.asarray(scores))), np.int32)
-    return float(weighted_ranking(rank(targets, scores), weights)[1][0])
+def _unweighted(targets: ArrayLike, scores: ArrayLike) -> tuple[Array, Array]:
+    return weighted_ranking(rank(targets, scores), np.ones((1, np.size(scores)), np.int32))
 
 
 def why_not_scored(targets: NDArray[np.floating]) -> str | None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
-from pulmonet.metrics.ranking.delong import delong
+from pulmonet.metrics.ranking.delong import DeLong, delong
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
-from pulmonet.metrics.results import Comparison
+from pulmonet.metrics.results import Comparison, Metric
 
 
 @dataclass(frozen=True)
@@ -191,64 +191,53 @@ def compare(
     )  # (M, L, 2)
     too_small = narrowness(targets, units)
     comparisons: list[Comparison] = []
-    letters = [""] * len(names)
-    for column, metric in enumerate(("auroc", "average_precision")):
-        samples = getattr(bootstrap, metric)
+    letters: list[str] = []
+    metrics: tuple[Metric, Metric] = ("auroc", "average_precision")
+    for column, metric in enumerate(metrics):
+        macro_values = macro_mean(point[:, :, column], bootstrap.scored)
         macro = paired_differences(
-            macro_mean(point[:, :, column], bootstrap.scored),
+            macro_values,
             bootstrap.macro(metric),
             variance_factor=float(macro_mean(too_small, bootstrap.scored)),
         )
-        comparisons += _records(names, metric, None, macro, None)
+        comparisons += _records(names, metric, None, macro)
         if metric == "auroc":
-            told_apart = [
-                pair for pair, apart in zip(macro.pairs, macro.distinguished, strict=True) if apart
-            ]
-            letters = compact_letters(
-                list(macro_mean(point[:, :, 0], bootstrap.scored)), told_apart
-            )
-        for label in [int(column) for column in np.flatnonzero(bootstrap.scored)]:
+            pairs = zip(macro.pairs, macro.distinguished, strict=True)
+            letters = compact_letters(list(macro_values), [pair for pair, apart in pairs if apart])
+        for label in np.flatnonzero(bootstrap.scored).tolist():
             of_label = paired_differences(
                 point[:, label, column],
-                samples[:, :, label],
+                getattr(bootstrap, metric)[:, :, label],
                 variance_factor=float(too_small[label]),
             )
-            test = delong(
-                targets[:, label], np.stack([run[:, label] for run in scores], axis=1), units
-            )
-            p_delong = [test.paired_p(*pair) for pair in of_label.pairs]
-            comparisons += _records(
-                names,
-                metric,
-                labels[label],
-                of_label,
-                p_delong if metric == "auroc" else None,
-            )
+            test = None
+            if metric == "auroc":
+                columns = np.stack([run[:, label] for run in scores], axis=1)
+                test = delong(targets[:, label], columns, units)
+            comparisons += _records(names, metric, labels[label], of_label, test)
     return ModelComparison(comparisons, letters, list(names))
 
 
 def _records(
     names: Sequence[str],
-    metric: str,
+    metric: Metric,
     label: str | None,
     differences: PairedDifferences,
-    p_delong: Sequence[float] | None,
+    test: DeLong | None = None,
 ) -> list[Comparison]:
     return [
-        Comparison.model_validate(
-            {
-                "a": names[first],
-                "b": names[second],
-                "metric": metric,
-                "label": label,
-                "difference": float(differences.difference[index]),
-                "low": float(differences.low[index]),
-                "high": float(differences.high[index]),
-                "p": float(differences.p[index]),
-                "p_holm": float(differences.p_holm[index]),
-                "p_delong": None if p_delong is None else p_delong[index],
-                "distinguished": bool(differences.distinguished[index]),
-            }
+        Comparison(
+            a=names[first],
+            b=names[second],
+            metric=metric,
+            label=label,
+            difference=float(differences.difference[index]),
+            low=float(differences.low[index]),
+            high=float(differences.high[index]),
+            p=float(differences.p[index]),
+            p_holm=float(differences.p_holm[index]),
+            p_delong=None if test is None else test.paired_p(first, second),
+            distinguished=bool(differences.distinguished[index]),
         )
         for index, (first, second) in enumerate(differences.pairs)
     ]

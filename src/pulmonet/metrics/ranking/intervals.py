@@ -107,6 +107,12 @@ def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float
     return float(low), float(high)
 
 
+def estimate(value: float | Array, samples: Array) -> Estimate:
+    """A value with the percentile interval of its bootstrap samples (R,)."""
+    low, high = percentile_interval(samples)
+    return Estimate(value=float(value), low=low, high=high)
+
+
 def bca_interval(
     value: float,
     samples: Array,
@@ -268,9 +274,7 @@ def _with_interval(
         return Estimate(value=None, reason="no label has both classes")
     if samples is None:
         return Estimate(value=float(value), reason=missing)
-    low, high = (
-        percentile_interval(samples)
-        if jackknife is None
-        else bca_interval(float(value), samples, jackknife)
-    )
+    if jackknife is None:
+        return estimate(value, samples)
+    low, high = bca_interval(float(value), samples, jackknife)
     return Estimate(value=float(value), low=low, high=high)
