@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.flows import console
-from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.words import count
 
 
 def show_result(result: RunResult) -> None:
@@ -39,37 +39,20 @@ def show_result(result: RunResult) -> None:
         table.add_row(
             escape(label) + flag,
             f"{entry.positives:,}",
-            _text(entry.auroc),
-            _text(entry.average_precision),
+            entry.auroc.text(),
+            entry.average_precision.text(),
             "–" if slope is None else f"{slope:.2f}",
         )
     table.add_section()
-    macro = result.macro
-    table.add_row(
-        f"Macro ({macro.n_labels} label{'s' if macro.n_labels != 1 else ''})",
-        "",
-        _text(macro.auroc),
-        _text(macro.average_precision),
-        "",
-        style="bold",
-    )
+    n_labels = count(result.macro.n_labels, "label")
+    macros = [(f"Macro ({n_labels})", result.macro, "bold")]
     if result.baseline is not None:
-        table.add_row(
-            f"{', '.join(result.baseline.features)} alone",
-            "",
-            _text(result.baseline.macro.auroc),
-            _text(result.baseline.macro.average_precision),
-            "",
-            style="dim",
-        )
+        name = f"{', '.join(result.baseline.features)} alone"
+        macros.append((name, result.baseline.macro, "dim"))
     if result.study is not None:
-        table.add_row(
-            f"Macro, {result.study.n_studies:,} studies",
-            "",
-            _text(result.study.macro.auroc),
-            _text(result.study.macro.average_precision),
-            "",
-        )
+        macros.append((f"Macro, {result.study.n_studies:,} studies", result.study.macro, ""))
+    for name, macro, style in macros:
+        table.add_row(name, "", macro.auroc.text(), macro.average_precision.text(), "", style=style)
     console.show_table(table)
     _show_remarks(result, few=few)
 
@@ -86,15 +69,13 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
         console.note("* fewer than 20 positive (or negative) patients: the interval is too narrow.")
     for label, reason in result.macro.left_out.items():
         console.note(f"{label}: {reason}; left out of the macro.")
-    too_small = sorted(
-        {
-            f"{group.column} {group.group}"
-            for group in result.subgroups
-            if group.labels and all(entry.reason for entry in group.labels.values())
-        }
-    )
+    too_small = {
+        f"{group.column} {group.group}"
+        for group in result.subgroups
+        if group.labels and all(entry.reason for entry in group.labels.values())
+    }
     if too_small:
-        console.note(f"Too small to score: {', '.join(too_small)}.")
+        console.note(f"Too small to score: {', '.join(sorted(too_small))}.")
     if result.shift is not None and result.shift.notes:
         console.note(f"Differs from training: {'; '.join(result.shift.notes[:3])}.")
     for text in result.notes:
@@ -121,10 +102,8 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
             where = result.split if same_dataset else f"{result.dataset} {result.split}"
             cells.append(escape(where))
         cells += [
-            _text(result.macro.auroc),
-            "–"
-            if result.macro.average_precision.value is None
-            else f"{result.macro.average_precision.value:.3f}",
+            result.macro.auroc.text(),
+            result.macro.average_precision.text().partition(" ")[0],
             result.group_letters,
         ]
         table.add_row(*cells)
@@ -145,7 +124,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     apart = [entry for entry in macro if entry.distinguished]
     console.note(
         "Runs that share a letter are not distinguished (paired differences, simultaneous 95 % "
-        f"intervals over {len(macro)} pair{'s' if len(macro) != 1 else ''})."
+        f"intervals over {count(len(macro), 'pair')})."
     )
     others = [entry for entry in macro if not entry.distinguished]
     for entries in (apart, others):
@@ -172,7 +151,3 @@ def _difference(entry: Comparison) -> str:
         f"({ends[0]:+.3f} to {ends[1]:+.3f})"
         f"{'' if entry.distinguished else ', not distinguished'}"
     )
-
-
-def _text(estimate: Estimate) -> str:
-    return estimate.text()

@@ -1,0 +1,40 @@
+"""The baseline against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from pulmonet.metrics.baseline import (
+    Covariates,
+    cross_fit_baseline,
+    fit_baseline,
+)
+
+
+def test_baseline_equals_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    ages = generator.uniform(20, 90, 500)
+    unknown = np.full(500, "", object)
+    covariates = Covariates(unknown, unknown, ages)
+    targets = (generator.random(500) < 1 / (1 + np.exp(-(ages - 55) / 10))).astype(float)
+    found = fit_baseline(covariates, targets[:, None], covariates)[:, 0]
+    z = (ages - ages.mean()) / ages.std()
+    features = np.column_stack([z, z**2])
+    reference = LogisticRegression(C=1.0).fit(features, targets)
+    np.testing.assert_allclose(found, reference.predict_proba(features)[:, 1], atol=2e-3)
+    assert covariates.informative == ["age"]
+    crossed = cross_fit_baseline(covariates, targets[:, None], np.arange(500))[:, 0]
+    assert roc_auc_score(targets, crossed) > 0.85
+    assert (crossed != found).any()
+
+
+def test_baseline_meets_what_it_never_saw() -> None:
+    seen = Covariates(np.asarray(["AP", "PA"], object), np.asarray(["", ""], object), np.ones(2))
+    new = Covariates(
+        np.asarray(["LATERAL"], object), np.asarray(["Male"], object), np.full(1, np.nan)
+    )
+    scores = fit_baseline(seen, np.asarray([[0, 1.0], [1, 1.0]]), new)
+    assert np.isfinite(scores).all()
+    assert scores[0, 1] == 1.0  # one class: the prevalence

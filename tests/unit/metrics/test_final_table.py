@@ -1,0 +1,56 @@
+"""The table of all runs: columns, replaced rows, names of strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pulmonet.errors import ArtifactError
+from pulmonet.metrics import final_table
+from pulmonet.metrics.results import RunResult
+
+
+def test_original_columns_come_first(result: RunResult) -> None:
+    table = final_table.table_of([result])
+    labels = final_table.labels_in(table, list(result.labels))
+    header = final_table.to_csv(table, labels).splitlines()[0].split(",")
+    assert header[:9] == [
+        *("Model", "AUROC_Edema", "AUROC_Rare", "AUROC_Absent"),
+        *("PR_AUC_Edema", "PR_AUC_Rare", "PR_AUC_Absent", "Macro_AUROC", "Macro_PR_AUC"),
+    ]
+    assert header[9:11] == ["Dataset", "Split"]
+    assert "Macro_AUROC_low" in header
+
+
+def test_rows_are_replaced_not_doubled(result: RunResult, tmp_path: Path) -> None:
+    other = result.model_copy(update={"run": "other", "group_letters": "a"})
+    path = tmp_path / "final_evaluation_results.csv"
+    nothing = final_table.read_table(path)
+    rows = final_table.merge(nothing, final_table.table_of([result, other]))
+    path.write_text(final_table.to_csv(rows, ["Edema", "Rare", "Absent"]))
+    again = final_table.merge(final_table.read_table(path), final_table.table_of([result]))
+    assert list(again["Model"]) == ["net", "other"]
+    fresh = result.model_copy(update={"group_letters": "a"})
+    again = final_table.merge(final_table.read_table(path), final_table.table_of([fresh]))
+    letters = dict(zip(again["Model"], again["Group"], strict=True))
+    assert letters == {"net": "a", "other": ""}  # stale
+    both = final_table.merge(nothing, final_table.table_of([fresh, other]))
+    alone = final_table.merge(both, final_table.table_of([result]))
+    assert set(alone["Group"]) == {""}, "one of a comparison was evaluated alone"
+    text = final_table.to_markdown(again, ["Edema", "Rare", "Absent"])
+    assert "| Model | AUROC\\_Edema | AUROC\\_Rare | PR\\_AUC\\_Edema |" in text
+
+
+def test_hostile_names_stay_text(result: RunResult) -> None:
+    hostile = result.model_copy(update={"run": "a|b<script>"})
+    text = final_table.to_markdown(final_table.table_of([hostile]), ["Edema"])
+    assert "a\\|b&lt;script\\>" in text
+
+
+def test_foreign_table_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "final_evaluation_results.csv"
+    assert final_table.read_table(path).empty
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ArtifactError, match="not a results table"):
+        final_table.read_table(path)
