@@ -306,21 +306,6 @@ def test_what_is_no_radiograph_is_left_out_and_named(
     assert len(document["images"]) == 1
 
 
-def test_json_leaves_quiet_as_it_is(
-    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = write_image(tmp_path / "x.png")
-    flags = ["explain", "--artifacts-dir", str(artifacts), str(image), "--json"]
-    assert main(["--quiet", *flags]) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)["images"]
-    assert captured.err == ""
-    assert main(flags) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)["images"]
-    assert "Explaining with small" in captured.err, "without --quiet, said beside the document"
-
-
 def test_a_file_that_is_not_there_is_told_at_once(
     artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
