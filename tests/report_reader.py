@@ -1,0 +1,64 @@
+"""What a report says, for tests: its tables by caption, its sections by title, their words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pulmonet.report.collect import collect
+from pulmonet.report.context import Context
+from pulmonet.report.pseudonyms import Identities
+from pulmonet.report.render.blocks import Bullets, Document, Section, Table, Text, all_blocks
+from pulmonet.report.sections import build_document
+from pulmonet.run.folder import RunDir
+
+
+def _document(artifacts_dir: Path) -> Document:
+    return build_document(Context(collect(artifacts_dir), Identities(b"k" * 32)))
+
+
+def tables_of(artifacts_dir: Path) -> dict[str, Table]:
+    """All tables by their captions."""
+    blocks = all_blocks(_document(artifacts_dir).sections)
+    return {block.caption: block for block in blocks if isinstance(block, Table)}
+
+
+def sections_of(artifacts_dir: Path) -> dict[str, Section]:
+    """All sections by their titles."""
+    found: dict[str, Section] = {}
+
+    def walk(sections: Iterable[Section]) -> None:
+        for section in sections:
+            found[section.title] = section
+            walk(section.children)
+
+    walk(_document(artifacts_dir).sections)
+    return found
+
+
+def words_of(section: Section) -> str:
+    """Paragraphs and lists of a section, without those below it."""
+    texts = [block.text for block in section.blocks if isinstance(block, Text)]
+    items = [
+        f"{lead} {text}"
+        for block in section.blocks
+        if isinstance(block, Bullets)
+        for lead, text in block.items
+    ]
+    return "\n".join([*texts, *items])
+
+
+def texts_of(artifacts_dir: Path) -> str:
+    """All paragraphs of the report."""
+    blocks = all_blocks(_document(artifacts_dir).sections)
+    return "\n".join(block.text for block in blocks if isinstance(block, Text))
+
+
+def change_result(run_dir: RunDir, **changes: Any) -> None:
+    """Rewrite the one evaluation of a run."""
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    document["runs"][0] |= changes
+    path.write_text(json.dumps(document))

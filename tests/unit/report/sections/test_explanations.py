@@ -1,0 +1,106 @@
+"""Localisation, sanity and the strips of heat maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulmonet.explain.checks.localization import THRESHOLDS, MapScores, compare_with_baselines
+from pulmonet.explain.results import Localization, MapVariant, Sanity, SanityStage
+from pulmonet.files.write import write_json
+from pulmonet.report.collect import collect
+from pulmonet.report.context import Context
+from pulmonet.report.pseudonyms import Identities
+from report_factory import make_run
+from report_reader import tables_of, texts_of
+
+
+def localization_of(ways: dict[str, float], baseline: float) -> Localization:
+    """Hit rates of some ways to make maps and of one baseline on 60 images, Edema alone."""
+
+    def scores(rate: float) -> list[MapScores]:
+        hits = np.arange(60) < round(60 * rate)
+        return [MapScores(float(hit), 0.5, np.full(len(THRESHOLDS), 0.2)) for hit in hits]
+
+    table = {name: scores(rate) for name, rate in ways.items()} | {"mean box": scores(baseline)}
+    patients = [f"p{number // 2}" for number in range(60)]
+    pairs = [(name, "mean box") for name in ways]
+    variants = [
+        MapVariant(name=name, method="layercam", layer=None if "last" in name else "layer3")
+        for name in ways
+    ]
+    return Localization(
+        runs=["f0", "f1"], variants=variants, dataset="cxr", split="valid", synthetic=False,
+        regions="boxes.csv", n_unmatched=0, n_resamples=200, n_random_networks=3,
+        labels={"Edema": compare_with_baselines(table, patients, pairs=pairs, n_resamples=200)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(0.9, True), (0.5, False)])
+def test_localisation_says_what_is_shown(tmp_path: Path, rate: float, shown: bool) -> None:
+    run_dir = make_run(tmp_path)
+    write_json(run_dir.explain_dir / "localization.json", localization_of({"gradcam": rate}, 0.4))
+    table = tables_of(tmp_path)["Localisation on cxr, out of fold over 2 folds"]
+    assert [row[1].text for row in table.rows] == ["gradcam", "mean box"]
+    assert [cell.text for cell in table.rows[0][2:4]] == ["60", "30"]
+    assert "gradcam: maps of layer layer3." in table.notes
+    assert table.rows[0][4].text.startswith(f"{rate:.2f} (")
+    words = texts_of(tmp_path)
+    assert ("beaten beyond the interval for Edema (gradcam)" in words) == shown
+    assert ("no label's maps are shown to beat every baseline" in words) != shown
+
+
+def test_several_ways_are_called_a_choice(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    found = localization_of({"layercam last": 0.4, "layercam layer3": 0.9, "layer3": 0.9}, 0.4)
+    write_json(run_dir.explain_dir / "localization.json", found)
+    notes = " ".join(tables_of(tmp_path)["Localisation on cxr, out of fold over 2 folds"].notes)
+    assert "maps of layer" not in notes, "the rows say so"
+    assert "3 ways were tried on the same rows" in notes
+    assert "for Edema (layercam layer3, layer3)." in texts_of(tmp_path)
+
+
+def test_checks_stay_in_the_report_when_other_images_are_explained(tmp_path: Path) -> None:
+    """They have files of their own; explanations.json is only of the newest call's images."""
+    run_dir = make_run(tmp_path, n_explained=1)
+    stage = SanityStage(stage="conv1", mean=0.1, low=0.0, high=0.2, n=8)
+    sanity = Sanity(
+        statistic="mean correlation", value=0.1, threshold=0.5, passed=True, n_images=8, n_seeds=3,
+        stages=[stage],
+    )  # fmt: skip
+    write_json(run_dir.explain_dir / "sanity.json", sanity)
+    assert "Sanity check passed: mean correlation: 0.100" in texts_of(tmp_path)
+    assert collect(tmp_path).runs[0].heat_maps.images[0].image is not None
+
+
+def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulmonet.report.sections import explanations
+
+    strips: list[list[tuple[str, np.ndarray]]] = []
+
+    def noting(_: np.ndarray, overlays: list[tuple[str, np.ndarray]]) -> bytes:
+        strips.append(overlays)
+        return b""
+
+    monkeypatch.setattr(explanations, "draw_heat_map_strip", noting)
+    make_run(tmp_path, n_explained=1)
+    collection = collect(tmp_path)
+    (run,) = collection.runs
+    image = run.heat_maps.images[0]
+    maps = np.ones_like(image.maps)
+    maps[1] = 0
+    thresholds = {image.labels[0]: 1.1, image.labels[1]: 0.0, image.labels[2]: 0.0}
+    changed = replace(image, maps=maps, thresholds=thresholds)
+    run = replace(run, heat_maps=replace(run.heat_maps, images=(changed,)))
+    explanations.explanations_section(
+        Context(replace(collection, runs=(run,)), Identities(b"k" * 32))
+    )
+    found = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
+    for position, ending, colours in ((0, ", absent", 2), (1, ", empty map", 2), (2, "", 3)):
+        words, drawn = found[image.labels[position]]
+        assert words.endswith(ending or words) and drawn.ndim == colours

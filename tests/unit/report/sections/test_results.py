@@ -1,0 +1,44 @@
+"""Runs side by side, on the same rows only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pulmonet.report.render.blocks import Table
+from report_factory import make_run
+from report_reader import change_result, sections_of, tables_of, words_of
+
+
+def test_the_baseline_without_the_picture_stands_in_the_final_table(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    last = tables_of(tmp_path)["Mean over the labels"].rows[-1]
+    assert last[0].text == "without the picture" and last[1].text.startswith("0.610 (0.560")
+
+
+def test_runs_on_other_rows_are_never_ranked(tmp_path: Path) -> None:
+    """Folds: the same dataset and split by name, other patients in it."""
+    make_run(tmp_path, "fold0")
+    change_result(make_run(tmp_path, "fold1", skill=3.0), dataset_fingerprint="e" * 64)
+    sections = sections_of(tmp_path)
+    summary = words_of(sections["Summary"])
+    assert "fold1 (each run was tested on other images, so that none can be called best)" in summary
+    assert "told apart" not in summary
+    for name in ("fold0", "fold1"):
+        section = sections[f"CheXpert-v1.0-small, valid split: {name}"]
+        assert "cannot be compared" in words_of(section)
+        table = next(block for block in section.blocks if isinstance(block, Table))
+        assert [row[0].text for row in table.rows] == [name, "without the picture"]
+
+
+def test_runs_become_rows_when_they_are_many(tmp_path: Path) -> None:
+    for number in range(5):
+        make_run(tmp_path, f"run{number}", seed=number, logged=False)
+    assert tables_of(tmp_path)["AUROC per label"].columns[0] == "Run"
+
+
+def test_the_final_table_serves_where_evaluations_are_gone(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    next(run_dir.path.glob("evaluation_*.json")).unlink()
+    (tmp_path / "final_evaluation_results.csv").write_text("Model,Macro_AUROC\ndensenet121,0.8\n")
+    table = tables_of(tmp_path)["final_evaluation_results.csv, as it is"]
+    assert [cell.text for cell in table.rows[0]] == ["densenet121", "0.800"]

@@ -1,0 +1,32 @@
+"""The five lines that stand first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from report_factory import make_run
+from report_reader import sections_of, tables_of, words_of
+
+
+def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", skill=3.0)
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "The best run, b, reaches a mean AUROC" in summary
+    assert "a cannot be told apart from it on these images." in summary
+    assert "view, age and sex alone, without the image, 61." in summary
+    table = tables_of(tmp_path)["Mean over the labels, best first"]
+    assert [row[0].text for row in table.rows] == ["b", "a", "without the picture"]
+
+
+def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    unfinished = make_run(tmp_path, "b", evaluated=False, logged=False)
+    record = json.loads(unfinished.config_path.read_text())
+    record["provenance"] |= {"best_epoch": None, "status": "interrupted"}
+    unfinished.config_path.write_text(json.dumps(record))
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "A computer program (DenseNet-121, a neural network)" in summary
+    assert "It reaches a mean AUROC" in summary
+    assert "Not trained to the end of an epoch, and not counted: b." in summary
