@@ -31,6 +31,7 @@ from pulmonet.flows.evaluate.write import (
     write_run,
     write_table,
 )
+from pulmonet.labels import match_label
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baseline
 from pulmonet.metrics.evaluation import evaluate_predictions
@@ -77,6 +78,7 @@ def run(
 
     # material: predictions, with what is known around them
     materials, failures = _gather(sources, scoring, labels)
+    _warn_of_unknown_labels(options, materials)
     if combination is not None and failures:  # a mean of the others would pass for that of all
         console.warn(f"{combination.name}: not made, since not all of its members were scored")
     elif combination is not None:
@@ -112,6 +114,13 @@ def run(
         console.show_json(document.model_dump(mode="json", by_alias=True))
     code = 4 if failures else 0
     return (export and export_runs(runs, artifacts_dir)) or code
+
+
+def _warn_of_unknown_labels(options: EvaluationOptions, materials: Sequence[Material]) -> None:
+    known = {label for material in materials for label in material.predictions.labels}
+    for name in options.prevalence:
+        if name and known and match_label(name, known) is None:
+            console.warn(f"--prevalence {name}: none of the labels evaluated is called so")
 
 
 def _check_combination(
