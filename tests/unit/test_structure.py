@@ -11,6 +11,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: Tests of what is no single module: pages, recipes, scripts, and the statistics as a whole.
+OF_NO_MODULE = {"changelog", "docs", "recipes", "structure", "simulations", "many_rows", "document"}
+
+
+def test_each_unit_test_stands_where_its_module_does() -> None:
+    unit, source = ROOT / "tests" / "unit", ROOT / "src" / "pulmonet"
+    lost = [
+        path.relative_to(unit)
+        for path in unit.rglob("test_*.py")
+        if path.stem[5:] not in OF_NO_MODULE
+        and not (source / path.parent.relative_to(unit) / f"{path.stem[5:]}.py").exists()
+    ]
+    assert lost == []
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:

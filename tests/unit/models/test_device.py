@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -45,8 +47,10 @@ def test_asking_for_what_the_cpu_lacks_is_an_error(monkeypatch: pytest.MonkeyPat
         choose_precision("on", CPU)
 
 
-def test_the_device_has_a_name() -> None:
-    assert device_name(CPU)
+def test_the_cpu_is_called_as_the_system_calls_it() -> None:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    assert device_name(CPU) == (names[0] if names else "cpu")
 
 
 def test_devices() -> None:
