@@ -109,9 +109,9 @@ def _checked(paths: Any, labels: Any, corners: NDArray[np.float64], path: Path) 
     wrong = np.flatnonzero(~(inside & (corners[:, :2] < corners[:, 2:]).all(axis=1)))
     if len(wrong):
         raise DataError(
-            f"{path}: {count(len(wrong), 'box is', 'boxes are')} none (lines "
-            f"{list_first(row + 2 for row in wrong.tolist())}); xmin < xmax and ymin < ymax are "
-            "fractions of the image, 0 to 1"
+            f"{path}: {count(len(wrong), 'wrong box', 'wrong boxes')} "
+            f"(line{'s' * (len(wrong) > 1)} {list_first(row + 2 for row in wrong.tolist())}); "
+            "xmin < xmax and ymin < ymax are fractions of the image, 0 to 1"
         )
     columns = (paths, labels, *corners.clip(0, 1).T)
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))

@@ -15,10 +15,10 @@ _PATIENT_KEYS = ("patient", "patient_id", "patientid", "patient id", "subject_id
 _PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename", "dicom_id")
 
 
-def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """`table` with the columns of the CSV at `path`; rows that it does not list stay blank.
+def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
+    """`table` with the columns of the CSV at `path`, and a note that says so.
 
-    The key is its column patient (patient_id, PatientID, subject_id), else its column Path
+    Rows that it does not list stay blank. The key is its column patient (patient_id, PatientID, subject_id), else its column Path
     (image, filename), which may leave out the folders.
 
     Raises:
@@ -60,7 +60,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[st
         f"join: {path.name} gave {list_first(columns, 10)} to {n_matched:,} of {len(table):,} rows"
     )
     extra = pd.DataFrame(joined, index=table.index)
-    return pd.concat([table, extra], axis=1), [note]
+    return pd.concat([table, extra], axis=1), note
 
 
 def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.ndarray:

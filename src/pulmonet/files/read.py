@@ -88,12 +88,8 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     return content.decode("utf-8")
 
 
-def check_table(path: Path, separator: str = ",") -> None:
+def check_table(path: Path) -> None:
     """Refuse a table that would take a reader's memory or minutes; compressed by its ending.
-
-    Args:
-        path: the table.
-        separator: between cells.
 
     Raises:
         OSError: missing, not a plain file, or not compressed as its name says.
@@ -112,7 +108,7 @@ def check_table(path: Path, separator: str = ",") -> None:
             n_bytes += len(more)
     if n_bytes > MAX_TABLE_BYTES:
         raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
-    n_columns = header.count(separator.encode()) + 1
+    n_columns = header.count(b",") + 1
     if len(header) == MAX_HEADER_BYTES or n_columns > MAX_COLUMNS:
         raise ValueError(
             f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
@@ -121,7 +117,7 @@ def check_table(path: Path, separator: str = ",") -> None:
     logging.getLogger(__name__).info("reading the table %s", path)
 
 
-def check_last_line(path: Path, separator: str = ",") -> None:
+def check_last_line(path: Path) -> None:
     """Refuse a table that ends within a line, as a copy that was cut short does.
 
     Readers would fill the cells that are not there with nothing. Compressed tables know their
@@ -142,7 +138,7 @@ def check_last_line(path: Path, separator: str = ",") -> None:
     if not last or within_quotes or (not newline and start > len(header)):
         return
     n_cells, n_columns = (
-        len(next(csv.reader([line.decode("utf-8", "replace")], delimiter=separator), []))
+        len(next(csv.reader([line.decode("utf-8", "replace")]), []))
         for line in (last, header)
     )
     if n_cells < n_columns:

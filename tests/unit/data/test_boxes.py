@@ -64,5 +64,8 @@ def test_wrong_boxes_are_named(tmp_path: Path) -> None:
         "Path,label,xmin,ymin,xmax,ymax\npatient1/a.jpg,Edema,0.1,0.1,0.2,0.2\n"
         "patient1/a.jpg,Edema,0.5,0.1,0.2,0.2\npatient1/a.jpg,Edema,10,10,20,20\n"
     )
-    with pytest.raises(DataError, match=r"2 boxes are none \(lines 3, 4\)"):
+    with pytest.raises(DataError, match=r"2 wrong boxes \(lines 3, 4\); xmin < xmax"):
+        read_boxes(manifest)
+    (tmp_path / "boxes.csv").write_text("Path,label,xmin,ymin,xmax,ymax\na.jpg,Edema,1,1,0,0\n")
+    with pytest.raises(DataError, match=r"1 wrong box \(line 2\)"):
         read_boxes(manifest)

@@ -36,10 +36,10 @@ def test_columns_join_by_patient_or_image(
     tmp_path: Path, table: pd.DataFrame, content: str, race: list[str], score: list[float]
 ) -> None:
     (tmp_path / "more.csv").write_text(content)
-    joined, notes = join_columns(table, tmp_path / "more.csv")
+    joined, note = join_columns(table, tmp_path / "more.csv")
     assert joined["race"].tolist() == race
     np.testing.assert_array_equal(joined["score"].to_numpy(float), score)
-    assert notes[0].startswith("join: more.csv gave race, score to")
+    assert note.startswith("join: more.csv gave race, score to")
 
 
 @pytest.mark.parametrize(

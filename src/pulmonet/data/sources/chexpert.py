@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import (
-    ROW_COLUMNS,
-    SourceRows,
-    column_or,
-    ids_from_paths,
-    label_columns,
-    label_names,
-    other_columns,
-    parse_age,
-    parse_sex,
-    parse_view,
-    row_table,
-    strip_root,
-)
+from pulmonet.data.sources import rows
 from pulmonet.data.tables import read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import VOCABULARY
@@ -47,33 +32,25 @@ def recognises(root: Path, _names: Collection[str]) -> bool:
     return any((root / name).is_file() for name in FILES)
 
 
-def read(root: Path) -> SourceRows:
+def read(root: Path) -> rows.SourceRows:
     """Read whichever of the CSV files are there; ``test.csv`` wins over the test set's own."""
-    problems: list[str] = []
-    tables: dict[str, pd.DataFrame] = {}
-    labels_of: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    parts: dict[str, rows.SourceRows] = {}
     for name, split in FILES.items():
-        if split not in seen and (root / name).is_file():
-            seen.add(split)
-            tables[name], labels_of[name] = _read_file(root, name, split, problems)
-    labels = tuple(dict.fromkeys(label for found in labels_of.values() for label in found))
-    both = {"train.csv", "valid.csv"} <= tables.keys()
-    for name in ("train.csv", "valid.csv") if both else ():
-        wanted = [label for label in labels if label in VOCABULARY]
-        missing = [label for label in wanted if label not in labels_of[name]]
+        if split not in parts and (root / name).is_file():
+            parts[split] = _read_file(root, root / name, split)
+    whole = rows.stack(parts.values())
+    wanted = [label for label in whole.labels if label in VOCABULARY]
+    for split in ("train", "valid") if {"train", "valid"} <= parts.keys() else ():
+        missing = [label for label in wanted if label not in parts[split].labels]
         if missing:
-            problems.append(
-                f"{root / name}: no column {list_first(repr(label) for label in missing)}, which "
+            whole.problems.append(
+                f"{root / split}.csv: no column {list_first(map(repr, missing))}, which "
                 "another CSV of this dataset has; add it (blank cells are allowed)"
             )
-    return SourceRows(pd.concat(tables.values(), ignore_index=True), labels, problems)
+    return whole
 
 
-def _read_file(
-    root: Path, name: str, split: str, problems: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    where = root / name
+def _read_file(root: Path, where: Path, split: str) -> rows.SourceRows:
     raw = read_csv(where)
     if "Path" not in raw and "Study" in raw:
         raw = _expand_studies(raw, root, where)
@@ -82,60 +59,49 @@ def _read_file(
             f"{where}: no column 'Path'; columns there: {list_first(raw.columns, 20)}. Name the "
             "columns of a foreign CSV with --map path=COLUMN --map patient=COLUMN"
         )
-    paths = strip_root(raw["Path"].to_numpy(object), root)
-    taken = {*_META, *_PATIENT_COLUMNS, *ROW_COLUMNS}
-    labels = label_columns(raw, label_names(raw, taken), where, problems)
-    patient, study = _ids(paths, raw)
-    table = row_table(
-        paths,
-        split=split,
-        patient=patient,
-        study=study,
-        view=_views(raw),
-        sex=column_or(raw, ["Sex"], parse_sex),
-        age_years=column_or(raw, ["Age"], parse_age, np.nan),
-        columns={**labels, **other_columns(raw, taken, labels)},
-    )
-    return table, list(labels)
-
-
-def _ids(paths: NDArray[np.object_], raw: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """As `ids_from_paths`; where a path has no patient, a patient column names it."""
-    patient, study = ids_from_paths(paths)
-    for column in _PATIENT_COLUMNS:
+    paths = rows.strip_root(raw["Path"].to_numpy(object), root)
+    patient, study = rows.ids_from_paths(paths)
+    for column in _PATIENT_COLUMNS:  # one names the patient where a path has none
         unknown = patient == ""
         if column in raw.columns and unknown.any():
             own = pd.Series(text_column(raw[column]), dtype="str")
             patient = patient.where(~unknown, own)
             study = study.where(~unknown, pd.Series(paths, dtype="str"))
-    return patient, study
-
-
-def _views(raw: pd.DataFrame) -> NDArray[np.object_]:
-    """AP, PA, FRONTAL (unspecified), LATERAL or "" (unknown)."""
-    side = column_or(raw, ["Frontal/Lateral"], parse_view)
-    projection = column_or(raw, ["AP/PA"], parse_view)
-    known = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
-    return np.where(known, projection, side)
+    side = rows.column_or(raw, ["Frontal/Lateral"], rows.parse_view)
+    projection = rows.column_or(raw, ["AP/PA"], rows.parse_view)
+    projected = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
+    taken = {*_META, *_PATIENT_COLUMNS, *rows.ROW_COLUMNS}
+    problems: list[str] = []
+    labels = rows.label_columns(raw, rows.label_names(raw, taken), where, problems)
+    return rows.source_rows(
+        paths,
+        labels,
+        problems,
+        split=split,
+        patient=patient,
+        study=study,
+        view=np.where(projected, projection, side),
+        sex=rows.column_or(raw, ["Sex"], rows.parse_sex),
+        age_years=rows.column_or(raw, ["Age"], rows.parse_age, np.nan),
+        further=rows.other_columns(raw, taken, labels),
+    )
 
 
 def _expand_studies(raw: pd.DataFrame, root: Path, where: Path) -> pd.DataFrame:
     """One row a study (``…/test/patient64741/study1``) becomes one row an image in its folder."""
-    studies = strip_root(text_column(raw["Study"]), root)
-    paths, rows = [], []
-    for row, study in enumerate(studies.tolist()):
-        folder = root / study
-        inside = ".." not in Path(study).parts and not Path(study).is_absolute()
-        images = sorted(folder.glob("*.[jJpP]*[gG]")) if inside else []
-        paths += [f"{study}/{image.name}" for image in images]
-        rows += [row] * len(images)
-    if not paths:
+    images = [
+        (row, f"{study}/{image.name}")
+        for row, study in enumerate(rows.strip_root(text_column(raw["Study"]), root))
+        if ".." not in Path(study).parts and not Path(study).is_absolute()
+        for image in sorted((root / study).glob("*.[jJpP]*[gG]"))
+    ]
+    if not images:
         raise DataError(
             f"{where}: lists {len(raw):,} studies, but no image lies in their folders below "
             f"{root}; put the images where the column 'Study' says"
         )
-    expanded = raw.iloc[rows].reset_index(drop=True)
-    expanded["Path"] = paths
-    side = ["Lateral" if "lateral" in path.lower() else "Frontal" for path in paths]
-    expanded["Frontal/Lateral"] = side
+    expanded = raw.iloc[[row for row, _ in images]].reset_index(drop=True)
+    expanded["Path"] = [path for _, path in images]
+    is_lateral = expanded["Path"].str.lower().str.contains("lateral")
+    expanded["Frontal/Lateral"] = np.where(is_lateral, "Lateral", "Frontal")
     return expanded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import (
-    SourceRows,
-    column_or,
-    finding_columns,
-    ids_from_paths,
-    label_columns,
-    label_names,
-    other_columns,
-    parse_age,
-    parse_sex,
-    parse_view,
-    row_table,
-    strip_root,
-)
+from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import ConfigError, DataError
@@ -48,7 +35,7 @@ KEYS = {
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
 
 
-def read(root: Path, mapping: Mapping[str, str]) -> SourceRows:
+def read(root: Path, mapping: Mapping[str, str]) -> rows.SourceRows:
     """Read the CSV of `root` (or train.csv, valid.csv and test.csv) under `mapping`.
 
     Raises:
@@ -62,14 +49,8 @@ def read(root: Path, mapping: Mapping[str, str]) -> SourceRows:
             )
     if "path" not in mapping:
         raise ConfigError("--map: says nothing of the images; add --map path=COLUMN")
-    problems: list[str] = []
-    parts: list[pd.DataFrame] = []
-    labels: dict[str, None] = {}
-    for where, split in _files(root, mapping):
-        part, names = _read_file(root, where, split, mapping, problems)
-        parts.append(part)
-        labels.update(dict.fromkeys(names))
-    return SourceRows(pd.concat(parts, ignore_index=True), tuple(labels), problems)
+    parts = [_read_file(root, where, split, mapping) for where, split in _files(root, mapping)]
+    return rows.stack(parts)
 
 
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
@@ -92,9 +73,7 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     return [(found[0], "")]
 
 
-def _read_file(
-    root: Path, where: Path, split: str, mapping: Mapping[str, str], problems: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
+def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) -> rows.SourceRows:
     raw = read_csv(where)
     used = {key: mapping[key] for key in _COLUMNS if key in mapping}
     for key, column in used.items():
@@ -104,58 +83,50 @@ def _read_file(
                 f"{did_you_mean(column, raw.columns)}; columns there: {list_first(raw.columns, 20)}"
             )
     folder = mapping.get("folder", "").strip("/")
-    paths = strip_root(text_column(raw[used["path"]]), root)
+    paths = rows.strip_root(text_column(raw[used["path"]]), root)
     paths = f"{folder}/" + paths if folder else paths
     patient: Any
     study: Any
-    patient, study = ids_from_paths(paths)
+    patient, study = rows.ids_from_paths(paths)
     if "patient" in used:
         patient, study = text_column(raw[used["patient"]]), paths
     if "study" in used:
         study = text_column(raw[used["study"]])
+    problems: list[str] = []
+    labels = _labels(raw, mapping, [*used.values()], where, problems)
+    if "split" in used:
+        split = map_column(raw[used["split"]], parse_split)
+        unknown = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
+        if len(unknown):
+            problems.append(
+                f"{where}: {len(unknown):,} unknown splits ({list_first(unknown.unique())}); "
+                "write train, valid or test"
+            )
     columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
-    labels = _labels(raw, mapping, used.values(), where, problems)
-    table = row_table(
+    return rows.source_rows(
         paths,
-        split=_splits(raw, used["split"], where, problems) if "split" in used else split,
+        labels,
+        problems,
+        split=split,
         patient=patient,
         study=study,
-        view=column_or(raw, columns["view"], parse_view),
-        sex=column_or(raw, columns["sex"], parse_sex),
-        age_years=column_or(raw, columns["age"], parse_age, np.nan),
-        columns={**labels, **other_columns(raw, used.values(), labels)},
+        view=rows.column_or(raw, columns["view"], rows.parse_view),
+        sex=rows.column_or(raw, columns["sex"], rows.parse_sex),
+        age_years=rows.column_or(raw, columns["age"], rows.parse_age, np.nan),
+        further=rows.other_columns(raw, used.values(), labels),
     )
-    return table, list(labels)
-
-
-def _splits(
-    raw: pd.DataFrame, column: str, where: Path, problems: list[str]
-) -> NDArray[np.object_]:
-    """(N,) train, valid, test, or "" where blank or unknown; the latter are problems."""
-    split = map_column(raw[column], parse_split)
-    unknown = raw[column][((split == "") & (raw[column] != "")).to_numpy()]
-    if len(unknown):
-        problems.append(
-            f"{where}: {len(unknown):,} unknown splits ({list_first(unknown.unique())}); write "
-            "train, valid or test"
-        )
-    return split
 
 
 def _labels(
-    raw: pd.DataFrame,
-    mapping: Mapping[str, str],
-    taken: Collection[str],
-    where: Path,
-    problems: list[str],
+    raw: pd.DataFrame, mapping: Mapping[str, str], used: list[str], where: Path, problems: list[str]
 ) -> dict[str, NDArray[np.float32]]:
     if "findings" in mapping:
         separator = mapping.get("separator") or "|"
-        return finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))
+        return rows.finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))
     if "labels" not in mapping:
-        return label_columns(raw, label_names(raw, taken), where, problems)
+        return rows.label_columns(raw, rows.label_names(raw, used), where, problems)
     names = [name.strip() for name in mapping["labels"].split("|")]
     missing = [name for name in names if name not in raw.columns]
     if missing:
         raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
-    return label_columns(raw, names, where, problems)
+    return rows.label_columns(raw, names, where, problems)

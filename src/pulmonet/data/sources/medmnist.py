@@ -7,10 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import SourceRows, row_table
+from pulmonet.data.sources import rows
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_array
 from pulmonet.labels import align
@@ -33,24 +32,22 @@ def recognises(_root: Path, names: Collection[str]) -> bool:
     return sum(name.endswith(".npz") for name in names) == 1
 
 
-def read(path: Path) -> SourceRows:
+def read(path: Path) -> rows.SourceRows:
     """An ``.npz`` file, or the only one in a folder; each image counts as its own patient."""
     archive = path if path.is_file() else next(path.glob("*.npz"))
     parts = []
-    labels: tuple[str, ...] = ()
     for name, split in _SPLITS.items():
         values = _labels_of(archive, f"{name}_labels")
         if values is None:
             continue
         labels = _names(archive, values.shape[1])
         paths = [f"{archive.name}#{name}/{row}" for row in range(len(values))]
-        columns = dict(zip(labels, values.T, strict=True))
-        parts.append(row_table(paths, split=split, columns=columns))
+        parts.append(rows.source_rows(paths, dict(zip(labels, values.T, strict=True)), split=split))
     if not parts:
         raise DataError(
             f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
         )
-    return SourceRows(pd.concat(parts, ignore_index=True), labels, patients_known=False)
+    return rows.stack(parts)
 
 
 def _names(archive: Path, n_labels: int) -> tuple[str, ...]:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import (
-    SourceRows,
-    label_columns,
-    parse_sex,
-    parse_view,
-    row_table,
-)
+from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import DataError
@@ -29,7 +24,7 @@ def recognises(_root: Path, names: Collection[str]) -> bool:
     return any(name.startswith("mimic-cxr-2.") for name in names)
 
 
-def read(root: Path) -> SourceRows:
+def read(root: Path) -> rows.SourceRows:
     """One row an image of the split (or metadata) CSV, with the labels of its study.
 
     CheXpert's labeller is taken where both are there, else NegBio's. A study that it does not
@@ -49,7 +44,7 @@ def read(root: Path) -> SourceRows:
     raw_labels = read_csv(label_path, _IDS)
     problems: list[str] = []
     names = [name for name in raw_labels.columns if name not in _IDS]
-    columns = label_columns(raw_labels, names, label_path, problems)
+    columns = rows.label_columns(raw_labels, names, label_path, problems)
     studies = pd.DataFrame(columns, index=pd.Index(text_column(raw_labels["study_id"])))
     twice = studies.index.duplicated()
     if twice.any():
@@ -60,16 +55,16 @@ def read(root: Path) -> SourceRows:
     pairs = zip(subject.tolist(), study.tolist(), strict=True)
     folders = [f"files/p{patient[:2]}/p{patient}/s{number}/" for patient, number in pairs]
     patients_path = next((path for name in _PATIENTS if (path := root / name).is_file()), None)
-    table = row_table(
+    return rows.source_rows(
         np.asarray(folders, dtype=object) + image + ".jpg",
+        {label: studies[label].to_numpy() for label in columns},
+        problems,
         split=map_column(raw["split"], parse_split) if split_path else "",
         patient=subject,
         study=study,
-        view=_looked_up(image, metadata_path, "dicom_id", "ViewPosition", parse_view),
-        sex=_looked_up(subject, patients_path, "subject_id", "gender", parse_sex),
-        columns={label: studies[label].to_numpy() for label in columns},
+        view=_looked_up(image, metadata_path, "dicom_id", "ViewPosition", rows.parse_view),
+        sex=_looked_up(subject, patients_path, "subject_id", "gender", rows.parse_sex),
     )
-    return SourceRows(table, tuple(columns), problems)
 
 
 def _find(root: Path, part: str) -> Path | None:
@@ -78,16 +73,12 @@ def _find(root: Path, part: str) -> Path | None:
 
 
 def _looked_up(
-    ids: NDArray[np.object_],
-    path: Path | None,
-    id_column: str,
-    column: str,
-    convert: Callable[[str], str],
-) -> NDArray[np.object_]:
+    ids: NDArray[Any], path: Path | None, id_column: str, column: str, convert: Callable[[str], str]
+) -> Any:
     """(N,) converted cells of the lines for `ids`; "" where there is no line or no file."""
     if path is None:
-        return np.full(len(ids), "", dtype=object)
+        return ""
     raw = read_csv(path, (id_column, column))
     found = pd.Series(map_column(raw[column], convert), index=pd.Index(text_column(raw[id_column])))
     found = found[~found.index.duplicated()]
-    return np.asarray(found.reindex(ids).fillna("").to_numpy(object))
+    return found.reindex(ids).fillna("").to_numpy(object)

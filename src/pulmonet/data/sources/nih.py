@@ -8,16 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import (
-    SourceRows,
-    column_or,
-    find_images,
-    finding_columns,
-    parse_age,
-    parse_sex,
-    parse_view,
-    row_table,
-)
+from pulmonet.data.sources import rows
 from pulmonet.data.tables import read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import align
@@ -37,7 +28,7 @@ def recognises(_root: Path, names: Collection[str]) -> bool:
     return any(name.startswith("Data_Entry_2017") and name.endswith(".csv") for name in names)
 
 
-def read(root: Path) -> SourceRows:
+def read(root: Path) -> rows.SourceRows:
     """``Data_Entry_2017*.csv`` with the lists and images that lie beside it.
 
     The header's last names hold commas and split into more columns (and older files have an empty
@@ -47,27 +38,21 @@ def read(root: Path) -> SourceRows:
     where = max(root.glob("Data_Entry_2017*.csv"), key=lambda path: path.name)
     raw = read_csv(where, ("Image Index", "Finding Labels", "Patient ID"))
     names = text_column(raw["Image Index"])
-    folders = [
-        root / "images",
-        *sorted(root.glob("images_*/images")),
-        *sorted(root.glob("images_*")),
-    ]
-    columns = finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
+    below = [*sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
+    columns = rows.finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
     blank = raw["Finding Labels"].str.strip() == ""
     for name in FINDINGS:
         columns.setdefault(align(name), np.where(blank, np.nan, 0).astype(np.float32))
-    labels = tuple(sorted(columns))
-    table = row_table(
-        find_images(names, folders, root, "images/"),
+    return rows.source_rows(
+        rows.find_images(names, [root / "images", *below], root, "images/"),
+        {name: columns[name] for name in sorted(columns)},
         split=_splits(root, names),
         patient=text_column(raw["Patient ID"]),
-        study=column_or(raw, ["Follow-up #", "Image Index"], str),
-        view=column_or(raw, ["View Position"], parse_view),
-        sex=column_or(raw, ["Patient Gender", "Patient Sex"], parse_sex),
-        age_years=column_or(raw, ["Patient Age"], parse_age, np.nan),
-        columns={name: columns[name] for name in labels},
+        study=rows.column_or(raw, ["Follow-up #", "Image Index"], str),
+        view=rows.column_or(raw, ["View Position"], rows.parse_view),
+        sex=rows.column_or(raw, ["Patient Gender", "Patient Sex"], rows.parse_sex),
+        age_years=rows.column_or(raw, ["Patient Age"], rows.parse_age, np.nan),
     )
-    return SourceRows(table, labels)
 
 
 def _splits(root: Path, names: NDArray[np.object_]) -> NDArray[np.object_]:

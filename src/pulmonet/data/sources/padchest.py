@@ -10,15 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.sources.rows import (
-    SourceRows,
-    column_or,
-    find_images,
-    finding_columns,
-    parse_sex,
-    parse_view,
-    row_table,
-)
+from pulmonet.data.sources import rows
 from pulmonet.data.tables import parse_number, read_csv, text_column
 
 #: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
@@ -58,46 +50,41 @@ def recognises(_root: Path, names: Collection[str]) -> bool:
     return any("chest_x_ray_images_labels" in name for name in names)
 
 
-def read(root: Path) -> SourceRows:
+def read(root: Path) -> rows.SourceRows:
     """``…chest_x_ray_images_labels…csv``; images in ``<ImageDir>/``, ``images/`` or the root."""
     where = max(root.glob("*chest_x_ray_images_labels*"), key=lambda path: path.name)
     raw = read_csv(where, ("ImageID", "PatientID", "Labels"))
-    columns = finding_columns(raw["Labels"], _findings_and_what_they_are)
-    table = row_table(
-        _paths(root, raw),
-        patient=text_column(raw["PatientID"]),
-        study=column_or(raw, ["StudyID", "ImageID"], str),
-        view=column_or(raw, ["Projection", "ViewPosition_DICOM"], parse_view),
-        sex=column_or(raw, ["PatientSex_DICOM"], parse_sex),
-        age_years=_ages(raw),
-        columns=columns,
+    study, birth = (
+        rows.column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
+        for name in ("StudyDate_DICOM", "PatientBirth")
     )
-    return SourceRows(table, tuple(columns))
+    age = np.asarray(study - birth, np.float64)
+    return rows.source_rows(
+        _paths(root, raw),
+        rows.finding_columns(raw["Labels"], _findings),
+        patient=text_column(raw["PatientID"]),
+        study=rows.column_or(raw, ["StudyID", "ImageID"], str),
+        view=rows.column_or(raw, ["Projection", "ViewPosition_DICOM"], rows.parse_view),
+        sex=rows.column_or(raw, ["PatientSex_DICOM"], rows.parse_sex),
+        age_years=np.where((age >= 0) & (age <= 120), age, np.nan),
+    )
 
 
-def split_findings(cell: str) -> list[str]:
-    """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped."""
-    return [(single or double).strip() for single, double in _QUOTED.findall(cell)]
-
-
-def _findings_and_what_they_are(cell: str) -> list[str]:
-    findings = split_findings(cell)
-    return [
-        *findings,
-        *(label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(findings)),
-    ]
+def _findings(cell: str) -> list[str]:
+    """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped, and what they are."""
+    names = [(single or double).strip() for single, double in _QUOTED.findall(cell)]
+    return names + [label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(names)]
 
 
 def _paths(root: Path, raw: pd.DataFrame) -> NDArray[np.object_]:
     names = text_column(raw["ImageID"])
     if "ImageDir" in raw:
         folders = text_column(raw["ImageDir"])
-        there = {name for name in set(folders.tolist()) if name and _is_folder(root / name)}
-        if there:
+        if any(name and _is_folder(root / name) for name in set(folders.tolist())):
             pairs = zip(folders.tolist(), names.tolist(), strict=True)
             return np.asarray([f"{folder}/{name}" for folder, name in pairs], dtype=object)
     folder = "images/" if (root / "images").is_dir() else ""
-    return find_images(names, [root / folder], root, folder)
+    return rows.find_images(names, [root / folder], root, folder)
 
 
 def _is_folder(path: Path) -> bool:
@@ -105,13 +92,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _ages(raw: pd.DataFrame) -> NDArray[np.float64]:
-    """Year of the study minus year of birth; NaN where either is unknown."""
-    study, birth = (
-        column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
-        for name in ("StudyDate_DICOM", "PatientBirth")
-    )
-    years = np.asarray(study - birth, dtype=np.float64)
-    return np.where((years >= 0) & (years <= 120), years, np.nan)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data import checks
@@ -70,40 +69,38 @@ def inspect_manifest(
         DataError: the dataset cannot be read at all.
     """
     data = data or DataConfig()
-    kind, rows = read_source(root, data)
+    kind, rows = _read_source(root, data)
     folder = root if root.is_dir() else root.parent
-    table = tidy(rows)
+    first = [*ROW_COLUMNS, *rows.labels]
+    types: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, "str")
+    types |= {"age_years": np.float64, **dict.fromkeys(rows.labels, np.float32)}
+    further = [name for name in rows.table.columns if name not in first]
+    table = rows.table[[*first, *further]].astype(types)
     problems = rows.problems + checks.row_problems(table, patients_known=rows.patients_known)
     if check_files:
         problems += checks.file_problems(folder, checks.inside_paths(table["path"]))
-    notes = []
-    if not rows.patients_known:
-        notes.append("this source has no patient ids: each image counts as its own patient")
-    table["split"], split_notes = assign(table, rows.labels, root, data, seed, keep=keep_split)
+    table["split"], notes = assign(table, rows.labels, root, data, seed, keep=keep_split)
     problems += [f"{root}: {text}" for text in checks.split_problems(table)]
-    notes += split_notes
+    if not rows.patients_known:
+        notes.insert(0, "this source has no patient ids: each image counts as its own patient")
     if data.join:
-        table, join_notes = join_columns(table, Path(data.join).expanduser())
-        notes += join_notes
+        table, note = join_columns(table, Path(data.join).expanduser())
+        notes.append(note)
     manifest = Manifest(
         name=root.name if root.is_dir() else root.stem,
         root=folder,
         source=kind,
         labels=rows.labels,
         table=table,
-        joined=tuple(str(name) for name in table.columns[len(ROW_COLUMNS) + len(rows.labels) :]),
+        joined=tuple(map(str, table.columns[len(first) :])),
         synthetic=is_synthetic(folder),
         patients_known=rows.patients_known,
     )
     return manifest, problems, notes
 
 
-def read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
-    """Kind of source, and its rows as it has them.
-
-    Raises:
-        DataError: no reader knows this folder, or its files cannot be read.
-    """
+def _read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
+    """Kind of source, and its rows as it has them."""
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
     mapping = data.map or remembered_map(root)
@@ -119,15 +116,3 @@ def read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
         return kind, SOURCES[kind].read(root)
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
-
-
-def tidy(rows: SourceRows) -> pd.DataFrame:
-    """The source's table in the Manifest's order of columns, types and index."""
-    first = [*ROW_COLUMNS, *rows.labels]
-    further = [name for name in rows.table.columns if name not in first]
-    types: dict[str, Any] = {
-        **dict.fromkeys(ROW_COLUMNS, "str"),
-        **dict.fromkeys(rows.labels, np.float32),
-    }
-    types["age_years"] = np.float64
-    return rows.table[[*first, *further]].reset_index(drop=True).astype(types)

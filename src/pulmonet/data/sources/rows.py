@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ class SourceRows:
     """What a source reader gives: one row an image, with all that was wrong on the way.
 
     Attributes:
-        table: the columns of `ROW_COLUMNS` (split is "" where the source has none), then labels
-            (1, 0, -1, NaN blank), then further columns as the source has them.
+        table: as `Manifest.table` (split is "" where the source has none).
         labels: label columns, in the vocabulary's spelling.
         problems: messages ``where: what; what to do`` about rows that cannot be used.
         patients_known: False where the source has no patient ids by nature.
@@ -43,12 +42,14 @@ class SourceRows:
 
     table: pd.DataFrame
     labels: tuple[str, ...]
-    problems: list[str] = field(default_factory=list)
-    patients_known: bool = True
+    problems: list[str]
+    patients_known: bool
 
 
-def row_table(
+def source_rows(
     paths: Any,
+    labels: Mapping[str, NDArray[np.float32]],
+    problems: Sequence[str] = (),
     *,
     split: Any = "",
     patient: Any = None,
@@ -56,26 +57,29 @@ def row_table(
     view: Any = "",
     sex: Any = "",
     age_years: Any = np.nan,
-    columns: Mapping[str, NDArray[Any]],
-) -> pd.DataFrame:
-    """`ROW_COLUMNS`, each from (N,) values or one for all, then labels and further `columns`.
+    further: Mapping[str, NDArray[Any]] | None = None,
+) -> SourceRows:
+    """Rows from the (N,) values of each column, or one value for all.
 
-    Args:
-        paths: of the images, relative to the root.
-        split: train, valid, test, or "" where the source has none.
-        patient: ids; each image is its own patient where None.
-        study: ids within the patient; each image is its own study where None.
-        view: AP, PA, LATERAL, FRONTAL or "".
-        sex: Male, Female or "".
-        age_years: NaN where unknown.
-        columns: name -> (N,) values.
+    Where `patient` is None the source has none: each image is its own. `study` holds ids within
+    the patient; each image is its own study where None.
     """
-    if patient is None:
-        patient = study = paths
-    else:
-        study = patient + "/" + (paths if study is None else study)
-    values = (paths, split, patient, study, view, sex, age_years)
-    return pd.DataFrame({**dict(zip(ROW_COLUMNS, values, strict=True)), **columns})
+    known = patient is not None
+    study = patient + "/" + (paths if study is None else study) if known else paths
+    values = (paths, split, patient if known else paths, study, view, sex, age_years)
+    columns = {**dict(zip(ROW_COLUMNS, values, strict=True)), **labels, **(further or {})}
+    return SourceRows(pd.DataFrame(columns), tuple(labels), list(problems), known)
+
+
+def stack(parts: Iterable[SourceRows]) -> SourceRows:
+    """The rows of several files of one source, one below the other."""
+    parts = list(parts)
+    return SourceRows(
+        pd.concat([part.table for part in parts], ignore_index=True),
+        tuple(dict.fromkeys(label for part in parts for label in part.labels)),
+        [text for part in parts for text in part.problems],
+        all(part.patients_known for part in parts),
+    )
 
 
 def column_or(
@@ -105,15 +109,6 @@ def parse_age(value: str) -> float:
     per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:], 0.0)
     years = parse_number(text[:-1]) / per_year if per_year else parse_number(text)
     return years if 0 <= years <= 120 else np.nan
-
-
-# --- labels ---------------------------------------------------------------------------------
-
-
-def holds_labels(column: pd.Series[Any]) -> bool:
-    """Whether all values of a column are label values (a column of blanks is one, too)."""
-    _, distinct = factorise(column)
-    return len(distinct) <= 64 and not any(np.isinf(_parse_label(value)) for value in distinct)
 
 
 def _parse_label(value: str) -> float:
@@ -158,9 +153,14 @@ def label_columns(
 
 
 def label_names(raw: pd.DataFrame, taken: Collection[str]) -> list[str]:
-    """The columns but the `taken` ones that look like labels: by name (vocabulary) or values."""
+    """The columns but the `taken` ones that are in the vocabulary or hold label values alone."""
     free = [name for name in raw.columns if name and name not in taken]
-    return [name for name in free if align(name) in VOCABULARY or holds_labels(raw[name])]
+    return [name for name in free if align(name) in VOCABULARY or _holds_labels(raw[name])]
+
+
+def _holds_labels(column: pd.Series[Any]) -> bool:
+    _, distinct = factorise(column)
+    return len(distinct) <= 64 and not any(np.isinf(_parse_label(value)) for value in distinct)
 
 
 def other_columns(
@@ -177,7 +177,7 @@ def finding_columns(
     """Label columns from a column that lists what was found, as NIH and PadChest have it.
 
     Args:
-        column: (N,) cells; one that names nothing says nothing, so all its labels are blank.
+        column: (N,) cells.
         split: cell -> findings.
 
     Returns:
@@ -188,18 +188,17 @@ def finding_columns(
     """
     codes, distinct = factorise(column)
     listed = [
-        [align(name) for name in split(cell) if name.strip()] if not is_blank(cell) else []
+        {align(name) for name in split(cell) if name.strip()} if not is_blank(cell) else set()
         for cell in distinct
     ]
-    labels = sorted({label for names in listed for label in names})
+    labels = sorted(set().union(*listed))
     for label in labels:
         check_source_label(label, f"column '{column.name}'")
-    values = np.zeros((len(distinct), len(labels)), dtype=np.float32)
-    place = {label: number for number, label in enumerate(labels)}
-    for row, names in enumerate(listed):
-        values[row, [place[name] for name in names]] = 1
-    values[[not names for names in listed]] = np.nan
-    return {label: values[codes, number] for label, number in place.items()}
+    values = [[label in names if names else np.nan for names in listed] for label in labels]
+    return {
+        label: np.asarray(of_label, np.float32)[codes]
+        for label, of_label in zip(labels, values, strict=True)
+    }
 
 
 def check_source_label(name: str, where: object) -> None:
@@ -216,16 +215,12 @@ def check_source_label(name: str, where: object) -> None:
         raise DataError(f"{where}: {error}; rename it") from None
 
 
-# --- where images lie -----------------------------------------------------------------------
-
-
 def find_images(
     names: NDArray[np.object_], folders: Sequence[Path], root: Path, missing_folder: str
 ) -> NDArray[np.object_]:
-    """(N,) paths of images by file name, else by stem (``x.png`` lies there as ``x.jpg``).
+    """(N,) paths of images in `folders` by file name, else by stem (``x.jpg`` for ``x.png``).
 
-    Looked for directly in those of `folders` that are there. What is nowhere is said to lie in
-    `missing_folder`, where the file check will miss it.
+    What is nowhere is said to lie in `missing_folder`, where the file check will miss it.
     """
     found: dict[str, str] = {}
     for folder in folders:
@@ -235,10 +230,8 @@ def find_images(
             with os.scandir(folder) as entries:
                 found.update({entry.name: prefix + entry.name for entry in entries})
     by_stem = {name.rpartition(".")[0]: path for name, path in found.items()}
-    paths = []
-    for name in names.tolist():
-        stem = name.rpartition(".")[0] or name
-        paths.append(found.get(name) or by_stem.get(stem) or f"{missing_folder}{name}")
+    pairs = [(name, name.rpartition(".")[0] or name) for name in names.tolist()]
+    paths = [found.get(n) or by_stem.get(stem) or missing_folder + n for n, stem in pairs]
     return np.asarray(paths, dtype=object)
 
 
@@ -255,11 +248,9 @@ def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
     if name and name not in there:
         text = [path.removeprefix(f"{name}/") for path in text]
     first, _, rest = next((path for path in text if path), "").partition("/")
-    is_other = bool(rest) and first not in {"", ".", "..", *there}
-    if is_other and rest.partition("/")[0] in there:
-        prefix = f"{first}/"
-        if all(path.startswith(prefix) for path in text if path):
-            text = [path.removeprefix(prefix) for path in text]
+    is_other = first not in {"", ".", "..", *there} and rest.partition("/")[0] in there
+    if is_other and all(path.startswith(f"{first}/") for path in text if path):
+        text = [path.removeprefix(f"{first}/") for path in text]
     return np.asarray(text, dtype=object)
 
 

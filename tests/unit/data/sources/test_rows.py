@@ -15,7 +15,7 @@ from pulmonet.data.sources.rows import (
     other_columns,
     parse_age,
     parse_view,
-    row_table,
+    source_rows,
     strip_root,
 )
 from pulmonet.errors import DataError
@@ -26,12 +26,14 @@ WHERE = Path("train.csv")
 def test_rows_without_patients_are_their_own() -> None:
     paths = np.asarray(["a.jpg", "b.jpg"], object)
     labels = {"Edema": np.asarray([1, 0], np.float32)}
-    table = row_table(paths, split="test", columns=labels)
+    rows = source_rows(paths, labels, split="test")
+    table = rows.table
+    assert not rows.patients_known and rows.labels == ("Edema",)
     assert list(table.columns) == [*ROW_COLUMNS, "Edema"]
     assert table["patient"].tolist() == table["study"].tolist() == ["a.jpg", "b.jpg"]
     assert table["split"].tolist() == ["test"] * 2 and table["age_years"].isna().all()
-    known = row_table(paths, patient=np.asarray(["p", "q"], object), columns={})
-    assert known["study"].tolist() == ["p/a.jpg", "q/b.jpg"]
+    known = source_rows(paths, {}, patient=np.asarray(["p", "q"], object))
+    assert known.patients_known and known.table["study"].tolist() == ["p/a.jpg", "q/b.jpg"]
 
 
 def test_one_of_two_columns_of_a_label_is_kept_and_the_other_named() -> None:

@@ -216,7 +216,7 @@ def test_boxes_are_matched_to_rows_and_aligned_labels(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("Path,label,xmin,ymin,xmax\na,b,0,0,1\n", "no column 'ymax'"),
-        ("Path,label,xmin,ymin,xmax,ymax\na,b,0.5,0,0.2,1\n", r"1 box is none \(lines 2\)"),
+        ("Path,label,xmin,ymin,xmax,ymax\na,b,0.5,0,0.2,1\n", r"1 wrong box \(line 2\)"),
         ("Path,label,xmin,ymin,xmax,ymax\na,b,30,0,200,1\n", "fractions of the image"),
         ("Path,label,xmin,ymin,xmax,ymax\na,b,x,0,1,1\n", "fractions of the image"),
     ],
