@@ -18,8 +18,8 @@ _PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename",
 def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     """`table` with the columns of the CSV at `path`, and a note that says so.
 
-    Rows that it does not list stay blank. The key is its column patient (patient_id, PatientID, subject_id), else its column Path
-    (image, filename), which may leave out the folders.
+    Rows that it does not list stay blank. The key is its column patient (patient_id, PatientID,
+    subject_id), else its column Path (image, filename), which may leave out the folders.
 
     Raises:
         DataError: no key column, a key listed twice, no row matches, or a column that the

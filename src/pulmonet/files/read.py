@@ -138,8 +138,7 @@ def check_last_line(path: Path) -> None:
     if not last or within_quotes or (not newline and start > len(header)):
         return
     n_cells, n_columns = (
-        len(next(csv.reader([line.decode("utf-8", "replace")]), []))
-        for line in (last, header)
+        len(next(csv.reader([line.decode("utf-8", "replace")]), [])) for line in (last, header)
     )
     if n_cells < n_columns:
         raise ValueError(
