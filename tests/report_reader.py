@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pulmonet.report.collect import collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
 from pulmonet.report.render.blocks import Bullets, Document, Section, Table, Text, all_blocks
 from pulmonet.report.sections import build_document

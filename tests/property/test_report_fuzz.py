@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulmonet.files.write import write_json
-from pulmonet.report.collect import Collection, collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Collection, Context, collect
 from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pseudonyms import Identities
 from pulmonet.report.render.html import render_html

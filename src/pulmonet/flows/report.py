@@ -11,8 +11,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.report.checklist.author_notes import read_author_notes
-from pulmonet.report.collect import collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pseudonyms import load_identities
 from pulmonet.report.render.blocks import all_pictures

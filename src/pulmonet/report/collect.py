@@ -7,7 +7,9 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,7 @@ from pulmonet.files.read import check_plain, check_table, read_json_object
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
+from pulmonet.report.pseudonyms import Identities
 from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import DatasetFacts, Provenance, RunRecord
@@ -46,19 +49,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `evaluate` left in a folder: of a run, or of an ensemble, pooled folds or a file.
-
-    Attributes:
-        name: the run's name.
-        results: its rows of every evaluation_*.json, one per dataset and split.
-        predictions: every predictions_*.csv.
-        figures: pictures of `evaluate` by (dataset, split, name); none of them names an image.
-    """
+    """What `evaluate` left in a folder: of a run, or of an ensemble, pooled folds or a file."""
 
     name: str
     results: tuple[RunResult, ...]
+    """Its rows of every evaluation_*.json, one per dataset and split."""
     predictions: tuple[Predictions, ...]
     figures: Mapping[tuple[str, str, str], bytes]
+    """Pictures by (dataset, split, name); none of them names an image."""
 
 
 Found = TypeVar("Found", bound=Evaluated)
@@ -66,15 +64,7 @@ Found = TypeVar("Found", bound=Evaluated)
 
 @dataclass(frozen=True)
 class RunArtifacts(Evaluated):
-    """What one run left behind.
-
-    Attributes:
-        config: what it was told.
-        provenance: where it comes from, and what came of it.
-        log: training_log.csv, None when missing or damaged.
-        curves: curves.png, None when missing.
-        heat_maps: what `explain` left.
-    """
+    """What one run left behind; a log or curves that are missing or damaged are None."""
 
     config: RunConfig
     provenance: Provenance
@@ -98,18 +88,10 @@ class RunArtifacts(Evaluated):
         return min(self.results, key=rank, default=None)
 
 
-def rows_of(result: RunResult) -> tuple[object, ...]:
-    """Equal for evaluations of the same rows with the same reference standard."""
-    return (
-        result.dataset,
-        result.split,
-        result.level,
-        result.dataset_fingerprint,
-        result.n_rows,
-        result.n_patients,
-        result.views,
-        result.blank,
-    )
+#: Equal for evaluations of the same rows with the same reference standard.
+rows_of = attrgetter(
+    "dataset", "split", "level", "dataset_fingerprint", "n_rows", "n_patients", "views", "blank"
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +134,15 @@ class Collection:
 
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""
-        return max(self.runs, key=lambda run: _standing(run, self.headline(run)))
+
+        def standing(run: RunArtifacts) -> tuple[bool, float]:
+            result = self.headline(run)
+            tested = result.macro.auroc.value if result else None
+            watched = run.provenance.best_valid_macro_auroc
+            auroc = watched if tested is None else tested
+            return tested is not None, -1.0 if auroc is None else auroc
+
+        return max(self.runs, key=standing)
 
     def headline(self, run: RunArtifacts) -> RunResult | None:
         """The evaluation that speaks for a run; for a patient fold that of all folds together.
@@ -170,16 +160,19 @@ class Collection:
         best = self.best_run()
         result = best.main_result()
         others = [run.main_result() for run in self.runs if run is not best]
-        if result is None:
-            return []
-        return [item for item in others if item and rows_of(item) == rows_of(result)]
+        return [item for item in others if result and item and rows_of(item) == rows_of(result)]
 
 
-def _standing(run: RunArtifacts, result: RunResult | None) -> tuple[int, float]:
-    if result is not None and result.macro.auroc.value is not None:
-        return 1, result.macro.auroc.value
-    auroc = run.provenance.best_valid_macro_auroc
-    return 0, -1.0 if auroc is None else auroc
+@dataclass(frozen=True)
+class Context:
+    """What every section is built from."""
+
+    collection: Collection
+    identities: Identities
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """The authors' words by key (``--author-notes``)."""
+    written: str = ""
+    """When, ISO 8601 in UTC."""
 
 
 def collect(artifacts_dir: Path) -> Collection:
@@ -208,21 +201,24 @@ def collect(artifacts_dir: Path) -> Collection:
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
             f"({problems[0].where}: {problems[0].what}); restore them or train again"
         )
-    others: list[Evaluated] = []
-    for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir()):
-        if not RunDir(folder).exists():
-            other = _read_evaluated(RunDir(folder), attempt, compared)
-            others += [other] if other.results else []
+    others = [
+        _read_evaluated(RunDir(folder), attempt, compared)
+        for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir())
+        if not RunDir(folder).exists()
+    ]
+    pairs = {
+        (item.a, item.b, item.metric, item.label): item
+        for key, items in compared.items()
+        for item in items
+        if not _has_left(_partner(item, key[0]), key, compared)
+    }
     return Collection(
         runs=tuple(_without_stale_letters(run, compared) for run in runs),
-        others=tuple(_without_stale_letters(other, compared) for other in others),
-        comparisons=_current_comparisons(compared),
+        others=tuple(_without_stale_letters(other, compared) for other in others if other.results),
+        comparisons=tuple(pairs.values()),
         final_table=attempt(artifacts_dir / "final_evaluation_results.csv", _read_final_table),
         problems=tuple(problems),
     )
-
-
-# --- comparisons: a run that was evaluated again has left those that it was part of -------------
 
 
 def _partner(item: Comparison, run: str) -> str:
@@ -230,31 +226,21 @@ def _partner(item: Comparison, run: str) -> str:
 
 
 def _has_left(partner: str, key: tuple[str, str, str], compared: Compared) -> bool:
-    """Whether a run's evaluation of the same rows no longer knows of a comparison with `key`'s."""
+    """Whether a run's newer evaluation of the same rows knows no comparison with `key`'s run."""
     run, dataset, split = key
     theirs = compared.get((partner, dataset, split))
     return theirs is not None and all(run not in (item.a, item.b) for item in theirs)
 
 
 def _without_stale_letters(found: Found, compared: Compared) -> Found:
+    """Without the letters that a run shared with one that was evaluated again without it."""
     results = []
     for result in found.results:
         key = (result.run, result.dataset, result.split)
-        partners = {_partner(item, result.run) for item in compared.get(key, ())}
+        partners = [_partner(item, result.run) for item in compared.get(key, ())]
         stale = any(_has_left(partner, key, compared) for partner in partners)
         results.append(result.model_copy(update={"group_letters": ""}) if stale else result)
     return replace(found, results=tuple(results))
-
-
-def _current_comparisons(compared: Compared) -> tuple[Comparison, ...]:
-    """Each pair once."""
-    pairs = {
-        (item.a, item.b, item.metric, item.label): item
-        for key, items in compared.items()
-        for item in items
-        if not _has_left(_partner(item, key[0]), key, compared)
-    }
-    return tuple(pairs.values())
 
 
 def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
@@ -277,17 +263,15 @@ def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
 def _read_run(
     run_dir: RunDir, record: RunRecord, attempt: Attempt, compared: Compared
 ) -> RunArtifacts:
-    config, provenance = record.config, record.provenance
+    labels = record.provenance.labels or record.config.data.labels
     attempt(run_dir.calibration_path, read_json_object)  # a damaged one is named
     return RunArtifacts(
         **vars(_read_evaluated(run_dir, attempt, compared)),
-        config=config,
-        provenance=provenance,
+        config=record.config,
+        provenance=record.provenance,
         log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
         curves=attempt(run_dir.curves_path, read_png),
-        heat_maps=find_heat_maps(
-            run_dir, provenance.labels or config.data.labels, config.data.fit, attempt
-        ),
+        heat_maps=find_heat_maps(run_dir, labels, attempt),
     )
 
 
@@ -307,12 +291,10 @@ def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Ev
             png = attempt(run_dir.path / f"{name}_{ending}.png", read_png)
             if png is not None:
                 figures[result.dataset, result.split, name] = png
-    predictions = (
-        attempt(path, lambda file: _read_predictions(run_dir, file, results))
-        for path in sorted(run_dir.path.glob("predictions_*.csv"))
-    )
-    found = tuple(item for item in predictions if item is not None)
-    return Evaluated(run_dir.name, tuple(results), found, figures)
+    read = partial(_read_predictions, run_dir, results)
+    tables = sorted(run_dir.path.glob("predictions_*.csv"))
+    predictions = tuple(item for path in tables if (item := attempt(path, read)) is not None)
+    return Evaluated(run_dir.name, tuple(results), predictions, figures)
 
 
 def _read_log(run_dir: RunDir) -> pd.DataFrame:
@@ -327,7 +309,7 @@ def _read_log(run_dir: RunDir) -> pd.DataFrame:
     return log
 
 
-def _read_predictions(run_dir: RunDir, path: Path, results: list[RunResult]) -> Predictions:
+def _read_predictions(run_dir: RunDir, results: list[RunResult], path: Path) -> Predictions:
     """Predictions with the dataset's and split's own names, where an evaluation tells them."""
     dataset, _, split = path.stem.removeprefix("predictions_").rpartition("_")
     for result in results:

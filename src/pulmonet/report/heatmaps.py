@@ -52,48 +52,34 @@ class Panel:
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """One image's folder.
-
-    Attributes:
-        folder: name of the folder; it can hold a patient's id.
-        image: the image as it was named, where explanations.json still tells.
-        method: likewise.
-        labels: L labels.
-        scores: (L,) in [0, 1].
-        thresholds: per label, where the run has them.
-        maps: (L, S, S) float32 in [0, 1].
-        xray: (H, W) grey, None where it was not kept.
-    """
+    """One image's folder; what explanations.json no longer tells is None or empty."""
 
     folder: str
+    """Its name; it can hold a patient's id."""
     image: str | None
     method: str
     labels: tuple[str, ...]
     scores: NDArray[np.float32]
+    """(L,) in [0, 1]."""
     thresholds: Mapping[str, float]
     maps: NDArray[np.float32]
+    """(L, S, S) in [0, 1]."""
     xray: NDArray[np.uint8] | None
+    """(H, W) grey, None where it was not kept."""
 
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Everything below a run's heat maps.
-
-    Attributes:
-        panels: pictures of the first validation row.
-        images: explained images, those of the newest call first.
-        n_images: how many there are, shown or not.
-        localization: localization.json.
-        sanity: sanity.json.
-        fit: how the images became square.
-    """
+    """Everything below a run's heat maps."""
 
     panels: tuple[Panel, ...] = ()
+    """Of the first validation row."""
     images: tuple[ExplainedImage, ...] = ()
+    """Those of the newest call first."""
     n_images: int = 0
+    """How many there are, shown or not."""
     localization: Localization | None = None
     sanity: Sanity | None = None
-    fit: str = "stretch"
 
     def __bool__(self) -> bool:
         return bool(self.images or self.panels)
@@ -103,14 +89,14 @@ Attempt = Callable[[Path, Callable[[Path], Any]], Any]
 """What a reader returns of a path; None when the file is missing, or damaged and named."""
 
 
-def find_heat_maps(run_dir: RunDir, labels: Sequence[str], fit: str, attempt: Attempt) -> HeatMaps:
+def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> HeatMaps:
     """The heat maps of a run."""
-    panels = []
-    for method in METHODS:
-        for label in labels:
-            png = attempt(run_dir.heat_map_path(label, method), Path.read_bytes)
-            if png is not None:
-                panels.append(Panel(label, method, png))
+    panels = [
+        Panel(label, method, png)
+        for method in METHODS
+        for label in labels
+        if (png := attempt(run_dir.heat_map_path(label, method), Path.read_bytes)) is not None
+    ]
     folder = run_dir.explain_dir
     newest: Explanations | None = attempt(folder / "explanations.json", _reader(Explanations))
     described = {
@@ -132,7 +118,6 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], fit: str, attempt: At
         n_images=len(found),
         localization=attempt(folder / "localization.json", _reader(Localization)),
         sanity=attempt(folder / "sanity.json", _reader(Sanity)),
-        fit=fit,
     )
 
 
@@ -165,6 +150,10 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
         ) from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
         raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
+    xray, xray_path = None, path.with_name("xray.png")
+    if xray_path.exists():
+        check_plain(xray_path)
+        xray = decode_grey(xray_path.read_bytes(), str(xray_path))
     told = described.labels if described else {}
     return ExplainedImage(
         folder=path.parent.name,
@@ -176,19 +165,8 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
             label: facts.threshold for label, facts in told.items() if facts.threshold is not None
         },
         maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
-        xray=_read_xray(path.with_name("xray.png")),
+        xray=xray,
     )
-
-
-def _read_xray(path: Path) -> NDArray[np.uint8] | None:
-    """xray.png as (H, W) uint8, None where it was not kept."""
-    if not path.exists():
-        return None
-    check_plain(path)
-    return decode_grey(path.read_bytes(), str(path))
-
-
-# --- for the page ---------------------------------------------------------------------------
 
 
 def xray_jpeg(xray: NDArray[np.uint8]) -> bytes:
@@ -212,17 +190,10 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def lay_map(
     heat: NDArray[np.float32], height: int, width: int, fit: str, side: int
 ) -> NDArray[np.float32]:
-    """The network's square map where it lies in the image, as a small (h, w) map.
-
-    Args:
-        heat: (S, S) in [0, 1].
-        height: of the image, pixels.
-        width: of the image, pixels.
-        fit: how the image became square.
-        side: longer side of the result, pixels.
+    """The network's (S, S) map where it lies in an image of height × width pixels.
 
     Returns:
-        float32 in [0, 1]; 0 where the network did not look.
+        (h, w), its longer side `side` pixels, in [0, 1]; 0 where the network did not look.
     """
     box = placement(height, width, fit)
     scale = side / max(height, width)

@@ -11,20 +11,20 @@ from typing import Any
 
 from pulmonet import __version__
 from pulmonet.report.checklist.author_notes import NOTES
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY
-from pulmonet.report.tables import Value, table
 from pulmonet.report.wording import (
     FITTED,
+    Value,
     combination_notes,
     labels_of,
     listing,
     model_name,
     networks_of,
+    table,
 )
 
 #: Characters that YAML does not take as they are (https://yaml.org/spec/1.1/#id868524).

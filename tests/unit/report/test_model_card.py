@@ -10,8 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmonet.report.collect import collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card, yaml_of
 from pulmonet.report.pseudonyms import Identities
 from report_factory import make_run

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pulmonet.report.checklist.author_notes import NOTES
 from pulmonet.report.checklist.facts import find_facts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Cell, Section, Table, Text
 
 

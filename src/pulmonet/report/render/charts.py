@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from pulmonet.report.render.blocks import Chart, Series
 
@@ -15,38 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 40.0
 WIDTH_OF_A_DIGIT = 8.0
 
 
-@dataclass(frozen=True)
-class Line:
-    """One drawn series: its path in SVG coordinates and its style."""
-
-    name: str
-    path: str
-    band: str
-    style: str
-    dots: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A chart ready for the template; all numbers are SVG units."""
-
-    chart: Chart
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    lines: tuple[Line, ...]
-    mark: float | None
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-
-
-def draw_chart(chart: Chart) -> Drawing:
-    """Lay a chart out: nice ranges, ticks, paths."""
+def draw_chart(chart: Chart) -> dict[str, Any]:
+    """A chart laid out for the template, in SVG units: size, frame, ticks, a path per series."""
     width, height = (420.0, 400.0) if chart.square else (420.0, 290.0)
     x_range = y_range = (0.0, 1.0)
     if not chart.square:
@@ -63,40 +34,38 @@ def draw_chart(chart: Chart) -> Drawing:
         return height - BOTTOM - share * (height - TOP - BOTTOM)
 
     whole = chart.x_name == "epoch"
-    lines = []
     n_strong = sum(series.strong for series in chart.series)
-    for position, series in enumerate(chart.series):
-        points = [
-            (place_x(x), None if y is None else place_y(y))
-            for x, y in zip(series.x, series.y, strict=True)
-        ]
+
+    def line(position: int, series: Series) -> dict[str, Any]:
+        both = zip(series.x, series.y, strict=True)
+        points = [(place_x(x), None if y is None else place_y(y)) for x, y in both]
         few = len(points) <= 12 and whole
-        dots = tuple((x, y) for x, y in points if y is not None) if few else ()
-        band = [(place_x(x), place_y(low), place_y(high)) for x, low, high in series.band]
-        style = style_of(series, position - n_strong)
-        lines.append(Line(series.name, _path(points), _band(band), style, dots))
-    return Drawing(
-        chart=chart,
-        width=width,
-        height=height,
-        left=left,
-        right=width - RIGHT,
-        top=TOP,
-        bottom=height - BOTTOM,
-        x_ticks=tuple((place_x(x), text) for x, text in ticks(*x_range, whole=whole)),
-        y_ticks=tuple((place_y(y), text) for y, text in y_ticks),
-        lines=tuple(lines),
-        mark=None if chart.mark_x is None else place_x(chart.mark_x),
-        x_range=x_range,
-        y_range=y_range,
-    )
+        upper = [f"{place_x(x):.1f} {place_y(high):.1f}" for x, _, high in series.band]
+        lower = [f"{place_x(x):.1f} {place_y(low):.1f}" for x, low, _ in reversed(series.band)]
+        colour = position - n_strong
+        plain = f"line c{colour % N_COLOURS} d{colour // N_COLOURS % N_DASHES}"
+        return {
+            "name": series.name,
+            "path": _path(points),
+            "band": f"M{'L'.join(upper + lower)}Z" if len(upper) > 1 else "",
+            "style": "line strong" if series.strong else plain,
+            "dots": [(x, y) for x, y in points if y is not None and few],
+        }
 
-
-def style_of(series: Series, position: int) -> str:
-    """CSS classes of the line at `position`."""
-    if series.strong:
-        return "line strong"
-    return f"line c{position % N_COLOURS} d{position // N_COLOURS % N_DASHES}"
+    return {
+        "width": width,
+        "height": height,
+        "left": left,
+        "right": width - RIGHT,
+        "top": TOP,
+        "bottom": height - BOTTOM,
+        "x_ticks": [(place_x(x), text) for x, text in ticks(*x_range, whole=whole)],
+        "y_ticks": [(place_y(y), text) for y, text in y_ticks],
+        "lines": [line(position, series) for position, series in enumerate(chart.series)],
+        "mark": None if chart.mark_x is None else place_x(chart.mark_x),
+        "x_range": x_range,
+        "y_range": y_range,
+    }
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[tuple[float, str]]:
@@ -128,19 +97,8 @@ def _range(values: list[float], margin: float) -> tuple[float, float]:
 
 def _path(points: list[tuple[float, float | None]]) -> str:
     """An SVG path; a gap where a value is missing."""
-    parts, pen = [], "M"
-    for x, y in points:
-        if y is None:
-            pen = "M"
-            continue
-        parts.append(f"{pen}{x:.1f} {y:.1f}")
-        pen = "L"
-    return "".join(parts)
-
-
-def _band(points: list[tuple[float, float, float]]) -> str:
-    if len(points) < 2:
-        return ""
-    upper = [f"{x:.1f} {high:.1f}" for x, _, high in points]
-    lower = [f"{x:.1f} {low:.1f}" for x, low, _ in reversed(points)]
-    return "M" + "L".join(upper + lower) + "Z"
+    return "".join(
+        f"{'M' if before is None else 'L'}{x:.1f} {y:.1f}"
+        for (_, before), (x, y) in pairwise([(0.0, None), *points])
+        if y is not None
+    )

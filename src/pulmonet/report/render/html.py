@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from pulmonet.report.render.blocks import (
     Cell,
+    Chart,
     Charts,
     Document,
     Table,
@@ -27,7 +28,7 @@ from pulmonet.report.render.blocks import (
     Viewer,
     all_blocks,
 )
-from pulmonet.report.render.charts import Drawing, draw_chart
+from pulmonet.report.render.charts import draw_chart
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _WITH_INTERVAL = re.compile(r"([−-]?[\d.]+) (\([^()]*\))")
@@ -104,10 +105,8 @@ def forest_scale(table: Table) -> tuple[float, float] | None:
     """The common scale of a table's bars: (low, high), None where there is nothing to draw."""
     if not table.forest:
         return None
-    ends = [end for row in table.rows for cell in row if cell.interval for end in cell.interval]
-    if not ends or max(ends) - min(ends) < 1e-6:
-        return None
-    return min(ends), max(ends)
+    ends = [end for row in table.rows for cell in row for end in cell.interval or ()]
+    return (min(ends), max(ends)) if ends and max(ends) - min(ends) >= 1e-6 else None
 
 
 def _embed(value: Any) -> Markup:
@@ -122,33 +121,35 @@ def _page_data(document: Document) -> dict[str, Any]:
     thresholds: list[Any] = []
     exhibits: list[Any] = []
     for block in all_blocks(document.sections):
-        if isinstance(block, Charts):
-            charts |= {chart.key: _chart_data(draw_chart(chart)) for chart in block.charts}
-        elif isinstance(block, ThresholdExplorer):
-            for steps in block.steps:
-                rounded = [float(f"{value:.6g}") for value in steps.thresholds]
-                thresholds.append(vars(steps) | {"thresholds": rounded})
-        elif isinstance(block, Viewer):
-            exhibits += [
-                vars(exhibit) | {"maps": [vars(item) for item in exhibit.maps]}
-                for exhibit in block.exhibits
-            ]
+        match block:
+            case Charts():
+                charts |= {chart.key: _chart_data(chart) for chart in block.charts}
+            case ThresholdExplorer():
+                for steps in block.steps:
+                    rounded = [float(f"{value:.6g}") for value in steps.thresholds]
+                    thresholds.append(vars(steps) | {"thresholds": rounded})
+            case Viewer():
+                exhibits += [
+                    vars(exhibit) | {"maps": [vars(item) for item in exhibit.maps]}
+                    for exhibit in block.exhibits
+                ]
     return {"charts": charts, "thresholds": thresholds, "exhibits": exhibits}
 
 
-def _chart_data(drawing: Drawing) -> dict[str, Any]:
+def _chart_data(chart: Chart) -> dict[str, Any]:
+    drawing = draw_chart(chart)
     return {
-        "frame": [drawing.left, drawing.right, drawing.top, drawing.bottom],
-        "x": drawing.x_range,
-        "y": drawing.y_range,
-        "xName": drawing.chart.x_name,
-        "whole": drawing.chart.x_name == "epoch",
+        "frame": [drawing[side] for side in ("left", "right", "top", "bottom")],
+        "x": drawing["x_range"],
+        "y": drawing["y_range"],
+        "xName": chart.x_name,
+        "whole": chart.x_name == "epoch",
         "series": [
             {
                 "name": series.name,
                 "x": [round(x, 4) for x in series.x],
                 "y": [None if y is None else round(y, 4) for y in series.y],
             }
-            for series in drawing.chart.series
+            for series in chart.series
         ],
     }

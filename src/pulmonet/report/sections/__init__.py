@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pulmonet import __version__
 from pulmonet.report.checklist.items import checklist_section
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Document, Section
 from pulmonet.report.sections.data import data_section
 from pulmonet.report.sections.explanations import explanations_section

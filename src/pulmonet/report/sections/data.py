@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
-from pulmonet.report.tables import table
-from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, share_of
+from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, share_of, table
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from pulmonet.explain.results import Localization, Sanity
 from pulmonet.figures.heat_map_strip import draw_heat_map_strip
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.heatmaps import (
     MAP_SIDE,
     ExplainedImage,
@@ -19,8 +18,7 @@ from pulmonet.report.heatmaps import (
     xray_jpeg,
 )
 from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
-from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import listing, number, picture_name, safe_name
+from pulmonet.report.wording import Value, cell, listing, number, picture_name, safe_name, table
 from pulmonet.words import count
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
@@ -78,7 +76,7 @@ def _show(context: Context, run: RunArtifacts, image: ExplainedImage) -> tuple[E
     height, width = image.xray.shape
     path, targets = _identify(run, image)
     name = context.identities.image(path)
-    placed = [lay_map(heat, height, width, run.heat_maps.fit, MAP_SIDE) for heat in image.maps]
+    placed = [lay_map(heat, height, width, run.config.data.fit, MAP_SIDE) for heat in image.maps]
     maps = tuple(
         ExhibitMap(
             label=label,

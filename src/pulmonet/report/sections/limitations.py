@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Block, Section, Text, bullets
 from pulmonet.report.wording import listing
 

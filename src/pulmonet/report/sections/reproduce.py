@@ -6,10 +6,9 @@ import shlex
 
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Code, Section, Text
-from pulmonet.report.tables import table
+from pulmonet.report.wording import table
 
 
 def reproduce_section(context: Context) -> Section:

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import Comparison, LabelResult, MacroResult, RunResult
-from pulmonet.report.collect import Collection, Evaluated, rows_of
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Collection, Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
 from pulmonet.report.sections.run_details import run_details
-from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import COUNTED, combination_notes, criterion, listing, number, percent
+from pulmonet.report.wording import (
+    COUNTED,
+    Value,
+    cell,
+    combination_notes,
+    criterion,
+    listing,
+    number,
+    percent,
+    table,
+)
 from pulmonet.run.predictions import Predictions
 
 if TYPE_CHECKING:

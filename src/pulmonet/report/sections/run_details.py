@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import Curve, MacroResult, RankingResult, RunResult
-from pulmonet.report.collect import FIGURES, Evaluated
-from pulmonet.report.context import Context
+from pulmonet.report.collect import FIGURES, Context, Evaluated
 from pulmonet.report.render.blocks import (
     Block,
     Chart,
@@ -16,8 +15,7 @@ from pulmonet.report.render.blocks import (
     Text,
     bullets,
 )
-from pulmonet.report.tables import Value, cell, table
-from pulmonet.report.wording import criterion, listing, picture_name, safe_name
+from pulmonet.report.wording import Value, cell, criterion, listing, picture_name, safe_name, table
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:

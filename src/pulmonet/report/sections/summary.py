@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Section, Text, Tile
-from pulmonet.report.tables import interval
-from pulmonet.report.wording import labels_of, listing, networks_of, number
+from pulmonet.report.wording import interval, labels_of, listing, networks_of, number
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pulmonet.report.collect import RunArtifacts
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import (
     Block,
     Cell,
@@ -18,15 +17,16 @@ from pulmonet.report.render.blocks import (
     Table,
     Text,
 )
-from pulmonet.report.tables import Value, table
 from pulmonet.report.wording import (
     NOTHING,
+    Value,
     checkpoint_kept,
     duration,
     model_name,
     picture_name,
     safe_name,
     setting,
+    table,
 )
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from pulmonet.report.collect import collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import load_identities
 from pulmonet.report.render.blocks import Chart, Series
 from pulmonet.report.render.charts import draw_chart, ticks
@@ -142,7 +141,7 @@ def test_epochs_have_whole_ticks() -> None:
 def test_long_numbers_at_the_axis_have_room() -> None:
     def room(*losses: float) -> float:
         series = Series("loss", tuple(range(len(losses))), losses)
-        return draw_chart(Chart("k", "Loss", "epoch", "loss", (series,))).left
+        return float(draw_chart(Chart("k", "Loss", "epoch", "loss", (series,)))["left"])
 
     assert room(0.2, 0.8) == 46.0
     assert room(0.6896, 0.6919) == 10.0 + 8.0 * len("0.6900")

@@ -11,8 +11,7 @@ import pytest
 from pulmonet.explain.checks.localization import THRESHOLDS, MapScores, compare_with_baselines
 from pulmonet.explain.results import Localization, MapVariant, Sanity, SanityStage
 from pulmonet.files.write import write_json
-from pulmonet.report.collect import collect
-from pulmonet.report.context import Context
+from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
 from report_factory import make_run
 from report_reader import tables_of, texts_of
