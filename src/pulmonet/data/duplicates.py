@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -78,37 +79,32 @@ def scan_images(
 ) -> Scan:
     """Look at all images once, block by block.
 
-    Args:
-        rows: of the manifest.
-        look: gives those of some rows that are readable, and their squares.
-        progress: called with (rows done, all rows).
+    `look` gives those of some manifest `rows` that are readable, and their squares; `progress` is
+    called with (rows done, all rows).
     """
     readable: list[int] = []
     hashes: list[int] = []
-    digests: list[int] = []
+    digests: list[bytes] = []
     coarse = [np.zeros((0, _COARSE_SIDE**2), np.int8)]
     for start in range(0, len(rows), _BLOCK_ROWS):
         block, images = look(rows[start : start + _BLOCK_ROWS])
         readable += block.tolist()
         hashes += [perceptual_hash(image) for image in images]
-        digests += [_digest(image) for image in images]
+        digests += [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
         thumbs = np.asarray([high_passed(image, _COARSE_SIDE) for image in images], np.float32)
         coarse.append(np.rint(thumbs.reshape(-1, _COARSE_SIDE**2) * 127).astype(np.int8))
         if progress:
             progress(min(start + _BLOCK_ROWS, len(rows)), len(rows))
     return Scan(
-        rows=np.asarray(readable, np.int64),
-        hashes=np.asarray(hashes, np.uint64),
-        digests=np.asarray(digests, np.uint64),
-        coarse=np.concatenate(coarse),
+        np.asarray(readable, np.int64),
+        np.asarray(hashes, np.uint64),
+        np.frombuffer(b"".join(digests), "<u8"),
+        np.concatenate(coarse),
     )
 
 
 def decode_squares(
-    manifest: Manifest,
-    bad: dict[int, str],
-    num_workers: int | None,
-    rows: NDArray[np.int64],
+    manifest: Manifest, bad: dict[int, str], num_workers: int | None, rows: NDArray[np.int64]
 ) -> Squares:
     """Squares for `scan_images` from the image files; why others are unreadable goes to `bad`."""
 
@@ -142,8 +138,7 @@ def perceptual_hash(image: NDArray[np.uint8]) -> int:
     """
     small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = np.asarray(cv2.dct(small))[:8, :8].ravel()
-    bits = np.packbits(low > np.median(low))
-    return int(bits.view(np.uint64)[0])
+    return int(np.packbits(low > np.median(low)).view(np.uint64)[0])
 
 
 def high_passed(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
@@ -159,10 +154,6 @@ def high_passed(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     return np.asarray(rest / norm if norm > 1e-6 else rest * 0, np.float32)
 
 
-def _digest(image: NDArray[np.uint8]) -> int:
-    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
-
-
 def same_pixels(manifest: Manifest, scan: Scan) -> list[list[int]]:
     """Groups of rows whose images are equal pixel by pixel under different names."""
     order = np.argsort(scan.digests, kind="stable")
@@ -170,21 +161,13 @@ def same_pixels(manifest: Manifest, scan: Scan) -> list[list[int]]:
     starts = np.flatnonzero(np.r_[True, sorted_digests[1:] != sorted_digests[:-1]])
     groups = []
     for members in np.split(scan.rows[order], starts[1:]):
-        if len(members) > 1:
-            groups += _equal_sources(manifest, sorted(members.tolist()))
+        by_pixels: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
+        for row in sorted(members.tolist()) if len(members) > 1 else ():
+            with suppress(DataError):  # squares are equal: the original images decide
+                image = read_source_image(manifest, row)
+                by_pixels.setdefault((image.shape, image.tobytes()), []).append(row)
+        groups += [group for group in by_pixels.values() if len(group) > 1]
     return sorted(groups)
-
-
-def _equal_sources(manifest: Manifest, rows: list[int]) -> list[list[int]]:
-    """Rows with equal squares, grouped by the pixels of their original images."""
-    by_pixels: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
-    for row in rows:
-        try:
-            image = read_source_image(manifest, row)
-        except DataError:
-            continue
-        by_pixels.setdefault((image.shape, image.tobytes()), []).append(row)
-    return [group for group in by_pixels.values() if len(group) > 1]
 
 
 def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDuplicate]:
@@ -192,12 +175,8 @@ def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDupl
 
     A hash distance of at most `MAX_HASH_DISTANCE` proposes, a coarse correlation sieves, and the
     correlation of high-passed 64 x 64 pixels confirms (`MIN_CORRELATION`). Repeat films of one
-    patient can look as alike, so a pair is a reason to look, no proof.
-
-    Args:
-        manifest: whose rows.
-        scan: of these rows.
-        read: gives (n, R, R) squares of rows again.
+    patient can look as alike, so a pair is a reason to look, no proof. `read` gives the (n, R, R)
+    squares of rows again.
     """
     split = manifest.table["split"].to_numpy(object)[scan.rows]
     proposed: list[tuple[int, int, int]] = []
@@ -213,8 +192,8 @@ def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDupl
             fine_a, fine_b = (high_passed(image, _FINE_SIDE).ravel() for image in images)
             alike = float(fine_a @ fine_b)
             if alike >= MIN_CORRELATION:
-                row_a, row_b = int(scan.rows[a]), int(scan.rows[b])
-                confirmed.append(NearDuplicate(row_a, row_b, distance, round(alike, 4)))
+                rows = int(scan.rows[a]), int(scan.rows[b])
+                confirmed.append(NearDuplicate(*rows, distance, round(alike, 4)))
     return sorted(confirmed, key=lambda pair: (-pair.correlation, pair.row_a, pair.row_b))
 
 
@@ -237,11 +216,11 @@ def _propose(
 
 def pairs_csv(manifest: Manifest, pairs: list[NearDuplicate]) -> str:
     """``near_duplicates.csv``: both paths, splits and patients, hash distance, correlation."""
+    found = pd.DataFrame(pairs, columns=["row_a", "row_b", "hash_distance", "correlation"])
     columns = {
-        f"{name}_{side}": manifest.table[name].to_numpy(object)[rows]
-        for side, rows in (("a", [one.row_a for one in pairs]), ("b", [one.row_b for one in pairs]))
+        f"{name}_{side}": manifest.table[name].to_numpy(object)[found[f"row_{side}"].to_numpy()]
+        for side in "ab"
         for name in ("path", "split", "patient")
     }
-    columns["hash_distance"] = np.asarray([one.hash_distance for one in pairs])
-    columns["correlation"] = np.asarray([one.correlation for one in pairs])
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(columns).join(found[["hash_distance", "correlation"]])
+    return table.to_csv(index=False, lineterminator="\n")

@@ -56,11 +56,9 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
             f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset {own!r}"
         )
     joined = {str(name): _values(raw[name], positions) for name in columns}
-    note = (
-        f"join: {path.name} gave {list_first(columns, 10)} to {n_matched:,} of {len(table):,} rows"
-    )
-    extra = pd.DataFrame(joined, index=table.index)
-    return pd.concat([table, extra], axis=1), note
+    to = f"{n_matched:,} of {len(table):,} rows"
+    note = f"join: {path.name} gave {list_first(columns, 10)} to {to}"
+    return pd.concat([table, pd.DataFrame(joined, index=table.index)], axis=1), note
 
 
 def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.ndarray:
@@ -68,13 +66,11 @@ def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.n
     own = table["patient" if by_patient else "path"].astype("str")
     names = own.str.rpartition("/")[2]
     below = keys.str.partition("/", expand=False).str[2]  # below the root's name
-    tries = [(keys, own)]
+    tries = [(below, own), (keys, names), (keys, names.str.rpartition(".")[0])]
     if by_patient:  # 00001 and patient00001 are the same person
-        tries += [(keys, own.str.removeprefix("patient"))]
-    else:
-        tries += [(below, own), (keys, names), (keys, names.str.rpartition(".")[0])]
+        tries = [(keys, own.str.removeprefix("patient"))]
     found = np.full(len(table), -1)
-    for theirs, ours in tries:
+    for theirs, ours in [(keys, own), *tries]:
         if (found < 0).all() and theirs.is_unique:
             found = np.asarray(theirs.get_indexer(pd.Index(ours)))
     return found

@@ -26,20 +26,16 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
         as ``unknown``; `patients` is null where the source has no patient ids.
     """
     table = manifest.table
-    annotated = [label for label in manifest.labels if table[label].notna().any()]
-    raw = manifest.raw_labels(manifest.labels)
-    splits = {}
-    for split in SPLITS:
-        chosen = (table["split"] == split).to_numpy()
-        if chosen.any():
-            splits[split] = _one_split(manifest, table[chosen], raw[chosen])
+    chosen = {split: (table["split"] == split).to_numpy() for split in SPLITS}
     return {
         "name": manifest.name,
         "source": manifest.source,
         "synthetic": manifest.synthetic,
         "patients_known": manifest.patients_known,
-        "labels": annotated,
-        "splits": splits,
+        "labels": [label for label in manifest.labels if table[label].notna().any()],
+        "splits": {
+            split: _one_split(manifest, table[rows]) for split, rows in chosen.items() if rows.any()
+        },
     }
 
 
@@ -53,7 +49,8 @@ def most_frequent_labels(summary: dict[str, Any], n_labels: int) -> list[str]:
     return [label for label in summary["labels"] if label in chosen]
 
 
-def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]) -> dict[str, Any]:
+def _one_split(manifest: Manifest, table: pd.DataFrame) -> dict[str, Any]:
+    raw = table[list(manifest.labels)].to_numpy(np.float32)
     counts = {
         "positive": (raw == 1).sum(axis=0),
         "negative": (raw == 0).sum(axis=0),
@@ -75,11 +72,8 @@ def _one_split(manifest: Manifest, table: pd.DataFrame, raw: NDArray[np.float32]
 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:
-    counted = column.value_counts()
-    return {
-        str(value) or "unknown": int(counted[value])
-        for value in sorted(counted.index, key=lambda name: (not name, name))
-    }
+    counted = sorted(column.value_counts().items(), key=lambda one: (not one[0], one[0]))
+    return {str(value) or "unknown": int(number) for value, number in counted}
 
 
 def _ages(years: NDArray[np.float64]) -> dict[str, Any]:
