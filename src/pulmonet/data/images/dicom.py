@@ -52,13 +52,8 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def dicom_size(content: bytes, where: str) -> tuple[int, int]:
-    """(height, width) of a DICOM file.
-
-    Raises:
-        DataError: no pydicom, no radiograph, or damaged.
-    """
-    _, height, width = _open(content, where, stop_before_pixels=True)
-    return height, width
+    """(height, width) of a DICOM file; a DataError as in `decode_dicom`."""
+    return _open(content, where, stop_before_pixels=True)[1:]
 
 
 def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any, int, int]:
@@ -92,15 +87,12 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         colours = pixels if kind == "RGB" else convert_color_space(pixels, kind, "RGB")
         return to_grey(np.ascontiguousarray(colours[..., ::-1]))
     values = apply_modality_lut(pixels, dataset)
+    center, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
     if dataset.get("VOILUTSequence"):
         grey = to_8_bits(apply_voi(values.astype(np.int64), dataset))
-    elif _first(dataset, "WindowWidth") and _first(dataset, "WindowCenter") is not None:
-        shown = window(
-            values,
-            float(_first(dataset, "WindowCenter")),
-            float(_first(dataset, "WindowWidth")),
-            str(dataset.get("VOILUTFunction") or "LINEAR"),
-        )
+    elif width and center is not None:
+        function = str(dataset.get("VOILUTFunction") or "LINEAR")
+        shown = window(values, float(center), float(width), function)
         grey = (shown * 255 + 0.5).astype(np.uint8)
     else:
         grey = to_8_bits(values, _not_padding(dataset, pixels))

@@ -68,11 +68,9 @@ def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "no regular file")
-            content = os.read(handle, before.st_size)
-            while len(content) < before.st_size:  # beyond 2 GB, and on some network folders
+            more = content = os.read(handle, before.st_size)
+            while more and len(content) < before.st_size:  # beyond 2 GB, and on network folders
                 more = os.read(handle, before.st_size - len(content))
-                if not more:
-                    break
                 content += more
             after = os.fstat(handle)
         finally:
@@ -81,9 +79,6 @@ def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
         if state == (after.st_size, after.st_mtime_ns):
             return content, state
     raise still_changing(path)
-
-
-# --- staying inside -------------------------------------------------------------------------
 
 
 def inside_root(root: Path, path: str) -> Path:
@@ -104,8 +99,8 @@ def inside_root(root: Path, path: str) -> Path:
 
 def _is_plain(root: Path, path: str) -> bool:
     """Whether the path can be resolved folder by folder, and what was found be remembered."""
-    is_inside = ".." not in path and not path.startswith("/")
-    return is_inside and path.count("/") < _MAX_DEPTH and str(root).startswith("/")
+    is_below = ".." not in path and not path.startswith("/") and path.count("/") < _MAX_DEPTH
+    return is_below and str(root).startswith("/")
 
 
 def _within(real: str, root: Path) -> bool:

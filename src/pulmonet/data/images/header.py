@@ -19,19 +19,15 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Kind of an image file and the size that its header claims.
+    """Kind of an image file (JPEG, PNG, TIFF, DICOM or "") and the pixels that its header claims.
 
-    Attributes:
-        kind: JPEG, PNG, TIFF, DICOM, or "" for anything else.
-        height: pixels; 0 where the header is damaged (and for DICOM, which is read elsewhere).
-        width: pixels.
-        complete: whether the end marker is there (JPEG, PNG).
+    They are 0 where the header is damaged, and for DICOM, which is read elsewhere.
     """
 
     kind: str
     height: int = 0
     width: int = 0
-    complete: bool = True
+    complete: bool = True  # whether the end marker is there (JPEG, PNG)
 
 
 def check_size(height: int, width: int, where: str) -> None:
@@ -59,9 +55,8 @@ def read_header(content: bytes) -> ImageHeader:
             return ImageHeader("PNG", height, width, _PNG_END in content)
         if content[:4] in (b"II*\0", b"MM\0*"):
             return _tiff(content)
-    except (struct.error, IndexError):
-        kind = {b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF")
-        return ImageHeader(kind)
+    except (struct.error, IndexError, ValueError):
+        return ImageHeader({b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF"))
     return ImageHeader("")
 
 
@@ -69,8 +64,7 @@ def _jpeg(content: bytes) -> ImageHeader:
     """Walk the marker segments to the frame header, SOF0-SOF15 but DHT, JPG and DAC (T.81, B.1)."""
     place = 2
     while True:
-        while content[place] != 0xFF:
-            place += 1
+        place = content.index(b"\xff", place)
         while content[place] == 0xFF:
             place += 1
         marker = content[place]
@@ -92,11 +86,11 @@ def _tiff(content: bytes) -> ImageHeader:
     order = "<" if content[:2] == b"II" else ">"
     (start,) = struct.unpack(order + "I", content[4:8])
     (n_entries,) = struct.unpack(order + "H", content[start : start + 2])
-    size = {}
-    for number in range(n_entries):
-        entry = content[start + 2 + 12 * number : start + 14 + 12 * number]
-        tag, kind = struct.unpack(order + "HH", entry[:4])
+    size: dict[int, int] = {}
+    for place in range(start + 2, start + 2 + 12 * n_entries, 12):
+        tag, kind = struct.unpack_from(order + "HH", content, place)
         if tag in (256, 257):
-            form = "H" if kind == 3 else "I"
-            (size[tag],) = struct.unpack_from(order + form, entry, 8)
+            (size[tag],) = struct.unpack_from(
+                order + ("H" if kind == 3 else "I"), content, place + 8
+            )
     return ImageHeader("TIFF", size.get(257, 0), size.get(256, 0))

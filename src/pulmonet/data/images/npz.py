@@ -78,33 +78,24 @@ class _NpzArray:
     """The rows of one array of an npz; safe to use from several threads."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Read it through once.
-
-        Raises:
-            Exception: one of `_DAMAGE` or a DataError, whatever is wrong with the file.
-        """
+        """Read it through once; raises one of `_DAMAGE` or a DataError."""
         self._path = path
         self._lock = threading.Lock()  # two threads would both decompress a part
         self._part = lru_cache(maxsize=_N_PARTS_KEPT)(self._decompress)
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             info = archive.getinfo(f"{name}.npy")
             with archive.open(info) as member:
-                shape, self._dtype = _read_header(member)
+                (self._n_rows, *self._row_shape), self._dtype = _read_header(member)
                 n_header = member.tell()
-            self._n_rows, self._row_shape = shape[0], shape[1:]
-            check_size(shape[1], math.prod(shape[2:]), f"{path}#{name}")
-            self._row_bytes = math.prod(shape[1:]) * self._dtype.itemsize
+            check_size(self._row_shape[0], math.prod(self._row_shape[1:]), f"{path}#{name}")
+            self._row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
             self._rows_per_part = max(1, _PART_BYTES // self._row_bytes)
             if info.file_size != n_header + self._n_rows * self._row_bytes:
                 raise ValueError("not as long as its header says")
             self._points = self._read_through(file, info, n_header)
 
     def row(self, number: int) -> NDArray[Any]:
-        """A copy of row `number`.
-
-        Raises:
-            Exception: one of `_DAMAGE`.
-        """
+        """A copy of row `number`; raises one of `_DAMAGE`."""
         if not 0 <= number < self._n_rows:
             raise IndexError(f"row {number} of {self._n_rows}")
         part, place = divmod(number, self._rows_per_part)

@@ -29,19 +29,11 @@ def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
         DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
             read; or all pixels are equal.
     """
-    image, _ = read_image(manifest.root, str(manifest.table["path"].iloc[row]))
-    return image
+    return read_image(manifest.root, str(manifest.table["path"].iloc[row]))[0]
 
 
 def read_image(root: Path, path: str) -> tuple[NDArray[np.uint8], FileState]:
-    """`read_source_image` by the path that a manifest row holds; no look-up in its table.
-
-    Returns:
-        (H, W) uint8, and the (size, mtime_ns) of the file that it belongs to.
-
-    Raises:
-        DataError: as `read_source_image`.
-    """
+    """`read_source_image` by its path, and the (size, mtime_ns) of the file that it belongs to."""
     if ".npz#" in path:
         stored, state = read_npz_row(root, path)
         image = to_grey(stored)

@@ -16,11 +16,7 @@ from pulmonet.errors import ConfigError
 class Placement:
     """The part of an image that its square covers, in pixels of the original.
 
-    Attributes:
-        x0: left edge; negative where `pad` adds a border.
-        y0: top edge.
-        x1: right edge; beyond the width where `pad` adds a border.
-        y1: bottom edge.
+    With `pad` it may begin below 0 and end beyond the image.
     """
 
     x0: float
@@ -55,29 +51,21 @@ def fit_square(
     """The (side, side) square of an (H, W) image, resized with the area filter.
 
     ``stretch`` squeezes the whole image, ``pad`` keeps its aspect on black, ``crop`` takes the
-    central square. An image smaller than `side` is enlarged bilinearly.
-
-    Args:
-        image: (H, W).
-        side: pixels.
-        fit: stretch, pad or crop.
-        out: (side, side) memory that may be used for the result.
+    central square. An image smaller than `side` is enlarged bilinearly. `out` is (side, side)
+    memory that may be used for the result.
     """
     if fit != "stretch":
-        image = _cut_or_padded(image, fit)
+        height, width = image.shape
+        box = placement(height, width, fit)
+        left, top, right, bottom = int(box.x0), int(box.y0), int(box.x1), int(box.y1)
+        if fit == "pad":
+            square = np.zeros((bottom - top, right - left), dtype=np.uint8)
+            square[-top : -top + height, -left : -left + width] = image
+            image = square
+        else:
+            image = image[top:bottom, left:right]
     if image.shape == (side, side):
         return np.ascontiguousarray(image)
     smaller = side <= image.shape[0] and side <= image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (side, side), out, interpolation=method), dtype=np.uint8)
-
-
-def _cut_or_padded(image: NDArray[np.uint8], fit: str) -> NDArray[np.uint8]:
-    height, width = image.shape
-    box = placement(height, width, fit)
-    left, top = int(box.x0), int(box.y0)
-    if fit == "crop":
-        return image[top : int(box.y1), left : int(box.x1)]
-    square = np.zeros((int(box.y1 - box.y0), int(box.x1 - box.x0)), dtype=np.uint8)
-    square[-top : -top + height, -left : -left + width] = image
-    return square

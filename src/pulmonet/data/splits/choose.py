@@ -38,9 +38,8 @@ def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) ->
 
     A column that is blank throughout is not annotated; a few rows of it prove nothing.
     """
-    here = (manifest.table["split"] == split).to_numpy()
-    raw = manifest.raw_labels(tuple(labels))[here]
-    return np.asarray((~np.isnan(raw)).any(axis=0))
+    here = manifest.table["split"] == split
+    return manifest.table.loc[here, list(labels)].notna().any().to_numpy(bool)
 
 
 def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, ...]:
@@ -66,10 +65,9 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     missing = [name for name in resolved if name not in annotated]
     if missing:
         state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
-        names = list_first(repr(name) for name in missing)
         near = did_you_mean(missing[0], [name for name in annotated if name not in resolved])
         raise DataError(
-            f"{manifest.root}: {state} {names}{near}; {there}; "
+            f"{manifest.root}: {state} {list_first(map(repr, missing))}{near}; {there}; "
             "choose with --labels NAME or --labels all"
         )
     if len(set(resolved)) < len(resolved):
@@ -81,10 +79,11 @@ def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
     """The labels, unless the pictures of two would overwrite each other."""
     by_name = {file_name_of(label): label for label in labels}
     for label in labels:
-        if by_name[file_name_of(label)] != label:
+        other = by_name[file_name_of(label)]
+        if other != label:
             raise ConfigError(
-                f"labels '{label}' and '{by_name[file_name_of(label)]}': their files would have "
-                "the same names; rename one, or train without it"
+                f"labels '{label}' and '{other}': their files would have the same names; rename "
+                "one, or train without it"
             )
     return labels
 
@@ -92,19 +91,9 @@ def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
 def resolve_auxiliary(
     manifest: Manifest, requested: Sequence[str], labels: Sequence[str]
 ) -> tuple[str, ...]:
-    """The labels that are only learned from, as they are called in the manifest.
-
-    Args:
-        manifest: of the dataset.
-        requested: names; ``all`` takes every annotated label that is not in `labels`.
-        labels: the run's labels, resolved; they are never auxiliary.
-
-    Raises:
-        ConfigError, DataError: as `resolve_labels`.
-    """
-    if not requested:
-        return ()
-    return tuple(name for name in resolve_labels(manifest, requested) if name not in labels)
+    """As `resolve_labels`: what is only learned from, without the run's own (resolved) `labels`."""
+    chosen = resolve_labels(manifest, requested) if requested else ()
+    return tuple(name for name in chosen if name not in labels)
 
 
 def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:

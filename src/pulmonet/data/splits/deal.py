@@ -48,7 +48,14 @@ def assign(
     patients = table["patient"].to_numpy(object)
     raw = table[list(labels)].to_numpy(np.float32)
     if data.folds is not None:
-        return _fold(split, patients, raw, data, seed), [
+        rows = np.flatnonzero(split != "test")
+        places = deal_patients(patients[rows], raw[rows], f"folds {seed}")
+        n_patients = int(places.max()) + 1 if len(places) else 0
+        if n_patients < data.folds:
+            text = f"the dataset has only {n_patients} patients; choose fewer folds"
+            raise DataError(f"--folds {data.folds}: {text}")
+        split[rows] = np.where(places % data.folds == data.fold, "valid", "train")
+        return split, [
             f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
         ]
     named = Path(data.splits).expanduser() if data.splits else root / "splits.csv"
@@ -60,9 +67,8 @@ def assign(
     kept = splits_path(root, data.valid_fraction)
     if kept.is_file():
         listed = _listed(kept, patients, needed=split == "train")
-        return np.where(split == "train", listed, split), [
-            f"split: validation patients from {portable_path(kept)}"
-        ]
+        split = np.where(split == "train", listed, split)
+        return split, [f"split: validation patients from {portable_path(kept)}"]
     return _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
 
 
@@ -80,26 +86,6 @@ def _listed(
     return listed
 
 
-def _fold(
-    split: NDArray[np.object_],
-    patients: NDArray[np.object_],
-    labels: NDArray[np.float32],
-    data: DataConfig,
-    seed: int,
-) -> NDArray[np.object_]:
-    assert data.folds is not None
-    rows = np.flatnonzero(split != "test")
-    places = deal_patients(patients[rows], labels[rows], f"folds {seed}")
-    n_patients = int(places.max()) + 1 if len(places) else 0
-    if n_patients < data.folds:
-        raise DataError(
-            f"--folds {data.folds}: the dataset has only {n_patients} patients; choose fewer folds"
-        )
-    result = split.copy()
-    result[rows] = np.where(places % data.folds == data.fold, "valid", "train")
-    return result
-
-
 def _drawn(
     split: NDArray[np.object_],
     patients: NDArray[np.object_],
@@ -113,19 +99,18 @@ def _drawn(
     if len(set(patients[training])) < 2:
         return split, ["split: one training patient only, so no validation split was drawn"]
     places = deal_patients(patients[training], labels[training], f"valid {seed}")
-    result = split.copy()
-    result[training[take_share(places, fraction)]] = "valid"
+    split[training[take_share(places, fraction)]] = "valid"
     note = (
         f"split: the source has no validation split; {fraction:.0%} of the training "
         f"patients were drawn (seed {seed})"
     )
     if kept is None:
-        return result, [note]
+        return split, [note]
     try:
-        write_splits(kept, patients, result)
+        write_splits(kept, patients, split)
     except ArtifactError:
-        return result, [f"{note}; not kept, {portable_path(kept)} cannot be written"]
-    return result, [f"{note} and kept in {portable_path(kept)}, which may be edited"]
+        return split, [f"{note}; not kept, {portable_path(kept)} cannot be written"]
+    return split, [f"{note} and kept in {portable_path(kept)}, which may be edited"]
 
 
 def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDArray[np.uint64]:
@@ -136,7 +121,7 @@ def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDAr
         hasher = prefix.copy()
         hasher.update(str(key).encode("utf-8", "surrogatepass"))
         digests += hasher.digest()
-    return np.frombuffer(bytes(digests), dtype="<u8").astype(np.uint64)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def deal_patients(
@@ -160,9 +145,7 @@ def deal_patients(
         positive[codes[labels[:, column] == 1], column] = True
     rarest_first = np.argsort(positive.sum(axis=0), kind="stable")
     keys = [draws(ids, salt), *(~positive[:, column] for column in rarest_first[::-1])]
-    places = np.empty(len(ids), dtype=np.int64)
-    places[np.lexsort(keys)] = np.arange(len(ids))
-    return places[codes]
+    return np.asarray(np.argsort(np.lexsort(keys))[codes], np.int64)
 
 
 def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:

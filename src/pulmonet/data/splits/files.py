@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.places import dataset_dir
-from pulmonet.data.tables import read_csv, text_column
+from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_atomic, write_json
@@ -25,12 +25,8 @@ from pulmonet.words import count, list_first
 MAX_SPLIT_BYTES = 1024 * 1024 * 1024
 
 _SPELLINGS = {
-    **{split: split for split in SPLITS},
-    "training": "train",
-    "val": "valid",
-    "validate": "valid",
-    "validation": "valid",
-    "testing": "test",
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **dict.fromkeys(("valid", "val", "validate", "validation"), "valid"),
 }
 
 
@@ -66,9 +62,9 @@ def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_
         return _match_shareable(path, patients)
     raw = read_csv(path, ("patient", "split"))
     written = text_column(raw["split"])
-    parsed = [parse_split(name) for name in written]
-    wrong = [row for row, name in enumerate(parsed) if not name]
-    if wrong:
+    parsed = map_column(raw["split"], parse_split)
+    wrong = np.flatnonzero(parsed == "")
+    if len(wrong):
         raise DataError(
             f"{path}: {count(len(wrong), 'wrong split')}, the first in line {wrong[0] + 2}: "
             f"{written[wrong[0]]!r}; choose from {', '.join(SPLITS)}"
@@ -88,15 +84,9 @@ def _split_of(patients: NDArray[np.object_], listed: Mapping[str, str]) -> NDArr
     return np.asarray([listed.get(str(patient), "") for patient in patients], dtype=object)
 
 
-# --- the shareable form -------------------------------------------------------------------
-
-
-def _hashed(patients: Sequence[str], salt: str) -> list[str]:
-    key = salt.encode()
-    return [
-        hmac.digest(key, patient.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
-        for patient in patients
-    ]
+def _hashed(patients: Iterable[str], salt: str) -> list[str]:
+    key, ids = salt.encode(), (patient.encode("utf-8", "surrogatepass") for patient in patients)
+    return [hmac.digest(key, one, "sha256").hex()[:32] for one in ids]
 
 
 def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = None) -> None:
@@ -105,30 +95,19 @@ def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = Non
     No id and no label of the dataset is in the file, so it can be published under a data-use
     agreement. The salt stands in it: whoever has the dataset can check the split (`read_splits`);
     whoever has not learns counts alone, unless the ids can be guessed (CheXpert's are numbered
-    through), and then only which numbers are in which split.
-
-    Args:
-        manifest: whose split.
-        path: the file, ``.json``.
-        salt: a phrase; drawn where None.
+    through), and then only which numbers are in which split. `salt` is a phrase; drawn where None.
     """
     salt = salt or secrets.token_hex(16)
     pairs = manifest.table[["patient", "split"]].drop_duplicates()
-    hashes = pd.Series(_hashed(pairs["patient"].tolist(), salt), index=pairs.index)
-    write_json(
-        path,
-        {
-            "schema": 1,
-            "dataset": manifest.name,
-            "salt": salt,
-            "hash": "HMAC-SHA-256(salt, patient id), first 32 hex digits",
-            "splits": {
-                split: sorted(hashes[pairs["split"] == split])
-                for split in SPLITS
-                if (pairs["split"] == split).any()
-            },
-        },
-    )
+    hashes = {split: _hashed(pairs["patient"][pairs["split"] == split], salt) for split in SPLITS}
+    document = {
+        "schema": 1,
+        "dataset": manifest.name,
+        "salt": salt,
+        "hash": "HMAC-SHA-256(salt, patient id), first 32 hex digits",
+        "splits": {split: sorted(codes) for split, codes in hashes.items() if codes},
+    }
+    write_json(path, document)
 
 
 def _match_shareable(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_]:
