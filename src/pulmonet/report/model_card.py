@@ -43,21 +43,13 @@ _VIEWS = {
 def render_model_card(context: Context) -> str:
     """The card of all runs, the best one first."""
     best = context.collection.best_run()
-    others = [run for run in context.collection.runs if run is not best]
-    runs = [best, *others]
+    runs = [best, *(run for run in context.collection.runs if run is not best)]
     title = context.notes.get("title") or "Chest X-ray classification with PulmoNet"
+    uses = (_note(context, "intended_use"), _note(context, "out_of_scope"))
     sections = (
         _what(context, runs),
         _how_to_use(best),
-        Section(
-            "intended",
-            "Intended use",
-            (
-                Text(RESEARCH_ONLY, "warning"),
-                _note(context, "intended_use"),
-                _note(context, "out_of_scope"),
-            ),
-        ),
+        Section("intended", "Intended use", (Text(RESEARCH_ONLY, "warning"), *uses)),
         _training(context, runs),
         _results(context, runs),
         limitations_section(context),
@@ -80,11 +72,10 @@ def _front_matter(context: Context, runs: list[RunArtifacts]) -> list[str]:
         "metrics": ["roc_auc", "average_precision"],
     }
     if context.collection.synthetic:
-        metadata["tags"] = [*metadata["tags"], "synthetic-data"]
+        metadata["tags"].append("synthetic-data")
     if names:
         metadata["datasets"] = names
-    index = [_index_entry(run) for run in runs if run.results]
-    if index:
+    if index := [_index_entry(run) for run in runs if run.results]:
         metadata["model-index"] = index
     return ["---", *(f"{key}: {yaml_of(value)}" for key, value in metadata.items()), "---"]
 
@@ -107,19 +98,15 @@ def _index_entry(run: RunArtifacts) -> dict[str, Any]:
             )
             if estimate.value is not None
         ]
-        entry = {
-            "task": {"type": "image-classification"},
-            "dataset": {"name": data, "type": data, "split": result.split},
-            "metrics": metrics,
-        }
+        task, where = {"type": "image-classification"}, {"name": data, "type": data}
+        entry = {"task": task, "dataset": where | {"split": result.split}, "metrics": metrics}
         results += [entry] if metrics else []
     return {"name": run.name, "results": results}
 
 
 def _note(context: Context, key: str) -> Text:
-    if key in context.notes:
-        return Text(context.notes[key])
-    return Text(f"{key}: {NOTES[key]}", "todo")
+    note = context.notes.get(key)
+    return Text(note) if note else Text(f"{key}: {NOTES[key]}", "todo")
 
 
 def _what(context: Context, runs: list[RunArtifacts]) -> Section:
@@ -138,10 +125,8 @@ def _how_to_use(best: RunArtifacts) -> Section:
     size, model = best.config.data.image_size, best.config.model
     own, members = _own_name(model.name), ""
     if model.alternate:
-        turns = [
-            f"`members.{number}.` {_own_name(model.member(number).name)}"
-            for number in range(model.members)
-        ]
+        names = [_own_name(model.member(position).name) for position in range(model.members)]
+        turns = [f"`members.{position}.` {name}" for position, name in enumerate(names)]
         own = f"{listing(turns)}, each"
         members = " whose score is the mean of theirs;"
     elif model.members > 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pulmonet.config.schema import TargetConfig
+from collections.abc import Iterable
+
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Collection, RunArtifacts
 from pulmonet.report.wording import (
@@ -20,7 +21,6 @@ from pulmonet.words import count
 
 #: Columns of subgroups that describe patients and films, not where they come from.
 _PEOPLE = {"sex", "age", "view"}
-
 
 #: Answers that hold for every report.
 _ALWAYS = {
@@ -41,17 +41,36 @@ def find_facts(collection: Collection) -> dict[str, str]:
 
 def _of_data(collection: Collection) -> dict[str, str]:
     known, best = collection.datasets, collection.best_run()
-    targets = best.config.targets
+    data, targets, sample = best.config.data, best.config.targets, _sample(known)
+    excluded = sum(sum(facts.excluded.values()) for facts in known)
+    told = any(any(facts.positives.values()) for facts in known)
+    policy = targets.uncertain_policy
+    if isinstance(policy, str):
+        uncertain = COUNTED.get(policy, f"are treated by the policy {policy}")
+    else:
+        uncertain = f"are treated label by label ({setting(policy)})"
+    blanks = sorted({result.blank for result in collection.results})
+    later = f", blank ones {listing([COUNTED.get(one, one) for one in blanks])}" if blanks else ""
+    disjoint = "Images: the source names no patients"
+    if all(facts.patients_known for facts in known):
+        disjoint = "Patients: one in two splits is an error"
+    partitions = "The source's own splits, where it has them; else a share of its patients"
+    if data.splits is not None:
+        partitions = "A file that says which patient is in which split"
+    elif data.folds is not None:
+        partitions = f"{data.folds} patient folds, fold {data.fold} for validation"
     return {
         "source": listing(sorted({f"{facts.name} ({facts.source})" for facts in known})),
-        "excluded": _excluded(known),
+        "excluded": f"{count(excluded, 'row')} left out, with reasons under Data"
+        if excluded
+        else "",
         "outcome": f"{listing(labels_of(collection.runs))}, as the source labels them",
-        "sample": _sample(known),
-        "events": _events(known),
+        "sample": sample,
+        "events": f"{sample}; positives per label under Data" if told else "",
         "missing": f"In training blank labels {COUNTED[targets.blank]}, uncertain ones "
-        f"{_policy(targets)}; {_in_evaluation(collection.results)}. See Data",
-        "partitions": _partitions(best),
-        "disjoint": _disjoint(known),
+        f"{uncertain}; in evaluation uncertain ones are left out{later}. See Data",
+        "partitions": partitions,
+        "disjoint": disjoint if known else "",
         "subset": _subset(collection.runs),
         "flow": "See the table of rows and patients in each role" if known else "",
         "people": "See Who is in each split" if any(facts.summary for facts in known) else "",
@@ -83,40 +102,42 @@ def _of_training(collection: Collection) -> dict[str, str]:
 
 
 def _of_results(collection: Collection) -> dict[str, str]:
-    results, known = collection.results, collection.datasets
-    of_runs = [result for run in collection.runs for result in run.results]
+    results, runs = collection.results, collection.runs
+    inside = {facts.name for facts in collection.datasets}
+    of_runs = [result for run in runs for result in run.results]
     labels = [label for result in results for label in result.labels.values()]
     has_points = any(label.operating_points for label in labels)
-    return {
+    where = (
+        ("subgroups", any(one.subgroups for one in results), "Subgroups under each run's results"),
+        ("shift", any(one.shift for one in results), "the notes on shift in the results"),
+        ("accuracy", has_points, "Operating points"),
+        ("failures", any(label.worst_cases for label in labels), "Worst cases"),
+        ("explanations", any(run.heat_maps for run in runs), "Explanations"),
+    )
+    facts = {key: f"See {place}" if found else "" for key, found, place in where} | {
         "objectives": "Development" + (" and evaluation" if results else ", not yet evaluated"),
-        "subgroups": "See Subgroups under each run's results"
-        if any(result.subgroups for result in results)
-        else "",
-        "clusters": _clusters(results),
-        "measures": "AUROC, average precision, Brier score, calibration, operating points"
-        if results
-        else "",
-        "uncertainty": _uncertainty(results),
         "calibration": "Calibrators fitted after training; see Calibration"
         if any(label.calibrated for label in labels)
         else "None in the artifacts",
         "output": "A score in [0, 1] per finding"
         + ("; classes at the thresholds under Operating points" if has_points else ""),
-        "shift": "See the notes on shift in the results"
-        if any(result.shift for result in results)
-        else "",
         "performance": _performance(collection),
-        "accuracy": "See Operating points" if has_points else "",
-        "failures": "See Worst cases" if any(label.worst_cases for label in labels) else "",
-        "explanations": "See Explanations" if any(run.heat_maps for run in collection.runs) else "",
-        "internal": _tested(of_runs, known, inside=True),
-        "external": _tested(of_runs, known, inside=False),
+        "internal": _tested(one for one in of_runs if one.dataset in inside),
+        "external": _tested(one for one in of_runs if one.dataset not in inside)
+        or "None in the artifacts",
     }
-
-
-def _excluded(known: list[DatasetFacts]) -> str:
-    total = sum(sum(facts.excluded.values()) for facts in known)
-    return f"{count(total, 'row')} left out, with reasons under Data" if total else ""
+    if not results:
+        return facts | {"clusters": "", "measures": "", "uncertainty": ""}
+    sample = results[0].bootstrap
+    named = {group.column for result in results for group in result.subgroups} - _PEOPLE
+    return facts | {
+        # `evaluate --subgroup` can name a hospital or a scanner
+        "clusters": f"Performance by {listing(sorted(named))}: see Subgroups"
+        if named
+        else "Not examined: no column of hospitals or other clusters was named",
+        "measures": "AUROC, average precision, Brier score, calibration, operating points",
+        "uncertainty": f"95 % intervals from {sample.n_resamples:,} resamples of {sample.unit}s",
+    }
 
 
 def _ensembling(collection: Collection) -> str:
@@ -134,19 +155,6 @@ def _ensembling(collection: Collection) -> str:
     return "; ".join(sorted(found)) or "None: each run stands alone"
 
 
-def _policy(targets: TargetConfig) -> str:
-    policy = targets.uncertain_policy
-    if isinstance(policy, str):
-        return COUNTED.get(policy, f"are treated by the policy {policy}")
-    return f"are treated label by label ({setting(policy)})"
-
-
-def _in_evaluation(results: list[RunResult]) -> str:
-    """What became of unknown labels where scores were compared with them."""
-    said = listing([COUNTED.get(blank, blank) for blank in sorted({r.blank for r in results})])
-    return "in evaluation uncertain ones are left out" + (f", blank ones {said}" if said else "")
-
-
 def _sample(known: list[DatasetFacts]) -> str:
     return "; ".join(
         f"{facts.name}: "
@@ -156,29 +164,6 @@ def _sample(known: list[DatasetFacts]) -> str:
         )
         for facts in {facts.fingerprint: facts for facts in known}.values()
     )
-
-
-def _events(known: list[DatasetFacts]) -> str:
-    """Participants, and where the positives of each role are told."""
-    told = any(any(facts.positives.values()) for facts in known)
-    return f"{_sample(known)}; positives per label under Data" if told else ""
-
-
-def _partitions(run: RunArtifacts) -> str:
-    data = run.config.data
-    if data.splits is not None:
-        return "A file that says which patient is in which split"
-    if data.folds is not None:
-        return f"{data.folds} patient folds, fold {data.fold} for validation"
-    return "The source's own splits, where it has them; else a share of its patients"
-
-
-def _disjoint(known: list[DatasetFacts]) -> str:
-    if not known:
-        return ""
-    if all(facts.patients_known for facts in known):
-        return "Patients: one in two splits is an error"
-    return "Images: the source names no patients"
 
 
 def _subset(runs: tuple[RunArtifacts, ...]) -> str:
@@ -193,17 +178,6 @@ def _subset(runs: tuple[RunArtifacts, ...]) -> str:
     return f"Views: {views}; of each image {fits}, by software{drawn}"
 
 
-def _clusters(results: list[RunResult]) -> str:
-    """By what `evaluate --subgroup` named, a hospital or a scanner perhaps."""
-    if not results:
-        return ""
-    columns = {group.column for result in results for group in result.subgroups}
-    named = sorted(columns - _PEOPLE)
-    if named:
-        return f"Performance by {listing(named)}: see Subgroups"
-    return "Not examined: no column of hospitals or other clusters was named"
-
-
 def _robustness(runs: tuple[RunArtifacts, ...]) -> str:
     """Runs that differ in nothing but the seed."""
     recipes: dict[str, dict[int, str]] = {}
@@ -212,13 +186,6 @@ def _robustness(runs: tuple[RunArtifacts, ...]) -> str:
         recipes.setdefault(str(alike), {})[run.config.seed] = run.name
     seeds = [list(names.values()) for names in recipes.values() if len(names) > 1]
     return "; ".join(f"{len(names)} seeds of one recipe: {listing(names)}" for names in seeds)
-
-
-def _uncertainty(results: list[RunResult]) -> str:
-    if not results:
-        return ""
-    facts = results[0].bootstrap
-    return f"95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s"
 
 
 def _performance(collection: Collection) -> str:
@@ -232,16 +199,12 @@ def _performance(collection: Collection) -> str:
     )
 
 
-def _tested(results: list[RunResult], known: list[DatasetFacts], *, inside: bool) -> str:
+def _tested(results: Iterable[RunResult]) -> str:
     """Datasets and splits, and what their rows had decided before."""
-    trained_on = {facts.name for facts in known}
     names = {
         f"{result.dataset}, {result.split} ("
         + (f"rows used for {listing(result.rows_used_for)}" if result.rows_used_for else "unused")
         + ")"
         for result in results
-        if (result.dataset in trained_on) == inside
     }
-    if names:
-        return f"On {'; '.join(sorted(names))}"
-    return "" if inside else "None in the artifacts"
+    return f"On {'; '.join(sorted(names))}" if names else ""

@@ -18,19 +18,14 @@ from pulmonet.report.render.blocks import Cell, Section, Table, Text
 
 @dataclass(frozen=True)
 class Item:
-    """One item: what it asks, which fact answers it, which notes do.
-
-    Attributes:
-        number: as in the published list.
-        asks: in a few words.
-        fact: key of `find_facts`, empty where the artifacts cannot know.
-        notes: keys of the author notes; all of them are wanted.
-    """
+    """One item, numbered as in the published list: what it asks, and what answers it."""
 
     number: str
     asks: str
     fact: str = ""
+    """Key of `find_facts`, empty where the artifacts cannot know."""
     notes: Sequence[str] = ()
+    """Keys of the author notes; all of them are wanted."""
 
 
 def _read(name: str) -> tuple[Item, ...]:
@@ -73,13 +68,9 @@ def _one_list(
 
 def answer(item: Item, facts: Mapping[str, str], context: Context) -> tuple[Cell, Cell]:
     """(from the artifacts, from the authors); what is wanted and missing is a TODO."""
-    fact = facts[item.fact] if item.fact else ""
-    if fact:
-        first = Cell(fact)
-    elif item.fact and not item.notes:
+    first = Cell(facts[item.fact] if item.fact else "")
+    if item.fact and not first.text and not item.notes:
         first = Cell("not in the artifacts", kind="todo")
-    else:
-        first = Cell("")
     words = [context.notes[note] for note in item.notes if note in context.notes]
     wanted = [note for note in item.notes if note not in context.notes]
     if not wanted:

@@ -168,15 +168,6 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A number large enough to be read first."""
-
-    name: str
-    value: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class Document:
     """The whole report."""
 
@@ -186,7 +177,8 @@ class Document:
     version: str
     synthetic: bool
     sections: tuple[Section, ...]
-    tiles: tuple[Tile, ...] = ()
+    tiles: tuple[tuple[str, str, str], ...] = ()
+    """(name, value, detail): numbers large enough to be read first."""
 
 
 def bullets(items: Iterable[str]) -> Bullets:
@@ -203,10 +195,8 @@ def all_blocks(sections: Iterable[Section]) -> Iterator[Block]:
 
 def all_pictures(sections: Iterable[Section]) -> list[Picture]:
     """Every picture that markdown links to, in order."""
-    found: list[Picture] = []
-    for block in all_blocks(sections):
-        if isinstance(block, Picture):
-            found.append(block)
-        elif isinstance(block, Charts | Viewer):
-            found.extend(block.pictures)
-    return found
+    return [
+        picture
+        for block in all_blocks(sections)
+        for picture in ([block] if isinstance(block, Picture) else getattr(block, "pictures", ()))
+    ]

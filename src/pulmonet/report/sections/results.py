@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import Comparison, LabelResult, MacroResult, RunResult
-from pulmonet.report.collect import Collection, Context, Evaluated, rows_of
+from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
 from pulmonet.report.sections.run_details import run_details
@@ -25,9 +24,6 @@ from pulmonet.report.wording import (
 )
 from pulmonet.run.predictions import Predictions
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 #: Up to this many runs stand side by side as columns; more become rows.
 MAX_RUN_COLUMNS = 4
 
@@ -35,18 +31,31 @@ MAX_RUN_COLUMNS = 4
 def results_section(context: Context) -> Section:
     """All evaluations; what is missing is named."""
     collection = context.collection
-    missing = [run.name for run in collection.trained if not run.results]
     blocks: list[Block] = []
-    if missing:
+    if missing := [run.name for run in collection.trained if not run.results]:
         words = f"Not evaluated: {listing(missing)}. `pulmonet evaluate` fills this in."
         blocks.append(Text(words, "note"))
     if not collection.results:
-        blocks += _from_final_table(collection.final_table)
+        final = collection.final_table
+        rows = [] if final is None else final.to_dict("records")
+        blocks += table(
+            "final_evaluation_results.csv, as it is",
+            (
+                {str(k): v if isinstance(v, float) else str(v) for k, v in row.items()}
+                for row in rows
+            ),
+        )
         return Section("results", "Results", tuple(blocks))
     children = _splits(collection.results)
     if collection.comparisons:
         children.append(_comparisons(collection.comparisons))
-    explorer = _thresholds(collection)
+    steps = [
+        threshold_steps(predictions, label, _stored(found, predictions, label))
+        for found in collection.evaluated
+        for predictions in found.predictions
+        for label in predictions.labels
+    ]
+    explorer = ThresholdExplorer(tuple(item for item in steps if item is not None))
     if explorer.steps:
         words = "What follows from a threshold, counted on the saved predictions."
         children.append(Section("thresholds", "Choose a threshold", (Text(words), explorer)))
@@ -67,24 +76,16 @@ def _splits(results: list[RunResult]) -> list[Section]:
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for result in results:
         wholes = tuple(whole.run for whole in pooled if result.run in whole.members)
-        groups.setdefault((*rows_of(result)[:3], wholes) if wholes else rows_of(result), []).append(
-            result
-        )
-    titles = [_title(group[0]) for group in groups.values()]
+        key = (*rows_of(result)[:3], wholes) if wholes else rows_of(result)
+        groups.setdefault(key, []).append(result)
+    titles = [
+        f"{first.dataset}, {first.split} split{' (studies)' if first.level == 'study' else ''}"
+        for first, *_ in groups.values()
+    ]
     return [
         _one_split(title, group, pooled, is_alone=titles.count(title) == 1)
         for title, group in zip(titles, groups.values(), strict=True)
     ]
-
-
-def _title(result: RunResult) -> str:
-    studies = " (studies)" if result.level == "study" else ""
-    return f"{result.dataset}, {result.split} split{studies}"
-
-
-def _folds_of(pooled: RunResult, results: list[RunResult]) -> list[str]:
-    """Names of the runs in `results` that `pooled` put together."""
-    return [result.run for result in results if result.run in pooled.members]
 
 
 def _same_rows(results: list[RunResult]) -> bool:
@@ -95,31 +96,27 @@ def _one_split(
     title: str, results: list[RunResult], pooled: list[RunResult], *, is_alone: bool
 ) -> Section:
     """Tables of `results`; beside other rows of the same split they are told apart by name."""
-    used = sorted({use for result in results for use in result.rows_used_for})
-    if used:
-        first = Text(
-            f"These rows had been used for {listing(used)}: the numbers are somewhat too good.",
-            "warning",
-        )
-    else:
-        first = Text(
-            "These rows chose neither a checkpoint nor a calibration. Whether settings were chosen "
-            "by looking at them is not in the artifacts."
-        )
-    wholes = [whole for whole in pooled if _folds_of(whole, results)]
+    first = Text(
+        "These rows chose neither a checkpoint nor a calibration. Whether settings were chosen "
+        "by looking at them is not in the artifacts."
+    )
+    if used := sorted({use for result in results for use in result.rows_used_for}):
+        words = f"These rows had been used for {listing(used)}: the numbers are somewhat too good."
+        first = Text(words, "warning")
+    names = [result.run for result in results]
+    folds = [(whole.run, [one for one in names if one in whole.members]) for whole in pooled]
     notes = [
-        f"{listing(_folds_of(whole, results))} are folds of {whole.run}, each on rows of its own: "
-        "see there."
-        for whole in wholes
+        f"{listing(parts)} are folds of {whole}, each on rows of its own: see there."
+        for whole, parts in folds
+        if parts
     ]
-    runs = listing([result.run for result in results])
-    if wholes:
-        title = f"{title}: folds of {listing([whole.run for whole in wholes])}"
+    if notes:
+        title = f"{title}: folds of {listing([whole for whole, parts in folds if parts])}"
     elif not is_alone:
-        title = f"{title}: {runs}"
+        title = f"{title}: {listing(names)}"
         notes.append(
-            f"Other runs were tested on other rows of this split: {runs} cannot be compared with "
-            "them by these numbers."
+            f"Other runs were tested on other rows of this split: {listing(names)} cannot be "
+            "compared with them by these numbers."
         )
     blocks = (
         first,
@@ -215,59 +212,35 @@ def _counts_table(result: RunResult) -> list[Table]:
     )
 
 
-def _thresholds(collection: Collection) -> ThresholdExplorer:
-    steps = (
-        threshold_steps(predictions, label, _stored(found, predictions, label))
-        for found in collection.evaluated
-        for predictions in found.predictions
-        for label in predictions.labels
-    )
-    return ThresholdExplorer(tuple(item for item in steps if item is not None))
-
-
 def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[str, float]]:
-    for result in run.results:
-        same = (result.dataset, result.split) == (predictions.dataset, predictions.split)
-        if same and label in result.labels:
-            points = result.labels[label].operating_points
-            return [
-                (criterion(p.criterion), p.threshold) for p in points if p.threshold is not None
-            ]
-    return []
+    """(criterion, threshold) of the operating points on the rows of `predictions`."""
+    rows = (predictions.dataset, predictions.split)
+    return [
+        (criterion(point.criterion), point.threshold)
+        for result in run.results
+        if (result.dataset, result.split) == rows and label in result.labels
+        for point in result.labels[label].operating_points
+        if point.threshold is not None
+    ]
 
 
 def _comparisons(comparisons: Iterable[Comparison]) -> Section:
-    rows: list[dict[str, Value]] = []
-    for item in comparisons:
-        between = f"({number(item.low)} to {number(item.high)})"
-        rows.append(
+    found = table(
+        "Differences on the same rows and the same resamples",
+        (
             {
                 "Runs": f"{item.a} less {item.b}",
                 "Measure": item.metric.replace("_", " ").replace("auroc", "AUROC"),
                 "Label": item.label or "macro",
-                "Difference": Cell(f"{number(item.difference)} {between}", item.difference),
+                "Difference": Cell(
+                    f"{number(item.difference)} ({number(item.low)} to {number(item.high)})",
+                    item.difference,
+                ),
                 "p (Holm)": item.p_holm,
                 "Distinguished": "yes" if item.distinguished else "not distinguished",
             }
-        )
-    found = table(
-        "Differences on the same rows and the same resamples",
-        rows,
+            for item in comparisons
+        ),
         ["Intervals are simultaneous over all pairs; one that contains 0 tells nothing apart."],
     )
     return Section("comparisons", "Comparison of runs", tuple(found))
-
-
-def _from_final_table(found: pd.DataFrame | None) -> list[Table]:
-    """final_evaluation_results.csv alone, where no evaluation_*.json is left."""
-    rows = [] if found is None else found.to_dict("records")
-    return table(
-        "final_evaluation_results.csv, as it is",
-        (
-            {
-                str(column): value if isinstance(value, float) else str(value)
-                for column, value in row.items()
-            }
-            for row in rows
-        ),
-    )

@@ -23,9 +23,8 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     key = f"detail-{safe_name(run.name)}-{safe_name(result.dataset)}-{safe_name(result.split)}"
     blocks: list[Block] = [Text(context.identities.scrub(note), "note") for note in result.notes]
     if result.same_data_as_training is False:
-        blocks.append(
-            Text("The data's fingerprint differs from the one the run was trained on.", "note")
-        )
+        words = "The data's fingerprint differs from the one the run was trained on."
+        blocks.append(Text(words, "note"))
     blocks += _curves(run, result, key)
     blocks += _calibration(result)
     blocks += _pictures(run, result, "reliability")
@@ -33,16 +32,16 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     blocks += _subgroups(result)
     blocks += _pictures(run, result, "subgroups")
     blocks += _study_level(result)
-    blocks += _shift(result)
+    if result.shift and result.shift.notes:
+        blocks += [Text("Beside the training rows:"), bullets(result.shift.notes)]
     blocks += _worst_cases(context, result)
-    return Section(
-        key, f"{run.name} on {result.dataset}, {result.split}", tuple(blocks), folded=True
-    )
+    title = f"{run.name} on {result.dataset}, {result.split}"
+    return Section(key, title, tuple(blocks), folded=True)
 
 
 def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
-    def lines(curves: dict[str, Curve | None]) -> tuple[Series, ...]:
-        return tuple(
+    def chart(suffix: str, title: str, x: str, y: str, curves: dict[str, Curve | None]) -> Chart:
+        series = tuple(
             Series(
                 label,
                 tuple(curve.x),
@@ -52,40 +51,31 @@ def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
             for label, curve in curves.items()
             if curve is not None
         )
+        return Chart(f"{key}-{suffix}", title, x, y, series, square=True, diagonal=suffix == "roc")
 
-    roc = Chart(
-        f"{key}-roc",
-        "ROC",
-        "false positive rate (1 − specificity)",
-        "true positive rate (sensitivity)",
-        lines({label: item.roc for label, item in result.labels.items()}),
-        square=True,
-        diagonal=True,
+    names = ("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
+    roc = {label: item.roc for label, item in result.labels.items()}
+    precision = {label: item.precision_recall for label, item in result.labels.items()}
+    both = (
+        chart("roc", "ROC", *names, roc),
+        chart("pr", "Precision and recall", "recall (sensitivity)", "precision (PPV)", precision),
     )
-    precision_recall = Chart(
-        f"{key}-pr",
-        "Precision and recall",
-        "recall (sensitivity)",
-        "precision (PPV)",
-        lines({label: item.precision_recall for label, item in result.labels.items()}),
-        square=True,
-    )
-    charts = tuple(chart for chart in (roc, precision_recall) if chart.series)
-    if not charts:
-        return []
-    return [Charts(charts, _pictures(run, result, "roc", "precision_recall"))]
+    charts = tuple(chart for chart in both if chart.series)
+    return [Charts(charts, _pictures(run, result, "roc", "precision_recall"))] if charts else []
 
 
 def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, ...]:
     """Figures of `evaluate`, under names without identifiers."""
-    found = []
-    for name in names:
-        png = run.figures.get((result.dataset, result.split, name))
-        if png is not None:
-            words = f"{FIGURES[name]} of {run.name} on {result.dataset}, {result.split}"
-            file_name = picture_name(run.name, name, result.dataset, result.split)
-            found.append(Picture(file_name, png, words))
-    return tuple(found)
+    rows = (result.dataset, result.split)
+    return tuple(
+        Picture(
+            picture_name(run.name, name, *rows),
+            run.figures[*rows, name],
+            f"{FIGURES[name]} of {run.name} on {result.dataset}, {result.split}",
+        )
+        for name in names
+        if (*rows, name) in run.figures
+    )
 
 
 def _calibration(result: RunResult) -> list[Table]:
@@ -116,6 +106,14 @@ def _calibration(result: RunResult) -> list[Table]:
 def _operating_points(result: RunResult) -> list[Table]:
     points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
     sources = sorted({point.chosen_on for _, point in points})
+    notes = [f"Chosen on {sources[0]}."] if len(sources) == 1 else []
+    notes.append("No threshold was chosen on the rows that its numbers come from.")
+    if any(point.estimates == "procedure" for _, point in points):
+        notes.append(
+            "Where the choice was cross-fitted, each patient was judged by a threshold that other "
+            "patients chose: the numbers are those of this procedure. The threshold shown was "
+            "chosen on all the rows and is what `explain` uses."
+        )
     return table(
         "Operating points",
         (
@@ -131,23 +129,8 @@ def _operating_points(result: RunResult) -> list[Table]:
             | ({"Threshold chosen on": point.chosen_on} if len(sources) > 1 else {})
             for label, point in points
         ),
-        _about_thresholds(sources, any(point.estimates == "procedure" for _, point in points)),
+        notes,
     )
-
-
-def _about_thresholds(sources: list[str], of_procedure: bool) -> list[str]:
-    """Whose the numbers are: a stored threshold's, or those of the way to choose one."""
-    notes = []
-    if len(sources) == 1:
-        notes.append(f"Chosen on {sources[0]}.")
-    notes.append("No threshold was chosen on the rows that its numbers come from.")
-    if of_procedure:
-        notes.append(
-            "Where the choice was cross-fitted, each patient was judged by a threshold that other "
-            "patients chose: the numbers are those of this procedure. The threshold shown was "
-            "chosen on all the rows and is what `explain` uses."
-        )
-    return notes
 
 
 def _subgroups(result: RunResult) -> list[Block]:
@@ -170,18 +153,14 @@ def _subgroups(result: RunResult) -> list[Block]:
                     "Sensitivity gap": item.sensitivity_gap,
                 }
             )
-    left_out = [f"Too small to score: {_small(result, small)}."] if small else []
-    by_chance = "Among many groups a gap or two leaves out 0 by chance."
-    found = table("Subgroups", rows, [by_chance, *left_out])
-    return [*found] or [Text(f"Subgroups. {note}") for note in left_out]
-
-
-def _small(result: RunResult, small: dict[str, list[str]]) -> str:
-    """``age: 80+ (all labels), sex: Female (Edema)``."""
-    return ", ".join(
+    named = ", ".join(
         f"{name} ({'all labels' if len(labels) == len(result.labels) else listing(labels)})"
         for name, labels in small.items()
     )
+    left_out = [f"Too small to score: {named}."] if small else []
+    by_chance = "Among many groups a gap or two leaves out 0 by chance."
+    found = table("Subgroups", rows, [by_chance, *left_out])
+    return [*found] or [Text(f"Subgroups. {note}") for note in left_out]
 
 
 def _study_level(result: RunResult) -> list[Table]:
@@ -189,29 +168,22 @@ def _study_level(result: RunResult) -> list[Table]:
     study = result.study
     if study is None:
         return []
-
-    def row(
-        name: str, n: int, positives: Value, item: RankingResult | MacroResult
-    ) -> dict[str, Value]:
-        return {
+    items: list[tuple[str, int, Value, RankingResult | MacroResult]] = [
+        *((label, item.n, item.positives, item) for label, item in study.labels.items()),
+        ("macro", study.n_studies, "", study.macro),
+    ]
+    rows = (
+        {
             "Label": name,
             "Studies": n,
             "Positive": positives,
             "AUROC": item.auroc,
             "Average precision": item.average_precision,
         }
-
-    rows = [row(label, item.n, item.positives, item) for label, item in study.labels.items()]
-    rows.append(row("macro", study.n_studies, "", study.macro))
+        for name, n, positives, item in items
+    )
     note = f"The score of a study is the {study.rule} over its images."
     return table("Study level", rows, [note], forest=True)
-
-
-def _shift(result: RunResult) -> list[Block]:
-    """How these rows differ from those trained on."""
-    if result.shift is None or not result.shift.notes:
-        return []
-    return [Text("Beside the training rows:"), bullets(result.shift.notes)]
 
 
 def _worst_cases(context: Context, result: RunResult) -> list[Table]:

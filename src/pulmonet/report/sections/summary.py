@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import Block, Bullets, Section, Text, Tile
+from pulmonet.report.render.blocks import Block, Bullets, Section, Text
 from pulmonet.report.wording import interval, labels_of, listing, networks_of, number
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
@@ -19,13 +19,20 @@ def summary_section(context: Context) -> Section:
     """What was trained on what, how good it is, and what that does not mean."""
     collection = context.collection
     best = collection.best_run()
-    lines = [
+    said = collection.headline(best)
+    together = [
+        f"{_of_several(result)} reaches {_mean_auroc(result)}."
+        for other in collection.others
+        for result in other.results
+        if result.combines and result.macro.auroc.value is not None and result is not said
+    ]
+    lines = (
         ("What it is.", _what(context)),
         ("What it learned from.", _learned_from(best)),
-        ("How good it is.", " ".join([_how_good(context), *_together(context, best)])),
+        ("How good it is.", " ".join([_how_good(context), *together])),
         ("What to keep in mind.", _caution(context)),
         ("What it is not.", RESEARCH_ONLY),
-    ]
+    )
     blocks: list[Block] = []
     if collection.synthetic:
         blocks.append(
@@ -41,7 +48,7 @@ def summary_section(context: Context) -> Section:
             for problem in collection.problems
         )
         blocks.append(Text(f"Left out because it could not be read: {named}", "warning"))
-    blocks.append(Bullets(tuple(lines), numbered=True))
+    blocks.append(Bullets(lines, numbered=True))
     return Section("summary", "Summary", tuple(blocks))
 
 
@@ -91,10 +98,15 @@ def _how_good(context: Context) -> str:
         )
     if result.macro.auroc.value is None:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
+    baseline, alone = result.baseline, ""
+    if baseline is not None and baseline.macro.auroc.value is not None:
+        # what needs no image, so that nobody takes it for the network's merit
+        known, auroc = listing(baseline.features), baseline.macro.auroc.value
+        alone = f"; {known} alone, without the image, {100 * auroc:.0f}"
     return (
         f"{_which(context, result)} reaches {_mean_auroc(result)}: of 100 random pairs of one "
         "image with a finding and one without, it gives the higher score to the right one in about "
-        f"{100 * result.macro.auroc.value:.0f}. Guessing would get 50{_without_picture(result)}."
+        f"{100 * result.macro.auroc.value:.0f}. Guessing would get 50{alone}."
     )
 
 
@@ -103,17 +115,6 @@ def _of_several(result: RunResult) -> str:
     if result.combines == "out-of-fold":
         return f"Out of fold, {result.run} ({members} together)"
     return f"{result.run} (the mean of {members})"
-
-
-def _together(context: Context, best: RunArtifacts) -> list[str]:
-    """Ensembles and pooled folds, whose numbers are of several runs; less what was said of it."""
-    said = context.collection.headline(best)
-    return [
-        f"{_of_several(result)} reaches {_mean_auroc(result)}."
-        for other in context.collection.others
-        for result in other.results
-        if result.combines and result.macro.auroc.value is not None and result is not said
-    ]
 
 
 def _mean_auroc(result: RunResult) -> str:
@@ -142,14 +143,6 @@ def _which(context: Context, result: RunResult) -> str:
     return f"{best.name} (each run was tested on other images, so that none can be called best)"
 
 
-def _without_picture(result: RunResult) -> str:
-    """What needs no image, so that nobody takes it for the network's merit."""
-    if result.baseline is None or result.baseline.macro.auroc.value is None:
-        return ""
-    known = listing(result.baseline.features)
-    return f"; {known} alone, without the image, {100 * result.baseline.macro.auroc.value:.0f}"
-
-
 def _caution(context: Context) -> str:
     result = context.collection.headline(context.collection.best_run())
     words = []
@@ -159,14 +152,10 @@ def _caution(context: Context) -> str:
             "so the result is somewhat too good."
         )
     letters = set(result.group_letters) if result is not None else set()
-    rivals = context.collection.rivals()
-    alike = [item.run for item in rivals if letters & set(item.group_letters)]
-    if alike:
+    rivals, trained = context.collection.rivals(), context.collection.trained
+    if alike := [item.run for item in rivals if letters & set(item.group_letters)]:
         words.append(f"{listing(alike)} cannot be told apart from it on these images.")
-    left_out = [
-        run.name for run in context.collection.runs if run not in context.collection.trained
-    ]
-    if left_out:
+    if left_out := [run.name for run in context.collection.runs if run not in trained]:
         words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     if result is not None:
         rare = [label for label, item in result.labels.items() if item.few_positives]
@@ -180,7 +169,7 @@ def _caution(context: Context) -> str:
     return " ".join(words)
 
 
-def headline_tiles(context: Context) -> tuple[Tile, ...]:
+def headline_tiles(context: Context) -> tuple[tuple[str, str, str], ...]:
     """The numbers that stand above the page."""
     best = context.collection.best_run()
     result, facts = context.collection.headline(best), best.provenance.dataset
@@ -193,9 +182,9 @@ def headline_tiles(context: Context) -> tuple[Tile, ...]:
             title = "Macro AUROC, out of fold"
         units = "images" if result.level == "image" else "studies"
         rows = f"{units} of {count(result.n_patients, 'patient')}, {result.split} split"
-        tiles.append(Tile(title, number(auroc.value), f"{said}{result.run}"))
-        tiles.append(Tile("Evaluated on", f"{result.n_rows:,}", rows))
+        tiles.append((title, number(auroc.value), f"{said}{result.run}"))
+        tiles.append(("Evaluated on", f"{result.n_rows:,}", rows))
     if facts is not None:
-        tiles.append(Tile("Trained on", *_trained_on(facts, "images")))
-    tiles.append(Tile("Findings", str(len(best.labels)), "scored in every image"))
+        tiles.append(("Trained on", *_trained_on(facts, "images")))
+    tiles.append(("Findings", str(len(best.labels)), "scored in every image"))
     return tuple(tiles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.report.collect import Context, RunArtifacts
@@ -172,36 +173,29 @@ def _curves_section(context: Context, run: RunArtifacts) -> Section:
 def _charts(log: pd.DataFrame, best_epoch: int | None, key: str) -> tuple[Chart, ...]:
     """Loss, AUROC and average precision over the epochs, where the log has them."""
     epochs = tuple(float(value) for value in log["epoch"])
-    columns = [str(column) for column in log.columns]
+    mark = None if best_epoch is None else float(best_epoch)
 
-    def lines(names: dict[str, str], *, strong: str = "") -> tuple[Series, ...]:
+    def lines(names: dict[str, str]) -> Iterator[Series]:
         """The columns of `names` with their names; one of NaN alone is left out."""
-        found = []
         for column, name in names.items():
             values = [float(value) for value in log.get(column, ())]
             known = tuple(value if math.isfinite(value) else None for value in values)
             if any(value is not None for value in known):
-                found.append(Series(name, epochs, known, strong=column == strong))
-        return tuple(found)
+                yield Series(name, epochs, known, strong=column.startswith("val_macro_"))
 
     def per_label(prefix: str) -> dict[str, str]:
+        columns = [str(column) for column in log.columns]
         return {name: name.removeprefix(prefix) for name in columns if name.startswith(prefix)}
 
-    loss = lines({"train_loss": "training", "val_loss": "validation"})
     auroc = {"val_macro_auroc": "macro"} | per_label("val_auc_")
-    precision = {"val_macro_pr_auc": "macro"} | per_label("val_pr_")
-    mark = None if best_epoch is None else float(best_epoch)
+    average_precision = {"val_macro_pr_auc": "macro"} | per_label("val_pr_")
+    kinds = (
+        ("loss", "Loss", "loss", {"train_loss": "training", "val_loss": "validation"}),
+        ("auroc", "AUROC, validation", "AUROC", auroc),
+        ("ap", "Average precision, validation", "average precision", average_precision),
+    )
     charts = (
-        Chart(f"{key}-{suffix}", title, "epoch", y_name, series, mark)
-        for suffix, title, y_name, series in (
-            ("loss", "Loss", "loss", loss),
-            ("auroc", "AUROC, validation", "AUROC", lines(auroc, strong="val_macro_auroc")),
-            (
-                "ap",
-                "Average precision, validation",
-                "average precision",
-                lines(precision, strong="val_macro_pr_auc"),
-            ),
-        )
+        Chart(f"{key}-{suffix}", title, "epoch", y_name, tuple(lines(names)), mark)
+        for suffix, title, y_name, names in kinds
     )
     return tuple(chart for chart in charts if chart.series)
