@@ -40,20 +40,7 @@ def run(
     export_split: Path | None = None,
     num_workers: int | None = None,
 ) -> int:
-    """Prepare a dataset.
-
-    Args:
-        config: its sections data and runtime, and its seed.
-        source: dataset root, or a folder that holds exactly one; with `demo`, where to draw it.
-        demo: draw a synthetic dataset first.
-        n_patients: of the demo set.
-        check_only: neither pack nor remember; the exit code says whether all is right.
-        out_dir: folder of prepare_report.json and the pictures.
-        export_split: file for the split with salted patient hashes.
-        num_workers: decoding threads; all cores when None.
-
-    Returns:
-        0.
+    """Prepare a dataset; gives 0. The parameters are the flags of `cli/prepare.py`.
 
     Raises:
         DataError: no dataset, or anything wrong with it; the report is written before.
@@ -93,8 +80,11 @@ def run(
             + ("" if looked else "; to have the images checked, too, add --check-only")
         )
     if not check_only:
-        _remember(root, config)
-
+        try:
+            remember_dataset(root, config.data.map)
+        except ArtifactError as error:  # a home folder that cannot be written costs only that
+            said = str(error).split(";")[0]
+            console.warn(f"not remembered, so name it with --data-dir ({said})")
     say_the_end(manifest, report, config, check_only=check_only)
     return 0
 
@@ -143,11 +133,11 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], report: PrepareRe
     except DataError as error:
         if labels != DEFAULT_LABELS or manifest.source == "chexpert":
             report.problems.append(str(error))
-        else:
-            there = resolve_labels(manifest, ("all",))
-            text = f"labels: train with --labels all, or some of {list_first(there, 20)}"
-            report.notes.append(text)
-            console.note(text)
+            return
+        there = resolve_labels(manifest, ("all",))
+        text = f"labels: train with --labels all, or some of {list_first(there, 20)}"
+        report.notes.append(text)
+        console.note(text)
 
 
 def _write_report(manifest: Manifest, report: PrepareReport, folder: Path) -> None:
@@ -165,11 +155,3 @@ def _write_report(manifest: Manifest, report: PrepareReport, folder: Path) -> No
     write_json(folder / "prepare_report.json", document)
     if console.wants_json():
         console.show_json(document)
-
-
-def _remember(root: Path, config: RunConfig) -> None:
-    """For commands without --data-dir; a home folder that cannot be written costs only that."""
-    try:
-        remember_dataset(root, config.data.map)
-    except ArtifactError as error:
-        console.warn(f"not remembered, so name it with --data-dir ({str(error).split(';')[0]})")

@@ -10,17 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.config.schema import RunConfig
+from pulmonet.data import duplicates
 from pulmonet.data.checks import inside_paths
-from pulmonet.data.duplicates import (
-    Read,
-    Scan,
-    decode_squares,
-    near_duplicates,
-    pairs_csv,
-    read_squares,
-    same_pixels,
-    scan_images,
-)
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.cached import other_packs
@@ -51,20 +42,24 @@ def look_at_pixels(
     """
     rows = np.arange(len(manifest), dtype=np.int64)
     if check_only:
-        rows = rows[_there(manifest)] if report.problems else rows
-        read: Read = partial(read_squares, manifest)
+        if report.problems:  # what is not there is a problem already
+            paths = inside_paths(manifest.table["path"])
+            names = (f"{manifest.root}/{file_of(path)}" for path in paths)
+            rows = paths.index.to_numpy(np.int64)[[os.path.lexists(name) for name in names]]
+        read: duplicates.Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
+        look = partial(duplicates.decode_squares, manifest, bad, num_workers)
         with console.steps("checking images", len(rows)) as bar:
-            scan = scan_images(rows, partial(decode_squares, manifest, bad, num_workers), bar.reach)
+            scan = duplicates.scan_images(rows, look, bar.reach)
     else:
         pack = _pack(manifest, rows, config, report, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
-            scan = scan_images(good, lambda block: (block, read(block)), bar.reach)
+            scan = duplicates.scan_images(good, lambda block: (block, read(block)), bar.reach)
     paths = manifest.table["path"]
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
-    groups = same_pixels(manifest, scan)
+    groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
     _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, folder)
@@ -92,22 +87,15 @@ def _pack(
             skip_bad=True,
             progress=bar.reach,
         )
-    _mention_other_packs(manifest, pack, report)
-    n_bytes = len(rows) * pack.side**2
     report.pack = PreparedPack(
         folder=portable_path(pack.folder),
         side=pack.side,
         fit=data.fit,
         rows=len(rows) - len(pack.bad_rows),
-        megabytes=round(n_bytes / 1e6, 1),
+        megabytes=round(len(rows) * pack.side**2 / 1e6, 1),
     )
-    return pack
-
-
-def _mention_other_packs(manifest: Manifest, pack: Pack, report: PrepareReport) -> None:
-    """Nothing deletes packs by itself: say which of this dataset's are there."""
     packs = other_packs(manifest.root, pack)
-    if packs:
+    if packs:  # nothing deletes packs by itself
         shown = list_first(
             f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs
         )
@@ -119,14 +107,7 @@ def _mention_other_packs(manifest: Manifest, pack: Pack, report: PrepareReport) 
         )
         report.notes.append(text)
         console.note(text)
-
-
-def _there(manifest: Manifest) -> NDArray[np.bool_]:
-    """(N,) whether a row is the first of a file that is there; else it is a problem already."""
-    there = np.zeros(len(manifest), dtype=bool)
-    paths = inside_paths(manifest.table["path"])
-    there[paths.index] = [os.path.lexists(f"{manifest.root}/{file_of(path)}") for path in paths]
-    return there
+    return pack
 
 
 def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
@@ -155,21 +136,23 @@ def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_o
 
 
 def _near_duplicates(
-    manifest: Manifest, scan: Scan, read: Read, report: PrepareReport, folder: Path
+    manifest: Manifest,
+    scan: duplicates.Scan,
+    read: duplicates.Read,
+    report: PrepareReport,
+    folder: Path,
 ) -> None:
-    pairs = near_duplicates(manifest, scan, read)
+    pairs = duplicates.near_duplicates(manifest, scan, read)
     report.near_duplicates = len(pairs)
     if not pairs:
         return
     table, sheet = folder / "near_duplicates.csv", folder / "near_duplicates.png"
-    write_atomic(table, pairs_csv(manifest, pairs))
-    shown = pairs[:_SHEET_PAIRS]
-    images = [read(np.asarray([pair.row_a, pair.row_b])) for pair in shown]
-    paths = manifest.table["path"]
-    captioned = [
-        (str(paths.iloc[pair.row_a]), a, f"{paths.iloc[pair.row_b]} r={pair.correlation:.3f}", b)
-        for pair, (a, b) in zip(shown, images, strict=True)
-    ]
+    write_atomic(table, duplicates.pairs_csv(manifest, pairs))
+    captioned = []
+    for pair in pairs[:_SHEET_PAIRS]:
+        rows = np.asarray([pair.row_a, pair.row_b])
+        (a, b), (path_a, path_b) = read(rows), manifest.table["path"].iloc[rows]
+        captioned.append((str(path_a), a, f"{path_b} r={pair.correlation:.3f}", b))
     write_atomic(sheet, contact_sheet(captioned))
     report.files += [portable_path(table), portable_path(sheet)]
     report.warnings.append(
@@ -180,16 +163,14 @@ def _near_duplicates(
     )
 
 
-def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDArray[np.uint8]]]:
+def _examples(
+    manifest: Manifest, scan: duplicates.Scan, read: duplicates.Read
+) -> list[tuple[str, NDArray[np.uint8]]]:
     """Up to eight images, spread over the dataset, each captioned with its positive labels."""
     if not len(scan.rows):
         return []
     rows = np.unique(scan.rows[np.linspace(0, len(scan.rows) - 1, 8).astype(np.int64)])
     positive = manifest.raw_labels(manifest.labels)[rows] == 1
-    captions = [
-        "no positive label"
-        if not line.any()
-        else list_first((manifest.labels[column] for column in np.flatnonzero(line)), 2)
-        for line in positive
-    ]
+    names = np.asarray(manifest.labels, object)
+    captions = [list_first(names[line], 2) or "no positive label" for line in positive]
     return list(zip(captions, read(rows), strict=True))

@@ -35,9 +35,7 @@ def summary_line(summary: dict[str, Any]) -> str:
 def summary_table(summary: dict[str, Any]) -> Table:
     """Positives, negatives, uncertain and blank per split and label, of the frequent ones."""
     labels = most_frequent_labels(summary, MAX_LABELS)
-    table = Table(header_style="bold")
-    table.add_column("split")
-    table.add_column("label")
+    table = Table("split", "label", header_style="bold")
     for name in ("positive", "negative", "uncertain", "blank"):
         table.add_column(name, justify="right")
     for split, values in summary["splits"].items():
@@ -64,10 +62,8 @@ def say_the_end(
     if check_only or pack is None:
         console.say("nothing wrong found" if not report.warnings else "usable; see the warnings")
         return
-    console.say(
-        f"packed {count(pack.rows, 'image')} at {pack.side} px ({pack.megabytes:,} MB) in "
-        f"{pack.folder}"
-    )
+    size = f"{pack.side} px ({pack.megabytes:,} MB)"
+    console.say(f"packed {count(pack.rows, 'image')} at {size} in {pack.folder}")
     annotated = annotated_labels(manifest)
     command = ["pulmonet", "train", "--data-dir", portable_path(manifest.root)]
     command += [] if set(DEFAULT_LABELS) <= set(annotated) else ["--labels", "all"]
