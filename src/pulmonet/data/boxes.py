@@ -30,10 +30,8 @@ _NIH_SIDE = 1024.0
 def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
     """All boxes of the dataset; no rows where it has none.
 
-    Args:
-        manifest: whose images.
-        path: a ``boxes.csv``; else the one in the root, else NIH's ``BBox_List_2017.csv``, else
-            VinDr's ``annotations_*.csv`` or its Kaggle edition's ``train.csv``.
+    From `path`, else the root's ``boxes.csv``, NIH's ``BBox_List_2017.csv``, VinDr's
+    ``annotations_*.csv`` or its Kaggle edition's ``train.csv``.
 
     Returns:
         Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax

@@ -22,16 +22,11 @@ _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV (gz, bz2, xz or zip by its name) with every cell as text, nothing guessed.
 
-    Commas separate the cells; of a table with another separator the columns are missed. Cells are
-    not categories, which pandas turns into numbers where all of them look like some: patient 007
-    would become patient 7.
-
-    Args:
-        path: the file.
-        required: columns that must be there.
+    Commas separate the cells. They are not categories, which pandas turns into numbers where all
+    look like some: patient 007 would become patient 7.
 
     Raises:
-        DataError: missing, unreadable, not UTF-8, ragged, empty, or without a required column.
+        DataError: missing, unreadable, not UTF-8, ragged, empty, or without a `required` column.
     """
     try:
         with warnings.catch_warnings():
@@ -51,13 +46,12 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     except Exception as error:  # zlib, zip, pandas: damage has many names, one way out
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable CSV ({reason}); mend the file") from None
-    names = [str(name).strip() for name in table.columns]
-    table.columns = names
+    table.columns = names = [str(name).strip() for name in table.columns]
     missing = [name for name in required if name not in names]
     if missing:
         meant = did_you_mean(missing[0], names)
         raise DataError(
-            f"{path}: no column {list_first(repr(name) for name in missing)}{meant}; "
+            f"{path}: no column {list_first(map(repr, missing))}{meant}; "
             f"columns there: {list_first(names, 20)}"
         )
     if not len(table):

@@ -1,10 +1,13 @@
-"""Paths as artifacts hold them: without the user's name."""
+"""Paths as artifacts hold them, without the user's name; folders of what is remembered."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 
 def portable_path(path: Path | str) -> str:
@@ -28,3 +31,17 @@ def without_home(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_home(item) for key, item in value.items()}
     return value
+
+
+def user_data_dir() -> Path:
+    """PulmoNet's folder in the user's data folder; `XDG_DATA_HOME` moves it."""
+    return Path(platformdirs.user_data_dir("pulmonet", appauthor=False))
+
+
+def dataset_dir(root: Path) -> Path:
+    """Folder of what is remembered about one dataset: its split and its column mapping.
+
+    Named after the root and its absolute path, so that two datasets of one name differ.
+    """
+    digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    return user_data_dir() / "datasets" / f"{root.name}-{digest[:8]}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pulmonet.data.places import dataset_dir, user_data_dir
 from pulmonet.data.sources.recognition import is_synthetic, json_object, recognise
 from pulmonet.errors import DataError
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import dataset_dir, portable_path, user_data_dir
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
 
@@ -32,15 +31,11 @@ def locate_dataset(data_dir: str | None = None) -> Path:
     if named is not None:
         flag = "--data-dir" if data_dir else "PULMONET_DATA_DIR"
         return _named_root(Path(named).expanduser(), f"{flag} {named}")
-    looked = [Path("data")]
-    found = _roots(looked[0])
-    if not found and (remembered := last_prepared()) is not None:
-        looked.append(remembered)
-        found = _roots(remembered)
-    if len(found) > 1:
-        raise DataError(_several("./data", found))
+    last = json_object(user_data_dir() / "last_dataset.json").get("root")
+    looked = [Path("data"), *([Path(last)] if isinstance(last, str) and last else [])]
+    found = next(filter(None, map(_roots, looked)), [])
     if found:
-        return found[0]
+        return _only(found, "./data")
     places = " and ".join(f"{portable_path(place)} (no dataset there)" for place in looked)
     raise DataError(f"no dataset: looked in {places}; {WAYS_OUT}")
 
@@ -62,14 +57,14 @@ def _named_root(place: Path, where: str) -> Path:
             "another known source, in it or in a folder directly below); for a CSV of your own, "
             f"say what its columns mean with --map; {WAYS_OUT}"
         )
+    return _only(found, where)
+
+
+def _only(found: list[Path], where: str) -> Path:
     if len(found) > 1:
-        raise DataError(_several(where, found))
+        several = f"{len(found)} datasets ({list_first(root.name for root in found)})"
+        raise DataError(f"{where}: holds {several}; name one of them, e.g. {found[0]}")
     return found[0]
-
-
-def _several(where: str, found: list[Path]) -> str:
-    names = list_first(root.name for root in found)
-    return f"{where}: holds {len(found)} datasets ({names}); name one of them, e.g. {found[0]}"
 
 
 def _roots(place: Path) -> list[Path]:
@@ -96,21 +91,10 @@ def _is_root(place: Path) -> bool:
 
 
 def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
-    """Remember `root` as the dataset that commands take when none is named.
-
-    Args:
-        root: the dataset root.
-        mapping: its column mapping (``--map``), so that later runs need not repeat it.
-    """
+    """Remember `root` as the dataset that commands take when none is named, and its ``--map``."""
     write_json(user_data_dir() / "last_dataset.json", {"root": str(root.absolute())})
     if mapping:
         write_json(dataset_dir(root) / "map.json", mapping)
-
-
-def last_prepared() -> Path | None:
-    """The root that was last prepared; None where there is none or the note is damaged."""
-    root = json_object(user_data_dir() / "last_dataset.json").get("root")
-    return Path(root) if isinstance(root, str) and root else None
 
 
 def remembered_map(root: Path) -> dict[str, str]:

@@ -27,11 +27,11 @@ def read_manifest(
     check_files: bool = False,
     keep_split: bool = True,
 ) -> Manifest:
-    """The checked rows of the dataset at `root`: the one way in.
+    """The checked rows of the dataset at `root` (`locate_dataset`): the one way in.
 
     Args:
-        root: a dataset root (`locate_dataset`).
-        data: folds, valid_fraction, join and map decide the rows and their splits.
+        root: folder, or the npz file of a MedMNIST set.
+        data: folds, splits, valid_fraction, join and map decide the rows and their splits.
         seed: of a validation split where the source has none, and of the folds.
         check_files: also that every image file is there, inside the root.
         keep_split: whether a validation split drawn here is kept for later runs.

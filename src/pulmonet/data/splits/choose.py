@@ -113,17 +113,17 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[n
             f"--views {views}: unknown{did_you_mean(views, VIEWS)}; "
             f"choose from all, {', '.join(VIEWS)}"
         )
-    chosen = (manifest.table["split"] == split).to_numpy()
-    if not chosen.any():
+    if split not in there:
         raise DataError(
             f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
         )
+    chosen = (manifest.table["split"] == split).to_numpy()
     if views != "all":
         chosen = chosen & manifest.table["view"].isin(VIEWS[views]).to_numpy()
-        if not chosen.any():
-            raise DataError(
-                f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
-            )
+    if not chosen.any():
+        raise DataError(
+            f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
+        )
     return np.flatnonzero(chosen).astype(np.int64)
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.places import dataset_dir
 from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.paths import dataset_dir
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.words import count, list_first
@@ -50,9 +50,7 @@ def write_splits(path: Path, patients: NDArray[np.object_], split: NDArray[np.ob
 def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_]:
     """(N,) split of every row's patient, "" where not listed.
 
-    Args:
-        path: ``splits.csv`` (patient, split), or a shareable split (``.json``).
-        patients: (N,) patient of every row.
+    `path` is a ``splits.csv`` (patient, split) or a shareable split (``.json``).
 
     Raises:
         DataError: damaged, a patient listed with two splits, an unknown split, or a shareable
