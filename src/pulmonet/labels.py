@@ -1,15 +1,10 @@
 """Label names, the one way they are matched, and what an uncertain or a blank label becomes.
 
 The names are CheXpert's 14 observations and, for what these do not cover, NIH ChestX-ray14's; what
-has no counterpart keeps its own name. ``docs/labels.md`` shows the table; a test holds the two
-together.
+has no counterpart keeps its own name (the table is in ``docs/labels.md``).
 
-Raw labels are float arrays (N, L) with 1 = positive, 0 = negative, -1 = uncertain and
-NaN = blank (not mentioned). Two things are made of them:
-
-* training targets (`training_targets`): 1, 0, a soft value, or NaN = unknown, masked; they
-  depend on the uncertainty policy;
-* evaluation targets (`evaluation_targets`): 1 or 0, NaN = unknown; they never do.
+Raw labels are float arrays (N, L) with 1 = positive, 0 = negative, -1 = uncertain and NaN = blank
+(not mentioned). Only `training_targets` depend on the uncertainty policy.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from pulmonet.choices import UNCERTAIN_POLICIES, BlankPolicy
@@ -31,33 +25,21 @@ if TYPE_CHECKING:
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
-#: CheXpert's 14 observations in the order of its CSV files.
-CHEXPERT_LABELS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
-
-#: Vocabulary name -> what sources call it, letter case and ``_`` for a space aside.
+#: Vocabulary name -> what sources call it, letter case and ``_`` for a space aside; CheXpert's 14
+#: observations come first, in the order of its CSV files.
 VOCABULARY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(CHEXPERT_LABELS, ()),
     "No Finding": ("normal",),
     "Enlarged Cardiomediastinum": ("enlarged cardiomediastinal silhouette",),
     "Cardiomegaly": (),
     "Lung Opacity": ("opacity", "airspace opacity"),
+    "Lung Lesion": (),
     "Edema": ("pulmonary edema", "oedema", "pulmonary oedema"),
+    "Consolidation": (),
+    "Pneumonia": (),
+    "Atelectasis": (),
+    "Pneumothorax": (),
     "Pleural Effusion": ("effusion",),
+    "Pleural Other": (),
     "Fracture": ("fractures",),
     "Support Devices": ("support device",),
     "Emphysema": ("pulmonary emphysema",),
@@ -69,6 +51,7 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "Pleural Thickening": (),
     "Nodule/Mass": ("nodule mass",),
 }
+CHEXPERT_LABELS = tuple(VOCABULARY)[:14]
 
 MAX_LABEL_LENGTH = 200
 #: A file name has at most 255 bytes on most disks, and words stand around the label in it.
@@ -82,33 +65,30 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
     """The uncertainty policy of each of `labels`, in order.
 
     Args:
-        policy: one policy for all, or a mapping of label to policy whose key ``default``
-            (``ones`` when absent) serves the labels that it does not name; names as in
-            `match_label`.
+        policy: one for all, or label (named as in `match_label`) -> policy, in which ``default``
+            (``ones`` when absent) serves the labels that are not named.
         labels: the labels trained on.
 
     Raises:
         ConfigError: an unknown policy, or a mapping that names a label not in `labels`.
     """
-    mapping = {"default": policy} if isinstance(policy, str) else dict(policy)
-    default, named = mapping.pop("default", "ones"), dict[str, str]()
-    for label, value in {"default": default, **mapping}.items():
+    mapping = {"default": policy} if isinstance(policy, str) else {"default": "ones"} | dict(policy)
+    named: dict[str, str] = {}
+    for label, value in mapping.items():
         if value not in UNCERTAIN_POLICIES:
             raise ConfigError(
                 f"targets.uncertain_policy: unknown policy '{value}'"
                 f"{did_you_mean(value, UNCERTAIN_POLICIES)}; "
                 f"choose from {', '.join(UNCERTAIN_POLICIES)}"
             )
-        if label == "default":
-            continue
-        found = match_label(label, labels)
+        found = label if label == "default" else match_label(label, labels)
         if found is None:
             raise ConfigError(
                 f"targets.uncertain_policy: '{label}' is not among the labels trained on "
                 f"({', '.join(labels)}){did_you_mean(label, labels)}"
             )
         named[found] = value
-    return tuple(named.get(label, default) for label in labels)
+    return tuple(named.get(label, named["default"]) for label in labels)
 
 
 def evaluation_targets(
@@ -117,18 +97,14 @@ def evaluation_targets(
     *,
     annotated: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Policy-independent targets: 1 or 0; uncertain is NaN; blank is 0, or NaN with ``ignore``.
-
-    A column that is blank throughout is *not annotated* and stays NaN whatever `blank` says.
+    """Policy-independent targets (N, L): 1 or 0, NaN = unknown; uncertain is NaN.
 
     Args:
         raw: (N, L) labels 1, 0, -1 or NaN.
-        blank: what a blank label counts as.
+        blank: a blank label counts as 0, or with ``ignore`` as NaN; a column that is blank
+            throughout is *not annotated* and stays NaN whatever `blank` says.
         annotated: (L,) labels that are annotated; judged from `raw` when None, which is right
             for a whole split but not for a few of its rows.
-
-    Returns:
-        (N, L) float32 of 1, 0 and NaN.
     """
     import numpy as np
 
@@ -152,7 +128,7 @@ def training_targets(
     zeros_lsr: tuple[float, float] = (0.0, 0.3),
     annotated: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Training targets under one uncertainty policy per label.
+    """Training targets (N, L) under one uncertainty policy per label; NaN = unknown, to be masked.
 
     ``ones``/``zeros`` map -1 to 1/0 and ``ignore`` to NaN (Irvin et al. 2019); ``ones-lsr`` and
     ``zeros-lsr`` draw it from a uniform range (Pham et al. 2021); ``multiclass`` keeps it as the
@@ -162,41 +138,27 @@ def training_targets(
     Args:
         raw: (N, L) labels 1, 0, -1 or NaN.
         policies: L policies (`policy_per_label`).
-        blank: what a blank label becomes; an unannotated column stays NaN.
+        blank: as in `evaluation_targets`.
         row_keys: N strings that name the rows; a smoothed value depends on (seed, key, label
             position) alone, so row order and subsets do not change it.
         seed: of the smoothed values.
         ones_lsr: range of ``ones-lsr``.
         zeros_lsr: range of ``zeros-lsr``.
-        annotated: (L,) as in `evaluation_targets`.
-
-    Returns:
-        (N, L) float32; NaN = unknown, to be masked.
+        annotated: as in `evaluation_targets`.
     """
     import numpy as np
 
-    targets = np.array(raw, dtype=np.float32)
-    uncertain = targets == -1
-    if annotated is None:
-        annotated = np.asarray((~np.isnan(targets)).any(axis=0))
-    if blank == "zeros":
-        targets[np.isnan(targets) & annotated] = 0.0
-    constants = {
-        "ones": 1.0,
-        "zeros": 0.0,
-        "ignore": np.nan,
-        "self-trained": np.nan,
-        "multiclass": UNCERTAIN_CLASS,
-    }
+    targets = evaluation_targets(raw, blank, annotated=annotated)
+    constants = {"ones": 1.0, "zeros": 0.0, "multiclass": UNCERTAIN_CLASS}
     ranges = {"ones-lsr": ones_lsr, "zeros-lsr": zeros_lsr}
     for column, policy in enumerate(policies):
-        rows = np.flatnonzero(uncertain[:, column])
+        rows = np.flatnonzero(np.asarray(raw)[:, column] == -1)
         if policy in ranges:
             low, high = ranges[policy]
             draws = [_uniform(seed, row_keys[row], column) for row in rows.tolist()]
             targets[rows, column] = low + (high - low) * np.asarray(draws, dtype=np.float64)
         else:
-            targets[rows, column] = constants[policy]
+            targets[rows, column] = constants.get(policy, np.nan)
     return targets
 
 
@@ -209,35 +171,26 @@ def fill_uncertain(
     """Second stage of ``self-trained``: uncertain labels become a first model's scores.
 
     Args:
-        targets: (N, L) first-stage training targets.
+        targets: (N, L) first-stage training targets; a copy is changed.
         raw: (N, L) raw labels.
         scores: (N, L) the first model's scores in [0, 1].
         policies: L policies; only ``self-trained`` columns change.
-
-    Returns:
-        A changed copy of `targets`.
     """
     import numpy as np
 
-    filled = targets.copy()
     self_trained = np.asarray([policy == "self-trained" for policy in policies])
-    where = (np.asarray(raw) == -1) & self_trained
-    filled[where] = scores[where]
-    return filled
+    filled: NDArray[np.float32] = np.where((np.asarray(raw) == -1) & self_trained, scores, targets)
+    return filled.astype(np.float32)
 
 
 def describe_policy_changes(
-    raw: NDArray[np.floating],
-    targets: NDArray[np.floating],
-    policies: Sequence[str],
-    labels: Sequence[str],
+    raw: NDArray[np.floating], targets: NDArray[np.floating], labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """What became of how many uncertain and blank labels, to be printed and recorded.
 
     Args:
         raw: (N, L) raw labels.
         targets: (N, L) the training targets made of them.
-        policies: L policies, for a check of the shapes.
         labels: L names.
 
     Returns:
@@ -250,7 +203,7 @@ def describe_policy_changes(
     import numpy as np
 
     raw, targets = np.asarray(raw), np.asarray(targets)
-    if raw.shape != targets.shape or not raw.shape[1] == len(labels) == len(policies):
+    if raw.shape != targets.shape or raw.shape[1] != len(labels):
         raise ValueError(f"raw {raw.shape}, targets {targets.shape}, {len(labels)} labels differ")
     origins = {"uncertain": raw == -1, "blank": np.isnan(raw)}
     outcomes = {
@@ -296,18 +249,14 @@ def _fold(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).lower()
 
 
-@cache
-def _by_folded() -> dict[str, str]:
-    folded = {_fold(label): label for label in VOCABULARY}
-    for label, aliases in VOCABULARY.items():
-        for alias in aliases:
-            folded.setdefault(_fold(alias), label)
-    return folded
+_BY_FOLDED = {
+    _fold(name): label for label, aliases in VOCABULARY.items() for name in (*aliases, label)
+}
 
 
 def align(name: str) -> str:
     """The vocabulary's name for a source's label; the source's own where there is none."""
-    return _by_folded().get(_fold(name), name.strip())
+    return _BY_FOLDED.get(_fold(name), name.strip())
 
 
 def match_label(name: str, labels: Iterable[str]) -> str | None:

@@ -42,7 +42,7 @@ def test_targets_are_what_losses_take(
     assert np.isnan(filled).sum() <= np.isnan(targets).sum()
 
     names = [f"L{column}" for column in range(n_labels)]
-    changes = describe_policy_changes(raw, targets, policies, names)
+    changes = describe_policy_changes(raw, targets, names)
     for column, name in enumerate(names):
         counts = changes[name]
         for origin, was in (("uncertain", raw == -1), ("blank", np.isnan(raw))):

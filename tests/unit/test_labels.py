@@ -198,7 +198,7 @@ def test_policy_changes_are_counted() -> None:
     ]
     names = list("ABCDEFG")
     targets = labels.training_targets(raw, policies, row_keys=KEYS[:4])
-    assert labels.describe_policy_changes(raw, targets, policies, names) == {
+    assert labels.describe_policy_changes(raw, targets, names) == {
         "A": {"uncertain->1": 2, "blank->0": 1},
         "B": {"uncertain->0": 2},
         "C": {"uncertain->masked": 2, "blank->0": 1},
@@ -208,12 +208,12 @@ def test_policy_changes_are_counted() -> None:
         "G": {"blank->masked": 4},
     }
     filled = labels.fill_uncertain(targets, raw, np.full(raw.shape, 0.4), policies)
-    assert labels.describe_policy_changes(raw, filled, policies, names)["F"] == {
+    assert labels.describe_policy_changes(raw, filled, names)["F"] == {
         "uncertain->soft": 2,
         "blank->0": 1,
     }
     with pytest.raises(ValueError, match="2 labels differ"):
-        labels.describe_policy_changes(raw, targets, policies, ["A", "B"])
+        labels.describe_policy_changes(raw, targets, ["A", "B"])
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -256,7 +256,6 @@ def test_vocabulary_is_what_the_documentation_shows() -> None:
 
 @pytest.mark.parametrize("name", ["effusion", "Pleural_Effusion", " pleural  effusion", "EFFUSION"])
 def test_every_command_understands_the_same_spellings(name: str, tmp_path: Path) -> None:
-    from pulmonet.explain.options import choose_labels
 
     from pulmonet.config.schema import DataConfig
     from pulmonet.data.sources import inspect_manifest
@@ -268,7 +267,7 @@ def test_every_command_understands_the_same_spellings(name: str, tmp_path: Path)
     assert labels.policy_per_label({name: "zeros"}, DEFAULT_LABELS)[-1] == "zeros"
     assert labels.resolve_label(name, DEFAULT_LABELS) == "Pleural Effusion"  # evaluate
     assert EvaluationOptions(prevalence={name: 0.1}).prevalence_of("Pleural Effusion") == 0.1
-    assert choose_labels([name], [], DEFAULT_LABELS) == ("Pleural Effusion",)  # explain
+    assert labels.choose_labels([name], [], DEFAULT_LABELS) == ("Pleural Effusion",)  # explain
 
 
 def test_a_label_spelled_as_it_is_comes_before_other_names() -> None:

@@ -1,18 +1,18 @@
-"""From --config, flags and --set to a RunConfig."""
+"""From --config, flags and --set to a RunConfig, or to words about what is wrong with them."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pulmonet.config.messages import explain_all, short
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ConfigError
 from pulmonet.files.read import read_text
@@ -28,12 +28,8 @@ MAX_DOTS = 20
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = resources.files("pulmonet") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    names = [entry.name for entry in (resources.files("pulmonet") / "recipes").iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load_config(
@@ -55,14 +51,21 @@ def load_config(
     where = source or "config"
     for key, value in (flags or {}).items():
         if key == "targets.uncertain_policy" and isinstance(value, dict) and "default" not in value:
-            _assign(raw, key, _policies_of(raw) | value)
+            targets = raw.get("targets")
+            kept = (targets.get("uncertain_policy") if isinstance(targets, dict) else None) or {}
+            kept = kept if isinstance(kept, dict) else {"default": kept}
+            _assign(raw, key, kept | value)  # the source's, for labels that the flag does not name
         elif value is not None:
             _assign(raw, key, value)
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
             raise ConfigError(f"--set {assignment}: no '='; write --set section.field=value")
-        _assign(raw, key.strip(), _parse_value(text))
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = text.strip()
+        _assign(raw, key.strip(), value)
     return parse_config(raw, where)
 
 
@@ -76,7 +79,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
         config = RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:
         problems = error.errors()
-        lines = explain_all(problems[:MAX_PROBLEMS], where)
+        lines = _explain_all(problems[:MAX_PROBLEMS], where)
         if len(problems) > MAX_PROBLEMS:
             lines.append(f"{where}: and {len(problems) - MAX_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
@@ -101,7 +104,9 @@ def _read_source(source: str) -> dict[str, Any]:
         )
     try:
         text = read_text(path)
-        raw: Any = _parse_toml(text) if path.suffix == ".toml" else json.loads(text)
+        if path.suffix == ".toml" and text.count(".") > MAX_TOML_DOTS:
+            raise ValueError(f"{text.count('.'):,} dots, more than {MAX_TOML_DOTS:,}")
+        raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise ConfigError(f"--config {source}: {error.strerror}; give a plain file") from None
     except (ValueError, RecursionError) as error:
@@ -117,23 +122,10 @@ def _read_source(source: str) -> dict[str, Any]:
     return raw
 
 
-def _parse_toml(text: str) -> dict[str, Any]:
-    if text.count(".") > MAX_TOML_DOTS:
-        raise ValueError(f"{text.count('.'):,} dots, more than {MAX_TOML_DOTS:,}")
-    return tomllib.loads(text)
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text.strip()
-
-
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     section, _, field = key.partition(".")
     if key.count(".") > MAX_DOTS:
-        raise ConfigError(f"--set {short(key)}: no field lies so deep; see docs/configuration.md")
+        raise ConfigError(f"--set {_short(key)}: no field lies so deep; see docs/configuration.md")
     if not field:
         raw[section] = value
         return
@@ -148,10 +140,57 @@ def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
         table[field] = value
 
 
-def _policies_of(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that the source has: they hold for the labels that a flag does not name."""
-    targets = raw.get("targets")
-    policy = targets.get("uncertain_policy") if isinstance(targets, dict) else None
-    if isinstance(policy, dict):
-        return policy
-    return {} if policy is None else {"default": policy}
+def _explain_all(problems: Iterable[Any], where: str) -> list[str]:
+    """One line a field: of a field that may be of several kinds, the deepest part, and once."""
+    named: dict[str, str] = {}
+    for problem in problems:
+        location = [part for part in problem["loc"] if not _is_type_tag(part)]
+        name = ".".join(map(str, location))
+        if problem["type"] == "extra_forbidden":
+            line = f"{where}: {_explain_unknown(problem['loc'])}"
+        else:
+            line = f"{where}: {_explain(problem, name)}"
+        named.setdefault(name, line)
+    return [
+        line
+        for name, line in named.items()
+        if not any(other.startswith(f"{name}.") for other in named)
+    ]
+
+
+def _is_type_tag(part: int | str) -> bool:
+    return isinstance(part, str) and ("[" in part or part in {"float", "int", "str"})
+
+
+def _explain(problem: Any, name: str) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    if isinstance(value, dict) and problem["type"] == "value_error":  # a rule of a whole section
+        return f"{name}.{message}" if name else message
+    shown = "" if isinstance(value, dict) and len(value) > 3 else f" = {_short(value)}"
+    expected = re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
+    meant = did_you_mean(value, expected) if isinstance(value, str) else ""
+    return f"{name}{shown}: {message[:1].lower()}{message[1:]}{meant}"
+
+
+def _explain_unknown(location: Sequence[int | str]) -> str:
+    """What a key that is none was meant to be: one of its section, or of another."""
+    model: Any = RunConfig
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    keys, key = list(getattr(model, "model_fields", {})), str(location[-1])
+    homes = [
+        f"{section}.{key}"
+        for section, field in RunConfig.model_fields.items()
+        if key in getattr(field.annotation, "model_fields", {})
+    ]
+    elsewhere = f" (did you mean '{homes[0]}'?)" if homes else ""
+    meant = did_you_mean(key, keys) or elsewhere or did_you_mean(key, RunConfig.model_fields)
+    choices = f"; keys there: {', '.join(keys)}" if keys and not meant else ""
+    return f"unknown key '{'.'.join(map(str, location))}'{meant}{choices}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pulmonet.choices import (
     DEVICES,
@@ -33,6 +33,9 @@ from pulmonet.labels import DEFAULT_LABELS, check_label_name
 from pulmonet.words import did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -41,6 +44,9 @@ def in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError(f"{bounds[0]:g} is above {bounds[1]:g}; write the lower one first")
     return bounds
+
+
+Bounds = Annotated[tuple[Fraction, Fraction], AfterValidator(in_order)]
 
 
 class Section(BaseModel):
@@ -71,28 +77,24 @@ class ModelConfig(Section):
     """Further architectures for the members of an ensemble, which take turns: the first is `name`,
     the next the first of these, and so on in a circle."""
 
-    @field_validator("name")
+    @field_validator("name", "alternate")
     @classmethod
-    def _known_name(cls, name: str) -> str:
-        if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
-            raise ValueError(
-                f"{name}: unknown model; choose from {', '.join(TORCHVISION_MODELS)} or timm:NAME"
-                f"{did_you_mean(name, TORCHVISION_MODELS)}"
-            )
-        return name
-
-    @field_validator("alternate")
-    @classmethod
-    def _known_alternates(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(cls._known_name(name) for name in names)
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
+                raise ValueError(
+                    f"{name}: unknown model; choose from {', '.join(TORCHVISION_MODELS)} or "
+                    f"timm:NAME{did_you_mean(name, TORCHVISION_MODELS)}"
+                )
+        return value
 
     @model_validator(mode="after")
     def _a_turn_for_each(self) -> Self:
-        if self.alternate and self.members <= len(self.alternate):
+        turns = len(self.alternate) + 1
+        if self.members < turns:
             raise ValueError(
-                f"alternate: with `name` these are {len(self.alternate) + 1} turns, and "
-                f"members = {self.members} are too few for them; set model.members to "
-                f"{len(self.alternate) + 1} or more, or model.alternate=[]"
+                f"alternate: with `name` these are {turns} turns, and members = {self.members} are "
+                f"too few for them; set model.members to {turns} or more, or model.alternate=[]"
             )
         return self
 
@@ -113,8 +115,7 @@ class ModelConfig(Section):
         """
         if self.members == 1:
             return named(self.name)
-        found = self.architectures().items()
-        return " + ".join(f"{named(name)} × {number}" for name, number in found)
+        return " + ".join(f"{named(name)} × {n}" for name, n in self.architectures().items())
 
 
 class DataConfig(Section):
@@ -129,7 +130,7 @@ class DataConfig(Section):
     part of best_model.pth; `all` takes every other annotated label."""
     views: Views = "all"
     """Rows by view."""
-    subset: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    subset: Share = 1.0
     """Share of the training patients (or images) that is used."""
     subset_mode: SubsetMode = "patient"
     """What `subset` draws, patients with all their images or single images."""
@@ -160,10 +161,9 @@ class DataConfig(Section):
             raise ValueError("labels: at least one label is needed")
         for label in (*self.labels, *self.auxiliary_labels):
             check_label_name(label)
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels: the same label twice")
-        if len(set(self.auxiliary_labels)) != len(self.auxiliary_labels):
-            raise ValueError("auxiliary_labels: the same label twice")
+        for field in ("labels", "auxiliary_labels"):
+            if len(set(getattr(self, field))) != len(getattr(self, field)):
+                raise ValueError(f"{field}: the same label twice")
         both = sorted(set(self.labels) & set(self.auxiliary_labels) - {"all"})
         if both:
             raise ValueError(f"auxiliary_labels: {both[0]} is among labels already")
@@ -179,17 +179,12 @@ class TargetConfig(Section):
     """One policy for all labels, or one per label, `default` for the rest."""
     blank: BlankPolicy = "zeros"
     """What a blank (not mentioned) label becomes."""
-    ones_lsr: tuple[Fraction, Fraction] = (0.55, 0.85)
+    ones_lsr: Bounds = (0.55, 0.85)
     """Range of the smoothed positive that `ones-lsr` draws (Pham et al. 2021)."""
-    zeros_lsr: tuple[Fraction, Fraction] = (0.0, 0.3)
+    zeros_lsr: Bounds = (0.0, 0.3)
     """Range of the smoothed negative that `zeros-lsr` draws (Pham et al. 2021)."""
     self_trained_epochs: PositiveInt | None = None
     """Epochs of the first stage of `self-trained`; null takes `optim.epochs`."""
-
-    @field_validator("ones_lsr", "zeros_lsr")
-    @classmethod
-    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        return in_order(bounds)
 
 
 class OptimConfig(Section):
@@ -197,9 +192,9 @@ class OptimConfig(Section):
 
     name: Optimiser = "adam"
     """adam, adamw, sgd, or pesg (the min-max optimiser that `loss.name = "aucm"` needs)."""
-    lr: Annotated[float, Field(gt=0.0)] = 1e-4
+    lr: Positive = 1e-4
     """Learning rate; the peak of a schedule."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    weight_decay: NotNegative = 0.0
     """Weight decay (decoupled for adamw)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of sgd; in pesg the share of the new gradient, as in LibAUC."""
@@ -215,7 +210,7 @@ class OptimConfig(Section):
     """Images per optimiser step, over all processes."""
     micro_batch_size: PositiveInt | None = None
     """Images per forward pass; smaller than batch_size accumulates gradients."""
-    clip_norm: Annotated[float, Field(gt=0.0)] | None = None
+    clip_norm: Positive | None = None
     """Global gradient norm to clip at; null does not clip."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Decay of an exponential moving average of the weights; null keeps none."""
@@ -249,23 +244,23 @@ class LossConfig(Section):
     """bce, balanced-bce (class-balanced), focal, asymmetric (ASL) or aucm (AUC margin)."""
     pos_weight: PositiveWeight = "none"
     """balanced weighs positives by negatives / positives of the training rows, per label."""
-    pos_weight_max: Annotated[float, Field(gt=0.0)] = 20.0
+    pos_weight_max: Positive = 20.0
     """Cap on a balanced pos_weight, so that a label with a handful of positives stays stable."""
-    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    focal_gamma: NotNegative = 2.0
     """Focusing parameter of focal (Lin et al. 2017)."""
     focal_alpha: Fraction | None = None
     """Weight of positives in focal; null weighs both alike."""
     class_balanced_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Beta of the effective number of samples (Cui et al. 2019)."""
-    asl_gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
+    asl_gamma_negative: NotNegative = 4.0
     """Focusing of negatives in asymmetric (Ridnik et al. 2021)."""
-    asl_gamma_positive: Annotated[float, Field(ge=0.0)] = 1.0
+    asl_gamma_positive: NotNegative = 1.0
     """Focusing of positives in asymmetric."""
     asl_clip: Fraction = 0.05
     """Probability margin of asymmetric."""
-    aucm_margin: Annotated[float, Field(gt=0.0)] = 1.0
+    aucm_margin: Positive = 1.0
     """Margin of aucm (Yuan et al. 2021)."""
-    aucm_epoch_decay: Annotated[float, Field(ge=0.0)] = 0.002
+    aucm_epoch_decay: NotNegative = 0.002
     """Epoch regularisation of pesg."""
     aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Share of positives of the batch's label in class-aware batches (aucm)."""
@@ -291,7 +286,7 @@ class AugmentConfig(Section):
     """Largest translation either way, as a share of the side (jitter)."""
     scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Largest zoom either way: 0.1 draws from 0.9 to 1.1 (jitter)."""
-    crop_scale: tuple[Annotated[float, Field(gt=0.0, le=1.0)], Fraction] = (0.8, 1.0)
+    crop_scale: Annotated[tuple[Share, Fraction], AfterValidator(in_order)] = (0.8, 1.0)
     """Area range of RandomResizedCrop (original)."""
     flip: Fraction = 0.0
     """Probability of a horizontal flip; hearts are on the left, so 0 by default."""
@@ -299,13 +294,8 @@ class AugmentConfig(Section):
     """Largest change of brightness, as a share of 255."""
     contrast: Fraction = 0.0
     """Largest change of contrast, as a share."""
-    mixup_alpha: Annotated[float, Field(ge=0.0)] = 0.0
+    mixup_alpha: NotNegative = 0.0
     """Alpha of MixUp (Zhang et al. 2018); 0 does none."""
-
-    @field_validator("crop_scale")
-    @classmethod
-    def _low_to_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        return in_order(bounds)
 
 
 class SelectConfig(Section):
@@ -332,7 +322,7 @@ class RuntimeConfig(Section):
     """torch.compile the network (GPU)."""
     threads: PositiveInt | None = None
     """CPU threads of torch; null keeps torch's own choice."""
-    checkpoint_minutes: Annotated[float, Field(gt=0.0)] = 10.0
+    checkpoint_minutes: Positive = 10.0
     """Save last_checkpoint.pth at least this often, and at the end of every epoch."""
     nonfinite_limit: Annotated[int, Field(ge=0)] = 20
     """Steps with a non-finite gradient that fp16 may skip in a row before the run ends."""
@@ -361,38 +351,27 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _rules_across_sections(self) -> Self:
-        if (self.loss.name == "aucm") != (self.optim.name == "pesg"):
-            raise ValueError(
-                "optim.name: the aucm loss and the pesg optimiser go together; "
-                "set loss.name=aucm and optim.name=pesg"
-            )
-        if self.loss.name == "aucm" and self.optim.batch_size < 2:
-            raise ValueError(
-                "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it"
-            )
-        if self.loss.name == "aucm" and self.augment.mixup_alpha > 0:
-            raise ValueError(
-                "augment.mixup_alpha: MixUp mixes the classes that aucm tells apart; set it to 0"
-            )
-        if self.model.members > 1 and self.select.checkpoint != "last":
-            raise ValueError(
-                "model.members: an ensemble is what training ends on; set select.checkpoint=last "
-                "as well"
-            )
-        if self.model.members > 1 and self.optim.patience is not None:
-            raise ValueError(
-                "model.members: the members of an ensemble train equally long; leave out "
-                "optim.patience"
-            )
+        aucm, several = self.loss.name == "aucm", self.model.members > 1
         policy = self.targets.uncertain_policy
-        policies = {policy} if isinstance(policy, str) else set(policy.values())
-        if "multiclass" in policies and self.loss.name != "bce":
-            raise ValueError(
-                f"loss.name: multiclass labels take a softmax; '{self.loss.name}' does not "
-                "apply; set loss.name=bce or another uncertain_policy"
-            )
-        if "multiclass" in policies and self.augment.mixup_alpha > 0:
-            raise ValueError(
-                "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; set it to 0"
-            )
+        multiclass = "multiclass" in ([policy] if isinstance(policy, str) else policy.values())
+        mixed = self.augment.mixup_alpha > 0
+        rules = {
+            "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
+            "optim.name=pesg": aucm != (self.optim.name == "pesg"),
+            "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it": aucm
+            and self.optim.batch_size < 2,
+            "augment.mixup_alpha: MixUp mixes the classes that aucm tells apart; set it to 0": aucm
+            and mixed,
+            "model.members: an ensemble is what training ends on; set select.checkpoint=last as "
+            "well": several and self.select.checkpoint != "last",
+            "model.members: the members of an ensemble train equally long; leave out "
+            "optim.patience": several and self.optim.patience is not None,
+            f"loss.name: multiclass labels take a softmax; '{self.loss.name}' does not apply; set "
+            "loss.name=bce or another uncertain_policy": multiclass and self.loss.name != "bce",
+            "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; "
+            "set it to 0": multiclass and mixed,
+        }
+        for message, broken in rules.items():
+            if broken:
+                raise ValueError(message)
         return self

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.errors import ArtifactError
+from pulmonet.words import first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,9 @@ MAX_TEXT_BYTES = 64 * 1024 * 1024
 MAX_TABLE_BYTES = 2_000_000_000
 MAX_HEADER_BYTES = 1_000_000
 MAX_COLUMNS = 10_000
+
+#: A JSON file that is read whole into memory is not larger than this.
+MAX_JSON_BYTES = 512 * 1024 * 1024
 
 #: An archive may say that so much comes out of it whatever its size.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
@@ -64,7 +68,7 @@ def check_archive(path: Path) -> None:
                 raise ValueError("compressed, which torch.save never does")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+        raise ValueError(first_line(error)) from None
     if damaged is not None:
         raise ValueError(f"{damaged} is damaged (CRC-32)")
 
@@ -72,12 +76,8 @@ def check_archive(path: Path) -> None:
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     """The text of a plain UTF-8 file.
 
-    Args:
-        path: the file.
-        limit: bytes that it may have.
-
     Raises:
-        OSError: missing, not a plain file, or larger.
+        OSError: missing, not a plain file, or of more than `limit` bytes.
         ValueError: not UTF-8.
     """
     check_plain(path)
@@ -97,15 +97,16 @@ def check_table(path: Path) -> None:
     """
     check_plain(path)
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    opener = openers.get(path.suffix)
-    with opener(path, "rb") if opener else path.open("rb") as file:
+    with openers.get(path.suffix, open)(path, "rb") as file:
         start = file.read(MAX_HEADER_BYTES)
-        header = start.partition(b"\n")[0]
-        n_bytes = len(start)
-        if opener is None:
-            n_bytes = max(path.stat().st_size, _unzipped_bytes(path))
-        while opener is not None and n_bytes <= MAX_TABLE_BYTES and (more := file.read(2**20)):
+        header, n_bytes = start.partition(b"\n")[0], len(start)
+        if path.suffix not in openers:
+            n_bytes = path.stat().st_size
+        while path.suffix in openers and n_bytes <= MAX_TABLE_BYTES and (more := file.read(2**20)):
             n_bytes += len(more)
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # more than it says itself is never unpacked
+            n_bytes = max(n_bytes, sum(entry.file_size for entry in archive.infolist()))
     if n_bytes > MAX_TABLE_BYTES:
         raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
     n_columns = header.count(b",") + 1
@@ -146,20 +147,8 @@ def check_last_line(path: Path) -> None:
         )
 
 
-def _unzipped_bytes(path: Path) -> int:
-    """What comes out of a .zip, by what it says itself: more is never unpacked; else 0."""
-    if path.suffix != ".zip" or not zipfile.is_zipfile(path):
-        return 0
-    with zipfile.ZipFile(path) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
-
-
 def read_array(path: Path, name: str) -> NDArray[Any]:
     """One array of an ``.npz`` archive, after a look at what it claims to become.
-
-    Args:
-        path: the archive.
-        name: of the array.
 
     Raises:
         OSError: missing, or not a plain file.
@@ -167,39 +156,27 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
         ValueError: damaged, in need of a pickle, or a bomb.
     """
     import numpy as np
+    from numpy.lib import format as npy
 
     check_plain(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(f"{name}.npy")
             with archive.open(entry) as file:
-                n_bytes = _claimed_bytes(file)
-            _check_claim(n_bytes, entry.file_size, path)
+                is_first = npy.read_magic(file) == (1, 0)
+                read_header = npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0
+                shape, _, dtype = read_header(file)
+            n_bytes, unpacked = math.prod(shape) * dtype.itemsize, entry.file_size
+            if n_bytes > unpacked:
+                raise ValueError(f"claims an array of {n_bytes:,} bytes and holds {unpacked:,}")
+            if n_bytes > max(MAX_UNPACKED_BYTES, MAX_RATIO * path.stat().st_size):
+                raise ValueError(
+                    f"would unpack to {n_bytes:,} bytes, more than {MAX_RATIO} times its size"
+                )
             with archive.open(entry) as file:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+                return np.asarray(npy.read_array(file, allow_pickle=False))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
-
-
-def _claimed_bytes(file: Any) -> int:
-    """Bytes of an array by its header (numpy.lib.format), without reading it."""
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(file)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    return math.prod(shape) * dtype.itemsize
-
-
-def _check_claim(n_bytes: int, unpacked: int, path: Path) -> None:
-    if n_bytes > unpacked:
-        raise ValueError(f"claims an array of {n_bytes:,} bytes and holds {unpacked:,}")
-    if n_bytes > max(MAX_UNPACKED_BYTES, MAX_RATIO * path.stat().st_size):
-        raise ValueError(f"would unpack to {n_bytes:,} bytes, more than {MAX_RATIO} times its size")
-
-
-#: A JSON file that is read whole into memory is not larger than this.
-MAX_JSON_BYTES = 512 * 1024 * 1024
+        raise ValueError(first_line(error)) from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -28,43 +28,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class _Inside:
+    """A path within a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run_dir: RunDir, owner: type[RunDir]) -> Path:
+        return run_dir.path / self._name
+
+
 @dataclass(frozen=True)
 class RunDir:
     """One run's folder: ``artifacts/<run>/``."""
 
     path: Path
 
+    config_path = _Inside("run_config.json")
+    best_model_path = _Inside("best_model.pth")
+    last_checkpoint_path = _Inside("last_checkpoint.pth")
+    log_path = _Inside("training_log.csv")
+    curves_path = _Inside("curves.png")
+    calibration_path = _Inside("calibration.json")
+    explain_dir = _Inside("explain")
+
     @property
     def name(self) -> str:
         return self.path.name
-
-    @property
-    def config_path(self) -> Path:
-        return self.path / "run_config.json"
-
-    @property
-    def best_model_path(self) -> Path:
-        return self.path / "best_model.pth"
-
-    @property
-    def last_checkpoint_path(self) -> Path:
-        return self.path / "last_checkpoint.pth"
-
-    @property
-    def log_path(self) -> Path:
-        return self.path / "training_log.csv"
-
-    @property
-    def curves_path(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
-    def calibration_path(self) -> Path:
-        return self.path / "calibration.json"
-
-    @property
-    def explain_dir(self) -> Path:
-        return self.path / "explain"
 
     def predictions_path(self, dataset: str, split: str) -> Path:
         return self.path / f"predictions_{file_name_of(dataset)}_{file_name_of(split)}.csv"
@@ -174,10 +164,10 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
     Raises:
         ArtifactError: no such run; the message has the near miss and what there is.
     """
+    for path in (artifacts_dir / name, Path(name)):
+        if RunDir(path).exists():
+            return RunDir(path if path.name else path.absolute())
     names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
-    for candidate in (RunDir(artifacts_dir / name), RunDir(Path(name))):
-        if candidate.exists():
-            return RunDir(candidate.path if candidate.path.name else candidate.path.absolute())
     raise ArtifactError(
         f"{artifacts_dir / name}: no such run{did_you_mean(name, names)}; "
         f"runs there: {', '.join(names) or 'none; train one with `pulmonet train`'}"
@@ -191,14 +181,15 @@ def best_run(artifacts_dir: Path) -> RunDir:
         ArtifactError: there is none.
     """
     scored: list[tuple[float, RunDir]] = []
-    for run_dir in list_runs(artifacts_dir):
+    runs = list_runs(artifacts_dir)
+    for run_dir in runs:
         with contextlib.suppress(ArtifactError):
             auroc = run_dir.read_record().provenance.best_valid_macro_auroc
             if run_dir.best_model_path.exists():
                 scored.append((-1.0 if auroc is None else auroc, run_dir))
     if not scored:
-        names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
-        without = f" ({list_first(names)}: unreadable, or no best_model.pth)" if names else ""
+        names = list_first(run_dir.name for run_dir in runs)
+        without = f" ({names}: unreadable, or no best_model.pth)" if names else ""
         raise ArtifactError(
             f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`, or name "
             "its folder with --artifacts-dir"
@@ -206,23 +197,16 @@ def best_run(artifacts_dir: Path) -> RunDir:
     return max(scored, key=lambda pair: pair[0])[1]
 
 
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-
-
 def is_run_name(name: str) -> bool:
     """Whether a run may be called so: letters, digits and ``._+-``."""
-    return _RUN_NAME.fullmatch(name) is not None
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) is not None
 
 
 def check_run_name(name: str, flag: str = "--name") -> str:
-    """A run's name as a folder name: letters, digits and ``._+-``.
-
-    Args:
-        name: as typed.
-        flag: that it was typed behind.
+    """A run's name as a folder name, as it was typed behind `flag`.
 
     Raises:
-        ConfigError: anything else, so that a name never leaves the artifacts folder.
+        ConfigError: not `is_run_name`, so that a name never leaves the artifacts folder.
     """
     if not is_run_name(name):
         raise ConfigError(

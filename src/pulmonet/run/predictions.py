@@ -19,13 +19,11 @@ from pulmonet.labels import check_label_name
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of one run on one split, row by row.
+    """Scores of one run on one split, row by row; of N rows and L labels.
 
     Attributes:
         run: the run's name.
         dataset: the dataset root's name.
-        split: train, valid, test, ...
-        labels: L label names.
         paths: N image paths, relative to the dataset root.
         patients: N patient ids; None where unknown (images are then the units).
         studies: N study ids (unique across patients); None where unknown.
@@ -104,13 +102,10 @@ class Predictions:
                 check_label_name(label)
         except ValueError as error:
             raise ArtifactError(f"{path}: {error}; rename its columns") from None
-        targets = np.stack([_numbers(table[label], path, (0, 1)) for label in labels], axis=1)
-        scores = np.stack(
-            [_numbers(table[f"{label}_score"], path, None) for label in labels], axis=1
-        )
+        targets = [_numbers(table[label], path, (0, 1)) for label in labels]
+        scores = [_numbers(table[f"{label}_score"], path) for label in labels]
         used = {"Path", "patient", "study", *labels, *(f"{label}_score" for label in labels)}
         paths = table["Path"] if "Path" in names else [f"row {row}" for row in range(len(table))]
-        columns = {name: _column(table[name]) for name in names if name not in used}
         return cls(
             run=run or path.stem,
             dataset=dataset,
@@ -119,9 +114,9 @@ class Predictions:
             paths=tuple(paths),
             patients=_ids(table, "patient"),
             studies=_ids(table, "study"),
-            targets=targets,
-            scores=scores,
-            columns=columns,
+            targets=np.stack(targets, axis=1),
+            scores=np.stack(scores, axis=1),
+            columns={name: _column(table[name]) for name in names if name not in used},
         )
 
 
@@ -133,17 +128,15 @@ def _text(value: object) -> str:
 
 
 def _numbers(
-    column: pd.Series[Any], path: Path, allowed: tuple[int, ...] | None
+    column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()
 ) -> NDArray[np.float32]:
     values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
-    written = column.str.strip().str.lower()
-    unreadable = np.isnan(values) & ~written.isin(["", "nan"]).to_numpy()
-    if allowed is None:
-        wrong = unreadable | ~((values >= 0) & (values <= 1))
-        expected = "a score in [0, 1] (logits are refused: apply a sigmoid first)"
+    if allowed:
+        is_blank = column.str.strip().str.lower().isin(["", "nan"]).to_numpy()
+        wrong, expected = ~(is_blank | np.isin(values, allowed)), "0, 1 or blank"
     else:
-        wrong = unreadable | ~(np.isnan(values) | np.isin(values, allowed))
-        expected = "0, 1 or blank"
+        wrong = ~((values >= 0) & (values <= 1))
+        expected = "a score in [0, 1] (logits are refused: apply a sigmoid first)"
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ArtifactError(

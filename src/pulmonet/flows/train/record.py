@@ -143,7 +143,7 @@ def with_policy_changes(
 ) -> Provenance:
     """The provenance with what the policies did to how many labels, which is said too."""
     raw = raw_labels(plan, "train", plan.taught)
-    changes = describe_policy_changes(raw, targets, plan.policies, plan.taught)
+    changes = describe_policy_changes(raw, targets, plan.taught)
     for label, counts in changes.items():
         parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
         if parts:
