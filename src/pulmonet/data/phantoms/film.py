@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.phantoms import organs, skeleton
-from pulmonet.data.phantoms.anatomy import Body, Pose
+from pulmonet.data.phantoms import organs
+from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.findings import Box, Finding, displace, draw_finding, moved_by
-from pulmonet.data.phantoms.organs import Chest
-from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, noise, smooth_curve, soften
-
-DEVICES = ("electrodes", "central line", "pacemaker", "tube")
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """How the film was taken and developed."""
-
-    low: float  # attenuation that turns black
-    high: float  # attenuation that turns white
-    gamma: float
-    grain: float  # deviation of the noise in grey levels
-    haze: float  # scattered radiation, 0-1
-    collimated: bool  # black borders where the beam was narrowed
-    marker_left: bool  # letter on the patient's left (L) or right (R) side
-    seed: int
-
-
-@dataclass(frozen=True)
-class Film:
-    """One image to take: geometry, exposure and devices, without the findings."""
-
-    height: int
-    width: int
-    matrix: NDArray[np.float64]
-    body: Body
-    pose: Pose
-    exposure: Exposure
-    devices: tuple[str, ...] = ()
+from pulmonet.data.phantoms.shapes import Map, curve, depth, soften
 
 
 def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.uint8], list[Box]]:
@@ -54,99 +24,76 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     Returns:
         The image (H, W) uint8 and one box per separate region.
     """
-    frame = Frame(film.height, film.width, film.matrix)
-    chest = Chest(frame, film.body, moved_by(film.pose, findings))
-    heart, mediastinum = organs.draw_heart(chest), organs.draw_mediastinum(chest)
-    air = chest.air() * (1 - 0.94 * mediastinum)
-    air *= 1 - heart * (0.62 + 0.3 * depth(heart, 0.3 * frame.unit))
-
-    def regions(finding: Finding) -> list[tuple[Map, Map]]:
-        lost = _lost_volume(chest, finding, heart)
-        return [(density, lost) for density in draw_finding(chest, finding)]
-
-    boxes = displace(air, heart, findings, regions)
-    return develop(frame, film, _attenuate(chest, film, air, heart, mediastinum)), boxes
-
-
-def _lost_volume(chest: Chest, finding: Finding, heart: Map) -> Map:
-    """Where a raised dome took the place of lung, 0-1: it belongs to the atelectasis."""
-    pose = chest.pose
-    if finding.label != "Atelectasis" or not (pose.raised_left or pose.raised_right):
-        return np.zeros_like(heart)
-    before = replace(chest, pose=replace(pose, raised_left=0, raised_right=0))
-    lost = before.lungs[finding.side] - chest.lungs[finding.side]
-    return np.asarray(0.5 * np.clip(lost, 0, 1) * (1 - heart), np.float32)
+    before, film = film.lungs, moved_by(film, findings)
+    heart, mediastinum = organs.draw_heart(film), organs.draw_mediastinum(film)
+    both = np.maximum(film.lungs[-1], film.lungs[1])
+    air = both * (0.5 + 0.5 * depth(both, 0.42 * film.unit))
+    # apices are thinner and lie behind more bone
+    air = np.asarray(air * np.clip(0.78 + 0.3 * film.grid[1], 0.7, 1.02), np.float32)
+    air *= 1 - 0.94 * mediastinum
+    air *= 1 - heart * (0.62 + 0.3 * depth(heart, 0.3 * film.unit))
+    lost = {
+        side: np.asarray(0.5 * np.clip(before[side] - lung, 0, 1) * (1 - heart), np.float32)
+        for side, lung in film.lungs.items()
+    }
+    boxes = displace(air, heart, findings, partial(draw_finding, film), lost)
+    return develop(film, _attenuate(film, air, heart, mediastinum)), boxes
 
 
-def _attenuate(chest: Chest, film: Film, air: Map, heart: Map, mediastinum: Map) -> Map:
-    frame, body = chest.frame, chest.body
-    total = skeleton.draw_tissue(chest)
+def _attenuate(film: Film, air: Map, heart: Map, mediastinum: Map) -> Map:
+    body = film.body
+    total = organs.draw_tissue(film)
     total -= 0.60 * np.sqrt(body.tissue) * air
     solid = np.maximum(heart, mediastinum)
-    total += 0.125 * body.bone * skeleton.draw_ribs(chest) * (1 - 0.6 * solid)
-    total += 0.10 * body.bone * skeleton.draw_spine(chest)
-    total += 0.15 * body.bone * skeleton.draw_girdle(chest)
-    total += 0.18 * organs.draw_vessels(chest) * np.clip(air * 1.6, 0, 1)
-    total += 0.05 * heart * depth(heart, 0.3 * frame.unit)
-    total += 0.09 * skeleton.draw_breasts(chest)
-    total -= 0.10 * organs.draw_airway(chest)
-    total -= 0.16 * _stomach(chest, film.exposure.seed)
+    total += 0.125 * body.bone * organs.draw_ribs(film) * (1 - 0.6 * solid)
+    total += 0.10 * body.bone * organs.draw_spine(film)
+    total += 0.15 * body.bone * organs.draw_girdle(film)
+    total += 0.18 * organs.draw_vessels(film) * np.clip(air * 1.6, 0, 1)
+    total += 0.05 * heart * depth(heart, 0.3 * film.unit)
+    total += 0.09 * organs.draw_breasts(film)
+    total -= 0.10 * organs.draw_airway(film)
+    total -= 0.16 * organs.draw_stomach(film)
     # Lung is never smooth: fine interstitial pattern wherever there is air.
     grain = np.random.default_rng(body.tree_seed + 1)
-    pattern = noise(grain, frame, 0.022) + 0.8 * noise(grain, frame, 0.045)
+    pattern = film.noise(grain, 0.022) + 0.8 * film.noise(grain, 0.045)
     total += 0.011 * pattern * np.clip(air * 1.5, 0, 1)
-    total += 0.02 * noise(grain, frame, 0.5)
-    total += draw_devices(frame, film, chest.pose)
+    total += 0.02 * film.noise(grain, 0.5)
     return np.asarray(total, np.float32)
 
 
-def _stomach(chest: Chest, seed: int) -> Map:
-    """Gas under the left dome, 0-1; level fluid below it in a standing patient."""
-    rng = np.random.default_rng(seed + 7)
-    if rng.random() < 0.45:
-        return np.zeros((chest.frame.height, chest.frame.width), np.float32)
-    half_width, height = rng.uniform(0.12, 0.26), rng.uniform(0.06, 0.15)
-    cx = rng.uniform(0.42, 0.6)
-    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    cut = 0.1 if chest.pose.projection == "PA" else 1.0
-    uneven = 1 + 0.12 * np.sin(2 * angle + rng.uniform(0, 6)) + 0.1 * np.sin(3 * angle)
-    across = cx + half_width * uneven * np.cos(angle)
-    down = chest.dome(1) + 0.06 + height * (1 + np.minimum(uneven * np.sin(angle), cut))
-    return chest.frame.fill(np.column_stack([across, down]), 2.0) * float(rng.uniform(0.5, 1))
-
-
-def draw_devices(frame: Frame, film: Film, pose: Pose) -> Map:
+def draw_devices(film: Film) -> Map:
     """Lines, leads and tubes as attenuation."""
     rng = np.random.default_rng(film.exposure.seed + 3)
-    thin, solid = frame.blank(), frame.blank()
+    thin, solid = film.blank(), film.blank()
     if "electrodes" in film.devices:
         for _ in range(int(rng.integers(2, 5))):
-            spot = (rng.uniform(-0.9, 0.9), rng.uniform(0.1, 1.2))
-            frame.stroke(solid, [spot, spot], 0.06, 0.55)
-            ends = [(spot[0] + rng.normal(0, 0.3), spot[1] + rng.uniform(0.1, 0.3)), (1.6, 1.5)]
-            frame.stroke(thin, smooth_curve([spot, *ends]), 0.012, 0.6)
+            x, y = rng.uniform(-0.9, 0.9), rng.uniform(0.1, 1.2)
+            film.stroke(solid, [(x, y), (x, y)], 0.06, 0.55)
+            lead = curve([x, x + rng.normal(0, 0.3), 1.6], [y, y + rng.uniform(0.1, 0.3), 1.5])
+            film.stroke(thin, lead, 0.012, 0.6)
     if "central line" in film.devices:
-        x = -0.12 + pose.shift
+        x = -0.12 + film.pose.shift
         line = curve([-0.45, -0.34, -0.2, x - 0.02, x], [-0.3, -0.05, 0.08, 0.25, 0.55])
-        frame.stroke(thin, line, 0.014, 0.75)
+        film.stroke(thin, line, 0.014, 0.75)
     if "pacemaker" in film.devices:
         angle = np.linspace(0, 2 * np.pi, 20)
         can = np.column_stack([0.66 + 0.13 * np.cos(angle), 0.16 + 0.1 * np.sin(angle)])
-        solid = np.maximum(solid, (255 * frame.fill(can, 0.5)).astype(np.uint8))
+        solid = np.maximum(solid, (255 * film.fill(can, 0.5)).astype(np.uint8))
         lead = curve([0.6, 0.4, 0.1, -0.1, -0.12, 0.15], [0.1, 0.0, 0.15, 0.35, 0.7, 0.95])
-        frame.stroke(thin, lead, 0.014, 0.9)
+        film.stroke(thin, lead, 0.014, 0.9)
     if "tube" in film.devices:
-        frame.stroke(thin, [(0.02, -0.5), (0.01, 0.0), (0.02, 0.26)], 0.04, 0.35)
+        film.stroke(thin, [(0.02, -0.5), (0.01, 0.0), (0.02, 0.26)], 0.04, 0.35)
         feeding = curve([-0.02, 0.0, 0.04, 0.2, 0.45], [-0.5, 0.3, 0.8, 1.1, 1.25])
-        frame.stroke(thin, feeding, 0.014, 0.6)
+        film.stroke(thin, feeding, 0.014, 0.6)
     return 0.34 * soften(thin, 0.6) + 0.4 * soften(solid, 0.7)
 
 
-def develop(frame: Frame, film: Film, attenuation: Map) -> NDArray[np.uint8]:
-    """Attenuation to grey levels, with scatter, grain, collimation and letters."""
+def develop(film: Film, attenuation: Map) -> NDArray[np.uint8]:
+    """Attenuation to grey levels, with devices, scatter, grain, collimation and letters."""
+    attenuation = attenuation + draw_devices(film)
     exposure = film.exposure
     rng = np.random.default_rng(exposure.seed)
-    scatter = soften(attenuation, 0.12 * frame.unit)
+    scatter = soften(attenuation, 0.12 * film.unit)
     mixed = (1 - exposure.haze) * attenuation + exposure.haze * (0.6 * scatter + 0.25)
     level = np.clip((mixed - exposure.low) / (exposure.high - exposure.low), 0, 1.4)
     # A film's shoulder: the brightest parts are compressed, not cut.
@@ -156,7 +103,13 @@ def develop(frame: Frame, film: Film, attenuation: Map) -> NDArray[np.uint8]:
     if exposure.collimated:
         image = _collimate(rng, image)
     pixels: NDArray[np.uint8] = np.clip(np.round(image), 0, 252).astype(np.uint8)
-    _write_letters(film, rng, pixels)
+    letter, low, high = ("L", 0.86, 0.93) if exposure.marker_left else ("R", 0.04, 0.09)
+    x, y = film.width * rng.uniform(low, high), film.height * rng.uniform(0.07, 0.2)
+    font, corner = cv2.FONT_HERSHEY_SIMPLEX, (int(x), int(y))
+    cv2.putText(pixels, letter, corner, font, 0.5, 250, 2, cv2.LINE_AA)
+    if film.pose.projection == "AP" and rng.random() < 0.5:
+        corner = (int(film.width * 0.02), int(film.height * rng.uniform(0.9, 0.98)))
+        cv2.putText(pixels, "PORTABLE", corner, font, 0.28, 240, 1, cv2.LINE_AA)
     return pixels
 
 
@@ -170,14 +123,3 @@ def _collimate(rng: np.random.Generator, image: Map) -> Map:
     from_left, from_right = columns - left - across, width - 1 - right - columns + across
     inside = np.minimum.reduce([from_top, from_bottom, from_left, from_right])
     return np.asarray(image * np.clip(inside / 2, 0, 1), np.float32)
-
-
-def _write_letters(film: Film, rng: np.random.Generator, image: NDArray[np.uint8]) -> None:
-    left = film.exposure.marker_left
-    x = film.width * (rng.uniform(0.86, 0.93) if left else rng.uniform(0.04, 0.09))
-    y = film.height * rng.uniform(0.07, 0.2)
-    font, letter = cv2.FONT_HERSHEY_SIMPLEX, "L" if left else "R"
-    cv2.putText(image, letter, (int(x), int(y)), font, 0.5, 250, 2, cv2.LINE_AA)
-    if film.pose.projection == "AP" and rng.random() < 0.5:
-        at = (int(film.width * 0.02), int(film.height * rng.uniform(0.9, 0.98)))
-        cv2.putText(image, "PORTABLE", at, font, 0.28, 240, 1, cv2.LINE_AA)

@@ -7,14 +7,14 @@ move anatomy. The box of a finding is the box of its own map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pulmonet.data.phantoms.anatomy import Pose
-from pulmonet.data.phantoms.organs import HILA, Chest
-from pulmonet.data.phantoms.shapes import Map, noise, sigmoid, soften, turned
+from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.organs import HILA
+from pulmonet.data.phantoms.shapes import Map, sigmoid, soften, turned
 
 Box = tuple[str, float, float, float, float]
 """Label, xmin, ymin, xmax, ymax (fractions of the image)."""
@@ -43,19 +43,12 @@ PLATES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of one study.
+    """One finding of one study."""
 
-    Attributes:
-        label: name as in CheXpert.
-        severity: 0 (barely visible) to 1 (gross).
-        place: lobe, plate or side; "" where the finding has no choice.
-        seed: of its texture and exact position.
-    """
-
-    label: str
-    severity: float
-    place: str = ""
-    seed: int = 0
+    label: str  # as in CheXpert
+    severity: float  # 0 (barely visible) to 1 (gross)
+    place: str = ""  # lobe, plate or side; "" where the finding has no choice
+    seed: int = 0  # of its texture and exact position
 
     @property
     def side(self) -> int:
@@ -65,168 +58,152 @@ class Finding:
         return -1 if "right" in self.place else 1 if "left" in self.place else 0
 
 
-def moved_by(pose: Pose, findings: Sequence[Finding]) -> Pose:
-    """The pose with heart size, domes and mediastinum as the findings have them."""
+def moved_by(film: Film, findings: Sequence[Finding]) -> Film:
+    """The film with heart size, domes and mediastinum as the findings have them."""
+    pose = film.pose
     for finding in findings:
         severity = finding.severity
         if finding.label == "Cardiomegaly":
-            larger = max(pose.heart_ratio, 0.5) + 0.035 + 0.15 * severity
-            pose = replace(pose, heart_ratio=larger)
+            pose = replace(pose, heart_ratio=max(pose.heart_ratio, 0.5) + 0.035 + 0.15 * severity)
         elif finding.label == "Atelectasis" and "base" in finding.place:
-            raised = 0.04 + 0.13 * severity
-            if finding.side < 0:
-                pose = replace(pose, raised_right=raised)
-            else:
-                pose = replace(pose, raised_left=raised)
+            up = 0.04 + 0.13 * severity
+            right = finding.side < 0
+            pose = replace(pose, raised_right=up) if right else replace(pose, raised_left=up)
         elif finding.label == "Pleural Effusion" and severity > 0.75:
             pose = replace(pose, shift=pose.shift - 0.25 * (severity - 0.75) * finding.side)
-    return pose
+    return replace(film, pose=pose)
 
 
-def draw_finding(chest: Chest, finding: Finding) -> list[Map]:
+def draw_finding(film: Film, finding: Finding) -> list[Map]:
     """Displaced air, one (H, W) map in 0-1 for each separate region of the finding."""
     rng = np.random.default_rng(finding.seed)
     if finding.label == "Edema":
-        return [_edema(chest, finding, rng, side) for side in (-1, 1)]
+        return [_edema(film, finding, rng, side) for side in (-1, 1)]
     drawers = {"Pleural Effusion": _effusion, "Consolidation": _consolidation}
-    return [drawers.get(finding.label, _atelectasis)(chest, finding, rng)]
+    return [drawers.get(finding.label, _atelectasis)(film, finding, rng)]
 
 
-def _effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+def _effusion(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
     """Fluid that fills the angle and climbs the lateral wall: the meniscus."""
-    frame, pose = chest.frame, chest.pose
-    x, y = frame.grid
+    x, y = film.grid
     side = finding.side
     u = np.clip(x * side, 0, 1.05)
-    height = 0.14 + 0.64 * finding.severity**1.2
     climb = rng.uniform(0.10, 0.16) + 0.10 * finding.severity
-    floor = chest.dome(side) + 0.18
-    level = floor - height + climb * (1 - np.square(np.square(u / 0.98)))
-    softness = 0.012 if pose.projection == "PA" else rng.uniform(0.018, 0.05)
+    level = film.dome(side) + 0.18 - (0.14 + 0.64 * finding.severity**1.2)
+    level = level + climb * (1 - np.square(np.square(u / 0.98)))
+    softness = 0.012 if film.pose.projection == "PA" else rng.uniform(0.018, 0.05)
     fluid = sigmoid((y - level) / softness) * rng.uniform(0.86, 0.97)
-    if pose.projection == "AP":  # some of it has run to the back of a half lying patient: a veil
+    if film.pose.projection == "AP":  # some has run to the back of a half lying patient: a veil
         fluid = np.maximum(fluid, 0.35 * finding.severity * sigmoid((y - level + 0.22) / 0.09))
-    return np.asarray(fluid * chest.lungs[side], np.float32)
+    return np.asarray(fluid * film.lungs[side], np.float32)
 
 
-def _edema(chest: Chest, finding: Finding, rng: np.random.Generator, side: int) -> Map:
+def _edema(film: Film, finding: Finding, rng: np.random.Generator, side: int) -> Map:
     """Bat wing haze about one hilum, blotchy, with Kerley B lines at the lateral base."""
-    frame, pose = chest.frame, chest.pose
-    x, y = frame.grid
+    x, y = film.grid
     hilum = HILA[side]
-    u = (x - hilum[0] - 0.06 * side - pose.shift) / (0.34 + 0.14 * finding.severity)
+    u = (x - hilum[0] - 0.06 * side - film.pose.shift) / (0.34 + 0.14 * finding.severity)
     v = (y - hilum[1] - 0.12) / (0.32 + 0.10 * finding.severity)
     wing = np.exp(-((u**2 + v**2) ** 1.3))
-    blotches = 1 + 0.28 * noise(rng, frame, 0.07) + 0.2 * noise(rng, frame, 0.16)
+    blotches = 1 + 0.28 * film.noise(rng, 0.07) + 0.2 * film.noise(rng, 0.16)
     haze = (0.26 + 0.56 * finding.severity) * wing * np.clip(blotches, 0.25, 1.8)
-    haze += 0.10 * finding.severity * chest.lungs[side]
-    lines = frame.blank()
-    for y_line in np.arange(0.7, 1.02, 0.045) * pose.inspiration:
+    haze += 0.10 * finding.severity * film.lungs[side]
+    lines = film.blank()
+    for y_line in np.arange(0.7, 1.02, 0.045) * film.pose.inspiration:
         edge = side * 0.955
         start = edge - side * rng.uniform(0.08, 0.15)
         shifted = y_line + rng.uniform(-0.012, 0.012)
-        frame.stroke(lines, [(edge, shifted), (start, shifted + 0.012)], 0.008, 0.9)
+        film.stroke(lines, [(edge, shifted), (start, shifted + 0.012)], 0.008, 0.9)
     haze += (0.10 + 0.35 * finding.severity) * soften(lines, 0.6)
-    return np.asarray(np.clip(haze, 0, 0.9) * chest.lungs[side], np.float32)
+    return np.asarray(np.clip(haze, 0, 0.9) * film.lungs[side], np.float32)
 
 
-def _consolidation(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+def _consolidation(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
     """Opacity of a lobe with an uneven border, cut straight by a fissure, with air bronchograms."""
-    frame, pose = chest.frame, chest.pose
-    x, y = frame.grid
+    x, y = film.grid
     side, centre, axes = LOBES[finding.place]
     grown = 0.82 + 0.40 * finding.severity
-    cx = centre[0] + rng.normal(0, 0.03) + pose.shift
-    cy = (centre[1] + rng.normal(0, 0.03)) * pose.inspiration
-    tilt = rng.uniform(-0.4, 0.4) * side
-    along, across = turned(x - cx, y - cy, tilt)
+    cx = centre[0] + rng.normal(0, 0.03) + film.pose.shift
+    cy = (centre[1] + rng.normal(0, 0.03)) * film.pose.inspiration
+    along, across = turned(x - cx, y - cy, rng.uniform(-0.4, 0.4) * side)
     u, v = along / (axes[0] * grown), across / (axes[1] * grown)
-    ragged = np.sqrt(u**2 + v**2) + 0.13 * noise(rng, frame, 0.14) + 0.05 * noise(rng, frame, 0.06)
+    ragged = np.sqrt(u**2 + v**2) + 0.13 * film.noise(rng, 0.14) + 0.05 * film.noise(rng, 0.06)
     opacity = sigmoid((1 - ragged) / rng.uniform(0.07, 0.14))
     if finding.place in FISSURES:
         level, below = FISSURES[finding.place]
-        fissure = level * pose.inspiration + 0.05 * (x + 0.5)
+        fissure = level * film.pose.inspiration + 0.05 * (x + 0.5)
         opacity *= sigmoid(below * (y - fissure) / 0.012)
-    opacity *= 1 + 0.12 * noise(rng, frame, 0.05)
+    opacity *= 1 + 0.12 * film.noise(rng, 0.05)
     hilum = np.array(HILA[side])
-    airways = frame.blank()
+    airways = film.blank()
     for _ in range(5):
         target = np.array([cx, cy]) + rng.normal(0, 0.55, 2) * axes
         middle = 0.5 * (hilum + target) + rng.normal(0, 0.02, 2)
-        frame.stroke(airways, [hilum, middle, target], 0.022, 0.8)
+        film.stroke(airways, [hilum, middle, target], 0.022, 0.8)
     opacity *= 1 - 0.5 * soften(airways, 0.8)
-    density = 0.58 + 0.37 * finding.severity
-    return np.asarray(np.clip(density * opacity, 0, 0.95) * chest.lungs[side], np.float32)
+    opacity *= 0.58 + 0.37 * finding.severity
+    return np.asarray(np.clip(opacity, 0, 0.95) * film.lungs[side], np.float32)
 
 
-def _atelectasis(chest: Chest, finding: Finding, rng: np.random.Generator) -> Map:
+def _atelectasis(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
     """One to three plates, nearly level; a collapsed segment beneath them when severe."""
-    frame, pose = chest.frame, chest.pose
-    x, y = frame.grid
+    x, y = film.grid
     side, centre = PLATES[finding.place]
     n_plates = 1 + int(finding.severity > 0.35) + int(finding.severity > 0.7)
-    floor = chest.dome(side)
-    cy = floor - 0.075 if "base" in finding.place else centre[1] * pose.inspiration
+    is_base = "base" in finding.place
+    cy = film.dome(side) - 0.075 if is_base else centre[1] * film.pose.inspiration
     density = np.zeros_like(x)
     for plate in range(n_plates):
         px = centre[0] + rng.normal(0, 0.05)
         py = cy - 0.085 * plate + rng.normal(0, 0.012)
-        tilt = rng.uniform(-0.1, 0.35) * side
-        along, across = turned(x - px, y - py, tilt)
+        along, across = turned(x - px, y - py, rng.uniform(-0.1, 0.35) * side)
         across = across + 0.25 * along**2
         length = rng.uniform(0.2, 0.27) + 0.10 * finding.severity
         thickness = rng.uniform(0.013, 0.018) + 0.015 * finding.severity
         ends = sigmoid((length - np.abs(along)) / 0.03)
         strip = sigmoid((thickness - np.abs(across)) / 0.006) * ends
         density = np.maximum(density, (0.65 + 0.3 * finding.severity) * strip)
-    if "base" in finding.place:  # crowded, airless lung between the plates and the dome
+    if is_base:  # crowded, airless lung between the plates and the dome
         u = (x - centre[0]) / 0.42
         crowded = sigmoid((y - cy + 0.02) / 0.03) * np.exp(-np.square(np.square(u)))
         density = np.maximum(density, (0.2 + 0.45 * finding.severity) * crowded)
-    return np.asarray(np.clip(density, 0, 0.92) * chest.lungs[side], np.float32)
+    return np.asarray(np.clip(density, 0, 0.92) * film.lungs[side], np.float32)
 
 
 def displace(
     air: Map,
     heart: Map,
     findings: Sequence[Finding],
-    regions: Callable[[Finding], list[tuple[Map, Map]]],
+    draw: Callable[[Finding], list[Map]],
+    lost: Mapping[int, Map],
 ) -> list[Box]:
     """Take from `air` (H, W) what the findings displace, and box each where it can be seen.
 
-    `regions` gives a finding's displaced share of the air and the volume it has lost, each (H, W).
+    `draw` gives the displaced share of the air of a finding's regions; `lost`, by side, where a
+    raised dome took the place of lung: it belongs to the atelectasis. Each is (H, W), 0-1.
     """
     clear = air.copy()  # a finding shows only where there is air to displace
-    boxes: list[Box] = []
+    boxes: list[Box | None] = []
     for finding in findings:
         if finding.label == "Cardiomegaly":
-            box = box_around(heart, 0.5)
-            boxes += [(finding.label, *box)] if box else []
+            boxes.append(box_around(finding.label, heart, 0.5))
             continue
-        for density, lost in regions(finding):
-            box = box_around(np.maximum(density * clear, lost))
-            boxes += [(finding.label, *box)] if box else []
+        for density in draw(finding):
+            seen = density * clear
+            if finding.label == "Atelectasis":
+                seen = np.maximum(seen, lost[finding.side])
+            boxes.append(box_around(finding.label, seen))
             air *= 1 - density
-    return boxes
+    return [box for box in boxes if box]
 
 
-def box_around(density: Map, cut: float = 0.3) -> tuple[float, float, float, float] | None:
-    """Box of a map's visible part, (xmin, ymin, xmax, ymax) as fractions of the image.
-
-    Args:
-        density: (H, W) map.
-        cut: share of the map's maximum from which it counts as visible.
-
-    Returns:
-        None where nothing is visible.
-    """
+def box_around(label: str, density: Map, cut: float = 0.3) -> Box | None:
+    """Box of what is visible of a (H, W) map: above `cut` x its maximum; None if nothing is."""
     most = float(density.max())
     if most < 0.005:
         return None
     seen = density > cut * most
-    rows = np.flatnonzero(seen.any(axis=1))
-    columns = np.flatnonzero(seen.any(axis=0))
+    columns, rows = (np.flatnonzero(seen.any(axis)).tolist() for axis in (0, 1))
     height, width = density.shape
-    left, right = columns[[0, -1]] + (0, 1)
-    top, bottom = rows[[0, -1]] + (0, 1)
-    return float(left / width), float(top / height), float(right / width), float(bottom / height)
+    left, right = columns[0] / width, (columns[-1] + 1) / width
+    return label, left, rows[0] / height, right, (rows[-1] + 1) / height

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.data.phantoms.anatomy import Body, Pose
-from pulmonet.data.phantoms.film import Film, develop, draw_devices
+from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.film import develop
 from pulmonet.data.phantoms.findings import Box, Finding, displace, moved_by
-from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, noise, sigmoid, soften
+from pulmonet.data.phantoms.shapes import Map, curve, depth, sigmoid, soften
 
 HILUM = (0.14, 0.50)
 
@@ -31,158 +31,139 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.ui
     Returns:
         The image (H, W) uint8 and one box per separate region.
     """
-    frame = Frame(film.height, film.width, film.matrix)
-    body = film.body
-    pose = moved_by(film.pose, findings)
-    lung = _lungs(frame, pose)
-    heart = frame.fill(_heart_outline(pose), 3.5)
-    air = lung * (0.55 + 0.45 * depth(np.sqrt(lung), 0.4 * frame.unit))
-    air *= 1 - heart * (0.42 + 0.36 * depth(heart, 0.3 * frame.unit))
-
-    def regions(finding: Finding) -> list[tuple[Map, Map]]:
-        lost = np.zeros_like(air)
-        if finding.label == "Atelectasis" and pose != film.pose:
-            lost = 0.5 * np.clip(_lungs(frame, film.pose) - lung, 0, 1)
-        return [(_draw_finding(frame, pose, lung, finding), lost)]
-
-    boxes = displace(air, heart, findings, regions)
-    total = _tissue(frame, body, pose)
+    before, film = _lungs(film), moved_by(film, findings)
+    body, lung = film.body, _lungs(film)
+    heart = film.fill(_heart_outline(film), 3.5)
+    air = lung * (0.55 + 0.45 * depth(np.sqrt(lung), 0.4 * film.unit))
+    air *= 1 - heart * (0.42 + 0.36 * depth(heart, 0.3 * film.unit))
+    lost = dict.fromkeys((-1, 1), 0.5 * np.clip(before - lung, 0, 1))
+    boxes = displace(air, heart, findings, lambda found: [_draw_finding(film, lung, found)], lost)
+    total = _tissue(film)
     total -= 0.50 * np.sqrt(body.tissue) * air
-    total += body.bone * _bones(frame, body, np.clip(lung - heart, 0, 1))
-    total += 0.17 * _vessels(frame, body) * np.clip(1.6 * air, 0, 1)
-    total += 0.05 * heart - 0.10 * _windpipe(frame)
+    total += body.bone * _bones(film, np.clip(lung - heart, 0, 1))
+    total += 0.17 * _vessels(film) * np.clip(1.6 * air, 0, 1)
+    windpipe = film.blank()
+    film.stroke(windpipe, [(0.02, -0.6), (0.06, 0.0), (0.16, 0.46)], 0.075, 0.9)
+    total += 0.05 * heart - 0.10 * soften(windpipe, 1.5)
     grain = np.random.default_rng(body.tree_seed + 1)
-    total += 0.014 * noise(grain, frame, 0.03) * np.clip(air * 1.5, 0, 1)
-    total += draw_devices(frame, film, pose)
-    return develop(frame, film, np.asarray(total, np.float32)), boxes
+    total += 0.014 * film.noise(grain, 0.03) * np.clip(air * 1.5, 0, 1)
+    return develop(film, np.asarray(total, np.float32)), boxes
 
 
-def _dome(pose: Pose) -> float:
-    return pose.inspiration - 0.02
+def _dome(film: Film) -> float:
+    return film.pose.inspiration - 0.02
 
 
-def _lungs(frame: Frame, pose: Pose) -> Map:
+def _lungs(film: Film) -> Map:
     """Both lungs over one another, each with half of the air; the left dome lies lower."""
-    air = np.zeros((frame.height, frame.width), np.float32)
-    floor = _dome(pose)
+    floor, pose = _dome(film), film.pose
+    air = np.zeros((film.height, film.width), np.float32)
+    back_y = [floor + 0.34, 0.95, 0.7, 0.42, 0.16, 0.03]
+    back = curve([0.74, 0.82, 0.83, 0.76, 0.56, 0.3], back_y)
     for dome in (floor - pose.raised_right, floor + 0.035 - pose.raised_left):
         between = 0.5 * (dome + floor)
         front_x = [-0.02, -0.2, -0.46, -0.62, -0.68, -0.68]
         front = curve(front_x, [0.0, 0.1, 0.28, 0.5, 0.75, between + 0.05])
         base_y = [dome - 0.01, dome - 0.03, dome + 0.02, dome + 0.12, between + 0.25]
         base = curve([-0.5, -0.2, 0.1, 0.4, 0.62], base_y)
-        back_x = [0.74, 0.82, 0.83, 0.76, 0.56, 0.3]
-        back = curve(back_x, [floor + 0.34, 0.95, 0.7, 0.42, 0.16, 0.03])
-        air += 0.5 * frame.fill(np.vstack([front, base, back]), 1.0)
+        air += 0.5 * film.fill(np.vstack([front, base, back]), 1.0)
     return air
 
 
-def _heart_outline(pose: Pose) -> NDArray[np.float64]:
-    size = pose.heart_ratio / 0.45
+def _heart_outline(film: Film) -> NDArray[np.float64]:
+    size = film.pose.heart_ratio / 0.45
     high = size**0.5
     # Front and underside stay on breastbone and diaphragm: a large heart grows backwards.
     back = -0.64 + 0.80 * size
     x = [-0.62, -0.58, -0.40, -0.12, back - 0.08, back, back - 0.12, -0.25, -0.5]
     y = [-0.1, -0.3, -0.46 * high, -0.50 * high, -0.38 * high, -0.16, 0.04, 0.06, 0.05]
-    return curve(x, _dome(pose) + np.array(y), closed=True)
+    return curve(x, _dome(film) + np.array(y), closed=True)
 
 
-def _tissue(frame: Frame, body: Body, pose: Pose) -> Map:
+def _tissue(film: Film) -> Map:
+    body = film.body
     wall = 0.16 + 0.2 * (body.tissue - 0.8)
     front_x = np.array([-0.25, -0.3, -0.45, -0.7, -0.74, -0.74, -0.7])
-    back_x = np.array([0.9, 0.94, 0.98, 0.95, 0.85, 0.55, 0.45])
-    front = curve(
-        front_x - wall * np.array([0, 0, 0, 1, 1, 1.2, 1.5]),
-        [-0.7, -0.25, 0.0, 0.4, 0.8, 1.2, 2.0],
-    )
-    back = curve(
-        back_x + wall * np.array([1, 1, 1, 1, 1, 0, 0]), [2.0, 1.3, 0.7, 0.3, 0.0, -0.3, -0.7]
-    )
+    front_x -= wall * np.array([0, 0, 0, 1, 1, 1.2, 1.5])
+    back_x = [0.9, 0.94, 0.98, 0.95, 0.85, 0.55, 0.45] + wall * np.array([1, 1, 1, 1, 1, 0, 0])
+    front = curve(front_x, [-0.7, -0.25, 0.0, 0.4, 0.8, 1.2, 2.0])
+    back = curve(back_x, [2.0, 1.3, 0.7, 0.3, 0.0, -0.3, -0.7])
     outline = np.vstack([front, back])
     if body.breasts > 0:
         near = np.exp(-(((outline[:, 1] - 0.8) / 0.25) ** 2)) * (outline[:, 0] < 0)
         outline[:, 0] -= (0.08 + 0.16 * body.breasts) * near
-    trunk = frame.fill(outline, 1.5)
-    tissue = 0.68 * body.tissue * depth(trunk, 0.3 * frame.unit)
-    x, y = frame.grid
+    trunk = film.fill(outline, 1.5)
+    tissue = 0.68 * body.tissue * depth(trunk, 0.3 * film.unit)
+    x, y = film.grid
     # The arms are raised and lie over the apices.
     arms = sigmoid((0.06 - y) / 0.05) * np.exp(-np.square(np.square((x - 0.1) / 0.7)))
     tissue = np.maximum(tissue, 0.62 * body.tissue * arms)
-    below = sigmoid((y - _dome(pose) - 0.16 - 0.12 * x) / 0.08)
+    below = sigmoid((y - _dome(film) - 0.16 - 0.12 * x) / 0.08)
     tissue += 0.2 * body.tissue * trunk * below
     tissue += 0.12 * trunk * sigmoid((0.3 - y) / 0.08)
     return np.asarray(tissue, np.float32)
 
 
-def _bones(frame: Frame, body: Body, clear: Map) -> Map:
+def _bones(film: Film, clear: Map) -> Map:
     """Spine, breastbone, ribs, shoulder blade as attenuation; ribs show best over `clear` lung."""
-    ribs, bones = frame.blank(), frame.blank()
+    ribs, bones = film.blank(), film.blank()
     spine = curve([0.42, 0.5, 0.72, 0.75, 0.66, 0.6], [-0.6, -0.1, 0.4, 0.8, 1.2, 1.8])
-    frame.stroke(bones, spine, 0.2, 0.5)
+    film.stroke(bones, spine, 0.2, 0.5)
     for start, end in zip(spine[:-2:2], spine[2::2], strict=True):
         middle = 0.5 * (start + end)
         across = np.array([end[1] - start[1], start[0] - end[0]])
         across *= 0.095 / np.hypot(*across)
-        frame.stroke(bones, np.vstack([middle - across, middle + across]), 0.02, 0.75)
-    frame.stroke(bones, curve([-0.34, -0.6, -0.74], [0.1, 0.36, 0.66]), 0.05, 0.6)
+        film.stroke(bones, [middle - across, middle + across], 0.02, 0.75)
+    film.stroke(bones, curve([-0.34, -0.6, -0.74], [0.1, 0.36, 0.66]), 0.05, 0.6)
     for index in range(9):
-        down = 0.1 + 0.115 * index + 0.34 * body.rib_slope * np.array([0, 0.3, 0.8, 1.25])
+        down = 0.1 + 0.115 * index + 0.34 * film.body.rib_slope * np.array([0, 0.3, 0.8, 1.25])
         for offset in (0.0, 0.03):  # the two sides do not quite cover one another
             rib = curve([0.86, 0.5, 0.0, -0.5], down + offset * np.array([1, 0, 1, 0]))
-            frame.stroke(ribs, rib, 0.035, 0.6)
-    frame.stroke(ribs, curve([0.55, 0.78, 0.92], [-0.1, 0.2, 0.45]), 0.03, 0.8)
+            film.stroke(ribs, rib, 0.035, 0.6)
+    film.stroke(ribs, curve([0.55, 0.78, 0.92], [-0.1, 0.2, 0.45]), 0.03, 0.8)
     return 0.14 * soften(bones, 1.4) + 0.11 * soften(ribs, 1.1) * (0.4 + 0.6 * clear)
 
 
-def _vessels(frame: Frame, body: Body) -> Map:
-    canvas = frame.blank()
-    rng = np.random.default_rng(body.tree_seed)
+def _vessels(film: Film) -> Map:
+    canvas = film.blank()
+    rng = np.random.default_rng(film.body.tree_seed)
     root = np.asarray(HILUM)
-    frame.stroke(canvas, np.vstack([root, root + np.array([0.05, 0.1])]), 0.14, 0.9)
+    film.stroke(canvas, [root, root + np.array([0.05, 0.1])], 0.14, 0.9)
     for angle in np.linspace(0, 2 * np.pi, 26, endpoint=False):
         bend, length = rng.normal(0, 0.25), rng.uniform(0.3, 0.6)
         first = root + 0.45 * length * np.array([np.cos(angle), np.sin(angle)])
         turned = np.array([np.cos(angle + bend), np.sin(angle + bend)])
-        frame.stroke(canvas, np.vstack([root, first]), 0.024, 0.5)
-        frame.stroke(canvas, np.vstack([first, first + 0.55 * length * turned]), 0.014, 0.35)
+        film.stroke(canvas, [root, first], 0.024, 0.5)
+        film.stroke(canvas, [first, first + 0.55 * length * turned], 0.014, 0.35)
     arch = curve([-0.12, 0.05, 0.3, 0.5, 0.58], [0.42, 0.24, 0.24, 0.42, 0.8])
-    frame.stroke(canvas, arch, 0.13 + 0.6 * body.aorta, 0.4)
+    film.stroke(canvas, arch, 0.13 + 0.6 * film.body.aorta, 0.4)
     return soften(canvas, 1.4)
 
 
-def _windpipe(frame: Frame) -> Map:
-    canvas = frame.blank()
-    frame.stroke(canvas, [(0.02, -0.6), (0.06, 0.0), (0.16, 0.46)], 0.075, 0.9)
-    return soften(canvas, 1.5)
-
-
-def _draw_finding(frame: Frame, pose: Pose, lung: Map, finding: Finding) -> Map:
+def _draw_finding(film: Film, lung: Map, finding: Finding) -> Map:
     """Displaced air of one finding, (H, W) in 0-1."""
     rng = np.random.default_rng(finding.seed)
-    x, y = frame.grid
+    x, y = film.grid
     severity = finding.severity
     if finding.label == "Pleural Effusion":  # deepest in the posterior angle
-        floor = _dome(pose) + 0.32
-        level = floor - 0.06 - 0.6 * severity + 0.3 * (0.85 - x)
+        level = _dome(film) + 0.32 - 0.06 - 0.6 * severity + 0.3 * (0.85 - x)
         level += 0.12 * (1 - np.clip((x - 0.3) / 0.5, 0, 1))
         density = 0.85 * sigmoid((y - level) / 0.02)
     elif finding.label == "Edema":
         wide = 0.36 + 0.14 * severity
         wing = np.exp(-((((x - HILUM[0]) / wide) ** 2 + ((y - 0.58) / 0.36) ** 2) ** 1.3))
-        density = (0.26 + 0.5 * severity) * wing * (1 + 0.3 * noise(rng, frame, 0.08))
+        density = (0.26 + 0.5 * severity) * wing * (1 + 0.3 * film.noise(rng, 0.08))
     elif finding.label == "Consolidation":
-        centre, axes = LOBES_FROM_THE_SIDE[finding.place]
+        (cx, cy), (wide, high) = LOBES_FROM_THE_SIDE[finding.place]
         grown = 0.65 + 0.45 * severity
-        u, v = (x - centre[0]) / (axes[0] * grown), (y - centre[1] * pose.inspiration) / axes[1]
-        ragged = np.sqrt(u**2 + (v / grown) ** 2) + 0.12 * noise(rng, frame, 0.12)
+        u, v = (x - cx) / (wide * grown), (y - cy * film.pose.inspiration) / high
+        ragged = np.sqrt(u**2 + (v / grown) ** 2) + 0.12 * film.noise(rng, 0.12)
         density = (0.35 + 0.45 * severity) * sigmoid((1 - ragged) / 0.1)
     else:
         base = "base" in finding.place
-        centre_x, centre_y = (0.35, _dome(pose) - 0.06) if base else (0.02, 0.43)
-        tilt = rng.uniform(-0.2, 0.3)
-        across = y - centre_y - tilt * (x - centre_x)
-        thickness = 0.014 + 0.02 * severity
-        strip = sigmoid((thickness - np.abs(across)) / 0.007)
+        centre_x, centre_y = (0.35, _dome(film) - 0.06) if base else (0.02, 0.43)
+        across = y - centre_y - rng.uniform(-0.2, 0.3) * (x - centre_x)
+        strip = sigmoid((0.014 + 0.02 * severity - np.abs(across)) / 0.007)
         ends = sigmoid((0.24 + 0.1 * severity - np.abs(x - centre_x)) / 0.03)
         density = (0.5 + 0.35 * severity) * strip * ends
     return np.asarray(np.clip(density, 0, 0.92) * lung, np.float32)

@@ -1,64 +1,25 @@
-"""Lungs, heart, great vessels and airways of the front view phantoms."""
+"""What is seen of any chest from the front: heart, vessels, airways, bones and soft tissue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
+from numpy.typing import NDArray
 
-from pulmonet.data.phantoms.anatomy import CAGE_X, CAGE_Y, Body, Pose
-from pulmonet.data.phantoms.shapes import Frame, Map, curve, depth, mirrored, soften
+from pulmonet.data.phantoms.anatomy import CAGE_X, CAGE_Y, Body, Film
+from pulmonet.data.phantoms.shapes import Map, curve, depth, mirrored, sigmoid, soften
 
 #: Roots of the lungs by side (-1 = the patient's right), (x, y); the left one lies higher.
 HILA = {-1: (-0.23, 0.50), 1: (0.25, 0.46)}
 
-
-@dataclass(frozen=True)
-class Chest:
-    """One patient in one pose on one film, with the lungs that result."""
-
-    frame: Frame
-    body: Body
-    pose: Pose
-
-    def dome(self, side: int) -> float:
-        """Body y of the top of a hemidiaphragm."""
-        raised = self.pose.raised_right if side < 0 else self.pose.raised_left
-        return self.pose.inspiration + (self.body.dome_gap if side > 0 else 0.0) - raised
-
-    @cached_property
-    def lungs(self) -> dict[int, Map]:
-        """Outlines by side, (H, W) in 0-1: domes where inspiration and volume loss put them."""
-        outlines = {}
-        for side in (-1, 1):
-            dome = self.dome(side)
-            angle = self.pose.inspiration + 0.21
-            y_wall = np.linspace(0.03, angle - 0.03, 14)
-            wall = np.column_stack([np.interp(y_wall, CAGE_Y, CAGE_X) - 0.015, y_wall])
-            apex = curve([0.13, 0.2, 0.36, 0.5], [0.14, 0.03, -0.015, 0.03])
-            base = curve(
-                [0.975, 0.90, 0.76, 0.56, 0.34, 0.10],
-                [angle, dome + 0.12, dome + 0.04, dome, dome + 0.015, dome + 0.07],
-            )
-            outlines[side] = self.frame.fill(mirrored(np.vstack([apex, wall, base]), side), 0.9)
-        return outlines
-
-    def air(self) -> Map:
-        """Depth of air before heart and mediastinum displace it, 0-1."""
-        both = np.maximum(self.lungs[-1], self.lungs[1])
-        air = both * (0.5 + 0.5 * depth(both, 0.42 * self.frame.unit))
-        _, y = self.frame.grid
-        # apices are thinner and lie behind more bone
-        return np.asarray(air * np.clip(0.78 + 0.3 * y, 0.7, 1.02), np.float32)
+N_RIBS = 11
 
 
-def draw_heart(chest: Chest) -> Map:
+def draw_heart(film: Film) -> Map:
     """The heart, 0-1, blurred by its beat; as wide as the cardiothoracic ratio x 2 body units."""
-    pose = chest.pose
+    pose = film.pose
     width = 2 * pose.heart_ratio
     right, left = -0.34 * width, 0.66 * width
-    base = pose.inspiration + chest.body.dome_gap + 0.06
+    base = pose.inspiration + film.body.dome_gap + 0.06
     lying = 1.06 - 0.1 * (pose.heart_ratio - 0.45)  # larger hearts lie on a broader base
     right_x = [-0.15, right * 0.82, right, right * 0.92, right * 0.45]
     left_x = [left * 0.4, left * 0.88, left, left * 0.93 * lying, left * 0.66, 0.25, 0.2]
@@ -66,38 +27,38 @@ def draw_heart(chest: Chest) -> Map:
     left_y = [0.03, -0.02, -0.13, -0.27, -0.45, -0.57, -0.66]
     outline = curve(right_x + left_x, base + np.array(right_y + left_y), closed=True)
     outline[:, 0] += pose.shift + 0.06 * pose.turn
-    return chest.frame.fill(outline, 1.8)
+    return film.fill(outline, 1.8)
 
 
-def draw_mediastinum(chest: Chest) -> Map:
+def draw_mediastinum(film: Film) -> Map:
     """Great vessels, aortic knob and the tissue about the spine, 0-1."""
-    knob, pose = chest.body.aorta * np.array([0, 0, 0, 0.7, 1, 0.6, 0, 0, 0, 0, 0]), chest.pose
+    knob, pose = film.body.aorta * np.array([0, 0, 0, 0.7, 1, 0.6, 0, 0, 0, 0, 0]), film.pose
     left = curve(
         np.array([0.12, 0.13, 0.14, 0.14, 0.14, 0.14, 0.17, 0.22, 0.21, 0.17, 0.15]) + knob,
         [-0.5, 0.02, 0.14, 0.2, 0.27, 0.345, 0.38, 0.43, 0.55, 0.8, 1.4],
     )
     right = curve([-0.14, -0.15, -0.16, -0.165, -0.13, -0.12], [1.4, 0.7, 0.4, 0.2, 0.02, -0.5])
     moved = np.array([pose.shift + 0.08 * pose.turn, 0])
-    return chest.frame.fill(np.vstack([left, right]) + moved, 2.2)
+    return film.fill(np.vstack([left, right]) + moved, 2.2)
 
 
-def draw_airway(chest: Chest) -> Map:
+def draw_airway(film: Film) -> Map:
     """Trachea and main bronchi as air, 0-1."""
-    frame, pose = chest.frame, chest.pose
-    canvas = frame.blank()
+    pose = film.pose
+    canvas = film.blank()
     x = 0.5 * pose.shift + 0.05 * pose.turn
     carina = (x + 0.02, 0.36)
-    frame.stroke(canvas, [(x, -0.5), (x, 0.0), carina], 0.085, 0.75)
-    frame.stroke(canvas, [carina, (x - 0.09, 0.43), (x - 0.2, 0.5)], 0.055, 0.5)
-    frame.stroke(canvas, [carina, (x + 0.1, 0.44), (x + 0.25, 0.49)], 0.05, 0.45)
+    film.stroke(canvas, [(x, -0.5), (x, 0.0), carina], 0.085, 0.75)
+    film.stroke(canvas, [carina, (x - 0.09, 0.43), (x - 0.2, 0.5)], 0.055, 0.5)
+    film.stroke(canvas, [carina, (x + 0.1, 0.44), (x + 0.25, 0.49)], 0.05, 0.45)
     return soften(canvas, 2.0)
 
 
-def draw_vessels(chest: Chest) -> Map:
+def draw_vessels(film: Film) -> Map:
     """Pulmonary vessels branching from the hila, 0-1, brighter where thicker."""
-    frame, pose = chest.frame, chest.pose
-    canvas = frame.blank()
-    rng = np.random.default_rng(chest.body.tree_seed)
+    pose = film.pose
+    canvas = film.blank()
+    rng = np.random.default_rng(film.body.tree_seed)
 
     def grow(x: float, y: float, angle: float, width: float, n_left: int) -> None:
         """A branch from (x, y), and the `n_left` - 1 generations of thinner ones at its end."""
@@ -105,7 +66,7 @@ def draw_vessels(chest: Chest) -> Map:
         bend = angle + rng.normal(0, 0.22)
         middle = (x + side * half * np.cos(angle), y + half * np.sin(angle))
         end = (middle[0] + side * half * np.cos(bend), middle[1] + half * np.sin(bend))
-        frame.stroke(canvas, [(x, y), middle, end], width, min(1.0, 0.16 + 16 * width))
+        film.stroke(canvas, [(x, y), middle, end], width, min(1.0, 0.16 + 16 * width))
         if n_left > 1:
             split = rng.uniform(0.25, 0.6)
             for turn, thinner in ((split, 0.72), (-rng.uniform(0.15, 0.5), 0.62)):
@@ -119,5 +80,137 @@ def draw_vessels(chest: Chest) -> Map:
             angle = -1.35 + 2.75 * (trunk + rng.uniform(0.1, 0.9)) / n_trunks
             grow(*root, angle, 0.040 if angle > 0 else 0.028, 4)
         spread = np.array([[0.0, 0.0], [0.02, 0.06], [0.01, 0.13]]) * (side, 1)
-        frame.stroke(canvas, np.asarray(root) + spread, 0.085, 0.85)
+        film.stroke(canvas, np.asarray(root) + spread, 0.085, 0.85)
     return soften(canvas, 0.75)
+
+
+def draw_tissue(film: Film) -> Map:
+    """Soft tissue of trunk, neck, arms and abdomen as attenuation, before air is taken out."""
+    body = film.body
+    wall = 0.10 + 0.16 * (body.tissue - 0.8)
+    thickness = wall * np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1.1, 1.3, 1.4])
+    left = curve(
+        np.array([0.27, 0.29, 0.36, 0.72, 1.12, 1.24, 1.12, 1.0, 1.0, 1.02, 1.02, 1.0]) + thickness,
+        [-0.7, -0.32, -0.2, -0.13, -0.12, 0.02, 0.3, 0.5, 0.8, 1.1, 1.4, 2.2],
+    )
+    trunk = film.fill(np.vstack([left, (left * (-1, 1))[::-1]]), 1.2)
+    tissue = 0.66 * body.tissue * depth(trunk, 0.34 * film.unit)
+    reach = 1.62 if film.pose.projection == "AP" else 1.95
+    arm = curve(
+        [1.1, 1.33, 1.42, reach - 0.02, reach, reach - 0.34, reach - 0.35, 1.13, 1.0],
+        [-0.13, -0.08, 0.1, 1.0, 1.6, 1.6, 1.0, 0.32, 0.1],
+        closed=True,
+    )
+    for side in (-1, 1):
+        limb = film.fill(mirrored(arm, side), 1.2)
+        tissue = np.maximum(tissue, 0.5 * depth(limb, 0.2 * film.unit))
+    x, y = film.grid
+    abdomen = trunk * sigmoid((y - film.dome(-1) - 0.12) / 0.08)
+    tissue += 0.2 * body.tissue * abdomen * np.exp(-np.square(np.square(x / 1.1)))
+    # Chest wall, back muscles and scapular tissue lie over the upper half of the lungs.
+    tissue += 0.06 * body.tissue * trunk * np.exp(-(((y - 0.1) / 0.28) ** 2))
+    return np.asarray(tissue, np.float32)
+
+
+def draw_breasts(film: Film) -> Map:
+    """Breast shadows over the lower lungs, 0-1: a soft upper and a clear lower edge."""
+    x, y = film.grid
+    shadow = np.zeros_like(x)
+    if film.body.breasts <= 0:
+        return shadow
+    low = film.pose.inspiration + 0.02
+    for side in (-1, 1):
+        u = (x * side - 0.66) / 0.44
+        v = (y - (low - 0.17)) / 0.34
+        edge = np.clip((1 - np.sqrt(u**2 + v**2)) / 0.08, 0, 1)
+        shadow = np.maximum(shadow, edge * np.clip(0.45 + 0.7 * v, 0, 1))
+    return np.asarray(film.body.breasts * shadow, np.float32)
+
+
+def rib_curve(index: int, body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Posterior and anterior part of rib `index` (0 = first) on the positive side."""
+    head = -0.05 + 0.112 * index
+    drop = body.rib_slope * (0.07 + 0.125 * min(index, 4) / 4)
+    end_y = head + drop
+    end_x = float(np.interp(end_y, CAGE_Y, CAGE_X))
+    t = np.linspace(0, 1, 15)
+    x = 0.09 + (end_x - 0.09) * t**0.88
+    y = head - 0.05 * np.sin(np.pi * np.minimum(t * 1.25, 1)) + drop * t**2.3
+    reach = 0.34 + 0.03 * max(index - 4, 0)
+    front_y = end_y + body.rib_slope * (0.12 + 0.02 * index)
+    s = np.linspace(0, 1, 12)
+    front_x = end_x - (end_x - reach) * s**1.25
+    anterior = np.column_stack([front_x, end_y + (front_y - end_y) * np.sin(s * np.pi / 2)])
+    return np.column_stack([x, y]), anterior
+
+
+def draw_ribs(film: Film) -> Map:
+    """Ribs, 0-1: clear posterior arcs with a brighter cortex, faint anterior arcs."""
+    back, front = film.blank(), film.blank()
+    for index in range(N_RIBS):
+        posterior, anterior = rib_curve(index, film.body)
+        for side in (-1, 1):
+            width = 0.047 if index else 0.06
+            film.stroke(back, mirrored(posterior, side), width, 0.95)
+            film.stroke(back, mirrored(posterior, side), width * 0.5, 0.5)
+            if index < 8:
+                film.stroke(front, mirrored(anterior, side), 0.062, 0.9)
+                film.stroke(front, mirrored(anterior, side), 0.04, 0.42)
+    _, y = film.grid
+    below = sigmoid((y - film.dome(-1) - 0.06) / 0.05)
+    ribs = soften(back, 0.75) + 0.42 * soften(front, 1.0)
+    return np.asarray(ribs * (1 - 0.6 * below), np.float32)  # the abdomen drowns them
+
+
+def draw_spine(film: Film) -> Map:
+    """Vertebral bodies, discs and pedicles, 0-1."""
+    column, detail = film.blank(), film.blank()
+    x = 0.03 * film.pose.turn
+    film.stroke(column, [(x, -0.7), (x, 2.2)], 0.19, 0.55)
+    vertebra = np.array([(-0.1, 0), (0.1, 0), (0.1, 0.09), (-0.1, 0.09), (-0.1, 0)])
+    for y in np.arange(-0.55, 2.1, 0.118):
+        film.stroke(detail, vertebra + np.array([x, y]), 0.012, 0.55)
+        film.stroke(detail, [(x, y + 0.06), (x, y + 0.12)], 0.022, 0.8)  # spinous process
+        for side in (-1, 1):
+            pedicle = x + side * 0.06
+            film.stroke(detail, [(pedicle, y + 0.03), (pedicle, y + 0.05)], 0.03, 0.7)
+            film.stroke(detail, [(x + side * 0.1, y + 0.03), (x + side * 0.19, y)], 0.03, 0.4)
+    return soften(column, 2.0) + 0.5 * soften(detail, 1.0)
+
+
+def draw_girdle(film: Film) -> Map:
+    """Clavicles, scapulae and upper arms, 0-1."""
+    bones, sheets = film.blank(), film.blank()
+    portable = film.pose.projection == "AP"
+    lift = -0.05 if portable else 0.0
+    aside = 0.0 if portable else 0.14  # for PA films the shoulder blades are turned out
+    blade_x = [1.07, 0.83 + aside, 0.86 + aside, 0.95 + aside, 1.05 + aside]
+    blade = curve(blade_x, [-0.02, 0.0, 0.25, 0.52, 0.3], closed=True)
+    shaft = [(1.24, 0.0), (1.33, 0.2), (1.48 + 2 * aside, 0.9), (1.55 + 2 * aside, 1.5)]
+    for side in (-1, 1):
+        near = 0.09 + 0.04 * film.pose.turn * side
+        clavicle_y = [0.13, 0.07 + lift, 0.03 + lift, -0.04 + lift, -0.07]
+        clavicle = mirrored(curve([near, 0.28, 0.55, 0.8, 1.05], clavicle_y), side)
+        film.stroke(bones, clavicle, 0.062, 0.9)
+        film.stroke(bones, clavicle, 0.036, 0.62)
+        film.stroke(sheets, mirrored(np.vstack([blade, blade[:1]]), side), 0.02, 0.75)
+        film.stroke(sheets, mirrored([(0.85 + aside, 0.08), (1.15, -0.06)], side), 0.05, 0.45)
+        film.stroke(bones, mirrored(shaft, side), 0.105, 0.75)
+        film.stroke(bones, mirrored(shaft, side), 0.07, 0.5)
+        film.stroke(bones, mirrored([(1.2, -0.02), (1.22, 0.03)], side), 0.19, 0.7)
+    return soften(bones, 1.0) + 0.6 * soften(sheets, 1.2)
+
+
+def draw_stomach(film: Film) -> Map:
+    """Gas under the left dome, 0-1; level fluid below it in a standing patient."""
+    rng = np.random.default_rng(film.exposure.seed + 7)
+    if rng.random() < 0.45:
+        return np.zeros_like(film.grid[0])
+    half_width, height = rng.uniform(0.12, 0.26), rng.uniform(0.06, 0.15)
+    cx = rng.uniform(0.42, 0.6)
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    cut = 0.1 if film.pose.projection == "PA" else 1.0
+    uneven = 1 + 0.12 * np.sin(2 * angle + rng.uniform(0, 6)) + 0.1 * np.sin(3 * angle)
+    across = cx + half_width * uneven * np.cos(angle)
+    down = film.dome(1) + 0.06 + height * (1 + np.minimum(uneven * np.sin(angle), cut))
+    return film.fill(np.column_stack([across, down]), 2.0) * float(rng.uniform(0.5, 1))

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmonet.data.phantoms.anatomy import Body, Pose
-from pulmonet.data.phantoms.film import DEVICES, Exposure, Film
+from pulmonet.data.phantoms.anatomy import DEVICES, Body, Exposure, Film, Pose
 from pulmonet.data.phantoms.findings import LOBES, PLATES, Finding
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
 
@@ -30,6 +29,15 @@ PLACES = {
     "Consolidation": tuple(LOBES),
     "Atelectasis": tuple(PLATES),
     "Pleural Effusion": ("right", "left"),
+}
+
+#: How often a finding comes alone, and with the first of these that is there.
+COMPANY: dict[str, tuple[float, dict[str, float]]] = {
+    "Cardiomegaly": (0.25, {}),
+    "Edema": (0.2, {"Cardiomegaly": 0.5}),
+    "Consolidation": (0.32, {}),
+    "Pleural Effusion": (0.14, {"Edema": 0.62, "Consolidation": 0.36}),
+    "Atelectasis": (0.2, {"Pleural Effusion": 0.36}),
 }
 
 #: Film sizes of CheXpert-small, (height, width).
@@ -64,12 +72,19 @@ def imagine_patient(seed: int, number: int) -> Patient:
     split = "valid" if number % VALID_EVERY == 2 else "train"
     sex = "Male" if rng.random() < 0.55 else "Female"
     age = int(_normal(rng, 60, 16, 19, 90))
-    body = _imagine_body(rng, sex, age)
-    courses = _course(rng, age)
-    if number <= 2:  # the first patient of each split makes both classes of all five present
-        courses = _textbook_course(rng)
+    body = Body(
+        breadth=_normal(rng, 1.0 if sex == "Male" else 0.98, 0.035, 0.9, 1.1),
+        tissue=_normal(rng, 1.0, 0.1, 0.8, 1.3),
+        heart_ratio=_normal(rng, 0.43 + 0.0005 * (age - 60), 0.022, 0.37, 0.485),
+        aorta=_normal(rng, 0.07 + 0.0008 * (age - 60), 0.015, 0.03, 0.13),
+        bone=_normal(rng, 1.05 - 0.004 * (age - 60), 0.12, 0.6, 1.4),
+        breasts=float(rng.uniform(0.4, 1.0)) if sex == "Female" else 0.0,
+        dome_gap=float(rng.uniform(0.01, 0.06)),
+        rib_slope=float(rng.uniform(0.8, 1.2)),
+        tree_seed=int(rng.integers(1 << 31)),
+    )
     studies = []
-    for index, findings in enumerate(courses):
+    for index, findings in enumerate(_course(rng, age, number)):
         films = _plan_films(rng, body, findings)
         truth = _truth(findings, any(film.devices for film in films))
         labels: dict[str, int | None] = dict(truth)
@@ -84,24 +99,9 @@ def _normal(rng: np.random.Generator, mean: float, sd: float, low: float, high: 
     return float(np.clip(rng.normal(mean, sd), low, high))
 
 
-def _imagine_body(rng: np.random.Generator, sex: str, age: int) -> Body:
-    return Body(
-        breadth=_normal(rng, 1.0 if sex == "Male" else 0.98, 0.035, 0.9, 1.1),
-        tissue=_normal(rng, 1.0, 0.1, 0.8, 1.3),
-        heart_ratio=_normal(rng, 0.43 + 0.0005 * (age - 60), 0.022, 0.37, 0.485),
-        aorta=_normal(rng, 0.07 + 0.0008 * (age - 60), 0.015, 0.03, 0.13),
-        bone=_normal(rng, 1.05 - 0.004 * (age - 60), 0.12, 0.6, 1.4),
-        breasts=float(rng.uniform(0.4, 1.0)) if sex == "Female" else 0.0,
-        dome_gap=float(rng.uniform(0.01, 0.06)),
-        rib_slope=float(rng.uniform(0.8, 1.2)),
-        tree_seed=int(rng.integers(1 << 31)),
-    )
-
-
 def _new_finding(rng: np.random.Generator, label: str, severity: float | None = None) -> Finding:
-    places = PLACES.get(label, ("",))
     weights = (0.33, 0.33, 0.17, 0.17) if label == "Atelectasis" else None
-    place = str(rng.choice(np.array(places), p=weights))
+    place = str(rng.choice(np.array(PLACES.get(label, ("",))), p=weights))
     if severity is None:
         severity = float(np.round(rng.beta(1.7, 1.15), 3))
     return Finding(label, severity, place, int(rng.integers(1 << 31)))
@@ -109,19 +109,11 @@ def _new_finding(rng: np.random.Generator, label: str, severity: float | None = 
 
 def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
     """Findings that come together as in CheXpert: heart failure, or infection and its company."""
-    older = 0.003 * (age - 60)
     has: set[str] = set()
-
-    def toss(label: str, probability: float) -> None:
-        if rng.random() < probability + older:
+    for label, (alone, causes) in COMPANY.items():
+        chance = next((causes[cause] for cause in causes if cause in has), alone)
+        if rng.random() < chance + 0.003 * (age - 60):
             has.add(label)
-
-    toss("Cardiomegaly", 0.25)
-    toss("Edema", 0.5 if "Cardiomegaly" in has else 0.2)
-    toss("Consolidation", 0.32)
-    inflamed = 0.36 if "Consolidation" in has else 0.14
-    toss("Pleural Effusion", 0.62 if "Edema" in has else inflamed)
-    toss("Atelectasis", 0.36 if "Pleural Effusion" in has else 0.2)
     findings = [_new_finding(rng, label) for label in DEFAULT_LABELS if label in has]
     effusions = [f for f in findings if f.label == "Pleural Effusion"]
     if effusions and rng.random() < (0.55 if "Edema" in has else 0.2):
@@ -143,23 +135,17 @@ def _next_findings(rng: np.random.Generator, age: int, before: Sequence[Finding]
     return kept + [f for f in arriving if f.label not in present and rng.random() < 0.4]
 
 
-def _course(rng: np.random.Generator, age: int) -> list[tuple[Finding, ...]]:
+def _course(rng: np.random.Generator, age: int, number: int) -> list[tuple[Finding, ...]]:
     n_studies = int(rng.choice([1, 2, 3, 4], p=[0.42, 0.32, 0.17, 0.09]))
     courses = [_first_findings(rng, age)]
     while len(courses) < n_studies:
         courses.append(_next_findings(rng, age, courses[-1]))
+    if number <= 2:  # the first patient of each split makes both classes of all five present:
+        # a clear chest, then heart failure, then pneumonia with a collapsed segment
+        failure = ("Cardiomegaly", "Edema", "Pleural Effusion")
+        textbook = ((), failure, ("Atelectasis", "Consolidation"))
+        courses = [[_new_finding(rng, label, 0.7) for label in labels] for labels in textbook]
     return [tuple(findings) for findings in courses]
-
-
-def _textbook_course(rng: np.random.Generator) -> list[tuple[Finding, ...]]:
-    """A clear chest, then heart failure, then pneumonia with a collapsed segment."""
-    failure = ("Cardiomegaly", "Edema", "Pleural Effusion")
-    pneumonia = ("Atelectasis", "Consolidation")
-    return [
-        (),
-        tuple(_new_finding(rng, label, 0.7) for label in failure),
-        tuple(_new_finding(rng, label, 0.7) for label in pneumonia),
-    ]
 
 
 def _plan_films(
@@ -222,32 +208,26 @@ def severities(findings: Sequence[Finding]) -> dict[str, float]:
 
 def _truth(findings: Sequence[Finding], has_devices: bool) -> dict[str, int]:
     present = {finding.label for finding in findings}
-    truth = {label: int(label in present) for label in CHEXPERT_LABELS}
-    truth["Lung Opacity"] = int(any(label in present for label in OPACITIES))
-    large_heart = any(f.label == "Cardiomegaly" and f.severity > 0.6 for f in findings)
-    truth["Enlarged Cardiomediastinum"] = int(large_heart)
-    truth["Pneumonia"] = int(any(_is_pneumonia(finding) for finding in findings))
-    truth["Support Devices"] = int(has_devices)
-    truth["No Finding"] = int(not present)
-    return truth
-
-
-def _is_pneumonia(finding: Finding) -> bool:
-    """Six in ten consolidations are; it stays so from study to study."""
-    return finding.label == "Consolidation" and finding.seed % 10 < 6
+    parents = {
+        "Lung Opacity": not present.isdisjoint(OPACITIES),
+        "Enlarged Cardiomediastinum": severities(findings)["Cardiomegaly"] > 0.6,
+        # six in ten consolidations are, and stay so from study to study
+        "Pneumonia": any(f.label == "Consolidation" and f.seed % 10 < 6 for f in findings),
+        "Support Devices": has_devices,
+        "No Finding": not present,
+    }
+    return {label: int(parents.get(label, label in present)) for label in CHEXPERT_LABELS}
 
 
 def _report_labels(
     rng: np.random.Generator, truth: dict[str, int], findings: Sequence[Finding]
 ) -> dict[str, int | None]:
     """Labels as mined from a report: mild findings hedged or missed, most negatives unmentioned."""
-    severity = severities(findings)
     labels: dict[str, int | None] = dict.fromkeys(CHEXPERT_LABELS)
-    for label in DEFAULT_LABELS:
+    for label, severity in severities(findings).items():
         if truth[label]:
-            unsure = 0.32 * (1 - severity[label]) ** 1.5 + 0.03
-            missed = 0.08 * (1 - severity[label]) ** 2
-            labels[label] = _pick(rng, {-1: unsure, None: missed}, 1)
+            unsure = 0.32 * (1 - severity) ** 1.5 + 0.03
+            labels[label] = _pick(rng, {-1: unsure, None: 0.08 * (1 - severity) ** 2}, 1)
         else:
             labels[label] = _pick(rng, {0: 0.25, -1: 0.03}, None)
     for label in ("Lung Opacity", "Support Devices"):

@@ -22,8 +22,7 @@ class Frame:
 
     height: int
     width: int
-    matrix: NDArray[np.float64]
-    """(2, 3) affine from body coordinates to pixels."""
+    matrix: NDArray[np.float64]  # (2, 3) affine from body coordinates to pixels
 
     @cached_property
     def unit(self) -> float:
@@ -33,18 +32,16 @@ class Frame:
     @cached_property
     def grid(self) -> tuple[Map, Map]:
         """Body coordinates (x, y) of every pixel, each (H, W)."""
+        rows, columns = np.ogrid[: self.height, : self.width]
         inverse = cv2.invertAffineTransform(self.matrix)
-        columns = np.arange(self.width, dtype=np.float64)[None, :]
-        rows = np.arange(self.height, dtype=np.float64)[:, None]
-        x = inverse[0, 0] * columns + inverse[0, 1] * rows + inverse[0, 2]
-        y = inverse[1, 0] * columns + inverse[1, 1] * rows + inverse[1, 2]
+        x, y = (across * columns + down * rows + start for across, down, start in inverse)
         return x.astype(np.float32), y.astype(np.float32)
 
     def to_pixels(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N, 2) body coordinates to (N, 2) pixels."""
         return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
-    def fixed(self, points: ArrayLike) -> NDArray[np.int32]:
+    def _fixed(self, points: ArrayLike) -> NDArray[np.int32]:
         """(N, 2) body coordinates to OpenCV's fixed point pixels with 4 fractional bits."""
         return np.clip(np.round(self.to_pixels(points) * 16), -65536, 65536).astype(np.int32)
 
@@ -55,14 +52,22 @@ class Frame:
     def fill(self, polygon: ArrayLike, blur: float = 1.0) -> Map:
         """A filled shape with edges `blur` pixels soft, 0 to 1."""
         canvas = self.blank()
-        cv2.fillPoly(canvas, [self.fixed(polygon)], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(canvas, [self._fixed(polygon)], 255, cv2.LINE_AA, 4)
         return soften(canvas, blur)
 
     def stroke(self, canvas: Canvas, points: ArrayLike, width: float, value: float) -> None:
         """Draw a curve `width` body units wide onto `canvas`, `value` 0 to 1."""
         thickness = max(1, round(width * self.unit))
-        line = self.fixed(points).reshape(-1, 1, 2)
+        line = self._fixed(points).reshape(-1, 1, 2)
         cv2.polylines(canvas, [line], False, 255 * value, thickness, cv2.LINE_AA, 4)
+
+    def noise(self, rng: np.random.Generator, scale: float) -> Map:
+        """Smooth random texture of unit deviation whose grains are `scale` body units wide."""
+        step = max(scale * self.unit, 1.0)
+        shape = (int(self.height / step) + 4, int(self.width / step) + 4)
+        coarse = rng.standard_normal(shape, np.float32)
+        fine = cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(fine, np.float32)
 
 
 def soften(canvas: Canvas | Map, sigma: float) -> Map:
@@ -70,42 +75,22 @@ def soften(canvas: Canvas | Map, sigma: float) -> Map:
     scaled = canvas.astype(np.float32)
     if canvas.dtype == np.uint8:
         scaled /= 255
-    if sigma <= 0:
-        return scaled
-    return np.asarray(cv2.GaussianBlur(scaled, (0, 0), sigma), np.float32)
+    blurred = cv2.GaussianBlur(scaled, (0, 0), sigma) if sigma > 0 else scaled
+    return np.asarray(blurred, np.float32)
 
 
 def curve(x: ArrayLike, y: ArrayLike, closed: bool = False) -> NDArray[np.float64]:
-    """A smooth curve through points whose x and y stand in two rows."""
-    return smooth_curve(np.column_stack([x, y]), closed)
-
-
-def smooth_curve(points: ArrayLike, closed: bool = False) -> NDArray[np.float64]:
-    """A Catmull-Rom curve through (N, 2) `points`, 8 steps between two of them."""
-    knots = np.asarray(points, np.float64)
+    """A Catmull-Rom curve through N points, their x and y given, 8 steps between two of them."""
+    knots = np.column_stack([x, y]).astype(np.float64)
     if closed:
         padded = np.vstack([knots[-1:], knots, knots[:2]])
     else:
         padded = np.vstack([2 * knots[0] - knots[1], knots, 2 * knots[-1] - knots[-2]])
     t = np.linspace(0, 1, 8, endpoint=False)[None, :, None]
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None, :] for i in range(4))
-    between = 0.5 * (
-        2 * p1
-        + (p2 - p0) * t
-        + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
-        + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
-    flat = between.reshape(-1, 2)
+    square, cube = 2 * p0 - 5 * p1 + 4 * p2 - p3, 3 * p1 - p0 - 3 * p2 + p3
+    flat = (0.5 * (2 * p1 + (p2 - p0) * t + square * t**2 + cube * t**3)).reshape(-1, 2)
     return flat if closed else np.vstack([flat, knots[-1:]])
-
-
-def noise(rng: np.random.Generator, frame: Frame, scale: float) -> Map:
-    """Smooth random texture of unit deviation whose grains are `scale` body units wide."""
-    step = max(scale * frame.unit, 1.0)
-    shape = (int(frame.height / step) + 4, int(frame.width / step) + 4)
-    coarse = rng.standard_normal(shape, np.float32)
-    fine = cv2.resize(coarse, (frame.width, frame.height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(fine, np.float32)
 
 
 def depth(mask: Map, reach: float) -> Map:

@@ -15,7 +15,8 @@ import cv2
 import pandas as pd
 
 import pulmonet
-from pulmonet.data.phantoms.film import Film, take_frontal
+from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.film import take_frontal
 from pulmonet.data.phantoms.findings import Box, Finding
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient, severities
@@ -77,13 +78,8 @@ def write_phantoms(
     _check_ours(root)
     for name in TABLES:
         (root / name).unlink(missing_ok=True)
-    mark = {
-        "synthetic": True,
-        "seed": seed,
-        "n_patients": n_patients,
-        "pulmonet": pulmonet.__version__,
-    }
-    write_json(root / MARKER, mark)
+    mark = {"synthetic": True, "seed": seed, "n_patients": n_patients}
+    write_json(root / MARKER, mark | {"pulmonet": pulmonet.__version__})
 
     rows: Rows = {name: [] for name in TABLES}
     written: set[Path] = set()
@@ -91,7 +87,9 @@ def write_phantoms(
         patient = imagine_patient(seed, number)
         for study in patient.studies:
             for view, film in enumerate(study.films, start=1):
-                path = _image_path(patient, study, view, film)
+                kind = "lateral" if film.pose.projection == "LATERAL" else "frontal"
+                folder = f"{patient.split}/patient{patient.number:05d}/study{study.number}"
+                path = f"{folder}/view{view}_{kind}.jpg"
                 boxes = _write_image(root / path, film, study.findings)
                 written.add(root / path)
                 _add_rows(rows, f"{root.name}/{path}", patient, study, film, boxes)
@@ -107,26 +105,17 @@ def _check_ours(root: Path) -> None:
     """Refuse a folder that holds anything but an earlier phantom set."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: is a file; name a folder for the demo set")
-    if not root.exists():
-        return
-    names = sorted(path.name for path in root.iterdir())
-    if not names:
-        return
+    names = sorted(path.name for path in root.iterdir()) if root.exists() else []
     try:
         mark = json.loads((root / MARKER).read_text(encoding="utf-8"))
         ours = mark["synthetic"] is True and "pulmonet" in mark
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
-    if not ours:
+    if names and not ours:
         raise DataError(
             f"{root}: is not empty and not an earlier demo set ({list_first(names)}); "
             "nothing was changed; choose a new folder"
         )
-
-
-def _image_path(patient: Patient, study: Study, view: int, film: Film) -> str:
-    kind = "lateral" if film.pose.projection == "LATERAL" else "frontal"
-    return f"{patient.split}/patient{patient.number:05d}/study{study.number}/view{view}_{kind}.jpg"
 
 
 def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Box]:
@@ -161,7 +150,6 @@ def _remove_others(root: Path, written: set[Path]) -> None:
     for path in sorted(root.glob("*/patient*/study*/view*_*.jpg")):
         if path not in written:
             path.unlink()
-    for pattern in ("*/patient*/study*", "*/patient*"):
-        for folder in root.glob(pattern):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+    for folder in (*root.glob("*/patient*/study*"), *root.glob("*/patient*")):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

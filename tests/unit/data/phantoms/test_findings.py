@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pulmonet.data.phantoms.film import Film, take_frontal
+from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.film import take_frontal
 from pulmonet.data.phantoms.findings import LOBES, PLATES, Box, Finding, box_around
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import imagine_patient
@@ -134,5 +135,5 @@ def test_box_around_is_the_extent_of_the_visible_part() -> None:
     density = np.zeros((20, 40), np.float32)
     density[5:10, 8:12] = 1.0
     density[0, 0] = 0.2  # too faint to count
-    assert box_around(density) == (8 / 40, 5 / 20, 12 / 40, 10 / 20)
-    assert box_around(np.zeros((20, 40), np.float32)) is None
+    assert box_around("Edema", density) == ("Edema", 8 / 40, 5 / 20, 12 / 40, 10 / 20)
+    assert box_around("Edema", np.zeros((20, 40), np.float32)) is None

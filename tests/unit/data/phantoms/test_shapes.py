@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pulmonet.data.phantoms.film import Film, take_frontal
+from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.film import take_frontal
 from pulmonet.data.phantoms.patients import imagine_patient
-from pulmonet.data.phantoms.shapes import Frame, depth, noise, sigmoid, smooth_curve
+from pulmonet.data.phantoms.shapes import Frame, curve, depth, sigmoid
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def test_a_filled_square_has_its_area(frame: Frame) -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_smooth_curve_passes_through_its_knots(closed: bool) -> None:
+def test_a_curve_passes_through_its_knots(closed: bool) -> None:
     knots = np.random.default_rng(0).normal(size=(6, 2))
-    curve = smooth_curve(knots, closed=closed)
+    points = curve(*knots.T, closed=closed)
     for knot in knots:
-        assert np.hypot(*(curve - knot).T).min() < 1e-12
+        assert np.hypot(*(points - knot).T).min() < 1e-12
 
 
 def test_depth_is_0_outside_and_1_deep_inside() -> None:
@@ -63,7 +64,7 @@ def test_depth_is_0_outside_and_1_deep_inside() -> None:
 
 def test_noise_has_its_grain(frame: Frame) -> None:
     wide = replace(frame, height=400, width=400)
-    texture = noise(np.random.default_rng(1), wide, 0.5)
+    texture = wide.noise(np.random.default_rng(1), 0.5)
     grain = 0.5 * wide.unit
     assert 0.5 < texture.std() < 1.3
     near = np.corrcoef(texture[:, :-1].ravel(), texture[:, 1:].ravel())[0, 1]
@@ -79,10 +80,9 @@ def test_sigmoid_does_not_overflow() -> None:
 def test_what_lets_rays_through_is_dark(film: Film) -> None:
     """Air, lung, soft tissue, heart and spine in the order of any chest X-ray."""
     image, _ = take_frontal(film, [])
-    frame = Frame(film.height, film.width, film.matrix)
 
     def grey(x: float, y: float) -> float:
-        column, row = np.round(frame.to_pixels([(x, y)])[0]).astype(int)
+        column, row = np.round(film.to_pixels([(x, y)])[0]).astype(int)
         return float(image[row - 5 : row + 6, column - 5 : column + 6].mean())
 
     lungs = [grey(-0.6, 0.4), grey(0.7, 0.4), grey(-0.65, 0.75)]
@@ -100,9 +100,8 @@ def test_what_lets_rays_through_is_dark(film: Film) -> None:
 
 def test_the_heart_points_to_the_patients_left(film: Film) -> None:
     image, _ = take_frontal(film, [])
-    frame = Frame(film.height, film.width, film.matrix)
-    row = round(frame.to_pixels([(0, 0.82 * film.pose.inspiration)])[0, 1])
-    columns = frame.to_pixels([(-0.5, 0), (-0.3, 0), (0.3, 0), (0.5, 0)])[:, 0].round().astype(int)
+    row = round(film.to_pixels([(0, 0.82 * film.pose.inspiration)])[0, 1])
+    columns = film.to_pixels([(-0.5, 0), (-0.3, 0), (0.3, 0), (0.5, 0)])[:, 0].round().astype(int)
     right = image[row - 8 : row + 8, columns[0] : columns[1]].mean()
     left = image[row - 8 : row + 8, columns[2] : columns[3]].mean()
     assert left > right + 15
