@@ -15,6 +15,9 @@ from pulmonet.errors import DataError
 from pulmonet.files.read import check_last_line, check_table
 from pulmonet.words import did_you_mean, list_first
 
+#: (N,) strings.
+Strings = NDArray[np.object_]
+
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
@@ -59,7 +62,7 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     return table
 
 
-def text_column(column: pd.Series[Any]) -> NDArray[np.object_]:
+def text_column(column: pd.Series[Any]) -> Strings:
     """(N,) stripped strings of a column; equal cells share one object."""
     return map_column(column, str)
 

@@ -23,11 +23,8 @@ def to_8_bits(values: NDArray[Any], used: NDArray[np.bool_] | None = None) -> ND
     """Scale (H, W) values of any depth to 0-255 over the range that the image uses.
 
     From its smallest to its largest value; where a few extreme pixels (markers, borders) hold
-    more than half of that range, from the 0.1th to the 99.9th percentile.
-
-    Args:
-        values: (H, W) numbers.
-        used: (H, W) pixels that count, e.g. no padding; all where None.
+    more than half of that range, from the 0.1th to the 99.9th percentile. `used`, (H, W), says
+    which pixels count, e.g. no padding; all where None.
     """
     counted = values if used is None or not used.any() else values[used]
     counted = counted[np.isfinite(counted)] if counted.dtype.kind == "f" else counted

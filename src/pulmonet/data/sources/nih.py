@@ -6,10 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import read_csv, text_column
+from pulmonet.data.tables import Strings, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import align
 
@@ -55,7 +54,7 @@ def read(root: Path) -> rows.SourceRows:
     )
 
 
-def _splits(root: Path, names: NDArray[np.object_]) -> NDArray[np.object_]:
+def _splits(root: Path, names: Strings) -> Strings:
     """train, test, or "" where NIH's lists are not there (or do not name an image)."""
     split = np.full(len(names), "", dtype=object)
     for file_name, name in _LISTS.items():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import parse_number, read_csv, text_column
+from pulmonet.data.tables import Strings, parse_number, read_csv, text_column
 
 #: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
 #: atelectasis is one, and must not count as a negative. They stay labels of their own, too.
@@ -76,19 +76,13 @@ def _findings(cell: str) -> list[str]:
     return names + [label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(names)]
 
 
-def _paths(root: Path, raw: pd.DataFrame) -> NDArray[np.object_]:
+def _paths(root: Path, raw: pd.DataFrame) -> Strings:
     names = text_column(raw["ImageID"])
     if "ImageDir" in raw:
         folders = text_column(raw["ImageDir"])
-        if any(name and _is_folder(root / name) for name in set(folders.tolist())):
+        # says no where a Path raises
+        if any(name and os.path.isdir(root / name) for name in set(folders.tolist())):  # noqa: PTH112
             pairs = zip(folders.tolist(), names.tolist(), strict=True)
             return np.asarray([f"{folder}/{name}" for folder, name in pairs], dtype=object)
     folder = "images/" if (root / "images").is_dir() else ""
     return rows.find_images(names, [root / folder], root, folder)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
+from pulmonet.data.tables import Strings, factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
@@ -174,11 +174,7 @@ def other_columns(
 def finding_columns(
     column: pd.Series[Any], split: Callable[[str], list[str]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Label columns from a column that lists what was found, as NIH and PadChest have it.
-
-    Args:
-        column: (N,) cells.
-        split: cell -> findings.
+    """Label columns from one whose cells `split` into findings, as NIH and PadChest have it.
 
     Returns:
         label -> (N,) of 1 (listed), 0 (not listed) and NaN (nothing listed), sorted by name.
@@ -216,8 +212,8 @@ def check_source_label(name: str, where: object) -> None:
 
 
 def find_images(
-    names: NDArray[np.object_], folders: Sequence[Path], root: Path, missing_folder: str
-) -> NDArray[np.object_]:
+    names: Strings, folders: Sequence[Path], root: Path, missing_folder: str
+) -> Strings:
     """(N,) paths of images in `folders` by file name, else by stem (``x.jpg`` for ``x.png``).
 
     What is nowhere is said to lie in `missing_folder`, where the file check will miss it.
@@ -235,7 +231,7 @@ def find_images(
     return np.asarray(paths, dtype=object)
 
 
-def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
+def strip_root(paths: Strings, root: Path) -> Strings:
     """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
 
     A first part that nothing below the root is called by is the root's name, maybe an older one:
@@ -254,7 +250,7 @@ def strip_root(paths: NDArray[np.object_], root: Path) -> NDArray[np.object_]:
     return np.asarray(text, dtype=object)
 
 
-def ids_from_paths(paths: NDArray[np.object_]) -> tuple[pd.Series[Any], pd.Series[Any]]:
+def ids_from_paths(paths: Strings) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """Patients and their studies, from ``patient…`` and ``study…`` path parts.
 
     Where there is none, the patient is "" and the study ``study1``.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.splits.files import read_splits, splits_path, write_splits
+from pulmonet.data.tables import Strings
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.words import count, list_first
@@ -26,7 +27,7 @@ def assign(
     seed: int,
     *,
     keep: bool = True,
-) -> tuple[NDArray[np.object_], list[str]]:
+) -> tuple[Strings, list[str]]:
     """The split of every row, from the first of these that applies.
 
     1. ``folds``: patient folds over all rows but the source's test rows; fold ``fold`` is valid;
@@ -72,9 +73,7 @@ def assign(
     return _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
 
 
-def _listed(
-    path: Path, patients: NDArray[np.object_], needed: NDArray[np.bool_]
-) -> NDArray[np.object_]:
+def _listed(path: Path, patients: Strings, needed: NDArray[np.bool_]) -> Strings:
     """(N,) what a splits file says of each row; the `needed` rows must be listed."""
     listed = read_splits(path, patients)
     missing = np.unique(patients[needed & (listed == "")].astype(str))
@@ -87,13 +86,13 @@ def _listed(
 
 
 def _drawn(
-    split: NDArray[np.object_],
-    patients: NDArray[np.object_],
+    split: Strings,
+    patients: Strings,
     labels: NDArray[np.float32],
     fraction: float,
     seed: int,
     kept: Path | None,
-) -> tuple[NDArray[np.object_], list[str]]:
+) -> tuple[Strings, list[str]]:
     """A share of the training patients becomes valid, and is written to `kept`."""
     training = np.flatnonzero(split == "train")
     if len(set(patients[training])) < 2:
@@ -124,20 +123,13 @@ def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDAr
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def deal_patients(
-    patients: NDArray[np.object_], labels: NDArray[np.float32], salt: str
-) -> NDArray[np.int64]:
+def deal_patients(patients: Strings, labels: NDArray[np.float32], salt: str) -> NDArray[np.int64]:
     """(N,) place of each row's patient in an order in which neighbours have the same labels.
 
-    Patients are sorted by their positive labels, the rarest label first, and within equal labels
-    by a seeded draw. Every k-th patient of this order is a share of 1/k of each label's
+    Patients are sorted by their positive `labels`, (N, L), the rarest first, and within equal ones
+    by a draw that `salt` seeds. Every k-th patient of this order is a share of 1/k of each label's
     positives, up to rounding: systematic sampling from a sorted list, stratified over many
     labels at once where a table of strata would be mostly empty.
-
-    Args:
-        patients: (N,) ids.
-        labels: (N, L) raw labels; 1 counts.
-        salt: seeds the draw.
     """
     codes, ids = pd.factorize(patients)
     positive = np.zeros((len(ids), labels.shape[1]), dtype=bool)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.tables import Strings, map_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir
 from pulmonet.files.read import read_text
@@ -40,14 +39,14 @@ def splits_path(root: Path, valid_fraction: float) -> Path:
     return dataset_dir(root) / f"valid-{valid_fraction:g}" / "splits.csv"
 
 
-def write_splits(path: Path, patients: NDArray[np.object_], split: NDArray[np.object_]) -> None:
+def write_splits(path: Path, patients: Strings, split: Strings) -> None:
     """Write ``splits.csv``: patient, split; one line a patient, sorted."""
     lines = pd.DataFrame({"patient": patients, "split": split}).drop_duplicates()
     lines = lines.sort_values(["patient", "split"])
     write_atomic(path, lines.to_csv(index=False, lineterminator="\n"))
 
 
-def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_]:
+def read_splits(path: Path, patients: Strings) -> Strings:
     """(N,) split of every row's patient, "" where not listed.
 
     `path` is a ``splits.csv`` (patient, split) or a shareable split (``.json``).
@@ -78,7 +77,7 @@ def read_splits(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_
     return _split_of(patients, dict(zip(pairs["patient"], pairs["split"], strict=True)))
 
 
-def _split_of(patients: NDArray[np.object_], listed: Mapping[str, str]) -> NDArray[np.object_]:
+def _split_of(patients: Strings, listed: Mapping[str, str]) -> Strings:
     return np.asarray([listed.get(str(patient), "") for patient in patients], dtype=object)
 
 
@@ -108,7 +107,7 @@ def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = Non
     write_json(path, document)
 
 
-def _match_shareable(path: Path, patients: NDArray[np.object_]) -> NDArray[np.object_]:
+def _match_shareable(path: Path, patients: Strings) -> Strings:
     try:
         raw = json.loads(read_text(path, MAX_SPLIT_BYTES))
         salt, splits = str(raw["salt"]), dict(raw["splits"])
