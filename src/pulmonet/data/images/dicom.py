@@ -43,8 +43,7 @@ def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # pydicom and its plugins raise whatever they meet
         name = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        syntax = getattr(name, "name", "unknown transfer syntax")
-        reason = first_line(error)[:120]
+        syntax, reason = getattr(name, "name", "unknown transfer syntax"), first_line(error)[:120]
         raise DataError(
             f"{where}: DICOM pixels cannot be decoded ({syntax}: {reason}); copy it "
             "again, or install all decoders: pip install 'pulmonet[dicom]'"
@@ -124,6 +123,5 @@ def _not_padding(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.bool_] | None
     padding = dataset.get("PixelPaddingValue")
     if padding is None:
         return None
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
-    low, high = sorted((int(padding), int(limit)))
+    low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
     return np.asarray((pixels < low) | (pixels > high))

@@ -63,9 +63,8 @@ def read_npz_row(root: Path, path: str) -> tuple[NDArray[Any], FileState]:
             if _state_of(source) == state:
                 return row, state
     except _DAMAGE as error:
-        raise DataError(
-            f"{source}#{inner}: cannot be read ({error}); copy the file again"
-        ) from None
+        where = f"{source}#{inner}"
+        raise DataError(f"{where}: cannot be read ({error}); copy the file again") from None
     raise still_changing(path)
 
 

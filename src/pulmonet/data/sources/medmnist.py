@@ -40,7 +40,13 @@ def read(path: Path) -> rows.SourceRows:
         values = _labels_of(archive, f"{name}_labels")
         if values is None:
             continue
-        labels = _names(archive, values.shape[1])
+        kind = archive.stem.lower().partition("_")[0]
+        labels = tuple(map(align, _LABELS.get(kind, ())))
+        if len(labels) != values.shape[1]:
+            raise DataError(
+                f"{archive}: {values.shape[1]} label columns under this name; the chest sets of "
+                "MedMNIST are chestmnist.npz (14) and pneumoniamnist.npz (1)"
+            )
         paths = [f"{archive.name}#{name}/{row}" for row in range(len(values))]
         parts.append(rows.source_rows(paths, dict(zip(labels, values.T, strict=True)), split=split))
     if not parts:
@@ -48,17 +54,6 @@ def read(path: Path) -> rows.SourceRows:
             f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
         )
     return rows.stack(parts)
-
-
-def _names(archive: Path, n_labels: int) -> tuple[str, ...]:
-    kind = archive.stem.lower().partition("_")[0]
-    names = tuple(align(name) for name in _LABELS.get(kind, ()))
-    if len(names) != n_labels:
-        raise DataError(
-            f"{archive}: {n_labels} label columns under this name; the chest sets of MedMNIST are "
-            "chestmnist.npz (14) and pneumoniamnist.npz (1)"
-        )
-    return names
 
 
 def _labels_of(archive: Path, name: str) -> NDArray[np.float32] | None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pulmonet.config.schema import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.checks import inside_paths
+from pulmonet.data.duplicates import Read, Scan
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.cached import other_packs
 from pulmonet.data.pack.open import Pack, open_pack
-from pulmonet.data.summary import summarise
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic
@@ -34,7 +34,7 @@ def look_at_pixels(
     folder: Path,
     *,
     check_only: bool,
-    num_workers: int | None = None,
+    num_workers: int | None,
 ) -> None:
     """Decode every image, into the pack unless `check_only`, and verify what was seen.
 
@@ -46,13 +46,13 @@ def look_at_pixels(
             paths = inside_paths(manifest.table["path"])
             names = (f"{manifest.root}/{file_of(path)}" for path in paths)
             rows = paths.index.to_numpy(np.int64)[[os.path.lexists(name) for name in names]]
-        read: duplicates.Read = partial(duplicates.read_squares, manifest)
+        read: Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
         look = partial(duplicates.decode_squares, manifest, bad, num_workers)
         with console.steps("checking images", len(rows)) as bar:
             scan = duplicates.scan_images(rows, look, bar.reach)
     else:
-        pack = _pack(manifest, rows, config, report, num_workers)
+        pack = _pack(manifest, config, report, num_workers)
         read, bad = pack.read, pack.bad_rows
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
@@ -64,23 +64,19 @@ def look_at_pixels(
     _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, folder)
     if not check_only and not report.problems:
-        picture = dataset_figure(summarise(manifest), _examples(manifest, scan, read))
+        picture = dataset_figure(report.summary, _examples(manifest, scan, read))
         write_atomic(folder / "dataset.png", picture)
         report.files.append(portable_path(folder / "dataset.png"))
 
 
 def _pack(
-    manifest: Manifest,
-    rows: NDArray[np.int64],
-    config: RunConfig,
-    report: PrepareReport,
-    num_workers: int | None,
+    manifest: Manifest, config: RunConfig, report: PrepareReport, num_workers: int | None
 ) -> Pack:
-    data = config.data
-    with console.steps("packing images", len(rows)) as bar:
+    data, n_rows = config.data, len(manifest)
+    with console.steps("packing images", n_rows) as bar:
         pack = open_pack(
             manifest,
-            rows,
+            np.arange(n_rows, dtype=np.int64),
             image_size=data.image_size,
             fit=data.fit,
             num_workers=num_workers,
@@ -91,18 +87,16 @@ def _pack(
         folder=portable_path(pack.folder),
         side=pack.side,
         fit=data.fit,
-        rows=len(rows) - len(pack.bad_rows),
-        megabytes=round(len(rows) * pack.side**2 / 1e6, 1),
+        rows=n_rows - len(pack.bad_rows),
+        megabytes=round(n_rows * pack.side**2 / 1e6, 1),
     )
     packs = other_packs(manifest.root, pack)
     if packs:  # nothing deletes packs by itself
-        shown = list_first(
-            f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs
-        )
+        each = (f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs)
         size = sum(one.n_bytes for one in packs) / 1e6
         text = (
             f"cache: {count(len(packs), 'other pack')} of this dataset "
-            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {shown}; "
+            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {list_first(each)}; "
             "delete what is not used any more (a missing pack is made again)"
         )
         report.notes.append(text)
@@ -120,12 +114,11 @@ def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_o
     if report.bad_images:
         shown = list_first(report.bad_images.values())
         text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
+        way = "copy them again, remove their rows, or leave them out with --skip-bad"
         if skip_bad and not check_only:
             report.warnings.append(f"{text}left out here, and in `train --skip-bad`")
         else:
-            report.problems.append(
-                f"{text}copy them again, remove their rows, or leave them out with --skip-bad"
-            )
+            report.problems.append(text + way)
     if report.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
         text = (
@@ -136,11 +129,7 @@ def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_o
 
 
 def _near_duplicates(
-    manifest: Manifest,
-    scan: duplicates.Scan,
-    read: duplicates.Read,
-    report: PrepareReport,
-    folder: Path,
+    manifest: Manifest, scan: Scan, read: Read, report: PrepareReport, folder: Path
 ) -> None:
     pairs = duplicates.near_duplicates(manifest, scan, read)
     report.near_duplicates = len(pairs)
@@ -163,9 +152,7 @@ def _near_duplicates(
     )
 
 
-def _examples(
-    manifest: Manifest, scan: duplicates.Scan, read: duplicates.Read
-) -> list[tuple[str, NDArray[np.uint8]]]:
+def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDArray[np.uint8]]]:
     """Up to eight images, spread over the dataset, each captioned with its positive labels."""
     if not len(scan.rows):
         return []
