@@ -33,16 +33,13 @@ class Progress:
     Attributes:
         epoch: 0-based epoch under way.
         step: optimiser steps done in it.
-        loss_sum: sum of the loss over known targets so far in this epoch.
-        known_sum: number of those targets.
+        loss_sum: sum of the loss over the `known_sum` known targets so far in this epoch.
         epoch_seconds: wall time spent in this epoch, all sessions together.
         total_seconds: wall time spent in finished epochs.
         micro_batch_size: images per forward pass after out of memory, 0 = as configured.
         best_auroc: highest macro AUROC on the selection rows so far; NaN = none yet.
         best_epoch: its 0-based epoch, -1 = none.
-        n_resumed: how often the run was resumed.
         n_skipped: fp16 steps skipped for a non-finite loss or gradient.
-        n_skipped_in_a_row: those since the last step that was not skipped.
         log: rows of training_log.csv so far.
     """
 
@@ -68,9 +65,6 @@ def save_weights(path: Path, engine: Engine) -> None:
 
     Of an ensemble it holds the members that are done, as soon as there is one. Equal weights give
     equal bytes: serialised through a buffer, since torch.save puts a file's name into the archive.
-
-    Raises:
-        ArtifactError: it cannot be written; the previous one is untouched.
     """
     state = own_state(engine)
     if engine.ensemble is not None and len(engine.ensemble.members):
@@ -100,11 +94,7 @@ def own_state(engine: Engine) -> dict[str, Tensor]:
 
 
 def save_checkpoint(stage: Stage, engine: Engine, progress: Progress) -> None:
-    """Write last_checkpoint.pth atomically, on the first process.
-
-    Raises:
-        ArtifactError: it cannot be written; the previous one is untouched.
-    """
+    """Write last_checkpoint.pth, on the first process; the previous one stays if that fails."""
     if not engine.processes.is_first:
         return
     progress.micro_batch_size = engine.micro_batch_size if engine.is_halved else 0
@@ -130,17 +120,14 @@ def _parts(engine: Engine) -> dict[str, Any]:
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
     """Read last_checkpoint.pth; tensors come to the CPU.
 
-    `fingerprint` is that of config and data as they are now, and must equal the file's.
-
     Raises:
-        ArtifactError: missing, damaged, hostile, or of another model or dataset.
+        ArtifactError: missing, damaged, hostile, or not of this `fingerprint` (config and data).
     """
     try:
         check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        version = content["format"]
-        progress = _read_progress(content["progress"])
-        written_for = content["fingerprint"]
+        content = dict(torch.load(path, map_location="cpu", weights_only=True))
+        version, written_for = content["format"], content["fingerprint"]
+        content["progress"] = _read_progress(content["progress"])
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
         reason = reason_of(error)[:160]
         raise ArtifactError(
@@ -157,17 +144,13 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
             f"{path}: belongs to another model, configuration or dataset; resume with the "
             "run's own run_config.json and data, or start again with --overwrite"
         )
-    content["progress"] = progress
-    return dict(content)
+    return content
 
 
 def restore(engine: Engine, stage: Stage, earlier: Sequence[Stage], saved: dict[str, Any]) -> None:
     """Bring an engine, which is at the start of `stage`, to where a checkpoint stands.
 
-    The networks of the `earlier` stages of the folder go into the ensemble.
-
-    Raises:
-        ArtifactError: the checkpoint's parts do not fit.
+    The networks of the `earlier` stages go into the ensemble. ArtifactError: parts do not fit.
     """
     progress: Progress = saved["progress"]
     parts = _parts(engine)
@@ -194,11 +177,7 @@ def empty_member(engine: Engine, stage: Stage) -> nn.Module:
 
 
 def _read_progress(content: Any) -> Progress:
-    """The progress of a file, which may be anybody's.
-
-    Raises:
-        ValueError, KeyError: not its fields, of other kinds, or numbers that no run has.
-    """
+    """The progress of a file, which may be anybody's: ValueError, KeyError if no run has it."""
     progress = TypeAdapter(Progress).validate_python(Progress(**content))
     for row in progress.log:
         row["epoch"], row["val_macro_auroc"]  # what the end of a run looks up

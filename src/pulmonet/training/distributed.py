@@ -20,13 +20,7 @@ from pulmonet.errors import TrainingError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its peers.
-
-    Attributes:
-        rank: 0 … world_size - 1; rank 0 alone writes, draws and speaks.
-        local_rank: rank on this machine: which GPU.
-        world_size: number of processes.
-    """
+    """This process among its peers: rank 0 alone writes and speaks; local_rank is which GPU."""
 
     rank: int = 0
     local_rank: int = 0
@@ -49,10 +43,9 @@ def joined(device_type: str) -> Iterator[Processes]:
         TrainingError: more processes than GPUs.
     """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    if "TORCHELASTIC_RUN_ID" not in os.environ or not os.environ.keys() >= set(names):
-        yield Processes()
-        return
-    processes = Processes(*(int(os.environ[name]) for name in names))
+    processes = Processes()
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.keys() >= set(names):
+        processes = Processes(*(int(os.environ[name]) for name in names))
     if not processes.are_many:
         yield processes
         return
@@ -94,17 +87,12 @@ def any_process(flag: bool, processes: Processes) -> bool:
 
 
 def wait_for_all(processes: Processes) -> None:
-    """A barrier."""
     if processes.are_many:
         dist.barrier()
 
 
 def share_buffers(network: nn.Module, processes: Processes) -> None:
-    """Put rank 0's buffers into every process's network, in place.
-
-    Without SyncBatchNorm each process has running statistics of its own, and rank 0's are saved:
-    all have to validate with these.
-    """
+    """Put rank 0's buffers, which are those saved, into every process's network, in place."""
     if processes.are_many:
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)

@@ -16,13 +16,9 @@ class WeightAverage:
     d = min(decay, (1 + n) / (10 + n)) after n updates, as in TensorFlow's
     `ExponentialMovingAverage(num_updates)`: a short run would otherwise end on an average that
     still holds its first, untrained weights. Batch norm's running means and variances are
-    averaged alike; whole-number buffers (its batch counter) are copied. Not torch's
-    `AveragedModel`: it takes the first weights over as they are, and its decay knows no n, so
-    every run with an average would end in other bits.
-
-    Attributes:
-        module: the averaged network in eval mode, without gradients: validate with this one.
-        n_updates: updates so far.
+    averaged alike; whole-number buffers (its batch counter) are copied. `module` is the averaged
+    network in eval mode. Not torch's `AveragedModel`: it takes the first weights over as they
+    are, and its decay knows no n, so every run with an average would end in other bits.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -48,11 +44,7 @@ class WeightAverage:
         return {"n_updates": self.n_updates, "weights": self.module.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`'s value.
-
-        Raises:
-            KeyError, RuntimeError: the state belongs to another network.
-        """
+        """Continue from `state_dict`'s value; KeyError, RuntimeError: of another network."""
         self.module.load_state_dict(state["weights"])
         self.n_updates = int(state["n_updates"])
 

@@ -23,18 +23,13 @@ class Engine:
     """What a step works on.
 
     Attributes:
-        config: of the network that is trained.
         network: the bare network, whose state_dict is saved.
         forward: the same, perhaps compiled and wrapped for several processes.
-        optimiser: over the network's (and the AUC margin's) parameters.
         scaler: of fp16; None otherwise.
-        average: of the weights, or None.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
         auc_margin: state of the loss aucm, or None.
-        device: where the network is.
         precision: fp32, bf16 or fp16.
-        processes: this process among its peers.
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
             decide the head's layout.
         n_labels: L; outputs behind those are learned from, and neither scored nor exported.
@@ -43,8 +38,8 @@ class Engine:
         micro_batch_size: images per forward pass of this process; 0 = all at once.
         is_halved: whether `micro_batch_size` was made smaller for want of memory.
         notify: told of what a user should know (micro-batches halved).
-        skipped: whether fp16 left the last step out for a non-finite gradient, bool scalar on
-            the device; None in other precisions.
+        skipped: bool scalar on the device, whether fp16 left the last step out for a non-finite
+            gradient; None in other precisions.
     """
 
     def __init__(
@@ -67,17 +62,21 @@ class Engine:
         `n_labels` is the number of policies where None.
         """
         optim, loss = config.optim, config.loss
-        self.config = config
-        self.device = device
-        self.precision = precision
-        self.processes = processes
-        self.policies = policies
+        self.config, self.policies, self.processes = config, policies, processes
+        self.device, self.precision = device, precision
         self.n_labels = len(policies) if n_labels is None else n_labels
         self.notify = notify
         self.auc_margin: AucMargin | None = None
         if loss.name == "aucm":
             self.auc_margin = AucMargin(len(policies), loss.aucm_margin).to(device)
-        self.network, self.forward = _wrapped(network, config, device, processes)
+        if processes.are_many and device.type == "cuda":
+            network = with_shared_batch_norm(network)
+        self.network = network
+        forward: Any = torch.compile(network) if config.runtime.compile else network
+        if processes.are_many:
+            ids = [device.index] if device.type == "cuda" else None
+            forward = DistributedDataParallel(forward, device_ids=ids)
+        self.forward = cast(Callable[[Tensor], Tensor], forward)
         self.optimiser = build_optimiser(
             self.network, optim, device.type, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
         )
@@ -99,19 +98,6 @@ class Engine:
     def result(self) -> nn.Module:
         """What the training of `network` has come to: the network, or its average."""
         return self.network if self.average is None else self.average.module
-
-
-def _wrapped(
-    network: nn.Module, config: RunConfig, device: torch.device, processes: Processes
-) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """The network, its batch norm shared among GPUs, and what a step calls in its place."""
-    if processes.are_many and device.type == "cuda":
-        network = with_shared_batch_norm(network)
-    forward: Any = torch.compile(network) if config.runtime.compile else network
-    if processes.are_many:
-        ids = [device.index] if device.type == "cuda" else None
-        forward = DistributedDataParallel(forward, device_ids=ids)
-    return network, cast(Callable[[Tensor], Tensor], forward)
 
 
 def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:

@@ -33,8 +33,7 @@ class SignalWatch:
     def receive(self, number: int, _frame: FrameType | None) -> None:
         """A signal came."""
         if number == signal.SIGINT and self.received:
-            # files are replaced whole, so there is nothing to tidy
-            os._exit(130)
+            os._exit(130)  # files are replaced whole, so there is nothing to tidy
         self.received = self.received or number
         sys.stderr.write("\nstopping after this step, saving (Ctrl-C again ends at once) …\n")
 

@@ -21,12 +21,11 @@ from pulmonet.training.checkpoint import (
 )
 from pulmonet.training.engine import Engine
 from pulmonet.training.interruption import Interrupted, SignalWatch, stop_requested, watched_signals
-from pulmonet.training.log import log_row
 from pulmonet.training.losses_seen import LossesSeen
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import step_seed, train_step
-from pulmonet.training.validation import EpochScores, validate
+from pulmonet.training.validation import EpochScores, log_row, validate
 
 
 class Listener(Protocol):
@@ -51,14 +50,8 @@ def train_stages(
 ) -> Progress:
     """Train the networks of a folder one after the other, from the start or its checkpoint.
 
-    Args:
-        stages: all networks of the folder; several become an ensemble.
-        build: a stage, and the ensemble of those before it -> the engine at its start.
-        listener: is told.
-        resume: go on from last_checkpoint.pth, where there is one.
-
-    Returns:
-        The final progress: log, best epoch, times.
+    Several `stages` become an ensemble. `build` gives a stage's engine at its start, from the
+    stage and the ensemble of those before it.
 
     Raises:
         TrainingError: non-finite loss, out of memory.
@@ -87,11 +80,7 @@ def train_stages(
 
 
 def _saved(stage: Stage) -> dict[str, Any] | None:
-    """The checkpoint of a stage's folder, its progress counted as resumed; None without one.
-
-    Raises:
-        ArtifactError: a checkpoint that does not fit, or whose best_model.pth is gone.
-    """
+    """The checkpoint of a stage's folder, its progress counted as resumed; None without one."""
     run_dir = stage.run_dir
     if not run_dir.last_checkpoint_path.exists():
         return None
@@ -108,10 +97,7 @@ def _saved(stage: Stage) -> dict[str, Any] | None:
 def _batches(engine: Engine, stage: Stage) -> TrainingBatches:
     config = stage.config
     return TrainingBatches(
-        stage.pack,
-        stage.train_rows,
-        stage.train_targets,
-        config.augment,
+        *(stage.pack, stage.train_rows, stage.train_targets, config.augment),
         image_size=config.data.image_size,
         batch_size=config.optim.batch_size,
         seed=config.seed,
@@ -128,9 +114,6 @@ def _stops_early(progress: Progress, stage: Stage) -> bool:
     if patience is None or progress.best_epoch < 0 or progress.step:
         return False
     return progress.epoch - 1 - progress.best_epoch >= patience
-
-
-# --- one epoch ----------------------------------------------------------------------------
 
 
 def _train_epoch(

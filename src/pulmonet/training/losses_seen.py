@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,6 @@ from pulmonet.words import list_first
 STEPS_PER_LOOK = 20
 
 
-class _Step(NamedTuple):
-    """A step done: its 1-based number, rows (B,), and scalars that are still on the device."""
-
-    number: int
-    rows: NDArray[np.int64]
-    loss_sum: Tensor
-    known: Tensor
-    skipped: Tensor | None
-
-
 class LossesSeen:
     """Losses of the last steps, left on the device until the next look at them.
 
@@ -40,14 +29,14 @@ class LossesSeen:
         self._engine = engine
         self._progress = progress
         self._paths = paths
-        self._waiting: list[_Step] = []
+        self._waiting: list[tuple[int, NDArray[np.int64], Tensor, Tensor, Tensor | None]] = []
         self.last = progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
 
     def add(
         self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor, skipped: Tensor | None
     ) -> None:
-        """The step that was just counted in the progress."""
-        self._waiting.append(_Step(self._progress.step, rows, loss_sum, known, skipped))
+        """The step that was just counted in the progress: rows (B,), scalars on the device."""
+        self._waiting.append((self._progress.step, rows, loss_sum, known, skipped))
 
     def are_due(self, n_steps: int) -> bool:
         """Whether it is time for a look, in an epoch of `n_steps`."""
@@ -63,24 +52,24 @@ class LossesSeen:
         """
         progress, engine = self._progress, self._engine
         allowed = engine.config.runtime.nonfinite_limit if engine.scaler is not None else 0
-        for step in self._waiting:
-            total, count = float(step.loss_sum), int(step.known)
+        for number, rows, loss_sum, known, skipped in self._waiting:
+            total, count = float(loss_sum), int(known)
             is_finite = math.isfinite(total)
             if is_finite:
                 progress.loss_sum += total
                 progress.known_sum += count
                 self.last = total / max(count, 1)
-            if is_finite and not (step.skipped is not None and bool(step.skipped)):
+            if is_finite and not (skipped is not None and bool(skipped)):
                 progress.n_skipped_in_a_row = 0
                 continue
             progress.n_skipped_in_a_row += 1
             progress.n_skipped += 1
             if progress.n_skipped_in_a_row > allowed:
                 what = "gradient" if is_finite else "loss"
-                rows = list_first([self._paths[int(row)] for row in step.rows])
+                paths = list_first([self._paths[int(row)] for row in rows])
                 raise TrainingError(
-                    f"epoch {progress.epoch + 1}, step {step.number}: the {what} is not finite; "
-                    f"rows of the batch: {rows}; lower --lr, set optim.clip_norm, try --no-amp or "
+                    f"epoch {progress.epoch + 1}, step {number}: the {what} is not finite; "
+                    f"rows of the batch: {paths}; lower --lr, set optim.clip_norm, try --no-amp or "
                     "other --weights; the last good checkpoint is kept"
                 )
         self._waiting.clear()

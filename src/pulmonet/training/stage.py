@@ -22,16 +22,13 @@ class Stage:
 
     Attributes:
         config: the run's, as far as it is about this network: one architecture, its own length.
-        number: its 0-based place among the networks of its folder.
-        n_stages: how many networks its folder has.
-        run_dir: where its files go.
+        number: its 0-based place among the `n_stages` networks of its folder.
         fingerprint: of config and data; a checkpoint of another one is refused.
         pack: decoded images of all rows named below.
         train_rows: (n,) manifest rows.
-        train_targets: (n, L + A) float32 training targets, NaN = unknown, of the labels and the
-            auxiliary ones behind them.
+        train_targets: (n, L + A), NaN = unknown, the auxiliary labels last.
         select_rows: (m,) manifest rows that choose the best epoch.
-        select_targets: (m, L) float32 of 1, 0, NaN; they do not depend on the policy.
+        select_targets: (m, L) of 1, 0, NaN; they do not depend on the policy.
         labels: L names.
         paths: image paths of all manifest rows, for messages.
     """

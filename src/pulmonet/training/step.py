@@ -29,13 +29,8 @@ def train_step(
     """One optimiser step on this process's share of the global batch.
 
     Out of memory halves the micro-batch and does the step again; batch norm then sees
-    micro-batches, the loss weighting stays what it was.
-
-    Args:
-        engine: changed in place.
-        batch: this process's rows; may be empty in the last step of an epoch.
-        learning_rate: of this step.
-        seed: of dropout and stochastic depth in this step.
+    micro-batches, the loss weighting stays what it was. `batch` may be empty in the last step of
+    an epoch; `seed` is for dropout and stochastic depth.
 
     Returns:
         The sum of the loss over all processes' known targets, and their number: float32
@@ -56,8 +51,7 @@ def train_step(
                     f"{engine.device}: out of memory with {now} images at a time; use a smaller "
                     "--image-size, another --model, or --set optim.micro_batch_size=N"
                 ) from None
-            engine.micro_batch_size = max(1, now // 2)
-            engine.is_halved = True
+            engine.micro_batch_size, engine.is_halved = max(1, now // 2), True
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -132,9 +126,8 @@ def _loss_of(
     n_rows = len(images)
     if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
         images = images.expand(2, *images.shape[1:])
-    fast = fast_depthwise(engine.device, engine.precision)
-    if engine.config.runtime.compile:  # the compiler brings its own kernels
-        fast = contextlib.nullcontext()
+    compiled = engine.config.runtime.compile  # the compiler brings its own kernels
+    fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     with autocast(engine.device, engine.precision), fast:
         logits = engine.forward(images)[:n_rows]
     return label_loss(

@@ -1,21 +1,26 @@
-"""The selection rows scored after an epoch."""
+"""An epoch that has ended: scores of the selection rows, and its row of training_log.csv."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.errors import TrainingError
+from pulmonet.files.system import peak_memory_bytes
 from pulmonet.metrics.ranking.auc import auroc, average_precision
 from pulmonet.models.inference import predict
+from pulmonet.training.checkpoint import Progress
 from pulmonet.training.distributed import gather_rows, share_buffers, wait_for_all
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import scores_from_logits
+from pulmonet.training.optimisers import learning_rate
 from pulmonet.training.stage import Stage
 
 
@@ -24,8 +29,7 @@ class EpochScores:
     """How good one epoch's network is on the selection rows.
 
     Attributes:
-        loss: binary cross-entropy of the scores, mean over known targets; the same for every
-            training loss, so that runs compare.
+        loss: binary cross-entropy, mean over known targets, whatever the training loss is.
         aurocs: L values, NaN where a label has one class.
         average_precisions: L values, likewise.
     """
@@ -37,12 +41,7 @@ class EpochScores:
     @property
     def macro_auroc(self) -> float:
         """Mean over the labels that have one; NaN without any."""
-        return mean_of_known(self.aurocs)
-
-    @property
-    def macro_average_precision(self) -> float:
-        """Mean over the labels that have one; NaN without any."""
-        return mean_of_known(self.average_precisions)
+        return _mean_of_known(self.aurocs)
 
 
 def validate(
@@ -55,31 +54,39 @@ def validate(
     Raises:
         TrainingError: scores that are not finite.
     """
-    config, processes = stage.config, engine.processes
+    processes = engine.processes
     wait_for_all(processes)
     share_buffers(network, processes)
-    own = np.array_split(np.arange(len(stage.select_rows)), processes.world_size)[processes.rank]
-    scores = predict(
-        network,
-        evaluation_batches(
-            stage.pack,
-            stage.select_rows[own],
-            image_size=config.data.image_size,
-            batch_size=config.optim.batch_size,
-            num_workers=config.runtime.num_workers,
-            device=engine.device,
-        ),
-        device=engine.device,
-        precision=engine.precision,
-        to_scores=lambda logits: scores_from_logits(logits, policies)[:, : engine.n_labels],
-    )
-    scores = gather_rows(scores.reshape(len(own), engine.n_labels), processes)
+    own = np.array_split(stage.select_rows, processes.world_size)[processes.rank]
+    scores = scores_of(stage, own, network, policies, engine.device, engine.precision)
+    scores = gather_rows(scores.reshape(len(own), len(policies))[:, : engine.n_labels], processes)
     if not np.isfinite(scores).all():
         raise TrainingError(
             f"epoch {epoch + 1}: the network's scores are not finite; lower --lr, set "
             "optim.clip_norm or try --no-amp; the last good checkpoint is kept"
         )
     return score_epoch(stage.select_targets, scores)
+
+
+def scores_of(
+    stage: Stage,
+    rows: NDArray[np.int64],
+    network: nn.Module,
+    policies: Sequence[str],
+    device: torch.device,
+    precision: str = "fp32",
+) -> NDArray[np.float32]:
+    """A network's scores (N, L) of manifest rows (N,), at the stage's size."""
+    config = stage.config
+    batches = evaluation_batches(
+        *(stage.pack, rows),
+        image_size=config.data.image_size,
+        batch_size=config.optim.batch_size,
+        num_workers=config.runtime.num_workers,
+        device=device,
+    )
+    to_scores = partial(scores_from_logits, policies=policies)
+    return predict(network, batches, device=device, precision=precision, to_scores=to_scores)
 
 
 def score_epoch(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> EpochScores:
@@ -95,6 +102,37 @@ def score_epoch(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> Ep
     )
 
 
-def mean_of_known(values: list[float]) -> float:
-    """Mean of the values that are not NaN; NaN when all are."""
+def _mean_of_known(values: list[float]) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def log_row(
+    stage: Stage, progress: Progress, scores: EpochScores, device: torch.device
+) -> dict[str, float]:
+    """What an epoch that has just ended is remembered by: column -> value.
+
+    Memory is the most held so far, in MiB: allocated on a GPU, resident on the CPU.
+    """
+    optim, n_steps = stage.config.optim, max(progress.step, 1)
+    seconds = progress.epoch_seconds
+    done = (progress.epoch - stage.first_epoch + 1) * n_steps
+    on_gpu = device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_bytes()
+    areas = {"auc": scores.aurocs, "pr": scores.average_precisions}
+    return {
+        "epoch": progress.epoch + 1,
+        "train_loss": progress.loss_sum / max(progress.known_sum, 1),
+        "val_loss": scores.loss,
+        "val_macro_auroc": scores.macro_auroc,
+        "val_macro_pr_auc": _mean_of_known(scores.average_precisions),
+        **{
+            f"val_{kind}_{label}": value
+            for kind, values in areas.items()
+            for label, value in zip(stage.labels, values, strict=True)
+        },
+        "lr": learning_rate(optim, done - 1, optim.epochs * n_steps),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(stage.train_rows) / max(seconds, 1e-9), 3),
+        "image_size": stage.pixels(progress.epoch),
+        "peak_memory_mb": round(memory / 2**20, 1),
+    }

@@ -10,9 +10,8 @@ import torch
 
 from pulmonet.config.load import parse_config
 from pulmonet.training.checkpoint import Progress
-from pulmonet.training.log import log_row
 from pulmonet.training.stage import Stage
-from pulmonet.training.validation import EpochScores
+from pulmonet.training.validation import EpochScores, log_row
 
 OPTIM = {"epochs": 4, "growth": [[32, 1], [48, 2]], "schedule": "cosine", "lr": 0.1}
 

@@ -173,8 +173,6 @@ def evaluation_batches(
     image_size: int,
     batch_size: int,
     num_workers: int = 2,
-    rank: int = 0,
-    world_size: int = 1,
     targets: NDArray[np.float32] | None = None,
     view: NDArray[np.float32] | None = None,
     device: str | torch.device = "cpu",
@@ -185,10 +183,8 @@ def evaluation_batches(
         pack: opened for `rows`.
         rows: (n,) manifest row numbers.
         image_size: S.
-        batch_size: images a batch, of this process.
+        batch_size: images a batch.
         num_workers: threads; 0 prepares each batch when it is asked for.
-        rank: this process; it takes the rank-th contiguous part of `rows`, each row once.
-        world_size: number of processes.
         targets: (n, L) aligned with `rows`, to be handed along.
         view: one of `augmentation.tta_views`; None is the whole square.
         device: where the images are wanted.
@@ -199,7 +195,6 @@ def evaluation_batches(
     all_rows = np.asarray(rows, np.int64)
     known = np.empty((len(all_rows), 0), np.float32) if targets is None else targets
     place = torch.device(device)
-    positions = np.array_split(np.arange(len(all_rows)), world_size)[rank]
 
     def prepare(part: NDArray[np.int64]) -> Batch:
         images = _to_device(pack.read(all_rows[part]), place)
@@ -207,7 +202,7 @@ def evaluation_batches(
         viewed = apply_view(images, view, image_size)
         return Batch(viewed, place_tensor(some, place), all_rows[part])
 
-    work = (partial(prepare, part) for part in _parts(positions, batch_size))
+    work = (partial(prepare, part) for part in _parts(np.arange(len(all_rows)), batch_size))
     return _in_order(work, num_workers, place)
 
 

@@ -19,7 +19,6 @@ from pulmonet.flows import console
 from pulmonet.flows.train.resume import (
     at_its_dataset,
     check_resumable,
-    default_run_name,
     explain_existing,
     is_complete,
     is_unfinished,
@@ -46,23 +45,15 @@ def run(
     resume: bool,
     overwrite: bool,
 ) -> int:
-    """Train one run.
+    """Train one run: the exit code is 0, or 130/143 after a signal that saved.
 
-    Args:
-        source: ``--config``.
-        flags: dotted field -> value, of the daily flags.
-        assignments: ``--set``.
-        out_dir: the artifacts folder.
-        name: of the run; the model's when None.
-        resume: go on with an unfinished run.
-        overwrite: replace a run that exists.
-
-    Returns:
-        The exit code: 0, or 130/143 after a signal that saved.
+    `source` is ``--config``, `flags` dotted field -> value of the daily flags, `assignments`
+    ``--set``, `out_dir` the artifacts folder; `name` is the model's when None.
     """
     assignments = list(assignments)
     config = at_its_dataset(load_config(source, flags, assignments), source)
-    run_dir = RunDir(out_dir / check_run_name(name or default_run_name(config)))
+    name = name or config.model.name.replace(":", "-").replace("/", "-")
+    run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         # --overwrite has been heeded by the first start, unless that did not come so far
         resume, overwrite = True, overwrite and not is_unfinished(run_dir)
@@ -88,7 +79,6 @@ def run(
 
 
 def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
-    """Plan, train and record a run, whose folder is locked."""
     import torch
 
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
@@ -114,12 +104,7 @@ def _train_networks(
     plan: Plan, pack: Pack, run_dir: RunDir, provenance: Provenance, *, resume: bool
 ) -> int:
     from pulmonet.flows.train.plan import first_targets, make_stages, stage_engine
-    from pulmonet.flows.train.record import (
-        final_provenance,
-        say_result,
-        with_policy_changes,
-        write_record,
-    )
+    from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
     from pulmonet.flows.train.relabel import first_config, relabelled, rows_to_relabel
     from pulmonet.flows.train.screen import Display
     from pulmonet.training.distributed import wait_for_all
@@ -154,8 +139,6 @@ def _train_networks(
         write_record(plan, run_dir, provenance, "failed")
         raise
     if plan.processes.is_first:
-        final = final_provenance(plan, provenance, progress, run_dir)
-        write_record(plan, run_dir, final)
-        say_result(plan, final, run_dir)
+        finish_record(plan, run_dir, provenance, progress)
     wait_for_all(plan.processes)
     return 0

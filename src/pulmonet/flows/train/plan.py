@@ -48,18 +48,14 @@ class Plan:
     """What is settled before the first step.
 
     Attributes:
-        config: of the run, labels resolved.
-        manifest: of the dataset.
         labels: L names.
         auxiliary: A names of labels that are only learned from.
         policies: L + A uncertainty policies.
         rows: manifest rows per role: train, valid, and dev where it selects.
-        excluded: rows left out, by reason.
-        unreadable: paths of the images among them that cannot be used.
+        excluded: numbers of rows left out, by reason.
         weights: facts about the first weights.
-        device: where it trains.
         precision: fp32, bf16 or fp16.
-        processes: this process among its peers.
+        unreadable: paths of the images that cannot be used.
     """
 
     config: RunConfig
@@ -91,7 +87,7 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
         if policies[column] == "self-trained":  # auxiliary labels have no scores to be filled with
             policies[column] = "ignore"
     precision = choose_precision(config.runtime.amp, device)
-    rows, excluded = choose_rows(manifest, config)
+    rows, excluded = _choose_rows(manifest, config)
     plan = Plan(
         config=config,
         manifest=manifest,
@@ -110,7 +106,7 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     return plan
 
 
-def choose_rows(
+def _choose_rows(
     manifest: Manifest, config: RunConfig
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
     """Manifest rows per role, and how many were left out for which reason."""
@@ -143,8 +139,7 @@ def first_network(
 def _check_networks(config: RunConfig, n_logits: int, device: torch.device) -> dict[str, object]:
     """Build a network of each architecture now, not after hours of the first.
 
-    Returns:
-        Facts about the first weights, those of an ensemble's other architectures below ``of NAME``.
+    The facts are about the first weights, those of other architectures below ``of NAME``.
     """
     names = (config.model.name, *config.model.alternate)
     facts: dict[str, object] = {}
@@ -156,11 +151,7 @@ def _check_networks(config: RunConfig, n_logits: int, device: torch.device) -> d
 
 
 def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
-    """A blank image of every size that is trained on, so that it is known before the data are read.
-
-    Raises:
-        ConfigError: the network takes no images of such a size.
-    """
+    """Try a blank image of every size that is trained on, before the data are read."""
     device = next(network.parameters()).device
     for side in dict.fromkeys([config.data.image_size, *(size for size, _ in config.optim.growth)]):
         try:
@@ -189,9 +180,6 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
     kept = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
     excluded = plan.excluded | {"unreadable": len(bad)}
     return replace(plan, rows=kept, excluded=excluded, unreadable=paths), pack
-
-
-# --- targets and stages -------------------------------------------------------------------
 
 
 def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> NDArray[np.float32]:
@@ -228,8 +216,7 @@ def make_stages(
 ) -> list[Stage]:
     """The networks that are trained into one folder: one, or the members of an ensemble.
 
-    `config` is theirs; `targets` are (n, L + A) of the training rows; by `key` the folder's
-    checkpoint is told from that of another folder of the run.
+    `targets` are (n, L + A); by `key` the folder's checkpoint is told from that of another one.
     """
     select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
     stage = Stage(
@@ -261,9 +248,7 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
     config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
     for section, field in CHANGEABLE:
         config[section].pop(field, None)
-    rows = {
-        role: hashlib.sha256(values.tobytes()).hexdigest() for role, values in plan.rows.items()
-    }
+    rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     text = json.dumps([config, fingerprint(plan.manifest), rows, key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

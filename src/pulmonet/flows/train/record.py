@@ -35,7 +35,7 @@ PICTURES = (
 )
 
 
-def clear_run(run_dir: RunDir) -> None:
+def _clear(run_dir: RunDir) -> None:
     """Remove the files of an earlier run from its folder, and nothing else."""
     for path in (
         run_dir.last_checkpoint_path,
@@ -60,7 +60,7 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         ArtifactError: a checkpoint that is not this run's, which stays what it was.
     """
     if plan.processes.is_first and overwrite:
-        clear_run(run_dir)
+        _clear(run_dir)
     provenance = _first_provenance(plan, run_dir, resume=resume)
     if resume and run_dir.last_checkpoint_path.exists():
         load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
@@ -81,14 +81,19 @@ def write_record(
 
 
 def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
+    """As a run starts; versions are those that decide its bits."""
+    import cv2
+    import torchvision
+
     start = datetime.now(UTC).isoformat(timespec="seconds")
     if resume and run_dir.exists():
         start = run_dir.read_record().provenance.start
-    select = "dev" if plan.config.select.on == "dev" else "valid"
+    modules = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2}
+    versions = {name: str(module.__version__) for name, module in modules.items()}
     return Provenance(
         status="running",
         pulmonet=pulmonet.__version__,
-        versions=_installed_versions(),
+        versions={"python": platform.python_version()} | versions,
         command=["pulmonet", *sys.argv[1:]],
         device=str(plan.device),
         device_name=device_name(plan.device),
@@ -100,27 +105,14 @@ def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenanc
         auxiliary_labels=list(plan.auxiliary),
         dataset=_dataset_facts(plan),
         start=start,
-        selected_on=select,
+        selected_on="dev" if plan.config.select.on == "dev" else "valid",
     )
-
-
-def _installed_versions() -> dict[str, str]:
-    """Versions that decide the bits of a run."""
-    import cv2
-    import torchvision
-
-    found = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2}
-    versions = {name: str(module.__version__) for name, module in found.items()}
-    return {"python": platform.python_version()} | versions
 
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:
     manifest = plan.manifest
     patients = manifest.table["patient"].to_numpy(object)
-    positives = {}
-    for role in plan.rows:
-        counts = (raw_labels(plan, role, plan.labels) == 1).sum(axis=0)
-        positives[role] = dict(zip(plan.labels, map(int, counts), strict=True))
+    counts = {role: (raw_labels(plan, role, plan.labels) == 1).sum(axis=0) for role in plan.rows}
     return DatasetFacts(
         name=manifest.name,
         source=manifest.source,
@@ -131,7 +123,9 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
         patients_known=manifest.patients_known,
         n_rows={role: len(rows) for role, rows in plan.rows.items()},
         n_patients={role: len(set(patients[rows])) for role, rows in plan.rows.items()},
-        positives=positives,
+        positives={
+            role: dict(zip(plan.labels, n.tolist(), strict=True)) for role, n in counts.items()
+        },
         excluded=plan.excluded,
         unreadable=list(plan.unreadable),
         summary=summarise(manifest),
@@ -154,19 +148,17 @@ def with_policy_changes(
     return provenance.model_copy(update={"dataset": dataset})
 
 
-def final_provenance(
-    plan: Plan, provenance: Provenance, progress: Progress, run_dir: RunDir
-) -> Provenance:
-    """The provenance of a finished run; best_model.pth is its own from here on."""
+def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress: Progress) -> None:
+    """Write down and say what came of a run; best_model.pth is its own from here on."""
     notes = []
     if progress.micro_batch_size:
         notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
     if progress.n_skipped:
         notes.append(f"{progress.n_skipped} fp16 steps skipped for a non-finite loss or gradient")
-    keeps_last = plan.config.select.checkpoint == "last"
-    best = len(progress.log) - 1 if keeps_last else progress.best_epoch
+    is_last = plan.config.select.checkpoint == "last"
+    best = len(progress.log) - 1 if is_last else progress.best_epoch
     auroc = progress.log[best]["val_macro_auroc"]
-    return provenance.model_copy(
+    final = provenance.model_copy(
         update={
             "status": "finished",
             "end": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -178,16 +170,11 @@ def final_provenance(
             "notes": notes,
         }
     )
-
-
-def say_result(plan: Plan, provenance: Provenance, run_dir: RunDir) -> None:
-    """The lines that a training run ends with."""
-    value = provenance.best_valid_macro_auroc
-    shown = "unknown, as every label has one class only" if value is None else f"{value:.4f}"
-    is_last = plan.config.select.checkpoint == "last"
+    write_record(plan, run_dir, final)
+    shown = "unknown, as every label has one class only" if np.isnan(auroc) else f"{auroc:.4f}"
     console.say(
-        f"{'Last' if is_last else 'Best'} epoch {provenance.best_epoch}: "
-        f"{provenance.selected_on} macro AUROC {shown} "
+        f"{'Last' if is_last else 'Best'} epoch {best + 1}: "
+        f"{final.selected_on} macro AUROC {shown} "
         f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
     )
     console.say(f"Run:     {run_dir.path}")

@@ -6,17 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.config.schema import RunConfig
-from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.errors import ArtifactError
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels
 from pulmonet.labels import fill_uncertain
 from pulmonet.models.device import place
-from pulmonet.models.inference import predict
 from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import read_state_dict
-from pulmonet.training.losses import scores_from_logits
 from pulmonet.training.stage import Stage
+from pulmonet.training.validation import scores_of
 from pulmonet.words import first_line
 
 
@@ -41,11 +39,10 @@ def relabelled(plan: Plan, stage: Stage, places: NDArray[np.int64]) -> NDArray[n
     """The targets of a trained stage, (n, L + A), its scores in place of uncertain labels.
 
     Raises:
-        ArtifactError: its best weights, which a resumed run finds as whatever they are now, do
-            not fit.
+        ArtifactError: its best weights do not fit; a resumed run finds whatever they are now.
     """
-    network = build_network(stage.config.model.name, len(plan.labels), 0.0)
-    path = stage.run_dir.best_model_path
+    n_labels, path = len(plan.labels), stage.run_dir.best_model_path
+    network = build_network(stage.config.model.name, n_labels, 0.0)
     try:
         network.load_state_dict(read_state_dict(path))
     except RuntimeError as error:
@@ -54,18 +51,7 @@ def relabelled(plan: Plan, stage: Stage, places: NDArray[np.int64]) -> NDArray[n
             "--overwrite"
         ) from None
     scores = np.zeros_like(stage.train_targets)
-    scores[places, : len(plan.labels)] = predict(
-        place(network, plan.device),
-        evaluation_batches(
-            stage.pack,
-            stage.train_rows[places],
-            image_size=stage.config.data.image_size,
-            batch_size=stage.config.optim.batch_size,
-            num_workers=stage.config.runtime.num_workers,
-            device=plan.device,
-        ),
-        device=plan.device,
-        to_scores=lambda logits: scores_from_logits(logits, ["ones"] * len(plan.labels)),
-    )
+    network, rows = place(network, plan.device), stage.train_rows[places]
+    scores[places, :n_labels] = scores_of(stage, rows, network, ["ones"] * n_labels, plan.device)
     raw = raw_labels(plan, "train", plan.taught)
     return fill_uncertain(stage.train_targets, raw, scores, plan.policies)

@@ -44,11 +44,6 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
     return config.model_copy(update={"data": data})
 
 
-def default_run_name(config: RunConfig) -> str:
-    """The model's name as a folder name: ``timm:x`` -> ``timm-x``."""
-    return config.model.name.replace(":", "-").replace("/", "-")
-
-
 def resumed_config(
     run_dir: RunDir, flags: Mapping[str, Any], assignments: Iterable[str]
 ) -> RunConfig:
@@ -65,52 +60,50 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
     Raises:
         ConfigError: names the fields that differ.
     """
-    old = record.config.model_dump(mode="json")
-    new = without_home(config.model_dump(mode="json"))
-    differing = []
-    for section, value in old.items():
-        if not isinstance(value, dict):
-            if new[section] != value:
-                differing.append(f"{section} ({value} -> {new[section]})")
-            continue
-        for field, before in value.items():
-            if (section, field) not in CHANGEABLE and new[section][field] != before:
-                differing.append(f"{section}.{field} ({before} -> {new[section][field]})")
-    if differing:
-        raise ConfigError(
-            f"--resume {run_dir.path}: the run was started with another {', '.join(differing)}; "
-            "leave that out, or train a new run with --name"
-        )
+    old = _fields(record.config.model_dump(mode="json"))
+    new = _fields(without_home(config.model_dump(mode="json")))
+    differing = [
+        f"{'.'.join(filter(None, key))} ({before} -> {new[key]})"
+        for key, before in old.items()
+        if key not in CHANGEABLE and new[key] != before
+    ]
     before, now = record.config.optim.epochs, config.optim.epochs
-    start = f"--resume {run_dir.path}: "
-    if now != before and _follows_epochs(config):
-        raise ConfigError(
-            f"{start}more --epochs would train stage one of self-trained anew; leave them at "
-            f"{before}, or train a new run with --set targets.self_trained_epochs=N"
-        )
-    if now != before and config.model.members > 1:
-        raise ConfigError(
-            f"{start}more --epochs would train every member of the ensemble anew; leave them at "
-            f"{before}, or train a new run with --name"
-        )
-    if now < before:
-        raise ConfigError(
-            f"{start}--epochs {now} is fewer than the run's {before}; it can only be raised"
-        )
-
-
-def _follows_epochs(config: RunConfig) -> bool:
-    """Whether stage one of ``self-trained`` is as long as the run."""
-    policy = config.targets.uncertain_policy
+    policy, reason = config.targets.uncertain_policy, ""
     policies = {policy} if isinstance(policy, str) else set(policy.values())
-    return "self-trained" in policies and config.targets.self_trained_epochs is None
+    if differing:
+        reason = (
+            f"the run was started with another {', '.join(differing)}; leave that out, or train a "
+            "new run with --name"
+        )
+    elif now != before and "self-trained" in policies and not config.targets.self_trained_epochs:
+        reason = (
+            f"more --epochs would train stage one of self-trained anew; leave them at {before}, or "
+            "train a new run with --set targets.self_trained_epochs=N"
+        )
+    elif now != before and config.model.members > 1:
+        reason = (
+            f"more --epochs would train every member of the ensemble anew; leave them at {before}, "
+            "or train a new run with --name"
+        )
+    elif now < before:
+        reason = f"--epochs {now} is fewer than the run's {before}; it can only be raised"
+    if reason:
+        raise ConfigError(f"--resume {run_dir.path}: {reason}")
+
+
+def _fields(sections: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """(section, field) -> value; no field where a section is but one value."""
+    return {
+        (name, field): value
+        for name, section in sections.items()
+        for field, value in (section if isinstance(section, dict) else {"": section}).items()
+    }
 
 
 def is_complete(record: RunRecord, config: RunConfig) -> bool:
     """Whether nothing is left to train."""
-    return (
-        record.provenance.status == "finished" and config.optim.epochs <= record.config.optim.epochs
-    )
+    n_epochs = record.config.optim.epochs
+    return record.provenance.status == "finished" and config.optim.epochs <= n_epochs
 
 
 def is_unfinished(run_dir: RunDir) -> bool:

@@ -23,10 +23,10 @@ def announce(plan: Plan) -> None:
     """What is trained, on what, with which weights."""
     config = plan.config
     patients = plan.manifest.table["patient"].to_numpy(object)
-    parts = []
-    for role, rows in plan.rows.items():
-        n_patients = len(set(patients[rows]))
-        parts.append(f"{role} {count(len(rows), 'image')} of {count(n_patients, 'patient')}")
+    parts = [
+        f"{role} {count(len(rows), 'image')} of {count(len(set(patients[rows])), 'patient')}"
+        for role, rows in plan.rows.items()
+    ]
     left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
     without = f" (left out: {', '.join(left_out)})" if left_out else ""
     console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
@@ -38,13 +38,13 @@ def announce(plan: Plan) -> None:
         console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")
     threads = count(torch.get_num_threads(), "thread")
     console.say(
-        f"Model:   {config.model.summary()}, weights {_weights_named(plan.weights)}, "
+        f"Model:   {config.model.summary()}, weights {_named(plan.weights)}, "
         f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
     )
     _announce_weights(plan.weights, "weights")
     for name in list(config.model.architectures())[1:]:
         facts = cast(dict[str, object], plan.weights[f"of {name}"])
-        console.note(f"weights of {name}: {_weights_named(facts)}")
+        console.note(f"weights of {name}: {_named(facts)}")
         _announce_weights(facts, f"weights of {name}")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
@@ -60,7 +60,7 @@ def _policies_shown(plan: Plan) -> str:
     return ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
 
 
-def _weights_named(weights: Mapping[str, object]) -> str:
+def _named(weights: Mapping[str, object]) -> str:
     return f"{weights['source']} {weights.get('name', '')}".strip()
 
 
@@ -78,28 +78,19 @@ def _announce_weights(weights: Mapping[str, object], what: str) -> None:
         console.warn(f"{what}: {weights['note']}")
 
 
-# --- while it trains ----------------------------------------------------------------------
-
-
-class Display:
+class Display(contextlib.ExitStack):
     """Entered while the networks of one folder are trained; the loop's listener."""
 
     def __init__(self, stage: Stage, *, is_silent: bool) -> None:
         """For the folder of `stage`; silent on all processes but the first."""
+        super().__init__()
         self._is_silent = is_silent
-        self._run_dir = stage.run_dir
         self._bar: console.Steps | None = None
-        self._open = contextlib.ExitStack()
+        self._epoch = self.enter_context(contextlib.ExitStack())
         with_board = stage.config.runtime.tensorboard and not is_silent
         self._board = _tensorboard(stage.run_dir) if with_board else None
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
         if self._board is not None:
-            self._board.close()
+            self.callback(self._board.close)
 
     def on_epoch_start(self, stage: Stage, epoch: int, n_steps: int, done: int) -> None:
         """A bar for this epoch."""
@@ -108,7 +99,7 @@ class Display:
         name = f"epoch {epoch + 1}/{stage.total_epochs}{stage.remark}"
         if stage.pixels(epoch) != stage.config.data.image_size:
             name += f" at {stage.pixels(epoch)} px"
-        self._bar = self._open.enter_context(console.steps(name, n_steps, done=done))
+        self._bar = self._epoch.enter_context(console.steps(name, n_steps, done=done))
 
     def on_step(self, n_images: int, loss: float) -> None:
         """One more step on the bar."""
@@ -117,7 +108,7 @@ class Display:
 
     def on_epoch(self, stage: Stage, log: list[dict[str, float]], is_best: bool) -> None:
         """A line of results, and the curves so far."""
-        self._open.close()
+        self._epoch.close()
         if self._is_silent:
             return
         row = log[-1]
@@ -129,8 +120,8 @@ class Display:
             f"AUROC {'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
             f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
-        figure = draw_curves(pd.DataFrame(log), self._run_dir.name)
-        write_atomic(self._run_dir.curves_path, figure)
+        curves = draw_curves(pd.DataFrame(log), stage.run_dir.name)
+        write_atomic(stage.run_dir.curves_path, curves)
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, epoch)
