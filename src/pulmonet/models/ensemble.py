@@ -30,13 +30,9 @@ class Ensemble(nn.Module):
 
 
 def mean_logits(of_members: Sequence[Tensor]) -> Tensor:
-    """The logits whose sigmoid is the mean of the members' sigmoids.
+    """The logits (B, n_outputs) whose sigmoid is the mean of the members' sigmoids.
 
-    Args:
-        of_members: logits (B, n_outputs) of each.
-
-    Returns:
-        (B, n_outputs) float32; finite where the members' are, however large.
+    float32; finite where the members' are, however large.
     """
     logits = torch.stack([member.float() for member in of_members])
     return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)

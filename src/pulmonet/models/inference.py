@@ -23,7 +23,7 @@ def predict(
     to_scores: Callable[[Tensor], Tensor] = torch.sigmoid,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Scores of all rows, in the batches' order.
+    """Scores (N, L) in [0, 1] of all rows, in the batches' order.
 
     Args:
         network: takes (B, 1, S, S) pixels; put into eval mode for the time being.
@@ -32,9 +32,6 @@ def predict(
         precision: fp32, bf16 or fp16 (autocast); the head stays fp32.
         to_scores: logits (B, n_outputs) -> scores (B, L) in [0, 1].
         progress: called with the number of images of each finished batch.
-
-    Returns:
-        (N, L) float32 in [0, 1].
 
     Raises:
         TrainingError: the device's memory is too small for a batch.
@@ -45,10 +42,8 @@ def predict(
     found: list[Tensor] = []
     try:
         for batch in batches:
-            images = batch.images.to(device)
             with autocast(device, precision):
-                scores = to_scores(network(images).float())
-            found.append(scores)
+                found.append(to_scores(network(batch.images.to(device)).float()))
             if progress is not None:
                 progress(len(batch.rows))
     except torch.OutOfMemoryError:

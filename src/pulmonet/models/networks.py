@@ -45,24 +45,24 @@ class Classifier(nn.Linear):
 def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn.Module:
     """A network with random weights drawn from torch's global generator.
 
-    Args:
-        name: densenet121, resnet50, efficientnet_b0 or timm:NAME.
-        n_outputs: number of logits.
-        dropout: before the classifier; None keeps the architecture's own.
+    `name` is torchvision's or timm:NAME; `dropout` is before the classifier, None the
+    architecture's own.
 
     Raises:
         ConfigError: unknown name, or timm is not installed.
     """
     network: nn.Module
     if name.startswith("timm:"):
-        network = _build_timm(name.removeprefix("timm:"), n_outputs, dropout)
+        network = _build_timm(name.removeprefix("timm:"), n_outputs)
     else:
-        builder = getattr(torchvision_models, name)
-        network = builder(weights=None)
+        network = getattr(torchvision_models, name)(weights=None)
         if isinstance(network, torchvision_models.EfficientNet) and dropout is not None:
             cast(nn.Dropout, network.classifier[0]).p = dropout
             dropout = 0.0
-        _replace_classifier(network, n_outputs, dropout or 0.0)
+    parent, _, attribute = classifier_path(network).rpartition(".")
+    holder = network.get_submodule(parent)
+    old = cast(nn.Linear, getattr(holder, attribute))
+    setattr(holder, attribute, Classifier(old.in_features, n_outputs, dropout or 0.0))
     for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
@@ -70,7 +70,7 @@ def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn
     return network
 
 
-def _build_timm(name: str, n_outputs: int, dropout: float | None) -> nn.Module:
+def _build_timm(name: str, n_outputs: int) -> nn.Module:
     try:
         import timm
     except ImportError:
@@ -81,9 +81,7 @@ def _build_timm(name: str, n_outputs: int, dropout: float | None) -> nn.Module:
         raise ConfigError(
             f"model timm:{name}: timm has no such model{did_you_mean(name, timm.list_models())}"
         )
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_outputs)
-    _replace_classifier(network, n_outputs, dropout or 0.0)
-    return network
+    return timm.create_model(name, pretrained=False, num_classes=n_outputs)
 
 
 def normalise(network: nn.Module, images: Tensor) -> Tensor:
@@ -148,15 +146,6 @@ def classifier_path(network: nn.Module) -> str:
     )
 
 
-def _replace_classifier(network: nn.Module, n_outputs: int, dropout: float) -> None:
-    path = classifier_path(network)
-    parent, _, attribute = path.rpartition(".")
-    old = cast(nn.Linear, network.get_submodule(path))
-    new = Classifier(old.in_features, n_outputs, dropout)
-    setattr(network.get_submodule(parent), attribute, new)
-
-
 def as_array(tensor: Tensor) -> NDArray[np.float32]:
     """float32 on the CPU, without its graph."""
-    found: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
-    return found
+    return np.asarray(tensor.detach().float().cpu().numpy(), np.float32)

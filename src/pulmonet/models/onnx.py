@@ -31,11 +31,7 @@ OPSET = 18
 
 
 def check_onnx_installed() -> None:
-    """Raise before the long work when the extra is missing.
-
-    Raises:
-        ConfigError: onnx or onnxscript is not installed.
-    """
+    """ConfigError, before the long work, when onnx or onnxscript is not installed."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -48,12 +44,8 @@ def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) ->
 
     Input ``images``: float32 (B, 1, S, S), grey, 0 to 255. Output ``scores``: float32 (B, L) in
     [0, 1]. Metadata, each value JSON: labels, image_size, fit, preprocessing, thresholds,
-    calibrators, model, run, checkpoint_sha256, pulmonet, notice.
-
-    Args:
-        run: a trained run; its network is left as it was, on the CPU.
-        calibration: thresholds and calibrators; None leaves both empty.
-        path: the file; written whole or not at all.
+    calibrators, model, run, checkpoint_sha256, pulmonet, notice. The run's network is left on the
+    CPU; without a calibration thresholds and calibrators stay empty.
 
     Raises:
         ConfigError: the extra is missing.
@@ -113,8 +105,7 @@ def _quiet() -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logger.setLevel(level)

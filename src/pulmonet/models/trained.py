@@ -24,13 +24,10 @@ class TrainedRun:
     """A run's network, ready for inference.
 
     Attributes:
-        run_dir: where it lives.
-        record: its run_config.json.
         network: on `device`, in eval mode, (B, 1, S, S) pixels -> (B, L) logits.
         labels: the L labels of its outputs.
         image_size: S, pixels.
         fit: how an image becomes square.
-        device: where the network is.
     """
 
     run_dir: RunDir
@@ -75,15 +72,8 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         ) from None
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
-    return TrainedRun(
-        run_dir=run_dir,
-        record=record,
-        network=place(network, target).eval(),
-        labels=labels,
-        image_size=data.image_size,
-        fit=data.fit,
-        device=target,
-    )
+    network = place(network, target).eval()
+    return TrainedRun(run_dir, record, network, labels, data.image_size, data.fit, target)
 
 
 def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Module:

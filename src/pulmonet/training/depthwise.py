@@ -24,14 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_backward = torch.ops.aten.convolution_backward
-
 
 def fast_depthwise(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Around a forward pass in bf16 on a CPU: depthwise convolutions get the fast backward pass.
-
-    Other devices and precisions keep torch's own.
-    """
+    """Around a forward pass: in bf16 on a CPU, depthwise convolutions get the fast backward."""
     if device.type == "cpu" and precision == "bf16":
         return _DepthwiseMode()
     return contextlib.nullcontext()
@@ -143,10 +138,8 @@ def weight_gradient(
 def _small_weight_gradient(gradient: Tensor, images: Tensor, stride: int, padding: int) -> Tensor:
     channels = images.shape[1]
     weight = images.new_empty((channels, 1, 3, 3))  # only its shape is read
-    strides, paddings = (stride, stride), (padding, padding)
-    only_weight = [False, True, False]
-    found: tuple[Any, Tensor, Any] = _backward(
-        *(gradient, images, weight, None, strides, paddings, (1, 1)),
-        *(False, (0, 0), channels, only_weight),
+    found: tuple[Any, Tensor, Any] = torch.ops.aten.convolution_backward(
+        *(gradient, images, weight, None, (stride, stride), (padding, padding), (1, 1)),
+        *(False, (0, 0), channels, [False, True, False]),
     )
     return found[1]

@@ -47,13 +47,9 @@ def label_loss(
         policies: L uncertainty policies; they decide the layout of `logits`.
         pos_weight: (L,) weight of the positive part (bce, focal, asymmetric), or of the positive
             class of a ``multiclass`` label. None is 1.
-        class_counts: (2, L) numbers of negatives and positives (`count_classes`): for
-            balanced-bce those of the training rows; for aucm those of the whole step, counted in
-            `targets` when None (right for one process without accumulation).
+        class_counts: (2, L) numbers of negatives and positives: for balanced-bce those of the
+            training rows; for aucm those of the whole step, counted in `targets` when None.
         auc_margin: the state of aucm, needed by that loss alone.
-
-    Returns:
-        float32 scalar, to be divided by the step's count of known targets.
 
     Raises:
         ValueError: a part that the loss needs is missing, or one that it does not take.
@@ -113,13 +109,9 @@ def binary_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
     """
     if "multiclass" not in policies:
         return logits
-    columns = [
-        logits[:, part.start + 1] - logits[:, part.start]
-        if policy == "multiclass"
-        else logits[:, part.start]
-        for policy, part in zip(policies, output_slices(policies), strict=True)
-    ]
-    return torch.stack(columns, dim=1)
+    columns = [logits[:, part] for part in output_slices(policies)]
+    two_way = [z[:, 1] - z[:, 0] if z.shape[1] > 1 else z[:, 0] for z in columns]
+    return torch.stack(two_way, dim=1)
 
 
 def scores_from_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
@@ -132,26 +124,17 @@ def export_binary_head(
 ) -> tuple[Tensor, Tensor]:
     """The L-way head that gives the same scores as a head with three-way labels.
 
-    From weight (n_outputs, C) and bias (n_outputs,) to (L, C) and (L,): w1 - w0 for
-    ``multiclass`` labels, unchanged for others.
+    From weight (n_outputs, C) and bias (n_outputs,) to (L, C) and (L,).
     """
-    return (
-        binary_logits(weight.T, policies).T.contiguous(),
-        binary_logits(bias[None], policies)[0].contiguous(),
-    )
+    of_weight, of_bias = binary_logits(weight.T, policies), binary_logits(bias[None], policies)
+    return of_weight.T.contiguous(), of_bias[0].contiguous()
 
 
 def balanced_pos_weight(targets: NDArray[np.floating], maximum: float) -> NDArray[np.float32]:
-    """Negatives / positives of the known training targets, per label, capped.
+    """Negatives / positives (L,) of the known training targets (N, L), capped at `maximum`.
 
     A soft target counts as that share of a positive; unknown and third-class ones do not count.
-
-    Args:
-        targets: (N, L) training targets.
-        maximum: cap, also the weight of a label without positives.
-
-    Returns:
-        (L,) float32; 1 for a label without negatives or without known targets.
+    The cap is also the weight of a label without positives; 1 is that of one without negatives.
     """
     values = np.asarray(targets, dtype=np.float64)
     two_way = ~np.isnan(values) & (values <= 1.0)
@@ -165,10 +148,8 @@ def class_weights(class_counts: Tensor, beta: float) -> Tensor:
     """Class-balanced weights by the effective number of samples (Cui et al. 2019, eq. 2 and 4).
 
     w = (1 - beta) / (1 - beta**n), scaled so that a label's two weights add up to 2, as published:
-    at beta 0 both classes weigh alike, towards 1 they weigh 1 / n.
-
-    From (2, L) training rows that are negative and positive to (2, L) float32; 1 and 1 for a
-    label of which one class is absent.
+    at beta 0 both classes weigh alike, towards 1 they weigh 1 / n. From (2, L) numbers of
+    negatives and positives to (2, L) float32; 1 and 1 where one class is absent.
     """
     counts = class_counts.float()
     if beta == 0.0:
@@ -198,17 +179,12 @@ class AucMargin(nn.Module):
     def __init__(self, n_labels: int, margin: float = 1.0) -> None:
         super().__init__()
         self.margin = margin
-        self.a = nn.Parameter(torch.zeros(n_labels))
-        self.b = nn.Parameter(torch.zeros(n_labels))
-        self.alpha = nn.Parameter(torch.zeros(n_labels))
+        self.a, self.b, self.alpha = (nn.Parameter(torch.zeros(n_labels)) for _ in range(3))
 
     def forward(
         self, logits: Tensor, targets: Tensor, class_counts: Tensor | None = None
     ) -> Tensor:
-        """Sum over the known targets, of logits (B, L) float32 and targets (B, L), NaN = unknown.
-
-        `class_counts` are (2, L) of the whole step; counted in `targets` when None.
-        """
+        """Sum over the known targets; the arguments are those of `label_loss`."""
         known = ~torch.isnan(targets)
         counts = (count_classes(targets) if class_counts is None else class_counts).float()
         p = counts[1] / counts.sum(dim=0).clamp_min(1.0)

@@ -42,15 +42,13 @@ def build_optimiser(
     if config.name == "pesg":
         if loss_parameters is None:
             raise ValueError("pesg needs loss_parameters, the state of the aucm loss")
-        return PESG(
-            parameters,
-            loss_parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            epoch_decay=epoch_decay,
-        )
-    groups = _decay_groups(parameters, config.weight_decay)
+        settings = config.model_dump(include={"lr", "momentum", "weight_decay"})
+        return PESG(parameters, loss_parameters, **settings, epoch_decay=epoch_decay)
+    groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": 0.0}]
+    if config.weight_decay:
+        decayed = [p for p in parameters if p.ndim >= 2]
+        groups[0]["params"] = [p for p in parameters if p.ndim < 2]
+        groups.insert(0, {"params": decayed, "weight_decay": config.weight_decay})
     fused = device_type in ("cpu", "cuda", "mps")  # where torch has such kernels
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
@@ -122,21 +120,14 @@ class PESG(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         epoch_decay: float = 0.002,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "epoch_decay": epoch_decay,
-            "n_since_reference": 0,
-        }
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        defaults |= {"epoch_decay": epoch_decay, "n_since_reference": 0}
         descending = [*parameters, auc_margin.a, auc_margin.b]
         super().__init__([{"params": descending}, {"params": [auc_margin.alpha]}], defaults)
         self._auc_margin = auc_margin
         for parameter in descending:
-            self.state[parameter] = {
-                "reference": parameter.detach().clone(),
-                "sum": torch.zeros_like(parameter),
-            }
+            first, none = parameter.detach().clone(), torch.zeros_like(parameter)
+            self.state[parameter] = {"reference": first, "sum": none}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -150,10 +141,10 @@ class PESG(torch.optim.Optimizer):
             if parameter.grad is not None:
                 self._descend(parameter, parameter.grad, descending)
         descending["n_since_reference"] += 1
-        auc_margin = self._auc_margin
-        if auc_margin.alpha.grad is not None:
-            gap = auc_margin.margin + auc_margin.b - auc_margin.a - auc_margin.alpha
-            auc_margin.alpha.add_(gap, alpha=2.0 * ascending["lr"]).clamp_(0.0, PESG_LARGEST_ALPHA)
+        auc = self._auc_margin
+        if auc.alpha.grad is not None:
+            gap = auc.margin + auc.b - auc.a - auc.alpha
+            auc.alpha.add_(gap, alpha=2.0 * ascending["lr"]).clamp_(0.0, PESG_LARGEST_ALPHA)
         return loss
 
     def _descend(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
@@ -181,15 +172,6 @@ class PESG(torch.optim.Optimizer):
             state["reference"].copy_(state["sum"]).div_(n_steps)
             state["sum"].zero_()
         descending["n_since_reference"] = 0
-
-
-def _decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    if weight_decay == 0.0:
-        return [{"params": parameters, "weight_decay": 0.0}]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
