@@ -13,8 +13,7 @@ from pulmonet.config.load import parse_config
 from pulmonet.files.read import sha256_of
 from pulmonet.files.write import write_atomic
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import Ensemble, build_network
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import Provenance
 

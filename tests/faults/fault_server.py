@@ -31,7 +31,6 @@ HEAVY = (
     "pulmonet.flows.console",
     "pulmonet.flows.prepare.flow",
     "pulmonet.flows.train.flow",
-    "pulmonet.flows.train.relabel",
     "pulmonet.flows.train.record",
     "pulmonet.flows.train.screen",
     "pulmonet.training.loop",

@@ -22,8 +22,7 @@ from torchvision import models as torchvision_models
 
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.read import check_plain, sha256_of
-from pulmonet.models.ensemble import MEMBER_KEY
-from pulmonet.models.networks import classifier_path
+from pulmonet.models.networks import MEMBER_KEY, classifier_path
 from pulmonet.words import first_line, list_first
 
 #: Seconds that a download may stay silent.

@@ -12,8 +12,7 @@ from pulmonet.config.schema import ModelConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.device import choose_device, place
-from pulmonet.models.ensemble import MEMBER_KEY, Ensemble
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network
 from pulmonet.models.pretrained import StateDict, read_state_dict
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord

@@ -50,8 +50,7 @@ def joined(device_type: str) -> Iterator[Processes]:
         yield processes
         return
     if device_type == "cuda":
-        n_devices = torch.cuda.device_count()
-        if processes.local_rank >= n_devices:
+        if processes.local_rank >= (n_devices := torch.cuda.device_count()):
             raise TrainingError(
                 f"torchrun: process {processes.local_rank} of this machine has no GPU, there "
                 f"are {n_devices}; lower --nproc-per-node to that"
@@ -74,10 +73,9 @@ def sum_over_processes(value: Tensor, processes: Processes) -> Tensor:
 
 def largest_of_processes(number: int, processes: Processes) -> int:
     """The largest of all processes' numbers; all get the same answer, no GPU is waited for."""
-    if not processes.are_many:
-        return number
     largest = torch.tensor([number])
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    if processes.are_many:
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return int(largest.item())
 
 
@@ -100,8 +98,7 @@ def share_buffers(network: nn.Module, processes: Processes) -> None:
 
 def gather_rows(values: NDArray[np.float32], processes: Processes) -> NDArray[np.float32]:
     """Every process's values (n, L), one below the other in rank order: (N, L)."""
-    if not processes.are_many:
-        return values
-    shares: list[Any] = [None] * processes.world_size
-    dist.all_gather_object(shares, values)
+    shares: list[Any] = [values] * processes.world_size
+    if processes.are_many:
+        dist.all_gather_object(shares, values)
     return np.concatenate(shares)

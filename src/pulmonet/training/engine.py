@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pulmonet.config.schema import OptimConfig, RunConfig
-from pulmonet.models.ensemble import Ensemble
+from pulmonet.models.networks import Ensemble
 from pulmonet.training.distributed import Processes
 from pulmonet.training.ema import WeightAverage
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
-from pulmonet.files.system import STOP_SIGNALS, on_signals
 from pulmonet.training.distributed import Processes, any_process
 
 #: Steps after which several processes ask each other whether one was told to stop.
@@ -36,14 +33,6 @@ class SignalWatch:
             os._exit(130)  # files are replaced whole, so there is nothing to tidy
         self.received = self.received or number
         sys.stderr.write("\nstopping after this step, saving (Ctrl-C again ends at once) …\n")
-
-
-@contextmanager
-def watched_signals() -> Iterator[SignalWatch]:
-    """Keep what comes, instead of ending, while entered."""
-    watch = SignalWatch()
-    with on_signals(STOP_SIGNALS, watch.receive):
-        yield watch
 
 
 def stop_requested(watch: SignalWatch, processes: Processes, step: int, n_steps: int) -> bool:

@@ -7,25 +7,31 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
 from pulmonet.data.batches.load import TrainingBatches
-from pulmonet.errors import ArtifactError
-from pulmonet.models.ensemble import Ensemble
+from pulmonet.errors import ArtifactError, TrainingError
+from pulmonet.files.system import STOP_SIGNALS, on_signals
+from pulmonet.models.networks import Ensemble
 from pulmonet.training.checkpoint import (
     Progress,
-    empty_member,
     load_checkpoint,
-    own_state,
     restore,
     save_checkpoint,
     save_weights,
 )
 from pulmonet.training.engine import Engine
-from pulmonet.training.interruption import Interrupted, SignalWatch, stop_requested, watched_signals
-from pulmonet.training.losses_seen import LossesSeen
+from pulmonet.training.interruption import Interrupted, SignalWatch, stop_requested
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import step_seed, train_step
 from pulmonet.training.validation import EpochScores, log_row, validate
+from pulmonet.words import list_first
+
+#: Steps between two looks at the loss on a GPU.
+STEPS_PER_LOOK = 20
 
 
 class Listener(Protocol):
@@ -62,7 +68,8 @@ def train_stages(
     progress = Progress() if saved is None else saved["progress"]
     ensemble = Ensemble().eval() if len(stages) > 1 else None
     n_done = progress.epoch // stages[0].config.optim.epochs
-    with watched_signals() as watch:
+    watch = SignalWatch()
+    with on_signals(STOP_SIGNALS, watch.receive):
         for stage in stages[n_done:]:
             engine = build(stage, ensemble)
             if saved is not None:
@@ -70,10 +77,9 @@ def train_stages(
                 saved = None
             if progress.micro_batch_size:
                 engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True
-            batches = _batches(engine, stage)
             while progress.epoch < stage.end_epoch and not _stops_early(progress, stage):
-                _train_epoch(engine, stage, batches, progress, listener, watch)
-                scores = _validate(engine, stage, progress.epoch)
+                _train_epoch(engine, stage, progress, listener, watch)
+                scores = validate(engine, stage, progress.epoch)
                 is_best = _close_epoch(engine, stage, progress, scores)
                 listener.on_epoch(stage, progress.log, is_best)
     return progress
@@ -110,21 +116,14 @@ def _batches(engine: Engine, stage: Stage) -> TrainingBatches:
 
 
 def _stops_early(progress: Progress, stage: Stage) -> bool:
-    patience = stage.config.optim.patience
-    if patience is None or progress.best_epoch < 0 or progress.step:
-        return False
-    return progress.epoch - 1 - progress.best_epoch >= patience
+    patience, best = stage.config.optim.patience or math.inf, progress.best_epoch
+    return best >= 0 and not progress.step and progress.epoch - 1 - best >= patience
 
 
 def _train_epoch(
-    engine: Engine,
-    stage: Stage,
-    batches: TrainingBatches,
-    progress: Progress,
-    listener: Listener,
-    watch: SignalWatch,
+    engine: Engine, stage: Stage, progress: Progress, listener: Listener, watch: SignalWatch
 ) -> None:
-    config, processes = stage.config, engine.processes
+    config, processes, batches = stage.config, engine.processes, _batches(engine, stage)
     epoch, n_steps, n_epochs = progress.epoch, batches.n_steps(), config.optim.epochs
     listener.on_epoch_start(stage, epoch, n_steps, progress.step)
     engine.network.train()
@@ -132,14 +131,14 @@ def _train_epoch(
     start = last_save - progress.epoch_seconds  # that of earlier sessions included
     losses = LossesSeen(engine, progress, stage.paths)
     steps_before = (epoch - stage.first_epoch) * n_steps
-    pixels = stage.pixels(epoch)
+    on_cpu, pixels = engine.device.type == "cpu", stage.pixels(epoch)
     for batch in batches.epoch(epoch, image_size=pixels, start_step=progress.step):
         rate = learning_rate(config.optim, steps_before + progress.step, n_epochs * n_steps)
         seed = step_seed(config.seed, epoch, progress.step, processes.rank)
         loss_sum, known = train_step(engine, batch, learning_rate=rate, seed=seed)
         progress.step += 1
         losses.add(batch.rows, loss_sum, known, engine.skipped)
-        if losses.are_due(n_steps):
+        if on_cpu or progress.step % STEPS_PER_LOOK == 0 or progress.step == n_steps:
             losses.look()
         listener.on_step(len(batch.rows) * processes.world_size, losses.last)
         stop = stop_requested(watch, processes, progress.step, n_steps)
@@ -152,17 +151,6 @@ def _train_epoch(
         if stop:
             raise Interrupted(watch.received or 15)
     progress.epoch_seconds = time.monotonic() - start
-
-
-def _validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
-    """The scores of the network; after its last epoch it is a member, and the ensemble's count."""
-    ensemble = engine.ensemble
-    if ensemble is None or epoch + 1 < stage.end_epoch:
-        return validate(engine, stage, engine.result, engine.policies, epoch)
-    member = empty_member(engine, stage)
-    member.load_state_dict(own_state(engine))
-    ensemble.members.append(member)
-    return validate(engine, stage, ensemble, ["ones"] * engine.n_labels, epoch)
 
 
 def _close_epoch(engine: Engine, stage: Stage, progress: Progress, scores: EpochScores) -> bool:
@@ -183,3 +171,53 @@ def _close_epoch(engine: Engine, stage: Stage, progress: Progress, scores: Epoch
         stage.run_dir.write_log(progress.log)
         save_checkpoint(stage, engine, progress)
     return is_best
+
+
+class LossesSeen:
+    """Losses of the last steps, left on the device until the next look at them.
+
+    A look adds them to the progress and ends the run at a non-finite one, with its step and
+    rows; no checkpoint is written without a look before it.
+    """
+
+    def __init__(self, engine: Engine, progress: Progress, paths: Sequence[str]) -> None:
+        self._engine = engine
+        self._progress = progress
+        self._paths = paths
+        self._waiting: list[tuple[int, NDArray[np.int64], Tensor, Tensor, Tensor | None]] = []
+        self.last = progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
+
+    def add(
+        self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor, skipped: Tensor | None
+    ) -> None:
+        """The step that was just counted in the progress: rows (B,), scalars on the device."""
+        self._waiting.append((self._progress.step, rows, loss_sum, known, skipped))
+
+    def look(self) -> None:
+        """Read the waiting losses.
+
+        TrainingError: a non-finite one (fp16: more in a row, gradients too, than allowed).
+        """
+        progress, engine = self._progress, self._engine
+        allowed = engine.config.runtime.nonfinite_limit if engine.scaler is not None else 0
+        for number, rows, loss_sum, known, skipped in self._waiting:
+            total, count = float(loss_sum), int(known)
+            is_finite = math.isfinite(total)
+            if is_finite:
+                progress.loss_sum += total
+                progress.known_sum += count
+                self.last = total / max(count, 1)
+            if is_finite and not (skipped is not None and bool(skipped)):
+                progress.n_skipped_in_a_row = 0
+                continue
+            progress.n_skipped_in_a_row += 1
+            progress.n_skipped += 1
+            if progress.n_skipped_in_a_row > allowed:
+                what = "gradient" if is_finite else "loss"
+                paths = list_first([self._paths[int(row)] for row in rows])
+                raise TrainingError(
+                    f"epoch {progress.epoch + 1}, step {number}: the {what} is not finite; "
+                    f"rows of the batch: {paths}; lower --lr, set optim.clip_norm, try --no-amp or "
+                    "other --weights; the last good checkpoint is kept"
+                )
+        self._waiting.clear()

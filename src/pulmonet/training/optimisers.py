@@ -132,10 +132,8 @@ class PESG(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One descent of the weights, a and b, then one ascent of alpha."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         descending, ascending = self.param_groups
         for parameter in descending["params"]:
             if parameter.grad is not None:

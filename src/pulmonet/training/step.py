@@ -83,13 +83,13 @@ def _try_step(
     loss_sum = torch.zeros((), device=engine.device)
     # batch norm's running statistics as they are now, where fp16 may leave the step out
     statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
-    parts = _micro_batches(engine, len(batch.rows))
+    parts = _micro_batches(engine, images, targets)
     for part in parts:
         kept_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if isinstance(engine.forward, DistributedDataParallel) and part is not parts[-1]:
             kept_here = engine.forward.no_sync()  # gradients are exchanged after the last part
         with kept_here:
-            loss = _loss_of(engine, *_rows_of(images, targets, part), class_counts)
+            loss = _loss_of(engine, *part, class_counts)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
@@ -103,21 +103,20 @@ def _try_step(
     return sum_over_processes(loss_sum, engine.processes), known
 
 
-def _micro_batches(engine: Engine, n_rows: int) -> list[slice]:
-    """Parts of this process's rows: as many in every process, since each part is an exchange."""
-    size = engine.micro_batch_size or max(n_rows, 1)
-    n_parts = max(-(-n_rows // size), 1)
+def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Parts of this process's rows: as many in every process, since each part is an exchange.
+
+    Where no row is left, a part is one image without known targets.
+    """
+    size = engine.micro_batch_size or max(len(images), 1)
+    starts = range(0, len(images), size)
+    parts = [(images[start:][:size], targets[start:][:size]) for start in starts]
+    n_parts = max(len(parts), 1)
     if engine.micro_batch_size:
         n_parts = largest_of_processes(n_parts, engine.processes)
-    return [slice(start * size, (start + 1) * size) for start in range(n_parts)]
-
-
-def _rows_of(images: Tensor, targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-    """A part's images and targets; one image without known targets where no row is left."""
-    if part.start < len(images):
-        return images[part], targets[part]
     stand_in = images[-1:] if len(images) else images.new_zeros((1, *images.shape[1:]))
-    return stand_in, targets.new_full((1, *targets.shape[1:]), float("nan"))
+    nothing = stand_in, targets.new_full((1, *targets.shape[1:]), float("nan"))
+    return parts + [nothing] * (n_parts - len(parts))
 
 
 def _loss_of(

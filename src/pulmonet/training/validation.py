@@ -16,7 +16,7 @@ from pulmonet.errors import TrainingError
 from pulmonet.files.system import peak_memory_bytes
 from pulmonet.metrics.ranking.auc import auroc, average_precision
 from pulmonet.models.inference import predict
-from pulmonet.training.checkpoint import Progress
+from pulmonet.training.checkpoint import Progress, empty_member, own_state
 from pulmonet.training.distributed import gather_rows, share_buffers, wait_for_all
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import scores_from_logits
@@ -44,17 +44,20 @@ class EpochScores:
         return _mean_of_known(self.aurocs)
 
 
-def validate(
-    engine: Engine, stage: Stage, network: nn.Module, policies: Sequence[str], epoch: int
-) -> EpochScores:
-    """Score a network on the stage's selection rows, each process its part of them.
+def validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
+    """Score a stage's network on its selection rows, each process its part of them.
 
-    `network` is on the engine's device; `policies` decide the layout of its outputs.
+    After its last epoch it is a member of the ensemble, if there is one, whose scores count.
 
     Raises:
         TrainingError: scores that are not finite.
     """
-    processes = engine.processes
+    processes, network, policies = engine.processes, engine.result, engine.policies
+    if engine.ensemble is not None and epoch + 1 >= stage.end_epoch:
+        member = empty_member(engine, stage)
+        member.load_state_dict(own_state(engine))
+        engine.ensemble.members.append(member)
+        network, policies = engine.ensemble, ["ones"] * engine.n_labels
     wait_for_all(processes)
     share_buffers(network, processes)
     own = np.array_split(stage.select_rows, processes.world_size)[processes.rank]

@@ -8,14 +8,15 @@ import torchvision
 from torch import nn
 
 from pulmonet.errors import ConfigError
-from pulmonet.models.ensemble import Ensemble, mean_logits
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Ensemble,
     build_network,
     classifier_path,
     forward_features,
     forward_head,
+    mean_logits,
 )
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b0")

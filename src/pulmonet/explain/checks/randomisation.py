@@ -9,7 +9,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from pulmonet.models.ensemble import Ensemble
+from pulmonet.models.networks import Ensemble
 
 
 def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pulmonet.errors import ConfigError
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import classifier_path
+from pulmonet.models.networks import Ensemble, classifier_path
 from pulmonet.words import did_you_mean, list_first
 
 

@@ -28,8 +28,14 @@ from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
 from pulmonet.explain.maps.variants import Variant, check_method
-from pulmonet.models.ensemble import Ensemble, mean_logits
-from pulmonet.models.networks import IMAGENET_MEAN, as_array, forward_features, forward_head
+from pulmonet.models.networks import (
+    IMAGENET_MEAN,
+    Ensemble,
+    as_array,
+    forward_features,
+    forward_head,
+    mean_logits,
+)
 from pulmonet.models.trained import TrainedRun
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.

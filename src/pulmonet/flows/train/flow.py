@@ -21,7 +21,6 @@ from pulmonet.flows.train.resume import (
     check_resumable,
     explain_existing,
     is_complete,
-    is_unfinished,
     resumed_config,
 )
 from pulmonet.run.folder import RunDir, check_run_name, list_runs
@@ -56,7 +55,9 @@ def run(
     run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         # --overwrite has been heeded by the first start, unless that did not come so far
-        resume, overwrite = True, overwrite and not is_unfinished(run_dir)
+        resume = True
+        if overwrite and run_dir.exists():
+            overwrite = run_dir.read_record().provenance.status == "finished"
     if run_dir.exists() and not overwrite:
         if not resume:
             raise ArtifactError(explain_existing(run_dir))
@@ -103,9 +104,8 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
 def _train_networks(
     plan: Plan, pack: Pack, run_dir: RunDir, provenance: Provenance, *, resume: bool
 ) -> int:
-    from pulmonet.flows.train.plan import first_targets, make_stages, stage_engine
+    from pulmonet.flows.train import plan as plans
     from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
-    from pulmonet.flows.train.relabel import first_config, relabelled, rows_to_relabel
     from pulmonet.flows.train.screen import Display
     from pulmonet.training.distributed import wait_for_all
     from pulmonet.training.interruption import Interrupted
@@ -113,24 +113,24 @@ def _train_networks(
 
     def train(stages: list[Stage]) -> Progress:
         with Display(stages[0], is_silent=not plan.processes.is_first) as display:
-            return train_stages(stages, partial(stage_engine, plan), display, resume=resume)
+            return train_stages(stages, partial(plans.stage_engine, plan), display, resume=resume)
 
     try:
-        targets = first_targets(plan)
-        uncertain = rows_to_relabel(plan)
+        targets = plans.first_targets(plan)
+        uncertain = plans.rows_to_relabel(plan)
         if len(uncertain):
             console.say("stage 1 of 2: a first model, uncertain labels masked")
-            first, folder = first_config(plan.config), RunDir(run_dir.path / "stage1")
+            first, folder = plans.first_config(plan.config), RunDir(run_dir.path / "stage1")
             key = f"stage1 {first.optim.epochs}"
-            stages = make_stages(plan, first, pack, targets, folder, key)
+            stages = plans.make_stages(plan, first, pack, targets, folder, key)
             train(stages)
             wait_for_all(plan.processes)
-            targets = relabelled(plan, stages[0], uncertain)
+            targets = plans.relabelled(plan, stages[0], uncertain)
             n_rows = count(len(uncertain), "row")
             console.say(f"stage 2 of 2: {n_rows} relabelled, training from the start")
         provenance = with_policy_changes(plan, provenance, targets)
         write_record(plan, run_dir, provenance)
-        progress = train(make_stages(plan, plan.config, pack, targets, run_dir))
+        progress = train(plans.make_stages(plan, plan.config, pack, targets, run_dir))
     except Interrupted as stop:
         write_record(plan, run_dir, provenance, "interrupted")
         console.warn(f"stopped; go on with the same command and --resume ({run_dir.path})")

@@ -1,4 +1,7 @@
-"""What is settled before the first step of training: data, rows, network, targets."""
+"""What is settled before a stage of training: data, rows, network, targets.
+
+`self-trained` has two: scores of a first model fill the uncertain labels.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +27,27 @@ from pulmonet.data.splits.choose import (
     subset_rows,
 )
 from pulmonet.data.splits.fingerprint import fingerprint
-from pulmonet.errors import ConfigError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset, pack_rows
 from pulmonet.flows.train.resume import CHANGEABLE
-from pulmonet.labels import evaluation_targets, policy_per_label, training_targets
+from pulmonet.labels import (
+    evaluation_targets,
+    fill_uncertain,
+    policy_per_label,
+    training_targets,
+)
 from pulmonet.models.device import choose_precision, place
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network
-from pulmonet.models.pretrained import load_pretrained
+from pulmonet.models.networks import Ensemble, build_network
+from pulmonet.models.pretrained import load_pretrained, read_state_dict
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import n_outputs
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import is_out_of_memory
+from pulmonet.training.validation import scores_of
 from pulmonet.words import count, first_line, list_first
 
 
@@ -268,3 +276,42 @@ def stage_engine(plan: Plan, stage: Stage, ensemble: Ensemble | None) -> Engine:
         n_labels=len(plan.labels),
         ensemble=ensemble,
     )
+
+
+def rows_to_relabel(plan: Plan) -> NDArray[np.int64]:
+    """Places among the training rows that have an uncertain label under ``self-trained``."""
+    columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
+    raw = raw_labels(plan, "train", plan.taught)[:, columns]
+    places = np.flatnonzero((raw == -1).any(axis=1))
+    if columns and not len(places):
+        console.say("self-trained: no training label is uncertain, so there is nothing to relabel")
+    return places
+
+
+def first_config(config: RunConfig) -> RunConfig:
+    """How the first model of a run is trained: one network, at one size."""
+    epochs = config.targets.self_trained_epochs or config.optim.epochs
+    optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
+    return config.model_copy(update={"optim": optim, "model": config.model.member(0)})
+
+
+def relabelled(plan: Plan, stage: Stage, places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The targets of a trained stage, (n, L + A), its scores in place of uncertain labels.
+
+    Raises:
+        ArtifactError: its best weights do not fit; a resumed run finds whatever they are now.
+    """
+    n_labels, path = len(plan.labels), stage.run_dir.best_model_path
+    network = build_network(stage.config.model.name, n_labels, 0.0)
+    try:
+        network.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{path}: not the weights of stage one ({first_line(error)}); start again with "
+            "--overwrite"
+        ) from None
+    scores = np.zeros_like(stage.train_targets)
+    network, rows = place(network, plan.device), stage.train_rows[places]
+    scores[places, :n_labels] = scores_of(stage, rows, network, ["ones"] * n_labels, plan.device)
+    raw = raw_labels(plan, "train", plan.taught)
+    return fill_uncertain(stage.train_targets, raw, scores, plan.policies)

@@ -37,15 +37,11 @@ PICTURES = (
 
 def _clear(run_dir: RunDir) -> None:
     """Remove the files of an earlier run from its folder, and nothing else."""
+    patterns = ["model.onnx", "predictions_*.csv", "evaluation_*.json"]
     for path in (
-        run_dir.last_checkpoint_path,
-        run_dir.best_model_path,
-        run_dir.log_path,
-        run_dir.curves_path,
-        run_dir.calibration_path,
-        run_dir.path / "model.onnx",
-        *run_dir.path.glob("predictions_*.csv"),
-        *run_dir.path.glob("evaluation_*.json"),
+        *(run_dir.last_checkpoint_path, run_dir.best_model_path, run_dir.log_path),
+        *(run_dir.curves_path, run_dir.calibration_path),
+        *(path for pattern in patterns for path in run_dir.path.glob(pattern)),
         *(path for name in PICTURES for path in run_dir.path.glob(f"{name}_*.png")),
     ):
         path.unlink(missing_ok=True)
@@ -71,13 +67,11 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
 
 
 def write_record(
-    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str | None = None
+    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str = "running"
 ) -> None:
-    """Write run_config.json on the first process, with another status if one is given."""
-    if status is not None:
-        provenance = provenance.model_copy(update={"status": status})
+    """Write run_config.json on the first process."""
     if plan.processes.is_first:
-        run_dir.write_record(plan.config, provenance)
+        run_dir.write_record(plan.config, provenance.model_copy(update={"status": status}))
 
 
 def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
@@ -142,9 +136,8 @@ def with_policy_changes(
         parts = ", ".join(f"{n:,} {change}" for change, n in counts.items())
         if parts:
             console.say(f"  {label}: {parts}")
-    if provenance.dataset is None:
-        return provenance
-    dataset = provenance.dataset.model_copy(update={"policy_changes": changes})
+    facts = provenance.dataset
+    dataset = facts and facts.model_copy(update={"policy_changes": changes})
     return provenance.model_copy(update={"dataset": dataset})
 
 
@@ -160,7 +153,6 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
     auroc = progress.log[best]["val_macro_auroc"]
     final = provenance.model_copy(
         update={
-            "status": "finished",
             "end": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_seconds": round(progress.total_seconds, 1),
             "n_resumed": progress.n_resumed,
@@ -170,7 +162,7 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
             "notes": notes,
         }
     )
-    write_record(plan, run_dir, final)
+    write_record(plan, run_dir, final, "finished")
     shown = "unknown, as every label has one class only" if np.isnan(auroc) else f"{auroc:.4f}"
     console.say(
         f"{'Last' if is_last else 'Best'} epoch {best + 1}: "

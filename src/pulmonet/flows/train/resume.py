@@ -106,11 +106,6 @@ def is_complete(record: RunRecord, config: RunConfig) -> bool:
     return record.provenance.status == "finished" and config.optim.epochs <= n_epochs
 
 
-def is_unfinished(run_dir: RunDir) -> bool:
-    """Whether the folder holds a run that has not come to its end."""
-    return run_dir.exists() and run_dir.read_record().provenance.status != "finished"
-
-
 def explain_existing(run_dir: RunDir) -> str:
     """What to do about a run of the same name."""
     try:

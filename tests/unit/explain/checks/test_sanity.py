@@ -20,8 +20,7 @@ from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, impute, rank_cor
 from pulmonet.explain.maps.methods import explain_images
 from pulmonet.explain.results import Comparison, RoadCurve
 from pulmonet.figures.sanity import draw_sanity
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import Ensemble, build_network
 
 
 def edges(network: nn.Module, images: Tensor, columns: Sequence[int]) -> NDArray[np.float32]:

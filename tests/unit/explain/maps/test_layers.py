@@ -8,8 +8,7 @@ from torch import nn
 
 from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.layers import check_common_layer, feature_layers, forward_at
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network, forward_features
+from pulmonet.models.networks import Ensemble, build_network, forward_features
 
 
 @pytest.fixture(scope="module")

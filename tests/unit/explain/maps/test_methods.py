@@ -24,8 +24,7 @@ from pulmonet.explain.maps.methods import (
 )
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.variants import choose_variants
-from pulmonet.models.ensemble import Ensemble
-from pulmonet.models.networks import build_network, normalise
+from pulmonet.models.networks import Ensemble, build_network, normalise
 
 REFERENCES = {
     "gradcam": GradCAM,

@@ -12,7 +12,7 @@ import torch
 from pulmonet.config.load import parse_config
 from pulmonet.errors import TrainingError
 from pulmonet.training.checkpoint import Progress
-from pulmonet.training.losses_seen import LossesSeen
+from pulmonet.training.loop import LossesSeen
 
 CONFIG = parse_config({"runtime": {"nonfinite_limit": 3}})
 
