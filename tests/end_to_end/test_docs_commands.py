@@ -36,7 +36,7 @@ from documented import PAGES, Documented, documented
 from pulmonet.cli.main import main
 from pulmonet.config.load import load_config
 from pulmonet.data.phantoms.write import MARKER, write_phantoms
-from pulmonet.report.checklist.author_notes import read_author_notes
+from pulmonet.report.checklist.items import read_author_notes
 
 #: Flags put behind those of the page, where the last one counts.
 SMALLER = {

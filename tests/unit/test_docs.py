@@ -18,7 +18,7 @@ import yaml
 import documented as told
 import pulmonet
 from pulmonet.cli.main import command_tree, main
-from pulmonet.report.checklist.author_notes import NOTES
+from pulmonet.report.checklist.items import NOTES
 from report_factory import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pulmonet.errors import ArtifactError
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
-from pulmonet.report.checklist.author_notes import read_author_notes
+from pulmonet.report.checklist.items import read_author_notes
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pseudonyms import load_identities

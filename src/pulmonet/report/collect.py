@@ -184,10 +184,8 @@ def collect(artifacts_dir: Path) -> Collection:
     run_dirs = list_runs(artifacts_dir)
     if not run_dirs:
         what = "no trained run in it" if artifacts_dir.is_dir() else "no such folder"
-        raise ArtifactError(
-            f"{artifacts_dir}: {what}; train one with `pulmonet train`, or name the folder with "
-            "--artifacts-dir"
-        )
+        remedy = "train one with `pulmonet train`, or name the folder with --artifacts-dir"
+        raise ArtifactError(f"{artifacts_dir}: {what}; {remedy}")
     problems: list[Problem] = []
     attempt = _reader(artifacts_dir, problems)
     runs: list[RunArtifacts] = []
@@ -210,7 +208,7 @@ def collect(artifacts_dir: Path) -> Collection:
         (item.a, item.b, item.metric, item.label): item
         for key, items in compared.items()
         for item in items
-        if not _has_left(_partner(item, key[0]), key, compared)
+        if not _is_stale(item, key, compared)
     }
     return Collection(
         runs=tuple(_without_stale_letters(run, compared) for run in runs),
@@ -221,15 +219,12 @@ def collect(artifacts_dir: Path) -> Collection:
     )
 
 
-def _partner(item: Comparison, run: str) -> str:
-    return item.b if item.a == run else item.a
-
-
-def _has_left(partner: str, key: tuple[str, str, str], compared: Compared) -> bool:
-    """Whether a run's newer evaluation of the same rows knows no comparison with `key`'s run."""
+def _is_stale(item: Comparison, key: tuple[str, str, str], compared: Compared) -> bool:
+    """Whether the other run's newer evaluation of the same rows no longer knows `key`'s run."""
     run, dataset, split = key
+    partner = item.b if item.a == run else item.a
     theirs = compared.get((partner, dataset, split))
-    return theirs is not None and all(run not in (item.a, item.b) for item in theirs)
+    return theirs is not None and all(run not in (one.a, one.b) for one in theirs)
 
 
 def _without_stale_letters(found: Found, compared: Compared) -> Found:
@@ -237,8 +232,7 @@ def _without_stale_letters(found: Found, compared: Compared) -> Found:
     results = []
     for result in found.results:
         key = (result.run, result.dataset, result.split)
-        partners = [_partner(item, result.run) for item in compared.get(key, ())]
-        stale = any(_has_left(partner, key, compared) for partner in partners)
+        stale = any(_is_stale(item, key, compared) for item in compared.get(key, ()))
         results.append(result.model_copy(update={"group_letters": ""}) if stale else result)
     return replace(found, results=tuple(results))
 
@@ -270,7 +264,7 @@ def _read_run(
         config=record.config,
         provenance=record.provenance,
         log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
-        curves=attempt(run_dir.curves_path, read_png),
+        curves=attempt(run_dir.curves_path, _read_png),
         heat_maps=find_heat_maps(run_dir, labels, attempt),
     )
 
@@ -288,7 +282,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Ev
     for result in results:
         ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
         for name in FIGURES:
-            png = attempt(run_dir.path / f"{name}_{ending}.png", read_png)
+            png = attempt(run_dir.path / f"{name}_{ending}.png", _read_png)
             if png is not None:
                 figures[result.dataset, result.split, name] = png
     read = partial(_read_predictions, run_dir, results)
@@ -303,9 +297,8 @@ def _read_log(run_dir: RunDir) -> pd.DataFrame:
         raise ArtifactError(f"{run_dir.log_path}: no column 'epoch'; not a training log")
     for name in log.columns:
         if log[name].dtype.kind not in "fiu":
-            raise ArtifactError(
-                f"{run_dir.log_path}: column '{name}' holds more than numbers; restore the file"
-            )
+            what = f"column '{name}' holds more than numbers; restore the file"
+            raise ArtifactError(f"{run_dir.log_path}: {what}")
     return log
 
 
@@ -318,12 +311,7 @@ def _read_predictions(run_dir: RunDir, results: list[RunResult], path: Path) -> 
     return Predictions.read(path, run=run_dir.name, dataset=dataset, split=split)
 
 
-def read_png(path: Path) -> bytes:
-    """The bytes of a PNG.
-
-    Raises:
-        ArtifactError: it is none.
-    """
+def _read_png(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or b"IEND" not in data[-16:]:
         raise ArtifactError(f"{path}: not a whole PNG; write it again")

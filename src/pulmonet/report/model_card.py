@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from pulmonet import __version__
-from pulmonet.report.checklist.author_notes import NOTES
+from pulmonet.report.checklist.items import NOTES
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
@@ -18,7 +18,6 @@ from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY
 from pulmonet.report.wording import (
     FITTED,
-    Value,
     combination_notes,
     labels_of,
     listing,
@@ -150,20 +149,19 @@ def _own_name(architecture: str) -> str:
 
 
 def _training(context: Context, runs: list[RunArtifacts]) -> Section:
-    rows: list[dict[str, Value]] = []
-    for run in runs:
-        config, facts = run.config, run.provenance.dataset
-        rows.append(
-            {
-                "Run": run.name,
-                "Network": model_name(config.model),
-                "Data": "not recorded" if facts is None else facts.name,
-                "Images": "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-                "Recipe": f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
-                "Weights from": context.identities.argument(config.model.weights),
-                "SHA-256": run.provenance.checkpoint_sha256 or "",
-            }
-        )
+    rows = (
+        {
+            "Run": run.name,
+            "Network": model_name(config.model),
+            "Data": "not recorded" if facts is None else facts.name,
+            "Images": "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
+            "Recipe": f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
+            "Weights from": context.identities.argument(config.model.weights),
+            "SHA-256": run.provenance.checkpoint_sha256 or "",
+        }
+        for run in runs
+        for config, facts in [(run.config, run.provenance.dataset)]
+    )
     return Section("training", "Training", tuple(table("Runs", rows)))
 
 

@@ -30,15 +30,11 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|/[^\s/'\"`,;:()]+)(?:/[^\s'\"`,;:()]+
 
 @dataclass(frozen=True)
 class Identities:
-    """How patients, images and paths are written in a report.
-
-    Attributes:
-        key: secret of the keyed hash.
-        shown: whether the user asked for the identifiers themselves.
-    """
+    """How patients, images and paths are written in a report."""
 
     key: bytes
     shown: bool = False
+    """Whether the user asked for the identifiers themselves."""
 
     def patient(self, patient: str) -> str:
         """A patient as ``P-3f2a91``."""

@@ -36,11 +36,6 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NOTHING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
-def share_of(part: int, whole: int) -> str:
-    """``234 (18.0 %)``."""
-    return f"{part:,} ({percent(part / whole)})" if whole else f"{part:,}"
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """``0.812``; an en dash where there is none."""
     if value is None or not math.isfinite(value):
@@ -69,16 +64,14 @@ def criterion(name: str) -> str:
 
 def checkpoint_kept(select: SelectConfig) -> str:
     """Which epoch became best_model.pth, and by what."""
-    if select.checkpoint == "last":
-        return "the last epoch"
-    return f"the best epoch by macro AUROC on {select.on}"
+    best = f"the best epoch by macro AUROC on {select.on}"
+    return "the last epoch" if select.checkpoint == "last" else best
 
 
 def listing(words: Sequence[str]) -> str:
     """``a, b and c``."""
-    if len(words) <= 1:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def setting(value: Any) -> str:
@@ -125,6 +118,7 @@ def combination_notes(results: Iterable[RunResult]) -> list[str]:
 
 Value = Cell | Estimate | str | float | None
 """What a table shows; None is an en dash."""
+Rows = Iterable[Mapping[str, Value]]
 
 
 def cell(value: Value, digits: int = 3) -> Cell:
@@ -141,10 +135,11 @@ def cell(value: Value, digits: int = 3) -> Cell:
             return Cell(f"{value:,}", value)
         case float():
             return Cell(number(value, digits), value)
+    words = number(value.value, digits)
     if value.value is None or value.low is None or value.high is None:
-        return Cell(number(value.value, digits), value.value)
-    words = f"{number(value.value, digits)} ({interval(value, digits)})"
-    return Cell(words, value.value, interval=(value.low, value.high))
+        return Cell(words, value.value)
+    ends = (value.low, value.high)
+    return Cell(f"{words} ({interval(value, digits)})", value.value, interval=ends)
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
@@ -154,22 +149,9 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
 
 
 def table(
-    caption: str,
-    rows: Iterable[Mapping[str, Value]],
-    notes: Iterable[str] = (),
-    *,
-    forest: bool = False,
+    caption: str, rows: Rows, notes: Iterable[str] = (), *, forest: bool = False
 ) -> list[Table]:
-    """A table of rows that all have the same columns; none where there is no row.
-
-    Args:
-        caption: stands above it.
-        rows: column -> value; the first column names the row.
-        notes: stand below it.
-        forest: whether the page draws intervals as bars.
-    """
+    """A table of rows (column -> value, the same columns in each); none where there is no row."""
     all_rows = list(rows)
-    if not all_rows:
-        return []
     body = tuple(tuple(map(cell, row.values())) for row in all_rows)
-    return [Table(caption, tuple(all_rows[0]), body, tuple(notes), forest)]
+    return [Table(caption, tuple(all_rows[0]), body, tuple(notes), forest)] if body else []

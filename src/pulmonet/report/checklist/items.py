@@ -1,6 +1,6 @@
-"""TRIPOD+AI and CLAIM 2024: each item filled from the artifacts, or a visible TODO.
+"""TRIPOD+AI and CLAIM 2024: each item filled from the artifacts, by authors, or a TODO.
 
-The items and their sources are in ``items.toml``.
+The items and their sources are in ``items.toml``, what authors are asked in ``author_notes.toml``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulmonet.report.checklist.author_notes import NOTES
+from pulmonet.errors import ConfigError
+from pulmonet.files.read import read_text
 from pulmonet.report.checklist.facts import find_facts
 from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Cell, Section, Table, Text
+from pulmonet.words import did_you_mean
+
+_HERE = Path(__file__).parent
+#: Key of the file -> what is asked for.
+NOTES: dict[str, str] = tomllib.loads((_HERE / "author_notes.toml").read_text("utf-8"))
+MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,37 @@ class Item:
     """Keys of the author notes; all of them are wanted."""
 
 
-def _read(name: str) -> tuple[Item, ...]:
-    lists = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-    return tuple(Item(number, **item) for number, item in lists[name].items())
+_LISTS = tomllib.loads((_HERE / "items.toml").read_text("utf-8"))
+TRIPOD_AI, CLAIM_2024 = (
+    tuple(Item(number, **item) for number, item in _LISTS[name].items())
+    for name in ("tripod_ai", "claim_2024")
+)
 
 
-TRIPOD_AI = _read("tripod_ai")
-CLAIM_2024 = _read("claim_2024")
+def read_author_notes(path: Path) -> dict[str, str]:
+    """Notes by key; every value is text.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown key (with the near miss), or no text.
+    """
+    where = f"--author-notes {path}"
+    try:
+        raw = tomllib.loads(read_text(path, MAX_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}; give a TOML file that exists") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid TOML ({error}); mend the file") from None
+    notes = {}
+    for key, value in raw.items():
+        if key not in NOTES:
+            raise ConfigError(
+                f"{where}: unknown key '{key}'{did_you_mean(key, NOTES)}; keys: {', '.join(NOTES)}"
+            )
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}: {key} = {value!r}: not text; put it in quotes")
+        if value.strip():
+            notes[key] = value.strip()
+    return notes
 
 
 def checklist_section(context: Context) -> Section:

@@ -18,23 +18,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from pulmonet.report.render.blocks import (
-    Cell,
-    Chart,
-    Charts,
-    Document,
-    Table,
-    ThresholdExplorer,
-    Viewer,
-    all_blocks,
-)
+from pulmonet.report.render import blocks
 from pulmonet.report.render.charts import draw_chart
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _WITH_INTERVAL = re.compile(r"([−-]?[\d.]+) (\([^()]*\))")
 
 
-def render_html(document: Document) -> str:
+def render_html(document: blocks.Document) -> str:
     """The page as text, complete in itself."""
     style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js"))
     return _template().render(
@@ -87,13 +78,11 @@ def data_uri(content: bytes) -> str:
 def _prose(text: str) -> Markup:
     """Plain text; what stands in backticks is set as code."""
     parts = re.split(r"`([^`\n]+)`", text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if position % 2 else escape(part)
-        for position, part in enumerate(parts)
-    )
+    parts[1::2] = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    return Markup("").join(parts)
 
 
-def _cell(cell: Cell) -> Markup:
+def _cell(cell: blocks.Cell) -> Markup:
     """A cell's text with its interval in a quieter tone."""
     found = _WITH_INTERVAL.fullmatch(cell.text)
     if found is None:
@@ -101,7 +90,7 @@ def _cell(cell: Cell) -> Markup:
     return Markup('{} <span class="interval">{}</span>').format(*found.groups())
 
 
-def forest_scale(table: Table) -> tuple[float, float] | None:
+def forest_scale(table: blocks.Table) -> tuple[float, float] | None:
     """The common scale of a table's bars: (low, high), None where there is nothing to draw."""
     if not table.forest:
         return None
@@ -115,20 +104,20 @@ def _embed(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _page_data(document: Document) -> dict[str, Any]:
+def _page_data(document: blocks.Document) -> dict[str, Any]:
     """What the script needs: curves, thresholds, heat maps."""
     charts: dict[str, Any] = {}
     thresholds: list[Any] = []
     exhibits: list[Any] = []
-    for block in all_blocks(document.sections):
+    for block in blocks.all_blocks(document.sections):
         match block:
-            case Charts():
+            case blocks.Charts():
                 charts |= {chart.key: _chart_data(chart) for chart in block.charts}
-            case ThresholdExplorer():
+            case blocks.ThresholdExplorer():
                 for steps in block.steps:
                     rounded = [float(f"{value:.6g}") for value in steps.thresholds]
                     thresholds.append(vars(steps) | {"thresholds": rounded})
-            case Viewer():
+            case blocks.Viewer():
                 exhibits += [
                     vars(exhibit) | {"maps": [vars(item) for item in exhibit.maps]}
                     for exhibit in block.exhibits
@@ -136,7 +125,7 @@ def _page_data(document: Document) -> dict[str, Any]:
     return {"charts": charts, "thresholds": thresholds, "exhibits": exhibits}
 
 
-def _chart_data(chart: Chart) -> dict[str, Any]:
+def _chart_data(chart: blocks.Chart) -> dict[str, Any]:
     drawing = draw_chart(chart)
     return {
         "frame": [drawing[side] for side in ("left", "right", "top", "bottom")],

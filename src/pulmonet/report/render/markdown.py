@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from pulmonet.report.render.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Charts,
-    Code,
-    Document,
-    Picture,
-    Section,
-    Table,
-    Text,
-    ThresholdExplorer,
-    Viewer,
-)
+from pulmonet.report.render import blocks
 
 #: Folder beside report.md that holds its pictures; beside mine.md it is mine_files.
 FILES_DIR = "report_files"
@@ -30,22 +18,18 @@ _LEADS = {
 }
 
 
-def render_markdown(document: Document, files_dir: str = FILES_DIR) -> str:
+def render_markdown(document: blocks.Document, files_dir: str = FILES_DIR) -> str:
     """The whole report; pictures are linked below `files_dir`, a folder beside it."""
-    lines = [
-        f"# {escape(document.title)}",
-        "",
-        f"{escape(document.subtitle)}. Written by PulmoNet {escape(document.version)} on "
-        f"{escape(document.written)} from the artifacts alone.",
-        "",
-    ]
+    made = f"PulmoNet {escape(document.version)} on {escape(document.written)}"
+    subtitle = f"{escape(document.subtitle)}. Written by {made} from the artifacts alone."
+    lines = [f"# {escape(document.title)}", "", subtitle, ""]
     if document.synthetic:
         lines += ["**SYNTHETIC data: phantoms, no patients.**", ""]
     lines += render_sections(document.sections, files_dir)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_sections(sections: tuple[Section, ...], files_dir: str = FILES_DIR) -> list[str]:
+def render_sections(sections: tuple[blocks.Section, ...], files_dir: str = FILES_DIR) -> list[str]:
     """Sections as lines, from level 2 down."""
     return [line for section in sections for line in _section(section, 2, files_dir)]
 
@@ -53,9 +37,7 @@ def render_sections(sections: tuple[Section, ...], files_dir: str = FILES_DIR) -
 def escape(text: str) -> str:
     """A paragraph's plain text as markdown that shows the same; code in backticks is code."""
     parts = re.split(r"(`[^`\n]+`)", " ".join(text.split()))
-    parts = [
-        part if position % 2 else _SPECIAL.sub(r"\\\1", part) for position, part in enumerate(parts)
-    ]
+    parts[::2] = [_SPECIAL.sub(r"\\\1", part) for part in parts[::2]]
     # A line that starts like a list or a rule would become one.
     text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", "".join(parts))
     return re.sub(r"^([-+=])", r"\\\1", text)
@@ -66,7 +48,7 @@ def escape_inline(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _section(section: Section, level: int, files_dir: str) -> list[str]:
+def _section(section: blocks.Section, level: int, files_dir: str) -> list[str]:
     lines = [f"{'#' * min(level, 6)} {escape(section.title)}", ""]
     for block in section.blocks:
         lines += [*_block(block, files_dir), ""]
@@ -75,67 +57,61 @@ def _section(section: Section, level: int, files_dir: str) -> list[str]:
     return lines
 
 
-def _block(block: Block, files_dir: str) -> list[str]:
+def _block(block: blocks.Block, files_dir: str) -> list[str]:
     match block:
-        case Text():
+        case blocks.Text():
             return [f"{_LEADS[block.kind]}{escape(block.text)}"]
-        case Bullets():
-            return _bullets(block)
-        case Table():
+        case blocks.Bullets():
+            marks = [f"{n}." if block.numbered else "-" for n, _ in enumerate(block.items, 1)]
+            leads = [f"**{escape_inline(lead)}** " if lead else "" for lead, _ in block.items]
+            items = zip(marks, leads, block.items, strict=True)
+            return [f"{mark} {lead}{escape(text)}" for mark, lead, (_, text) in items]
+        case blocks.Table():
             return _table(block)
-        case Code():
+        case blocks.Code():
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
             return [f"{fence}sh", block.text, fence]
-        case Picture():
+        case blocks.Picture():
             return _picture(block, files_dir)
-        case Charts() if not block.pictures:
+        case blocks.Charts() if not block.pictures:
             return ["The page (`pulmonet report --html`) draws the curves."]
-        case Charts():
+        case blocks.Charts():
             return [*_pictures(block, files_dir)[:-1], *_caption(block.caption)]
-        case Viewer():
+        case blocks.Viewer():
             return _pictures(block, files_dir)
-        case ThresholdExplorer():
+        case blocks.ThresholdExplorer():
             return ["The page (`pulmonet report --html`) has a slider for thresholds."]
 
 
-def _bullets(block: Bullets) -> list[str]:
-    lines = []
-    for position, (lead, text) in enumerate(block.items, start=1):
-        mark = f"{position}." if block.numbered else "-"
-        bold = f"**{escape_inline(lead)}** " if lead else ""
-        lines.append(f"{mark} {bold}{escape(text)}")
-    return lines
-
-
-def _table(table: Table) -> list[str]:
+def _table(table: blocks.Table) -> list[str]:
     sorts = zip(*([cell.sort for cell in row] for row in table.rows), strict=True)
     aligns = [":--" if set(column) == {None} else "--:" for column in sorts]
     lines = [
         f"**{escape_inline(table.caption)}**",
         "",
-        _row([escape_inline(column) for column in table.columns]),
+        _row(map(escape_inline, table.columns)),
         _row(aligns or [":--"] * len(table.columns)),
-        *(_row([_cell(cell) for cell in row]) for row in table.rows),
+        *(_row(map(_cell, row)) for row in table.rows),
     ]
     if table.notes:
         lines += ["", *(f"*{escape_inline(note)}*  " for note in table.notes)]
     return lines
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: blocks.Cell) -> str:
     text = escape_inline(cell.text)
     return f"**TODO** {text}" if cell.kind == "todo" else text
 
 
-def _pictures(block: Charts | Viewer, files_dir: str) -> list[str]:
+def _pictures(block: blocks.Charts | blocks.Viewer, files_dir: str) -> list[str]:
     return [line for picture in block.pictures for line in (*_picture(picture, files_dir), "")]
 
 
-def _picture(picture: Picture, files_dir: str) -> list[str]:
+def _picture(picture: blocks.Picture, files_dir: str) -> list[str]:
     link = f"![{escape_inline(picture.alt)}]({files_dir}/{picture.name})"
     return [link, *_caption(picture.caption)]
 

@@ -19,14 +19,7 @@ MAX_STEPS = 400
 
 @dataclass(frozen=True)
 class ThresholdSteps:
-    """How counts move with the threshold, for one run, split and label; no rows, no ids.
-
-    Attributes:
-        thresholds: ascending; a row is called positive when its score is at least this.
-        true_positives: positives called at each threshold.
-        false_positives: negatives called at each threshold.
-        stored: (criterion, threshold) of the stored operating points.
-    """
+    """How counts move with the threshold, for one run, split and label; no rows, no ids."""
 
     run: str
     dataset: str
@@ -35,9 +28,11 @@ class ThresholdSteps:
     n_positives: int
     n_negatives: int
     thresholds: tuple[float, ...]
+    """Ascending; a row is called positive when its score is at least this."""
     true_positives: tuple[int, ...]
     false_positives: tuple[int, ...]
     stored: tuple[tuple[str, float], ...]
+    """(criterion, threshold) of the stored operating points."""
 
 
 def threshold_steps(
@@ -51,10 +46,9 @@ def threshold_steps(
         stored: (criterion, threshold) of stored operating points.
     """
     column = predictions.labels.index(label)
-    targets = predictions.targets[:, column]
-    known = ~np.isnan(targets)
-    positive = np.sort(predictions.scores[known & (targets == 1), column].astype(np.float64))
-    negative = np.sort(predictions.scores[known & (targets == 0), column].astype(np.float64))
+    targets, scores = predictions.targets[:, column], predictions.scores[:, column]
+    positive = np.sort(scores[targets == 1].astype(np.float64))
+    negative = np.sort(scores[targets == 0].astype(np.float64))
     if not len(positive) or not len(negative):
         return None
     thresholds = np.unique(np.concatenate([positive, negative]))

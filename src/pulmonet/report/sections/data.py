@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from pulmonet.config.schema import TargetConfig
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
-from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, share_of, table
+from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, table
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
@@ -49,17 +50,24 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
     if facts.synthetic:
         items.insert(0, ("SYNTHETIC:", "computer-drawn phantoms, no patients"))
     if not facts.patients_known:
-        items.append(
-            ("Patients:", "the source names none; every image counts as a patient of its own")
-        )
-    blocks: list[Block] = [Bullets(tuple(items)), *_flow(facts)]
+        words = "the source names none; every image counts as a patient of its own"
+        items.append(("Patients:", words))
+    flow = table(
+        "Rows and patients in each role",
+        (
+            {
+                "Role": _ROLES.get(role, role),
+                "Images": facts.n_rows[role],
+                "Patients": facts.n_patients.get(role),
+            }
+            for role in sorted(facts.n_rows, key=_place)
+        ),
+    )
+    blocks: list[Block] = [Bullets(tuple(items)), *flow]
     if facts.excluded:
-        blocks.append(
-            bullets(
-                f"left out: {count(n, 'row')}, {context.identities.scrub(reason)}"
-                for reason, n in facts.excluded.items()
-            )
-        )
+        reasons = ((count(n, "row"), reason) for reason, n in facts.excluded.items())
+        scrub = context.identities.scrub
+        blocks.append(bullets(f"left out: {rows}, {scrub(reason)}" for rows, reason in reasons))
     blocks += _prevalence(facts)
     blocks += _policies(runs)
     blocks += _people(facts.summary)
@@ -72,27 +80,15 @@ def _place(role: str) -> int:
     return list(_ROLES).index(role) if role in _ROLES else len(_ROLES)
 
 
-def _flow(facts: DatasetFacts) -> list[Table]:
-    return table(
-        "Rows and patients in each role",
-        (
-            {
-                "Role": _ROLES.get(role, role),
-                "Images": facts.n_rows[role],
-                "Patients": facts.n_patients.get(role),
-            }
-            for role in sorted(facts.n_rows, key=_place)
-        ),
-    )
-
-
 def _prevalence(facts: DatasetFacts) -> list[Table]:
     roles = sorted((role for role in facts.positives if facts.positives[role]), key=_place)
     labels = dict.fromkeys(label for role in roles for label in facts.positives[role])
 
     def positives(label: str, role: str) -> Cell:
-        n = facts.positives[role].get(label)
-        return Cell(NOTHING if n is None else share_of(n, facts.n_rows.get(role, 0)), n)
+        n, whole = facts.positives[role].get(label), facts.n_rows.get(role, 0)
+        if n is None:
+            return Cell(NOTHING)
+        return Cell(f"{n:,} ({percent(n / whole)})" if whole else f"{n:,}", n)
 
     return table(
         "Positive images per label",
@@ -106,17 +102,15 @@ def _prevalence(facts: DatasetFacts) -> list[Table]:
 def _policies(runs: list[RunArtifacts]) -> list[Block]:
     """What the label policies did, once per policy."""
     blocks: list[Block] = []
-    seen: set[str] = set()
+    seen: dict[str, tuple[str, TargetConfig, dict[str, dict[str, int]]]] = {}
     for run in runs:
         facts = run.provenance.dataset
         changes = {} if facts is None else facts.policy_changes
-        targets = run.config.targets
-        if str((targets, changes)) in seen:
-            continue
-        seen.add(str((targets, changes)))
+        seen.setdefault(str((run.config.targets, changes)), (run.name, run.config.targets, changes))
+    for name, targets, changes in seen.values():
         policy = targets.uncertain_policy
         words = COUNTED.get(policy, policy) if isinstance(policy, str) else "have one policy each"
-        lead = f"{run.name}: uncertain labels {words}, blank labels {COUNTED[targets.blank]}"
+        lead = f"{name}: uncertain labels {words}, blank labels {COUNTED[targets.blank]}"
         if not any(changes.values()):
             why = "no training label was either" if changes else "what that changed is not recorded"
             blocks.append(Text(f"{lead}; {why}."))
@@ -159,7 +153,9 @@ def _people(summary: Mapping[str, Any]) -> list[Block]:
                 "Split": split,
                 "Images": facts.images,
                 "Patients": facts.patients,
-                "Median age": _years(facts.age.median),
+                "Median age": None
+                if facts.age.median is None
+                else Cell(f"{facts.age.median:g} years", facts.age.median),
                 "Sex": _shares(facts.sex, facts.images),
                 "View": _shares(facts.views, facts.images),
             }
@@ -168,10 +164,6 @@ def _people(summary: Mapping[str, Any]) -> list[Block]:
         ["Counted over all rows of the source, before views and subsets were chosen."],
     )
     return [*found] or [Text("Age, sex and view per split are not in the artifacts.", "note")]
-
-
-def _years(median: float | None) -> Cell:
-    return Cell(NOTHING if median is None else f"{median:g} years", median)
 
 
 def _shares(counts: Mapping[str, int], n: int | None) -> str | None:

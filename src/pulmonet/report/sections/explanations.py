@@ -7,16 +7,8 @@ from numpy.typing import NDArray
 
 from pulmonet.explain.results import Localization, Sanity
 from pulmonet.figures.heat_map_strip import draw_heat_map_strip
+from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.heatmaps import (
-    MAP_SIDE,
-    ExplainedImage,
-    draw_overlay,
-    lay_map,
-    map_png,
-    shrink,
-    xray_jpeg,
-)
 from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
 from pulmonet.report.wording import Value, cell, listing, number, picture_name, safe_name, table
 from pulmonet.words import count
@@ -44,43 +36,45 @@ def explanations_section(context: Context) -> Section:
             exhibit, picture = _show(context, run, image)
             exhibits.append(exhibit)
             pictures.append(picture)
-        if context.identities.shown and not shown:
-            pictures += _panels(run)
+        if context.identities.shown and not shown:  # a panel's small print names the image
+            pictures += [
+                Picture(
+                    picture_name(run.name, panel.method, panel.label),
+                    panel.png,
+                    f"{panel.method} heat map of {run.name} for {panel.label}",
+                    f"{panel.label}, {panel.method}, first validation row",
+                )
+                for panel in run.heat_maps.panels
+            ]
     if exhibits or pictures:
         blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
-    without = [run.name for run in context.collection.trained if not run.heat_maps]
-    if without:
+    if without := [run.name for run in context.collection.trained if not run.heat_maps]:
         words = f"No heat maps of {listing(without)}; `pulmonet explain` makes them."
         blocks.append(Text(words, "note"))
-    blocks += [note for run in runs for note in _what_is_missing(run)]
+    for run in runs:
+        n_hidden = run.heat_maps.n_images - len(run.heat_maps.images)
+        if run.heat_maps and all(image.xray is None for image in run.heat_maps.images):
+            words = "its heat maps come without their X-rays; `pulmonet explain` writes both"
+            blocks.append(Text(f"{run.name}: {words}.", "note"))
+        elif run.heat_maps and n_hidden > 0:
+            blocks.append(Text(f"{run.name}: {count(n_hidden, 'more image')} not shown.", "note"))
     children = tuple(section for run in runs for section in _checks(run))
     return Section("explanations", "Explanations", tuple(blocks), children)
 
 
-def _what_is_missing(run: RunArtifacts) -> list[Text]:
-    maps = run.heat_maps
-    if not maps:
-        return []
-    if all(image.xray is None for image in maps.images):
-        words = "its heat maps come without their X-rays; `pulmonet explain` writes both."
-        return [Text(f"{run.name}: {words}", "note")]
-    hidden = maps.n_images - len(maps.images)
-    if hidden > 0:
-        return [Text(f"{run.name}: {count(hidden, 'more image')} not shown.", "note")]
-    return []
-
-
-def _show(context: Context, run: RunArtifacts, image: ExplainedImage) -> tuple[Exhibit, Picture]:
+def _show(
+    context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage
+) -> tuple[Exhibit, Picture]:
     """The image for the viewer, and as a strip for markdown."""
     assert image.xray is not None
-    height, width = image.xray.shape
     path, targets = _identify(run, image)
     name = context.identities.image(path)
-    placed = [lay_map(heat, height, width, run.config.data.fit, MAP_SIDE) for heat in image.maps]
+    where = (*image.xray.shape, run.config.data.fit, heatmaps.MAP_SIDE)
+    placed = [heatmaps.lay_map(heat, *where) for heat in image.maps]
     maps = tuple(
         ExhibitMap(
             label=label,
-            png=map_png(placed[position]),
+            png=heatmaps.map_png(placed[position]),
             score=float(image.scores[position]),
             threshold=image.thresholds.get(label),
             target=targets.get(label),
@@ -88,10 +82,10 @@ def _show(context: Context, run: RunArtifacts, image: ExplainedImage) -> tuple[E
         )
         for position, label in enumerate(image.labels)
     )
-    exhibit = Exhibit(run.name, name, xray_jpeg(image.xray), maps, image.method)
+    exhibit = Exhibit(run.name, name, heatmaps.xray_jpeg(image.xray), maps, image.method)
     chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
     shown = "highest scores" if len(chosen) < len(maps) else "scores"
-    xray = shrink(image.xray, 320)
+    xray = heatmaps.shrink(image.xray, 320)
     return exhibit, Picture(
         picture_name(run.name, name, "maps"),
         draw_heat_map_strip(xray, [_overlay(xray, maps[n], placed[n]) for n in chosen]),
@@ -109,10 +103,10 @@ def _overlay(
         return f"{words}, absent", xray  # no picture suggests a lesion then
     if item.empty:
         return f"{words}, empty map", xray
-    return words, draw_overlay(xray, placed)
+    return words, heatmaps.draw_overlay(xray, placed)
 
 
-def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, float]]:
+def _identify(run: RunArtifacts, image: heatmaps.ExplainedImage) -> tuple[str, dict[str, float]]:
     """The image's path in the dataset and its targets, where the predictions know it."""
     name = image.image
     for predictions in run.predictions:
@@ -124,29 +118,13 @@ def _identify(run: RunArtifacts, image: ExplainedImage) -> tuple[str, dict[str, 
     return name or image.folder, {}
 
 
-def _panels(run: RunArtifacts) -> list[Picture]:
-    """Panels of the first validation row: their small print names the image."""
-    return [
-        Picture(
-            picture_name(run.name, panel.method, panel.label),
-            panel.png,
-            f"{panel.method} heat map of {run.name} for {panel.label}",
-            f"{panel.label}, {panel.method}, first validation row",
-        )
-        for panel in run.heat_maps.panels
-    ]
-
-
 def _checks(run: RunArtifacts) -> list[Section]:
-    blocks: list[Block] = []
-    if run.heat_maps.localization is not None:
-        blocks += _localization(run.heat_maps.localization)
-    if run.heat_maps.sanity is not None:
-        blocks += _sanity(run.heat_maps.sanity)
-    if not blocks:
-        return []
+    localization, sanity = run.heat_maps.localization, run.heat_maps.sanity
+    blocks = _localization(localization) if localization else []
+    blocks += _sanity(sanity) if sanity else []
     title = f"Do the maps of {run.name} point at the disease?"
-    return [Section(f"checks-{safe_name(run.name)}", title, tuple(blocks), folded=True)]
+    key = f"checks-{safe_name(run.name)}"
+    return [Section(key, title, tuple(blocks), folded=True)] if blocks else []
 
 
 def _localization(found: Localization) -> list[Block]:
@@ -165,8 +143,7 @@ def _localization(found: Localization) -> list[Block]:
     ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
-    runs = found.runs
-    where = found.split if len(runs) < 2 else f"out of fold over {len(runs)} folds"
+    where = found.split if len(found.runs) < 2 else f"out of fold over {len(found.runs)} folds"
     kind = ", SYNTHETIC phantoms" if found.synthetic else ""
     notes = [
         "Baselines need no trained network; a method that does not beat them shows nothing. "
@@ -182,23 +159,20 @@ def _localization(found: Localization) -> list[Block]:
             f"{len(found.variants)} ways were tried on the same rows: the best one's lead is "
             "flattered."
         )
-    return [
-        *table(f"Localisation on {found.dataset}, {where}{kind}", rows, notes),
-        Text(_leads(found)),
-    ]
+    caption = f"Localisation on {found.dataset}, {where}{kind}"
+    return [*table(caption, rows, notes), Text(_leads(found))]
 
 
 def _leads(found: Localization) -> str:
     """Which labels are hit more often than by every baseline, beyond the interval."""
     shown, not_shown = [], []
     for label, facts in found.labels.items():
-        by_row: dict[str, list[bool]] = {}
+        by_row: dict[str, bool] = {}
         for entry in facts.differences:
             if entry.metric == "pointing":
                 beaten = entry.distinguished and (entry.difference.value or 0.0) > 0
-                by_row.setdefault(entry.row, []).append(beaten)
-        winners = [row for row, beaten in by_row.items() if all(beaten)]
-        if winners:
+                by_row[entry.row] = by_row.get(entry.row, True) and beaten
+        if winners := [row for row, beaten in by_row.items() if beaten]:
             shown.append(f"{label} ({', '.join(winners)})")
         else:
             not_shown.append(label)

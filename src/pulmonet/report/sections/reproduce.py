@@ -32,7 +32,11 @@ def reproduce_section(context: Context) -> Section:
             for facts in [run.provenance.dataset]
         ),
     )
-    versions = table("Versions", _versions(runs))
+    used = [{"pulmonet": run.provenance.pulmonet} | run.provenance.versions for run in runs]
+    names = dict.fromkeys(name for versions in used for name in versions)
+    found = {name: sorted({one[name] for one in used if one.get(name)}) for name in names}
+    rows = ({"Software": name, "Version": ", ".join(many)} for name, many in found.items())
+    versions = table("Versions", rows)
     return Section("reproduce", "How to reproduce", (words, code, *digests, *versions))
 
 
@@ -66,15 +70,3 @@ def _evaluate(run: RunArtifacts, result: RunResult) -> list[str]:
         if value != default:
             words += [flag, str(value)]
     return words
-
-
-def _versions(runs: tuple[RunArtifacts, ...]) -> list[dict[str, str]]:
-    all_versions = [{"pulmonet": run.provenance.pulmonet} | run.provenance.versions for run in runs]
-    names = dict.fromkeys(name for versions in all_versions for name in versions)
-    return [
-        {
-            "Software": name,
-            "Version": ", ".join(sorted({v[name] for v in all_versions if v.get(name)})),
-        }
-        for name in names
-    ]

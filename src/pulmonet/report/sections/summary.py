@@ -35,18 +35,14 @@ def summary_section(context: Context) -> Section:
     )
     blocks: list[Block] = []
     if collection.synthetic:
-        blocks.append(
-            Text(
-                "SYNTHETIC DATA. The images are computer-drawn phantoms. The numbers show that "
-                "the software works; they say nothing about patients.",
-                "warning",
-            )
+        phantoms = (
+            "SYNTHETIC DATA. The images are computer-drawn phantoms. The numbers show that "
+            "the software works; they say nothing about patients."
         )
+        blocks.append(Text(phantoms, "warning"))
     if collection.problems:
-        named = "; ".join(
-            f"{problem.where}: {context.identities.scrub(problem.what)}"
-            for problem in collection.problems
-        )
+        scrub = context.identities.scrub
+        named = "; ".join(f"{one.where}: {scrub(one.what)}" for one in collection.problems)
         blocks.append(Text(f"Left out because it could not be read: {named}", "warning"))
     blocks.append(Bullets(lines, numbered=True))
     return Section("summary", "Summary", tuple(blocks))
@@ -157,11 +153,10 @@ def _caution(context: Context) -> str:
         words.append(f"{listing(alike)} cannot be told apart from it on these images.")
     if left_out := [run.name for run in context.collection.runs if run not in trained]:
         words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
-    if result is not None:
-        rare = [label for label, item in result.labels.items() if item.few_positives]
-        if rare:
-            which = "any finding" if len(rare) == len(result.labels) > 1 else listing(rare)
-            words.append(f"Too few cases for a firm statement on {which}.")
+    labels = result.labels if result is not None else {}
+    if rare := [label for label, item in labels.items() if item.few_positives]:
+        which = "any finding" if len(rare) == len(labels) > 1 else listing(rare)
+        words.append(f"Too few cases for a firm statement on {which}.")
     words.append(
         "A score is no probability of disease unless it was calibrated, and other hospitals, "
         "devices and patients can give other results."

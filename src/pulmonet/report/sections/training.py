@@ -20,7 +20,6 @@ from pulmonet.report.render.blocks import (
 )
 from pulmonet.report.wording import (
     NOTHING,
-    Value,
     checkpoint_kept,
     duration,
     model_name,
@@ -47,34 +46,29 @@ def training_section(context: Context) -> Section:
     differ = table("Settings in which the runs differ", rows) if differing else []
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
     same = table("What was set", ({"Setting": key, "Value": settings[0][key]} for key in shared))
-    children = tuple(_curves_section(context, run) for run in runs)
-    return Section(
-        "training",
-        "Model and training",
-        (*_runs_table(context), *differ),
-        (
-            Section("settings", title, tuple(same), folded=True),
-            Section("curves", "Training curves", (), children),
-        ),
+    children = (
+        Section("settings", title, tuple(same), folded=True),
+        Section("curves", "Training curves", (), tuple(_curves(context, run) for run in runs)),
     )
+    tables = (*_runs_table(context), *differ)
+    return Section("training", "Model and training", tables, children)
 
 
 def _runs_table(context: Context) -> list[Table]:
-    rows: list[dict[str, Value]] = []
-    for run in context.collection.runs:
-        facts = run.provenance
-        rows.append(
-            {
-                "Run": run.name,
-                "Network": model_name(run.config.model),
-                "State": facts.status,
-                "Epoch kept": facts.best_epoch,
-                "Its macro AUROC in training": facts.best_valid_macro_auroc,
-                "Training time": Cell(duration(facts.duration_seconds), facts.duration_seconds),
-                "Hardware": context.identities.scrub(facts.device_name) or facts.device,
-                "Precision": facts.precision,
-            }
-        )
+    rows = (
+        {
+            "Run": run.name,
+            "Network": model_name(run.config.model),
+            "State": facts.status,
+            "Epoch kept": facts.best_epoch,
+            "Its macro AUROC in training": facts.best_valid_macro_auroc,
+            "Training time": Cell(duration(facts.duration_seconds), facts.duration_seconds),
+            "Hardware": context.identities.scrub(facts.device_name) or facts.device,
+            "Precision": facts.precision,
+        }
+        for run in context.collection.runs
+        for facts in [run.provenance]
+    )
     note = (
         "The macro AUROC in training is that of the rows that watch over training; where they "
         "chose the epoch, it is no test result."
@@ -86,6 +80,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     """Everything of the config that a reader may ask for, in the reader's words."""
     config, provenance, facts = run.config, run.provenance, run.provenance.dataset
     data, optim, loss, members = config.data, config.optim, config.loss, config.model.members
+    share = "all" if data.subset == 1 else f"{data.subset:g} by {data.subset_mode}"
     values: dict[str, Any] = {
         "Network": model_name(config.model),
         "Ensemble": "no" if members == 1 else f"the mean of {members} networks' scores",
@@ -94,9 +89,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Image size": f"{data.image_size} × {data.image_size} pixels",
         "Fit to the square": data.fit,
         "Views": data.views,
-        "Share of training data": "all"
-        if data.subset == 1
-        else f"{data.subset:g} by {data.subset_mode}",
+        "Share of training data": share,
         "Uncertain labels": config.targets.uncertain_policy,
         "Blank labels": config.targets.blank,
         "Loss": loss.name + (", positives balanced" if loss.pos_weight == "balanced" else ""),
@@ -104,8 +97,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Learning rate": f"{optim.lr:g}, {optim.schedule}",
         "Weight decay": optim.weight_decay,
         "Epochs": config.total_epochs,
-        "Growing sizes": ", ".join(f"{side} px: {epochs} epochs" for side, epochs in optim.growth)
-        or "no",
+        "Growing sizes": ", ".join(f"{px} px: {n} epochs" for px, n in optim.growth) or "no",
         "Batch size": optim.batch_size,
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
@@ -153,7 +145,7 @@ def _augmentation(augment: Any) -> str:
     return ", ".join(parts)
 
 
-def _curves_section(context: Context, run: RunArtifacts) -> Section:
+def _curves(context: Context, run: RunArtifacts) -> Section:
     key = f"curves-{safe_name(run.name)}"
     pictures: tuple[Picture, ...] = ()
     if run.curves is not None:

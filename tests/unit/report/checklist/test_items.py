@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from pulmonet.errors import ConfigError
-from pulmonet.report.checklist.author_notes import NOTES, read_author_notes
 from pulmonet.report.checklist.facts import find_facts
-from pulmonet.report.checklist.items import CLAIM_2024, TRIPOD_AI, Item, answer
+from pulmonet.report.checklist.items import (
+    CLAIM_2024,
+    NOTES,
+    TRIPOD_AI,
+    Item,
+    answer,
+    read_author_notes,
+)
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
 from report_factory import make_run
