@@ -104,14 +104,14 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> 
         for image in (newest.images if newest else ())
         if image.maps
     }
-    found = sorted(path.parent for path in folder.glob("*/maps.npz"))
-    found.sort(key=lambda folder: folder.name not in described)
+    found = sorted(folder.glob("*/maps.npz"))
+    found.sort(key=lambda path: path.parent.name not in described)
     images = []
-    for image_dir in found[:MAX_IMAGES]:
-        explained = described.get(image_dir.name)
+    for path in found[:MAX_IMAGES]:
+        explained = described.get(path.parent.name)
         method = newest.method if newest and explained else ""
         read = partial(_read_image, method=method, described=explained)
-        images.append(attempt(image_dir / "maps.npz", read))
+        images.append(attempt(path, read))
     return HeatMaps(
         panels=tuple(panels),
         images=tuple(image for image in images if image is not None),
@@ -126,44 +126,35 @@ def _reader(model: type[Record]) -> Callable[[Path], Record]:
         try:
             return model.model_validate(read_json_object(path))
         except ValidationError as error:
-            raise ArtifactError(
-                f"{path}: not what `explain` writes ({reason_of(error)}); run it again"
-            ) from None
+            what = f"not what `explain` writes ({reason_of(error)}); run it again"
+            raise ArtifactError(f"{path}: {what}") from None
 
     return read
 
 
 def _read_image(path: Path, method: str, described: ImageExplanation | None) -> ExplainedImage:
-    """maps.npz with the X-ray beside it.
-
-    Raises:
-        ArtifactError: not what `explain` writes.
-        DataError: an X-ray that is no picture, or too large a one.
-    """
+    """maps.npz with the X-ray beside it."""
     try:
         labels = tuple(str(label) for label in read_array(path, "labels"))[:MAX_LABELS]
         scores = np.asarray(read_array(path, "scores"), np.float32)[:MAX_LABELS]
         maps = np.asarray(read_array(path, "maps"), np.float32)[:MAX_LABELS]
     except (KeyError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: not heat maps ({error}); run `pulmonet explain` again"
-        ) from None
+        what = f"not heat maps ({error}); run `pulmonet explain` again"
+        raise ArtifactError(f"{path}: {what}") from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
         raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
     xray, xray_path = None, path.with_name("xray.png")
     if xray_path.exists():
         check_plain(xray_path)
         xray = decode_grey(xray_path.read_bytes(), str(xray_path))
-    told = described.labels if described else {}
+    told = described.labels.items() if described else ()
     return ExplainedImage(
         folder=path.parent.name,
         image=described.image if described else None,
         method=method,
         labels=labels,
         scores=scores,
-        thresholds={
-            label: facts.threshold for label, facts in told.items() if facts.threshold is not None
-        },
+        thresholds={label: one.threshold for label, one in told if one.threshold is not None},
         maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
         xray=xray,
     )

@@ -114,10 +114,9 @@ def _what(context: Context, runs: list[RunArtifacts]) -> Section:
         f"{networks_of(runs)}, trained with PulmoNet {__version__} to score {views} chest X-rays "
         f"for {listing(labels_of(runs))}. Each score lies between 0 and 1."
     )
-    blocks = [Text(words)]
-    if context.collection.synthetic:
-        blocks.insert(0, Text("SYNTHETIC data: phantoms, no patients.", "warning"))
-    return Section("what", "What this is", tuple(blocks))
+    synthetic = Text("SYNTHETIC data: phantoms, no patients.", "warning")
+    first = (synthetic,) if context.collection.synthetic else ()
+    return Section("what", "What this is", (*first, Text(words)))
 
 
 def _how_to_use(best: RunArtifacts) -> Section:

@@ -27,13 +27,25 @@ _WITH_INTERVAL = re.compile(r"([−-]?[\d.]+) (\([^()]*\))")
 
 def render_html(document: blocks.Document) -> str:
     """The page as text, complete in itself."""
-    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    texts = [(_TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js")]
+    style, script = (
+        f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+        for text in texts
+    )
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{style}'; script-src '{script}'"
+    )
+    found = _page_data(document)
+    data = json.dumps(found, separators=(",", ":"), allow_nan=False, default=data_uri)
+    for mark in "<>&":  # nothing that a label holds can end the script element
+        data = data.replace(mark, f"\\u{ord(mark):04x}")
     return _template().render(
         document=document,
-        style=Markup(style),
-        script=Markup(script),
-        policy=content_policy(style, script),
-        data=_embed(_page_data(document)),
+        style=Markup(texts[0]),
+        script=Markup(texts[1]),
+        policy=policy,
+        data=Markup(data),
         forest_scale=forest_scale,
     )
 
@@ -55,18 +67,6 @@ def _template() -> Template:
         "data_uri": data_uri,
     }
     return environment.get_template("page.html.j2")
-
-
-def content_policy(style: str, script: str) -> str:
-    """Content-Security-Policy: no network, no inline code but the two named by digest."""
-    return (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    )
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def data_uri(content: bytes) -> str:
@@ -96,12 +96,6 @@ def forest_scale(table: blocks.Table) -> tuple[float, float] | None:
         return None
     ends = [end for row in table.rows for cell in row for end in cell.interval or ()]
     return (min(ends), max(ends)) if ends and max(ends) - min(ends) >= 1e-6 else None
-
-
-def _embed(value: Any) -> Markup:
-    """JSON that cannot end its script element, whatever the labels hold; bytes are pictures."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=data_uri)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _page_data(document: blocks.Document) -> dict[str, Any]:

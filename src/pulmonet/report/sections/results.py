@@ -88,10 +88,6 @@ def _splits(results: list[RunResult]) -> list[Section]:
     ]
 
 
-def _same_rows(results: list[RunResult]) -> bool:
-    return len({rows_of(result) for result in results}) == 1
-
-
 def _one_split(
     title: str, results: list[RunResult], pooled: list[RunResult], *, is_alone: bool
 ) -> Section:
@@ -124,7 +120,7 @@ def _one_split(
         *_macro_table(results),
         _label_table("AUROC", results, lambda label: label.auroc),
         _label_table("Average precision", results, lambda label: label.average_precision),
-        *(_counts_table(results[0]) if _same_rows(results) else ()),
+        *(_counts_table(results[0]) if len(set(map(rows_of, results))) == 1 else ()),
     )
     # names may hold any character, an anchor may not
     key = zlib.crc32(title.encode("utf-8", "surrogatepass"))
@@ -155,7 +151,7 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
     if any(result.group_letters for result in results):
         notes.append("Runs that share a letter are not distinguished in macro AUROC.")
     baseline = next((result.baseline for result in ranked if result.baseline), None)
-    if baseline is not None and _same_rows(results):
+    if baseline is not None and len(set(map(rows_of, results))) == 1:
         rows.append(row(Cell("without the picture", kind="muted"), baseline.macro, None))
         notes.append(
             f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "

@@ -15,7 +15,6 @@ from pulmonet.report.render.blocks import (
     Picture,
     Section,
     Series,
-    Table,
     Text,
 )
 from pulmonet.report.wording import (
@@ -50,12 +49,7 @@ def training_section(context: Context) -> Section:
         Section("settings", title, tuple(same), folded=True),
         Section("curves", "Training curves", (), tuple(_curves(context, run) for run in runs)),
     )
-    tables = (*_runs_table(context), *differ)
-    return Section("training", "Model and training", tables, children)
-
-
-def _runs_table(context: Context) -> list[Table]:
-    rows = (
+    recorded = (
         {
             "Run": run.name,
             "Network": model_name(run.config.model),
@@ -66,14 +60,15 @@ def _runs_table(context: Context) -> list[Table]:
             "Hardware": context.identities.scrub(facts.device_name) or facts.device,
             "Precision": facts.precision,
         }
-        for run in context.collection.runs
+        for run in runs
         for facts in [run.provenance]
     )
     note = (
         "The macro AUROC in training is that of the rows that watch over training; where they "
         "chose the epoch, it is no test result."
     )
-    return table("Runs", rows, [note])
+    tables = (*table("Runs", recorded, [note]), *differ)
+    return Section("training", "Model and training", tables, children)
 
 
 def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
