@@ -43,6 +43,7 @@ def _of_data(collection: Collection) -> dict[str, str]:
     known, best = collection.datasets, collection.best_run()
     data, targets, sample = best.config.data, best.config.targets, _sample(known)
     excluded = sum(sum(facts.excluded.values()) for facts in known)
+    left_out = f"{count(excluded, 'row')} left out"
     told = any(any(facts.positives.values()) for facts in known)
     policy = targets.uncertain_policy
     if isinstance(policy, str):
@@ -61,9 +62,7 @@ def _of_data(collection: Collection) -> dict[str, str]:
         partitions = f"{data.folds} patient folds, fold {data.fold} for validation"
     return {
         "source": listing(sorted({f"{facts.name} ({facts.source})" for facts in known})),
-        "excluded": f"{count(excluded, 'row')} left out, with reasons under Data"
-        if excluded
-        else "",
+        "excluded": f"{left_out}, with reasons under Data" if excluded else "",
         "outcome": f"{listing(labels_of(collection.runs))}, as the source labels them",
         "sample": sample,
         "events": f"{sample}; positives per label under Data" if told else "",
@@ -80,6 +79,7 @@ def _of_data(collection: Collection) -> dict[str, str]:
 def _of_training(collection: Collection) -> dict[str, str]:
     best, networks = collection.best_run(), networks_of(collection.runs)
     config, loss, side = best.config, best.config.loss, best.config.data.image_size
+    starts = {"imagenet": "ImageNet", "none": "Random"}
     return {
         "title": f"Deep learning ({networks}) for multi-label classification of chest X-rays",
         "preprocessing": f"Grey images, {FITTED[config.data.fit]} {side} × {side} pixels, ImageNet "
@@ -87,9 +87,7 @@ def _of_training(collection: Collection) -> dict[str, str]:
         "training": f"{config.optim.name}, learning rate {config.optim.lr:g}, "
         f"{count(config.total_epochs, 'epoch')}, loss {loss.name}; see Settings",
         "selection": checkpoint_kept(config.select),
-        "weights": {"imagenet": "ImageNet", "none": "Random"}.get(
-            config.model.weights, "From a file"
-        ),
+        "weights": starts.get(config.model.weights, "From a file"),
         "specification": f"{networks}; weights in best_model.pth of each run, digests under "
         "How to reproduce",
         "ensembling": _ensembling(collection),
@@ -193,18 +191,16 @@ def _performance(collection: Collection) -> str:
     if result is None or result.macro.auroc.value is None:
         return ""
     auroc = result.macro.auroc
-    return (
-        f"Macro AUROC {number(auroc.value)} ({number(auroc.low)} to {number(auroc.high)}), "
-        f"{result.run} on {result.dataset}, {result.split}; see Results"
-    )
+    ends = f"{number(auroc.low)} to {number(auroc.high)}"
+    where = f"{result.run} on {result.dataset}, {result.split}"
+    return f"Macro AUROC {number(auroc.value)} ({ends}), {where}; see Results"
 
 
 def _tested(results: Iterable[RunResult]) -> str:
     """Datasets and splits, and what their rows had decided before."""
-    names = {
-        f"{result.dataset}, {result.split} ("
-        + (f"rows used for {listing(result.rows_used_for)}" if result.rows_used_for else "unused")
-        + ")"
-        for result in results
-    }
+    names = set()
+    for result in results:
+        used = listing(result.rows_used_for)
+        words = f"rows used for {used}" if used else "unused"
+        names.add(f"{result.dataset}, {result.split} ({words})")
     return f"On {'; '.join(sorted(names))}" if names else ""

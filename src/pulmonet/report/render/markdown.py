@@ -29,9 +29,17 @@ def render_markdown(document: blocks.Document, files_dir: str = FILES_DIR) -> st
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_sections(sections: tuple[blocks.Section, ...], files_dir: str = FILES_DIR) -> list[str]:
-    """Sections as lines, from level 2 down."""
-    return [line for section in sections for line in _section(section, 2, files_dir)]
+def render_sections(
+    sections: tuple[blocks.Section, ...], files_dir: str = FILES_DIR, level: int = 2
+) -> list[str]:
+    """Sections as lines, from `level` down."""
+    lines: list[str] = []
+    for section in sections:
+        lines += [f"{'#' * min(level, 6)} {escape(section.title)}", ""]
+        for block in section.blocks:
+            lines += [*_block(block, files_dir), ""]
+        lines += render_sections(section.children, files_dir, level + 1)
+    return lines
 
 
 def escape(text: str) -> str:
@@ -46,15 +54,6 @@ def escape(text: str) -> str:
 def escape_inline(text: str) -> str:
     """Plain text inside a line or a table cell: nothing in it is markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _section(section: blocks.Section, level: int, files_dir: str) -> list[str]:
-    lines = [f"{'#' * min(level, 6)} {escape(section.title)}", ""]
-    for block in section.blocks:
-        lines += [*_block(block, files_dir), ""]
-    for child in section.children:
-        lines += _section(child, level + 1, files_dir)
-    return lines
 
 
 def _block(block: blocks.Block, files_dir: str) -> list[str]:
@@ -85,13 +84,17 @@ def _block(block: blocks.Block, files_dir: str) -> list[str]:
 
 def _table(table: blocks.Table) -> list[str]:
     sorts = zip(*([cell.sort for cell in row] for row in table.rows), strict=True)
+    cells = (
+        [f"{'**TODO** ' * (cell.kind == 'todo')}{escape_inline(cell.text)}" for cell in row]
+        for row in table.rows
+    )
     aligns = [":--" if set(column) == {None} else "--:" for column in sorts]
     lines = [
         f"**{escape_inline(table.caption)}**",
         "",
         _row(map(escape_inline, table.columns)),
         _row(aligns or [":--"] * len(table.columns)),
-        *(_row(map(_cell, row)) for row in table.rows),
+        *map(_row, cells),
     ]
     if table.notes:
         lines += ["", *(f"*{escape_inline(note)}*  " for note in table.notes)]
@@ -100,11 +103,6 @@ def _table(table: blocks.Table) -> list[str]:
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _cell(cell: blocks.Cell) -> str:
-    text = escape_inline(cell.text)
-    return f"**TODO** {text}" if cell.kind == "todo" else text
 
 
 def _pictures(block: blocks.Charts | blocks.Viewer, files_dir: str) -> list[str]:

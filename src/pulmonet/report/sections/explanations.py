@@ -21,19 +21,16 @@ MAX_STRIP_LABELS = 6
 def explanations_section(context: Context) -> Section:
     """What `explain` left: viewer, localisation, sanity."""
     runs = context.collection.runs
-    blocks: list[Block] = [
-        Text(
-            "A heat map shows where the image moved the score of one finding. It is no outline "
-            "of disease, and a plausible map does not make a score right."
-        )
-    ]
+    words = (
+        "A heat map shows where the image moved the score of one finding. It is no outline "
+        "of disease, and a plausible map does not make a score right."
+    )
+    blocks: list[Block] = [Text(words)]
     per_run = max(1, MAX_EXHIBITS // len(runs))
-    exhibits: list[Exhibit] = []
-    pictures: list[Picture] = []
+    exhibits, pictures = [], []
     for run in runs:
         shown = [image for image in run.heat_maps.images if image.xray is not None][:per_run]
-        for image in shown:
-            exhibit, picture = _show(context, run, image)
+        for exhibit, picture in (_show(context, run, image) for image in shown):
             exhibits.append(exhibit)
             pictures.append(picture)
         if context.identities.shown and not shown:  # a panel's small print names the image

@@ -37,14 +37,11 @@ def results_section(context: Context) -> Section:
         blocks.append(Text(words, "note"))
     if not collection.results:
         final = collection.final_table
-        rows = [] if final is None else final.to_dict("records")
-        blocks += table(
-            "final_evaluation_results.csv, as it is",
-            (
-                {str(k): v if isinstance(v, float) else str(v) for k, v in row.items()}
-                for row in rows
-            ),
+        rows = (
+            {str(column): v if isinstance(v, float) else str(v) for column, v in row.items()}
+            for row in ([] if final is None else final.to_dict("records"))
         )
+        blocks += table("final_evaluation_results.csv, as it is", rows)
         return Section("results", "Results", tuple(blocks))
     children = _splits(collection.results)
     if collection.comparisons:
@@ -59,11 +56,8 @@ def results_section(context: Context) -> Section:
     if explorer.steps:
         words = "What follows from a threshold, counted on the saved predictions."
         children.append(Section("thresholds", "Choose a threshold", (Text(words), explorer)))
-    children += [
-        run_details(context, found, result)
-        for found in collection.evaluated
-        for result in found.results
-    ]
+    every = ((found, result) for found in collection.evaluated for result in found.results)
+    children += [run_details(context, found, result) for found, result in every]
     return Section("results", "Results", tuple(blocks), tuple(children))
 
 

@@ -142,10 +142,9 @@ def _augmentation(augment: Any) -> str:
 
 def _curves(context: Context, run: RunArtifacts) -> Section:
     key = f"curves-{safe_name(run.name)}"
-    pictures: tuple[Picture, ...] = ()
-    if run.curves is not None:
-        words = f"Loss, AUROC and average precision per epoch of {run.name}"
-        pictures = (Picture(picture_name(run.name, "curves"), run.curves, words),)
+    words = f"Loss, AUROC and average precision per epoch of {run.name}"
+    name = picture_name(run.name, "curves")
+    pictures = (Picture(name, run.curves, words),) if run.curves is not None else ()
     blocks: list[Block] = [*pictures]
     if run.log is not None and len(run.log):
         charts = _charts(run.log, run.provenance.best_epoch, key)
