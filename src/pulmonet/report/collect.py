@@ -128,9 +128,8 @@ class Collection:
     @property
     def synthetic(self) -> bool:
         """Whether any run saw phantoms."""
-        return any(facts.synthetic for facts in self.datasets) or any(
-            result.synthetic for result in self.results
-        )
+        seen: list[DatasetFacts | RunResult] = [*self.datasets, *self.results]
+        return any(item.synthetic for item in seen)
 
     def best_run(self) -> RunArtifacts:
         """The run with the highest macro AUROC on its main evaluation, else on selection."""

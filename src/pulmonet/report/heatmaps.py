@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
@@ -42,15 +42,6 @@ MAX_LABELS = 20
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A finished picture of one label's heat map; its small print names the image."""
-
-    label: str
-    method: str
-    png: bytes
-
-
-@dataclass(frozen=True)
 class ExplainedImage:
     """One image's folder; what explanations.json no longer tells is None or empty."""
 
@@ -72,8 +63,8 @@ class ExplainedImage:
 class HeatMaps:
     """Everything below a run's heat maps."""
 
-    panels: tuple[Panel, ...] = ()
-    """Of the first validation row."""
+    panels: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+    """(label, method) -> PNG of the first validation row; its small print names the image."""
     images: tuple[ExplainedImage, ...] = ()
     """Those of the newest call first."""
     n_images: int = 0
@@ -91,12 +82,12 @@ Attempt = Callable[[Path, Callable[[Path], Any]], Any]
 
 def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> HeatMaps:
     """The heat maps of a run."""
-    panels = [
-        Panel(label, method, png)
+    panels = {
+        (label, method): png
         for method in METHODS
         for label in labels
         if (png := attempt(run_dir.heat_map_path(label, method), Path.read_bytes)) is not None
-    ]
+    }
     folder = run_dir.explain_dir
     newest: Explanations | None = attempt(folder / "explanations.json", _reader(Explanations))
     described = {
@@ -113,7 +104,7 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> 
         read = partial(_read_image, method=method, described=explained)
         images.append(attempt(path, read))
     return HeatMaps(
-        panels=tuple(panels),
+        panels=panels,
         images=tuple(image for image in images if image is not None),
         n_images=len(found),
         localization=attempt(folder / "localization.json", _reader(Localization)),

@@ -36,12 +36,12 @@ def explanations_section(context: Context) -> Section:
         if context.identities.shown and not shown:  # a panel's small print names the image
             pictures += [
                 Picture(
-                    picture_name(run.name, panel.method, panel.label),
-                    panel.png,
-                    f"{panel.method} heat map of {run.name} for {panel.label}",
-                    f"{panel.label}, {panel.method}, first validation row",
+                    picture_name(run.name, method, label),
+                    png,
+                    f"{method} heat map of {run.name} for {label}",
+                    f"{label}, {method}, first validation row",
                 )
-                for panel in run.heat_maps.panels
+                for (label, method), png in run.heat_maps.panels.items()
             ]
     if exhibits or pictures:
         blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
