@@ -157,10 +157,9 @@ def as_array(tensor: Tensor) -> NDArray[np.float32]:
 
 
 class Ensemble(nn.Module):
-    """Networks as one, whose score is the mean of theirs.
+    """A deep ensemble (Lakshminarayanan et al. 2017), whose score is the mean of its members'.
 
-    A deep ensemble (Lakshminarayanan et al. 2017). Takes and gives what its members do; the keys
-    of its state_dict are theirs behind ``members.0.``, ``members.1.``, ...
+    The keys of its state_dict are theirs behind ``members.0.``, ``members.1.``, ...
     """
 
     def __init__(self, members: Sequence[nn.Module] = ()) -> None:
@@ -173,9 +172,6 @@ class Ensemble(nn.Module):
 
 
 def mean_logits(of_members: Sequence[Tensor]) -> Tensor:
-    """The logits (B, n_outputs) whose sigmoid is the mean of the members' sigmoids.
-
-    float32; finite where the members' are, however large.
-    """
+    """float32 logits (B, n_outputs) whose sigmoid is the mean of the members'; always finite."""
     logits = torch.stack([member.float() for member in of_members])
     return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)

@@ -58,9 +58,8 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
         return {"source": "none"}
     path = Path(weights).expanduser()
     if path.is_file():
-        state = read_state_dict(path)
         facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
-        return facts | load_matching(network, state, weights)
+        return facts | load_matching(network, read_state_dict(path), weights)
     if model_name.startswith("timm:") and weights == "imagenet":
         bundled = _bundled_lite(network, model_name)
         return bundled or _load_timm(network, model_name.removeprefix("timm:"))

@@ -25,7 +25,6 @@ class TrainedRun:
     Attributes:
         network: on `device`, in eval mode, (B, 1, S, S) pixels -> (B, L) logits.
         labels: the L labels of its outputs.
-        image_size: S, pixels.
         fit: how an image becomes square.
     """
 

@@ -25,11 +25,8 @@ class Engine:
     Attributes:
         network: the bare network, whose state_dict is saved.
         forward: the same, perhaps compiled and wrapped for several processes.
-        scaler: of fp16; None otherwise.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
-        auc_margin: state of the loss aucm, or None.
-        precision: fp32, bf16 or fp16.
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
             decide the head's layout.
         n_labels: L; outputs behind those are learned from, and neither scored nor exported.
@@ -58,8 +55,7 @@ class Engine:
     ) -> None:
         """Put everything around a network that is on its device with its first weights.
 
-        `targets` (n, L + A), of the training rows, are for losses that weigh their classes;
-        `n_labels` is the number of policies where None.
+        `targets` (n, L + A), of the training rows, are for losses that weigh their classes.
         """
         optim, loss = config.optim, config.loss
         self.config, self.policies, self.processes = config, policies, processes

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,8 +26,8 @@ from pulmonet.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from pulmonet.training.distributed import Processes, any_process
 from pulmonet.training.engine import Engine
-from pulmonet.training.interruption import Interrupted, SignalWatch, stop_requested
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import step_seed, train_step
@@ -32,6 +36,8 @@ from pulmonet.words import list_first
 
 #: Steps between two looks at the loss on a GPU.
 STEPS_PER_LOOK = 20
+#: Steps after which several processes ask each other whether one was told to stop.
+STEPS_PER_QUESTION = 10
 
 
 class Listener(Protocol):
@@ -174,10 +180,9 @@ def _close_epoch(engine: Engine, stage: Stage, progress: Progress, scores: Epoch
 
 
 class LossesSeen:
-    """Losses of the last steps, left on the device until the next look at them.
+    """Losses of the last steps, left on the device until a look, for which a GPU has to be awaited.
 
-    A look adds them to the progress and ends the run at a non-finite one, with its step and
-    rows; no checkpoint is written without a look before it.
+    A look adds them to the progress; no checkpoint is written without one before it.
     """
 
     def __init__(self, engine: Engine, progress: Progress, paths: Sequence[str]) -> None:
@@ -194,10 +199,7 @@ class LossesSeen:
         self._waiting.append((self._progress.step, rows, loss_sum, known, skipped))
 
     def look(self) -> None:
-        """Read the waiting losses.
-
-        TrainingError: a non-finite one (fp16: more in a row, gradients too, than allowed).
-        """
+        """TrainingError: a non-finite loss (fp16: more in a row, gradients too, than allowed)."""
         progress, engine = self._progress, self._engine
         allowed = engine.config.runtime.nonfinite_limit if engine.scaler is not None else 0
         for number, rows, loss_sum, known, skipped in self._waiting:
@@ -221,3 +223,33 @@ class LossesSeen:
                     "other --weights; the last good checkpoint is kept"
                 )
         self._waiting.clear()
+
+
+class Interrupted(Exception):  # noqa: N818 - an outcome that the user asked for, no error
+    """The run was stopped by a signal after saving; `exit_code` is 128 + its number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+class SignalWatch:
+    """The first signal that asked the process to end, kept for the loop; a second SIGINT ends."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """A signal came."""
+        if number == signal.SIGINT and self.received:
+            os._exit(130)  # files are replaced whole, so there is nothing to tidy
+        self.received = self.received or number
+        sys.stderr.write("\nstopping after this step, saving (Ctrl-C again ends at once) …\n")
+
+
+def stop_requested(watch: SignalWatch, processes: Processes, step: int, n_steps: int) -> bool:
+    """Whether to stop after a 1-based step of `n_steps`; all processes get the same answer."""
+    if not processes.are_many:
+        return bool(watch.received)
+    is_due = step % STEPS_PER_QUESTION == 0 or step == n_steps
+    return is_due and any_process(bool(watch.received), processes)

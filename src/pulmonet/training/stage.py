@@ -68,9 +68,6 @@ class Stage:
 
     def pixels(self, epoch: int) -> int:
         """The side of its images in an epoch: growing sizes first, then ``data.image_size``."""
-        epoch -= self.first_epoch
-        for pixels, n_epochs in self.config.optim.growth:
-            if epoch < n_epochs:
-                return pixels
-            epoch -= n_epochs
-        return self.config.data.image_size
+        place = epoch - self.first_epoch
+        growing = [pixels for pixels, n in self.config.optim.growth for _ in range(n)]
+        return growing[place] if place < len(growing) else self.config.data.image_size

@@ -1,4 +1,4 @@
-"""Losses looked at now and then: what a non-finite one does."""
+"""The loop: losses looked at now and then, what a non-finite one does, being told to stop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 
 from pulmonet.config.load import parse_config
 from pulmonet.errors import TrainingError
+from pulmonet.training import loop
 from pulmonet.training.checkpoint import Progress
-from pulmonet.training.loop import LossesSeen
+from pulmonet.training.distributed import Processes
+from pulmonet.training.loop import LossesSeen, SignalWatch, stop_requested
 
 CONFIG = parse_config({"runtime": {"nonfinite_limit": 3}})
 
@@ -58,3 +60,16 @@ def test_without_fp16_the_first_non_finite_loss_ends_the_run() -> None:
     progress = Progress()
     with pytest.raises(TrainingError, match="epoch 1, step 1: the loss is not finite"):
         take_step(losses_with(progress, fp16=False), progress, float("nan"))
+
+
+def test_processes_ask_each_other_in_epochs_of_few_steps_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "any_process", lambda flag, _: flag)
+    two = Processes(0, 0, 2)
+    watch = SignalWatch()
+    watch.received = 15
+    asked = [stop_requested(watch, two, step, 7) for step in range(1, 8)]
+    assert asked == [False] * 6 + [True]
+    asked = [stop_requested(watch, two, step, 25) for step in range(1, 26)]
+    assert [step for step, stop in enumerate(asked, 1) if stop] == [10, 20, 25]

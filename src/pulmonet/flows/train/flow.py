@@ -108,8 +108,7 @@ def _train_networks(
     from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
     from pulmonet.flows.train.screen import Display
     from pulmonet.training.distributed import wait_for_all
-    from pulmonet.training.interruption import Interrupted
-    from pulmonet.training.loop import train_stages
+    from pulmonet.training.loop import Interrupted, train_stages
 
     def train(stages: list[Stage]) -> Progress:
         with Display(stages[0], is_silent=not plan.processes.is_first) as display:

@@ -90,24 +90,16 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     manifest = open_dataset(config.data, config.seed)
     labels = resolve_labels(manifest, config.data.labels)
     auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
-    policies = list(policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary)))
-    for column in range(len(labels), len(policies)):
-        if policies[column] == "self-trained":  # auxiliary labels have no scores to be filled with
-            policies[column] = "ignore"
+    asked = policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary))
+    policies = tuple(  # auxiliary labels have no scores to be filled with
+        "ignore" if name == "self-trained" and column >= len(labels) else name
+        for column, name in enumerate(asked)
+    )
     precision = choose_precision(config.runtime.amp, device)
-    rows, excluded = _choose_rows(manifest, config)
+    rows = _choose_rows(manifest, config)
+    weights = _check_networks(config, n_outputs(policies), device)
     plan = Plan(
-        config=config,
-        manifest=manifest,
-        labels=labels,
-        auxiliary=auxiliary,
-        policies=tuple(policies),
-        rows=rows,
-        excluded=excluded,
-        weights=_check_networks(config, n_outputs(policies), device),
-        device=device,
-        precision=precision,
-        processes=processes,
+        config, manifest, labels, auxiliary, policies, *rows, weights, device, precision, processes
     )
     if config.loss.name == "aucm":
         check_both_classes(first_targets(plan))
@@ -133,10 +125,7 @@ def _choose_rows(
 def first_network(
     config: RunConfig, n_logits: int, device: torch.device, member: int = 0
 ) -> tuple[nn.Module, dict[str, object]]:
-    """A network with its first weights on `device`.
-
-    Random ones are drawn from the run's seed, and differently for each member of an ensemble.
-    """
+    """A network with its first weights, on `device`; random ones differ between members."""
     torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
     model = config.model.member(member)
     network = build_network(model.name, n_logits, model.dropout)

@@ -55,36 +55,17 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
     Raises:
         ArtifactError: a checkpoint that is not this run's, which stays what it was.
     """
-    if plan.processes.is_first and overwrite:
-        _clear(run_dir)
-    provenance = _first_provenance(plan, run_dir, resume=resume)
-    if resume and run_dir.last_checkpoint_path.exists():
-        load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
-    wait_for_all(plan.processes)
-    write_record(plan, run_dir, provenance)
-    wait_for_all(plan.processes)
-    return provenance
-
-
-def write_record(
-    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str = "running"
-) -> None:
-    """Write run_config.json on the first process."""
-    if plan.processes.is_first:
-        run_dir.write_record(plan.config, provenance.model_copy(update={"status": status}))
-
-
-def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenance:
-    """As a run starts; versions are those that decide its bits."""
     import cv2
     import torchvision
 
+    if plan.processes.is_first and overwrite:
+        _clear(run_dir)
     start = datetime.now(UTC).isoformat(timespec="seconds")
     if resume and run_dir.exists():
         start = run_dir.read_record().provenance.start
     modules = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2}
     versions = {name: str(module.__version__) for name, module in modules.items()}
-    return Provenance(
+    provenance = Provenance(
         status="running",
         pulmonet=pulmonet.__version__,
         versions={"python": platform.python_version()} | versions,
@@ -101,6 +82,20 @@ def _first_provenance(plan: Plan, run_dir: RunDir, *, resume: bool) -> Provenanc
         start=start,
         selected_on="dev" if plan.config.select.on == "dev" else "valid",
     )
+    if resume and run_dir.last_checkpoint_path.exists():
+        load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
+    wait_for_all(plan.processes)
+    write_record(plan, run_dir, provenance)
+    wait_for_all(plan.processes)
+    return provenance
+
+
+def write_record(
+    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str = "running"
+) -> None:
+    """Write run_config.json on the first process."""
+    if plan.processes.is_first:
+        run_dir.write_record(plan.config, provenance.model_copy(update={"status": status}))
 
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:

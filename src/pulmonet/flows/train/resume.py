@@ -35,10 +35,8 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
     if source is None or Path(source).name != "run_config.json":
         return config
     record = RunDir(Path(source).parent).read_record()
-    facts = record.provenance.dataset
-    if named != record.config.data.data_dir or facts is None:
-        return config
-    if not Path(facts.root).expanduser().exists():
+    facts = record.provenance.dataset if named == record.config.data.data_dir else None
+    if facts is None or not Path(facts.root).expanduser().exists():
         return config
     data = config.data.model_copy(update={"data_dir": facts.root})
     return config.model_copy(update={"data": data})
@@ -112,12 +110,8 @@ def explain_existing(run_dir: RunDir) -> str:
         status: str = run_dir.read_record().provenance.status
     except ArtifactError:
         status = "damaged"
-    if status == "finished":
-        return (
-            f"{run_dir.path}: holds a finished run; choose another --name, or replace it with "
-            "--overwrite"
-        )
-    return (
-        f"{run_dir.path}: holds an unfinished run ({status}); go on with --resume, replace it "
-        "with --overwrite, or choose another --name"
-    )
+    found = "a finished run; choose another --name, or replace it with --overwrite"
+    if status != "finished":
+        advice = "go on with --resume, replace it with --overwrite, or choose another --name"
+        found = f"an unfinished run ({status}); {advice}"
+    return f"{run_dir.path}: holds {found}"

@@ -14,7 +14,6 @@ from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan
-from pulmonet.run.folder import RunDir
 from pulmonet.training.stage import Stage
 from pulmonet.words import count, duration
 
@@ -87,10 +86,16 @@ class Display(contextlib.ExitStack):
         self._is_silent = is_silent
         self._bar: console.Steps | None = None
         self._epoch = self.enter_context(contextlib.ExitStack())
-        with_board = stage.config.runtime.tensorboard and not is_silent
-        self._board = _tensorboard(stage.run_dir) if with_board else None
-        if self._board is not None:
-            self.callback(self._board.close)
+        self._board: Any = None
+        if not stage.config.runtime.tensorboard or is_silent:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            console.warn("runtime.tensorboard: not installed; pip install 'pulmonet[tensorboard]'")
+            return
+        self._board = SummaryWriter(str(stage.run_dir.path / "tensorboard"))
+        self.callback(self._board.close)
 
     def on_epoch_start(self, stage: Stage, epoch: int, n_steps: int, done: int) -> None:
         """A bar for this epoch."""
@@ -125,12 +130,3 @@ class Display(contextlib.ExitStack):
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, epoch)
-
-
-def _tensorboard(run_dir: RunDir) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        console.warn("runtime.tensorboard: not installed; pip install 'pulmonet[tensorboard]'")
-        return None
-    return SummaryWriter(str(run_dir.path / "tensorboard"))
