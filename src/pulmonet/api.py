@@ -61,15 +61,11 @@ class Explanation:
         return blend(self.image, place_map(self.maps[position], height, width, where), colour_map)
 
 
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A trained run: scores and explanations of X-rays.
+    """A trained run (network, record, device): scores and explanations of X-rays."""
 
-    Attributes:
-        run: the run behind it: network, record, device.
-    """
-
-    def __init__(self, run: TrainedRun) -> None:
-        self.run = run
+    run: TrainedRun
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,11 +91,18 @@ class Model:
             DataError: an image that cannot be read.
         """
         views = tta_views(tta)
-        several = _as_list(images)
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2):
+            images = [images]
+        several: list[Image] = list(images)  # a stack (N, H, W) counts as N images
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(several), batch_size):
             part = [_read(image) for image in several[start : start + batch_size]]
-            found.append(mean_scores([self._scores(part, view) for view in views]))
+            of_views = []
+            for view in views:
+                with torch.inference_mode():
+                    logits = self.run.network(to_network_input(part, self.run, view))
+                    of_views.append(torch.sigmoid(logits.float()).cpu().numpy())
+            found.append(mean_scores(of_views))
         return np.concatenate(found)
 
     def explain(
@@ -126,13 +129,8 @@ class Model:
         labels = choose_labels(names, [], self.labels)
         columns = [self.labels.index(name) for name in labels]
         pixels = _read(image)
-        found = explain_images(
-            self.run.network,
-            to_network_input([pixels], self.run),
-            columns,
-            method=method,
-            layer=layer,
-        )
+        inputs = to_network_input([pixels], self.run)
+        found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
         return Explanation(
             labels=labels,
             scores=found.scores[0, columns],
@@ -142,14 +140,6 @@ class Model:
             method=check_method(method, layer),
             fit=self.run.fit,
         )
-
-    def _scores(
-        self, images: Sequence[NDArray[np.uint8]], view: NDArray[np.float32] | None
-    ) -> NDArray[np.float32]:
-        pixels = to_network_input(images, self.run, view)
-        with torch.inference_mode():
-            scores = torch.sigmoid(self.run.network(pixels).float())
-        return np.asarray(scores.cpu().numpy(), np.float32)
 
 
 def load(
@@ -169,15 +159,6 @@ def load(
         TrainingError: no such device on this machine.
     """
     return Model(load_run(find_run(str(path_or_name), Path(artifacts_dir)), device))
-
-
-def _as_list(images: Image | Sequence[Image]) -> list[Image]:
-    if isinstance(images, str | Path):
-        return [images]
-    if isinstance(images, np.ndarray):
-        # a stack (N, H, W) counts as N images
-        return [images] if images.ndim == 2 else list(images)
-    return list(images)
 
 
 def _read(image: Image) -> NDArray[np.uint8]:

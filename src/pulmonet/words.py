@@ -29,17 +29,11 @@ def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def near_miss(word: str, options: Iterable[str]) -> str | None:
-    """The option that `word` was probably meant to be, or None if none is close."""
-    by_lowercase = {option.lower(): option for option in options}
-    found = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.6)
-    return by_lowercase[found[0]] if found else None
-
-
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A sentence part such as `` (did you mean 'resnet50'?)``, empty without a near miss."""
-    meant = near_miss(word, options)
-    return f" (did you mean '{meant}'?)" if meant else ""
+    by_lowercase = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.6)
+    return f" (did you mean '{by_lowercase[found[0]]}'?)" if found else ""
 
 
 def no_such(typed: str, what: str, word: str, options: Sequence[str]) -> str:

@@ -14,13 +14,10 @@ def calibration_of(trained: TrainedRun) -> Calibration | None:
         ArtifactError: damaged.
     """
     path = trained.run_dir.calibration_path
-    calibration = read_calibration(path)
-    if calibration is None:
-        return None
-    ours = trained.record.provenance.checkpoint_sha256
-    if calibration.checkpoint_sha256 and ours and calibration.checkpoint_sha256 != ours:
+    found, ours = read_calibration(path), trained.record.provenance.checkpoint_sha256
+    if found and found.checkpoint_sha256 and ours and found.checkpoint_sha256 != ours:
         console.warn(
             f"{path}: belongs to other weights and is left out; run `pulmonet evaluate` again"
         )
         return None
-    return calibration
+    return found

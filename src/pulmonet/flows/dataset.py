@@ -22,9 +22,7 @@ from pulmonet.flows.options import RowOptions
 from pulmonet.run.record import RunRecord
 
 
-def open_dataset(
-    data: DataConfig, seed: int, *, check_files: bool = False, keep_split: bool = True
-) -> Manifest:
+def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Manifest:
     """The manifest that `data` describes; its name is the first line of output.
 
     What was done to the rows on the way (a split drawn, columns joined) is said as notes.
@@ -33,9 +31,7 @@ def open_dataset(
         DataError: no dataset, or one that cannot be used.
     """
     root = locate_dataset(data.data_dir)
-    manifest, problems, notes = inspect_manifest(
-        root, data, seed, check_files=check_files, keep_split=keep_split
-    )
+    manifest, problems, notes = inspect_manifest(root, data, seed, keep_split=keep_split)
     if problems:
         raise DataError(join_problems(root, problems))
     say(dataset_line(manifest))
@@ -46,21 +42,13 @@ def open_dataset(
 
 @dataclass(frozen=True)
 class RunRows:
-    """Rows that a run is to score or explain.
-
-    Attributes:
-        manifest: the dataset.
-        rows: row numbers of the split and views.
-        split: their split.
-        external: whether the dataset is another than the one trained on.
-        other_splits: whether the splits need not be those trained with.
-    """
+    """Rows that a run is to score or explain: row numbers of the split and views of a dataset."""
 
     manifest: Manifest
     rows: NDArray[np.int64]
     split: str
-    external: bool = False
-    other_splits: bool = False
+    external: bool = False  # another dataset than the one trained on
+    other_splits: bool = False  # the splits need not be those trained with
 
 
 class Datasets:
@@ -89,16 +77,14 @@ class Datasets:
         split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
         other_splits = "splits" in options.columns
         if not external and not other_splits:
-            check_split(record, manifest, split)
+            _check_split(record, manifest, split)
         rows = select_rows(manifest, split, options.views or data.views)
         return RunRows(manifest, rows, split, external, other_splits)
 
     def training_rows_of(self, record: RunRecord, seen: RunRows) -> RunRows:
         """The whole training split of a run, without its subset.
 
-        Args:
-            record: of the run.
-            seen: rows of it; they lie in the same dataset unless that is external.
+        `seen` are rows of the run; they lie in the same dataset unless that is external.
 
         Raises:
             DataError, ConfigError: it is not at hand.
@@ -125,12 +111,12 @@ class Datasets:
 def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
     """The run's data section, with the dataset named, else the run's own where it still is."""
     facts, data = record.provenance.dataset, record.config.data
-    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().is_file():
-        data_dir = data.data_dir  # one .npz; there may be others in its folder
-    if data_dir is None and facts is not None and Path(facts.root).expanduser().exists():
-        data_dir = str(Path(facts.root).expanduser())
-    if data_dir is None and data.data_dir and Path(data.data_dir).expanduser().exists():
-        data_dir = data.data_dir
+    if data_dir is None:
+        named = [facts.root if facts else None, data.data_dir]
+        places = [Path(place).expanduser() for place in named if place]
+        # a file first: one .npz, beside which there may be others in the root
+        there = [*filter(Path.is_file, reversed(places)), *filter(Path.exists, places)]
+        data_dir = str(there[0]) if there else None
     return data.model_copy(update={"data_dir": data_dir})
 
 
@@ -161,16 +147,11 @@ def pack_rows(manifest: Manifest, rows: NDArray[np.int64], data: DataConfig) -> 
         )
 
 
-def check_split(record: RunRecord, manifest: Manifest, split: str) -> None:
+def _check_split(record: RunRecord, manifest: Manifest, split: str) -> None:
     """Refuse a split of the run's own dataset that may hold patients whom the run has learned from.
 
     A table that is gone or cut makes another split: without valid.csv, one is drawn from the
     training patients.
-
-    Args:
-        record: of the run.
-        manifest: of the dataset that it was trained on.
-        split: whose rows are wanted.
 
     Raises:
         DataError: neither this split nor the training split has the run's patients.

@@ -11,31 +11,22 @@ class DisjointFolds:
     """The images and patients of the folds pooled so far."""
 
     def __init__(self) -> None:
-        self._images: set[str] = set()
-        self._patients: set[str] = set()
+        self._seen: dict[str, set[str]] = {"images": set(), "patients": set()}
 
     def add(
         self, images: Iterable[str], patients: Iterable[str] | None, *, run: str, split: str
     ) -> None:
-        """One more fold.
-
-        Args:
-            images: paths of its rows.
-            patients: their patients; None where unknown.
-            run: as the user named it, for the message.
-            split: whose rows these are.
+        """One more fold: paths of its rows, and their patients where they are known.
 
         Raises:
-            ConfigError: an image or a patient of it was in an earlier fold.
+            ConfigError: an image or a patient of it was in an earlier fold of `split`; the message
+                names `run` as the user did.
         """
-        here, people = set(images), set(() if patients is None else patients)
-        for what, new, seen in (
-            ("images", here, self._images),
-            ("patients", people, self._patients),
-        ):
-            if new & seen:
+        people = set() if patients is None else set(patients)
+        for what, new in (("images", set(images)), ("patients", people)):
+            if shared := self._seen[what] & new:
                 raise ConfigError(
-                    f"{run}: shares {len(new & seen):,} {what} of split '{split}' with another "
+                    f"{run}: shares {len(shared):,} {what} of split '{split}' with another "
                     "run; pool runs of disjoint patient folds only"
                 )
-            seen.update(new)
+            self._seen[what] |= new

@@ -46,13 +46,19 @@ def run(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     document = build_document(context)
-    folder, markdown_path = _targets(artifacts_dir, output)
+    markdown_path = output or artifacts_dir / "report.md"
+    if markdown_path.suffix.lower() != ".md":
+        markdown_path /= "report.md"
+    folder = markdown_path.parent
     files_dir = folder / f"{markdown_path.stem}_files"
     pictures = {picture.name: picture.png for picture in all_pictures(document.sections)}
     for name, png in pictures.items():
         write_atomic(files_dir / name, png)
     write_atomic(markdown_path, render_markdown(document, quote(files_dir.name)))
-    _remove_stale(files_dir, set(pictures))
+    for path in files_dir.glob("*.png"):  # those of an earlier report may name patients
+        if path.name not in pictures:
+            with contextlib.suppress(OSError):
+                path.unlink()
     write_atomic(folder / "MODEL_CARD.md", render_model_card(context))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
@@ -63,19 +69,3 @@ def run(
     for problem in collection.problems:
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0
-
-
-def _remove_stale(files_dir: Path, current: set[str]) -> None:
-    """Pictures of an earlier report must not travel with this one: they may name patients."""
-    for path in files_dir.glob("*.png"):
-        if path.name not in current:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _targets(artifacts_dir: Path, output: Path | None) -> tuple[Path, Path]:
-    if output is None:
-        return artifacts_dir, artifacts_dir / "report.md"
-    if output.suffix.lower() == ".md":
-        return output.parent, output
-    return output, output / "report.md"
