@@ -123,29 +123,28 @@ def _read_source(source: str) -> dict[str, Any]:
 
 
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
-    section, _, field = key.partition(".")
     if key.count(".") > MAX_DOTS:
         raise ConfigError(f"--set {_short(key)}: no field lies so deep; see docs/configuration.md")
-    if not field:
-        raw[section] = value
-        return
-    table = raw.setdefault(section, {})
-    if section == "uncertain_policy" and isinstance(table, str):
-        table = raw[section] = {"default": table}
-    if not isinstance(table, dict):
-        raise ConfigError(f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE")
-    if "." in field:
-        _assign(table, field, value)
-    else:
-        table[field] = value
+    *sections, field = key.removesuffix(".").split(".")
+    for section in sections:
+        table = raw.setdefault(section, {})
+        if section == "uncertain_policy" and isinstance(table, str):
+            table = raw[section] = {"default": table}
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE"
+            )
+        raw = table
+    raw[field] = value
 
 
 def _explain_all(problems: Iterable[Any], where: str) -> list[str]:
     """One line a field: of a field that may be of several kinds, the deepest part, and once."""
     named: dict[str, str] = {}
     for problem in problems:
-        location = [part for part in problem["loc"] if not _is_type_tag(part)]
-        name = ".".join(map(str, location))
+        # tags of a type, such as dict[str,literal[...]], are no parts of a name
+        tags = {part for part in problem["loc"] if "[" in str(part)} | {"float", "int", "str"}
+        name = ".".join(str(part) for part in problem["loc"] if part not in tags)
         if problem["type"] == "extra_forbidden":
             line = f"{where}: {_explain_unknown(problem['loc'])}"
         else:
@@ -156,10 +155,6 @@ def _explain_all(problems: Iterable[Any], where: str) -> list[str]:
         for name, line in named.items()
         if not any(other.startswith(f"{name}.") for other in named)
     ]
-
-
-def _is_type_tag(part: int | str) -> bool:
-    return isinstance(part, str) and ("[" in part or part in {"float", "int", "str"})
 
 
 def _explain(problem: Any, name: str) -> str:
