@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
@@ -87,13 +85,12 @@ class RunDir:
             ) from None
         try:
             raw = json.loads(text)
-            names = ("schema", "config", "provenance")
-            return RunRecord.model_validate({name: raw[name] for name in names})
-        except (ValueError, TypeError, KeyError, RecursionError, ValidationError) as error:
-            reason = reason_of(error)
+            parts = {name: raw[name] for name in ("schema", "config", "provenance")}
+            return RunRecord.model_validate(parts)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ArtifactError(
-                f"{self.config_path}: not a run configuration ({reason}); restore it from a "
-                "backup or train again with --overwrite"
+                f"{self.config_path}: not a run configuration ({reason_of(error)}); restore it "
+                "from a backup or train again with --overwrite"
             ) from None
 
     def write_record(self, config: RunConfig, provenance: Provenance) -> None:
