@@ -22,7 +22,6 @@ from pulmonet.words import count, list_first
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
 _VINDR_EDGES = ("x_min", "y_min", "x_max", "y_max")
-
 #: NIH's boxes are in pixels of its 1024 x 1024 PNGs (Wang et al. 2017), whatever lies on disk.
 _NIH_SIDE = 1024.0
 
@@ -83,10 +82,7 @@ def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
 
 
 def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
-    """VinDr's boxes, in pixels of the original image, one line a reader and finding.
-
-    The image's own header says its size. Lines without a box (``No finding``) are left out.
-    """
+    """In pixels of the original image, whose header says its size; ``No finding`` has no box."""
     raw = read_csv(path, ("image_id", "class_name", *_VINDR_EDGES))
     by_id = {Path(name).stem: name for name in manifest.table["path"]}
     paths = map_column(raw["image_id"], lambda cell: by_id.get(cell, ""))

@@ -47,19 +47,12 @@ Squares = tuple[NDArray[np.int64], Sequence[NDArray[np.uint8]] | NDArray[np.uint
 
 @dataclass
 class Scan:
-    """What was seen of each row's pixels.
+    """What was seen of each row's pixels."""
 
-    Attributes:
-        rows: (n,) manifest rows, the readable ones.
-        hashes: (n,) 64-bit perceptual hashes.
-        digests: (n,) 64-bit digests of the squared pixels.
-        coarse: (n, 256) int8, high-passed 16 x 16 pixels of unit norm times 127.
-    """
-
-    rows: NDArray[np.int64]
-    hashes: NDArray[np.uint64]
-    digests: NDArray[np.uint64]
-    coarse: NDArray[np.int8]
+    rows: NDArray[np.int64]  # (n,) manifest rows, the readable ones
+    hashes: NDArray[np.uint64]  # (n,) perceptual
+    digests: NDArray[np.uint64]  # (n,) of the squared pixels
+    coarse: NDArray[np.int8]  # (n, 256) high-passed 16 x 16 pixels of unit norm times 127
 
 
 @dataclass(frozen=True)

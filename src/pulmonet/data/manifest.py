@@ -17,29 +17,20 @@ if TYPE_CHECKING:
 class Manifest:
     """Checked rows of one dataset: one row an image.
 
-    Attributes:
-        name: the dataset root's folder name.
-        root: the dataset root.
-        source: kind of source, e.g. ``chexpert``.
-        labels: all label columns the source has, in the vocabulary's spelling.
-        table: one row an image, RangeIndex, with the columns
-            path (str, relative to root, POSIX), split (train|valid|test), patient (str),
-            study (str, unique across patients), view (AP|PA|LATERAL|FRONTAL|""), sex
-            (Male|Female|""), age_years (float, NaN unknown), each label (float32: 1, 0, -1, NaN
-            blank), then joined columns.
-        joined: names of the joined columns.
-        synthetic: whether the images are phantoms.
-        patients_known: False where the source has none by nature and each image counts as one.
+    `table` has a RangeIndex and the columns path (str, relative to root, POSIX), split
+    (train|valid|test), patient (str), study (str, unique across patients), view
+    (AP|PA|LATERAL|FRONTAL|""), sex (Male|Female|""), age_years (float, NaN unknown), each label
+    (float32: 1, 0, -1, NaN blank), then the `joined` columns.
     """
 
-    name: str
+    name: str  # the root's folder name
     root: Path
-    source: str
-    labels: tuple[str, ...]
+    source: str  # kind of source, e.g. ``chexpert``
+    labels: tuple[str, ...]  # all that the source has, in the vocabulary's spelling
     table: pd.DataFrame
     joined: tuple[str, ...] = ()
-    synthetic: bool = False
-    patients_known: bool = True
+    synthetic: bool = False  # whether the images are phantoms
+    patients_known: bool = True  # False where the source has none and each image counts as one
 
     def __len__(self) -> int:
         return len(self.table)

@@ -94,7 +94,11 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         shown = window(values, float(center), float(width), function)
         grey = (shown * 255 + 0.5).astype(np.uint8)
     else:
-        grey = to_8_bits(values, _not_padding(dataset, pixels))
+        used = np.ones(pixels.shape, bool)
+        if (padding := dataset.get("PixelPaddingValue")) is not None:
+            low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
+            used = np.asarray((pixels < low) | (pixels > high))
+        grey = to_8_bits(values, used)
     return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, np.uint8)
 
 
@@ -117,11 +121,3 @@ def _first(dataset: Any, name: str) -> Any:
     value = dataset.get(name)
     is_list = hasattr(value, "__iter__") and not isinstance(value, str)
     return next(iter(value), None) if is_list else value
-
-
-def _not_padding(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-    padding = dataset.get("PixelPaddingValue")
-    if padding is None:
-        return None
-    low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
-    return np.asarray((pixels < low) | (pixels > high))

@@ -1,7 +1,5 @@
 """Any chest X-ray collection in, one Manifest out: one small reader a source."""
 
-from __future__ import annotations
-
 from pulmonet.data.sources.find import locate_dataset, remember_dataset
 from pulmonet.data.sources.read import inspect_manifest, read_manifest
 

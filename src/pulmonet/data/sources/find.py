@@ -68,10 +68,7 @@ def _only(found: list[Path], where: str) -> Path:
 
 
 def _roots(place: Path) -> list[Path]:
-    """`place` itself if it is a dataset root, else the roots directly below it.
-
-    One real dataset is taken although a demo set lies beside it.
-    """
+    """`place` itself, else the roots directly below it; of these a single real one, if any."""
     if _is_root(place):
         return [place]
     if not place.is_dir():

@@ -31,19 +31,12 @@ _VIEWS = {
 
 @dataclass
 class SourceRows:
-    """What a source reader gives: one row an image, with all that was wrong on the way.
+    """What a source reader gives: one row an image, with all that was wrong on the way."""
 
-    Attributes:
-        table: as `Manifest.table` (split is "" where the source has none).
-        labels: label columns, in the vocabulary's spelling.
-        problems: messages ``where: what; what to do`` about rows that cannot be used.
-        patients_known: False where the source has no patient ids by nature.
-    """
-
-    table: pd.DataFrame
-    labels: tuple[str, ...]
-    problems: list[str]
-    patients_known: bool
+    table: pd.DataFrame  # as `Manifest.table`; split is "" where the source has none
+    labels: tuple[str, ...]  # in the vocabulary's spelling
+    problems: list[str]  # ``where: what; what to do`` about rows that cannot be used
+    patients_known: bool  # False where the source has no patient ids by nature
 
 
 def source_rows(

@@ -20,12 +20,7 @@ from pulmonet.labels import VOCABULARY, align, file_name_of, match_label
 from pulmonet.words import did_you_mean, list_first
 
 #: What ``--views`` takes, by the views of the table.
-VIEWS = {
-    "frontal": ("AP", "PA", "FRONTAL"),
-    "AP": ("AP",),
-    "PA": ("PA",),
-    "lateral": ("LATERAL",),
-}
+VIEWS = {"frontal": ("AP", "PA", "FRONTAL"), "AP": ("AP",), "PA": ("PA",), "lateral": ("LATERAL",)}
 
 
 def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
@@ -152,8 +147,7 @@ def dev_rows(
     Raises:
         DataError: fewer than two patients.
     """
-    table = manifest.table.iloc[rows]
-    patients = table["patient"].to_numpy(object)
+    patients = manifest.table["patient"].to_numpy(object)[rows]
     parts = deal_patients(patients, manifest.raw_labels(manifest.labels)[rows], f"dev {seed}")
     dev = take_share(parts, fraction)
     return rows[~dev], rows[dev]

@@ -105,12 +105,7 @@ def _pack(
 
 
 def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
-    """What was seen becomes problems or warnings.
-
-    Unusable images stop `prepare` unless they are to be skipped. The same image under two names
-    is wrong, too, and fails a check, but public sets have some (27 in PneumoniaMNIST): packing
-    goes on.
-    """
+    """Problems or warnings; packing goes on with one image under two names: public sets have some."""
     if report.bad_images:
         shown = list_first(report.bad_images.values())
         text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
