@@ -22,6 +22,7 @@ from pulmonet.words import count, list_first
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
 _VINDR_EDGES = ("x_min", "y_min", "x_max", "y_max")
+
 #: NIH's boxes are in pixels of its 1024 x 1024 PNGs (Wang et al. 2017), whatever lies on disk.
 _NIH_SIDE = 1024.0
 

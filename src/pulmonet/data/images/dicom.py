@@ -94,7 +94,7 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         shown = window(values, float(center), float(width), function)
         grey = (shown * 255 + 0.5).astype(np.uint8)
     else:
-        used = np.ones(pixels.shape, bool)
+        used: NDArray[np.bool_] | None = None
         if (padding := dataset.get("PixelPaddingValue")) is not None:
             low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
             used = np.asarray((pixels < low) | (pixels > high))
