@@ -105,7 +105,7 @@ def _pack(
 
 
 def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
-    """Problems or warnings; packing goes on with one image under two names: public sets have some."""
+    """Problems or warnings; the same image twice stops a check alone: public sets have some."""
     if report.bad_images:
         shown = list_first(report.bad_images.values())
         text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
