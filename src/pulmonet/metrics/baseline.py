@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.calibration.logistic import fit_logistic, sigmoid
 from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.metrics.results import Baseline
@@ -29,9 +30,9 @@ class Covariates:
 
     view: NDArray[np.object_]
     sex: NDArray[np.object_]
-    age_years: NDArray[np.float64]
+    age_years: Array
 
-    def __getitem__(self, rows: NDArray[np.bool_]) -> Covariates:
+    def __getitem__(self, rows: Flags) -> Covariates:
         return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
 
     @property
@@ -55,7 +56,7 @@ class KnownRows:
     """
 
     covariates: Covariates
-    targets: NDArray[np.floating]
+    targets: Floats
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class _Design:
             age_spread=max(float(ages.std()), 1e-6) if len(ages) else 1.0,
         )
 
-    def columns(self, covariates: Covariates) -> NDArray[np.float64]:
+    def columns(self, covariates: Covariates) -> Array:
         """(N, K): intercept, age and its square, unknown age, one column a view and a sex."""
         age = (covariates.age_years - self.mean_age) / self.age_spread
         unknown = ~np.isfinite(age)
@@ -88,9 +89,7 @@ class _Design:
         return np.stack(columns, axis=1)
 
 
-def fit_baseline(
-    covariates: Covariates, targets: NDArray[np.floating], applied_to: Covariates
-) -> NDArray[np.float64]:
+def fit_baseline(covariates: Covariates, targets: Floats, applied_to: Covariates) -> Array:
     """Scores of a logistic model on view, age, age squared and sex, one a label.
 
     Args:
@@ -118,12 +117,8 @@ def fit_baseline(
 
 
 def cross_fit_baseline(
-    covariates: Covariates,
-    targets: NDArray[np.floating],
-    units: NDArray[np.int64],
-    *,
-    seed: int = 0,
-) -> NDArray[np.float64]:
+    covariates: Covariates, targets: Floats, units: Ints, *, seed: int = 0
+) -> Array:
     """As `fit_baseline`, each patient scored by a model fitted on other patients.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.metrics.ranking.auc import Array, Floats, Ints
 from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Curve, ErrorKind, Histogram, WorstCase
 
@@ -15,10 +16,7 @@ GRID = np.linspace(0, 1, 51)
 
 
 def curves(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
-    resamples: PatientResamples,
+    targets: Floats, scores: Floats, units: Ints, resamples: PatientResamples
 ) -> tuple[Curve, Curve]:
     """ROC and precision-recall curve of one label.
 
@@ -35,8 +33,8 @@ def curves(
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
     positive = np.asarray(targets)[order] == 1
     of_row = units[order]
-    roc_samples: list[NDArray[np.float64]] = []
-    precision_samples: list[NDArray[np.float64]] = []
+    roc_samples: list[Array] = []
+    precision_samples: list[Array] = []
     for weights in resamples.blocks(64 * len(order)):
         rows = weights[:, of_row]
         tp = np.cumsum(rows * positive, axis=1)[:, last]
@@ -59,9 +57,7 @@ def curves(
     return _curve(roc, roc_samples), _curve(recall, precision_samples)
 
 
-def _on_grid(
-    hits: NDArray[np.integer], alarms: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _on_grid(hits: NDArray[np.integer], alarms: NDArray[np.integer]) -> tuple[Array, Array]:
     """Sensitivity over false positive rate, and precision over recall, on the grid."""
     tpr, fpr = hits / hits[-1], alarms / alarms[-1]
     sensitivity = np.interp(GRID, np.append(0, fpr), np.append(0, tpr))
@@ -70,23 +66,21 @@ def _on_grid(
     return sensitivity, hits[reaching] / (hits[reaching] + alarms[reaching])
 
 
-def _corners(tpr: NDArray[np.float64], fpr: NDArray[np.float64]) -> NDArray[np.int64]:
+def _corners(tpr: Array, fpr: Array) -> Ints:
     """Points where an ROC curve turns; those on a straight line are left out."""
     steps = np.diff(tpr, prepend=0), np.diff(fpr, prepend=0)
     cross = steps[0][:-1] * steps[1][1:] - steps[0][1:] * steps[1][:-1]
     return np.append(np.flatnonzero(np.abs(cross) > 1e-15), len(tpr) - 1)
 
 
-def _thin(points: NDArray[np.int64]) -> NDArray[np.int64]:
+def _thin(points: Ints) -> Ints:
     if len(points) <= MAX_POINTS:
         return points
     kept = np.unique(np.linspace(0, len(points) - 1, MAX_POINTS).round().astype(np.int64))
     return np.asarray(points[kept], dtype=np.int64)
 
 
-def _curve(
-    points: Sequence[tuple[float, float, float | None]], samples: list[NDArray[np.float64]]
-) -> Curve:
+def _curve(points: Sequence[tuple[float, float, float | None]], samples: list[Array]) -> Curve:
     low, high = np.quantile(np.stack(samples), [0.025, 0.975], axis=0)
     return Curve(
         x=_rounded([x for x, _, _ in points]),
@@ -103,7 +97,7 @@ def _rounded(values: Iterable[float]) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def histogram(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> Histogram:
+def histogram(targets: Floats, scores: Floats) -> Histogram:
     """Counts of scores in 20 equal bins over [0, 1], by reference standard."""
     edges = np.linspace(0, 1, 21)
     positives, negatives = (
@@ -113,8 +107,8 @@ def histogram(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> Hi
 
 
 def worst_cases(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
+    targets: Floats,
+    scores: Floats,
     paths: Sequence[str],
     patients: Sequence[str] | None,
     n_each: int = 6,

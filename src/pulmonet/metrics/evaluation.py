@@ -20,7 +20,7 @@ from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.ranking.auc import why_not_scored
+from pulmonet.metrics.ranking.auc import Array, Flags, Ints, why_not_scored
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
@@ -68,7 +68,7 @@ def evaluate_predictions(
     units = number_units(predictions.patients, len(predictions.paths))
     ranked = rank_all(predictions, options)
     labels: dict[str, LabelResult] = {}
-    calls: dict[str, NDArray[np.bool_]] = {}
+    calls: dict[str, Flags] = {}
     for column, label in enumerate(predictions.labels):
         counts = _counts(predictions.targets[:, column], units)
         counts["auroc"] = ranked.auroc[column]
@@ -124,20 +124,16 @@ def evaluate_predictions(
 class _LabelRows:
     """The N rows with a known target of one label that has both classes; `known` is of all rows."""
 
-    targets: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    units: NDArray[np.int64]
+    targets: Array
+    scores: Array
+    units: Ints
     resamples: PatientResamples
-    known: NDArray[np.bool_]
+    known: Flags
     prevalence: float | None
 
     @classmethod
     def of(
-        cls,
-        predictions: Predictions,
-        units: NDArray[np.int64],
-        column: int,
-        options: EvaluationOptions,
+        cls, predictions: Predictions, units: Ints, column: int, options: EvaluationOptions
     ) -> _LabelRows:
         known = np.isfinite(predictions.targets[:, column])
         units = np.unique(units[known], return_inverse=True)[1].astype(np.int64)
@@ -152,7 +148,7 @@ class _LabelRows:
         )
 
 
-def _counts(targets: NDArray[np.float32], units: NDArray[np.int64]) -> dict[str, Any]:
+def _counts(targets: NDArray[np.float32], units: Ints) -> dict[str, Any]:
     known = np.isfinite(targets)
     n, positives = int(known.sum()), int((targets == 1).sum())
     n_patients = [len(np.unique(units[rows])) for rows in (known, targets == 1, targets == 0)]
@@ -212,7 +208,7 @@ def _calibrated(
     """How good calibrated scores are, and what decisions by them are worth."""
     kind, prevalence = options.calibrator, float(rows.targets.mean())
     if kept is not None and kept.calibrator is not None:
-        probabilities: NDArray[np.float64] | None = kept.calibrator.apply(rows.scores)
+        probabilities: Array | None = kept.calibrator.apply(rows.scores)
         kind = kept.calibrator.kind
     else:
         fitted_on = "these rows, cross-fitted by patient in 5 folds"
@@ -237,7 +233,7 @@ def _calibrated(
 
 def _first_calls(
     rows: _LabelRows, options: EvaluationOptions, kept: LabelCalibration | None
-) -> NDArray[np.bool_] | None:
+) -> Flags | None:
     """(N,) calls at the first operating point; None where it has no threshold."""
     criterion = options.criteria[0]
     if kept is None:
@@ -250,9 +246,9 @@ def _first_calls(
 
 def _subgroups(
     predictions: Predictions,
-    units: NDArray[np.int64],
+    units: Ints,
     scored: Sequence[str],
-    calls: Mapping[str, NDArray[np.bool_]],
+    calls: Mapping[str, Flags],
     options: EvaluationOptions,
 ) -> list[Subgroup]:
     groups = choose_columns(predictions.columns, options.subgroup_columns)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.baseline import KnownRows
+from pulmonet.metrics.ranking.auc import Floats
 from pulmonet.metrics.results import Shift
 
 
@@ -54,7 +55,7 @@ def describe_shift(labels: Sequence[str], training: KnownRows, here: KnownRows) 
     )
 
 
-def _mean(values: NDArray[np.floating]) -> float | None:
+def _mean(values: Floats) -> float | None:
     known = values[np.isfinite(values)]
     return float(np.mean(known, dtype=np.float64)) if len(known) else None
 

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.measures import slope_and_intercept
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.auc import rank, weighted_ranking
+from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, rank, weighted_ranking
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Subgroup, SubgroupLabel
 from pulmonet.words import did_you_mean, list_first
-
-Array = NDArray[np.float64]
 
 #: A group with fewer positive (or negative) patients of a label is named, not scored.
 MIN_PATIENTS = 10
@@ -108,12 +106,12 @@ class SubgroupInput:
     """
 
     labels: Sequence[str]
-    targets: NDArray[np.floating]
-    scores: NDArray[np.floating]
-    units: NDArray[np.int64]
-    calls: Mapping[str, NDArray[np.bool_]]
+    targets: Floats
+    scores: Floats
+    units: Ints
+    calls: Mapping[str, Flags]
 
-    def label_measures(self, rows: NDArray[np.bool_], position: int) -> _Measures | None:
+    def label_measures(self, rows: Flags, position: int) -> _Measures | None:
         """AUROC, sensitivity and specificity of a label inside rows; None when too small."""
         targets, units = self.targets[rows, position], self.units[rows]
         if _too_small(targets, units) is not None:
@@ -130,7 +128,7 @@ class SubgroupInput:
                 measures[name] = _share_of(units[of_kind], right)
         return measures
 
-    def missed_findings(self, rows: NDArray[np.bool_]) -> _Measures | None:
+    def missed_findings(self, rows: Flags) -> _Measures | None:
         """Share of rows with a finding for which nothing is called; None when too small."""
         positions = [index for index, label in enumerate(self.labels) if label in self.calls]
         if not positions:
@@ -141,7 +139,7 @@ class SubgroupInput:
         called = np.stack([self.calls[self.labels[index]][sick] for index in positions])
         return {"underdiagnosis": _share_of(self.units[sick], np.sum(called, axis=0) == 0)}
 
-    def slope(self, rows: NDArray[np.bool_], position: int) -> Estimate:
+    def slope(self, rows: Flags, position: int) -> Estimate:
         """Calibration slope of a label inside rows."""
         known = rows & np.isfinite(self.targets[:, position])
         return slope_and_intercept(
@@ -149,9 +147,7 @@ class SubgroupInput:
         )[0]
 
 
-def _share_of(
-    units: NDArray[np.int64], hit: NDArray[np.bool_]
-) -> Callable[[NDArray[np.int32]], Array]:
+def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
     n_units = int(units.max(initial=-1)) + 1
     hits_of = np.bincount(units[hit], minlength=n_units).astype(np.int32)
     rows_of = np.bincount(units, minlength=n_units).astype(np.int32)
@@ -165,9 +161,7 @@ def _share_of(
 
 
 def subgroups(
-    rows: SubgroupInput,
-    groups: Mapping[str, NDArray[np.object_]],
-    resamples: PatientResamples,
+    rows: SubgroupInput, groups: Mapping[str, NDArray[np.object_]], resamples: PatientResamples
 ) -> list[Subgroup]:
     """Every group of every column beside all other rows.
 
@@ -219,14 +213,14 @@ def subgroups(
     return results
 
 
-def _cells(rows: SubgroupInput, selected: NDArray[np.bool_]) -> dict[int, _Cell]:
+def _cells(rows: SubgroupInput, selected: Flags) -> dict[int, _Cell]:
     """Cells of some rows by the label's position, -1 for all labels together."""
     found = {-1: rows.missed_findings(selected)}
     found |= {at: rows.label_measures(selected, at) for at in range(len(rows.labels))}
     return {at: _Cell(measures) for at, measures in found.items() if measures is not None}
 
 
-def _too_small(targets: NDArray[np.floating], units: NDArray[np.int64]) -> str | None:
+def _too_small(targets: Floats, units: Ints) -> str | None:
     n_positive = len(np.unique(units[targets == 1]))
     n_negative = len(np.unique(units[targets == 0]))
     if min(n_positive, n_negative) >= MIN_PATIENTS:
@@ -236,10 +230,7 @@ def _too_small(targets: NDArray[np.floating], units: NDArray[np.int64]) -> str |
 
 
 def _label_result(
-    rows: SubgroupInput,
-    inside: NDArray[np.bool_],
-    position: int,
-    estimates: Mapping[str, Estimate | None],
+    rows: SubgroupInput, inside: Flags, position: int, estimates: Mapping[str, Estimate | None]
 ) -> SubgroupLabel:
     targets = rows.targets[inside, position]
     reason = _too_small(targets, rows.units[inside])

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import DEFAULT_CRITERIA
+from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
 from pulmonet.metrics.results import DecisionCurve, OperatingPoint
 
-Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
 
 
@@ -54,9 +54,7 @@ def _gain(criterion: str) -> Callable[[Counts, Counts, Counts, Counts], Array]:
     return gain
 
 
-def choose_threshold(
-    targets: NDArray[np.floating], scores: NDArray[np.floating], criterion: str
-) -> float | None:
+def choose_threshold(targets: Floats, scores: Floats, criterion: str) -> float | None:
     """The threshold that a criterion picks on these rows; positive means score >= threshold.
 
     Args:
@@ -86,19 +84,14 @@ class _Grid:
     no threshold is any good.
     """
 
-    thresholds: NDArray[np.float64]  # (G,)
-    n_positives: NDArray[np.int64]  # (G,) positive rows at or above each
-    n_negatives: NDArray[np.int64]  # (G,) negative rows at or above each
-    positive_units: NDArray[np.int64]  # (P,) highest score first
-    negative_units: NDArray[np.int64]  # (Q,) highest score first
+    thresholds: Array  # (G,)
+    n_positives: Ints  # (G,) positive rows at or above each
+    n_negatives: Ints  # (G,) negative rows at or above each
+    positive_units: Ints  # (P,) highest score first
+    negative_units: Ints  # (Q,) highest score first
 
     @classmethod
-    def of(
-        cls,
-        targets: NDArray[np.floating],
-        scores: NDArray[np.floating],
-        units: NDArray[np.int64],
-    ) -> _Grid:
+    def of(cls, targets: Floats, scores: Floats, units: Ints) -> _Grid:
         values, positive = np.asarray(scores, np.float64), np.asarray(targets) == 1
         rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
         rows = [of_class[np.argsort(-values[of_class], kind="stable")] for of_class in rows]
@@ -113,9 +106,7 @@ class _Grid:
         return tp, fp, n_pos, n_neg
 
 
-def _running(
-    weights: NDArray[np.int32], units: NDArray[np.int64], n_first: NDArray[np.int64]
-) -> tuple[Counts, Counts]:
+def _running(weights: NDArray[np.int32], units: Ints, n_first: Ints) -> tuple[Counts, Counts]:
     """Weight of the first rows, for each number of them (R, G), and of all rows (R, 1)."""
     sums = np.zeros((len(weights), len(units) + 1), np.int32)
     np.cumsum(np.take(weights, units, axis=1), axis=1, dtype=np.int32, out=sums[:, 1:])
@@ -123,13 +114,8 @@ def _running(
 
 
 def cross_fitted_calls(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
-    criterion: str,
-    *,
-    seed: int = 0,
-) -> NDArray[np.bool_] | None:
+    targets: Floats, scores: Floats, units: Ints, criterion: str, *, seed: int = 0
+) -> Flags | None:
     """(N,) calls, each at a threshold that other folds of patients chose; None if none can be."""
     folds = patient_folds(targets, units, seed=seed)[units]
     called = np.zeros(len(targets), dtype=bool)
@@ -143,9 +129,9 @@ def cross_fitted_calls(
 
 
 def _cross_fitted_counts(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
+    targets: Floats,
+    scores: Floats,
+    units: Ints,
     resamples: PatientResamples,
     *,
     criteria: Sequence[str],
@@ -180,7 +166,7 @@ def _cross_fitted_counts(
     return np.concatenate(blocks, axis=1)
 
 
-def confusion_counts(targets: NDArray[np.floating], called: NDArray[np.bool_]) -> Array:
+def confusion_counts(targets: Floats, called: Flags) -> Array:
     """(N, 4) one-hot true positive, false positive, true negative, false negative."""
     positive = np.asarray(targets) == 1
     return np.stack(
@@ -210,9 +196,9 @@ def at_prevalence(sensitivity: Array, specificity: Array, prevalence: float) -> 
 
 
 def operating_points(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
+    targets: Floats,
+    scores: Floats,
+    units: Ints,
     resamples: PatientResamples,
     *,
     criteria: Sequence[str] = DEFAULT_CRITERIA,
@@ -266,10 +252,7 @@ def operating_points(
 
 
 def _fixed_counts(
-    targets: NDArray[np.floating],
-    called: NDArray[np.bool_] | None,
-    units: NDArray[np.int64],
-    resamples: PatientResamples,
+    targets: Floats, called: Flags | None, units: Ints, resamples: PatientResamples
 ) -> Array:
     if called is None:
         return np.full((resamples.n_resamples, 4), np.nan)
@@ -303,9 +286,7 @@ def _point(
 
 
 def decision_curve(
-    targets: NDArray[np.floating],
-    probabilities: NDArray[np.floating],
-    prevalence: float | None = None,
+    targets: Floats, probabilities: Floats, prevalence: float | None = None
 ) -> DecisionCurve:
     """Net benefit over threshold probabilities 0.01 ... 0.99 (Vickers and Elkin 2006).
 

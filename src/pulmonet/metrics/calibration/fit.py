@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from pulmonet.choices import CalibratorKind
@@ -19,7 +18,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.estimate import Number
-from pulmonet.metrics.ranking.auc import check_scores
+from pulmonet.metrics.ranking.auc import Array, Floats, Ints, check_scores
 from pulmonet.run.record import Record
 from pulmonet.words import first_line
 
@@ -39,7 +38,7 @@ class Calibrator(Record):
     y: tuple[float, ...] = ()
     """Probabilities at the knots; straight lines between."""
 
-    def apply(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    def apply(self, scores: Floats) -> Array:
         """Probabilities (N,) of scores (N,) in [0, 1]."""
         values = np.asarray(scores, dtype=np.float64)
         check_scores(values)
@@ -118,9 +117,7 @@ def read_calibration(path: Path) -> Calibration | None:
         ) from None
 
 
-def fit_calibrator(
-    targets: NDArray[np.floating], scores: NDArray[np.floating], kind: CalibratorKind = "platt"
-) -> Calibrator:
+def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "platt") -> Calibrator:
     """Fit one label's calibrator.
 
     Platt's is logistic on the logit, with his smoothed targets (Platt 1999), so that it stays
@@ -147,7 +144,7 @@ def fit_calibrator(
     return Calibrator(kind="platt", intercept=float(intercept), slope=float(slope))
 
 
-def _fit_isotonic(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> Calibrator:
+def _fit_isotonic(targets: Array, scores: Array) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, targets)
@@ -158,9 +155,7 @@ def _fit_isotonic(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> 
     )
 
 
-def patient_folds(
-    targets: NDArray[np.floating], units: NDArray[np.int64], n_folds: int = 5, seed: int = 0
-) -> NDArray[np.int64]:
+def patient_folds(targets: Floats, units: Ints, n_folds: int = 5, seed: int = 0) -> Ints:
     """(U,) fold of each patient; patients with a positive are dealt out evenly.
 
     Args:
@@ -179,13 +174,8 @@ def patient_folds(
 
 
 def cross_fit(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
-    kind: CalibratorKind = "platt",
-    *,
-    seed: int = 0,
-) -> NDArray[np.float64] | None:
+    targets: Floats, scores: Floats, units: Ints, kind: CalibratorKind = "platt", *, seed: int = 0
+) -> Array | None:
     """Probabilities (N,), each from a calibrator that has not seen the patient.
 
     Args:
@@ -209,9 +199,7 @@ def cross_fit(
     return probabilities
 
 
-def to_prevalence(
-    probabilities: NDArray[np.float64], fitted: float, wanted: float
-) -> NDArray[np.float64]:
+def to_prevalence(probabilities: Array, fitted: float, wanted: float) -> Array:
     """Probabilities moved from one prevalence to another (Saerens et al. 2002).
 
     Assumes that images of either class look the same in both places.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulmonet.metrics.ranking.auc import Array, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -18,29 +19,29 @@ class LogisticFit:
         converged: False where the classes can be separated and no finite fit exists.
     """
 
-    coefficients: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    coefficients: Array
+    covariance: Array
     converged: bool
 
 
-def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(values: Array) -> Array:
     """1 / (1 + exp(-x)) without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)), dtype=np.float64)
 
 
-def logit(scores: NDArray[np.floating], clip: float = 1e-7) -> NDArray[np.float64]:
+def logit(scores: Floats, clip: float = 1e-7) -> Array:
     """log(p / (1 - p)), p kept `clip` away from 0 and 1 (fp32 sigmoids saturate there)."""
     inside = np.clip(np.asarray(scores, dtype=np.float64), clip, 1 - clip)
     return np.asarray(np.log(inside) - np.log1p(-inside), dtype=np.float64)
 
 
 def fit_logistic(
-    features: NDArray[np.float64],
-    targets: NDArray[np.float64],
+    features: Array,
+    targets: Array,
     *,
-    offset: NDArray[np.float64] | None = None,
-    units: NDArray[np.int64] | None = None,
-    ridge: float | NDArray[np.float64] = 0.0,
+    offset: Array | None = None,
+    units: Ints | None = None,
+    ridge: float | Array = 0.0,
     max_steps: int = 50,
 ) -> LogisticFit:
     """Maximum likelihood (or ridge-penalised) logistic regression.
@@ -84,22 +85,14 @@ def fit_logistic(
 
 
 def _objective(
-    features: NDArray[np.float64],
-    targets: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    coefficients: NDArray[np.float64],
+    features: Array, targets: Array, offset: Array, penalty: Array, coefficients: Array
 ) -> float:
     linear = features @ coefficients + offset
     likelihood = float(np.sum(targets * linear - np.logaddexp(0.0, linear)))
     return likelihood - 0.5 * float(np.sum(penalty * coefficients**2))
 
 
-def _sandwich(
-    hessian: NDArray[np.float64],
-    contributions: NDArray[np.float64],
-    units: NDArray[np.int64] | None,
-) -> NDArray[np.float64]:
+def _sandwich(hessian: Array, contributions: Array, units: Ints | None) -> Array:
     bread = np.linalg.pinv(hessian, hermitian=True)
     if units is not None:
         _, numbers = np.unique(units, return_inverse=True)

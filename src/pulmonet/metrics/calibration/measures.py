@@ -7,12 +7,11 @@ calibrated model would show at the same n, because on few rows it is never near 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.auc import check_scores
+from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, check_scores
 from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
 from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
 from pulmonet.metrics.results import CalibrationResult, ReliabilityBin
@@ -21,10 +20,7 @@ N_BINS = 15
 
 
 def slope_and_intercept(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
-    confidence: float = 0.95,
+    targets: Floats, scores: Floats, units: Ints, confidence: float = 0.95
 ) -> tuple[Estimate, Estimate]:
     """Calibration slope, and intercept at slope 1, with patient-clustered intervals.
 
@@ -53,7 +49,7 @@ def _wald(value: float, variance: float, confidence: float) -> Estimate:
     return Estimate(value=float(value), low=float(value) - half, high=float(value) + half)
 
 
-def bin_numbers(scores: NDArray[np.float64], *, equal_mass: bool) -> NDArray[np.int64]:
+def bin_numbers(scores: Array, *, equal_mass: bool) -> Ints:
     """(N,) bin 0..14 of each score: equal width (last bin closed), or equal mass by rank.
 
     Equal scores share a bin.
@@ -68,7 +64,7 @@ def bin_numbers(scores: NDArray[np.float64], *, equal_mass: bool) -> NDArray[np.
 
 
 def expected_calibration_error(
-    targets: NDArray[np.floating], scores: NDArray[np.floating], *, equal_mass: bool = False
+    targets: Floats, scores: Floats, *, equal_mass: bool = False
 ) -> float:
     """ECE with 15 bins: mean over rows of |observed share - mean score| of the row's bin.
 
@@ -89,7 +85,7 @@ def n_ece_simulations(n_rows: int, wanted: int = 1000) -> int:
 
 
 def ece_if_perfect(
-    scores: NDArray[np.float64], *, equal_mass: bool, n_simulations: int = 1000, seed: int = 0
+    scores: Array, *, equal_mass: bool, n_simulations: int = 1000, seed: int = 0
 ) -> Estimate:
     """Mean and 95 % range of the ECE that a perfectly calibrated model shows on these scores.
 
@@ -112,9 +108,9 @@ def ece_if_perfect(
 
 
 def measure_calibration(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
+    targets: Floats,
+    scores: Floats,
+    units: Ints,
     resamples: PatientResamples,
     *,
     calibrator: str | None = None,
@@ -159,10 +155,7 @@ def measure_calibration(
 
 
 def _resampled_means(
-    targets: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    units: NDArray[np.int64],
-    resamples: PatientResamples,
+    targets: Array, scores: Array, units: Ints, resamples: PatientResamples
 ) -> tuple[Estimate, list[ReliabilityBin], list[ReliabilityBin]]:
     """Brier score and the bins of equal mass and of equal width, in one pass of the resamples."""
     errors = (scores - targets) ** 2
@@ -185,11 +178,7 @@ def _resampled_means(
 
 
 def _reliability_bins(
-    targets: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    member: NDArray[np.bool_],
-    positives: NDArray[np.float64],
-    counts: NDArray[np.float64],
+    targets: Array, scores: Array, member: Flags, positives: Array, counts: Array
 ) -> list[ReliabilityBin]:
     """Bins (N, K) with intervals of the observed share from resampled positives and rows (R, K)."""
     with np.errstate(invalid="ignore", divide="ignore"):

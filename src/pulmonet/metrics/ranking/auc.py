@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class Ranking:
         last_of_tie: (P,) index of the last positive with the same score.
     """
 
-    positive_units: NDArray[np.int64]
-    negative_units: NDArray[np.int64]
-    n_negatives_above: NDArray[np.int64]
-    n_negatives_from: NDArray[np.int64]
-    last_of_tie: NDArray[np.int64]
+    positive_units: Ints
+    negative_units: Ints
+    n_negatives_above: Ints
+    n_negatives_from: Ints
+    last_of_tie: Ints
 
     @property
     def one_class(self) -> bool:
@@ -40,7 +43,7 @@ class Ranking:
         return not (len(self.positive_units) and len(self.negative_units))
 
 
-def check_scores(scores: NDArray[np.floating]) -> None:
+def check_scores(scores: Floats) -> None:
     """Refuse anything but scores in [0, 1].
 
     Raises:
@@ -85,7 +88,7 @@ def rank(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None) 
 
 def weighted_ranking(
     ranking: Ranking, weights: NDArray[np.int32], *, with_precision: bool = True
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """AUROC and average precision under each of R weightings of the units.
 
     AUROC is the weighted share of (positive, negative) pairs in the right order, a tie
@@ -148,7 +151,7 @@ def _unweighted(targets: ArrayLike, scores: ArrayLike) -> tuple[Array, Array]:
     return weighted_ranking(rank(targets, scores), np.ones((1, np.size(scores)), np.int32))
 
 
-def why_not_scored(targets: NDArray[np.floating]) -> str | None:
+def why_not_scored(targets: Floats) -> str | None:
     """Why a label has no AUROC, or None where it has one."""
     n_known = int(np.isfinite(targets).sum())
     if n_known == 0:
@@ -161,7 +164,7 @@ def why_not_scored(targets: NDArray[np.floating]) -> str | None:
     return None
 
 
-def macro_mean(values: NDArray[np.float64], scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+def macro_mean(values: Array, scored: Flags) -> Array:
     """Mean over the scored labels (last axis); NaN when there is none.
 
     Args:

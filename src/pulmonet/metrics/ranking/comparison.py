@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
+from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, macro_mean, weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
 from pulmonet.metrics.results import Comparison, Metric
@@ -28,19 +27,19 @@ class PairedDifferences:
     """
 
     pairs: list[tuple[int, int]]
-    difference: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    p: NDArray[np.float64]
-    p_holm: NDArray[np.float64]
+    difference: Array
+    low: Array
+    high: Array
+    p: Array
+    p_holm: Array
 
     @property
-    def distinguished(self) -> NDArray[np.bool_]:
+    def distinguished(self) -> Flags:
         """(K,) whether the simultaneous interval leaves out 0."""
         return (self.low > 0) | (self.high < 0)
 
 
-def narrowness(targets: NDArray[np.floating], units: NDArray[np.int64]) -> NDArray[np.float64]:
+def narrowness(targets: Floats, units: Ints) -> Array:
     """(L,) factor by which the bootstrap's variance of a label's AUROC is too small.
 
     A bootstrap of n patients has the variance of dividing by n, not by n - 1 (Hesterberg 2015,
@@ -60,11 +59,7 @@ def narrowness(targets: NDArray[np.floating], units: NDArray[np.int64]) -> NDArr
 
 
 def paired_differences(
-    values: NDArray[np.float64],
-    samples: NDArray[np.float64],
-    confidence: float = 0.95,
-    *,
-    variance_factor: float = 1.0,
+    values: Array, samples: Array, confidence: float = 0.95, *, variance_factor: float = 1.0
 ) -> PairedDifferences:
     """Differences of all pairs with simultaneous max-t intervals.
 
@@ -99,7 +94,7 @@ def paired_differences(
     return PairedDifferences(pairs, difference, difference - half, difference + half, p, holm(p))
 
 
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def holm(p: Array) -> Array:
     """Holm's adjusted p-values (1979), in the order of `p`; NaN stays NaN and does not count."""
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
@@ -160,9 +155,9 @@ class ModelComparison:
 def compare(
     names: Sequence[str],
     labels: Sequence[str],
-    targets: NDArray[np.floating],
-    scores: Sequence[NDArray[np.floating]],
-    units: NDArray[np.int64],
+    targets: Floats,
+    scores: Sequence[Floats],
+    units: Ints,
     *,
     n_resamples: int = 1000,
     seed: int = 0,

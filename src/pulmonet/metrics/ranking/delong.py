@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
+
+from pulmonet.metrics.ranking.auc import Array
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class DeLong:
         covariance: (M, M); NaN with fewer than two positive or negative units.
     """
 
-    auroc: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    auroc: Array
+    covariance: Array
 
     def interval(self, column: int = 0, confidence: float = 0.95) -> tuple[float, float]:
         """Wald interval of one AUROC, cut at 0 and 1."""
@@ -85,9 +87,7 @@ def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None
     return DeLong(values, covariance)
 
 
-def _components(
-    positives: NDArray[np.float64], negatives: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _components(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """(m, M) share of negatives below each positive, (n, M) share of positives above each."""
     m, n = len(positives), len(negatives)
     of_positives, of_negatives = np.empty_like(positives), np.empty_like(negatives)

@@ -12,6 +12,10 @@ from scipy.special import ndtr, ndtri
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import (
+    Array,
+    Flags,
+    Floats,
+    Ints,
     Ranking,
     auroc,
     average_precision,
@@ -29,8 +33,6 @@ from pulmonet.metrics.ranking.resamples import (
 from pulmonet.metrics.results import MacroResult, RankingResult
 from pulmonet.run.predictions import Predictions
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class BootstrapRanking:
@@ -44,7 +46,7 @@ class BootstrapRanking:
 
     auroc: Array
     average_precision: Array
-    scored: NDArray[np.bool_]
+    scored: Flags
     n_redrawn: int
 
     def macro(self, metric: str) -> Array:
@@ -52,17 +54,15 @@ class BootstrapRanking:
         return macro_mean(getattr(self, metric), self.scored)
 
 
-def rankings_of(
-    targets: NDArray[np.floating], scores: NDArray[np.floating], units: NDArray[np.int64]
-) -> list[Ranking]:
+def rankings_of(targets: Floats, scores: Floats, units: Ints) -> list[Ranking]:
     """One `Ranking` a label."""
     return [rank(targets[:, i], scores[:, i], units) for i in range(targets.shape[1])]
 
 
 def bootstrap_ranking(
-    targets: NDArray[np.floating],
-    scores: Sequence[NDArray[np.floating]],
-    units: NDArray[np.int64],
+    targets: Floats,
+    scores: Sequence[Floats],
+    units: Ints,
     *,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -114,10 +114,7 @@ def estimate(value: float | Array, samples: Array) -> Estimate:
 
 
 def bca_interval(
-    value: float,
-    samples: Array,
-    jackknife: Array,
-    confidence: float = 0.95,
+    value: float, samples: Array, jackknife: Array, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987).
 
@@ -147,11 +144,7 @@ def bca_interval(
 
 
 def jackknife_ranking(
-    targets: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    units: NDArray[np.int64],
-    *,
-    max_groups: int = 500,
+    targets: Floats, scores: Floats, units: Ints, *, max_groups: int = 500
 ) -> tuple[Array, Array]:
     """AUROC and average precision with one patient left out, for BCa.
 
@@ -250,7 +243,7 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
 def _resample(
     targets: NDArray[np.float32],
     scores: NDArray[np.float32],
-    units: NDArray[np.int64],
+    units: Ints,
     options: EvaluationOptions,
 ) -> tuple[BootstrapRanking | None, str | None]:
     if units.max() < 1:
@@ -265,10 +258,7 @@ def _resample(
 
 
 def _with_interval(
-    value: float,
-    samples: Array | None,
-    jackknife: Array | None,
-    missing: str | None,
+    value: float, samples: Array | None, jackknife: Array | None, missing: str | None
 ) -> Estimate:
     if not np.isfinite(value):
         return Estimate(value=None, reason="no label has both classes")

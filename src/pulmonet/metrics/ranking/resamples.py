@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.metrics.ranking.auc import Array, Floats, Ints
+
 #: Bytes that one block of resamples may take; bounds memory whatever the number of rows.
 BLOCK_BYTES = 16 * 2**20
 #: Bytes of resamples that are kept, so that a second pass need not draw them again.
@@ -20,7 +22,7 @@ ROW_RESAMPLES = 6_000_000
 MAX_DRAWS = 200
 
 
-def number_units(ids: Sequence[str] | None, n_rows: int) -> NDArray[np.int64]:
+def number_units(ids: Sequence[str] | None, n_rows: int) -> Ints:
     """(N,) unit numbers 0..U-1 in order of appearance; every row its own unit for None."""
     if ids is None:
         return np.arange(n_rows)
@@ -28,9 +30,7 @@ def number_units(ids: Sequence[str] | None, n_rows: int) -> NDArray[np.int64]:
     return np.asarray([numbers.setdefault(name, len(numbers)) for name in ids], dtype=np.int64)
 
 
-def class_counts(
-    targets: NDArray[np.floating], units: NDArray[np.int64], n_units: int
-) -> NDArray[np.float64]:
+def class_counts(targets: Floats, units: Ints, n_units: int) -> Array:
     """(U, 2K) positives and negatives of each unit for the K labels that have both classes."""
     columns = []
     for column in np.asarray(targets, np.float64).T:
@@ -50,9 +50,7 @@ class PatientResamples:
     macro averages the same labels in every resample.
     """
 
-    def __init__(
-        self, targets: NDArray[np.floating], units: NDArray[np.int64], n_resamples: int, seed: int
-    ) -> None:
+    def __init__(self, targets: Floats, units: Ints, n_resamples: int, seed: int) -> None:
         """Prepare resamples.
 
         Args:
@@ -123,16 +121,14 @@ class OneClassError(ValueError):
     """Nearly every resample leaves some label with one class."""
 
 
-def unit_sums(
-    values: NDArray[np.floating], units: NDArray[np.int64], n_units: int
-) -> NDArray[np.float64]:
+def unit_sums(values: Floats, units: Ints, n_units: int) -> Array:
     """(U, K) sums over each unit's rows of values (N, K)."""
     return np.stack(
         [np.bincount(units, weights=column, minlength=n_units) for column in values.T], axis=1
     )
 
 
-def resampled_sums(resamples: PatientResamples, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+def resampled_sums(resamples: PatientResamples, sums: Array) -> Array:
     """(R, K) totals of per-unit sums (U, K) under every resample."""
     return np.concatenate(
         [weights.astype(np.float64) @ sums for weights in resamples.blocks(8 * len(sums))]
