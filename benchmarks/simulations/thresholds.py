@@ -13,6 +13,7 @@ import time
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls
 
 DISTANCE = 2**0.5 * ndtri(0.75)
@@ -31,8 +32,9 @@ def youden_bias(
         patient = generator.normal(size=n_patients)[units] * 0.7**0.5
         latent = DISTANCE * targets + patient + generator.normal(size=len(units)) * 0.3**0.5
         scores = ndtr(latent)
+        resamples = PatientResamples(targets[:, None], units, 0, dataset)  # none is drawn
         threshold = choose_threshold(targets, scores, "youden")
-        called = cross_fitted_calls(targets, scores, units, "youden", seed=dataset)
+        called = cross_fitted_calls(LabelRows(targets, scores, units, resamples), "youden")
         assert threshold is not None
         assert called is not None
         sums["apparent"] += _sum_of_rates(targets, scores >= threshold)

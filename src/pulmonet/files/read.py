@@ -10,7 +10,6 @@ import csv
 import errno
 import gzip
 import hashlib
-import json
 import logging
 import lzma
 import math
@@ -177,22 +176,6 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
                 return np.asarray(npy.read_array(file, allow_pickle=False))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise ValueError(first_line(error)) from None
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that `evaluate` wrote.
-
-    Raises:
-        ArtifactError: no JSON, or no object.
-        OSError: it cannot be opened, is no plain file or too large.
-    """
-    try:
-        value = json.loads(read_text(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error}); write it again") from None
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path}: holds no JSON object; write it again")
-    return value
 
 
 def sha256_of(path: Path) -> str:

@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.metrics.ranking.auc import Array, Floats, Ints
-from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import Curve, ErrorKind, Histogram, WorstCase
+from pulmonet.run.predictions import Predictions
 
 MAX_POINTS = 200
 GRID = np.linspace(0, 1, 51)
 
 
-def curves(
-    targets: Floats, scores: Floats, units: Ints, resamples: PatientResamples
-) -> tuple[Curve, Curve]:
-    """ROC and precision-recall curve of one label.
+def curves(rows: LabelRows) -> tuple[Curve, Curve]:
+    """ROC and precision-recall curve of one label that has both classes.
 
     The bands are pointwise: 95 % of resampled curves pass between, at each point of a grid.
-
-    Args:
-        targets: (N,) 1 or 0, both present.
-        scores: (N,) in [0, 1].
-        units: (N,) patient numbers, as in `resamples`.
-        resamples: of the patients.
     """
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    ordered = np.asarray(scores, np.float64)[order]
+    order = np.argsort(-rows.scores, kind="stable")
+    ordered, positive, of_row = rows.scores[order], rows.targets[order] == 1, rows.units[order]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
-    positive = np.asarray(targets)[order] == 1
-    of_row = units[order]
-    roc_samples: list[Array] = []
-    precision_samples: list[Array] = []
-    for weights in resamples.blocks(64 * len(order)):
-        rows = weights[:, of_row]
-        tp = np.cumsum(rows * positive, axis=1)[:, last]
-        fp = np.cumsum(rows * ~positive, axis=1)[:, last]
-        for hits, alarms in zip(tp, fp, strict=True):
-            sensitivity, precision = _on_grid(hits, alarms)
-            roc_samples.append(sensitivity)
-            precision_samples.append(precision)
-        if len(roc_samples) >= resamples.n_by_row:
+    samples: list[tuple[Array, Array]] = []
+    for weights in rows.resamples.blocks(64 * len(order)):
+        drawn = weights[:, of_row]
+        tp = np.cumsum(drawn * positive, axis=1)[:, last]
+        fp = np.cumsum(drawn * ~positive, axis=1)[:, last]
+        samples += map(_on_grid, tp, fp)
+        if len(samples) >= rows.resamples.n_by_row:
             break
     tp, fp = np.cumsum(positive)[last], np.cumsum(~positive)[last]
     thresholds = ordered[last]
-    first = [(0.0, 0.0, None)]
     tpr, fpr = tp / tp[-1], fp / fp[-1]
-    corners = _corners(tpr, fpr)
-    roc = first + [(fpr[i], tpr[i], thresholds[i]) for i in _thin(corners)]
+    roc = [(fpr[i], tpr[i], thresholds[i]) for i in _thin(_corners(tpr, fpr))]
     useful = np.flatnonzero(np.diff(tp, prepend=0) > 0)  # recall moves here
     recall = [(tpr[i], tp[i] / (tp[i] + fp[i]), thresholds[i]) for i in _thin(useful)]
-    recall = [(0.0, recall[0][1], None), *recall]
-    return _curve(roc, roc_samples), _curve(recall, precision_samples)
+    roc_samples, precision_samples = zip(*samples, strict=True)
+    return (
+        _curve([(0.0, 0.0, None), *roc], roc_samples),
+        _curve([(0.0, recall[0][1], None), *recall], precision_samples),
+    )
 
 
 def _on_grid(hits: NDArray[np.integer], alarms: NDArray[np.integer]) -> tuple[Array, Array]:
@@ -80,7 +69,7 @@ def _thin(points: Ints) -> Ints:
     return np.asarray(points[kept], dtype=np.int64)
 
 
-def _curve(points: Sequence[tuple[float, float, float | None]], samples: list[Array]) -> Curve:
+def _curve(points: Sequence[tuple[float, float, float | None]], samples: Sequence[Array]) -> Curve:
     low, high = np.quantile(np.stack(samples), [0.025, 0.975], axis=0)
     return Curve(
         x=_rounded([x for x, _, _ in points]),
@@ -106,41 +95,25 @@ def histogram(targets: Floats, scores: Floats) -> Histogram:
     return Histogram(edges=_rounded(edges), positives=positives, negatives=negatives)
 
 
-def worst_cases(
-    targets: Floats,
-    scores: Floats,
-    paths: Sequence[str],
-    patients: Sequence[str] | None,
-    n_each: int = 6,
-) -> list[WorstCase]:
-    """The most confident false positives, then false negatives; at most one a patient.
-
-    Args:
-        targets: (N,) 1, 0 or NaN.
-        scores: (N,).
-        paths: N image paths.
-        patients: N patient ids, or None.
-        n_each: how many of either kind.
-    """
+def worst_cases(predictions: Predictions, column: int, n_each: int = 6) -> list[WorstCase]:
+    """A label's most confident false positives, then false negatives; at most one a patient."""
     cases: list[WorstCase] = []
     kinds: list[tuple[ErrorKind, int, int]] = [("false positive", 0, -1), ("false negative", 1, 1)]
+    patients = predictions.patients or predictions.paths
+    scores = predictions.scores[:, column]
     for kind, target, sign in kinds:
-        rows = np.flatnonzero(np.asarray(targets) == target)
-        rows = rows[np.lexsort((rows, sign * np.asarray(scores, np.float64)[rows]))]
-        seen: set[str] = set()
+        rows = np.flatnonzero(predictions.targets[:, column] == target)
+        rows = rows[np.argsort(sign * scores[rows], kind="stable")]
+        worst: dict[str, int] = {}
         for row in rows.tolist():
-            patient = patients[row] if patients else paths[row]
-            if patient in seen:
-                continue
-            seen.add(patient)
-            cases.append(
-                WorstCase(
-                    path=paths[row],
-                    patient=patients[row] if patients else None,
-                    kind=kind,
-                    score=float(f"{scores[row]:.9g}"),
-                )
+            worst.setdefault(patients[row], row)
+        cases += [
+            WorstCase(
+                path=predictions.paths[row],
+                patient=patient if predictions.patients else None,
+                kind=kind,
+                score=float(f"{scores[row]:.9g}"),
             )
-            if len(seen) == n_each:
-                break
+            for patient, row in itertools.islice(worst.items(), n_each)
+        ]
     return cases

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.fit import (
     Calibration,
     LabelCalibration,
@@ -23,8 +23,15 @@ from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import Array, Flags, Ints, why_not_scored
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.intervals import rank_all
-from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
-from pulmonet.metrics.results import BootstrapFacts, LabelResult, RunResult, StudyLevel, Subgroup
+from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples, number_units
+from pulmonet.metrics.results import (
+    BootstrapFacts,
+    LabelResult,
+    RankingResult,
+    RunResult,
+    StudyLevel,
+    Subgroup,
+)
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import (
@@ -69,34 +76,11 @@ def evaluate_predictions(
     ranked = rank_all(predictions, options)
     labels: dict[str, LabelResult] = {}
     calls: dict[str, Flags] = {}
-    for column, label in enumerate(predictions.labels):
-        counts = _counts(predictions.targets[:, column], units)
-        counts["auroc"] = ranked.auroc[column]
-        counts["average_precision"] = ranked.average_precision[column]
-        if counts["reason"] is not None:
-            nothing = Estimate(value=None, reason=counts["reason"])
-            labels[label] = LabelResult(**counts, auroc_delong=nothing, brier=nothing)
-            continue
-        rows = _LabelRows.of(predictions, units, column, options)
-        kept = None if stored is None else stored.labels.get(label)
-        chosen_on = None if stored is None or kept is None else stored.fitted_on
-        labels[label] = LabelResult(
-            **counts,
-            **_detail(rows, options, kept, chosen_on),
-            worst_cases=worst_cases(
-                predictions.targets[:, column],
-                predictions.scores[:, column],
-                predictions.paths,
-                predictions.patients,
-            ),
-        )
-        called = _first_calls(rows, options, kept)
+    for column, (label, ranking) in enumerate(ranked.by_label(predictions).items()):
+        found = _label_result(predictions, column, units, ranking, options, stored)
+        labels[label], called = found
         if called is not None:
-            calls[label] = np.zeros(len(units), dtype=bool)
-            calls[label][rows.known] = called
-    study = None
-    if options.level == "image" and has_several_images(images):
-        study = _study_level(images, options)
+            calls[label] = called
     return RunResult(
         run=predictions.run,
         dataset=predictions.dataset,
@@ -114,132 +98,112 @@ def evaluate_predictions(
         ),
         labels=labels,
         macro=ranked.macro,
-        study=study,
+        study=_study_level(images, options) if options.level == "image" else None,
         subgroups=_subgroups(predictions, units, ranked.macro.labels, calls, options),
         **(facts or {}),
     )
 
 
-@dataclass(frozen=True)
-class _LabelRows:
-    """The N rows with a known target of one label that has both classes; `known` is of all rows."""
-
-    targets: Array
-    scores: Array
-    units: Ints
-    resamples: PatientResamples
-    known: Flags
-    prevalence: float | None
-
-    @classmethod
-    def of(
-        cls, predictions: Predictions, units: Ints, column: int, options: EvaluationOptions
-    ) -> _LabelRows:
-        known = np.isfinite(predictions.targets[:, column])
-        units = np.unique(units[known], return_inverse=True)[1].astype(np.int64)
-        targets = predictions.targets[known, column].astype(np.float64)
-        return cls(
-            targets,
-            predictions.scores[known, column].astype(np.float64),
-            units,
-            PatientResamples(targets[:, None], units, options.n_resamples, options.seed),
-            known,
-            options.prevalence_of(predictions.labels[column]),
-        )
-
-
-def _counts(targets: NDArray[np.float32], units: Ints) -> dict[str, Any]:
+def _label_result(
+    predictions: Predictions,
+    column: int,
+    units: Ints,
+    ranking: RankingResult,
+    options: EvaluationOptions,
+    stored: Calibration | None,
+) -> tuple[LabelResult, Flags | None]:
+    """One label, and its (N,) calls at the first operating point; None where it has none."""
+    label, targets = predictions.labels[column], predictions.targets[:, column]
     known = np.isfinite(targets)
-    n, positives = int(known.sum()), int((targets == 1).sum())
     n_patients = [len(np.unique(units[rows])) for rows in (known, targets == 1, targets == 0)]
-    return {
-        "n": n,
-        "positives": positives,
-        "negatives": n - positives,
+    facts = dict(ranking) | {
+        "negatives": ranking.n - ranking.positives,
         "n_patients": n_patients[0],
         "positive_patients": n_patients[1],
-        "prevalence": positives / n if n else None,
+        "prevalence": ranking.positives / ranking.n if ranking.n else None,
         "few_positives": min(n_patients[1:]) < FEW_PATIENTS,
         "reason": why_not_scored(targets),
     }
+    if facts["reason"] is not None:
+        nothing = Estimate(value=None, reason=facts["reason"])
+        return LabelResult(**facts, auroc_delong=nothing, brier=nothing), None
+    truth = targets[known].astype(np.float64)
+    of_known = np.unique(units[known], return_inverse=True)[1].astype(np.int64)
+    resamples = PatientResamples(truth[:, None], of_known, options.n_resamples, options.seed)
+    scores = predictions.scores[known, column].astype(np.float64)
+    rows = LabelRows(truth, scores, of_known, resamples)
+    kept = None if stored is None else stored.labels.get(label)
+    fitted_on = None if stored is None or kept is None else stored.fitted_on
+    detail = _detail(rows, options, options.prevalence_of(label), kept, fitted_on)
+    result = LabelResult(**facts, **detail, worst_cases=worst_cases(predictions, column))
+    called = _first_calls(rows, options.criteria[0], kept)
+    if called is None:
+        return result, None
+    calls = np.zeros(len(units), dtype=bool)
+    calls[known] = called
+    return result, calls
 
 
 def _detail(
-    rows: _LabelRows,
+    rows: LabelRows,
     options: EvaluationOptions,
+    prevalence: float | None,
     kept: LabelCalibration | None,
-    chosen_on: str | None,
+    fitted_on: str | None,
 ) -> dict[str, Any]:
     """Everything but the ranking of one label."""
-    targets, scores, units = rows.targets, rows.scores, rows.units
-    test = delong(targets, scores, units)
+    test = delong(rows.targets, rows.scores, rows.units)
     low, high = test.interval()
-    raw = measure_calibration(targets, scores, units, rows.resamples, seed=options.seed)
-    points = operating_points(
-        targets,
-        scores,
-        units,
-        rows.resamples,
-        criteria=options.criteria,
-        stored=None if kept is None else dict(kept.thresholds),
-        chosen_on=chosen_on,
-        prevalence=rows.prevalence,
-        seed=options.seed,
-    )
-    roc, precision_recall = curves(targets, scores, units, rows.resamples)
+    raw = measure_calibration(rows)
+    roc, precision_recall = curves(rows)
     return {
         "auroc_delong": Estimate(value=float(test.auroc[0]), low=low, high=high),
         "brier": raw.brier,
         "calibration": raw,
-        "operating_points": points,
+        "operating_points": operating_points(
+            rows,
+            criteria=options.criteria,
+            stored=None if kept is None else kept.thresholds,
+            chosen_on=fitted_on,
+            prevalence=prevalence,
+        ),
         "roc": roc,
         "precision_recall": precision_recall,
-        "histogram": histogram(targets, scores),
-        **_calibrated(rows, options, kept, chosen_on),
+        "histogram": histogram(rows.targets, rows.scores),
+        **_calibrated(rows, options.calibrator, prevalence, kept, fitted_on),
     }
 
 
 def _calibrated(
-    rows: _LabelRows,
-    options: EvaluationOptions,
+    rows: LabelRows,
+    kind: CalibratorKind,
+    prevalence: float | None,
     kept: LabelCalibration | None,
     fitted_on: str | None,
 ) -> dict[str, Any]:
     """How good calibrated scores are, and what decisions by them are worth."""
-    kind, prevalence = options.calibrator, float(rows.targets.mean())
     if kept is not None and kept.calibrator is not None:
         probabilities: Array | None = kept.calibrator.apply(rows.scores)
         kind = kept.calibrator.kind
     else:
         fitted_on = "these rows, cross-fitted by patient in 5 folds"
-        probabilities = cross_fit(rows.targets, rows.scores, rows.units, kind, seed=options.seed)
+        probabilities = cross_fit(rows, kind)
     if probabilities is None:
         return {}
     measured = measure_calibration(
-        rows.targets,
-        probabilities,
-        rows.units,
-        rows.resamples,
-        calibrator=kind,
-        fitted_on=fitted_on,
-        seed=options.seed,
+        replace(rows, scores=probabilities), calibrator=kind, fitted_on=fitted_on
     )
-    if rows.prevalence is not None:
-        fitted = prevalence if kept is None else kept.prevalence
-        probabilities = to_prevalence(probabilities, fitted, rows.prevalence)
-    decision = decision_curve(rows.targets, probabilities, rows.prevalence)
+    if prevalence is not None:
+        fitted = float(rows.targets.mean()) if kept is None else kept.prevalence
+        probabilities = to_prevalence(probabilities, fitted, prevalence)
+    decision = decision_curve(rows.targets, probabilities, prevalence)
     return {"calibrated": measured, "decision_curve": decision}
 
 
-def _first_calls(
-    rows: _LabelRows, options: EvaluationOptions, kept: LabelCalibration | None
-) -> Flags | None:
-    """(N,) calls at the first operating point; None where it has no threshold."""
-    criterion = options.criteria[0]
+def _first_calls(rows: LabelRows, criterion: str, kept: LabelCalibration | None) -> Flags | None:
+    """(N,) calls at an operating point; None where it has no threshold."""
     if kept is None:
-        return cross_fitted_calls(
-            rows.targets, rows.scores, rows.units, criterion, seed=options.seed
-        )
+        return cross_fitted_calls(rows, criterion)
     threshold = kept.thresholds.get(criterion)
     return None if threshold is None else rows.scores >= threshold
 
@@ -261,7 +225,10 @@ def _subgroups(
     return subgroups(SubgroupInput(scored, targets, scores, units, calls), groups, resamples)
 
 
-def _study_level(images: Predictions, options: EvaluationOptions) -> StudyLevel:
+def _study_level(images: Predictions, options: EvaluationOptions) -> StudyLevel | None:
+    """Beside the images, where some study has several."""
+    if not has_several_images(images):
+        return None
     joined = join_studies(images, options.study_rule)
     ranked = rank_all(joined, options)
     return StudyLevel(

@@ -11,13 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pulmonet.choices import TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
-from pulmonet.errors import ArtifactError
-from pulmonet.files.read import read_json_object
 from pulmonet.metrics.estimate import Estimate, Number
-from pulmonet.run.record import Record
+from pulmonet.run.record import Record, read_model
 
 Metric = Literal["auroc", "average_precision"]
 ErrorKind = Literal["false positive", "false negative"]
@@ -383,17 +381,5 @@ class Evaluation(Record):
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """evaluation_*.json.
-
-    Raises:
-        ArtifactError: not an evaluation.
-        OSError: it cannot be opened.
-    """
-    try:
-        return Evaluation.model_validate(read_json_object(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(
-            f"{path}: not an evaluation ({place}: {first['msg']}); run `pulmonet evaluate` again"
-        ) from None
+    """evaluation_*.json, or an ArtifactError."""
+    return read_model(path, Evaluation, "an evaluation", "run `pulmonet evaluate` again")

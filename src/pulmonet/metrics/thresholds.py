@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.calibration.fit import patient_folds
+from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.intervals import estimate
-from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
+from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import DecisionCurve, OperatingPoint
 
 Counts = NDArray[np.int32]
@@ -113,36 +114,24 @@ def _running(weights: NDArray[np.int32], units: Ints, n_first: Ints) -> tuple[Co
     return np.take(sums, n_first, axis=1), sums[:, -1:]
 
 
-def cross_fitted_calls(
-    targets: Floats, scores: Floats, units: Ints, criterion: str, *, seed: int = 0
-) -> Flags | None:
+def cross_fitted_calls(rows: LabelRows, criterion: str) -> Flags | None:
     """(N,) calls, each at a threshold that other folds of patients chose; None if none can be."""
-    folds = patient_folds(targets, units, seed=seed)[units]
-    called = np.zeros(len(targets), dtype=bool)
-    for fold in np.unique(folds):
-        choosing = folds != fold
-        threshold = choose_threshold(targets[choosing], scores[choosing], criterion)
-        if threshold is None:
-            return None
-        called[~choosing] = scores[~choosing] >= threshold
-    return called
+
+    def fit(targets: Array, scores: Array) -> Callable[[Array], Flags] | None:
+        threshold = choose_threshold(targets, scores, criterion)
+        return None if threshold is None else partial(np.less_equal, threshold)
+
+    called = cross_fitted(rows, fit)
+    return None if called is None else called == 1
 
 
-def _cross_fitted_counts(
-    targets: Floats,
-    scores: Floats,
-    units: Ints,
-    resamples: PatientResamples,
-    *,
-    criteria: Sequence[str],
-    seed: int,
-) -> Array:
+def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> Array:
     """(C, R', 4) tp, fp, tn, fn per criterion and resample, thresholds chosen anew in each."""
-    folds = patient_folds(targets, units, seed=seed)
-    grid = _Grid.of(targets, scores, units)
+    folds = patient_folds(rows.targets, rows.units, seed=rows.resamples.seed)
+    grid = _Grid.of(rows.targets, rows.scores, rows.units)
     gains = [_gain(criterion) for criterion in criteria]
     blocks, n_done = [], 0
-    for weights in resamples.blocks(100 * len(targets)):
+    for weights in rows.resamples.blocks(100 * len(rows.targets)):
         counts = np.zeros((len(criteria), len(weights), 4))
         held_out = [
             grid.cumulated(weights * (folds == fold).astype(np.int32)) for fold in np.unique(folds)
@@ -153,20 +142,16 @@ def _cross_fitted_counts(
             tp, fp, n_pos, n_neg = held
             for index, gain in enumerate(gains):
                 best = gain(*for_choice).argmax(axis=1)[:, None]
-                true_positive = np.take_along_axis(tp, best, axis=1)[:, 0]
-                false_positive = np.take_along_axis(fp, best, axis=1)[:, 0]
-                counts[index, :, 0] += true_positive
-                counts[index, :, 1] += false_positive
-                counts[index, :, 2] += n_neg[:, 0] - false_positive
-                counts[index, :, 3] += n_pos[:, 0] - true_positive
+                hits, alarms = np.take_along_axis(tp, best, 1), np.take_along_axis(fp, best, 1)
+                counts[index] += np.hstack([hits, alarms, n_neg - alarms, n_pos - hits])
         blocks.append(counts)
         n_done += len(weights)
-        if n_done >= resamples.n_by_row:
+        if n_done >= rows.resamples.n_by_row:
             break
     return np.concatenate(blocks, axis=1)
 
 
-def confusion_counts(targets: Floats, called: Flags) -> Array:
+def _confusion(targets: Floats, called: Flags) -> Array:
     """(N, 4) one-hot true positive, false positive, true negative, false negative."""
     positive = np.asarray(targets) == 1
     return np.stack(
@@ -174,17 +159,25 @@ def confusion_counts(targets: Floats, called: Flags) -> Array:
     ).astype(np.float64)
 
 
-def rates(counts: Array) -> dict[str, Array]:
-    """Sensitivity, specificity, ppv, npv and f1 of counts (..., 4); NaN where undefined."""
+def rates(counts: Array, prevalence: float | None = None) -> dict[str, Array]:
+    """Sensitivity, specificity, ppv, npv and f1 of counts (..., 4); NaN where undefined.
+
+    With a stated `prevalence` its PPV and NPV, too.
+    """
     tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {
+        found = {
             "sensitivity": tp / (tp + fn),
             "specificity": tn / (tn + fp),
             "ppv": tp / (tp + fp),
             "npv": tn / (tn + fn),
             "f1": 2 * tp / (2 * tp + fp + fn),
         }
+    if prevalence is not None:
+        found["ppv_at_deployment"], found["npv_at_deployment"] = at_prevalence(
+            found["sensitivity"], found["specificity"], prevalence
+        )
+    return found
 
 
 def at_prevalence(sensitivity: Array, specificity: Array, prevalence: float) -> tuple[Array, Array]:
@@ -196,82 +189,58 @@ def at_prevalence(sensitivity: Array, specificity: Array, prevalence: float) -> 
 
 
 def operating_points(
-    targets: Floats,
-    scores: Floats,
-    units: Ints,
-    resamples: PatientResamples,
+    rows: LabelRows,
     *,
     criteria: Sequence[str] = DEFAULT_CRITERIA,
-    stored: dict[str, float | None] | None = None,
+    stored: Mapping[str, float | None] | None = None,
     chosen_on: str | None = None,
     prevalence: float | None = None,
-    seed: int = 0,
 ) -> list[OperatingPoint]:
     """Operating points of one label on rows that did not choose the thresholds.
 
     Args:
-        targets: (N,) 1 or 0, both present.
-        scores: (N,) in [0, 1].
-        units: (N,) patient numbers, as in `resamples`.
-        resamples: for the intervals.
+        rows: with both classes.
         criteria: what chooses (`options.check_criterion`).
         stored: thresholds chosen on other rows; None cross-fits on these.
         chosen_on: the rows that chose `stored`.
         prevalence: deployment prevalence for further PPV and NPV.
-        seed: of the folds.
     """
     if stored is None:
-        thresholds = {name: choose_threshold(targets, scores, name) for name in criteria}
-        calls = [cross_fitted_calls(targets, scores, units, name, seed=seed) for name in criteria]
-        samples = _cross_fitted_counts(
-            targets, scores, units, resamples, criteria=criteria, seed=seed
-        )
+        thresholds = [choose_threshold(rows.targets, rows.scores, name) for name in criteria]
+        calls = [cross_fitted_calls(rows, name) for name in criteria]
+        samples = _cross_fitted_counts(rows, criteria)
     else:
-        thresholds = {name: stored.get(name) for name in criteria}
-        calls = [
-            None if value is None else np.asarray(scores, np.float64) >= value
-            for value in thresholds.values()
-        ]
-        samples = np.stack([_fixed_counts(targets, call, units, resamples) for call in calls])
-    where = chosen_on or "these rows, cross-fitted by patient in 5 folds"
+        thresholds = [stored.get(name) for name in criteria]
+        calls = [None if value is None else rows.scores >= value for value in thresholds]
+        nothing = np.full((rows.resamples.n_resamples, 4), np.nan)
+        samples = np.stack(
+            [
+                nothing if call is None else rows.resampled_sums(_confusion(rows.targets, call))
+                for call in calls
+            ]
+        )
     points = []
-    for name, called, of_resamples in zip(criteria, calls, samples, strict=True):
-        counts, threshold = np.full(4, np.nan), thresholds[name]
+    for name, threshold, called, drawn in zip(criteria, thresholds, calls, samples, strict=True):
+        counts = np.full(4, np.nan)
         if called is not None and threshold is not None:
-            counts = confusion_counts(targets, called).sum(axis=0)
+            counts = _confusion(rows.targets, called).sum(axis=0)
         facts = {
             "criterion": name,
-            "chosen_on": where,
+            "chosen_on": chosen_on or "these rows, cross-fitted by patient in 5 folds",
             "threshold": None if called is None else threshold,
             "estimates": "procedure" if stored is None else "threshold",
-            "n_resamples": len(of_resamples),
+            "n_resamples": len(drawn),
             "deployment_prevalence": prevalence,
         }
-        points.append(_point(facts, counts, of_resamples, prevalence))
+        points.append(_point(facts, counts, drawn))
     return points
 
 
-def _fixed_counts(
-    targets: Floats, called: Flags | None, units: Ints, resamples: PatientResamples
-) -> Array:
-    if called is None:
-        return np.full((resamples.n_resamples, 4), np.nan)
-    sums = unit_sums(confusion_counts(targets, called), units, resamples.n_units)
-    return resampled_sums(resamples, sums)
-
-
-def _point(
-    facts: Mapping[str, Any], counts: Array, samples: Array, prevalence: float | None
-) -> OperatingPoint:
+def _point(facts: Mapping[str, Any], counts: Array, samples: Array) -> OperatingPoint:
     """Rates of counts (4,), with intervals from resampled counts (R, 4)."""
     known = bool(np.isfinite(counts).all())
     reason = None if known else "no threshold reaches it, or too few patients to cross-fit"
-    values, spread = rates(counts), rates(samples)
-    if prevalence is not None:
-        for table in (values, spread):
-            table["ppv_at_deployment"], table["npv_at_deployment"] = at_prevalence(
-                table["sensitivity"], table["specificity"], prevalence
-            )
+    values, spread = (rates(table, facts["deployment_prevalence"]) for table in (counts, samples))
     estimates = {
         name: estimate(value, spread[name])
         if known and np.isfinite(value)

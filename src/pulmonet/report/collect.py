@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, PulmoNetError
-from pulmonet.files.read import check_plain, check_table, read_json_object
+from pulmonet.files.read import check_plain, check_table
 from pulmonet.labels import file_name_of
+from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
 from pulmonet.report.pseudonyms import Identities
@@ -257,7 +258,7 @@ def _read_run(
     run_dir: RunDir, record: RunRecord, attempt: Attempt, compared: Compared
 ) -> RunArtifacts:
     labels = record.provenance.labels or record.config.data.labels
-    attempt(run_dir.calibration_path, read_json_object)  # a damaged one is named
+    attempt(run_dir.calibration_path, read_calibration)  # a damaged one is named
     return RunArtifacts(
         **vars(_read_evaluated(run_dir, attempt, compared)),
         config=record.config,

@@ -19,7 +19,6 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationError
 
 from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode_grey
@@ -27,9 +26,9 @@ from pulmonet.data.images.square import Placement, placement
 from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.results import Explanations, ImageExplanation, Localization, Sanity
-from pulmonet.files.read import check_plain, read_array, read_json_object
+from pulmonet.files.read import check_plain, read_array
 from pulmonet.run.folder import RunDir
-from pulmonet.run.record import Record, reason_of
+from pulmonet.run.record import Record, read_model
 
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
@@ -113,14 +112,7 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> 
 
 
 def _reader(model: type[Record]) -> Callable[[Path], Record]:
-    def read(path: Path) -> Record:
-        try:
-            return model.model_validate(read_json_object(path))
-        except ValidationError as error:
-            what = f"not what `explain` writes ({reason_of(error)}); run it again"
-            raise ArtifactError(f"{path}: {what}") from None
-
-    return read
+    return lambda path: read_model(path, model, "what `explain` writes", "run it again")
 
 
 def _read_image(path: Path, method: str, described: ImageExplanation | None) -> ExplainedImage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
-from pulmonet.files.read import check_table, read_text
+from pulmonet.files.read import check_table
 from pulmonet.files.system import release_lock, take_lock
 from pulmonet.files.write import explain_write, write_atomic, write_json
 from pulmonet.labels import file_name_of
-from pulmonet.run.record import Provenance, RunRecord, reason_of
+from pulmonet.run.record import Provenance, RunRecord, read_model
 from pulmonet.words import did_you_mean, list_first
 
 if TYPE_CHECKING:
@@ -73,25 +72,12 @@ class RunDir:
         Raises:
             ArtifactError: missing, damaged, or written by something else.
         """
-        try:
-            text = read_text(self.config_path)
-        except FileNotFoundError:
+        if not self.exists():
             raise ArtifactError(
                 f"{self.path}: no run_config.json, so no run; name a run folder or train one"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(
-                f"{self.config_path}: cannot be read ({error}); restore it"
-            ) from None
-        try:
-            raw = json.loads(text)
-            parts = {name: raw[name] for name in ("schema", "config", "provenance")}
-            return RunRecord.model_validate(parts)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ArtifactError(
-                f"{self.config_path}: not a run configuration ({reason_of(error)}); restore it "
-                "from a backup or train again with --overwrite"
-            ) from None
+            )
+        remedy = "restore it from a backup or train again with --overwrite"
+        return read_model(self.config_path, RunRecord, "a run configuration", remedy)
 
     def write_record(self, config: RunConfig, provenance: Provenance) -> None:
         """Write run_config.json; the home folder is written as ``~`` wherever it stands."""

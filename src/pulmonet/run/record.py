@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pulmonet.config.schema import RunConfig
+from pulmonet.errors import ArtifactError
+from pulmonet.files.read import MAX_JSON_BYTES, read_text
 from pulmonet.labels import check_label_name
 from pulmonet.words import first_line
 
@@ -107,9 +111,28 @@ class Provenance(Record):
 class RunRecord(Record):
     """run_config.json."""
 
+    model_config = ConfigDict(extra="ignore")
+
     schema_version: int = Field(default=1, alias="schema")
     config: RunConfig
     provenance: Provenance
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_model(path: Path, model: type[_Model], what: str, remedy: str) -> _Model:
+    """What PulmoNet wrote into a JSON file; `what` it should be and the `remedy` are for the error.
+
+    Raises:
+        ArtifactError: it cannot be read, or is something else.
+    """
+    try:
+        return model.model_validate(json.loads(read_text(path, MAX_JSON_BYTES)))
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not {what} ({reason_of(error)}); {remedy}") from None
 
 
 def reason_of(error: Exception) -> str:

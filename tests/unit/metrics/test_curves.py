@@ -7,6 +7,7 @@ import pytest
 
 from pulmonet.metrics.curves import worst_cases
 from pulmonet.metrics.results import RunResult
+from pulmonet.run.predictions import Predictions
 
 
 def test_curves_end_where_they_should(result: RunResult) -> None:
@@ -24,12 +25,19 @@ def test_curves_end_where_they_should(result: RunResult) -> None:
 
 
 def test_worst_cases_are_one_a_patient() -> None:
-    cases = worst_cases(
-        np.asarray([0, 0, 1, 1, np.nan]),
-        np.asarray([0.9, 0.8, 0.1, 0.2, 1.0]),
-        ["a1", "a2", "b1", "c1", "d1"],
-        ["a", "a", "b", "c", "d"],
+    predictions = Predictions(
+        run="run",
+        dataset="tiny",
+        split="valid",
+        labels=("Edema",),
+        paths=("a1", "a2", "b1", "c1", "d1"),
+        patients=("a", "a", "b", "c", "d"),
+        studies=None,
+        targets=np.asarray([[0], [0], [1], [1], [np.nan]], np.float32),
+        scores=np.asarray([[0.9], [0.8], [0.1], [0.2], [1.0]], np.float32),
+        columns={},
     )
+    cases = worst_cases(predictions, 0)
     assert [(case.path, case.kind) for case in cases] == [
         ("a1", "false positive"),
         ("b1", "false negative"),

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.ranking import resamples as drawing
-from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 from pulmonet.metrics.thresholds import (
     at_prevalence,
     choose_threshold,
@@ -25,6 +25,13 @@ def rows(seed: int, n: int = 200) -> tuple[Array, Array]:
     generator = np.random.default_rng(seed)
     targets = (generator.random(n) < 0.3).astype(float)
     return targets, np.round(np.clip(generator.random(n) * 0.7 + 0.3 * targets, 0, 1), 2)
+
+
+def label_rows(
+    targets: Array, scores: Array, units: NDArray[np.int64], n_resamples: int = 200, seed: int = 0
+) -> LabelRows:
+    resamples = PatientResamples(targets[:, None], units, n_resamples, seed)
+    return LabelRows(targets, scores, units, resamples)
 
 
 def brute_force(targets: Array, scores: Array, criterion: str) -> float | None:
@@ -70,7 +77,7 @@ def test_one_class_has_no_threshold() -> None:
 def test_cross_fitted_calls_use_the_other_folds() -> None:
     targets, scores = rows(0)
     units = np.arange(200) // 2
-    called = cross_fitted_calls(targets, scores, units, "youden", seed=5)
+    called = cross_fitted_calls(label_rows(targets, scores, units, seed=5), "youden")
     folds = patient_folds(targets, units, seed=5)[units]
     for fold in range(5):
         threshold = choose_threshold(targets[folds != fold], scores[folds != fold], "youden")
@@ -79,21 +86,17 @@ def test_cross_fitted_calls_use_the_other_folds() -> None:
 
 def test_one_patient_with_both_classes_has_no_cross_fitted_point() -> None:
     """All its images are in one fold, so that no row is left to choose on."""
-    targets, scores, units = np.array([1.0, 0.0]), np.array([0.7, 0.2]), np.array([0, 0])
-    assert cross_fitted_calls(targets, scores, units, "youden") is None
-    found = operating_points(
-        targets, scores, units, PatientResamples(targets[:, None], units, 100, 0)
-    )
-    assert all(point.threshold is None for point in found)
+    both = label_rows(np.array([1.0, 0.0]), np.array([0.7, 0.2]), np.array([0, 0]), 100)
+    assert cross_fitted_calls(both, "youden") is None
+    assert all(point.threshold is None for point in operating_points(both))
 
 
 def test_operating_point_counts_equal_scikit_learn() -> None:
     targets, scores = rows(1)
-    units = np.arange(200) // 2
-    resamples = PatientResamples(targets[:, None], units, 200, 0)
-    points = operating_points(targets, scores, units, resamples, prevalence=0.05)
+    of_label = label_rows(targets, scores, np.arange(200) // 2)
+    points = operating_points(of_label, prevalence=0.05)
     for point in points:
-        called = cross_fitted_calls(targets, scores, units, point.criterion)
+        called = cross_fitted_calls(of_label, point.criterion)
         tn, fp, fn, tp = confusion_matrix(targets, called).ravel()
         confusion = point.confusion
         assert (confusion.true_positive, confusion.false_positive) == (tp, fp)
@@ -119,7 +122,8 @@ def test_a_resample_that_draws_everyone_once_gives_the_estimate() -> None:
         def blocks(self, _: int | None = None):  # type: ignore[no-untyped-def,override]
             yield np.ones((2, 200), np.int32)
 
-    point = operating_points(targets, scores, units, Everyone(targets[:, None], units, 2, 0))[0]
+    everyone = Everyone(targets[:, None], units, 2, 0)
+    point = operating_points(LabelRows(targets, scores, units, everyone))[0]
     assert point.sensitivity.low == pytest.approx(point.sensitivity.value)
     assert point.ppv.high == pytest.approx(point.ppv.value)
 
@@ -127,14 +131,9 @@ def test_a_resample_that_draws_everyone_once_gives_the_estimate() -> None:
 def test_stored_thresholds_are_used_as_they_are() -> None:
     targets, scores = rows(3)
     scores[np.flatnonzero(targets)[:3]] = 0.4  # a score at the threshold is called positive
-    units = np.arange(200)
-    resamples = PatientResamples(targets[:, None], units, 100, 0)
     stored = {"youden": 0.4, "ppv=0.9": None}
     first, second = operating_points(
-        targets,
-        scores,
-        units,
-        resamples,
+        label_rows(targets, scores, np.arange(200), 100),
         criteria=("youden", "ppv=0.9"),
         stored=stored,
         chosen_on="tiny, split valid",
@@ -157,10 +156,8 @@ def test_many_rows_choose_anew_in_as_few_resamples_as_are_wanted(
     targets, scores = rows(5)
     for n_wanted, n_done in ((600, 768), (512, 512)):
         monkeypatch.setattr(drawing, "ROW_RESAMPLES", n_wanted * len(targets))
-        resamples = PatientResamples(targets[:, None], np.arange(200), 1024, 0)
-        (point,) = operating_points(
-            targets, scores, np.arange(200), resamples, criteria=("youden",)
-        )
+        of_label = label_rows(targets, scores, np.arange(200), 1024)
+        (point,) = operating_points(of_label, criteria=("youden",))
         assert point.n_resamples == n_done
 
 

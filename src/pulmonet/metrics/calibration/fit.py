@@ -6,21 +6,20 @@ calibrated model would show at the same n, because on few rows it is never near 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from numpy.typing import NDArray
+from pydantic import Field
 
 from pulmonet.choices import CalibratorKind
-from pulmonet.errors import ArtifactError
-from pulmonet.files.read import read_text
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.estimate import Number
 from pulmonet.metrics.ranking.auc import Array, Floats, Ints, check_scores
-from pulmonet.run.record import Record
-from pulmonet.words import first_line
+from pulmonet.metrics.ranking.resamples import LabelRows
+from pulmonet.run.record import Record, read_model
 
 #: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
 ISOTONIC_MIN_POSITIVES = 100
@@ -106,15 +105,8 @@ def read_calibration(path: Path) -> Calibration | None:
     Raises:
         ArtifactError: damaged.
     """
-    try:
-        return Calibration.model_validate(json.loads(read_text(path)))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        raise ArtifactError(
-            f"{path}: not a calibration ({first_line(error)}); "
-            "delete it and run `pulmonet evaluate` again"
-        ) from None
+    remedy = "delete it and run `pulmonet evaluate` again"
+    return read_model(path, Calibration, "a calibration", remedy) if path.exists() else None
 
 
 def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "platt") -> Calibrator:
@@ -148,11 +140,8 @@ def _fit_isotonic(targets: Array, scores: Array) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, targets)
-    return Calibrator(
-        kind="isotonic",
-        x=tuple(float(value) for value in model.X_thresholds_),
-        y=tuple(float(value) for value in model.y_thresholds_),
-    )
+    x, y = (tuple(knots.tolist()) for knots in (model.X_thresholds_, model.y_thresholds_))
+    return Calibrator(kind="isotonic", x=x, y=y)
 
 
 def patient_folds(targets: Floats, units: Ints, n_folds: int = 5, seed: int = 0) -> Ints:
@@ -173,30 +162,32 @@ def patient_folds(targets: Floats, units: Ints, n_folds: int = 5, seed: int = 0)
     return folds
 
 
-def cross_fit(
-    targets: Floats, scores: Floats, units: Ints, kind: CalibratorKind = "platt", *, seed: int = 0
+def cross_fitted(
+    rows: LabelRows, fit: Callable[[Array, Array], Callable[[Array], NDArray[Any]] | None]
 ) -> Array | None:
-    """Probabilities (N,), each from a calibrator that has not seen the patient.
-
-    Args:
-        targets: (N,) 1 or 0.
-        scores: (N,) in [0, 1].
-        units: (N,) patient numbers.
-        kind: of calibrator.
-        seed: of the folds.
+    """(N,) values, each from a function that was fitted on targets and scores of other patients.
 
     Returns:
-        None where some fold leaves one class only for fitting.
+        None where one of five folds leaves nothing to fit on (`fit` gives None).
     """
-    folds = patient_folds(targets, units, seed=seed)[units]
-    probabilities = np.empty(len(scores))
+    folds = patient_folds(rows.targets, rows.units, seed=rows.resamples.seed)[rows.units]
+    values = np.empty(len(rows.scores))
     for fold in np.unique(folds):
         fitting = folds != fold
-        if len(np.unique(targets[fitting])) < 2:
+        fitted = fit(rows.targets[fitting], rows.scores[fitting])
+        if fitted is None:
             return None
-        calibrator = fit_calibrator(targets[fitting], scores[fitting], kind)
-        probabilities[~fitting] = calibrator.apply(scores[~fitting])
-    return probabilities
+        values[~fitting] = fitted(rows.scores[~fitting])
+    return values
+
+
+def cross_fit(rows: LabelRows, kind: CalibratorKind = "platt") -> Array | None:
+    """(N,) probabilities, each from a calibrator that has not seen the patient."""
+
+    def fit(targets: Array, scores: Array) -> Callable[[Array], Array] | None:
+        return fit_calibrator(targets, scores, kind).apply if len(np.unique(targets)) > 1 else None
+
+    return cross_fitted(rows, fit)
 
 
 def to_prevalence(probabilities: Array, fitted: float, wanted: float) -> Array:

@@ -11,9 +11,9 @@ from scipy.special import ndtri
 
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, check_scores
+from pulmonet.metrics.ranking.auc import Array, Floats, Ints, check_scores
 from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
-from pulmonet.metrics.ranking.resamples import PatientResamples, resampled_sums, unit_sums
+from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import CalibrationResult, ReliabilityBin
 
 N_BINS = 15
@@ -108,34 +108,21 @@ def ece_if_perfect(
 
 
 def measure_calibration(
-    targets: Floats,
-    scores: Floats,
-    units: Ints,
-    resamples: PatientResamples,
-    *,
-    calibrator: str | None = None,
-    fitted_on: str | None = None,
-    seed: int = 0,
+    rows: LabelRows, *, calibrator: str | None = None, fitted_on: str | None = None
 ) -> CalibrationResult:
     """Everything about one label's calibration.
 
     Args:
-        targets: (N,) 1 or 0, both present.
-        scores: (N,) raw scores, or probabilities when `calibrator` is named.
-        units: (N,) patient numbers, as in `resamples`.
-        resamples: for the intervals of Brier score and bins.
+        rows: with both classes; their scores are probabilities where `calibrator` is named.
         calibrator: kind that made the probabilities; None for raw scores.
         fitted_on: rows that fitted it.
-        seed: of the simulations.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    check_scores(values)
-    truth = np.asarray(targets, dtype=np.float64)
-    slope, intercept = slope_and_intercept(truth, values, units)
-    perfect = ece_if_perfect(values, equal_mass=False, seed=seed)
-    perfect_mass = ece_if_perfect(values, equal_mass=True, seed=seed)
-    ece_mass = expected_calibration_error(truth, values, equal_mass=True)
-    brier, bins, bins_equal_width = _resampled_means(truth, values, units, resamples)
+    targets, scores, seed = rows.targets, rows.scores, rows.resamples.seed
+    check_scores(scores)
+    slope, intercept = slope_and_intercept(targets, scores, rows.units)
+    perfect_mass = ece_if_perfect(scores, equal_mass=True, seed=seed)
+    ece_mass = expected_calibration_error(targets, scores, equal_mass=True)
+    brier, bins, bins_equal_width = _resampled_means(rows)
     return CalibrationResult(
         scores="raw" if calibrator is None else "calibrated",
         calibrator=calibrator,
@@ -143,10 +130,10 @@ def measure_calibration(
         slope=slope,
         intercept=intercept,
         brier=brier,
-        ece=expected_calibration_error(truth, values),
+        ece=expected_calibration_error(targets, scores),
         ece_equal_mass=ece_mass,
-        ece_simulations=n_ece_simulations(len(values)),
-        ece_if_perfect=perfect,
+        ece_simulations=n_ece_simulations(len(scores)),
+        ece_if_perfect=ece_if_perfect(scores, equal_mass=False, seed=seed),
         ece_equal_mass_if_perfect=perfect_mass,
         ece_debiased=max(ece_mass - (perfect_mass.value or 0.0), 0.0),
         bins=bins,
@@ -155,47 +142,45 @@ def measure_calibration(
 
 
 def _resampled_means(
-    targets: Array, scores: Array, units: Ints, resamples: PatientResamples
+    rows: LabelRows,
 ) -> tuple[Estimate, list[ReliabilityBin], list[ReliabilityBin]]:
     """Brier score and the bins of equal mass and of equal width, in one pass of the resamples."""
-    errors = (scores - targets) ** 2
+    errors = (rows.scores - rows.targets) ** 2
     columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
     members = []
     for equal_mass in (True, False):
-        bins = bin_numbers(scores, equal_mass=equal_mass)
+        bins = bin_numbers(rows.scores, equal_mass=equal_mass)
         member = bins[:, None] == np.unique(bins)
         members.append(member)
-        columns += [member * targets[:, None], member.astype(np.float64)]
-    sums = unit_sums(np.concatenate(columns, axis=1), units, resamples.n_units)
+        columns += [member * rows.targets[:, None], member.astype(np.float64)]
+    sums = rows.resampled_sums(np.concatenate(columns, axis=1))
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
-    totals = np.split(resampled_sums(resamples, sums), ends, axis=1)
+    totals = np.split(sums, ends, axis=1)
     brier = estimate(errors.mean(), totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
     mass, width = (
-        _reliability_bins(targets, scores, member, totals[1 + 2 * at], totals[2 + 2 * at])
+        [
+            _reliability_bin(rows.targets[inside], rows.scores[inside], positives, counts)
+            for inside, positives, counts in zip(
+                member.T, totals[1 + 2 * at].T, totals[2 + 2 * at].T, strict=True
+            )
+        ]
         for at, member in enumerate(members)
     )
     return brier, mass, width
 
 
-def _reliability_bins(
-    targets: Array, scores: Array, member: Flags, positives: Array, counts: Array
-) -> list[ReliabilityBin]:
-    """Bins (N, K) with intervals of the observed share from resampled positives and rows (R, K)."""
+def _reliability_bin(
+    targets: Array, scores: Array, positives: Array, counts: Array
+) -> ReliabilityBin:
+    """One bin; the interval of its observed share from resampled positives and rows (R,)."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.where(counts > 0, positives / counts, np.nan)
-    result = []
-    for column, inside in enumerate(member.T):
-        here = scores[inside]
-        low, high = percentile_interval(shares[:, column])
-        result.append(
-            ReliabilityBin(
-                low=float(here.min()),
-                high=float(here.max()),
-                n=len(here),
-                mean_score=float(here.mean()),
-                observed=float(targets[inside].mean()),
-                observed_low=low,
-                observed_high=high,
-            )
-        )
-    return result
+        low, high = percentile_interval(positives / counts)
+    return ReliabilityBin(
+        low=scores.min(),
+        high=scores.max(),
+        n=len(scores),
+        mean_score=scores.mean(),
+        observed=targets.mean(),
+        observed_low=low,
+        observed_high=high,
+    )

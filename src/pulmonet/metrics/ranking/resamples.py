@@ -6,6 +6,7 @@ are then paired, and evaluating again gives the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,15 +122,26 @@ class OneClassError(ValueError):
     """Nearly every resample leaves some label with one class."""
 
 
-def unit_sums(values: Floats, units: Ints, n_units: int) -> Array:
-    """(U, K) sums over each unit's rows of values (N, K)."""
-    return np.stack(
-        [np.bincount(units, weights=column, minlength=n_units) for column in values.T], axis=1
-    )
+@dataclass(frozen=True)
+class LabelRows:
+    """The N rows of one label whose target is known.
 
+    Attributes:
+        targets: (N,) 1 or 0.
+        scores: (N,) in [0, 1].
+        units: (N,) patient numbers.
+        resamples: of these patients; their seed is that of folds and simulations, too.
+    """
 
-def resampled_sums(resamples: PatientResamples, sums: Array) -> Array:
-    """(R, K) totals of per-unit sums (U, K) under every resample."""
-    return np.concatenate(
-        [weights.astype(np.float64) @ sums for weights in resamples.blocks(8 * len(sums))]
-    )
+    targets: Array
+    scores: Array
+    units: Ints
+    resamples: PatientResamples
+
+    def resampled_sums(self, values: Array) -> Array:
+        """(R, K) sums of values (N, K) over the rows of every resample."""
+        n_units = self.resamples.n_units
+        columns = [np.bincount(self.units, column, minlength=n_units) for column in values.T]
+        of_units = np.stack(columns, axis=1)
+        blocks = self.resamples.blocks(8 * n_units)
+        return np.concatenate([weights.astype(np.float64) @ of_units for weights in blocks])

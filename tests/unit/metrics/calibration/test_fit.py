@@ -32,7 +32,7 @@ from pulmonet.metrics.calibration.measures import (
     measure_calibration,
     slope_and_intercept,
 )
-from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,10 @@ def calibrated_rows(seed: int = 0, n: int = 2000) -> tuple[Array, Array]:
     generator = np.random.default_rng(seed)
     scores = sigmoid(generator.normal(-1, 1.2, n))
     return (generator.random(n) < scores).astype(float), scores
+
+
+def label_rows(targets: Array, scores: Array, units: NDArray[np.int64]) -> LabelRows:
+    return LabelRows(targets, scores, units, PatientResamples(targets[:, None], units, 200, 0))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,9 +60,7 @@ def test_ece_equals_torchmetrics(seed: int) -> None:
 
 def test_brier_equals_scikit_learn() -> None:
     targets, scores = calibrated_rows(1, 200)
-    units = np.arange(200)
-    resamples = PatientResamples(targets[:, None], units, 200, 0)
-    found = measure_calibration(targets, scores, units, resamples)
+    found = measure_calibration(label_rows(targets, scores, np.arange(200)))
     assert found.brier.value == pytest.approx(brier_score_loss(targets, scores), abs=1e-12)
     assert found.brier.low < found.brier.value < found.brier.high
     assert sum(item.n for item in found.bins) == 200
@@ -186,14 +188,14 @@ def test_folds_keep_patients_together_and_share_positives() -> None:
 def test_cross_fit_never_sees_the_patient() -> None:
     targets, scores = calibrated_rows(4, 300)
     units = np.arange(300) // 3
-    probabilities = cross_fit(targets, scores, units)
+    probabilities = cross_fit(label_rows(targets, scores, units))
     folds = patient_folds(targets, units)[units]
     other = folds != folds[0]
     expected = fit_calibrator(targets[other], scores[other]).apply(scores[:1])
     assert probabilities[0] == expected[0]
     few = np.zeros(300)
     few[0] = 1
-    assert cross_fit(few, scores, units) is None
+    assert cross_fit(label_rows(few, scores, units)) is None
 
 
 def test_recalibration_to_a_prevalence() -> None:
