@@ -7,34 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import (
-    RUN_DATASET_FLAGS,
-    Json,
-    dataset_of,
-    flag,
-    flags_of,
-    split_commas,
-)
+from pulmonet.cli.options import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of, split_commas
 from pulmonet.config.schema import RunConfig
-from pulmonet.flows.evaluate.export import check_format
-from pulmonet.flows.evaluate.options import ScoringOptions, choose_combination
-from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.flows.evaluate.options import EvaluateOptions
 
 
 @flags_of(RunConfig, "data", **RUN_DATASET_FLAGS)
 @flags_of(
-    ScoringOptions,
-    "scoring",
+    EvaluateOptions,
+    "given",
+    models=flag("runs", "--models", "--model", "-m"),
+    artifacts_dir="artifacts_dir",
+    predictions=flag("predictions", read=tuple),
+    ensemble="ensemble",
+    ensemble_name="ensemble_name",
+    pool_folds="pool_folds",
     split=flag("split", default="valid, else the only one"),
     tta="tta",
     blank="blank",
     batch_size="batch_size",
     num_workers=flag("num_workers", default="the run's"),
     device="device",
-)
-@flags_of(
-    EvaluationOptions,
-    "options",
+    labels="labels",
     level="level",
     study_rule="study_rule",
     bootstrap="n_resamples",
@@ -44,6 +38,8 @@ from pulmonet.metrics.options import EvaluationOptions
     calibrator="calibrator",
     prevalence=flag("prevalence", read=split_commas),
     subgroup="subgroup_columns",
+    figures="figures",
+    export="export",
 )
 def evaluate(
     *,
@@ -51,49 +47,10 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Runs by name or folder. Default: all."),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--models", "--model", "-m", help="Runs, too; repeatable, takes commas."),
-    ] = None,
-    artifacts_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path(
-        "artifacts"
-    ),
+    data: dict[str, Any],
+    given: dict[str, Any],
     out_dir: Annotated[
         Path | None, typer.Option(hidden=True, help="The same as --artifacts-dir.")
-    ] = None,
-    data: dict[str, Any],
-    predictions: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="<path>",
-            help="Evaluate saved scores instead: CSV with LABEL and LABEL_score, as FILE or "
-            "NAME=FILE; repeatable.",
-        ),
-    ] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="One more row: the mean of the runs' scores.")
-    ] = False,
-    ensemble_name: Annotated[
-        str | None, typer.Option(help="Its name, and --ensemble. Default: ensemble.")
-    ] = None,
-    pool_folds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="One more row, NAME: runs of all patient folds, each scored on its own fold.",
-        ),
-    ] = None,
-    scoring: dict[str, Any],
-    labels: Annotated[
-        list[str] | None, typer.Option(help="Only these labels; repeatable, takes commas.")
-    ] = None,
-    options: dict[str, Any],
-    figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Draw ROC, reliability and the others.")
-    ] = True,
-    export: Annotated[
-        str | None,
-        typer.Option(help="onnx: also write model.onnx into each run's folder."),
     ] = None,
     json: Json = False,
 ) -> int:
@@ -106,23 +63,10 @@ def evaluate(
 
     if json:
         console.reserve_stdout_for_json()
-    how = check_options(EvaluationOptions, options)
-    scored_how = check_options(ScoringOptions, {**dataset_of(data), **scoring})
-    combination = choose_combination(
-        scored_how, ensemble=ensemble, ensemble_name=ensemble_name, pool_folds=pool_folds
-    )
-    if export is not None:
-        check_format(export, predictions or [])
+    given["runs"] = [*(runs or []), *(given.get("runs") or [])]
+    if out_dir is not None:
+        given["artifacts_dir"] = out_dir
+    options = check_options(EvaluateOptions, {**dataset_of(data), **given})
     from pulmonet.flows.evaluate import flow  # now: a wrong flag need not wait for its imports
 
-    return flow.run(
-        runs=[*(runs or []), *(split_commas(models) or [])],
-        artifacts_dir=out_dir or artifacts_dir,
-        predictions=predictions or [],
-        labels=split_commas(labels) or [],
-        options=how,
-        scoring=scored_how,
-        combination=combination,
-        figures=figures,
-        export=export is not None,
-    )
+    return flow.run(options)

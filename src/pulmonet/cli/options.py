@@ -152,7 +152,7 @@ def _describe(flag: Flag, field: FieldInfo) -> str:
         listed = [f"{each} (default)" if marked and each == default else each for each in choices]
         text += f": {', '.join(listed)}"
     if _kind(field.annotation) in {tuple, dict}:
-        text += "; repeatable" if flag.read is parse_map else "; repeatable, takes commas"
+        text += "; repeatable" if flag.read in {parse_map, tuple} else "; repeatable, takes commas"
     if flag.default is not None:
         return f"{text}. Default: {flag.default}."
     if marked or isinstance(default, bool) or default in (None, (), {}):

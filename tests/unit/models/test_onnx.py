@@ -12,12 +12,13 @@ import torch
 from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
 from pulmonet.files.write import write_json
-from pulmonet.flows.evaluate.export import export_runs
+from pulmonet.flows.evaluate.write import export_runs
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.calibration.fit import Calibration, Calibrator, LabelCalibration
 from pulmonet.models import onnx as onnx_export
 from pulmonet.models.onnx import export_onnx
 from pulmonet.models.trained import load_run
+from pulmonet.run.folder import list_runs
 from run_factory import make_run
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -85,7 +86,7 @@ def test_a_damaged_run_is_named_and_the_other_is_exported(
     make_run(tmp_path, name="whole")
     make_run(tmp_path, name="damaged").best_model_path.write_bytes(b"nothing")
     monkeypatch.setattr(onnx_export, "export_onnx", lambda *given: given[2].touch())
-    assert export_runs([], tmp_path) == 4
+    assert [str(error) for error in export_runs(list_runs(tmp_path))]
     assert (tmp_path / "whole" / "model.onnx").exists()
     assert "damaged" in capsys.readouterr().err
 
@@ -107,7 +108,7 @@ def test_a_calibration_of_other_weights_is_not_exported(
             labels={},
         )
         write_json(run_dir.calibration_path, calibration.model_dump(mode="json", by_alias=True))
-        assert export_runs(["again"], tmp_path) == 0
+        assert export_runs([run_dir]) == []
     assert exported == [None, calibration]
     assert "belongs to other weights and is left out" in capsys.readouterr().err
 
@@ -115,7 +116,7 @@ def test_a_calibration_of_other_weights_is_not_exported(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "onx"], "unknown format (did you mean 'onnx'?)"),
+        (["--export", "onx"], "unknown (did you mean 'onnx'?)"),
         (["--export", "onnx", "--predictions", "x.csv"], "saved predictions hold no network"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,22 +12,30 @@ from pulmonet.flows import console
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.comparison import ModelComparison, compare
 from pulmonet.metrics.ranking.resamples import OneClassError, number_units
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
 
 
 def compare_all(
     predictions: Sequence[Predictions], results: Sequence[RunResult], options: EvaluationOptions
-) -> list[ModelComparison]:
-    """Compare runs that were evaluated on the very same rows."""
-    groups: dict[tuple[Any, ...], list[Predictions]] = {}
-    for images, result in zip(predictions, results, strict=True):
+) -> tuple[list[RunResult], list[Comparison]]:
+    """Compare runs that were evaluated on the very same rows: results with letters, and pairs."""
+    groups: dict[tuple[Any, ...], list[tuple[int, Predictions]]] = {}
+    for number, (images, result) in enumerate(zip(predictions, results, strict=True)):
         study = options.level == "study"
         rows = _in_path_order(join_studies(images, options.study_rule) if study else images)
         key = (rows.dataset, rows.split, rows.paths, result.blank)
-        groups.setdefault(key, []).append(rows)
-    return [_compare_group(group, options) for group in groups.values() if len(group) > 1]
+        groups.setdefault(key, []).append((number, rows))
+    lettered, records = list(results), []
+    for group in groups.values():
+        found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
+        if found is not None:
+            records += found.comparisons
+            for (number, _), letters in zip(group, found.letters, strict=True):
+                update = {"group_letters": letters}
+                lettered[number] = lettered[number].model_copy(update=update)
+    return lettered, records
 
 
 def _in_path_order(predictions: Predictions) -> Predictions:
@@ -47,7 +55,9 @@ def _in_path_order(predictions: Predictions) -> Predictions:
     )
 
 
-def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> ModelComparison:
+def _compare_group(
+    group: Sequence[Predictions], options: EvaluationOptions
+) -> ModelComparison | None:
     first, names = group[0], [predictions.run for predictions in group]
     targets_of = [dict(zip(run.labels, run.targets.T, strict=True)) for run in group]
     shared = [
@@ -58,10 +68,9 @@ def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> 
             for of_run in targets_of
         )
     ]
-    nothing = ModelComparison([], [""] * len(group), names)
     if not shared:
         console.warn(f"{', '.join(names)}: no label with the same targets; not compared")
-        return nothing
+        return None
     if any(set(shared) != set(predictions.labels) for predictions in group):
         console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
     targets = np.stack([targets_of[0][label] for label in shared], axis=1)
@@ -69,24 +78,8 @@ def _compare_group(group: Sequence[Predictions], options: EvaluationOptions) -> 
     patients = next((run.patients for run in group if run.patients is not None), None)
     units = number_units(patients, len(first.paths))  # known if any of the files names them
     try:
-        return compare(
-            names,
-            shared,
-            targets,
-            scores,
-            units,
-            n_resamples=options.n_resamples,
-            seed=options.seed,
-        )
+        n_resamples, seed = options.n_resamples, options.seed
+        return compare(names, shared, targets, scores, units, n_resamples=n_resamples, seed=seed)
     except OneClassError:
         console.warn(f"{', '.join(names)}: too few positives to resample; not compared")
-        return nothing
-
-
-def with_letters(result: RunResult, comparisons: Iterable[ModelComparison]) -> RunResult:
-    """The result with the letters of the comparison that it is in."""
-    for comparison in comparisons:
-        if result.run in comparison.names:
-            letters = comparison.letters[list(comparison.names).index(result.run)]
-            return result.model_copy(update={"group_letters": letters})
-    return result
+        return None

@@ -1,22 +1,46 @@
-"""How `evaluate` scores runs, and what is made of them: flags take default and help from here."""
+"""What `evaluate` can be asked for: its flags take default and help from here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pulmonet.choices import DEVICES, BlankPolicy, Tta
+from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
 from pulmonet.config.schema import PositiveInt
 from pulmonet.errors import ConfigError
 from pulmonet.flows.options import RowOptions
+from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.folder import check_run_name
 
 
-class ScoringOptions(RowOptions):
-    """Which rows the runs score, and how."""
+class Combination(NamedTuple):
+    """One more row of results, made of all runs that are evaluated."""
 
+    kind: Literal["ensemble", "out-of-fold"]
+    name: str
+    flag: str
+    """That names it"""
+
+
+class EvaluateOptions(RowOptions, EvaluationOptions):
+    """What is evaluated, which rows the runs score and how, and what is made of the scores."""
+
+    runs: tuple[str, ...] = ()
+    """Runs, too"""
+    artifacts_dir: Path = Path("artifacts")
+    """Folder that holds the runs"""
+    predictions: tuple[Path, ...] = ()
+    """Evaluate saved scores instead: CSV with LABEL and LABEL_score, as FILE or NAME=FILE"""
+    ensemble: bool = False
+    """One more row: the mean of the runs' scores"""
+    ensemble_name: str | None = None
+    """Its name, and --ensemble. Default: ensemble"""
+    pool_folds: str | None = None
+    """One more row of this name: runs of all patient folds, each scored on its own fold"""
+    tta: Tta = "none"
+    """Test-time augmentation, the mean over 5 views (jitter: small zooms and rotations) or 2."""
     blank: BlankPolicy = "zeros"
     """What a blank label counts as, negative or unknown."""
     batch_size: PositiveInt = 32
@@ -25,50 +49,55 @@ class ScoringOptions(RowOptions):
     """Loader threads."""
     device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
     """Where it is computed."""
-    tta: Tta = "none"
-    """Test-time augmentation, the mean over 5 views (jitter: small zooms and rotations) or 2."""
+    labels: tuple[str, ...] = ()
+    """Only these labels"""
+    figures: bool = True
+    """Draw ROC, reliability and the others."""
+    export: ExportFormat | None = None
+    """Also write model.onnx into each run's folder"""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        """Refuse what saved scores or the installation cannot give, and two rows of all."""
+        if self.predictions:
+            if self.export is not None:
+                raise ConfigError("--export: saved predictions hold no network; name runs instead")
+            if self.tta != "none":
+                raise ConfigError(
+                    f"--tta {self.tta}: saved scores have no images; name runs instead"
+                )
+            if self.runs:
+                raise ConfigError(
+                    "--predictions: takes no runs beside it; name runs or predictions files"
+                )
+        if self.export is not None:
+            from pulmonet.models.onnx import check_onnx_installed
+
+            check_onnx_installed()
+        self.combination()
+        return self
 
     def name_of(self, name: str) -> str:
         """What the results of `name` are called: ``quick+jitter`` with test-time augmentation."""
         return name if self.tta == "none" else f"{name}+{self.tta}"
 
+    def combination(self) -> Combination | None:
+        """What is to be made of all runs beside their own rows.
 
-@dataclass(frozen=True)
-class Combination:
-    """What is to be made of all runs that are evaluated, beside their own rows.
-
-    Attributes:
-        kind: as `RunResult.combines`.
-        name: of the row and its folder.
-    """
-
-    kind: Literal["ensemble", "out-of-fold"]
-    name: str
-
-    @property
-    def flag(self) -> str:
-        """The flag that names it."""
-        return "--ensemble-name" if self.kind == "ensemble" else "--pool-folds"
-
-
-def choose_combination(
-    scoring: ScoringOptions, *, ensemble: bool, ensemble_name: str | None, pool_folds: str | None
-) -> Combination | None:
-    """What the flags ask for.
-
-    Raises:
-        ConfigError: both at once, or a name that is no folder's.
-    """
-    found = None
-    if ensemble or ensemble_name is not None:
-        found = Combination("ensemble", "ensemble" if ensemble_name is None else ensemble_name)
-    if pool_folds is not None:
-        if found is not None:
-            raise ConfigError(
-                "--pool-folds: folds share no rows that --ensemble could average; choose one"
-            )
-        found = Combination("out-of-fold", pool_folds)
-    if found is None:
-        return None
-    check_run_name(found.name, found.flag)
-    return replace(found, name=scoring.name_of(found.name))
+        Raises:
+            ConfigError: two at once, or a name that is no folder's.
+        """
+        name = self.ensemble_name
+        if name is None and self.ensemble:
+            name = "ensemble"
+        found = Combination("ensemble", name or "", "--ensemble-name")
+        if self.pool_folds is not None:
+            if name is not None:
+                raise ConfigError(
+                    "--pool-folds: folds share no rows that --ensemble could average; choose one"
+                )
+            found = Combination("out-of-fold", self.pool_folds, "--pool-folds")
+        elif name is None:
+            return None
+        check_run_name(found.name, found.flag)
+        return found._replace(name=self.name_of(found.name))

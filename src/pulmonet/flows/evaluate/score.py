@@ -17,83 +17,90 @@ from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, pack_rows
-from pulmonet.flows.evaluate.material import Fold, Material, ReadImage, Source
-from pulmonet.flows.evaluate.options import ScoringOptions
+from pulmonet.flows.evaluate.material import Fold, Material
+from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 
 
-class Scorer:
-    """Scores one run after the other; a dataset that several use is read once."""
+def score(
+    name: str, run_dir: RunDir, results_dir: RunDir, options: EvaluateOptions, datasets: Datasets
+) -> Material:
+    """Score the rows of a split with a run's best checkpoint and write the predictions.
 
-    def __init__(self, options: ScoringOptions) -> None:
-        self._options = options
-        self._datasets = Datasets()
+    With test-time augmentation nothing is written: such results go to a folder of their own,
+    and thresholds chosen on them serve nothing but themselves.
 
-    def score(self, source: Source) -> Material:
-        """Score the rows of a split with a run's best checkpoint and write the predictions.
+    Args:
+        name: what the results are called.
+        run_dir: the run.
+        results_dir: where its results go.
+        options: which rows, and how.
+        datasets: one that several runs use is read once.
 
-        With test-time augmentation nothing is written: such results go to a folder of their own,
-        and thresholds chosen on them serve nothing but themselves.
+    Raises:
+        ArtifactError: the run is damaged.
+        DataError: the dataset cannot be used, or lacks the split.
+    """
+    trained = load_run(run_dir, options.device)
+    data = trained.record.config.data
+    chosen = datasets.rows_of(trained.record, options)
+    scores, rows = _score(trained, chosen, options)
+    chosen = replace(chosen, rows=rows)
+    predictions = _predictions(name, trained, chosen, scores, options.blank)
+    is_plain = options.tta == "none"
+    if is_plain:
+        predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+    facts = _facts(trained, chosen, options)
+    own_valid = chosen.split == "valid" and not chosen.external
+    own_fold = own_valid and data.folds is not None
+    row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
+    return Material(
+        predictions,
+        results_dir,
+        facts,
+        _training_rows(trained, chosen, options.blank, datasets),
+        lambda path: read_source_image(chosen.manifest, row_of[path]),
+        fits_calibration=own_valid,
+        without_calibration=not is_plain
+        or (chosen.other_splits and not facts["same_data_as_training"]),
+        fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
+        is_saved=is_plain,
+    )
 
-        Raises:
-            ArtifactError: the run is damaged.
-            DataError: the dataset cannot be used, or lacks the split.
-        """
-        options, run_dir = self._options, source.run_dir
-        assert run_dir is not None
-        trained = load_run(run_dir, options.device)
-        data = trained.record.config.data
-        chosen = self._datasets.rows_of(trained.record, options)
-        scores, rows = _score(trained, chosen, options)
-        chosen = replace(chosen, rows=rows)
-        targets = _targets(chosen, trained.labels, options.blank)
-        predictions = _predictions(source.name, trained.labels, chosen, targets, scores)
-        is_plain = options.tta == "none"
-        if is_plain:
-            predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
-        facts = _facts(trained, chosen, options)
-        own_fold = data.folds is not None and chosen.split == "valid" and not chosen.external
-        return Material(
-            predictions,
-            source.results_dir,
-            facts,
-            self._training_rows(trained, chosen),
-            _image_reader(chosen),
-            fits_calibration=chosen.split == "valid" and not chosen.external,
-            without_calibration=not is_plain
-            or (chosen.other_splits and not facts["same_data_as_training"]),
-            fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
-            is_saved=is_plain,
-        )
 
-    def _training_rows(self, trained: TrainedRun, chosen: RunRows) -> KnownRows | None:
-        """View, age, sex and targets of the training split, for the baseline and the shift."""
-        try:
-            seen = self._datasets.training_rows_of(trained.record, chosen)
-        except (DataError, ConfigError):
-            console.note("the data trained on is not at hand: no baseline from it, no shift note")
-            return None
-        table = seen.manifest.table.iloc[seen.rows]
-        covariates = Covariates(*(_values(table[name]) for name in ("view", "sex", "age_years")))
-        return KnownRows(covariates, _targets(seen, trained.labels, self._options.blank))
+def _training_rows(
+    trained: TrainedRun, chosen: RunRows, blank: BlankPolicy, datasets: Datasets
+) -> KnownRows | None:
+    """View, age, sex and targets of the training split, for the baseline and the shift."""
+    try:
+        seen = datasets.training_rows_of(trained.record, chosen)
+    except (DataError, ConfigError):
+        console.note("the data trained on is not at hand: no baseline from it, no shift note")
+        return None
+    table = seen.manifest.table.iloc[seen.rows]
+    covariates = Covariates(*(_values(table[name]) for name in ("view", "sex", "age_years")))
+    return KnownRows(covariates, _targets(seen, trained.labels, blank))
 
 
 def _score(
-    trained: TrainedRun, chosen: RunRows, options: ScoringOptions
+    trained: TrainedRun, chosen: RunRows, options: EvaluateOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores (N, L) of the rows that can be read, and these rows (N,)."""
-    runtime = trained.record.config.runtime
+    n_workers = options.num_workers
+    if n_workers is None:
+        n_workers = trained.record.config.runtime.num_workers
     pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
     rows = chosen.rows
     if pack.bad_rows:
         rows = rows[~np.isin(rows, list(pack.bad_rows))]
         console.warn(f"left out {len(pack.bad_rows):,} unreadable images")
     views = tta_views(options.tta)
-    found = []
+    device, found = trained.device, []
     with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:
         for view in views:
             batches = evaluation_batches(
@@ -101,15 +108,11 @@ def _score(
                 rows,
                 image_size=trained.image_size,
                 batch_size=options.batch_size,
-                num_workers=runtime.num_workers
-                if options.num_workers is None
-                else options.num_workers,
+                num_workers=n_workers,
                 view=view,
-                device=trained.device,
+                device=device,
             )
-            found.append(
-                predict(trained.network, batches, device=trained.device, progress=bar.advance)
-            )
+            found.append(predict(trained.network, batches, device=device, progress=bar.advance))
     scores = mean_scores(found)
     if not np.isfinite(scores).all():
         raise ArtifactError(
@@ -142,11 +145,7 @@ def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> ND
 
 
 def _predictions(
-    run: str,
-    labels: tuple[str, ...],
-    chosen: RunRows,
-    targets: NDArray[np.float32],
-    scores: NDArray[np.float32],
+    run: str, trained: TrainedRun, chosen: RunRows, scores: NDArray[np.float32], blank: BlankPolicy
 ) -> Predictions:
     manifest = chosen.manifest
     table = manifest.table.iloc[chosen.rows]
@@ -156,11 +155,11 @@ def _predictions(
         run=run,
         dataset=manifest.name,
         split=chosen.split,
-        labels=labels,
+        labels=trained.labels,
         paths=tuple(table["path"]),
         patients=tuple(table["patient"]) if known else None,
         studies=tuple(table["study"]) if known else None,
-        targets=targets,
+        targets=_targets(chosen, trained.labels, blank),
         scores=scores,
         columns={name: _values(table[name]) for name in names},
     )
@@ -172,14 +171,16 @@ def _values(column: Any) -> NDArray[Any]:
     return np.asarray(column.fillna("").astype(str).to_numpy(object))
 
 
-def _facts(trained: TrainedRun, chosen: RunRows, options: ScoringOptions) -> dict[str, Any]:
+def _facts(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> dict[str, Any]:
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
     trained_on = provenance.dataset.fingerprint if provenance.dataset else None
     same = None if trained_on is None else here == trained_on
     used: list[str] = []
     notes: list[str] = []
-    if not chosen.external:
+    if chosen.external:
+        notes.append("Another dataset than the one trained on: external testing.")
+    else:
         if chosen.split == "train":
             used.append("training")
         elif chosen.other_splits and not same:
@@ -192,8 +193,6 @@ def _facts(trained: TrainedRun, chosen: RunRows, options: ScoringOptions) -> dic
                 "The data's fingerprint differs from the training's: rows, splits or labels have "
                 "changed since."
             )
-    else:
-        notes.append("Another dataset than the one trained on: external testing.")
     if provenance.status != "finished":
         notes.append(
             f"Training is unfinished ({provenance.status}): these are its best weights so far."
@@ -214,13 +213,3 @@ def _facts(trained: TrainedRun, chosen: RunRows, options: ScoringOptions) -> dic
         "same_data_as_training": same,
         "notes": notes,
     }
-
-
-def _image_reader(chosen: RunRows) -> ReadImage:
-    row_of = {
-        path: int(row)
-        for path, row in zip(
-            chosen.manifest.table["path"].iloc[chosen.rows], chosen.rows, strict=True
-        )
-    }
-    return lambda path: read_source_image(chosen.manifest, row_of[path])
