@@ -28,12 +28,23 @@ from pulmonet.files.system import STOP_SIGNALS, on_signals
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
-class Command(TyperCommand):
-    """A command whose help does without Python's words for types."""
+class _InWords:
+    """Help without Python's words for types: a flag takes no value, a list one at a time."""
 
     def get_params(self, ctx: Any) -> Any:
         """All parameters, the help option too."""
-        return _name_values(super().get_params(ctx))
+        parameters: Any = super().get_params(ctx)  # type: ignore[misc]
+        for option in parameters:
+            if isinstance(option, TyperOption) and option.metavar is None:
+                if option.is_flag:
+                    option.metavar = ""
+                elif option.multiple:
+                    option.metavar = "<str>"
+        return parameters
+
+
+class Command(_InWords, TyperCommand):
+    """One of `COMMANDS`."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; typer would end without a word where Ctrl-C comes."""
@@ -69,21 +80,16 @@ def load_command(name: str) -> TyperCommand:
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     help_text = f"{COMMANDS[name]}\n\n{inspect.getdoc(function)}"
     alone.command(name, cls=Command, help=help_text, context_settings=HELP_NAMES)(function)
-    found: Any = typer.main.get_command(alone)
-    return cast(TyperCommand, found)
+    return cast(TyperCommand, typer.main.get_command(alone))
 
 
-class Group(TyperGroup):
+class Group(_InWords, TyperGroup):
     """`pulmonet` itself: only the command that is called has more than a summary."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         for name, summary in COMMANDS.items():
             self.add_command(TyperCommand(name, help=summary))
-
-    def get_params(self, ctx: Any) -> Any:
-        """All parameters, the help option too."""
-        return _name_values(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command; for some that do not exist, where their work is done."""
@@ -92,17 +98,6 @@ class Group(TyperGroup):
         if args[0] in COMMANDS:
             self.add_command(load_command(args[0]))
         return super().resolve_command(ctx, args)
-
-
-def _name_values(parameters: Sequence[Any]) -> Sequence[Any]:
-    """A flag takes no value; a list is given by repeating, a value at a time."""
-    for option in parameters:
-        if isinstance(option, TyperOption) and option.metavar is None:
-            if option.is_flag:
-                option.metavar = ""
-            elif option.multiple:
-                option.metavar = "<str>"
-    return parameters
 
 
 app = typer.Typer(
@@ -138,15 +133,15 @@ def main(argv: list[str] | None = None) -> int:
         0 done; 2 flag, config, model or label name; 3 data; 4 artifacts; 5 training;
         130 interrupted; 143 terminated; 1 is a bug, with its traceback.
     """
-    arguments = [_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)]
-    arguments = _with_common_flags_first(arguments)
+    arguments = _as_typer_reads(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
         _flush_output()
         return int(result or 0)
     except TyperException as error:
-        _show_usage_error(error)
+        if type(error).__name__ != "NoArgsIsHelpError":  # it has shown the help already
+            cast(Any, error).show()
         return error.exit_code
     except PulmoNetError as error:
         from pulmonet.flows.console import show_error
@@ -166,26 +161,20 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error.__context__, BrokenPipeError):  # rich, in the middle of a help page
             return 0
         return error.code if isinstance(error.code, int) else 1
-    except (OSError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno not in {errno.EMFILE, errno.ENFILE}:
-            return _show_bug()
-        return _show_too_little(error)
-    except Exception:
-        return _show_bug()
+    except Exception as error:
+        return _show_unforeseen(error)
 
 
-def _show_bug() -> int:
-    traceback.print_exc()
-    sys.stderr.write("This is a bug in pulmonet; please report it with the lines above.\n")
-    return 1
-
-
-def _show_too_little(error: OSError | MemoryError) -> int:
-    """The system's limits, met anywhere: nothing that could need more of it is called here."""
+def _show_unforeseen(error: Exception) -> int:
+    """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
     if isinstance(error, MemoryError):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
-    else:
+    elif isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         text = "open files: this process may have no more; raise the limit with `ulimit -n 1024`"
+    else:
+        traceback.print_exc()
+        sys.stderr.write("This is a bug in pulmonet; please report it with the lines above.\n")
+        return 1
     sys.stderr.write(f"error: {text}\n")
     return TrainingError.exit_code
 
@@ -210,24 +199,14 @@ def _flush_output() -> None:
         flush()
 
 
-def _show_usage_error(error: Any) -> None:
-    """Typer's own message; an empty command line has shown the help already."""
-    if type(error).__name__ != "NoArgsIsHelpError":
-        error.show()
-
-
-def _with_common_flags_first(arguments: list[str]) -> list[str]:
-    """``pulmonet train --quiet`` is ``pulmonet --quiet train``."""
-    common = [argument for argument in arguments if argument in {"--quiet", "-q", "--verbose"}]
-    return common + [argument for argument in arguments if argument not in common]
-
-
-def _with_dashes(argument: str) -> str:
-    """``--batch_size=8`` -> ``--batch-size=8``: the original scripts' spelling."""
-    if not argument.startswith("--"):
-        return argument
-    name, separator, value = argument.partition("=")
-    return name.replace("_", "-") + separator + value
+def _as_typer_reads(arguments: Sequence[str]) -> list[str]:
+    """``--batch_size=8`` as ``--batch-size=8``, and ``train --quiet`` as ``--quiet train``."""
+    found = []
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        name = name.replace("_", "-") if name.startswith("--") else name
+        found.append(name + separator + value)
+    return sorted(found, key=lambda argument: argument not in {"--quiet", "-q", "--verbose"})
 
 
 def _print_version(wanted: bool) -> None:
@@ -266,7 +245,7 @@ def _options(
 
 def command_tree() -> Group:
     """All commands with their options, as the documentation lists them."""
-    group: Any = typer.main.get_command(app)
+    group = cast(Group, typer.main.get_command(app))
     for name in COMMANDS:
         group.add_command(load_command(name))
-    return cast(Group, group)
+    return group

@@ -70,20 +70,20 @@ def flags_of(
         into: parameter of the function.
         flags: the flag's parameter -> field, or `flag(...)`.
     """
-    made = {
-        name: field if isinstance(field, Flag) else Flag(field) for name, field in flags.items()
-    }
+    made = {name: each if isinstance(each, Flag) else Flag(each) for name, each in flags.items()}
     found = {name: (each, _find_field(model, each.field)) for name, each in made.items()}
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
         def call(**values: Any) -> int:
-            typed = {name: values.pop(name) for name in found}
-            given = {
-                flag.field: _read(flag, field, typed[name])
-                for name, (flag, field) in found.items()
-                if typed[name] is not None
-            }
+            given = {}
+            for name, (flag, field) in found.items():
+                value = values.pop(name)
+                if value is not None and flag.read is not None:
+                    given[flag.field] = flag.read(value)
+                elif value is not None:
+                    is_tuple = _kind(field.annotation) is tuple
+                    given[flag.field] = split_commas(value) if is_tuple else value
             return function(**values, **{into: given})
 
         parameters: list[inspect.Parameter] = []
@@ -160,13 +160,6 @@ def _describe(flag: Flag, field: FieldInfo) -> str:
     shown = default if isinstance(default, tuple) else (default,)
     words = (f"{each:g}" if isinstance(each, float) else str(each) for each in shown)
     return f"{text}. Default: {', '.join(words)}."
-
-
-def _read(flag: Flag, field: FieldInfo, value: Any) -> Any:
-    """What was typed, as the field takes it."""
-    if flag.read is not None:
-        return flag.read(value)
-    return split_commas(value) if _kind(field.annotation) is tuple else value
 
 
 def parse_map(values: list[str] | None) -> dict[str, str] | None:

@@ -70,11 +70,6 @@ def stdout() -> Console:
     return _console(stderr=False)
 
 
-def stderr() -> Console:
-    """The console of progress and notes."""
-    return _console(stderr=True)
-
-
 class _Console(Console):
     """Leaves a reader that went away to `_outliving`; rich would end the process with 1."""
 
@@ -124,12 +119,13 @@ def _outliving(stream: TextIO) -> Iterator[None]:
             ) from None
 
 
-def _print(content: Any, *, to_stderr: bool, **how: Any) -> None:
+def _print(content: Any, *, to_stderr: bool, style: str | None = None) -> None:
+    """Text as it is, lines unbroken, or a table."""
     stream = sys.stderr if to_stderr else sys.stdout
     with _outliving(stream):
         # while a bar is shown, its console puts lines above it
         console = _with_bars[-1] if _with_bars and stream.isatty() else _console(stderr=to_stderr)
-        console.print(content, **how)
+        console.print(content, style=style, markup=False, soft_wrap=isinstance(content, str))
 
 
 def flush() -> None:
@@ -147,27 +143,24 @@ def say(message: str, *, style: str | None = None) -> None:
 
     The text is printed as it is: markup in file names or labels stays text.
     """
-    if _settings["quiet"]:
-        return
-    _print(message, to_stderr=_settings["json"], style=style, markup=False, soft_wrap=True)
+    if not _settings["quiet"]:
+        _print(message, to_stderr=_settings["json"], style=style)
 
 
 def note(message: str) -> None:
     """A remark on stderr; silent with ``--quiet``."""
     if not _settings["quiet"]:
-        _print(message, to_stderr=True, style="dim", markup=False, soft_wrap=True)
+        _print(message, to_stderr=True, style="dim")
 
 
 def warn(message: str) -> None:
     """A warning on stderr, also with ``--quiet``."""
-    text = f"warning: {message}"
-    _print(text, to_stderr=True, style="yellow", markup=False, soft_wrap=True)
+    _print(f"warning: {message}", to_stderr=True, style="yellow")
 
 
 def show_error(message: str) -> None:
     """The one message that a command ends with."""
-    text = f"error: {message}"
-    _print(text, to_stderr=True, style="bold red", markup=False, soft_wrap=True)
+    _print(f"error: {message}", to_stderr=True, style="bold red")
 
 
 def show_table(table: Table) -> None:
@@ -207,20 +200,17 @@ class Steps:
         if n_images:
             rate = self._n_images / max(time.monotonic() - self._start, 1e-6)
             note = f"{note}  {rate:.1f} images/s"
-        self._show(self._done + n, self._total, note)
+        self.reach(self._done + n, self._total, note)
 
-    def reach(self, done: int, total: int) -> None:
+    def reach(self, done: int, total: int, note: str = "") -> None:
         """Say that `done` of `total` are done, where the total is known late."""
-        self._show(done, total, "")
-
-    def _show(self, done: int, total: int, note: str) -> None:
         self._done, self._total = done, total
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, note=note)
         elif not _settings["quiet"] and time.monotonic() - self._last_line > SECONDS_PER_LINE:
             self._last_line = time.monotonic()
             text = f"{self._description}: {done:,} of {total:,}  {note}"
-            _print(text.rstrip(), to_stderr=True, markup=False, soft_wrap=True)
+            _print(text.rstrip(), to_stderr=True)
 
 
 @contextmanager
@@ -247,7 +237,7 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    with Progress(*columns, console=_console(stderr=True), transient=True) as progress:
         _with_bars.append(progress.console)
         try:
             yield Steps(description, total, done, progress)

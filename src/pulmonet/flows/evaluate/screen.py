@@ -93,47 +93,40 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=width)
     if several:
         table.add_column("Rows", overflow="ellipsis", no_wrap=True, max_width=18)
-    table.add_column("Macro AUROC (95 %)", no_wrap=True)
-    table.add_column("Avg. precision", no_wrap=True)
-    table.add_column("Group", no_wrap=True)
+    for name in ("Macro AUROC (95 %)", "Avg. precision", "Group"):
+        table.add_column(name, no_wrap=True)
     for result in scored:
-        cells = [escape(result.run)]
-        if several:
-            where = result.split if same_dataset else f"{result.dataset} {result.split}"
-            cells.append(escape(where))
-        cells += [
+        where = result.split if same_dataset else f"{result.dataset} {result.split}"
+        table.add_row(
+            *map(escape, [result.run, where] if several else [result.run]),
             result.macro.auroc.text(),
             result.macro.average_precision.text().partition(" ")[0],
             result.group_letters,
-        ]
-        table.add_row(*cells)
+        )
     console.say("")
     console.say("Comparison", style="bold")
     console.show_table(table)
     macro = [entry for entry in comparisons if entry.label is None and entry.metric == "auroc"]
-    for pooled in (result for result in scored if result.combines == "out-of-fold"):
+    pooled = [result for result in scored if result.combines == "out-of-fold"]
+    for result in pooled:
         console.note(
-            f"Each fold has rows of its own, so folds are not compared; {pooled.run} is all of "
+            f"Each fold has rows of its own, so folds are not compared; {result.run} is all of "
             "them together."
         )
-        if not macro:
-            return
-    if not macro:
+    if not macro and not pooled:
         console.note("No two runs share rows and reference labels: nothing to compare.")
+    if not macro:
         return
-    apart = [entry for entry in macro if entry.distinguished]
     console.note(
         "Runs that share a letter are not distinguished (paired differences, simultaneous 95 % "
         f"intervals over {count(len(macro), 'pair')})."
     )
-    others = [entry for entry in macro if not entry.distinguished]
-    for entries in (apart, others):
-        entries.sort(key=lambda entry: -abs(entry.difference or 0.0))
     if len({tuple(result.macro.labels) for result in scored}) > 1:
         console.note(
             "Their macros average different labels; differences are of the labels that all share."
         )
-    for entry in [*apart[:5], *others[: max(0, 5 - len(apart))]]:
+    macro.sort(key=lambda entry: (not entry.distinguished, -abs(entry.difference or 0.0)))
+    for entry in macro[:5]:
         console.note(_difference(entry))
     if len(macro) > 5:
         console.note(f"All {len(macro)} pairs: `comparisons` in evaluation_*.json.")
