@@ -17,7 +17,7 @@ from safetensors.torch import save as save_safetensors
 
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.explain.checks.chexlocalize import read_segmentations
+from pulmonet.explain.checks.regions import read_segmentations
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.models.pretrained import read_state_dict
 from pulmonet.report.collect import collect

@@ -1,18 +1,32 @@
-"""All figures of an evaluation: which are drawn, and under which names."""
+"""The figures of one run's evaluation: curves, scores and subgroups by label, worst cases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from pulmonet.figures.reliability import draw_reliability
-from pulmonet.figures.roc import draw_precision_recall, draw_roc
-from pulmonet.figures.score_histograms import draw_histograms
-from pulmonet.figures.subgroups import draw_subgroups
-from pulmonet.figures.worst_cases import draw_worst_cases
-from pulmonet.metrics.results import RunResult
+from pulmonet.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    X_RAY,
+    dress,
+    head,
+    name_axes,
+    png_of,
+    whisker,
+)
+from pulmonet.metrics.results import Curve, LabelResult, RunResult, SubgroupLabel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def evaluation_figures(
@@ -29,10 +43,13 @@ def evaluation_figures(
     """
     if all(entry.roc is None for entry in result.labels.values()):
         return {}
+    reliability = "Reliability (○ raw, □ calibrated; bins of equal mass, 95 % intervals)"
     figures = {
-        "roc": draw_roc(result),
-        "precision_recall": draw_precision_recall(result),
-        "reliability": draw_reliability(result),
+        "roc": _draw_by_label(result, "ROC", _draw_roc),
+        "precision_recall": _draw_by_label(
+            result, "Precision and recall", _draw_precision_recall
+        ),
+        "reliability": _draw_by_label(result, reliability, _draw_reliability),
         "score_histograms": draw_histograms(result),
     }
     if any(group.labels for group in result.subgroups):
@@ -40,3 +57,239 @@ def evaluation_figures(
     if read_image is not None:
         figures["worst_cases"] = draw_worst_cases(result, read_image)
     return figures
+
+
+def _draw_by_label(
+    result: RunResult,
+    title: str,
+    draw: Callable[[Axes, LabelResult], None],
+    *,
+    square: bool = True,
+) -> bytes:
+    """A PNG with one panel for each label that has both classes; `square` ones span 0 to 1."""
+    scored = {label: entry for label, entry in result.labels.items() if entry.roc is not None}
+    n_columns = min(len(scored), 5 if len(scored) in {5, 9, 10, 13, 14} else 4)
+    n_lines = -(-len(scored) // n_columns)
+    figure = Figure(
+        figsize=(2.75 * n_columns + 0.3, 2.85 * n_lines + 0.5), dpi=110, layout="constrained"
+    )
+    grid = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
+    for axes, (label, entry) in zip(grid, scored.items(), strict=False):
+        draw(axes, entry)
+        dress(axes, f"{label} *" if entry.few_positives else label)
+        axes.set_xlim(-0.02, 1.02)
+        if square:
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_aspect("equal")
+    for axes in grid[len(scored) :]:
+        axes.axis("off")
+    few = any(entry.few_positives for entry in scored.values())
+    _head_of_run(figure, result, title + ("  * fewer than 20 positive patients" if few else ""))
+    return png_of(figure)
+
+
+def _head_of_run(figure: Figure, result: RunResult, text: str) -> None:
+    """The title, with run, dataset and split below it."""
+    synthetic = "SYNTHETIC. " if result.synthetic else ""
+    head(figure, f"{synthetic}{text}\n{result.run} on {result.dataset}, split {result.split}")
+
+
+def _note(axes: Axes, text: str, corner: str) -> None:
+    """Small text in a corner, such as ``lower right``."""
+    vertical, horizontal = corner.split()
+    axes.text(
+        0.97 if horizontal == "right" else 0.03,
+        0.04 if vertical == "lower" else 0.97,
+        text,
+        transform=axes.transAxes,
+        fontsize=7.5,
+        color=INK,
+        ha=horizontal,
+        va="bottom" if vertical == "lower" else "top",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
+    )
+
+
+def _draw_roc(axes: Axes, entry: LabelResult) -> None:
+    assert entry.roc is not None
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    _curve(axes, entry.roc, BLUE, "default")
+    _note(axes, f"AUROC {entry.auroc.text()}", "lower right")
+    name_axes(axes, "1 − specificity", "sensitivity")
+
+
+def _draw_precision_recall(axes: Axes, entry: LabelResult) -> None:
+    """The dotted line is the prevalence."""
+    assert entry.precision_recall is not None
+    axes.axhline(entry.prevalence or 0, color=GREY, linewidth=1, linestyle=":")
+    _curve(axes, entry.precision_recall, ORANGE, "steps-pre")
+    _note(axes, f"AP {entry.average_precision.text()}", "lower left")
+    name_axes(axes, "recall (sensitivity)", "precision (PPV)")
+
+
+def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
+    """With its pointwise 95 % bootstrap band."""
+    axes.fill_between(
+        curve.band_x, curve.band_low, curve.band_high, color=colour, alpha=0.18, linewidth=0
+    )
+    axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, drawstyle=drawstyle)
+
+
+def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
+    """Observed share of positives over predicted score, raw and calibrated."""
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    looks: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white", "linewidth": 1.1, "elinewidth": 0.7}
+    lines = []
+    for measured, colour, marker, name in (
+        (entry.calibration, BLUE, "o", "raw"),
+        (entry.calibrated, ORANGE, "s", "calibrated"),
+    ):
+        if measured is None:
+            continue
+        rows = [
+            (item.mean_score, item.observed, item.observed_low, item.observed_high)
+            for item in measured.bins
+            if item.observed is not None
+        ]
+        x, y, low, high = np.asarray(rows, float).reshape(-1, 4).T  # an unknown bound becomes NaN
+        reach = np.clip(np.nan_to_num(np.stack([y - low, high - y])), 0, None)
+        axes.errorbar(x, y, yerr=reach, color=colour, marker=marker, alpha=0.9, **looks)
+        slope = measured.slope.value
+        lines.append(f"{name}: slope {'–' if slope is None else f'{slope:.2f}'}")
+    _note(axes, "\n".join(lines), "upper left")
+    name_axes(axes, "score", "observed positive")
+
+
+def draw_histograms(result: RunResult) -> bytes:
+    """Scores of positives above the axis and of negatives below, as shares of each."""
+    shares = [
+        max(counts) / max(sum(counts), 1)
+        for entry in result.labels.values()
+        if entry.histogram is not None
+        for counts in (entry.histogram.positives, entry.histogram.negatives)
+    ]
+    # the highest bar of all labels, rounded up to 0.2: one scale for all
+    top = float(np.ceil(max(shares) * 5 - 1e-9) / 5)
+    ticks = [-top, -top / 2, 0, top / 2, top]
+
+    def draw(axes: Axes, entry: LabelResult) -> None:
+        assert entry.histogram is not None
+        edges = np.asarray(entry.histogram.edges)
+        for counts, sign, colour, hatch, name in (
+            (entry.histogram.positives, 1, ORANGE, "", "positive"),
+            (entry.histogram.negatives, -1, BLUE, "////", "negative"),
+        ):
+            axes.bar(
+                edges[:-1],
+                sign * np.asarray(counts) / max(sum(counts), 1),
+                width=np.diff(edges),
+                align="edge",
+                color=colour,
+                edgecolor="white",
+                linewidth=0.6,
+                hatch=hatch,
+                label=f"{name} ({sum(counts):,})",
+            )
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_ylim(-1.3 * top, 1.3 * top)  # room for the legend
+        axes.set_yticks(ticks, [f"{abs(tick):g}" for tick in ticks])
+        axes.legend(fontsize=7.5, frameon=False, loc="upper right")
+        name_axes(axes, "score", "share of rows")
+
+    return _draw_by_label(result, "Scores by reference standard", draw, square=False)
+
+
+def draw_subgroups(result: RunResult) -> bytes:
+    """Forest plot: AUROC with interval per subgroup, one panel a label."""
+    scored = {label: entry for label, entry in result.labels.items() if entry.roc is not None}
+    groups = result.subgroups
+    columns = [group.column for group in groups]
+    height = 1.5 + 0.26 * (len(groups) + len(set(columns)))
+    figure = Figure(figsize=(2.2 + 2.1 * len(scored), height), dpi=110, layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(scored), sharey=True))
+    # downwards; a gap before every column's first
+    steps = [1.0 if a == b else 1.6 for a, b in zip(columns, [None, *columns], strict=False)]
+    places = list(accumulate(steps))
+    shown = [entry.auroc for group in groups for entry in group.labels.values()]
+    shown += [entry.auroc for entry in result.labels.values()]
+    lows = [found.low for found in shown if found is not None and found.low is not None]
+    for axes, (label, overall) in zip(panels, scored.items(), strict=True):
+        if overall.auroc.value is not None:
+            axes.axvline(overall.auroc.value, color=GREY, linewidth=1, linestyle=":")
+        whisker(axes, overall.auroc, 0, INK, "D")
+        for group, place in zip(groups, places, strict=True):
+            entry = group.labels.get(label)
+            if entry is not None and entry.auroc is not None and entry.auroc.value is not None:
+                whisker(axes, entry.auroc, place, BLUE, "o")
+                continue
+            where = axes.get_yaxis_transform()
+            words = _why_too_small(entry)
+            axes.text(0.02, place, words, fontsize=6.5, color=GREY, va="center", transform=where)
+        dress(axes, label)
+        axes.set_xlabel("AUROC", fontsize=8.5, color=INK)
+        axes.set_xlim(max(min([*lows, 0.5]) - 0.03, 0.0), 1.02)
+    names = [f"{group.column} {group.group} ({group.n_rows:,})" for group in groups]
+    panels[0].set_yticks([0, *places], ["all", *names], parse_math=False)
+    panels[0].set_ylim(max(places, default=0) + 0.7, -0.7)  # upwards, half a line beyond both ends
+    _head_of_run(figure, result, "Subgroups (95 % intervals, patients resampled)")
+    return png_of(figure)
+
+
+def _why_too_small(entry: SubgroupLabel | None) -> str:
+    """``too small: 8 positive patients``, from the reason in the result."""
+    if entry is None or entry.reason is None:
+        return "too small"
+    return entry.reason.replace(" to score", "").partition(",")[0]
+
+
+def draw_worst_cases(
+    result: RunResult, read_image: Callable[[str], NDArray[np.uint8]], n_each: int = 4
+) -> bytes:
+    """Contact sheet of the confident errors: per label, false positives and false negatives."""
+    labels = [label for label, entry in result.labels.items() if entry.worst_cases]
+    height = 2.0 * max(len(labels), 1) + 0.7
+    foot = 0.1 / height  # with h_pad, for the captions, which the layout leaves aside
+    engine = ConstrainedLayoutEngine(
+        w_pad=0.02, h_pad=0.16, wspace=0, hspace=0, rect=(0, foot, 1, 1 - foot)
+    )
+    figure = Figure(figsize=(3.0 * n_each, height), dpi=110, layout=engine)
+    grid = figure.subplots(max(len(labels), 1), 2 * n_each, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for line, label in zip(grid, labels, strict=True):
+        for panels, kind, colour in (
+            (line[:n_each], "false positive", ORANGE),
+            (line[n_each:], "false negative", BLUE),
+        ):
+            cases = [case for case in result.labels[label].worst_cases if case.kind == kind]
+            for axes, case in zip(panels, cases, strict=False):
+                image = read_image(case.path)
+                stride = max(1, max(image.shape) // 320)
+                axes.imshow(image[::stride, ::stride], **X_RAY)
+                title = f"{label}: {case.score:.2f}"
+                axes.set_title(title, fontsize=7, color=colour, pad=2, parse_math=False)
+                caption = axes.text(
+                    0.5,
+                    -0.02,
+                    _in_two_lines(case.path),
+                    transform=axes.transAxes,
+                    fontsize=5.5,
+                    color=INK,
+                    ha="center",
+                    va="top",
+                    parse_math=False,
+                )
+                caption.set_in_layout(False)
+    words = "Scores that contradict the reference standard most: left absent, right present"
+    _head_of_run(figure, result, words)
+    return png_of(figure)
+
+
+def _in_two_lines(path: str, n_characters: int = 34) -> str:
+    """A path's end: folder above, file below, each cut from the left."""
+    folder, _, name = path.rpartition("/")
+    return "\n".join(
+        line if len(line) <= n_characters else "…" + line[-n_characters + 1 :]
+        for line in (folder, name)
+        if line
+    )

@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from pulmonet.figures.evaluation import evaluation_figures
-from pulmonet.metrics.results import RunResult
+from pulmonet.figures.evaluation import draw_histograms, draw_subgroups, evaluation_figures
+from pulmonet.metrics.results import RunResult, SubgroupLabel
+
+REASON = "too small to score: 8 positive patients, at least 10 are needed"
 
 
 def read_image(path: str) -> np.ndarray:
@@ -31,3 +36,38 @@ def test_all_figures_are_pictures_and_repeat(make_result: Callable[..., RunResul
 
 def test_nothing_to_draw_with_one_class(make_result: Callable[..., RunResult]) -> None:
     assert evaluation_figures(make_result(("Edema",), one_class=True), read_image) == {}
+
+
+def test_one_scale_fits_the_highest_bar_of_all_labels(
+    make_result: Callable[..., RunResult], drawn: list[Figure]
+) -> None:
+    draw_histograms(make_result(("Edema", "Lung Opacity", "Pneumonia")))
+    panels = [axes for axes in drawn[0].axes if axes.patches]
+    assert len(panels) == 3
+    bars = [bar for axes in panels for bar in axes.patches if isinstance(bar, Rectangle)]
+    highest = max(abs(bar.get_height()) for bar in bars)
+    ((low, *_, top),) = {tuple(axes.get_yticks()) for axes in panels}
+    assert highest <= top < highest + 0.2
+    assert low == -top
+    assert sum(bar.get_height() for bar in bars if bar.get_height() > 0) - 3 < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"Edema": SubgroupLabel(n=40, positives=12, reason=REASON)}, "8 positive patients"),
+        ({}, None),
+    ],
+)
+def test_a_group_too_small_says_how_small(
+    labels: dict[str, SubgroupLabel],
+    words: str | None,
+    make_result: Callable[..., RunResult],
+    drawn: list[Figure],
+) -> None:
+    result = make_result(("Edema",))
+    first, *others = result.subgroups
+    small = first.model_copy(update={"labels": labels})
+    draw_subgroups(result.model_copy(update={"subgroups": [small, *others]}))
+    said = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert said == ["too small" if words is None else f"too small: {words}"]

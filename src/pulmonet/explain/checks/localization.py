@@ -12,13 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.explain.results import (
-    Difference,
-    LabelLocalization,
-    MethodLocalization,
-)
+from pulmonet.explain.results import Difference, LabelLocalization, MethodLocalization
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.intervals import percentile_interval
+from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import number_units
 
 #: Shares of a map's maximum that the IoU threshold is chosen from.
@@ -63,9 +59,6 @@ def score_map(heat: NDArray[np.floating], region: NDArray[np.bool_]) -> MapScore
     return MapScores(hit, energy, within / (everywhere + inside.size - within))
 
 
-# --- baselines that need no network ---------------------------------------------------------
-
-
 def prior_density(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
     """(S, S) share of the given regions that cover each pixel."""
     density: NDArray[np.float64] = np.mean(np.stack(regions), axis=0)
@@ -77,13 +70,9 @@ def mean_box(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
 
     Regions that lie outside the square (beyond a crop) have no extent; all zero without others.
     """
-    corners = []
+    inside = [np.nonzero(region) for region in regions if region.any()]
+    corners = [(y.min(), y.max() + 1, x.min(), x.max() + 1) for y, x in inside]
     heat = np.zeros(regions[0].shape)
-    for region in regions:
-        if not region.any():
-            continue
-        rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-        corners.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
     if not corners:
         return heat
     top, bottom, left, right = np.round(np.mean(corners, axis=0)).astype(int)
@@ -99,9 +88,6 @@ def image_centre(side: int) -> NDArray[np.float64]:
     distances = np.hypot(offsets[:, None], offsets)
     heat: NDArray[np.float64] = 1 - distances / distances.max()
     return heat
-
-
-# --- the table ------------------------------------------------------------------------------
 
 
 def tuned_ious(
@@ -150,6 +136,13 @@ def compare_with_baselines(
     generator = np.random.default_rng([seed, n_units])
     draws = generator.integers(0, n_units, size=(n_resamples, n_units))
     weights = np.stack([np.bincount(draw, minlength=n_units) for draw in draws])[:, units]
+
+    def mean(values: NDArray[np.float64]) -> Estimate:
+        if np.isnan(values).any():
+            why = "one patient only: no other to tune the threshold on"
+            return Estimate(value=None, reason=why)
+        return estimate(values.mean(), weights @ values / weights.sum(axis=1))
+
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     rows: dict[str, MethodLocalization] = {}
     for name, cases in scores.items():
@@ -159,33 +152,19 @@ def compare_with_baselines(
             "iou": tuned,
             "energy": np.asarray([case.energy for case in cases]),
         }
-        rows[name] = MethodLocalization(
-            **{key: _estimate(value, weights) for key, value in values[name].items()},
-            iou_threshold=threshold,
-        )
-    differences = [
-        _difference(row, metric, baseline, values[row][metric] - values[baseline][metric], weights)
-        for row, baseline in pairs
-        if row in scores and baseline in scores
-        for metric in ("pointing", "iou", "energy")
-    ]
+        means = {metric: mean(found) for metric, found in values[name].items()}
+        rows[name] = MethodLocalization(**means, iou_threshold=threshold)
+    differences = []
+    for row, baseline in pairs:
+        for metric in values[row] if row in values and baseline in values else ():
+            found = mean(values[row][metric] - values[baseline][metric])
+            low, high = found.low, found.high
+            apart = low is not None and high is not None and not low <= 0 <= high
+            differences.append(
+                Difference(
+                    row=row, metric=metric, baseline=baseline, difference=found, distinguished=apart
+                )
+            )
     return LabelLocalization(
         n_images=len(patients), n_patients=n_units, rows=rows, differences=differences
-    )
-
-
-def _estimate(values: NDArray[np.float64], weights: NDArray[np.int64]) -> Estimate:
-    if np.isnan(values).any():
-        return Estimate(value=None, reason="one patient only: no other to tune the threshold on")
-    low, high = percentile_interval(weights @ values / weights.sum(axis=1))
-    return Estimate(value=float(values.mean()), low=low, high=high)
-
-
-def _difference(
-    row: str, metric: str, baseline: str, values: NDArray[np.float64], weights: NDArray[np.int64]
-) -> Difference:
-    found = _estimate(values, weights)
-    apart = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
-    return Difference(
-        row=row, metric=metric, baseline=baseline, difference=found, distinguished=apart
     )

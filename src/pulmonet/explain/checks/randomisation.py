@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pulmonet.models.networks import Ensemble
 
@@ -20,7 +20,14 @@ def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     of every member, counted from the last layer.
     """
     if isinstance(network, Ensemble):
-        return _stages_of_members([weight_stages(member) for member in network.members])
+        of_members = [weight_stages(member) for member in network.members]
+        return [
+            (
+                ", ".join(dict.fromkeys(stage for stage, _ in parts if stage)),
+                [f"members.{n}.{name}" for n, (_, own) in enumerate(parts) for name in own],
+            )
+            for parts in zip_longest(*of_members, fillvalue=("", []))
+        ]
     total = sum(parameter.numel() for parameter in network.parameters())
 
     def split(module: nn.Module, prefix: str) -> list[tuple[str, list[str]]]:
@@ -39,22 +46,6 @@ def weight_stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         return stages
 
     return split(network, "")[::-1]
-
-
-def _stages_of_members(
-    of_members: Sequence[list[tuple[str, list[str]]]],
-) -> list[tuple[str, list[str]]]:
-    """The members' stages side by side, the last ones together; some may have more than others."""
-    together = []
-    for parts in zip_longest(*of_members, fillvalue=("", [])):
-        title = ", ".join(dict.fromkeys(stage for stage, _ in parts if stage))
-        names = [
-            f"members.{number}.{name}"
-            for number, (_, of_one) in enumerate(parts)
-            for name in of_one
-        ]
-        together.append((title, names))
-    return together
 
 
 def randomised(
@@ -76,7 +67,11 @@ def randomised(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in fresh.named_parameters():
-            value = _fresh(name, parameter, generator)
+            if parameter.ndim >= 2:  # drawn in any case: the same draws, whatever is chosen
+                deviation = float(2.0 / parameter[0].numel()) ** 0.5
+                value = torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)
+            else:
+                value = torch.full_like(parameter, 0.0 if name.endswith("bias") else 1.0)
             if name in chosen:
                 parameter.copy_(value)
         for name, buffer in fresh.named_buffers():
@@ -86,12 +81,3 @@ def randomised(
             elif f"{module}.weight" in chosen and kind == "running_var":
                 buffer.fill_(1.0)
     return fresh.eval()
-
-
-def _fresh(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
-    if parameter.ndim >= 2:
-        fan_in = parameter[0].numel()
-        deviation = float(2.0 / fan_in) ** 0.5
-        fresh = torch.empty(parameter.shape)
-        return fresh.normal_(0.0, deviation, generator=generator)
-    return torch.zeros_like(parameter) if name.endswith("bias") else torch.ones_like(parameter)

@@ -1,21 +1,83 @@
-"""Where radiologists (or the phantom's painter) say that a finding lies: boxes, segmentations."""
+"""Where radiologists (or the phantom's painter) say that a finding lies: boxes, segmentations.
+
+Segmentations are CheXlocalize's (Saporta et al. 2022), so that its benchmark can be run. Both of
+its files map an image id, ``patient64541_study1_view1_frontal``, to tasks:
+
+- ``gt_segmentations_val.json``: task -> run-length encoded mask ``{"size": [height, width],
+  "counts": "..."}`` in COCO's compressed form; all ten tasks, empty masks too.
+- ``gt_annotations_val.json``: the lines radiologists drew; ``img_size`` -> [height, width], and
+  task -> contours -> [x, y] in pixels; only tasks that are present.
+
+Format: https://github.com/rajpurkarlab/cheXlocalize, README and sample/
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from pulmonet.data.boxes import read_boxes
+from pulmonet.data.images.header import MAX_PIXELS
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.data.manifest import Manifest
-from pulmonet.explain.checks.masks import Mask
+from pulmonet.errors import DataError
+from pulmonet.files.read import read_text
+from pulmonet.labels import align
 
 #: (row of the manifest, label)
 Key = tuple[int, str]
+
+#: A bound for files of strangers, 2 MB for each of CheXlocalize's 500 test studies.
+MAX_BYTES = 1_000_000_000
+
+#: CheXlocalize's one departure from CheXpert's label names.
+_TASKS = {"Airspace Opacity": "Lung Opacity"}
+
+#: Beside the tasks of an image in ``gt_annotations_*.json``.
+_SIZE = "img_size"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask of a whole X-ray in the small form it was published in, drawn only when asked for.
+
+    CheXlocalize's 643 masks of its validation set would fill 4 GB as pixels, so a few megabytes.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        runs: (K,) lengths, column by column, outside and inside in turns, outside first; their
+            sum is height x width.
+        contours: instead, closed lines (K, 2), x and y in pixels; what lies on or inside one of
+            them belongs to the mask.
+    """
+
+    height: int
+    width: int
+    runs: NDArray[np.int64] | None = None
+    contours: Sequence[NDArray[np.float64]] = ()
+
+    def any(self) -> bool:
+        """Whether a pixel lies inside."""
+        return len(self.contours) > 0 if self.runs is None else bool(self.runs[1::2].any())
+
+    def pixels(self) -> NDArray[np.bool_]:
+        """(H, W) mask; contours as CheXlocalize's ``annotation_to_segmentation.py`` draws them."""
+        if self.runs is not None:
+            inside = np.arange(len(self.runs)) % 2 == 1
+            return np.repeat(inside, self.runs).reshape(self.width, self.height).T
+        canvas = Image.new("1", (self.width, self.height))
+        pen = ImageDraw.Draw(canvas)
+        for line in self.contours:
+            pen.polygon([(float(x), float(y)) for x, y in line], outline=1, fill=1)
+        return np.asarray(canvas, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -58,8 +120,7 @@ class Region:
 
 def _pixels(low: float, high: float, start: float, stop: float, side: int) -> tuple[int, int]:
     """First and last-plus-one pixel of the square between two positions on the image."""
-    a = (low - start) / (stop - start) * side
-    b = (high - start) / (stop - start) * side
+    a, b = ((position - start) / (stop - start) * side for position in (low, high))
     first, last = int(np.ceil(a - 0.5)), int(np.ceil(b - 0.5))
     if last <= first:
         first, last = int(np.floor(a)), int(np.floor(a)) + 1
@@ -93,6 +154,102 @@ def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region],
     return {key: Region(np.stack(boxes)) for key, boxes in found.items()}, n_unmatched
 
 
-def labels_of(regions: Mapping[Key, Region]) -> list[str]:
-    """Labels that have a region, sorted."""
-    return sorted({label for _, label in regions})
+def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
+    """Read a CheXlocalize JSON: encoded masks, or the annotators' contours.
+
+    Args:
+        path: ``gt_segmentations_*.json`` or ``gt_annotations_*.json``.
+        manifest: its images (CheXpert's valid or test split).
+
+    Returns:
+        Regions by (row, label), empty masks left out; and the number of masks whose image is
+        not in the manifest.
+
+    Raises:
+        DataError: not such a file, or a damaged mask.
+    """
+    try:
+        document: Any = json.loads(read_text(path, MAX_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); check the file") from None
+    if not isinstance(document, Mapping):
+        raise DataError(f"{path}: expected a table of image ids, as gt_segmentations_val.json")
+    rows = {image_id(path): row for row, path in enumerate(manifest.table["path"])}
+    regions: dict[Key, Region] = {}
+    n_unmatched = 0
+    for image, tasks in document.items():
+        if not isinstance(tasks, Mapping):
+            raise DataError(f"{path}: {image}: expected a table of tasks, as CheXlocalize has it")
+        for task, found in tasks.items():
+            if task == _SIZE:
+                continue
+            try:
+                mask = _mask(found, tasks.get(_SIZE))
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                raise DataError(
+                    f"{path}: {image}, {task}: not a mask ({error}); expected run lengths (size, "
+                    "counts), or contours beside img_size; download the file again"
+                ) from None
+            if mask.any() and image in rows:
+                label = align(_TASKS.get(str(task), str(task)))
+                regions[rows[image], label] = Region(np.zeros((0, 4)), mask)
+            n_unmatched += mask.any() and image not in rows
+    return regions, n_unmatched
+
+
+def image_id(path: str) -> str:
+    """``valid/patient64541/study1/view1_frontal.jpg`` -> ``patient64541_study1_view1_frontal``."""
+    return "_".join(path.rsplit(".", 1)[0].split("/")[-3:])
+
+
+def _mask(found: Any, size: Any) -> Mask:
+    """The mask of one task, as either file has it."""
+    height, width = (int(length) for length in (found["size"] if size is None else size))
+    if size is None:
+        return decode_mask(found["counts"], height, width)
+    _check_size(height, width)
+    lines = [np.asarray(line, dtype=np.float64) for line in found]
+    for line in lines:
+        if line.ndim != 2 or line.shape[1] != 2 or not np.isfinite(line).all():
+            raise ValueError(f"a contour of shape {line.shape}, not (points, 2)")
+        # beyond this, the drawing's own integers overflow
+        if np.abs(line).max(initial=0) > 1e6:
+            raise ValueError("a point a million pixels off")
+    return Mask(height, width, contours=[line for line in lines if len(line) > 1])
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"a mask of {height} x {width} pixels")
+
+
+def decode_mask(counts: str, height: int, width: int) -> Mask:
+    """A mask from COCO's compressed run lengths.
+
+    Runs alternate between outside and inside, column by column. Each is written in groups of
+    five bits with a sixth for "more follow", 48 added to make it printable; from the third run
+    on it is the difference from the run before the last. Source: maskApi.c of the COCO API.
+
+    Raises:
+        ValueError: the runs do not fill the mask, or no image has its size.
+    """
+    _check_size(height, width)
+    runs: list[int] = []
+    value = shift = 0
+    for position, character in enumerate(counts):
+        group = ord(character) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"character {character!r} at {position}")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("the last run is cut off")
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"runs cover {sum(runs):,} of {height * width:,} pixels")
+    return Mask(height, width, np.asarray(runs, dtype=np.int64))

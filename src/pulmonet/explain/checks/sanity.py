@@ -77,7 +77,9 @@ def cascade(
             found += map_correlations(trained, fresh)
             if progress is not None:
                 progress()
-        stages.append(_stage(stage, found))
+        low, high = np.quantile(found, [0.1, 0.9]) if found else (None, None)
+        mean = float(np.mean(found)) if found else None
+        stages.append(SanityStage(stage=stage, mean=mean, low=low, high=high, n=len(found)))
     value = stages[-1].mean
     return Sanity(
         statistic=STATISTIC,
@@ -95,18 +97,6 @@ def map_correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> list[f
     maps_a, maps_b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
     found = [rank_correlation(one, other) for one, other in zip(maps_a, maps_b, strict=True)]
     return [value for value in found if np.isfinite(value)]
-
-
-def _stage(stage: str, found: list[float]) -> SanityStage:
-    if not found:
-        return SanityStage(stage=stage, mean=None)
-    low, high = np.quantile(found, [0.1, 0.9])
-    return SanityStage(
-        stage=stage, mean=float(np.mean(found)), low=float(low), high=float(high), n=len(found)
-    )
-
-
-# --- ROAD -----------------------------------------------------------------------------------
 
 
 def impute(
@@ -128,8 +118,8 @@ def impute(
     gone = removed.ravel()
     weights = _neighbour_weights(*image.shape)[gone]
     own = diags_array(np.asarray(weights.sum(axis=1)).ravel())
-    known = weights[:, ~gone] @ np.asarray(image, np.float64).ravel()[~gone]
-    filled = np.asarray(image, np.float64).copy()
+    filled = np.array(image, np.float64)
+    known = weights[:, ~gone] @ filled.ravel()[~gone]
     filled[removed] = spsolve((own - weights[:, gone]).tocsc(), known) + noise[removed]
     return filled
 

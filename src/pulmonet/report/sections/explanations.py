@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.explain.results import Localization, Sanity
-from pulmonet.figures.heat_map_strip import draw_heat_map_strip
+from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
