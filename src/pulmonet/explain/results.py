@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pulmonet.explain.maps.variants import MapVariant
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
@@ -102,16 +103,6 @@ class LabelLocalization(Record):
     """The variants under test, then the baselines."""
     differences: list[Difference]
     """Each variant against each baseline; of the randomised networks only its own."""
-
-
-class MapVariant(Record):
-    """A way to make maps that was scored."""
-
-    name: str
-    """Its row in the tables."""
-    method: str
-    layer: str | None
-    """Layer the maps were read from; null is the last feature map, or the method has no layer."""
 
 
 class Localization(Record):

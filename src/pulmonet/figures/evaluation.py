@@ -46,9 +46,7 @@ def evaluation_figures(
     reliability = "Reliability (○ raw, □ calibrated; bins of equal mass, 95 % intervals)"
     figures = {
         "roc": _draw_by_label(result, "ROC", _draw_roc),
-        "precision_recall": _draw_by_label(
-            result, "Precision and recall", _draw_precision_recall
-        ),
+        "precision_recall": _draw_by_label(result, "Precision and recall", _draw_precision_recall),
         "reliability": _draw_by_label(result, reliability, _draw_reliability),
         "score_histograms": draw_histograms(result),
     }
@@ -138,7 +136,7 @@ def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
 def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
     """Observed share of positives over predicted score, raw and calibrated."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    looks: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white", "linewidth": 1.1, "elinewidth": 0.7}
+    looks: dict[str, Any] = {"markersize": 4, "mfc": "white", "linewidth": 1.1, "elinewidth": 0.7}
     lines = []
     for measured, colour, marker, name in (
         (entry.calibration, BLUE, "o", "raw"),

@@ -34,8 +34,8 @@ def draw_panel(
     overlay: NDArray[np.uint8] | None,
     label: str,
     found: LabelExplanation,
-    *,
     colour_map: str = "plasma",
+    *,
     method: str = "gradcam",
     subtitle: str = "",
 ) -> bytes:

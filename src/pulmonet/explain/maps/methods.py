@@ -27,7 +27,7 @@ from pulmonet.explain.maps import RawMaps
 from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
-from pulmonet.explain.maps.variants import Variant, check_method
+from pulmonet.explain.maps.variants import MapVariant, check_method
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
     Ensemble,
@@ -116,8 +116,8 @@ def explain_images(
 
 
 def maps_of_variants(
-    network: nn.Module, images: Tensor, columns: Sequence[int], variants: Sequence[Variant]
-) -> dict[Variant, NDArray[np.float32]]:
+    network: nn.Module, images: Tensor, columns: Sequence[int], variants: Sequence[MapVariant]
+) -> dict[MapVariant, NDArray[np.float32]]:
     """Scaled maps (B, L, S, S) of several methods and layers.
 
     Gradient methods at one layer share their passes, which is nearly all of their cost.
@@ -125,25 +125,19 @@ def maps_of_variants(
     Raises:
         ConfigError: unknown layer.
     """
-    found: dict[Variant, NDArray[np.float32]] = {}
-    for layer in dict.fromkeys(variant.layer for variant in variants):
-        sharing = [v for v in variants if v.layer == layer and v.method in GRADIENT_METHODS]
-        if not sharing:
-            continue
-        methods = [variant.method for variant in sharing]
-        raw = gradient_maps_of(network, images, columns, methods, layer=layer)
-        for variant in sharing:
-            found[variant] = scale_maps(raw[variant.method].raw, images.shape[-1])
+    found: dict[MapVariant, NDArray[np.float32]] = {}
     for variant in variants:
-        if variant not in found:
-            alone = explain_images(
-                network, images, columns, method=variant.method, layer=variant.layer
-            )
+        method, layer = variant.method, variant.layer
+        if method not in GRADIENT_METHODS:
+            alone = explain_images(network, images, columns, method=method, layer=layer)
             found[variant] = alone.maps
+        elif variant not in found:
+            sharing = [v for v in variants if v.layer == layer and v.method in GRADIENT_METHODS]
+            methods = [one.method for one in sharing]
+            raw = gradient_maps_of(network, images, columns, methods, layer=layer)
+            for one in sharing:
+                found[one] = scale_maps(raw[one.method].raw, images.shape[-1])
     return found
-
-
-# --- gradient methods ------------------------------------------------------------------------
 
 
 def gradient_maps(
@@ -261,9 +255,6 @@ def forward_to(
             return forward_head(network, features), (features,)
     logits, leaf = forward_at(network, images, layer)
     return logits, (leaf,)
-
-
-# --- Score-CAM -------------------------------------------------------------------------------
 
 
 def score_maps(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
 from pulmonet.errors import ConfigError
+from pulmonet.run.record import Record
 from pulmonet.words import no_such
 
 
@@ -23,22 +22,17 @@ def check_method(method: str, layer: str | None = None) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A way to make maps.
-
-    Attributes:
-        name: as tables have it: the method, with its layer where several layers are compared.
-        method: one of `METHODS`.
-        layer: dotted name of a module; None is the last feature map, or the method has no layer.
-    """
+class MapVariant(Record):
+    """A way to make maps that was scored."""
 
     name: str
+    """Its row in the tables."""
     method: str
     layer: str | None
+    """Layer the maps were read from; null is the last feature map, or the method has no layer."""
 
 
-def choose_variants(methods: str, layers: str | None) -> tuple[Variant, ...]:
+def choose_variants(methods: str, layers: str | None) -> tuple[MapVariant, ...]:
     """Every method at every layer; methods without a layer once.
 
     Args:
@@ -48,8 +42,8 @@ def choose_variants(methods: str, layers: str | None) -> tuple[Variant, ...]:
     Raises:
         ConfigError: an unknown method, or layers for methods that have none.
     """
-    wanted = [] if layers is None else _split(layers)
-    named = [None if name.lower() == LAST_LAYER else name for name in wanted] or [None]
+    wanted = _split(layers or LAST_LAYER) or [LAST_LAYER]
+    named = [None if name.lower() == LAST_LAYER else name for name in wanted]
     names = _split(methods) or [methods]
     chosen = dict.fromkeys(check_method(name) for name in names)
     if all(name in PIXEL_METHODS for name in chosen):
@@ -61,10 +55,12 @@ def choose_variants(methods: str, layers: str | None) -> tuple[Variant, ...]:
         for layer in named
     }
     return tuple(
-        Variant(
-            method if len(named) < 2 or method in PIXEL_METHODS else f"{method} {layer or 'last'}",
-            method,
-            layer,
+        MapVariant(
+            name=method
+            if len(named) < 2 or method in PIXEL_METHODS
+            else f"{method} {layer or LAST_LAYER}",
+            method=method,
+            layer=layer,
         )
         for method, layer in pairs
     )

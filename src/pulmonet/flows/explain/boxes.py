@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
-from pulmonet.explain.checks.chexlocalize import read_segmentations
 from pulmonet.explain.checks.localization import (
     MapScores,
     compare_with_baselines,
@@ -22,10 +21,10 @@ from pulmonet.explain.checks.localization import (
     score_map,
 )
 from pulmonet.explain.checks.randomisation import randomised
-from pulmonet.explain.checks.regions import Key, Region, labels_of, read_box_regions
+from pulmonet.explain.checks.regions import Key, Region, read_box_regions, read_segmentations
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
-from pulmonet.explain.maps.variants import Variant
-from pulmonet.explain.results import BASELINES, LabelLocalization, Localization, MapVariant
+from pulmonet.explain.maps.variants import MapVariant
+from pulmonet.explain.results import BASELINES, LabelLocalization, Localization
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
@@ -41,27 +40,15 @@ from pulmonet.words import list_first
 N_RANDOM_NETWORKS = 3
 BATCH_SIZE = 8
 
-Mask = NDArray[np.bool_]
-#: By variant: scores of the run's map, and of the randomised networks' mean map.
-_OwnAndRandom = dict[Variant, tuple[MapScores, MapScores]]
 
+@dataclass(frozen=True)
+class _Case:
+    """One label on one image: its region on the square, and scores by row of the table."""
 
-@dataclass
-class _Cases:
-    """One label's cases, of all folds: scores by row of the table, and whose image each is."""
-
-    scores: dict[str, list[MapScores]] = field(default_factory=dict)
-    owners: list[str] = field(default_factory=list)
-
-    def add(self, scores: Mapping[str, list[MapScores]], owners: Sequence[str]) -> None:
-        """Further cases; a baseline that one fold lacks is left out of the whole."""
-        if not self.owners:
-            self.scores = {name: list(found) for name, found in scores.items()}
-        else:
-            self.scores = {
-                name: found + scores[name] for name, found in self.scores.items() if name in scores
-            }
-        self.owners += owners
+    label: str
+    patient: str
+    mask: NDArray[np.bool_]
+    scores: dict[str, MapScores]
 
 
 def score_localization(
@@ -76,7 +63,7 @@ def score_localization(
         DataError: the file is no box file, or no region fits split and labels.
         ConfigError: two of several runs share an image or a patient of the split.
     """
-    pooled = {label: _Cases() for label in task.labels}
+    pooled: dict[str, list[tuple[str, dict[str, MapScores]]]] = {}
     disjoint = DisjointFolds()
     n_unmatched, path = 0, task.boxes or Path()
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
@@ -85,17 +72,22 @@ def score_localization(
             chosen = datasets.rows_of(trained.record, task)
         manifest, split = chosen.manifest, chosen.split
         regions, n_unmatched, path = _read_regions(path, manifest)
-        cases = _cases(regions, task, chosen, path)
-        scored = manifest.table.iloc[[row for row, _ in cases]]
+        keys = _keys(regions, task, chosen, path)
+        scored = manifest.table.iloc[[row for row, _ in keys]]
         disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
-        _score_fold(task, trained, manifest, cases, regions, pooled)
-    labels = {label: _compare(found, task) for label, found in pooled.items() if found.owners}
+        cases = _score_cases(task, trained, manifest, {key: regions[key] for key in keys})
+        outside = ~manifest.table["patient"].isin(scored["patient"]).to_numpy(bool)
+        for label in task.labels:
+            own = [case for case in cases if case.label == label]
+            others = sorted(row for row, name in regions if name == label and outside[row])
+            if own:
+                _add_priors(
+                    own, [_mask(regions[row, label], row, trained, manifest) for row in others]
+                )
+                pooled.setdefault(label, []).extend((case.patient, case.scores) for case in own)
     result = Localization(
         runs=[run_dir.name for run_dir in (task.run_dir, *task.further_runs)],
-        variants=[
-            MapVariant(name=variant.name, method=variant.method, layer=variant.layer)
-            for variant in task.variants
-        ],
+        variants=list(task.variants),
         dataset=manifest.name,
         split=split,
         synthetic=manifest.synthetic,
@@ -103,63 +95,36 @@ def score_localization(
         n_unmatched=n_unmatched,
         n_resamples=task.n_resamples,
         n_random_networks=N_RANDOM_NETWORKS,
-        labels=labels,
+        labels={label: _compare(pooled[label], task) for label in task.labels if label in pooled},
     )
     write_json(task.folder / "localization.json", result)
     show_localization(task.labels, result)
     return result
 
 
-def _compare(found: _Cases, task: Settled) -> LabelLocalization:
-    """Each variant against the baselines that look at no image and its own randomised networks."""
-    pairs = [
-        (variant.name, baseline)
-        for variant in task.variants
-        for baseline in (*BASELINES[:3], _randomised_row(variant, task))
-    ]
-    return compare_with_baselines(
-        found.scores, found.owners, pairs=pairs, n_resamples=task.n_resamples
-    )
+def _compare(
+    cases: Sequence[tuple[str, Mapping[str, MapScores]]], task: Settled
+) -> LabelLocalization:
+    """Each variant against the baselines that look at no image and its own randomised networks.
+
+    A baseline that one fold lacks is left out of the whole.
+    """
+    ways = {way.name: _randomised_row(way, task) for way in task.variants}
+    scores = {
+        row: [of_case[row] for _, of_case in cases]
+        for row in (*ways, *BASELINES[:3], *ways.values())
+        if all(row in of_case for _, of_case in cases)
+    }
+    pairs = [(way, base) for way, random in ways.items() for base in (*BASELINES[:3], random)]
+    patients = [patient for patient, _ in cases]
+    return compare_with_baselines(scores, patients, pairs=pairs, n_resamples=task.n_resamples)
 
 
-def _randomised_row(variant: Variant, task: Settled) -> str:
+def _randomised_row(variant: MapVariant, task: Settled) -> str:
     return BASELINES[3] if len(task.variants) == 1 else f"{BASELINES[3]}, {variant.name}"
 
 
-def _score_fold(
-    task: Settled,
-    trained: TrainedRun,
-    manifest: Manifest,
-    cases: Sequence[Key],
-    regions: Mapping[Key, Region],
-    pooled: Mapping[str, _Cases],
-) -> None:
-    """Add one run's cases to the pool; priors come from patients outside its split."""
-    scores, masks = _score_cases(task, trained, manifest, cases, regions)
-    patients = manifest.table["patient"].to_numpy(object)
-    scored = {patients[row] for row, _ in cases}
-    for label, found in pooled.items():
-        keys = [key for key in cases if key[1] == label]
-        if not keys:
-            continue
-        others = sorted(row for row, name in regions if name == label)
-        references = [
-            _on_square(regions[row, label], row, trained, manifest)
-            for row in others
-            if patients[row] not in scored
-        ]
-        owners = [str(patients[row]) for row, _ in keys]
-        own = {way.name: [scores[key][way][0] for key in keys] for way in task.variants}
-        random = {
-            _randomised_row(way, task): [scores[key][way][1] for key in keys]
-            for way in task.variants
-        }
-        found.add(
-            own | _prior_scores([masks[key] for key in keys], owners, references) | random, owners
-        )
-
-
-def _on_square(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> Mask:
+def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> NDArray[np.bool_]:
     """A region of an image that is not scored; it is read only where its shape matters."""
     shape = (1, 1) if trained.fit == "stretch" else read_source_image(manifest, row).shape
     return region.on_square(trained.image_size, shape[0], shape[1], trained.fit)
@@ -179,85 +144,70 @@ def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], i
     return regions, n_unmatched, path
 
 
-def _cases(
-    regions: Mapping[Key, Region],
-    task: Settled,
-    chosen: RunRows,
-    path: Path,
-) -> list[Key]:
+def _keys(regions: Mapping[Key, Region], task: Settled, chosen: RunRows, path: Path) -> list[Key]:
+    """The images and labels to score, in order."""
     rows = set(chosen.rows.tolist())
-    cases = sorted(k for k in regions if k[0] in rows and k[1] in task.labels)
-    if task.n_rows is not None:
-        first = set(sorted({row for row, _ in cases})[: task.n_rows])
-        cases = [key for key in cases if key[0] in first]
-    if not cases:
+    keys = sorted(key for key in regions if key[0] in rows and key[1] in task.labels)
+    first = sorted({row for row, _ in keys})[: task.n_rows]
+    if not keys:
+        there = sorted({label for _, label in regions})
         raise DataError(
             f"{path}: no region of {list_first(task.labels)} in split '{chosen.split}'; it has "
-            f"{list_first(labels_of(regions), 12) or 'none'}; choose another --label or --split"
+            f"{list_first(there, 12) or 'none'}; choose another --label or --split"
         )
-    return cases
+    return [key for key in keys if key[0] in first]
 
 
 def _score_cases(
-    task: Settled,
-    trained: TrainedRun,
-    manifest: Manifest,
-    cases: Sequence[Key],
-    regions: Mapping[Key, Region],
-) -> tuple[dict[Key, _OwnAndRandom], dict[Key, Mask]]:
-    """Per case and variant the scores of the run and of the randomised networks; the regions."""
+    task: Settled, trained: TrainedRun, manifest: Manifest, regions: Mapping[Key, Region]
+) -> list[_Case]:
+    """Scores of the run's maps, and of the randomised networks' mean map, for every region."""
     networks = [trained.network]
     networks += [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
-    named = {label for _, label in cases}
+    named = {label for _, label in regions}
     labels = [label for label in task.labels if label in named]
     columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
-    scores: dict[Key, _OwnAndRandom] = {}
-    masks: dict[Key, Mask] = {}
-    rows = sorted({row for row, _ in cases})
+    patients = manifest.table["patient"].to_numpy(object)
+    rows = sorted({row for row, _ in regions})
+    cases: list[_Case] = []
     with console.steps("Scoring maps", len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            images = [read_source_image(manifest, row) for row in part]
-            pixels = to_network_input(images, trained)
+            images = {row: read_source_image(manifest, row) for row in part}
+            pixels = to_network_input(list(images.values()), trained)
             own, *random = (
                 maps_of_variants(network, pixels, columns, task.variants) for network in networks
             )
-            for key in (key for key in cases if key[0] in part):
-                where = part.index(key[0]), labels.index(key[1])
-                height, width = images[where[0]].shape
-                mask = regions[key].on_square(trained.image_size, height, width, trained.fit)
-                masks[key] = mask
-                scores[key] = {
-                    way: (
-                        score_map(own[way][where], mask),
-                        score_map(np.mean([maps[way][where] for maps in random], axis=0), mask),
-                    )
-                    for way in task.variants
-                }
+            for row, label in (key for key in regions if key[0] in images):
+                where = part.index(row), labels.index(label)
+                height, width = images[row].shape
+                mask = regions[row, label].on_square(trained.image_size, height, width, trained.fit)
+                scores: dict[str, MapScores] = {}
+                for way in task.variants:
+                    mean = np.mean([maps[way][where] for maps in random], axis=0)
+                    scores[way.name] = score_map(own[way][where], mask)
+                    scores[_randomised_row(way, task)] = score_map(mean, mask)
+                cases.append(_Case(label, str(patients[row]), mask, scores))
             progress.advance(len(part))
-    return scores, masks
+    return cases
 
 
-def _prior_scores(
-    masks: Sequence[Mask], owners: Sequence[str], references: Sequence[Mask]
-) -> dict[str, list[MapScores]]:
-    """The three baselines that look at no image; left out where no other patient has a region.
+def _add_priors(cases: Sequence[_Case], references: Sequence[NDArray[np.bool_]]) -> None:
+    """Score the baselines that look at no image; two need a region of another patient.
 
     Priors come from patients that are not scored; where there are none, from all scored
     patients but the image's own.
     """
-    centre = image_centre(masks[0].shape[0])
-    found = {BASELINES[2]: [score_map(centre, mask) for mask in masks]}
+    centre = image_centre(cases[0].mask.shape[0])
+    for case in cases:
+        case.scores[BASELINES[2]] = score_map(centre, case.mask)
     others = [
-        list(references)
-        or [other for other, owner in zip(masks, owners, strict=True) if owner != own]
-        for own in owners
+        references or [other.mask for other in cases if other.patient != case.patient]
+        for case in cases
     ]
-    if all(others):
-        for name, make in ((BASELINES[0], prior_density), (BASELINES[1], mean_box)):
-            shared = make(others[0]) if references else None
-            found[name] = [
-                score_map(make(rest) if shared is None else shared, mask)
-                for rest, mask in zip(others, masks, strict=True)
-            ]
-    return {name: found[name] for name in BASELINES if name in found}
+    if not all(others):
+        return
+    for name, make in ((BASELINES[0], prior_density), (BASELINES[1], mean_box)):
+        shared = make(references) if references else None
+        for case, rest in zip(cases, others, strict=True):
+            case.scores[name] = score_map(make(rest) if shared is None else shared, case.mask)

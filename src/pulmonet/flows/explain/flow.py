@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pulmonet.errors import DataError
-from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
-from pulmonet.flows.explain import screen
 from pulmonet.flows.explain.options import ExplainOptions, settle
 
 
@@ -24,8 +22,10 @@ def run(options: ExplainOptions) -> int:
     task = settle(options)
     # torch and all that is slow to import only now: a wrong name has been answered
     from pulmonet.explain.dicom_capture import check_dicom_installed
+    from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
     from pulmonet.flows.calibration import calibration_of
     from pulmonet.flows.dataset import Datasets
+    from pulmonet.flows.explain import screen
     from pulmonet.flows.explain.boxes import score_localization
     from pulmonet.flows.explain.images import choose_sources
     from pulmonet.flows.explain.pictures import explain_sources

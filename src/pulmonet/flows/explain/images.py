@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
+from pulmonet.explain.results import BadImage
 from pulmonet.files.paths import portable_path
+from pulmonet.flows import console
 from pulmonet.flows.dataset import RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.labels import file_name_of
@@ -32,14 +34,35 @@ class Source:
         folder: name of its output folder, unique among the images of one call.
         read: gives (H, W) uint8, or raises DataError.
         path: its file; None where it lies inside an archive.
-        row: of the manifest; None for a file outside a dataset.
     """
 
     name: str
     folder: str
     read: Callable[[], NDArray[np.uint8]]
     path: Path | None = None
-    row: int | None = None
+
+
+def read_sources(
+    sources: Sequence[Source], bad: list[BadImage], progress: Callable[[], None]
+) -> Iterator[tuple[Source, NDArray[np.uint8]]]:
+    """The images one after the other; those that cannot be read are named and added to `bad`.
+
+    Raises:
+        DataError: none of them can be read.
+    """
+    for source in sources:
+        try:
+            image = source.read()
+        except DataError as error:
+            if len(sources) == 1:
+                raise
+            console.warn(str(error))
+            bad.append(BadImage(image=source.name, reason=str(error)))
+        else:
+            yield source, image
+        progress()
+    if len(bad) == len(sources):
+        raise DataError(f"none of {len(sources)} images could be read; the first: {bad[0].reason}")
 
 
 def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
@@ -80,10 +103,10 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     folders = folder_names([path.parts for path in paths])
     return [
         Source(
-            name=portable_path(path) if path.is_absolute() else str(path),
-            folder=folder,
-            read=partial(read_grey, path),
-            path=path,
+            portable_path(path) if path.is_absolute() else str(path),
+            folder,
+            partial(read_grey, path),
+            path,
         )
         for path, folder in zip(paths, folders, strict=True)
     ]
@@ -113,14 +136,11 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
     taken: set[str] = set()
     for row in rows:
         path = str(manifest.table["path"].iloc[row])
-        plain = path.replace("#", "/")
-        parts = plain.split("/")
+        parts = path.replace("#", "/").split("/")
         folder = _folder_name([*parts[-3:-1], Path(parts[-1]).stem])
         if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
             folder = f"{folder}_{row}"
         taken.add(folder)
         file = inside_root(manifest.root, path) if file_of(path) == path else None
-        found.append(
-            Source(path, folder, partial(read_source_image, manifest, row), file, row=int(row))
-        )
+        found.append(Source(path, folder, partial(read_source_image, manifest, row), file))
     return found

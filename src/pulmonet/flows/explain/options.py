@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
 from pulmonet.errors import ConfigError, DataError
-from pulmonet.explain.maps.variants import Variant, check_colour_map, choose_variants
+from pulmonet.explain.maps.variants import MapVariant, check_colour_map, choose_variants
 from pulmonet.flows.console import say
 from pulmonet.flows.options import RowOptions
 from pulmonet.labels import choose_labels
@@ -68,7 +68,7 @@ class Settled(ExplainOptions):
     """Patient folds whose localisation scores are pooled with it"""
     record: RunRecord
     """Its run_config.json"""
-    variants: tuple[Variant, ...]
+    variants: tuple[MapVariant, ...]
     """Methods and layers; several only with `boxes`"""
 
     @property

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.data.images.square import placement
-from pulmonet.errors import DataError
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, encode_png, place_map
@@ -25,7 +24,7 @@ from pulmonet.figures.panels import (
 )
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
-from pulmonet.flows.explain.images import Source
+from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
@@ -54,39 +53,27 @@ def explain_sources(
     images: list[ImageExplanation] = []
     sheets: list[str] = []
     rows: list[SheetRow] = []
+
+    def write_sheet() -> None:
+        number = f"_{len(sheets) + 1}" if sheets else ""
+        kind = "; SYNTHETIC phantoms" if synthetic else ""
+        sheet = draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
+        sheets.append(f"contact_sheet{number}.png")
+        write_atomic(task.folder / sheets[-1], sheet)
+        rows.clear()
+
     with console.steps("Explaining", len(sources)) as progress:
-        for source in sources:
-            try:
-                image = source.read()
-            except DataError as error:
-                if len(sources) == 1:
-                    raise
-                console.warn(str(error))
-                bad.append(BadImage(image=source.name, reason=str(error)))
-            else:
-                found, row = _explain_one(
-                    task, trained, calibration, source, image, synthetic=synthetic
-                )
-                images.append(found)
-                rows.append(row)
-            if len(rows) == ROWS_PER_SHEET or (source is sources[-1] and rows):
-                if len(sources) > 1:
-                    sheets.append(_write_sheet(task, rows, len(sheets), synthetic=synthetic))
-                rows.clear()
-            progress.advance()
-    if not images:
-        raise DataError(f"none of {len(sources)} images could be read; the first: {bad[0].reason}")
+        for source, image in read_sources(sources, bad, progress.advance):
+            if len(rows) == ROWS_PER_SHEET:
+                write_sheet()
+            found, row = _explain_one(
+                task, trained, calibration, source, image, synthetic=synthetic
+            )
+            images.append(found)
+            rows.append(row)
+        if len(sources) > 1:
+            write_sheet()
     return images, sheets
-
-
-def _write_sheet(
-    task: Settled, rows: Sequence[SheetRow], n_written: int, *, synthetic: bool
-) -> str:
-    name = f"contact_sheet_{n_written + 1}.png" if n_written else "contact_sheet.png"
-    kind = "; SYNTHETIC phantoms" if synthetic else ""
-    title = f"run {task.run_dir.name}, {task.way}{kind}"
-    write_atomic(task.folder / name, draw_contact_sheet(rows, title=title))
-    return name
 
 
 def _explain_one(
@@ -119,13 +106,7 @@ def _explain_one(
         found = _judge(task, label, float(scores[position]), calibration, placed, path)
         overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
         panel = draw_panel(
-            image,
-            overlay,
-            label,
-            found,
-            colour_map=task.colour_map,
-            method=task.way,
-            subtitle=subtitle,
+            image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
         )
         write_atomic(task.folder / found.panel, panel)
         _write_overlay(overlay, path, f"PulmoNet {variant.method} {label}", task, source)
@@ -158,15 +139,9 @@ def _judge(
     placed: NDArray[np.float32],
     path: Path,
 ) -> LabelExplanation:
-    """A score, its probability and threshold where the run has them, where the map is highest.
+    """What explanations.json has of a score and its (H, W) map on the image.
 
-    Args:
-        task: whose files these are.
-        label: the label.
-        score: in [0, 1].
-        calibration: the run's.
-        placed: (H, W) map on the image.
-        path: of the panel in the image's folder; the other files are named after it.
+    `path` is the panel's in the image's folder; the other files are named after it.
     """
     threshold = None if calibration is None else calibration.threshold(label)
     present = None if threshold is None else score >= threshold

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from pulmonet.errors import ConfigError, DataError
+from pulmonet.errors import ConfigError
 from pulmonet.explain.checks.randomisation import weight_stages
 from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, map_correlations, road
 from pulmonet.explain.maps.methods import explain_images, to_network_input
@@ -16,7 +16,7 @@ from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.figures.sanity import draw_sanity
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
-from pulmonet.flows.explain.images import Source
+from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_sanity
 from pulmonet.models.trained import TrainedRun, load_run
@@ -40,20 +40,22 @@ def check_maps(
         DataError: none of the images can be read.
         ConfigError: the other run has none of the labels.
     """
-    images = _read_all(sources, bad)
+    images = [image for _, image in read_sources(sources, bad, lambda: None)]
     pixels = to_network_input(images, trained)
     columns = [trained.labels.index(label) for label in task.labels]
     way = task.variants[0]
-
-    def method(network: nn.Module, inputs: Tensor, outputs: Sequence[int]) -> NDArray[np.float32]:
-        return explain_images(network, inputs, outputs, method=way.method, layer=way.layer).raw
-
+    explain = partial(explain_images, method=way.method, layer=way.layer)
     n_steps = len(weight_stages(trained.network)) * N_SEEDS
     with console.steps("Randomising weights", n_steps) as progress:
         result = cascade(
-            trained.network, pixels, columns, method, n_seeds=N_SEEDS, progress=progress.advance
+            trained.network,
+            pixels,
+            columns,
+            lambda *given: explain(*given).raw,
+            n_seeds=N_SEEDS,
+            progress=progress.advance,
         )
-    found = explain_images(trained.network, pixels, columns, method=way.method, layer=way.layer)
+    found = explain(trained.network, pixels, columns)
     # each image's highest-scoring label: removing evidence for what is absent shows nothing
     best = found.scores[:, columns].argmax(axis=1)[:MAX_ROAD_PAIRS]
     with console.steps("Removing pixels", len(best)) as progress:
@@ -61,37 +63,21 @@ def check_maps(
             trained.network,
             pixels,
             [(number, columns[column]) for number, column in enumerate(best)],
-            np.stack([found.maps[number, column] for number, column in enumerate(best)]),
+            found.maps[np.arange(len(best)), best],
             progress=progress.advance,
         )
-    against = None
+    other = None
     if task.against is not None:
-        against = _compare_runs(task, task.against, found.raw, images)
-    result = result.model_copy(update={"road": curve, "against": against})
+        other = _compare_runs(task, task.against, found.raw, images)
+    result = result.model_copy(update={"road": curve, "against": other})
     write_json(task.folder / "sanity.json", result)
     write_atomic(task.folder / "sanity.png", draw_sanity(result, task.way))
     show_sanity(result, task.folder / "sanity.png")
     return result
 
 
-def _read_all(sources: Sequence[Source], bad: list[BadImage]) -> list[NDArray[np.uint8]]:
-    images = []
-    for source in sources:
-        try:
-            images.append(source.read())
-        except DataError as error:
-            bad.append(BadImage(image=source.name, reason=str(error)))
-            if len(bad) == len(sources):
-                raise
-            console.warn(str(error))
-    return images
-
-
 def _compare_runs(
-    task: Settled,
-    against: str,
-    raw: NDArray[np.float32],
-    images: Sequence[NDArray[np.uint8]],
+    task: Settled, against: str, raw: NDArray[np.float32], images: Sequence[NDArray[np.uint8]]
 ) -> Comparison:
     other = load_run(find_run(against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]

@@ -5,23 +5,27 @@ from __future__ import annotations
 import pytest
 
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.variants import Variant, choose_variants
+from pulmonet.explain.maps.variants import MapVariant, choose_variants
+
+
+def variant(name: str, method: str, layer: str | None) -> MapVariant:
+    return MapVariant(name=name, method=method, layer=layer)
 
 
 def test_one_method_is_called_by_its_name() -> None:
-    assert choose_variants("Grad-CAM", None) == (Variant("gradcam", "gradcam", None),)
-    assert choose_variants("layercam", "blocks.4") == (Variant("layercam", "layercam", "blocks.4"),)
-    assert choose_variants("layercam", "last") == (Variant("layercam", "layercam", None),)
+    assert choose_variants("Grad-CAM", None) == (variant("gradcam", "gradcam", None),)
+    assert choose_variants("layercam", "blocks.4") == (variant("layercam", "layercam", "blocks.4"),)
+    assert choose_variants("layercam", "last") == (variant("layercam", "layercam", None),)
 
 
 def test_every_method_meets_every_layer_once() -> None:
     found = choose_variants("layercam, occlusion,gradcam++,layercam", "last,layer3")
     assert found == (
-        Variant("layercam last", "layercam", None),
-        Variant("layercam layer3", "layercam", "layer3"),
-        Variant("occlusion", "occlusion", None),
-        Variant("gradcam++ last", "gradcam++", None),
-        Variant("gradcam++ layer3", "gradcam++", "layer3"),
+        variant("layercam last", "layercam", None),
+        variant("layercam layer3", "layercam", "layer3"),
+        variant("occlusion", "occlusion", None),
+        variant("gradcam++ last", "gradcam++", None),
+        variant("gradcam++ layer3", "gradcam++", "layer3"),
     )
 
 
