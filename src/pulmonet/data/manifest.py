@@ -1,8 +1,9 @@
-"""Manifest: the checked rows of a dataset, whatever source they came from. Imports no torch."""
+"""Manifest: the checked rows of a dataset, and digests that tell whether they have changed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,3 +39,33 @@ class Manifest:
     def raw_labels(self, labels: tuple[str, ...]) -> NDArray[np.float32]:
         """(N, L) float32 of 1, 0, -1 and NaN, in the order of `labels`."""
         return self.table[list(labels)].to_numpy(np.float32)
+
+
+def fingerprint_of_deal(manifest: Manifest) -> str:
+    """The same for all folds of one deal: a fingerprint that does not tell train from valid."""
+    table = manifest.table
+    dealt = np.where(table["split"] == "test", "test", "dealt")
+    return fingerprint(replace(manifest, table=table.assign(split=dealt)))
+
+
+def patients_by_split(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 (hex) of the patients of each split that has rows, whatever the order of the rows."""
+    table = manifest.table
+    return {
+        str(split): hashlib.sha256(
+            "\n".join(sorted(set(patients))).encode("utf-8", "surrogatepass")
+        ).hexdigest()
+        for split, patients in table["patient"].groupby(table["split"].to_numpy(object))
+    }
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """SHA-256 (hex) of the paths, splits, patients and labels of all rows, in order."""
+    digest = hashlib.sha256()
+    for column in ("path", "split", "patient"):
+        text = "\n".join(manifest.table[column].to_numpy(object))
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    digest.update("\n".join(manifest.labels).encode("utf-8", "surrogatepass") + b"\0")
+    values = np.where(np.isnan(raw := manifest.raw_labels(manifest.labels)), np.float32(9), raw)
+    digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from pulmonet.choices import SPLITS
 from pulmonet.config.schema import DataConfig
-from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest, patients_by_split
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifest
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
-from pulmonet.data.splits.fingerprint import patients_by_split
 from pulmonet.errors import DataError
 from pulmonet.flows.console import note, say, steps
 from pulmonet.flows.options import RowOptions

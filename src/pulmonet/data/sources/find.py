@@ -1,15 +1,29 @@
-"""Which data: the flag, the environment, ./data, or what `prepare` last prepared."""
+"""Which data (the flag, the environment, ./data, or the last prepared), and of which source."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from pulmonet.data.sources.recognition import is_synthetic, json_object, recognise
+from pulmonet.data.sources import chexpert, medmnist, mimic, nih, padchest, vindr
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir, portable_path, user_data_dir
+from pulmonet.files.read import read_text
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
+
+#: Kind of source -> its module with ``recognises`` and ``read``, in the order in which a folder is
+#: tried: telling file names come before CheXpert's, which are plain.
+SOURCES = {
+    "mimic": mimic,
+    "nih": nih,
+    "padchest": padchest,
+    "vindr": vindr,
+    "chexpert": chexpert,
+    "medmnist": medmnist,
+}
 
 WAYS_OUT = (
     "name the folder with --data-dir or PULMONET_DATA_DIR; get CheXpert-v1.0-small from "
@@ -31,7 +45,7 @@ def locate_dataset(data_dir: str | None = None) -> Path:
     if named is not None:
         flag = "--data-dir" if data_dir else "PULMONET_DATA_DIR"
         return _named_root(Path(named).expanduser(), f"{flag} {named}")
-    last = json_object(user_data_dir() / "last_dataset.json").get("root")
+    last = _json_object(user_data_dir() / "last_dataset.json").get("root")
     looked = [Path("data"), *([Path(last)] if isinstance(last, str) and last else [])]
     found = next(filter(None, map(_roots, looked)), [])
     if found:
@@ -96,5 +110,32 @@ def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
 
 def remembered_map(root: Path) -> dict[str, str]:
     """The column mapping that `prepare --map` was last given for `root`; empty if none."""
-    raw = json_object(dataset_dir(root) / "map.json")
+    raw = _json_object(dataset_dir(root) / "map.json")
     return {key: value for key, value in raw.items() if isinstance(value, str)}
+
+
+def recognise(root: Path) -> str | None:
+    """Kind of source of a folder (or of an ``.npz`` file); None where it is none."""
+    if root.is_file():
+        return "medmnist" if root.suffix == ".npz" else None
+    if not root.is_dir():
+        return None
+    try:
+        names = {entry.name for entry in root.iterdir()}
+    except OSError:
+        return None
+    return next((kind for kind, one in SOURCES.items() if one.recognises(root, names)), None)
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether the images are phantoms: ``phantoms.json`` in the root says so."""
+    return bool(_json_object(root / "phantoms.json").get("synthetic"))
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none or it is damaged."""
+    try:
+        raw = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}

@@ -12,8 +12,8 @@ from pulmonet.choices import TTA_VIEWS, BlankPolicy
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.data.images.read import read_source_image
+from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.splits.choose import annotated_in_split
-from pulmonet.data.splits.fingerprint import fingerprint, fingerprint_of_deal
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, pack_rows

@@ -7,12 +7,11 @@ from pathlib import Path
 from pulmonet import __version__
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.splits.files import write_shareable_split
-from pulmonet.data.splits.fingerprint import fingerprint
 from pulmonet.data.summary import summarise
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.paths import portable_path

@@ -16,7 +16,7 @@ from torch import nn
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.sampling import check_both_classes
-from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import (
     annotated_in_split,
@@ -26,7 +26,6 @@ from pulmonet.data.splits.choose import (
     select_rows,
     subset_rows,
 )
-from pulmonet.data.splits.fingerprint import fingerprint
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import pulmonet
 from pulmonet.choices import METHODS
-from pulmonet.data.splits.fingerprint import fingerprint, patients_by_split
+from pulmonet.data.manifest import fingerprint, patients_by_split
 from pulmonet.data.summary import summarise
 from pulmonet.files.paths import portable_path
 from pulmonet.files.read import sha256_of
