@@ -60,9 +60,9 @@ def measure(n_rows: int, *, files: bool) -> dict[str, float]:
     """All figures of one size, in this process."""
     import pandas as pd
 
+    from pulmonet.data.manifest import fingerprint
     from pulmonet.data.sources import read_manifest
     from pulmonet.data.splits.choose import dev_rows, select_rows, subset_rows
-    from pulmonet.data.manifest import fingerprint
     from pulmonet.data.summary import summarise
 
     figures = {"n_rows": float(n_rows)}
