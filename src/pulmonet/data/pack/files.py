@@ -38,33 +38,24 @@ def checksum_of(image: NDArray[np.uint8]) -> int:
 
 
 class PackFiles:
-    """One pack folder, opened.
-
-    Attributes:
-        folder: the pack folder.
-        root: the dataset's.
-        paths: N image paths, relative to it.
-        side: R.
-        fit: stretch, pad or crop.
-        writable: whether rows can be written; False on a read-only cache.
-        rows_per_block: rows that are locked, written and synced together.
-    """
+    """One pack folder, opened."""
 
     def __init__(self, folder: Path, root: Path, paths: Sequence[str], side: int, fit: str) -> None:
-        """Open the pack, making or mending its files where needed.
+        """Open the pack of N image `paths` under `root`, making or mending its files where needed.
 
         Raises:
             OSError: neither there nor to be made.
         """
         self.folder, self.root, self.paths, self.side, self.fit = folder, root, paths, side, fit
         self.row_bytes = side * side
+        #: Rows that are locked, written and synced together.
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
         n_rows = len(paths)
         self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
         self._checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
         self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 2))
         self._arrays = (self._images, self._checksums, self._sources)
-        self.writable = self._make()
+        self.writable = self._make()  # False on a read-only cache
         for array in self._arrays:
             array.open(writable=self.writable)
 
@@ -89,10 +80,8 @@ class PackFiles:
             raise
 
     def _is_whole(self) -> bool:
-        texts = (self.folder / "pack.json", self.folder / "index.csv")
-        return all(path.exists() for path in texts) and all(
-            array.is_whole() for array in self._arrays
-        )
+        has_texts = all((self.folder / name).exists() for name in ("pack.json", "index.csv"))
+        return has_texts and all(array.is_whole() for array in self._arrays)
 
     def _describe(self) -> None:
         index = pd.DataFrame({"Path": self.paths}).to_csv(index=False, lineterminator="\n")
@@ -132,14 +121,10 @@ class PackFiles:
         return checksum_of(image) if n_read == self.row_bytes else 0
 
     def write_pixels(self, rows: Sequence[int], images: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """Write pixels of rows whose block is locked; they count once `commit` has come.
-
-        Args:
-            rows: n row numbers, ascending.
-            images: (n, R, R).
+        """Write (n, R, R) pixels of ascending rows whose block is locked.
 
         Returns:
-            (n,) checksums, for `commit`.
+            (n,) checksums, for `commit`: the rows do not count before.
 
         Raises:
             OSError: the disk is full, and the like.
@@ -148,25 +133,19 @@ class PackFiles:
         return np.array([checksum_of(image) for image in images], "<u4")
 
     def commit(
-        self, rows: NDArray[np.int64], sources: NDArray[np.int64], checksums: NDArray[np.uint32]
+        self, rows: Sequence[int], sources: NDArray[np.int64], checksums: NDArray[np.uint32]
     ) -> None:
-        """Sync the pixels, then write what makes them count: sources and checksums.
+        """Sync the pixels, then write what makes them count: (n, 2) sources and (n,) checksums.
 
         These two need no sync of their own: a power cut that loses either leaves a row that
         does not count.
-
-        Args:
-            rows: (n,) row numbers, ascending, their block locked, their pixels written.
-            sources: (n, 2) size and mtime_ns.
-            checksums: (n,) from `write_pixels`.
 
         Raises:
             OSError: the disk is full, and the like; the rows then count as not packed.
         """
         self._images.sync()
-        numbers = rows.tolist()
-        self._sources.write(numbers, np.ascontiguousarray(sources, "<i8"))
-        self._checksums.write(numbers, checksums)
+        self._sources.write(rows, np.ascontiguousarray(sources, "<i8"))
+        self._checksums.write(rows, checksums)
 
     def flush(self) -> None:
         """Make all that was committed outlast a power cut."""
@@ -180,8 +159,7 @@ class _NpyFile:
     def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
         self.path = path
         self._dtype, self._row_shape = dtype, shape[1:]
-        header = io.BytesIO()
-        facts = {"descr": dtype, "fortran_order": False, "shape": shape}
+        header, facts = io.BytesIO(), {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, facts)
         self._header = header.getvalue()
         self._row_bytes = int(np.prod(self._row_shape)) * np.dtype(dtype).itemsize
@@ -201,9 +179,7 @@ class _NpyFile:
     def mend(self, *, keep_rows: int | None = None, reserve: bool = False) -> int:
         """Right header and size; how many whole rows the file held before.
 
-        Args:
-            keep_rows: rows after so many become zeros: checksums of pixels that are lost.
-            reserve: take the disk blocks now.
+        Rows after `keep_rows` become zeros; `reserve` takes the disk blocks now.
         """
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | system.BINARY, 0o666)
         try:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.files.system import locked, usable_cores
+from pulmonet.files.system import bytes_on_disk, locked, usable_cores
 from pulmonet.words import list_first
 
 #: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
@@ -50,48 +52,33 @@ def decoding_threads() -> int:
 
 
 class Pack:
-    """Squared images of the rows that it was opened for, checked at every read.
+    """Squared images of the rows that it was opened for, checked at every read."""
 
-    Attributes:
-        side: R, pixels.
-        key: name of the pack's folder.
-        folder: that folder.
-        n_rows: rows of the manifest.
-        bad_rows: rows left out (`skip_bad`), with the reason.
-        n_decoded: rows that this process decoded when it opened the pack.
-        n_repaired: rows that a read found damaged and decoded again.
-    """
-
-    def __init__(self, files: PackFiles) -> None:
-        """Use `open_pack`."""
-        self.side = files.side
-        self.key = files.folder.name
-        self.folder = files.folder
-        self.n_rows = len(files.paths)
-        self.bad_rows: dict[int, str] = {}
-        self.n_decoded = 0
-        self.n_repaired = 0
-        self._files = files
-        self._repairing = threading.Lock()
-        self._readable = np.zeros(self.n_rows, bool)
-        self._checksums = np.zeros(self.n_rows, np.uint32)
-
-    def _bring_up_to_date(
-        self, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
+    def __init__(
+        self, files: PackFiles, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
     ) -> None:
-        """Decode those of `rows` (ascending) that are missing or outdated; then they are readable.
+        """Use `open_pack`: decode those of `rows` (ascending) that are missing or outdated.
 
         Raises:
             OSError: the disk is full, or the pack cannot be written.
             DataError: too little room on the disk.
         """
-        missing = missing_rows(self._files, rows)
+        self._files = files
+        self.side = files.side  # R, pixels
+        self.folder, self.key = files.folder, files.folder.name
+        self.n_rows = len(files.paths)  # of the manifest
+        self.bad_rows: dict[int, str] = {}  # left out (`skip_bad`), with the reason
+        self.n_decoded = 0  # rows that this process decoded when it opened the pack
+        self.n_repaired = 0  # rows that a read found damaged and decoded again
+        missing = missing_rows(files, rows)
         if len(missing):
-            _check_space(self._files, missing)
-            packer = Packer(self._files, missing, num_workers, progress)
+            _check_space(files, missing)
+            packer = Packer(files, missing, num_workers, progress)
             self.bad_rows = packer.run()
             self.n_decoded = packer.n_decoded
-        self._checksums = self._files.read_checksums()
+        self._repairing = threading.Lock()
+        self._checksums = files.read_checksums()
+        self._readable = np.zeros(self.n_rows, bool)
         self._readable[rows] = True
         self._readable[list(self.bad_rows)] = False
 
@@ -137,7 +124,7 @@ class Pack:
         self.n_repaired += 1
         try:
             checksums = self._files.write_pixels([row], image[None])
-            self._files.commit(np.array([row]), source[None], checksums)
+            self._files.commit([row], source[None], checksums)
             self._checksums[row] = checksums[0]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -161,7 +148,6 @@ def open_pack(
         manifest: the dataset.
         rows: row numbers that will be read, in any order.
         image_size: S, the side that the network will see; the pack's side follows from it.
-        fit: stretch, pad or crop.
         num_workers: decoding threads; None for `decoding_threads`.
         skip_bad: leave unreadable images out (`Pack.bad_rows`) instead of raising.
         progress: called with (rows done, rows to do), never before there is something to do.
@@ -179,9 +165,9 @@ def open_pack(
     log = logging.getLogger(__name__)
     log.info("images at %d px from the pack %s, else from %s", side, folder, manifest.root)
     try:
-        pack = Pack(PackFiles(folder, manifest.root, paths, side, fit))
         n_threads = decoding_threads() if num_workers is None else num_workers
-        pack._bring_up_to_date(wanted, n_threads, progress)
+        files = PackFiles(folder, manifest.root, paths, side, fit)
+        pack = Pack(files, wanted, n_threads, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
     except ArtifactError as error:
@@ -199,15 +185,38 @@ def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
     return digest.hexdigest()[:24]
 
 
-# --- messages -----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class CachedPack:
+    """A pack folder, complete or not."""
+
+    folder: Path
+    side: int  # R, pixels
+    fit: str  # stretch, pad or crop
+    n_bytes: int  # that it takes on the disk
+
+
+def other_packs(root: Path, pack: Pack) -> list[CachedPack]:
+    """Packs of the dataset at `root` beside `pack`: other sizes and fits, earlier lists of images.
+
+    A folder that says nothing readable of itself is passed over.
+    """
+    found = []
+    here = os.path.realpath(root)
+    for path in sorted((cache_dir() / "packs").glob("*/pack.json")):
+        try:
+            identity = json.loads(path.read_text("utf-8"))
+            if path.parent == pack.folder or identity["root"] != here:
+                continue
+            n_bytes = sum(bytes_on_disk(file) for file in path.parent.iterdir())
+            side, fit = int(identity["side"]), str(identity["fit"])
+            found.append(CachedPack(path.parent, side, fit, n_bytes))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return found
 
 
 def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
-    """Say at once what would otherwise be found out hours later.
-
-    Raises:
-        DataError: the disk has no room for the rows that are not packed yet.
-    """
+    """Raise a DataError at once instead of hours later."""
     n_new = int((files.read_checksums()[missing] == 0).sum())
     space, needed = shutil.disk_usage(files.folder), n_new * files.row_bytes
     if files.writable and space.total and needed > space.free:  # network folders may tell nothing
@@ -219,15 +228,11 @@ def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
 
 
 def _explain_os(folder: Path, error: OSError) -> str:
+    way_out = "set PULMONET_CACHE_DIR to a"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"{folder}: the disk is full; what was packed is kept: make room, or set "
-            "PULMONET_CACHE_DIR to a larger disk, and run again"
-        )
-    return (
-        f"{folder}: the pack cannot be written ({error.strerror}); set PULMONET_CACHE_DIR to a "
-        "folder that can"
-    )
+        kept = "the disk is full; what was packed is kept: make room, or"
+        return f"{folder}: {kept} {way_out} larger disk, and run again"
+    return f"{folder}: the pack cannot be written ({error.strerror}); {way_out} folder that can"
 
 
 def _explain_bad(bad_rows: dict[int, str]) -> str:

@@ -43,11 +43,15 @@ Progress = Callable[[int, int], None]
 
 
 def missing_rows(files: PackFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of `rows` that are not packed, or from an image that has changed since."""
-    packed = files.read_checksums()[rows] != 0
-    recorded = files.read_sources()[rows]
-    changed = (recorded != stat_sources(files.root, files.paths, rows)).any(axis=1)
-    return np.asarray(rows[~packed | changed])
+    """Those of `rows` (ascending) that are not packed, or from an image that has changed since."""
+    if not len(rows):
+        return rows
+    start, stop = int(rows[0]), int(rows[-1]) + 1
+    missing = files.read_checksums(start, stop)[rows - start] == 0
+    if not missing.all():
+        now = stat_sources(files.root, files.paths, rows)
+        missing |= (files.read_sources(start, stop)[rows - start] != now).any(axis=1)
+    return np.asarray(rows[missing])
 
 
 def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -81,9 +85,6 @@ def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
             last_name = name
         stats.append(last)
     return stats
-
-
-# --- packing ------------------------------------------------------------------------------
 
 
 @dataclass
@@ -160,7 +161,7 @@ class Packer:
         if lock is None:
             return None
         rows = self._waiting.popleft()
-        left = self._still_missing(rows)
+        left = missing_rows(self._files, rows)  # by now
         self._advance(len(rows) - len(left))
         n = len(left)
         block = _Block(lock, left, np.zeros((n, 2), np.int64), np.zeros(n, np.uint32))
@@ -168,41 +169,25 @@ class Packer:
             block.tasks.append(pool.submit(self._decode, block, start))
         return block
 
-    def _still_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of a block's rows, those that no other process has packed since we looked."""
-        start, stop = int(rows[0]), int(rows[-1]) + 1
-        packed = self._files.read_checksums(start, stop)[rows - start] != 0
-        if not packed.any():
-            return rows
-        now = stat_sources(self._files.root, self._files.paths, rows)
-        fresh = (self._files.read_sources(start, stop)[rows - start] == now).all(axis=1)
-        return np.asarray(rows[~(packed & fresh)])
-
     def _decode(self, block: _Block, start: int) -> dict[int, str]:
         """Decode a few rows and write their pixels while they are in the processor's cache."""
-        rows = block.rows[start : start + _ROWS_PER_TASK].tolist()
-        images = self._buffer()
+        if not hasattr(self._own, "images"):  # memory that is not given back is not cleared again
+            side = self._files.side
+            self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
+        images = self._own.images
         bad: dict[int, str] = {}
-        good: list[int] = []
-        sources: list[FileState] = []
-        for row in rows:
+        good: dict[int, FileState] = {}
+        places = []
+        for place, row in enumerate(block.rows[start : start + _ROWS_PER_TASK].tolist(), start):
             try:
-                sources.append(decode_row(self._files, row, images[len(good)]))
-                good.append(row)
+                good[row] = decode_row(self._files, row, images[len(good)])
+                places.append(place)
             except DataError as error:
                 bad[row] = str(error)
         if good:
-            checksums = self._files.write_pixels(good, images[: len(good)])
-            places = start + np.array([i for i, row in enumerate(rows) if row not in bad])
-            block.sources[places], block.checksums[places] = sources, checksums
+            block.checksums[places] = self._files.write_pixels(list(good), images[: len(good)])
+            block.sources[places] = list(good.values())
         return bad
-
-    def _buffer(self) -> NDArray[np.uint8]:
-        """This thread's own images: memory that is not given back is not cleared again."""
-        if not hasattr(self._own, "images"):
-            side = self._files.side
-            self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
-        return np.asarray(self._own.images)
 
     def _finish_block(self, block: _Block) -> None:
         """Commit what was decoded of a block."""
@@ -211,7 +196,8 @@ class Packer:
         good = block.checksums != 0
         self.n_decoded += int(good.sum())
         if good.any():
-            self._files.commit(block.rows[good], block.sources[good], block.checksums[good])
+            rows = block.rows[good].tolist()
+            self._files.commit(rows, block.sources[good], block.checksums[good])
         self._advance(len(block.rows))
 
     def _advance(self, n_rows: int) -> None:
