@@ -78,7 +78,12 @@ def encode_secondary_capture(
         reference.ReferencedSOPClassUID = original.SOPClassUID
         reference.ReferencedSOPInstanceUID = original.SOPInstanceUID
         capture.SourceImageSequence = [reference]
-    _put_pixels(capture, overlay)
+    capture.Rows, capture.Columns = overlay.shape[:2]
+    capture.SamplesPerPixel, capture.PhotometricInterpretation = 3, "RGB"
+    capture.PlanarConfiguration, capture.PixelRepresentation = 0, 0
+    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
+    pixels = np.ascontiguousarray(overlay).tobytes()
+    capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
     capture.file_meta = FileMetaDataset()
     capture.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
@@ -86,15 +91,6 @@ def encode_secondary_capture(
     buffer = io.BytesIO()
     capture.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def _put_pixels(capture: Any, overlay: NDArray[np.uint8]) -> None:
-    capture.Rows, capture.Columns = overlay.shape[:2]
-    capture.SamplesPerPixel, capture.PhotometricInterpretation = 3, "RGB"
-    capture.PlanarConfiguration, capture.PixelRepresentation = 0, 0
-    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
-    pixels = np.ascontiguousarray(overlay).tobytes()
-    capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
 
 
 def _read_header(source: Path | None) -> Any:

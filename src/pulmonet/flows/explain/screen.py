@@ -123,9 +123,6 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-# --- boxes -----------------------------------------------------------------------------------
-
-
 def show_localization(labels: Sequence[str], result: Localization) -> None:
     """The tables, labels without a region, and the verdict.
 
@@ -206,9 +203,6 @@ def _best_baseline(found: LabelLocalization, variants: Sequence[str]) -> str:
 
 def _pointing(found: LabelLocalization, name: str) -> float:
     return found.rows[name].pointing.value or 0.0
-
-
-# --- sanity ----------------------------------------------------------------------------------
 
 
 def show_sanity(result: Sanity, picture: Path) -> None:
