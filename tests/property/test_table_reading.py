@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
 
 

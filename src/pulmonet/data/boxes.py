@@ -42,7 +42,11 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
     """
     root = manifest.root
     if path is not None or (root / "boxes.csv").is_file():
-        return _read_fractions(path or root / "boxes.csv", root)
+        path = path or root / "boxes.csv"
+        raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
+        corners = [map_column(raw[name], parse_number, float) for name in COLUMNS[2:]]
+        paths = strip_root(raw["Path"].to_numpy(object), root)
+        return _checked(paths, map_column(raw["label"], align), np.stack(corners, axis=1), path)
     found = sorted(root.glob("BBox_List_2017*.csv"))
     if found:
         return _read_nih(found[0], manifest)
@@ -53,13 +57,6 @@ def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
         if files:
             return pd.concat([_read_vindr(path, manifest) for path in files], ignore_index=True)
     return _checked([], [], np.zeros((0, 4)), root)
-
-
-def _read_fractions(path: Path, root: Path) -> pd.DataFrame:
-    raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
-    corners = [map_column(raw[name], parse_number, float) for name in COLUMNS[2:]]
-    paths = strip_root(raw["Path"].to_numpy(object), root)
-    return _checked(paths, map_column(raw["label"], align), np.stack(corners, axis=1), path)
 
 
 def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:

@@ -9,12 +9,12 @@ import numpy as np
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data import checks
-from pulmonet.data.joining import join_columns
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import mapped
 from pulmonet.data.sources.find import SOURCES, is_synthetic, recognise, remembered_map
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
 from pulmonet.data.splits.deal import assign
+from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
 
 

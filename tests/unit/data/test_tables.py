@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.data.joining import join_columns
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
 
 
