@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pulmonet.config.schema import RunConfig
 from pulmonet.data import duplicates
-from pulmonet.data.checks import inside_paths
 from pulmonet.data.duplicates import Read, Scan
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack, other_packs
+from pulmonet.data.sources.read import inside_paths
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic
