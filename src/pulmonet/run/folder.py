@@ -81,7 +81,7 @@ class RunDir:
 
     def write_record(self, config: RunConfig, provenance: Provenance) -> None:
         """Write run_config.json; the home folder is written as ``~`` wherever it stands."""
-        record = RunRecord(config=config, provenance=provenance)
+        record = RunRecord(schema=1, config=config, provenance=provenance)
         write_json(self.config_path, without_home(record.model_dump(mode="json", by_alias=True)))
 
     def read_log(self) -> pd.DataFrame:

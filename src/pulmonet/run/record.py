@@ -113,7 +113,7 @@ class RunRecord(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    schema_version: int = Field(default=1, alias="schema")
+    schema_version: int = Field(alias="schema")
     config: RunConfig
     provenance: Provenance
 

@@ -21,7 +21,7 @@ def make_record(root: Path, **data: object) -> RunRecord:
         status="finished", pulmonet="0.1.0", versions={}, device="cpu", start="2026-01-01T00:00:00"
     )
     config = parse_config({"data": {"data_dir": str(root), **data}})
-    return RunRecord(config=config, provenance=provenance)
+    return RunRecord(schema=1, config=config, provenance=provenance)
 
 
 def test_a_runs_own_folds_and_views_decide_its_rows(

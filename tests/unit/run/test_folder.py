@@ -68,7 +68,11 @@ def test_runs_are_found_by_name_and_by_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"schema": 1}', '{"schema": 1, "config": {"x": 1}, "provenance": {}}']
+    "text",
+    [
+        *("", "{", "[]", '{"schema": 1}', '{"schema": 1, "config": {"x": 1}, "provenance": {}}'),
+        '{"config": {}, "provenance": {"status": "finished", "pulmonet": "0.1.0"}}',
+    ],
 )
 def test_damaged_record(tmp_path: Path, text: str) -> None:
     run_dir = make_run(tmp_path, model="timm:test_resnet")
