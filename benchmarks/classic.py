@@ -80,9 +80,7 @@ def train_epoch(
 
 @torch.no_grad()
 def validate(
-    network: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    device: torch.device,
+    network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], device: torch.device
 ) -> torch.Tensor:
     """Scores of all rows."""
     network.eval()

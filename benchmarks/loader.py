@@ -31,10 +31,7 @@ from pulmonet.data.pack.open import Pack, open_pack
 
 TARGET = 10.0
 BATCH_SIZE = 32
-GEOMETRIES = {
-    "jitter": AugmentConfig(),
-    "original": AugmentConfig(geometry="original", flip=0.5),
-}
+GEOMETRIES = {"jitter": AugmentConfig(), "original": AugmentConfig(geometry="original", flip=0.5)}
 
 
 def classic(manifest: Manifest) -> Callable[[], None]:

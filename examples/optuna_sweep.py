@@ -37,10 +37,7 @@ def suggest_settings(trial: optuna.Trial) -> list[str]:
 
 
 def run_trial(
-    trial: optuna.Trial,
-    arguments: Sequence[str],
-    out_dir: Path,
-    train: Sequence[str] = TRAIN,
+    trial: optuna.Trial, arguments: Sequence[str], out_dir: Path, train: Sequence[str] = TRAIN
 ) -> float:
     """Train once and give the last epoch's macro AUROC, no epoch having been picked.
 

@@ -60,12 +60,7 @@ def coverage(design: Design, n_datasets: int, n_resamples: int = 500) -> dict[st
         found = {}
         for name, unit in (("patients", units), ("images", np.arange(len(units)))):
             samples = bootstrap_ranking(
-                targets,
-                [scores],
-                unit,
-                n_resamples=n_resamples,
-                seed=dataset,
-                with_precision=False,
+                targets, [scores], unit, n_resamples=n_resamples, seed=dataset, with_precision=False
             ).auroc[0, :, 0]
             found[name] = percentile_interval(samples)
         found["DeLong"] = delong(targets[:, 0], scores[:, 0]).interval()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.images.read import read_grey
 from pulmonet.data.images.square import placement
@@ -22,7 +22,7 @@ from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import find_run
 
 #: A grey X-ray (H, W) uint8, or the path of one (JPEG, PNG, DICOM).
-Image = NDArray[np.uint8] | str | Path
+Image = Pixels | str | Path
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Explanation:
     """
 
     labels: tuple[str, ...]
-    scores: NDArray[np.float32]
-    raw: NDArray[np.float32]
-    maps: NDArray[np.float32]
-    image: NDArray[np.uint8]
+    scores: Floats32
+    raw: Floats32
+    maps: Floats32
+    image: Pixels
     method: str
     fit: str
 
-    def overlay(self, label: str | None = None, colour_map: str = "plasma") -> NDArray[np.uint8]:
+    def overlay(self, label: str | None = None, colour_map: str = "plasma") -> Pixels:
         """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution.
 
         Raises:
@@ -74,7 +74,7 @@ class Model:
 
     def predict(
         self, images: Image | Sequence[Image], batch_size: int = 32, tta: str = "none"
-    ) -> NDArray[np.float32]:
+    ) -> Floats32:
         """Scores of one image or several.
 
         Args:
@@ -161,7 +161,7 @@ def load(
     return Model(load_run(find_run(str(path_or_name), Path(artifacts_dir)), device))
 
 
-def _read(image: Image) -> NDArray[np.uint8]:
+def _read(image: Image) -> Pixels:
     if not isinstance(image, np.ndarray):
         return read_grey(Path(image))
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:

@@ -19,8 +19,9 @@ from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from pulmonet.arrays import Flags, Floats, Floats32
+
+    pass
 
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -92,11 +93,8 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
 
 
 def evaluation_targets(
-    raw: NDArray[np.floating],
-    blank: BlankPolicy = "zeros",
-    *,
-    annotated: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
+    raw: Floats, blank: BlankPolicy = "zeros", *, annotated: Flags | None = None
+) -> Floats32:
     """Policy-independent targets (N, L): 1 or 0, NaN = unknown; uncertain is NaN.
 
     Args:
@@ -118,7 +116,7 @@ def evaluation_targets(
 
 
 def training_targets(
-    raw: NDArray[np.floating],
+    raw: Floats,
     policies: Sequence[str],
     *,
     blank: BlankPolicy = "zeros",
@@ -126,8 +124,8 @@ def training_targets(
     seed: int = 0,
     ones_lsr: tuple[float, float] = (0.55, 0.85),
     zeros_lsr: tuple[float, float] = (0.0, 0.3),
-    annotated: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
+    annotated: Flags | None = None,
+) -> Floats32:
     """Training targets (N, L) under one uncertainty policy per label; NaN = unknown, to be masked.
 
     ``ones``/``zeros`` map -1 to 1/0 and ``ignore`` to NaN (Irvin et al. 2019); ``ones-lsr`` and
@@ -163,11 +161,8 @@ def training_targets(
 
 
 def fill_uncertain(
-    targets: NDArray[np.float32],
-    raw: NDArray[np.floating],
-    scores: NDArray[np.floating],
-    policies: Sequence[str],
-) -> NDArray[np.float32]:
+    targets: Floats32, raw: Floats, scores: Floats, policies: Sequence[str]
+) -> Floats32:
     """Second stage of ``self-trained``: uncertain labels become a first model's scores.
 
     Args:
@@ -179,12 +174,12 @@ def fill_uncertain(
     import numpy as np
 
     self_trained = np.asarray([policy == "self-trained" for policy in policies])
-    filled: NDArray[np.float32] = np.where((np.asarray(raw) == -1) & self_trained, scores, targets)
+    filled: Floats32 = np.where((np.asarray(raw) == -1) & self_trained, scores, targets)
     return filled.astype(np.float32)
 
 
 def describe_policy_changes(
-    raw: NDArray[np.floating], targets: NDArray[np.floating], labels: Sequence[str]
+    raw: Floats, targets: Floats, labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """What became of how many uncertain and blank labels, to be printed and recorded.
 

@@ -232,11 +232,7 @@ def test_options_reach_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[
     ],
 )
 def test_wrong_flags(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    flags: list[str],
-    code: int,
-    message: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], code: int, message: str
 ) -> None:
     path = write_predictions(tmp_path / "mine.csv", n=30)
     found = evaluate(tmp_path / "artifacts", "--predictions", str(path), *flags)

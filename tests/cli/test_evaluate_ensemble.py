@@ -121,11 +121,7 @@ def test_the_folder_of_another_ensemble_stays(
     ],
 )
 def test_names_that_cannot_be_taken(
-    runs: Path,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    code: int,
-    message: str,
+    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:
     (runs / "mine").mkdir()
     (runs / "mine" / "notes.txt").write_text("mine")

@@ -36,10 +36,7 @@ def make_fold(artifacts_dir: Path, name: str, data: Path, fold: int, **settings:
         image_size=32,
         data_dir=data,
         name=name,
-        settings={
-            "data": {"folds": 3, "fold": fold, **settings},
-            "select": {"checkpoint": "last"},
-        },
+        settings={"data": {"folds": 3, "fold": fold, **settings}, "select": {"checkpoint": "last"}},
     )
     state = torch.load(run_dir.best_model_path, weights_only=True)
     generator = torch.Generator().manual_seed(fold + len(name))

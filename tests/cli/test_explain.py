@@ -242,8 +242,7 @@ def test_one_document_on_stdout(
 
 
 @pytest.mark.parametrize(
-    "method",
-    ["gradcam++", "hirescam", "scorecam", "integrated-gradients", "occlusion"],
+    "method", ["gradcam++", "hirescam", "scorecam", "integrated-gradients", "occlusion"]
 )
 def test_every_method_writes_its_own_files(artifacts: Path, tmp_path: Path, method: str) -> None:
     image = write_image(tmp_path / "x.png")

@@ -90,10 +90,7 @@ def test_a_command_receives_the_fields_that_were_given() -> None:
     seen.clear()
     assert command(first=2, **nothing) == 0
     assert command(**nothing | {"names": ["x,y", "z"], "map_": ["path=File"], "side": 3}) == 0
-    assert seen == [
-        (2, {}),
-        (1, {"names": ["x", "y", "z"], "map": {"path": "File"}, "side": 3}),
-    ]
+    assert seen == [(2, {}), (1, {"names": ["x", "y", "z"], "map": {"path": "File"}, "side": 3})]
     with pytest.raises(ConfigError, match="--map File: no '='; write --map path=COLUMN"):
         command(**nothing | {"map_": ["File"]})
 

@@ -237,11 +237,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
 @pytest.mark.parametrize("fault, words", FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 @pytest.mark.parametrize("check_only", [True, False])
 def test_a_fault_ends_with_3_and_one_message(
-    root: Path,
-    fault: Any,
-    words: list[str],
-    check_only: bool,
-    capsys: pytest.CaptureFixture[str],
+    root: Path, fault: Any, words: list[str], check_only: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fault(root)
     before = files_of(root)

@@ -199,10 +199,7 @@ def test_wrong_words_end_with_their_code_and_the_near_miss(
 
 
 def test_offline_imagenet_ends_before_any_work(
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PULMONET_WEIGHTS_URL", "http://127.0.0.1:9")
@@ -269,10 +266,7 @@ def test_resume_takes_other_workers(data: Path, tmp_path: Path) -> None:
 
 
 def test_weights_below_the_home_folder_are_shown_and_resumed(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """run_config.json has ``~`` for the home folder, and its checkpoint is still its own."""
     assert train(data, tmp_path / "artifacts") == 0

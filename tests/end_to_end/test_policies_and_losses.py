@@ -95,10 +95,7 @@ def test_killed_runs_go_on_to_the_same_bits(
 
 
 def test_policies_are_recorded_and_leave_the_selection_targets_alone(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[np.ndarray] = []
     plain = validation.score_epoch

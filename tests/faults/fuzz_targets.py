@@ -166,8 +166,7 @@ JSON_VALUES = st.recursive(
         st.sampled_from([10**400, -1, 0, "nan", "densenet121", "ones", "all", "1e999"]),
     ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.text(max_size=6), inner, max_size=3),
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
     ),
     max_leaves=5,
 )

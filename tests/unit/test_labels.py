@@ -103,11 +103,7 @@ def test_smoothed_values_are_uniform_in_the_configured_range(
 
     keys = [str(number) for number in range(2000)]
     targets = labels.training_targets(
-        np.full((2000, 1), -1.0),
-        [policy],
-        row_keys=keys,
-        ones_lsr=(0.6, 0.9),
-        zeros_lsr=(0.0, 0.2),
+        np.full((2000, 1), -1.0), [policy], row_keys=keys, ones_lsr=(0.6, 0.9), zeros_lsr=(0.0, 0.2)
     )
     assert targets.min() >= np.float32(low)
     assert targets.max() <= np.float32(high)
@@ -187,15 +183,7 @@ def test_policy_changes_are_counted() -> None:
             [NAN, 1, 0, 1, 0, NAN, NAN],
         ]
     )
-    policies = [
-        "ones",
-        "zeros",
-        "ignore",
-        "ones-lsr",
-        "multiclass",
-        "self-trained",
-        "ones",
-    ]
+    policies = ["ones", "zeros", "ignore", "ones-lsr", "multiclass", "self-trained", "ones"]
     names = list("ABCDEFG")
     targets = labels.training_targets(raw, policies, row_keys=KEYS[:4])
     assert labels.describe_policy_changes(raw, targets, names) == {

@@ -35,8 +35,7 @@ from pulmonet.flows.explain.options import ExplainOptions
 def explain(
     *,
     images: Annotated[
-        list[str] | None,
-        typer.Argument(help=ExplainOptions.model_fields["images"].description),
+        list[str] | None, typer.Argument(help=ExplainOptions.model_fields["images"].description)
     ] = None,
     given: dict[str, Any],
     class_idx: Annotated[

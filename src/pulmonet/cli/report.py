@@ -24,8 +24,7 @@ def report(
         typer.Option("--author-notes", help="TOML file with what only the authors know."),
     ] = None,
     show_identifiers: Annotated[
-        bool,
-        typer.Option("--show-identifiers", help="Write patient ids and paths as they are."),
+        bool, typer.Option("--show-identifiers", help="Write patient ids and paths as they are.")
     ] = False,
 ) -> int:
     """Example: [bold]pulmonet report --html[/bold]"""

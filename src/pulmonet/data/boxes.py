@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
@@ -95,7 +95,7 @@ def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
     return _checked(paths[there], labels, corners, path)
 
 
-def _checked(paths: Any, labels: Any, corners: NDArray[np.float64], path: Path) -> pd.DataFrame:
+def _checked(paths: Any, labels: Any, corners: Array, path: Path) -> pd.DataFrame:
     """Boxes as a table, cut at the image's edge: rounding may put them a thousandth outside."""
     inside = ((corners >= -1e-3) & (corners <= 1.001)).all(axis=1)
     wrong = np.flatnonzero(~(inside & (corners[:, :2] < corners[:, 2:]).all(axis=1)))

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Ints, Pixels
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.manifest import Manifest
@@ -40,16 +41,16 @@ _BLOCK_ROWS = 512
 #: Pairs that are confirmed at most; a dataset with more has a problem of another kind.
 MAX_PAIRS = 20_000
 
-Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+Read = Callable[[Ints], Pixels]
 #: Rows, and their (R, R) squares.
-Squares = tuple[NDArray[np.int64], Sequence[NDArray[np.uint8]] | NDArray[np.uint8]]
+Squares = tuple[Ints, Sequence[Pixels] | Pixels]
 
 
 @dataclass
 class Scan:
     """What was seen of each row's pixels."""
 
-    rows: NDArray[np.int64]  # (n,) manifest rows, the readable ones
+    rows: Ints  # (n,) manifest rows, the readable ones
     hashes: NDArray[np.uint64]  # (n,) perceptual
     digests: NDArray[np.uint64]  # (n,) of the squared pixels
     coarse: NDArray[np.int8]  # (n, 256) high-passed 16 x 16 pixels of unit norm times 127
@@ -66,9 +67,7 @@ class NearDuplicate:
 
 
 def scan_images(
-    rows: NDArray[np.int64],
-    look: Callable[[NDArray[np.int64]], Squares],
-    progress: Callable[[int, int], None] | None = None,
+    rows: Ints, look: Callable[[Ints], Squares], progress: Callable[[int, int], None] | None = None
 ) -> Scan:
     """Look at all images once, block by block.
 
@@ -97,11 +96,11 @@ def scan_images(
 
 
 def decode_squares(
-    manifest: Manifest, bad: dict[int, str], num_workers: int | None, rows: NDArray[np.int64]
+    manifest: Manifest, bad: dict[int, str], num_workers: int | None, rows: Ints
 ) -> Squares:
     """Squares for `scan_images` from the image files; why others are unreadable goes to `bad`."""
 
-    def decode(row: int) -> NDArray[np.uint8] | None:
+    def decode(row: int) -> Pixels | None:
         try:
             return _square(manifest, row)
         except DataError as error:
@@ -115,16 +114,16 @@ def decode_squares(
     return rows[[image is not None for image in decoded]], images
 
 
-def read_squares(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def read_squares(manifest: Manifest, rows: Ints) -> Pixels:
     """(n, R, R) squares of readable rows, as `decode_squares` gave them."""
     return np.stack([_square(manifest, row) for row in rows.tolist()])
 
 
-def _square(manifest: Manifest, row: int) -> NDArray[np.uint8]:
+def _square(manifest: Manifest, row: int) -> Pixels:
     return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
 
 
-def perceptual_hash(image: NDArray[np.uint8]) -> int:
+def perceptual_hash(image: Pixels) -> int:
     """64 bits: which of the 8 x 8 lowest DCT coefficients of the 32 x 32 image exceed their median.
 
     Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010.
@@ -134,7 +133,7 @@ def perceptual_hash(image: NDArray[np.uint8]) -> int:
     return int(np.packbits(low > np.median(low)).view(np.uint64)[0])
 
 
-def high_passed(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+def high_passed(image: Pixels, side: int) -> Floats32:
     """(side, side) float32 of zero mean and unit norm, without the coarse shape all chests share.
 
     All chest X-rays are alike in their lowest frequencies: these are taken away (a Gaussian of
@@ -190,9 +189,7 @@ def near_duplicates(manifest: Manifest, scan: Scan, read: Read) -> list[NearDupl
     return sorted(confirmed, key=lambda pair: (-pair.correlation, pair.row_a, pair.row_b))
 
 
-def _propose(
-    scan: Scan, a: NDArray[np.int64], b: NDArray[np.int64]
-) -> Iterator[tuple[int, int, int]]:
+def _propose(scan: Scan, a: Ints, b: Ints) -> Iterator[tuple[int, int, int]]:
     """(position, position, hash distance) of candidate pairs, found block by block."""
     n_at_once = max(1, 4_000_000 // max(1, len(b)))
     for start in range(0, len(a), n_at_once):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulmonet.arrays import Floats32
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.table)
 
-    def raw_labels(self, labels: tuple[str, ...]) -> NDArray[np.float32]:
+    def raw_labels(self, labels: tuple[str, ...]) -> Floats32:
         """(N, L) float32 of 1, 0, -1 and NaN, in the order of `labels`."""
         return self.table[list(labels)].to_numpy(np.float32)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
 
@@ -76,7 +76,7 @@ def _counts(column: pd.Series[Any]) -> dict[str, int]:
     return {str(value) or "unknown": int(number) for value, number in counted}
 
 
-def _ages(years: NDArray[np.float64]) -> dict[str, Any]:
+def _ages(years: Array) -> dict[str, Any]:
     known = years[~np.isnan(years)]
     binned = np.clip(known // 10, 0, len(AGE_BINS) - 1).astype(np.int64)
     counts = np.bincount(binned, minlength=len(AGE_BINS))

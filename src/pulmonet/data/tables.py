@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Ints, Strings
 from pulmonet.errors import DataError
 from pulmonet.files.read import check_last_line, check_table
 from pulmonet.words import count, did_you_mean, list_first
 
 #: (N,) strings.
-Strings = NDArray[np.object_]
 
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
@@ -70,7 +70,7 @@ def text_column(column: pd.Series[Any]) -> Strings:
     return map_column(column, str)
 
 
-def factorise(column: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+def factorise(column: pd.Series[Any]) -> tuple[Ints, list[str]]:
     """(N,) positions into the distinct strings of a column, and these."""
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return np.asarray(codes, dtype=np.int64), ["" if pd.isna(x) else str(x) for x in distinct]
@@ -161,7 +161,7 @@ def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.n
     return found
 
 
-def _values(column: pd.Series[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
+def _values(column: pd.Series[Any], positions: Ints) -> NDArray[Any]:
     """(N,) float64 where all cells are numbers or blank, else strings; NaN or "" unmatched."""
     codes, distinct = factorise(column)
     blank = np.asarray([is_blank(value) for value in distinct])

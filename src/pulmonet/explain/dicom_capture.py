@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulmonet import __version__
+from pulmonet.arrays import Pixels
 from pulmonet.errors import ConfigError
 
 #: What a capture of a DICOM image takes over from it, so that it is filed with the same study;
@@ -36,7 +36,7 @@ def check_dicom_installed() -> None:
 
 
 def encode_secondary_capture(
-    overlay: NDArray[np.uint8], description: str, source: Path | None = None
+    overlay: Pixels, description: str, source: Path | None = None
 ) -> bytes:
     """An RGB picture as a DICOM Secondary Capture object (PS3.3 A.8.1), uncompressed.
 

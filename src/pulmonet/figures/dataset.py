@@ -10,19 +10,14 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.data.summary import most_frequent_labels
 from pulmonet.figures.style import X_RAY, png_of
 from pulmonet.words import count
 
 #: Label values in the order and colour in which they are stacked.
-_VALUES = {
-    "positive": "#b2402f",
-    "uncertain": "#e3a857",
-    "negative": "#7a9cb8",
-    "blank": "#e4e4e4",
-}
+_VALUES = {"positive": "#b2402f", "uncertain": "#e3a857", "negative": "#7a9cb8", "blank": "#e4e4e4"}
 #: Labels that a picture has room for (PadChest has 190), and lines that it has for fewer.
 _MAX_LABELS = 30
 _MIN_LABEL_ROWS = 8
@@ -30,9 +25,7 @@ _MIN_LABEL_ROWS = 8
 _SPLIT_COLOURS = {"train": "#31688e", "valid": "#e07b39", "test": "#5a9a57"}
 
 
-def dataset_figure(
-    summary: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint8]]] = ()
-) -> bytes:
+def dataset_figure(summary: dict[str, Any], examples: Sequence[tuple[str, Pixels]] = ()) -> bytes:
     """The summary of a dataset as one PNG: examples, labels per split, age, view and sex.
 
     Args:
@@ -64,7 +57,7 @@ def dataset_figure(
     return png_of(figure)
 
 
-def _draw_examples(figure: Any, examples: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
+def _draw_examples(figure: Any, examples: Sequence[tuple[str, Pixels]]) -> None:
     axes = np.atleast_1d(figure.subplots(1, 8))
     for axis in axes:
         axis.set_axis_off()
@@ -122,9 +115,7 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def contact_sheet(
-    pairs: Sequence[tuple[str, NDArray[np.uint8], str, NDArray[np.uint8]]], side: int = 256
-) -> bytes:
+def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]], side: int = 256) -> bytes:
     """Pairs of images side by side, two pairs a line, captions below, as one PNG.
 
     Args:
@@ -144,7 +135,7 @@ def contact_sheet(
     return png.tobytes()
 
 
-def _tile(image: NDArray[np.uint8], caption: str, side: int) -> NDArray[np.uint8]:
+def _tile(image: Pixels, caption: str, side: int) -> Pixels:
     tile = np.full((side + 34, side + 4), 255, np.uint8)
     tile[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     plain = caption.encode("ascii", "replace").decode()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.figures.style import (
     BLUE,
     GREY,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def evaluation_figures(
-    result: RunResult, read_image: Callable[[str], NDArray[np.uint8]] | None = None
+    result: RunResult, read_image: Callable[[str], Pixels] | None = None
 ) -> dict[str, bytes]:
     """All figures of one run's result, by the start of their file's name.
 
@@ -58,11 +58,7 @@ def evaluation_figures(
 
 
 def _draw_by_label(
-    result: RunResult,
-    title: str,
-    draw: Callable[[Axes, LabelResult], None],
-    *,
-    square: bool = True,
+    result: RunResult, title: str, draw: Callable[[Axes, LabelResult], None], *, square: bool = True
 ) -> bytes:
     """A PNG with one panel for each label that has both classes; `square` ones span 0 to 1."""
     scored = {label: entry for label, entry in result.labels.items() if entry.roc is not None}
@@ -241,7 +237,7 @@ def _why_too_small(entry: SubgroupLabel | None) -> str:
 
 
 def draw_worst_cases(
-    result: RunResult, read_image: Callable[[str], NDArray[np.uint8]], n_each: int = 4
+    result: RunResult, read_image: Callable[[str], Pixels], n_each: int = 4
 ) -> bytes:
     """Contact sheet of the confident errors: per label, false positives and false negatives."""
     labels = [label for label, entry in result.labels.items() if entry.worst_cases]

@@ -12,8 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.style import INK, X_RAY, png_of
 from pulmonet.words import NOTICE
@@ -30,8 +30,8 @@ _ABOVE, _BELOW = "(score above threshold)", "(score below threshold)"
 
 
 def draw_panel(
-    image: NDArray[np.uint8],
-    overlay: NDArray[np.uint8] | None,
+    image: Pixels,
+    overlay: Pixels | None,
     label: str,
     found: LabelExplanation,
     colour_map: str = "plasma",
@@ -100,9 +100,9 @@ class SheetRow:
     """One image of a contact sheet, grey, and by label its RGB overlay or None."""
 
     name: str
-    image: NDArray[np.uint8]
+    image: Pixels
     labels: Mapping[str, LabelExplanation]
-    overlays: Mapping[str, NDArray[np.uint8] | None]
+    overlays: Mapping[str, Pixels | None]
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
@@ -121,7 +121,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
         left=0.01, right=0.99, bottom=0.06 / total, top=1 - head / total,
     )  # fmt: skip
     for number, row in enumerate(rows):
-        pictures: list[tuple[NDArray[np.uint8], str, str]] = [(row.image, row.name, "black")]
+        pictures: list[tuple[Pixels, str, str]] = [(row.image, row.name, "black")]
         for label, found in row.labels.items():
             overlay, absent = row.overlays[label], found.present is False
             remark = " absent" if absent else " empty map" if found.empty else ""
@@ -137,17 +137,17 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     return png_of(figure)
 
 
-def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def thumbnail(image: Pixels) -> Pixels:
     """An image as large as a contact sheet needs it, so that many fit into memory."""
     return _shrink(image, SHEET_CELL)
 
 
-def _show(axes: Axes, picture: NDArray[np.uint8], side: int) -> None:
+def _show(axes: Axes, picture: Pixels, side: int) -> None:
     axes.imshow(_shrink(picture, side), **X_RAY, interpolation="bilinear")
     axes.set_axis_off()
 
 
-def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _shrink(image: Pixels, side: int) -> Pixels:
     longest = max(image.shape[:2])
     if longest <= side:
         return image
@@ -156,9 +156,7 @@ def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(small, dtype=np.uint8)
 
 
-def draw_heat_map_strip(
-    xray: NDArray[np.uint8], overlays: Sequence[tuple[str, NDArray[np.uint8]]]
-) -> bytes:
+def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:
     """An X-ray and its overlays side by side, as PNG.
 
     Args:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array
 from pulmonet.figures.style import INK, dress, head, line_style, png_of
 
 if TYPE_CHECKING:
@@ -54,18 +54,16 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
     return png_of(figure)
 
 
-def _column(log: pd.DataFrame, name: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
+def _column(log: pd.DataFrame, name: str, default: Array) -> Array:
     return log[name].to_numpy(np.float64) if name in log.columns else default
 
 
-def _best_epoch(log: pd.DataFrame, epochs: NDArray[np.float64]) -> float | None:
+def _best_epoch(log: pd.DataFrame, epochs: Array) -> float | None:
     scores = _column(log, "val_macro_auroc", np.full(len(log), np.nan))
     return None if np.isnan(scores).all() else float(epochs[int(np.nanargmax(scores))])
 
 
-def _plot(
-    axes: Axes, epochs: NDArray[np.float64], log: pd.DataFrame, column: str, **style: Any
-) -> None:
+def _plot(axes: Axes, epochs: Array, log: pd.DataFrame, column: str, **style: Any) -> None:
     """One line, unless nothing of it is known; `style` is matplotlib's."""
     values = _column(log, column, np.full(len(epochs), np.nan))
     if not np.isnan(values).all():

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest, patients_by_split
@@ -44,7 +42,7 @@ class RunRows:
     """Rows that a run is to score or explain: row numbers of the split and views of a dataset."""
 
     manifest: Manifest
-    rows: NDArray[np.int64]
+    rows: Ints
     split: str
     external: bool = False  # another dataset than the one trained on
     other_splits: bool = False  # the splits need not be those trained with
@@ -129,7 +127,7 @@ def _is_own(record: RunRecord, data: DataConfig) -> bool:
     return (root.name if root.is_dir() else root.stem) == own
 
 
-def pack_rows(manifest: Manifest, rows: NDArray[np.int64], data: DataConfig) -> Pack:
+def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
     """The pack with `rows` decoded, behind a progress bar.
 
     Raises:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.calibration.logistic import fit_logistic, sigmoid
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.metrics.results import Baseline
@@ -28,8 +27,8 @@ class Covariates:
         age_years: (N,) NaN = unknown.
     """
 
-    view: NDArray[np.object_]
-    sex: NDArray[np.object_]
+    view: Strings
+    sex: Strings
     age_years: Array
 
     def __getitem__(self, rows: Flags) -> Covariates:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.ranking.auc import Array, Floats, Ints
+from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import Curve, ErrorKind, Histogram, WorstCase
 from pulmonet.run.predictions import Predictions

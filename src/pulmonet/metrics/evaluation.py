@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.fit import (
     Calibration,
@@ -20,7 +21,7 @@ from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.ranking.auc import Array, Flags, Ints, why_not_scored
+from pulmonet.metrics.ranking.auc import why_not_scored
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples, number_units

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats, Strings
 from pulmonet.metrics.baseline import KnownRows
-from pulmonet.metrics.ranking.auc import Floats
 from pulmonet.metrics.results import Shift
 
 
@@ -60,8 +59,6 @@ def _mean(values: Floats) -> float | None:
     return float(np.mean(known, dtype=np.float64)) if len(known) else None
 
 
-def _shares(
-    before: NDArray[np.object_], now: NDArray[np.object_]
-) -> dict[str, tuple[float | None, float | None]]:
+def _shares(before: Strings, now: Strings) -> dict[str, tuple[float | None, float | None]]:
     names = sorted({str(value) for value in before} | {str(value) for value in now})
     return {name: (float(np.mean(before == name)), float(np.mean(now == name))) for name in names}

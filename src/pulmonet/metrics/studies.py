@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Ints
 from pulmonet.choices import StudyRule
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.ranking.resamples import number_units
@@ -60,9 +61,7 @@ def join_studies(predictions: Predictions, rule: StudyRule = "max") -> Predictio
     )
 
 
-def _shared(
-    values: NDArray[Any], numbers: NDArray[np.int64], first: NDArray[np.int64]
-) -> NDArray[Any]:
+def _shared(values: NDArray[Any], numbers: Ints, first: Ints) -> NDArray[Any]:
     joined = values[first].copy()
     of_first = joined[numbers]
     if values.dtype.kind == "f":

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.errors import ConfigError
 from pulmonet.metrics.calibration.measures import slope_and_intercept
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, rank, weighted_ranking
+from pulmonet.metrics.ranking.auc import rank, weighted_ranking
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples
 from pulmonet.metrics.results import Subgroup, SubgroupLabel
@@ -29,7 +30,7 @@ AGE_EDGES = (0, 40, 60, 80)
 DEFAULT_COLUMNS = ("sex", "age_years", "view")
 
 
-def group_values(name: str, values: NDArray[np.generic]) -> NDArray[np.object_]:
+def group_values(name: str, values: NDArray[np.generic]) -> Strings:
     """(N,) group of each row, "" = unknown; ages become bands of years.
 
     Raises:
@@ -60,7 +61,7 @@ def _group_name(value: object) -> str:
 
 def choose_columns(
     columns: Mapping[str, NDArray[np.generic]], named: Sequence[str]
-) -> dict[str, NDArray[np.object_]]:
+) -> dict[str, Strings]:
     """Groups by column: sex, age band and view where known, then the columns named.
 
     Raises:
@@ -161,7 +162,7 @@ def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
 
 
 def subgroups(
-    rows: SubgroupInput, groups: Mapping[str, NDArray[np.object_]], resamples: PatientResamples
+    rows: SubgroupInput, groups: Mapping[str, Strings], resamples: PatientResamples
 ) -> list[Subgroup]:
     """Every group of every column beside all other rows.
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import DEFAULT_CRITERIA
-from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import DecisionCurve, OperatingPoint

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.arrays import Floats32
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 
@@ -22,7 +22,7 @@ def predict(
     precision: str = "fp32",
     to_scores: Callable[[Tensor], Tensor] = torch.sigmoid,
     progress: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
+) -> Floats32:
     """Scores (N, L) in [0, 1] of all rows, in the batches' order.
 
     Args:
@@ -57,7 +57,7 @@ def predict(
     return torch.cat(found).cpu().numpy().astype(np.float32)
 
 
-def mean_scores(of_views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def mean_scores(of_views: Sequence[Floats32]) -> Floats32:
     """The mean of (N, L) scores of the same rows; those of a single view as they are."""
     if len(of_views) == 1:
         return of_views[0]

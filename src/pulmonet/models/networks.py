@@ -14,10 +14,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
+from pulmonet.arrays import Floats32
 from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean
 
@@ -151,7 +151,7 @@ def classifier_path(network: nn.Module) -> str:
     )
 
 
-def as_array(tensor: Tensor) -> NDArray[np.float32]:
+def as_array(tensor: Tensor) -> Floats32:
     """float32 on the CPU, without its graph."""
     return np.asarray(tensor.detach().float().cpu().numpy(), np.float32)
 

@@ -17,9 +17,9 @@ from typing import Any
 import cv2
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode_grey
 from pulmonet.data.images.square import Placement, placement
@@ -49,12 +49,12 @@ class ExplainedImage:
     image: str | None
     method: str
     labels: tuple[str, ...]
-    scores: NDArray[np.float32]
+    scores: Floats32
     """(L,) in [0, 1]."""
     thresholds: Mapping[str, float]
-    maps: NDArray[np.float32]
+    maps: Floats32
     """(L, S, S) in [0, 1]."""
-    xray: NDArray[np.uint8] | None
+    xray: Pixels | None
     """(H, W) grey, None where it was not kept."""
 
 
@@ -143,7 +143,7 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
     )
 
 
-def xray_jpeg(xray: NDArray[np.uint8]) -> bytes:
+def xray_jpeg(xray: Pixels) -> bytes:
     """The X-ray as JPEG, at most `XRAY_SIDE` pixels on its longer side; no metadata."""
     done, buffer = cv2.imencode(".jpg", shrink(xray, XRAY_SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not done:
@@ -151,7 +151,7 @@ def xray_jpeg(xray: NDArray[np.uint8]) -> bytes:
     return bytes(buffer.tobytes())
 
 
-def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def shrink(image: Pixels, side: int) -> Pixels:
     """An (H, W) image with its longer side at most `side` pixels."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -161,9 +161,7 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def lay_map(
-    heat: NDArray[np.float32], height: int, width: int, fit: str, side: int
-) -> NDArray[np.float32]:
+def lay_map(heat: Floats32, height: int, width: int, fit: str, side: int) -> Floats32:
     """The network's (S, S) map where it lies in an image of height × width pixels.
 
     Returns:
@@ -177,7 +175,7 @@ def lay_map(
     return np.nan_to_num(place_map(heat, small_height, small_width, small), nan=0.0)
 
 
-def map_png(placed: NDArray[np.float32]) -> bytes:
+def map_png(placed: Floats32) -> bytes:
     """A map as a palette PNG in plasma's colours, transparent where the map is 0."""
     levels = np.round(placed * (MAP_LEVELS - 1)).astype(np.uint8)
     shares = np.linspace(0, 1, MAP_LEVELS)
@@ -190,7 +188,7 @@ def map_png(placed: NDArray[np.float32]) -> bytes:
     return buffer.getvalue()
 
 
-def draw_overlay(xray: NDArray[np.uint8], placed: NDArray[np.float32]) -> NDArray[np.uint8]:
+def draw_overlay(xray: Pixels, placed: Floats32) -> Pixels:
     """(h, w, 3) RGB: the X-ray with the map's colours over it, at the X-ray's size."""
     size = xray.shape[::-1]
     heat = cv2.resize(placed, size, interpolation=cv2.INTER_LINEAR)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_table
 from pulmonet.files.write import write_atomic
@@ -39,8 +40,8 @@ class Predictions:
     paths: tuple[str, ...]
     patients: tuple[str, ...] | None
     studies: tuple[str, ...] | None
-    targets: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    targets: Floats32
+    scores: Floats32
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,9 +128,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _numbers(
-    column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()
-) -> NDArray[np.float32]:
+def _numbers(column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()) -> Floats32:
     values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
     if allowed:
         is_blank = column.str.strip().str.lower().isin(["", "nan"]).to_numpy()

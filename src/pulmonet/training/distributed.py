@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.arrays import Floats32
 from pulmonet.errors import TrainingError
 
 
@@ -96,7 +96,7 @@ def share_buffers(network: nn.Module, processes: Processes) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def gather_rows(values: NDArray[np.float32], processes: Processes) -> NDArray[np.float32]:
+def gather_rows(values: Floats32, processes: Processes) -> Floats32:
     """Every process's values (n, L), one below the other in rank order: (N, L)."""
     shares: list[Any] = [values] * processes.world_size
     if processes.are_many:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pulmonet.arrays import Floats32
 from pulmonet.config.schema import OptimConfig, RunConfig
 from pulmonet.models.networks import Ensemble
 from pulmonet.training.distributed import Processes
@@ -49,7 +48,7 @@ class Engine:
         processes: Processes,
         policies: Sequence[str],
         notify: Callable[[str], None],
-        targets: NDArray[np.float32] | None = None,
+        targets: Floats32 | None = None,
         n_labels: int | None = None,
         ensemble: Ensemble | None = None,
     ) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pulmonet.arrays import Ints
 from pulmonet.data.batches.load import TrainingBatches
 from pulmonet.errors import ArtifactError, TrainingError
 from pulmonet.files.system import STOP_SIGNALS, on_signals
@@ -189,12 +188,10 @@ class LossesSeen:
         self._engine = engine
         self._progress = progress
         self._paths = paths
-        self._waiting: list[tuple[int, NDArray[np.int64], Tensor, Tensor, Tensor | None]] = []
+        self._waiting: list[tuple[int, Ints, Tensor, Tensor, Tensor | None]] = []
         self.last = progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
 
-    def add(
-        self, rows: NDArray[np.int64], loss_sum: Tensor, known: Tensor, skipped: Tensor | None
-    ) -> None:
+    def add(self, rows: Ints, loss_sum: Tensor, known: Tensor, skipped: Tensor | None) -> None:
         """The step that was just counted in the progress: rows (B,), scalars on the device."""
         self._waiting.append((self._progress.step, rows, loss_sum, known, skipped))
 

@@ -17,9 +17,9 @@ from itertools import accumulate
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.arrays import Floats, Floats32
 from pulmonet.config.schema import LossConfig
 from pulmonet.labels import UNCERTAIN_CLASS
 
@@ -130,7 +130,7 @@ def export_binary_head(
     return of_weight.T.contiguous(), of_bias[0].contiguous()
 
 
-def balanced_pos_weight(targets: NDArray[np.floating], maximum: float) -> NDArray[np.float32]:
+def balanced_pos_weight(targets: Floats, maximum: float) -> Floats32:
     """Negatives / positives (L,) of the known training targets (N, L), capped at `maximum`.
 
     A soft target counts as that share of a positive; unknown and third-class ones do not count.

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.pack.open import Pack
 from pulmonet.run.folder import RunDir
@@ -39,10 +37,10 @@ class Stage:
     run_dir: RunDir
     fingerprint: str
     pack: Pack
-    train_rows: NDArray[np.int64]
-    train_targets: NDArray[np.float32]
-    select_rows: NDArray[np.int64]
-    select_targets: NDArray[np.float32]
+    train_rows: Ints
+    train_targets: Floats32
+    select_rows: Ints
+    select_targets: Floats32
     labels: tuple[str, ...]
     paths: Sequence[str]
 

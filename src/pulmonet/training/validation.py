@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.errors import TrainingError
 from pulmonet.files.system import peak_memory_bytes
@@ -73,12 +73,12 @@ def validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
 
 def scores_of(
     stage: Stage,
-    rows: NDArray[np.int64],
+    rows: Ints,
     network: nn.Module,
     policies: Sequence[str],
     device: torch.device,
     precision: str = "fp32",
-) -> NDArray[np.float32]:
+) -> Floats32:
     """A network's scores (N, L) of manifest rows (N,), at the stage's size."""
     config = stage.config
     batches = evaluation_batches(
@@ -92,7 +92,7 @@ def scores_of(
     return predict(network, batches, device=device, precision=precision, to_scores=to_scores)
 
 
-def score_epoch(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> EpochScores:
+def score_epoch(targets: Floats32, scores: Floats32) -> EpochScores:
     """Loss, AUROC and average precision of scores (N, L) against targets (N, L) of 1, 0, NaN."""
     known = ~np.isnan(targets)
     p = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)

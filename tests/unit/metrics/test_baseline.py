@@ -6,11 +6,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from pulmonet.metrics.baseline import (
-    Covariates,
-    cross_fit_baseline,
-    fit_baseline,
-)
+from pulmonet.metrics.baseline import Covariates, cross_fit_baseline, fit_baseline
 
 
 def test_baseline_equals_scikit_learn() -> None:

@@ -7,10 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pulmonet.metrics.baseline import (
-    KnownRows,
-    covariates_of,
-)
+from pulmonet.metrics.baseline import KnownRows, covariates_of
 from pulmonet.metrics.shift import describe_shift
 from pulmonet.run.predictions import Predictions
 

@@ -30,11 +30,7 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
     ],
 )
 def test_table(
-    monkeypatch: pytest.MonkeyPatch,
-    amp: str,
-    device: torch.device,
-    native: bool,
-    expected: str,
+    monkeypatch: pytest.MonkeyPatch, amp: str, device: torch.device, native: bool, expected: str
 ) -> None:
     monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: native)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pulmonet.arrays import Array, Flags, Floats32, Ints, Pixels
 from pulmonet.choices import TTA_VIEWS
 from pulmonet.config.schema import AugmentConfig
 from pulmonet.data.batches.random import uniform
@@ -48,21 +48,19 @@ class AugmentationParameters:
         contrast: (B,) float32, factor about mid-grey (127.5).
     """
 
-    affine: NDArray[np.float32]
-    brightness: NDArray[np.float32]
-    contrast: NDArray[np.float32]
+    affine: Floats32
+    brightness: Floats32
+    contrast: Floats32
 
     def __len__(self) -> int:
         return len(self.affine)
 
-    def changes_grey(self) -> NDArray[np.bool_]:
+    def changes_grey(self) -> Flags:
         """(B,) whether brightness or contrast change."""
         return np.asarray((self.brightness != 0) | (self.contrast != 1))
 
 
-def draw(
-    config: AugmentConfig, *, seed: int, epoch: int, rows: NDArray[np.int64]
-) -> AugmentationParameters:
+def draw(config: AugmentConfig, *, seed: int, epoch: int, rows: Ints) -> AugmentationParameters:
     """The augmentation of each of `rows` in an epoch: a function of (seed, epoch, row) only.
 
     Args:
@@ -72,7 +70,7 @@ def draw(
         rows: (B,) manifest row numbers.
     """
 
-    def draws(stream: int) -> NDArray[np.float64]:
+    def draws(stream: int) -> Array:
         return uniform(seed, epoch, rows, stream)
 
     n = len(rows)
@@ -101,7 +99,7 @@ def draw(
     )
 
 
-def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
+def tta_views(kind: str) -> tuple[Floats32 | None, ...]:
     """The views of an image over which test-time augmentation averages, the plain one first.
 
     Fixed, not drawn, and inside what training draws by default: `jitter` is 5 % smaller and
@@ -125,7 +123,7 @@ def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
         )
     if kind == "flip":
         return None, np.array([[-1, 0, 0], [0, 1, 0]], np.float32)
-    views: list[NDArray[np.float32] | None] = [None]
+    views: list[Floats32 | None] = [None]
     if kind == "jitter":
         for zoom, degrees in ((0.95, 0.0), (1.05, 0.0), (1.0, -4.0), (1.0, 4.0)):
             cosine, sine = (part(np.deg2rad(degrees)) / zoom for part in (np.cos, np.sin))
@@ -133,7 +131,7 @@ def tta_views(kind: str) -> tuple[NDArray[np.float32] | None, ...]:
     return tuple(views)
 
 
-def apply_view(images: Tensor, view: NDArray[np.float32] | None, image_size: int) -> Tensor:
+def apply_view(images: Tensor, view: Floats32 | None, image_size: int) -> Tensor:
     """One of `tta_views` of each image: (B, 1, R, R) uint8 to (B, 1, S, S), as `apply`."""
     if view is None:
         return apply(images, None, image_size)
@@ -144,9 +142,7 @@ def apply_view(images: Tensor, view: NDArray[np.float32] | None, image_size: int
     return apply(images, same, image_size)
 
 
-def _crop_shape(
-    config: AugmentConfig, seed: int, epoch: int, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _crop_shape(config: AugmentConfig, seed: int, epoch: int, rows: Ints) -> tuple[Array, Array]:
     """(B,) widths and heights of RandomResizedCrop as shares of the side.
 
     torchvision's rule without its rounding to whole pixels: area uniform in `crop_scale`,
@@ -225,7 +221,7 @@ def _warp_side(side: int, image_size: int) -> int:
     return side if 2 * side <= 3 * image_size else round(image_size * 256 / 224)
 
 
-def _keeps_place(affine: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _keeps_place(affine: Floats32) -> Flags:
     """(B,) whether an image is taken whole, flipped or not: then the area filter serves better."""
     upright = affine * np.sign(affine[:, :1, :1])
     upright[:, :, 1:] = affine[:, :, 1:]
@@ -233,7 +229,7 @@ def _keeps_place(affine: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(off < 1e-7)
 
 
-def _pixel_matrices(affine: NDArray[np.float32], side: int, image_size: int) -> NDArray[np.float64]:
+def _pixel_matrices(affine: Floats32, side: int, image_size: int) -> Array:
     """The maps between pixel centres: output (0..S-1) to input (0..R-1), (B, 2, 3)."""
     scaled = affine.astype(np.float64)
     linear = scaled[:, :, :2] * (side / image_size)
@@ -243,7 +239,7 @@ def _pixel_matrices(affine: NDArray[np.float32], side: int, image_size: int) -> 
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 
 
-def _grey_table(parameters: AugmentationParameters, row: int) -> NDArray[np.uint8]:
+def _grey_table(parameters: AugmentationParameters, row: int) -> Pixels:
     levels = np.arange(256, dtype=np.float32)
     changed = (levels - 127.5) * parameters.contrast[row] + 127.5 + parameters.brightness[row]
     return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
@@ -270,7 +266,7 @@ def apply_torch(
     if parameters is None:
         return _resize_area(pixels, image_size).round()
 
-    def placed(values: NDArray[np.float32]) -> Tensor:
+    def placed(values: Floats32) -> Tensor:
         return place_tensor(torch.from_numpy(values), images.device)
 
     affine = placed(parameters.affine)

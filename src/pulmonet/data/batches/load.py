@@ -16,9 +16,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
+from pulmonet.arrays import Floats32, Ints, Pixels
 from pulmonet.config.schema import AugmentConfig
 from pulmonet.data.batches.augment import apply, apply_view, draw, place_tensor
 from pulmonet.data.batches.random import permutation, uniform
@@ -41,7 +42,7 @@ class Batch:
 
     images: torch.Tensor
     targets: torch.Tensor
-    rows: NDArray[np.int64]
+    rows: Ints
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,8 +69,8 @@ class TrainingBatches:
     """
 
     pack: Pack
-    rows: NDArray[np.int64]
-    targets: NDArray[np.float32]
+    rows: Ints
+    targets: Floats32
     augment: AugmentConfig
     _: KW_ONLY
     image_size: int
@@ -113,7 +114,7 @@ class TrainingBatches:
         )
         return _in_order(work, self.num_workers, self._device)
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
+    def order(self, epoch: int) -> Ints:
         """(n,) positions into the training rows, as all processes together take them."""
         if self.positive_share is not None:
             return class_aware_order(
@@ -126,7 +127,7 @@ class TrainingBatches:
             )
         return permutation(self.seed, epoch, self.rows, _ORDER)
 
-    def _prepare(self, epoch: int, positions: NDArray[np.int64], image_size: int) -> Batch:
+    def _prepare(self, epoch: int, positions: Ints, image_size: int) -> Batch:
         rows = self.rows[positions]
         images = self._images(epoch, rows, image_size)
         targets = torch.from_numpy(self.targets[positions])
@@ -134,18 +135,13 @@ class TrainingBatches:
             images, targets = self._mix(epoch, rows, images, targets, image_size)
         return Batch(images, place_tensor(targets, self._device), rows)
 
-    def _images(self, epoch: int, rows: NDArray[np.int64], image_size: int) -> torch.Tensor:
+    def _images(self, epoch: int, rows: Ints, image_size: int) -> torch.Tensor:
         parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
         images = _to_device(self.pack.read(rows), self._device)
         return apply(images, parameters, image_size)
 
     def _mix(
-        self,
-        epoch: int,
-        rows: NDArray[np.int64],
-        images: torch.Tensor,
-        targets: torch.Tensor,
-        image_size: int,
+        self, epoch: int, rows: Ints, images: torch.Tensor, targets: torch.Tensor, image_size: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """MixUp (Zhang et al. 2018, arXiv:1710.09412), one share and one partner a row.
 
@@ -173,8 +169,8 @@ def evaluation_batches(
     image_size: int,
     batch_size: int,
     num_workers: int = 2,
-    targets: NDArray[np.float32] | None = None,
-    view: NDArray[np.float32] | None = None,
+    targets: Floats32 | None = None,
+    view: Floats32 | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of `rows` in their order: the whole square resized, nothing drawn.
@@ -196,7 +192,7 @@ def evaluation_batches(
     known = np.empty((len(all_rows), 0), np.float32) if targets is None else targets
     place = torch.device(device)
 
-    def prepare(part: NDArray[np.int64]) -> Batch:
+    def prepare(part: Ints) -> Batch:
         images = _to_device(pack.read(all_rows[part]), place)
         some = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
         viewed = apply_view(images, view, image_size)
@@ -206,14 +202,12 @@ def evaluation_batches(
     return _in_order(work, num_workers, place)
 
 
-def _parts(
-    positions: NDArray[np.int64], n_each: int, start_step: int = 0
-) -> Iterator[NDArray[np.int64]]:
+def _parts(positions: Ints, n_each: int, start_step: int = 0) -> Iterator[Ints]:
     for start in range(start_step * n_each, len(positions), n_each):
         yield positions[start : start + n_each]
 
 
-def _to_device(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+def _to_device(images: Pixels, device: torch.device) -> torch.Tensor:
     """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`."""
     return place_tensor(torch.from_numpy(images)[:, None], device)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Ints
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def hash_rows(seed: int, epoch: int, rows: NDArray[np.int64], stream: int) -> NDArray[np.uint64]:
+def hash_rows(seed: int, epoch: int, rows: Ints, stream: int) -> NDArray[np.uint64]:
     """64 random bits a row, from a chain of SplitMix64 steps over the coordinates.
 
     Args:
@@ -35,13 +37,13 @@ def hash_rows(seed: int, epoch: int, rows: NDArray[np.int64], stream: int) -> ND
         return _mix(state + _GOLDEN + np.asarray(rows).astype(np.uint64) * _GOLDEN)
 
 
-def uniform(seed: int, epoch: int, rows: NDArray[np.int64], stream: int) -> NDArray[np.float64]:
+def uniform(seed: int, epoch: int, rows: Ints, stream: int) -> Array:
     """(n,) uniform numbers in [0, 1), with all 53 bits of a double."""
     bits = hash_rows(seed, epoch, rows, stream) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 
 
-def permutation(seed: int, epoch: int, rows: NDArray[np.int64], stream: int) -> NDArray[np.int64]:
+def permutation(seed: int, epoch: int, rows: Ints, stream: int) -> Ints:
     """(n,) positions of `rows` in a random order, equal rows staying in their order."""
     return np.argsort(hash_rows(seed, epoch, rows, stream), kind="stable").astype(np.int64)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.data.batches.random import permutation
 from pulmonet.errors import ConfigError
 
@@ -13,14 +13,8 @@ _LABELS, _POSITIVES, _NEGATIVES, _WITHIN = 200, 1_000, 2_000, 10_000
 
 
 def class_aware_order(
-    targets: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    *,
-    batch_size: int,
-    positive_share: float,
-    seed: int,
-    epoch: int,
-) -> NDArray[np.int64]:
+    targets: Floats32, rows: Ints, *, batch_size: int, positive_share: float, seed: int, epoch: int
+) -> Ints:
     """An epoch in which each batch is about one label and holds a share of its positives.
 
     Labels take turns in an order drawn for the epoch. A label's positives (target over 0.5) and
@@ -46,7 +40,7 @@ def class_aware_order(
     if batch_size < 2:
         raise ConfigError("optim.batch_size: 1: class-aware batches need 2 or more; raise it")
     check_both_classes(targets)
-    shuffled: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+    shuffled: dict[int, tuple[Ints, Ints]] = {}
     for label, column in enumerate(targets.T):
         positives, negatives = np.flatnonzero(column > 0.5), np.flatnonzero(column <= 0.5)
         if len(positives) and len(negatives):
@@ -75,7 +69,7 @@ def class_aware_order(
     return np.concatenate(batches).astype(np.int64)
 
 
-def check_both_classes(targets: NDArray[np.float32]) -> None:
+def check_both_classes(targets: Floats32) -> None:
     """That a class-aware order of (n, L) targets exists.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags, Floats32, Pixels
 from pulmonet.data.images.grey import to_8_bits, to_grey
 from pulmonet.data.images.header import check_size
 from pulmonet.errors import DataError
@@ -24,7 +25,7 @@ NO_RADIOGRAPHS = frozenset(
 )
 
 
-def decode_dicom(content: bytes, where: str) -> NDArray[np.uint8]:
+def decode_dicom(content: bytes, where: str) -> Pixels:
     """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
 
     In the order of the standard (PS3.4, N.2): rescale or modality LUT, VOI LUT or window, and
@@ -76,7 +77,7 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
     raise DataError(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
 
 
-def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey(dataset: Any, pixels: NDArray[Any]) -> Pixels:
     from pydicom.pixels.processing import apply_modality_lut, apply_voi, convert_color_space
 
     if int(dataset.get("NumberOfFrames") or 1) > 1:
@@ -94,7 +95,7 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         shown = window(values, float(center), float(width), function)
         grey = (shown * 255 + 0.5).astype(np.uint8)
     else:
-        used: NDArray[np.bool_] | None = None
+        used: Flags | None = None
         if (padding := dataset.get("PixelPaddingValue")) is not None:
             low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
             used = np.asarray((pixels < low) | (pixels > high))
@@ -102,9 +103,7 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, np.uint8)
 
 
-def window(
-    values: NDArray[Any], center: float, width: float, function: str = "LINEAR"
-) -> NDArray[np.float32]:
+def window(values: NDArray[Any], center: float, width: float, function: str = "LINEAR") -> Floats32:
     """Brightness in [0, 1] of pixel values under a window (DICOM PS3.3, C.11.2.1.2 and .3)."""
     x = np.asarray(values, np.float32)
     if function == "SIGMOID":

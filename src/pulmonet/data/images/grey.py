@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags, Pixels
 
-def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
+
+def to_grey(image: NDArray[Any]) -> Pixels:
     """(H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of any depth as (H, W) uint8."""
     if image.ndim == 3:
         colours = image[..., :3] if image.shape[2] >= 3 else image[..., 0]
@@ -19,7 +21,7 @@ def to_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     return image if image.dtype == np.uint8 else to_8_bits(image)
 
 
-def to_8_bits(values: NDArray[Any], used: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+def to_8_bits(values: NDArray[Any], used: Flags | None = None) -> Pixels:
     """Scale (H, W) values of any depth to 0-255 over the range that the image uses.
 
     From its smallest to its largest value; where a few extreme pixels (markers, borders) hold

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
 from pulmonet.data.images.file import FileState, read_inside
 from pulmonet.data.images.grey import to_grey
@@ -22,7 +22,7 @@ from pulmonet.errors import DataError
 from pulmonet.files.read import check_plain
 
 
-def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
+def read_source_image(manifest: Manifest, row: int) -> Pixels:
     """The image of a manifest row as (H, W) uint8 grey, from a file or from inside an ``.npz``.
 
     Raises:
@@ -32,7 +32,7 @@ def read_source_image(manifest: Manifest, row: int) -> NDArray[np.uint8]:
     return read_image(manifest.root, str(manifest.table["path"].iloc[row]))[0]
 
 
-def read_image(root: Path, path: str) -> tuple[NDArray[np.uint8], FileState]:
+def read_image(root: Path, path: str) -> tuple[Pixels, FileState]:
     """`read_source_image` by its path, and the (size, mtime_ns) of the file that it belongs to."""
     if ".npz#" in path:
         stored, state = read_npz_row(root, path)
@@ -47,7 +47,7 @@ def read_image(root: Path, path: str) -> tuple[NDArray[np.uint8], FileState]:
     return image, state
 
 
-def read_grey(path: Path) -> NDArray[np.uint8]:
+def read_grey(path: Path) -> Pixels:
     """An image file as (H, W) uint8 grey: JPEG, PNG, TIFF, or DICOM with the extra `dicom`.
 
     Raises:
@@ -56,7 +56,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return decode_grey(_content(path), str(path))
 
 
-def decode_grey(content: bytes, where: str) -> NDArray[np.uint8]:
+def decode_grey(content: bytes, where: str) -> Pixels:
     """The bytes of an image file as (H, W) uint8 grey; `where` opens the messages.
 
     Colours become luma, transparency is ignored, EXIF orientation too (boxes refer to the stored

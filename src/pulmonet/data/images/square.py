@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.choices import FITS
 from pulmonet.errors import ConfigError
 
@@ -45,9 +45,7 @@ def pack_side(image_size: int) -> int:
     return 256 if image_size <= 224 else -(-image_size * 256 // 224)
 
 
-def fit_square(
-    image: NDArray[np.uint8], side: int, fit: str, out: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def fit_square(image: Pixels, side: int, fit: str, out: Pixels | None = None) -> Pixels:
     """The (side, side) square of an (H, W) image, resized with the area filter.
 
     ``stretch`` squeezes the whole image, ``pad`` keeps its aspect on black, ``crop`` takes the

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Ints, Pixels
 from pulmonet.files import system
 from pulmonet.files.write import write_atomic
 
@@ -32,7 +33,7 @@ FORMAT_VERSION = 1
 BLOCK_BYTES = 16 * 2**20
 
 
-def checksum_of(image: NDArray[np.uint8]) -> int:
+def checksum_of(image: Pixels) -> int:
     """CRC-32 of the pixels; 0 means "not packed" and is therefore stored as 1."""
     return zlib.crc32(image.data) or 1
 
@@ -108,11 +109,11 @@ class PackFiles:
         """Checksums of rows start..stop."""
         return self._checksums.read(start, len(self.paths) if stop is None else stop)
 
-    def read_sources(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+    def read_sources(self, start: int = 0, stop: int | None = None) -> Ints:
         """(n, 2): size and mtime_ns of what rows start..stop were decoded from."""
         return self._sources.read(start, len(self.paths) if stop is None else stop)
 
-    def read_row(self, row: int, image: NDArray[np.uint8]) -> int:
+    def read_row(self, row: int, image: Pixels) -> int:
         """Read a row's pixels into `image` (R, R); their checksum, 0 if they cannot be read."""
         try:
             n_read = self._images.read_into(row, image)
@@ -120,7 +121,7 @@ class PackFiles:
             return 0
         return checksum_of(image) if n_read == self.row_bytes else 0
 
-    def write_pixels(self, rows: Sequence[int], images: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    def write_pixels(self, rows: Sequence[int], images: Pixels) -> NDArray[np.uint32]:
         """Write (n, R, R) pixels of ascending rows whose block is locked.
 
         Returns:
@@ -132,9 +133,7 @@ class PackFiles:
         self._images.write(rows, images)
         return np.array([checksum_of(image) for image in images], "<u4")
 
-    def commit(
-        self, rows: Sequence[int], sources: NDArray[np.int64], checksums: NDArray[np.uint32]
-    ) -> None:
+    def commit(self, rows: Sequence[int], sources: Ints, checksums: NDArray[np.uint32]) -> None:
         """Sync the pixels, then write what makes them count: (n, 2) sources and (n,) checksums.
 
         These two need no sync of their own: a power cut that loses either leaves a row that

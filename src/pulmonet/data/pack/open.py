@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pulmonet.arrays import Ints, Pixels
 from pulmonet.data.images.square import pack_side
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
@@ -55,7 +56,7 @@ class Pack:
     """Squared images of the rows that it was opened for, checked at every read."""
 
     def __init__(
-        self, files: PackFiles, rows: NDArray[np.int64], num_workers: int, progress: Progress | None
+        self, files: PackFiles, rows: Ints, num_workers: int, progress: Progress | None
     ) -> None:
         """Use `open_pack`: decode those of `rows` (ascending) that are missing or outdated.
 
@@ -82,7 +83,7 @@ class Pack:
         self._readable[rows] = True
         self._readable[list(self.bad_rows)] = False
 
-    def read(self, rows: ArrayLike) -> NDArray[np.uint8]:
+    def read(self, rows: ArrayLike) -> Pixels:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
 
         A row whose checksum fails is decoded again from its source, and the pack mended.
@@ -102,7 +103,7 @@ class Pack:
                 self._repair(row, image)
         return images
 
-    def _repair(self, row: int, image: NDArray[np.uint8]) -> None:
+    def _repair(self, row: int, image: Pixels) -> None:
         """Fill `image` from what is on disk now, else from the source, and mend the pack."""
         with self._repairing:
             if not self._files.writable:
@@ -115,7 +116,7 @@ class Pack:
             except OSError as error:
                 raise DataError(_explain_os(self.folder, error)) from None
 
-    def _repair_locked(self, row: int, image: NDArray[np.uint8]) -> None:
+    def _repair_locked(self, row: int, image: Pixels) -> None:
         now = self._files.read_checksums(row, row + 1)[0]
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
@@ -215,7 +216,7 @@ def other_packs(root: Path, pack: Pack) -> list[CachedPack]:
     return found
 
 
-def _check_space(files: PackFiles, missing: NDArray[np.int64]) -> None:
+def _check_space(files: PackFiles, missing: Ints) -> None:
     """Raise a DataError at once instead of hours later."""
     n_new = int((files.read_checksums()[missing] == 0).sum())
     space, needed = shutil.disk_usage(files.folder), n_new * files.row_bytes

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Ints, Pixels
 from pulmonet.data.images.file import FileState, file_of
 from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
@@ -42,7 +43,7 @@ _STATS_PER_TASK = 256
 Progress = Callable[[int, int], None]
 
 
-def missing_rows(files: PackFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def missing_rows(files: PackFiles, rows: Ints) -> Ints:
     """Those of `rows` (ascending) that are not packed, or from an image that has changed since."""
     if not len(rows):
         return rows
@@ -54,7 +55,7 @@ def missing_rows(files: PackFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]
     return np.asarray(rows[missing])
 
 
-def stat_sources(root: Path, paths: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
     """(n, 2) size and mtime_ns of the images of `rows`; -1 where there is no such file.
 
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
@@ -92,8 +93,8 @@ class _Block:
     """Missing rows of one locked block: decoded and written by the pool, then committed."""
 
     lock: BaseFileLock
-    rows: NDArray[np.int64]
-    sources: NDArray[np.int64]
+    rows: Ints
+    sources: Ints
     checksums: NDArray[np.uint32]
     tasks: list[Future[dict[int, str]]] = field(default_factory=list)
 
@@ -102,11 +103,7 @@ class Packer:
     """Decodes missing rows block by block, in order, beside any other process doing the same."""
 
     def __init__(
-        self,
-        files: PackFiles,
-        missing: NDArray[np.int64],
-        num_workers: int,
-        progress: Progress | None,
+        self, files: PackFiles, missing: Ints, num_workers: int, progress: Progress | None
     ) -> None:
         self._files = files
         self._n_missing = len(missing)
@@ -206,7 +203,7 @@ class Packer:
             self._progress(self._n_done, self._n_missing)
 
 
-def decode_row(files: PackFiles, row: int, out: NDArray[np.uint8]) -> FileState:
+def decode_row(files: PackFiles, row: int, out: Pixels) -> FileState:
     """Fill `out` (R, R) with a row's square image.
 
     Returns:

@@ -7,15 +7,15 @@ from functools import partial
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.data.phantoms import organs
 from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.findings import Box, Finding, displace, draw_finding, moved_by
 from pulmonet.data.phantoms.shapes import Map, curve, depth, soften
 
 
-def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.uint8], list[Box]]:
+def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[Box]]:
     """Draw one front view and the boxes of its findings.
 
     The same film with other findings differs by the findings alone: noise, texture and exposure
@@ -88,7 +88,7 @@ def draw_devices(film: Film) -> Map:
     return 0.34 * soften(thin, 0.6) + 0.4 * soften(solid, 0.7)
 
 
-def develop(film: Film, attenuation: Map) -> NDArray[np.uint8]:
+def develop(film: Film, attenuation: Map) -> Pixels:
     """Attenuation to grey levels, with devices, scatter, grain, collimation and letters."""
     attenuation = attenuation + draw_devices(film)
     exposure = film.exposure
@@ -102,7 +102,7 @@ def develop(film: Film, attenuation: Map) -> NDArray[np.uint8]:
     image = 255 * grey + exposure.grain * 1.8 * grain * (0.35 + 0.65 * (1 - grey))
     if exposure.collimated:
         image = _collimate(rng, image)
-    pixels: NDArray[np.uint8] = np.clip(np.round(image), 0, 252).astype(np.uint8)
+    pixels: Pixels = np.clip(np.round(image), 0, 252).astype(np.uint8)
     letter, low, high = ("L", 0.86, 0.93) if exposure.marker_left else ("R", 0.04, 0.09)
     x, y = film.width * rng.uniform(low, high), film.height * rng.uniform(0.07, 0.2)
     font, corner = cv2.FONT_HERSHEY_SIMPLEX, (int(x), int(y))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Pixels
 from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.film import develop
 from pulmonet.data.phantoms.findings import Box, Finding, displace, moved_by
@@ -25,7 +25,7 @@ LOBES_FROM_THE_SIDE = {
 }
 
 
-def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[NDArray[np.uint8], list[Box]]:
+def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[Box]]:
     """Draw one side view and the boxes of its findings, as `take_frontal` does.
 
     Returns:
@@ -70,7 +70,7 @@ def _lungs(film: Film) -> Map:
     return air
 
 
-def _heart_outline(film: Film) -> NDArray[np.float64]:
+def _heart_outline(film: Film) -> Array:
     size = film.pose.heart_ratio / 0.45
     high = size**0.5
     # Front and underside stay on breastbone and diaphragm: a large heart grows backwards.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array
 from pulmonet.data.phantoms.anatomy import CAGE_X, CAGE_Y, Body, Film
 from pulmonet.data.phantoms.shapes import Map, curve, depth, mirrored, sigmoid, soften
 
@@ -127,7 +127,7 @@ def draw_breasts(film: Film) -> Map:
     return np.asarray(film.body.breasts * shadow, np.float32)
 
 
-def rib_curve(index: int, body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rib_curve(index: int, body: Body) -> tuple[Array, Array]:
     """Posterior and anterior part of rib `index` (0 = first) on the positive side."""
     head = -0.05 + 0.112 * index
     drop = body.rib_slope * (0.07 + 0.125 * min(index, 4) / 4)

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Map = NDArray[np.float32]
+from pulmonet.arrays import Array, Floats32, Pixels
+
+Map = Floats32
 """(H, W) float32 over the film."""
 
-Canvas = NDArray[np.uint8]
+Canvas = Pixels
 """(H, W) that shapes are drawn onto."""
 
 
@@ -22,7 +24,7 @@ class Frame:
 
     height: int
     width: int
-    matrix: NDArray[np.float64]  # (2, 3) affine from body coordinates to pixels
+    matrix: Array  # (2, 3) affine from body coordinates to pixels
 
     @cached_property
     def unit(self) -> float:
@@ -37,7 +39,7 @@ class Frame:
         x, y = (across * columns + down * rows + start for across, down, start in inverse)
         return x.astype(np.float32), y.astype(np.float32)
 
-    def to_pixels(self, points: ArrayLike) -> NDArray[np.float64]:
+    def to_pixels(self, points: ArrayLike) -> Array:
         """(N, 2) body coordinates to (N, 2) pixels."""
         return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
@@ -79,7 +81,7 @@ def soften(canvas: Canvas | Map, sigma: float) -> Map:
     return np.asarray(blurred, np.float32)
 
 
-def curve(x: ArrayLike, y: ArrayLike, closed: bool = False) -> NDArray[np.float64]:
+def curve(x: ArrayLike, y: ArrayLike, closed: bool = False) -> Array:
     """A Catmull-Rom curve through N points, their x and y given, 8 steps between two of them."""
     knots = np.column_stack([x, y]).astype(np.float64)
     if closed:
@@ -100,7 +102,7 @@ def depth(mask: Map, reach: float) -> Map:
     return np.asarray(np.sqrt(1 - (1 - inward) ** 2), np.float32)
 
 
-def mirrored(points: ArrayLike, side: int) -> NDArray[np.float64]:
+def mirrored(points: ArrayLike, side: int) -> Array:
     """Points given with positive x on `side` (-1 = the patient's right)."""
     return np.asarray(points, np.float64) * (side, 1)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32
 from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
@@ -119,7 +119,7 @@ def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) 
 
 def _labels(
     raw: pd.DataFrame, mapping: Mapping[str, str], used: list[str], where: Path, problems: list[str]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, Floats32]:
     if "findings" in mapping:
         separator = mapping.get("separator") or "|"
         return rows.finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))

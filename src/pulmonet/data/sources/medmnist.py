@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32
 from pulmonet.data.sources import rows
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_array
@@ -56,7 +56,7 @@ def read(path: Path) -> rows.SourceRows:
     return rows.stack(parts)
 
 
-def _labels_of(archive: Path, name: str) -> NDArray[np.float32] | None:
+def _labels_of(archive: Path, name: str) -> Floats32 | None:
     """(N, L) of 1 and 0; None where the split is not there."""
     try:
         with zipfile.ZipFile(archive) as arrays:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import Strings, read_csv, text_column
+from pulmonet.data.tables import read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import align
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import Strings, parse_number, read_csv, text_column
+from pulmonet.data.tables import parse_number, read_csv, text_column
 
 #: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
 #: atelectasis is one, and must not count as a negative. They stay labels of their own, too.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.manifest import Manifest
@@ -162,7 +162,7 @@ def inside_paths(paths: pd.Series[Any]) -> pd.Series[Any]:
     return paths[~_leaving(paths)]
 
 
-def _leaving(paths: pd.Series[Any]) -> NDArray[np.bool_]:
+def _leaving(paths: pd.Series[Any]) -> Flags:
     if _LEAVES.search("\n".join(paths.tolist())) is None:  # one search is faster than one a row
         return np.zeros(len(paths), bool)
     return np.asarray([_LEAVES.search(path) is not None for path in paths.tolist()])

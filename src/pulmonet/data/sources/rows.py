@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.data.tables import Strings, factorise, is_blank, map_column, parse_number, text_column
+from pulmonet.arrays import Floats32, Strings
+from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
@@ -41,7 +42,7 @@ class SourceRows:
 
 def source_rows(
     paths: Any,
-    labels: Mapping[str, NDArray[np.float32]],
+    labels: Mapping[str, Floats32],
     problems: Sequence[str] = (),
     *,
     split: Any = "",
@@ -114,7 +115,7 @@ def _parse_label(value: str) -> float:
 
 def label_columns(
     raw: pd.DataFrame, names: Iterable[str], where: Path, problems: list[str]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, Floats32]:
     """Label -> (N,) values of the columns `names`; yes, no, true and false are understood, too.
 
     Wrong values, which become NaN, and a second column for a label go to `problems`.
@@ -122,7 +123,7 @@ def label_columns(
     Raises:
         DataError: a label that `check_source_label` refuses.
     """
-    labels: dict[str, NDArray[np.float32]] = {}
+    labels: dict[str, Floats32] = {}
     for name in names:
         if align(name) in labels:
             problems.append(
@@ -130,7 +131,7 @@ def label_columns(
             )
             continue
         check_source_label(name, where)
-        values: NDArray[np.float32] = map_column(
+        values: Floats32 = map_column(
             raw[name], lambda cell: _LABEL_WORDS.get(cell.lower(), _parse_label(cell)), np.float32
         )
         wrong = np.flatnonzero(np.isinf(values))
@@ -166,7 +167,7 @@ def other_columns(
 
 def finding_columns(
     column: pd.Series[Any], split: Callable[[str], list[str]]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, Floats32]:
     """Label columns from one whose cells `split` into findings, as NIH and PadChest have it.
 
     Returns:

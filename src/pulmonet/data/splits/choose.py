@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags, Ints
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.deal import deal_patients, draws, take_share
@@ -28,7 +28,7 @@ def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
     return tuple(label for label in manifest.labels if manifest.table[label].notna().any())
 
 
-def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) -> NDArray[np.bool_]:
+def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) -> Flags:
     """(L,) whether a split has any value for each label, before views and subsets.
 
     A column that is blank throughout is not annotated; a few rows of it prove nothing.
@@ -91,7 +91,7 @@ def resolve_auxiliary(
     return tuple(name for name in chosen if name not in labels)
 
 
-def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[np.int64]:
+def select_rows(manifest: Manifest, split: str, views: str = "all") -> Ints:
     """Row numbers of a split, of the views asked for, in the table's order.
 
     Raises:
@@ -122,9 +122,7 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> NDArray[n
     return np.flatnonzero(chosen).astype(np.int64)
 
 
-def subset_rows(
-    manifest: Manifest, rows: NDArray[np.int64], fraction: float, mode: str, seed: int
-) -> NDArray[np.int64]:
+def subset_rows(manifest: Manifest, rows: Ints, fraction: float, mode: str, seed: int) -> Ints:
     """A share of the patients with all their rows (``patient``), or of single rows (``image``).
 
     At least one patient or image is taken. Row numbers keep their order.
@@ -139,9 +137,7 @@ def subset_rows(
     return rows[taken[codes]]
 
 
-def dev_rows(
-    manifest: Manifest, rows: NDArray[np.int64], fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def dev_rows(manifest: Manifest, rows: Ints, fraction: float, seed: int) -> tuple[Ints, Ints]:
     """(training rows, dev rows): a share of the patients split off, stratified over the labels.
 
     Raises:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags, Floats32, Ints, Strings
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.splits.files import read_splits, splits_path, write_splits
-from pulmonet.data.tables import Strings
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.words import count, list_first
@@ -73,7 +73,7 @@ def assign(
     return _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
 
 
-def _listed(path: Path, patients: Strings, needed: NDArray[np.bool_]) -> Strings:
+def _listed(path: Path, patients: Strings, needed: Flags) -> Strings:
     """(N,) what a splits file says of each row; the `needed` rows must be listed."""
     listed = read_splits(path, patients)
     missing = np.unique(patients[needed & (listed == "")].astype(str))
@@ -88,7 +88,7 @@ def _listed(path: Path, patients: Strings, needed: NDArray[np.bool_]) -> Strings
 def _drawn(
     split: Strings,
     patients: Strings,
-    labels: NDArray[np.float32],
+    labels: Floats32,
     fraction: float,
     seed: int,
     kept: Path | None,
@@ -123,7 +123,7 @@ def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDAr
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def deal_patients(patients: Strings, labels: NDArray[np.float32], salt: str) -> NDArray[np.int64]:
+def deal_patients(patients: Strings, labels: Floats32, salt: str) -> Ints:
     """(N,) place of each row's patient in an order in which neighbours have the same labels.
 
     Patients are sorted by their positive `labels`, (N, L), the rarest first, and within equal ones
@@ -140,7 +140,7 @@ def deal_patients(patients: Strings, labels: NDArray[np.float32], salt: str) -> 
     return np.asarray(np.argsort(np.lexsort(keys))[codes], np.int64)
 
 
-def take_share(places: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+def take_share(places: Ints, fraction: float) -> Flags:
     """(N,) whether a row's patient is in a share of `fraction`, evenly spread over the order.
 
     Raises:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.tables import Strings, map_column, read_csv, text_column
+from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir
 from pulmonet.files.read import read_text

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.explain.results import Difference, LabelLocalization, MethodLocalization
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.intervals import estimate
@@ -33,10 +33,10 @@ class MapScores:
 
     hit: float
     energy: float
-    ious: NDArray[np.float64]
+    ious: Array
 
 
-def score_map(heat: NDArray[np.floating], region: NDArray[np.bool_]) -> MapScores:
+def score_map(heat: Floats, region: Flags) -> MapScores:
     """Agreement of a map with a region.
 
     Sources: pointing game, Zhang et al. 2018 (without a tolerance around the region); energy,
@@ -59,13 +59,13 @@ def score_map(heat: NDArray[np.floating], region: NDArray[np.bool_]) -> MapScore
     return MapScores(hit, energy, within / (everywhere + inside.size - within))
 
 
-def prior_density(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+def prior_density(regions: Sequence[Flags]) -> Array:
     """(S, S) share of the given regions that cover each pixel."""
-    density: NDArray[np.float64] = np.mean(np.stack(regions), axis=0)
+    density: Array = np.mean(np.stack(regions), axis=0)
     return density
 
 
-def mean_box(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+def mean_box(regions: Sequence[Flags]) -> Array:
     """(S, S) map of the mean extent of the given regions; its maximum is the box's centre.
 
     Regions that lie outside the square (beyond a crop) have no extent; all zero without others.
@@ -82,17 +82,15 @@ def mean_box(regions: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
     return heat
 
 
-def image_centre(side: int) -> NDArray[np.float64]:
+def image_centre(side: int) -> Array:
     """(S, S) cone that falls from 1 at the centre to 0 in the corners."""
     offsets = (np.arange(side) + 0.5) / side - 0.5
     distances = np.hypot(offsets[:, None], offsets)
-    heat: NDArray[np.float64] = 1 - distances / distances.max()
+    heat: Array = 1 - distances / distances.max()
     return heat
 
 
-def tuned_ious(
-    ious: NDArray[np.float64], units: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], float | None]:
+def tuned_ious(ious: Array, units: Ints) -> tuple[Array, float | None]:
     """IoU of each case at the threshold that is best on all other patients.
 
     Args:
@@ -137,13 +135,13 @@ def compare_with_baselines(
     draws = generator.integers(0, n_units, size=(n_resamples, n_units))
     weights = np.stack([np.bincount(draw, minlength=n_units) for draw in draws])[:, units]
 
-    def mean(values: NDArray[np.float64]) -> Estimate:
+    def mean(values: Array) -> Estimate:
         if np.isnan(values).any():
             why = "one patient only: no other to tune the threshold on"
             return Estimate(value=None, reason=why)
         return estimate(values.mean(), weights @ values / weights.sum(axis=1))
 
-    values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    values: dict[str, dict[str, Array]] = {}
     rows: dict[str, MethodLocalization] = {}
     for name, cases in scores.items():
         tuned, threshold = tuned_ious(np.stack([case.ious for case in cases]), units)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images.header import MAX_PIXELS
 from pulmonet.data.images.square import fit_square, placement
@@ -61,14 +61,14 @@ class Mask:
 
     height: int
     width: int
-    runs: NDArray[np.int64] | None = None
-    contours: Sequence[NDArray[np.float64]] = ()
+    runs: Ints | None = None
+    contours: Sequence[Array] = ()
 
     def any(self) -> bool:
         """Whether a pixel lies inside."""
         return len(self.contours) > 0 if self.runs is None else bool(self.runs[1::2].any())
 
-    def pixels(self) -> NDArray[np.bool_]:
+    def pixels(self) -> Flags:
         """(H, W) mask; contours as CheXlocalize's ``annotation_to_segmentation.py`` draws them."""
         if self.runs is not None:
             inside = np.arange(len(self.runs)) % 2 == 1
@@ -90,10 +90,10 @@ class Region:
             own pixels.
     """
 
-    boxes: NDArray[np.float64]
+    boxes: Array
     mask: Mask | None = None
 
-    def on_square(self, side: int, height: int, width: int, fit: str) -> NDArray[np.bool_]:
+    def on_square(self, side: int, height: int, width: int, fit: str) -> Flags:
         """(S, S) mask on the square that the network sees.
 
         A pixel belongs to a box when its centre lies inside, to a mask when more than half of it
@@ -143,7 +143,7 @@ def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region],
     boxes = read_boxes(manifest, path)
     numbers = {path: row for row, path in enumerate(manifest.table["path"])}
     corners = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)
-    found: dict[Key, list[NDArray[np.float64]]] = {}
+    found: dict[Key, list[Array]] = {}
     n_unmatched = 0
     for image, label, box in zip(boxes["path"], boxes["label"], corners, strict=True):
         row = numbers.get(image, numbers.get(image.removeprefix(f"{manifest.name}/")))

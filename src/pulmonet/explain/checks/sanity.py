@@ -12,17 +12,17 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import spsolve
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from pulmonet.arrays import Array, Flags, Floats, Floats32
 from pulmonet.explain.checks.randomisation import randomised, weight_stages
 from pulmonet.explain.results import RoadCurve, Sanity, SanityStage
 
 #: (network, images (B, 1, S, S), columns) -> raw maps (B, L, h, w)
-Method = Callable[[nn.Module, Tensor, Sequence[int]], NDArray[np.float32]]
+Method = Callable[[nn.Module, Tensor, Sequence[int]], Floats32]
 
 #: Mean rank correlation at full randomisation from which on maps count as independent of the
 #: weights. Unrelated maps give about 0, a method that ignores the network exactly 1.
@@ -36,7 +36,7 @@ STATISTIC = (
 REMOVED_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman correlation of two maps; NaN where one is constant."""
     ranks = [rankdata(np.asarray(one, np.float64), axis=None) for one in (a, b)]
     x, y = (one - one.mean() for one in ranks)
@@ -92,16 +92,14 @@ def cascade(
     )
 
 
-def map_correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> list[float]:
+def map_correlations(a: Floats, b: Floats) -> list[float]:
     """Rank correlations of (B, L, h, w) maps, pair by pair; constant maps are left out."""
     maps_a, maps_b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
     found = [rank_correlation(one, other) for one, other in zip(maps_a, maps_b, strict=True)]
     return [value for value in found if np.isfinite(value)]
 
 
-def impute(
-    image: NDArray[np.floating], removed: NDArray[np.bool_], noise: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def impute(image: Floats, removed: Flags, noise: Floats) -> Array:
     """Removed pixels become the weighted mean of their eight neighbours, plus noise.
 
     Direct neighbours weigh 1/6, diagonal ones 1/12; the means of removed pixels hang on each
@@ -138,7 +136,7 @@ def road(
     network: nn.Module,
     images: Tensor,
     pairs: Sequence[tuple[int, int]],
-    maps: NDArray[np.float32],
+    maps: Floats32,
     *,
     seed: int = 0,
     progress: Callable[[], None] | None = None,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from pulmonet.arrays import Floats32
 
 
 @dataclass(frozen=True)
@@ -19,5 +18,5 @@ class RawMaps:
         raw: (B, L, h, w) float32, signed: before ReLU, at the method's own resolution.
     """
 
-    logits: NDArray[np.float32]
-    raw: NDArray[np.float32]
+    logits: Floats32
+    raw: Floats32

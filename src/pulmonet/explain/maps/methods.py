@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.data.batches.augment import apply_view
 from pulmonet.data.images.square import fit_square, pack_side
@@ -55,13 +55,13 @@ class Maps:
         maps: (B, L, S, S) float32 in [0, 1]; all zero where nothing speaks for the label.
     """
 
-    scores: NDArray[np.float32]
-    raw: NDArray[np.float32]
-    maps: NDArray[np.float32]
+    scores: Floats32
+    raw: Floats32
+    maps: Floats32
 
 
 def to_network_input(
-    images: Sequence[NDArray[np.uint8]], run: TrainedRun, view: NDArray[np.float32] | None = None
+    images: Sequence[Pixels], run: TrainedRun, view: Floats32 | None = None
 ) -> Tensor:
     """X-rays as the network takes them, by the same way as in evaluation: through the pack's size.
 
@@ -117,7 +117,7 @@ def explain_images(
 
 def maps_of_variants(
     network: nn.Module, images: Tensor, columns: Sequence[int], variants: Sequence[MapVariant]
-) -> dict[MapVariant, NDArray[np.float32]]:
+) -> dict[MapVariant, Floats32]:
     """Scaled maps (B, L, S, S) of several methods and layers.
 
     Gradient methods at one layer share their passes, which is nearly all of their cost.
@@ -125,7 +125,7 @@ def maps_of_variants(
     Raises:
         ConfigError: unknown layer.
     """
-    found: dict[MapVariant, NDArray[np.float32]] = {}
+    found: dict[MapVariant, Floats32] = {}
     for variant in variants:
         method, layer = variant.method, variant.layer
         if method not in GRADIENT_METHODS:

@@ -11,15 +11,15 @@ from typing import cast
 import cv2
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats, Floats32, Pixels
 from pulmonet.data.images.square import Placement
 
 #: Share of colour where the map is 1; it falls with the map, so that 0 leaves the X-ray as it is.
 OPACITY = 0.65
 
 
-def scale_maps(raw: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def scale_maps(raw: Floats32, side: int) -> Floats32:
     """Raw maps to [0, 1] at the size of the square: ReLU, bilinear, then min to 0 and max to 1.
 
     A map without any positive value, or constant, becomes all zero: it points nowhere.
@@ -44,9 +44,7 @@ def scale_maps(raw: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return scaled.reshape(*raw.shape[:-2], side, side)
 
 
-def place_map(
-    heat: NDArray[np.float32], height: int, width: int, where: Placement
-) -> NDArray[np.float32]:
+def place_map(heat: Floats32, height: int, width: int, where: Placement) -> Floats32:
     """The square's map in the image's own pixels, bilinear.
 
     Args:
@@ -71,27 +69,25 @@ def place_map(
     inside_x = np.abs(_fractions(width, where.x0, where.x1) - 0.5) <= 0.5
     inside_y = np.abs(_fractions(height, where.y0, where.y1) - 0.5) <= 0.5
     placed[~(inside_y[:, None] & inside_x)] = np.nan
-    return cast(NDArray[np.float32], placed)
+    return cast(Floats32, placed)
 
 
-def _fractions(n_pixels: int, start: float, stop: float) -> NDArray[np.floating]:
+def _fractions(n_pixels: int, start: float, stop: float) -> Floats:
     """Where each pixel's centre lies between the square's edges, 0 to 1 inside."""
     return (np.arange(n_pixels) + 0.5 - start) / (stop - start)
 
 
-def _cells(n_pixels: int, start: float, stop: float, n_cells: int) -> NDArray[np.float32]:
+def _cells(n_pixels: int, start: float, stop: float, n_cells: int) -> Floats32:
     return (_fractions(n_pixels, start, stop) * n_cells - 0.5).astype(np.float32)
 
 
-def colour_table(name: str) -> NDArray[np.uint8]:
+def colour_table(name: str) -> Pixels:
     """(256, 3) RGB of a colour map."""
     rgba = matplotlib.colormaps[name](np.arange(256), bytes=True)
-    return cast(NDArray[np.uint8], rgba[:, :3])
+    return cast(Pixels, rgba[:, :3])
 
 
-def blend(
-    image: NDArray[np.uint8], placed: NDArray[np.float32], colour_map: str = "plasma"
-) -> NDArray[np.uint8]:
+def blend(image: Pixels, placed: Floats32, colour_map: str = "plasma") -> Pixels:
     """The overlay: colour over grey, the more of it the higher the map.
 
     Args:
@@ -106,10 +102,10 @@ def blend(
     colours = colour_table(colour_map)[np.round(values * 255).astype(np.uint8)]
     share = (OPACITY * values)[..., None]
     mixed = image[..., None] * (1 - share) + colours * share
-    return cast(NDArray[np.uint8], np.round(mixed).astype(np.uint8))
+    return cast(Pixels, np.round(mixed).astype(np.uint8))
 
 
-def encode_png(image: NDArray[np.uint8]) -> bytes:
+def encode_png(image: Pixels) -> bytes:
     """PNG bytes of an (H, W) grey or (H, W, 3) RGB image."""
     ordered = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, buffer = cv2.imencode(".png", ordered)

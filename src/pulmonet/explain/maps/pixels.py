@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.arrays import Floats32
 from pulmonet.explain.maps import RawMaps
 from pulmonet.models.networks import as_array
 
@@ -105,7 +105,7 @@ def occlusion(
     return RawMaps(as_array(logits), as_array(torch.stack(maps)))
 
 
-def smooth(raw: NDArray[np.float32], n_cells: int = 56) -> NDArray[np.float32]:
+def smooth(raw: Floats32, n_cells: int = 56) -> Floats32:
     """Pixel attributions averaged over a grid of cells, which is what an eye can follow.
 
     Args:

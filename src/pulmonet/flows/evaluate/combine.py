@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Ints, Pixels
 from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
@@ -157,7 +157,7 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
     )
 
 
-def _same_rows(first: Predictions, other: Predictions) -> NDArray[np.int64]:
+def _same_rows(first: Predictions, other: Predictions) -> Ints:
     """(N,) where each row of `first` is in `other`."""
     for what, flag in (("dataset", "--data-dir"), ("split", "--split")):
         ours, theirs = getattr(first, what), getattr(other, what)
@@ -184,7 +184,7 @@ def _same_rows(first: Predictions, other: Predictions) -> NDArray[np.int64]:
     return np.asarray([row_of[path] for path in first.paths], np.int64)
 
 
-def _same_truth(first: Predictions, other: Predictions, order: NDArray[np.int64]) -> None:
+def _same_truth(first: Predictions, other: Predictions, order: Ints) -> None:
     both = f"--ensemble: {first.run} and {other.run}"
     differs = ~np.isclose(first.targets, other.targets[order], rtol=0, atol=0, equal_nan=True)
     for column in np.flatnonzero(differs.any(axis=0)).tolist():
@@ -236,7 +236,7 @@ def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
         disjoint.add(rows.paths, rows.patients, run=rows.run, split=rows.split)
         reader_of |= dict.fromkeys(rows.paths, material.read_image)
 
-    def read_image(path: str) -> NDArray[np.uint8]:
+    def read_image(path: str) -> Pixels:
         reader = reader_of[path]
         assert reader is not None
         return reader(path)

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pulmonet.arrays import Pixels
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
@@ -18,7 +16,7 @@ from pulmonet.metrics.baseline import KnownRows
 from pulmonet.run.folder import RunDir, find_run, is_run_name, list_runs
 from pulmonet.run.predictions import Predictions
 
-ReadImage = Callable[[str], NDArray[np.uint8]]
+ReadImage = Callable[[str], Pixels]
 
 
 class Fold(NamedTuple):

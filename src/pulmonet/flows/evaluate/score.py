@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.choices import TTA_VIEWS, BlankPolicy
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
@@ -87,9 +88,7 @@ def _training_rows(
     return KnownRows(covariates, _targets(seen, trained.labels, blank))
 
 
-def _score(
-    trained: TrainedRun, chosen: RunRows, options: EvaluateOptions
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tuple[Floats32, Ints]:
     """Scores (N, L) of the rows that can be read, and these rows (N,)."""
     n_workers = options.num_workers
     if n_workers is None:
@@ -122,7 +121,7 @@ def _score(
     return scores, rows
 
 
-def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> NDArray[np.float32]:
+def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Floats32:
     """(N, L) targets; a label that the dataset does not have is unknown throughout."""
     manifest = chosen.manifest
     known = tuple(label for label in labels if label in manifest.labels)
@@ -145,7 +144,7 @@ def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> ND
 
 
 def _predictions(
-    run: str, trained: TrainedRun, chosen: RunRows, scores: NDArray[np.float32], blank: BlankPolicy
+    run: str, trained: TrainedRun, chosen: RunRows, scores: Floats32, blank: BlankPolicy
 ) -> Predictions:
     manifest = chosen.manifest
     table = manifest.table.iloc[chosen.rows]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Flags
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
@@ -47,7 +47,7 @@ class _Case:
 
     label: str
     patient: str
-    mask: NDArray[np.bool_]
+    mask: Flags
     scores: dict[str, MapScores]
 
 
@@ -124,7 +124,7 @@ def _randomised_row(variant: MapVariant, task: Settled) -> str:
     return BASELINES[3] if len(task.variants) == 1 else f"{BASELINES[3]}, {variant.name}"
 
 
-def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> NDArray[np.bool_]:
+def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> Flags:
     """A region of an image that is not scored; it is read only where its shape matters."""
     shape = (1, 1) if trained.fit == "stretch" else read_source_image(manifest, row).shape
     return region.on_square(trained.image_size, shape[0], shape[1], trained.fit)
@@ -192,7 +192,7 @@ def _score_cases(
     return cases
 
 
-def _add_priors(cases: Sequence[_Case], references: Sequence[NDArray[np.bool_]]) -> None:
+def _add_priors(cases: Sequence[_Case], references: Sequence[Flags]) -> None:
     """Score the baselines that look at no image; two need a region of another patient.
 
     Priors come from patients that are not scored; where there are none, from all scored

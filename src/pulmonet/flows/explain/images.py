@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pulmonet.arrays import Pixels
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
@@ -38,13 +36,13 @@ class Source:
 
     name: str
     folder: str
-    read: Callable[[], NDArray[np.uint8]]
+    read: Callable[[], Pixels]
     path: Path | None = None
 
 
 def read_sources(
     sources: Sequence[Source], bad: list[BadImage], progress: Callable[[], None]
-) -> Iterator[tuple[Source, NDArray[np.uint8]]]:
+) -> Iterator[tuple[Source, Pixels]]:
     """The images one after the other; those that cannot be read are named and added to `bad`.
 
     Raises:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
@@ -81,7 +81,7 @@ def _explain_one(
     trained: TrainedRun,
     calibration: Calibration | None,
     source: Source,
-    image: NDArray[np.uint8],
+    image: Pixels,
     *,
     synthetic: bool,
 ) -> tuple[ImageExplanation, SheetRow]:
@@ -99,7 +99,7 @@ def _explain_one(
     folder = task.folder / source.folder
     write_atomic(folder / "xray.png", encode_png(image))  # what `report` lays the maps over
     labels: dict[str, LabelExplanation] = {}
-    overlays: dict[str, NDArray[np.uint8] | None] = {}
+    overlays: dict[str, Pixels | None] = {}
     for position, label in enumerate(task.labels):
         placed = place_map(maps.maps[0, position], height, width, where)
         path = RunDir(folder).heat_map_path(label, variant.method)
@@ -136,7 +136,7 @@ def _judge(
     label: str,
     score: float,
     calibration: Calibration | None,
-    placed: NDArray[np.float32],
+    placed: Floats32,
     path: Path,
 ) -> LabelExplanation:
     """What explanations.json has of a score and its (H, W) map on the image.
@@ -170,7 +170,7 @@ def _overlay_path(panel: Path) -> Path:
 
 
 def _write_overlay(
-    overlay: NDArray[np.uint8] | None, path: Path, description: str, task: Settled, source: Source
+    overlay: Pixels | None, path: Path, description: str, task: Settled, source: Source
 ) -> None:
     """The overlay beside the panel at `path`, as PNG and, where asked for, as DICOM."""
     if overlay is None:

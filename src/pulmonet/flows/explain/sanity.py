@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.errors import ConfigError
 from pulmonet.explain.checks.randomisation import weight_stages
 from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, map_correlations, road
@@ -77,7 +77,7 @@ def check_maps(
 
 
 def _compare_runs(
-    task: Settled, against: str, raw: NDArray[np.float32], images: Sequence[NDArray[np.uint8]]
+    task: Settled, against: str, raw: Floats32, images: Sequence[Pixels]
 ) -> Comparison:
     other = load_run(find_run(against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]

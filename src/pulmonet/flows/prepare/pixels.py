@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Pixels
 from pulmonet.config.schema import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.duplicates import Read, Scan
@@ -146,7 +146,7 @@ def _near_duplicates(
     )
 
 
-def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, NDArray[np.uint8]]]:
+def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, Pixels]]:
     """Up to eight images, spread over the dataset, each captioned with its positive labels."""
     if not len(scan.rows):
         return []

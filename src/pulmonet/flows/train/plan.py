@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.sampling import check_both_classes
 from pulmonet.data.manifest import Manifest, fingerprint
@@ -31,12 +31,7 @@ from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset, pack_rows
 from pulmonet.flows.train.resume import CHANGEABLE
-from pulmonet.labels import (
-    evaluation_targets,
-    fill_uncertain,
-    policy_per_label,
-    training_targets,
-)
+from pulmonet.labels import evaluation_targets, fill_uncertain, policy_per_label, training_targets
 from pulmonet.models.device import choose_precision, place
 from pulmonet.models.networks import Ensemble, build_network
 from pulmonet.models.pretrained import load_pretrained, read_state_dict
@@ -70,7 +65,7 @@ class Plan:
     labels: tuple[str, ...]
     auxiliary: tuple[str, ...]
     policies: tuple[str, ...]
-    rows: dict[str, NDArray[np.int64]]
+    rows: dict[str, Ints]
     excluded: dict[str, int]
     weights: dict[str, object]
     device: torch.device
@@ -105,9 +100,7 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     return plan
 
 
-def _choose_rows(
-    manifest: Manifest, config: RunConfig
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+def _choose_rows(manifest: Manifest, config: RunConfig) -> tuple[dict[str, Ints], dict[str, int]]:
     """Manifest rows per role, and how many were left out for which reason."""
     data = config.data
     n_all = len(select_rows(manifest, "train"))
@@ -178,7 +171,7 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
     return replace(plan, rows=kept, excluded=excluded, unreadable=paths), pack
 
 
-def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> NDArray[np.float32]:
+def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> Floats32:
     """(n, len(labels)) raw labels of a role's rows; those of training shuffled if so configured."""
     raw = plan.manifest.raw_labels(labels)[plan.rows[role]]
     if role == "train" and plan.config.data.shuffle_labels:
@@ -186,7 +179,7 @@ def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> NDArray[np.flo
     return raw
 
 
-def first_targets(plan: Plan) -> NDArray[np.float32]:
+def first_targets(plan: Plan) -> Floats32:
     """(n, L + A) training targets under the policies."""
     settings = plan.config.targets
     paths = plan.manifest.table["path"].to_numpy(object)[plan.rows["train"]]
@@ -206,7 +199,7 @@ def make_stages(
     plan: Plan,
     config: RunConfig,
     pack: Pack,
-    targets: NDArray[np.float32],
+    targets: Floats32,
     run_dir: RunDir,
     key: str = "final",
 ) -> list[Stage]:
@@ -266,7 +259,7 @@ def stage_engine(plan: Plan, stage: Stage, ensemble: Ensemble | None) -> Engine:
     )
 
 
-def rows_to_relabel(plan: Plan) -> NDArray[np.int64]:
+def rows_to_relabel(plan: Plan) -> Ints:
     """Places among the training rows that have an uncertain label under ``self-trained``."""
     columns = [column for column, name in enumerate(plan.policies) if name == "self-trained"]
     raw = raw_labels(plan, "train", plan.taught)[:, columns]
@@ -283,7 +276,7 @@ def first_config(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"optim": optim, "model": config.model.member(0)})
 
 
-def relabelled(plan: Plan, stage: Stage, places: NDArray[np.int64]) -> NDArray[np.float32]:
+def relabelled(plan: Plan, stage: Stage, places: Ints) -> Floats32:
     """The targets of a trained stage, (n, L + A), its scores in place of uncertain labels.
 
     Raises:

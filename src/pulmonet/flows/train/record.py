@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import pulmonet
+from pulmonet.arrays import Floats32
 from pulmonet.choices import METHODS
 from pulmonet.data.manifest import fingerprint, patients_by_split
 from pulmonet.data.summary import summarise
@@ -121,9 +121,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
     )
 
 
-def with_policy_changes(
-    plan: Plan, provenance: Provenance, targets: NDArray[np.float32]
-) -> Provenance:
+def with_policy_changes(plan: Plan, provenance: Provenance, targets: Floats32) -> Provenance:
     """The provenance with what the policies did to how many labels, which is said too."""
     raw = raw_labels(plan, "train", plan.taught)
     changes = describe_policy_changes(raw, targets, plan.taught)

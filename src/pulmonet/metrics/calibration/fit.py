@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.estimate import Number
-from pulmonet.metrics.ranking.auc import Array, Floats, Ints, check_scores
+from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.run.record import Record, read_model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pulmonet.metrics.ranking.auc import Array, Floats, Ints
+from pulmonet.arrays import Array, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
+from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.ranking.auc import Array, Floats, Ints, check_scores
+from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.metrics.results import CalibrationResult, ReliabilityBin

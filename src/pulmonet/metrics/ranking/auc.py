@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
-Floats = NDArray[np.floating]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from pulmonet.arrays import Array, Flags, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from pulmonet.metrics.ranking.auc import Array, Flags, Floats, Ints, macro_mean, weighted_ranking
+from pulmonet.arrays import Array, Flags, Floats, Ints
+from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
 from pulmonet.metrics.results import Comparison, Metric

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.ranking.auc import Array
+from pulmonet.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from pulmonet.arrays import Array, Flags, Floats, Floats32, Ints
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import (
-    Array,
-    Flags,
-    Floats,
-    Ints,
     Ranking,
     auroc,
     average_precision,
@@ -241,10 +237,7 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
 
 
 def _resample(
-    targets: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    units: Ints,
-    options: EvaluationOptions,
+    targets: Floats32, scores: Floats32, units: Ints, options: EvaluationOptions
 ) -> tuple[BootstrapRanking | None, str | None]:
     if units.max() < 1:
         return None, "one patient only"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.metrics.ranking.auc import Array, Floats, Ints
+from pulmonet.arrays import Array, Floats, Ints
 
 #: Bytes that one block of resamples may take; bounds memory whatever the number of rows.
 BLOCK_BYTES = 16 * 2**20

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Array
 from pulmonet.run.predictions import Predictions
 
 #: Thresholds kept per label; up to this many different scores the slider is exact.
@@ -56,7 +56,7 @@ def threshold_steps(
         places = np.linspace(0, len(thresholds) - 1, MAX_STEPS).round().astype(np.int64)
         thresholds = thresholds[places]
 
-    def called(scores: NDArray[np.float64]) -> tuple[int, ...]:
+    def called(scores: Array) -> tuple[int, ...]:
         return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())
 
     return ThresholdSteps(

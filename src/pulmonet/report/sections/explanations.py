@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.explain.results import Localization, Sanity
 from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
@@ -91,9 +91,7 @@ def _show(
     )
 
 
-def _overlay(
-    xray: NDArray[np.uint8], item: ExhibitMap, placed: NDArray[np.float32]
-) -> tuple[str, NDArray[np.uint8]]:
+def _overlay(xray: Pixels, item: ExhibitMap, placed: Floats32) -> tuple[str, Pixels]:
     """What stands below a panel of the strip, and the panel."""
     words = f"{item.label} {number(item.score, 2)}"
     if item.threshold is not None and item.score < item.threshold:

@@ -7,16 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import (
-    Block,
-    Cell,
-    Chart,
-    Charts,
-    Picture,
-    Section,
-    Series,
-    Text,
-)
+from pulmonet.report.render.blocks import Block, Cell, Chart, Charts, Picture, Section, Series, Text
 from pulmonet.report.wording import (
     NOTHING,
     checkpoint_kept,

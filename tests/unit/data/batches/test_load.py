@@ -215,12 +215,7 @@ def test_evaluation_in_order_whole_and_undisturbed(pack: Pack, num_workers: int)
     rows = ROWS[::-1]
     batches = list(
         evaluation_batches(
-            pack,
-            rows,
-            image_size=SIZE,
-            batch_size=7,
-            num_workers=num_workers,
-            targets=targets_of(),
+            pack, rows, image_size=SIZE, batch_size=7, num_workers=num_workers, targets=targets_of()
         )
     )
     np.testing.assert_array_equal(np.concatenate([batch.rows for batch in batches]), rows)

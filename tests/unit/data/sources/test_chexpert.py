@@ -74,8 +74,7 @@ def test_chexpert_labels_views_and_unknowns(tmp_path: Path) -> None:
 
 def test_patient_column_serves_where_paths_have_none(tmp_path: Path) -> None:
     write_text(
-        tmp_path / "train.csv",
-        "Path,patient_id,Edema\nimages/a.png,007,1\nimages/b.png,7,0\n",
+        tmp_path / "train.csv", "Path,patient_id,Edema\nimages/a.png,007,1\nimages/b.png,7,0\n"
     )
     write_text(tmp_path / "valid.csv", "Path,patient_id,Edema\nimages/c.png,8,0\n")
     patients = read_manifest(tmp_path).table["patient"]

@@ -51,9 +51,7 @@ def test_any_csv_with_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_mapping_of_findings_in_words(tmp_path: Path) -> None:
     write_text(tmp_path / "x.csv", "f,p,what\na.png,1,Effusion; Mass\nb.png,2,\nc.png,3,normal\n")
-    data = DataConfig(
-        map={"path": "f", "patient": "p", "findings": "what", "separator": ";"},
-    )
+    data = DataConfig(map={"path": "f", "patient": "p", "findings": "what", "separator": ";"})
     manifest = read_manifest(tmp_path, data)
     assert manifest.labels == ("Mass", "No Finding", "Pleural Effusion")
     expected = [[1, 0, 1], [np.nan] * 3, [0, 1, 0]]

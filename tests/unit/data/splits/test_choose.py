@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.data.splits.choose import (
-    annotated_in_split,
-    resolve_labels,
-    select_rows,
-    subset_rows,
-)
+from pulmonet.data.splits.choose import annotated_in_split, resolve_labels, select_rows, subset_rows
 from pulmonet.errors import ConfigError, DataError
 from small_dataset import random_manifest
 

@@ -10,11 +10,7 @@ import pytest
 
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.sources import read_manifest
-from pulmonet.data.splits.files import (
-    parse_split,
-    read_splits,
-    write_shareable_split,
-)
+from pulmonet.data.splits.files import parse_split, read_splits, write_shareable_split
 from pulmonet.errors import DataError
 
 

@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
-from pulmonet.explain.checks.regions import (
-    Key,
-    Region,
-    decode_mask,
-    image_id,
-    read_segmentations,
-)
+from pulmonet.explain.checks.regions import Key, Region, decode_mask, image_id, read_segmentations
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> str:
@@ -74,9 +68,7 @@ def test_segmentations_are_matched_to_rows(tmp_path: Path) -> None:
             "Airspace Opacity": {"size": [30, 20], "counts": encode_mask(mask)},
             "Edema": {"size": [30, 20], "counts": nothing},
         },
-        "patient1_study1_view1_frontal": {
-            "Edema": {"size": [30, 20], "counts": encode_mask(mask)},
-        },
+        "patient1_study1_view1_frontal": {"Edema": {"size": [30, 20], "counts": encode_mask(mask)}},
     }
     path = tmp_path / "gt.json"
     path.write_text(json.dumps(document))

@@ -232,9 +232,7 @@ def test_pytorch_grad_cams_own_full_hook_fails_there(networks: dict[str, nn.Modu
         handle.remove()
 
 
-def test_all_labels_come_from_one_pass_through_the_backbone(
-    networks: dict[str, nn.Module],
-) -> None:
+def test_all_labels_come_from_one_pass_through_the_backbone(networks: dict[str, nn.Module]) -> None:
     network = networks["densenet121"]
     calls = {"backbone": 0, "layer": 0}
     handles = [
