@@ -1,4 +1,7 @@
-"""Every fixed set of names that a user can choose from, once; nothing is imported here."""
+"""Every fixed set of names that a user can choose from, once.
+
+But for the uncertainty policies, which stand beside what they do, in `labels`.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,6 @@ Tta = Literal["none", "jitter", "flip"]
 #: Test-time augmentation: over how many views of an image scores are averaged, by its name.
 TTA_VIEWS: dict[str, int] = {"none": 1, "jitter": 5, "flip": 2}
 
-UncertainPolicy = Literal[
-    "ones", "zeros", "ignore", "ones-lsr", "zeros-lsr", "multiclass", "self-trained"
-]
-UNCERTAIN_POLICIES: tuple[str, ...] = get_args(UncertainPolicy)
 BlankPolicy = Literal["zeros", "ignore"]
 Optimiser = Literal["adam", "adamw", "sgd", "pesg"]
 Schedule = Literal["constant", "cosine", "one-cycle"]

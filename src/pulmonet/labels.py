@@ -12,16 +12,19 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pulmonet.choices import UNCERTAIN_POLICIES, BlankPolicy
+from pulmonet.choices import BlankPolicy
 from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean
 
 if TYPE_CHECKING:
     from pulmonet.arrays import Flags, Floats, Floats32
 
-    pass
+UncertainPolicy = Literal[
+    "ones", "zeros", "ignore", "ones-lsr", "zeros-lsr", "multiclass", "self-trained"
+]
+UNCERTAIN_POLICIES: tuple[str, ...] = get_args(UncertainPolicy)
 
 #: The five CheXpert competition labels (Irvin et al. 2019), in the original scripts' order.
 DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pulmonet.choices import UNCERTAIN_POLICIES
-from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
 from pulmonet.run.folder import RunDir
 
 pytest.importorskip("timm", reason="its test networks are the smallest at hand")

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from chexpert_factory import write_dataset
-from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.cli.main import main
-from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.training import loop, validation

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.labels import (
+    UNCERTAIN_POLICIES,
     describe_policy_changes,
     evaluation_targets,
     fill_uncertain,

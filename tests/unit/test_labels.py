@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from chexpert_factory import write_dataset
 from pulmonet import labels
-from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.errors import ConfigError
-from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan

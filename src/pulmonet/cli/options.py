@@ -16,8 +16,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.errors import ConfigError
+from pulmonet.labels import UNCERTAIN_POLICIES
 
 Config = Annotated[
     str | None,

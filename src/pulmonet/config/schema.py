@@ -26,10 +26,9 @@ from pulmonet.choices import (
     Schedule,
     SelectOn,
     SubsetMode,
-    UncertainPolicy,
     Views,
 )
-from pulmonet.labels import DEFAULT_LABELS, check_label_name
+from pulmonet.labels import DEFAULT_LABELS, UncertainPolicy, check_label_name
 from pulmonet.words import did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
