@@ -18,7 +18,7 @@ from evaluation_factory import digests, evaluate, write_predictions
 from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
 from pulmonet.files.write import write_atomic
-from pulmonet.flows.folds import DisjointFolds
+from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.run.folder import RunDir
 from run_factory import make_run

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.splits.choose import dev_rows, select_rows, subset_rows
-from pulmonet.data.splits.deal import assign
 from pulmonet.data.splits.files import read_splits, write_shareable_split, write_splits
+from pulmonet.data.splits.folds import assign
 
 LABELS = ("Edema", "Cardiomegaly")
 SEEDS = st.integers(0, 2**32 - 1)

@@ -18,7 +18,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import mapped
 from pulmonet.data.sources.find import SOURCES, is_synthetic, recognise, remembered_map
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
-from pulmonet.data.splits.deal import assign
+from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
 from pulmonet.words import count, list_first

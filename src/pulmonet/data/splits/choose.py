@@ -14,7 +14,7 @@ import pandas as pd
 from pulmonet.arrays import Flags, Ints
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.splits.deal import deal_patients, draws, take_share
+from pulmonet.data.splits.folds import deal_patients, draws, take_share
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import VOCABULARY, align, file_name_of, match_label
 from pulmonet.words import did_you_mean, list_first

@@ -17,7 +17,7 @@ from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material, ReadImage, Source, with_labels
 from pulmonet.flows.evaluate.options import Combination, EvaluateOptions
 from pulmonet.flows.evaluate.write import check_folder
-from pulmonet.flows.folds import DisjointFolds
+from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.metrics.baseline import KnownRows
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions

@@ -31,7 +31,7 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_localization
-from pulmonet.flows.folds import DisjointFolds
+from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.words import list_first

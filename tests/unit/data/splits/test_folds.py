@@ -11,8 +11,8 @@ import pytest
 from pulmonet.config.schema import DataConfig
 from pulmonet.data.sources import inspect_manifest, read_manifest
 from pulmonet.data.splits.choose import dev_rows, select_rows
-from pulmonet.data.splits.deal import assign, take_share
 from pulmonet.data.splits.files import splits_path
+from pulmonet.data.splits.folds import assign, take_share
 from pulmonet.errors import DataError
 from small_dataset import random_manifest
 
