@@ -21,8 +21,8 @@ import classic
 import numpy as np
 import torch
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from epoch import Rows
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch, TrainingBatches
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.phantoms.write import write_phantoms

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.batches.load import Batch, evaluation_batches
 from pulmonet.data.pack.open import open_pack
 from pulmonet.data.sources import locate_dataset, read_manifest

@@ -24,7 +24,7 @@ from benchmark_images import write_images
 from PIL import Image
 from torchvision import transforms
 
-from pulmonet.config.schema import AugmentConfig
+from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.load import TrainingBatches
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack

@@ -25,7 +25,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     import pandas as pd
     from benchmark_images import write_images
 
-    from pulmonet.config.schema import AugmentConfig
+    from pulmonet.config.fields import AugmentConfig
     from pulmonet.data.batches.load import TrainingBatches
     from pulmonet.data.manifest import Manifest
     from pulmonet.data.pack.open import open_pack

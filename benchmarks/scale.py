@@ -25,7 +25,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     """Seconds and peak memory of one size, in this process."""
     import numpy as np
 
-    from pulmonet.config.schema import RunConfig
+    from pulmonet.config.fields import RunConfig
     from pulmonet.flows import console
     from pulmonet.flows.report import run as report
     from pulmonet.metrics.ranking.intervals import bootstrap_ranking

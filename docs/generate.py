@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pulmonet.cli.main import command_tree
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import recipe_names
-from pulmonet.config.schema import RunConfig
 from pulmonet.explain.results import Explanations
 from pulmonet.flows.prepare.report import PrepareReport
 from pulmonet.metrics.calibration.fit import Calibration

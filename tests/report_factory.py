@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS

@@ -11,8 +11,8 @@ import pytest
 
 import pulmonet
 from chexpert_factory import write_dataset
+from pulmonet.cli.flags_from_fields import parse_policy, split_commas
 from pulmonet.cli.main import main
-from pulmonet.cli.options import parse_policy, split_commas
 from pulmonet.errors import ConfigError
 
 HEAVY = ("torch", "torchvision", "pandas", "sklearn", "cv2", "scipy", "matplotlib")

@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args
 import pytest
 from pydantic import Field
 
+from pulmonet.cli.flags_from_fields import flag, flags_of, parse_map
 from pulmonet.cli.main import COMMANDS, command_tree, main
-from pulmonet.cli.options import flag, flags_of, parse_map
-from pulmonet.config.schema import Section
+from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pulmonet.choices import SPLITS
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.rows import ROW_COLUMNS

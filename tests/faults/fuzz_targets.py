@@ -27,8 +27,8 @@ from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import strategies as st
 
 from pulmonet.cli.main import main
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images.read import decode_grey
 from pulmonet.data.sources import read_manifest

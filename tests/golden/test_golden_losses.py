@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pulmonet.config.schema import LossConfig
+from pulmonet.config.fields import LossConfig
 from pulmonet.training.losses import (
     AucMargin,
     balanced_pos_weight,

@@ -11,7 +11,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.splits.choose import dev_rows, select_rows, subset_rows
 from pulmonet.data.splits.files import read_splits, write_shareable_split, write_splits

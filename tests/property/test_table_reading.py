@@ -11,7 +11,7 @@ from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest

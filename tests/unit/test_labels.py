@@ -244,7 +244,7 @@ def test_vocabulary_is_what_the_documentation_shows() -> None:
 @pytest.mark.parametrize("name", ["effusion", "Pleural_Effusion", " pleural  effusion", "EFFUSION"])
 def test_every_command_understands_the_same_spellings(name: str, tmp_path: Path) -> None:
 
-    from pulmonet.config.schema import DataConfig
+    from pulmonet.config.fields import DataConfig
     from pulmonet.data.sources import inspect_manifest
     from pulmonet.data.splits.choose import resolve_labels
     from pulmonet.metrics.options import EvaluationOptions

@@ -7,8 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of, split_commas
-from pulmonet.config.schema import RunConfig
+from pulmonet.cli.flags_from_fields import (
+    RUN_DATASET_FLAGS,
+    Json,
+    dataset_of,
+    flag,
+    flags_of,
+    split_commas,
+)
+from pulmonet.config.fields import RunConfig
 from pulmonet.flows.evaluate.options import EvaluateOptions
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of
-from pulmonet.config.schema import RunConfig
+from pulmonet.cli.flags_from_fields import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of
+from pulmonet.config.fields import RunConfig
 from pulmonet.flows.explain.options import ExplainOptions
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import DATASET_FLAGS, Config, Json, Set, flag, flags_of
-from pulmonet.config.schema import RunConfig
+from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Json, Set, flag, flags_of
+from pulmonet.config.fields import RunConfig
 
 
 @flags_of(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.options import DATASET_FLAGS, Config, Set, flag, flags_of, parse_policy
-from pulmonet.config.schema import RunConfig
+from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Set, flag, flags_of, parse_policy
+from pulmonet.config.fields import RunConfig
 
 
 @flags_of(

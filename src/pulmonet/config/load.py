@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ConfigError
 from pulmonet.files.read import read_text
 from pulmonet.words import did_you_mean

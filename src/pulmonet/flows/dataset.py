@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest, patients_by_split
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifest

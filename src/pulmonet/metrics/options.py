@@ -14,7 +14,7 @@ from pulmonet.choices import (
     Level,
     StudyRule,
 )
-from pulmonet.config.schema import Section
+from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
 from pulmonet.labels import match_label
 from pulmonet.words import did_you_mean

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pulmonet.config.schema import ModelConfig
+from pulmonet.config.fields import ModelConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.device import choose_device, place

@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.files.read import check_plain, check_table
 from pulmonet.labels import file_name_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pulmonet import words
-from pulmonet.config.schema import ModelConfig, SelectConfig
+from pulmonet.config.fields import ModelConfig, SelectConfig
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import RunResult

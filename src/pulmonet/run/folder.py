@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.files.read import check_table

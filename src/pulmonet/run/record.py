@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text
 from pulmonet.labels import check_label_name

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pulmonet.arrays import Floats32
-from pulmonet.config.schema import OptimConfig, RunConfig
+from pulmonet.config.fields import OptimConfig, RunConfig
 from pulmonet.models.networks import Ensemble
 from pulmonet.training.distributed import Processes
 from pulmonet.training.ema import WeightAverage

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pulmonet.arrays import Floats, Floats32
-from pulmonet.config.schema import LossConfig
+from pulmonet.config.fields import LossConfig
 from pulmonet.labels import UNCERTAIN_CLASS
 
 #: Floor of the base of a focusing power: keeps x**gamma differentiable at 0 for gamma < 1.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pulmonet.config.schema import OptimConfig
+from pulmonet.config.fields import OptimConfig
 from pulmonet.training.losses import AucMargin
 
 #: The one-cycle schedule starts at lr / 25 and rises over 30 % of the steps, as torch's default.

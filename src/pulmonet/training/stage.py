@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pulmonet.arrays import Floats32, Ints
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.data.pack.open import Pack
 from pulmonet.run.folder import RunDir
 

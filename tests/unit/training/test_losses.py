@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulmonet.config.fields import LossConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import LossConfig
 from pulmonet.errors import ConfigError
 from pulmonet.training import losses
 from pulmonet.training.losses import AucMargin, label_loss

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from pulmonet.config.schema import OptimConfig
+from pulmonet.config.fields import OptimConfig
 from pulmonet.training.losses import AucMargin, known_count
 from pulmonet.training.optimisers import PESG, build_optimiser, finish_epoch, learning_rate
 

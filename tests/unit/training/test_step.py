@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.device import cpu_has_bf16, place

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pulmonet.arrays import Array, Flags, Floats32, Ints, Pixels
 from pulmonet.choices import TTA_VIEWS
-from pulmonet.config.schema import AugmentConfig
+from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.random import uniform
 from pulmonet.errors import ConfigError
 from pulmonet.words import did_you_mean

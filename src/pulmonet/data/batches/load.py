@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
 from pulmonet.arrays import Floats32, Ints, Pixels
-from pulmonet.config.schema import AugmentConfig
+from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, apply_view, draw, place_tensor
 from pulmonet.data.batches.random import permutation, uniform
 from pulmonet.data.batches.sampling import class_aware_order

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.arrays import Flags
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import mapped

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Floats32, Ints, Strings
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.splits.files import read_splits, splits_path, write_splits
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.files.paths import portable_path

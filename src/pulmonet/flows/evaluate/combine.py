@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pulmonet.arrays import Ints, Pixels
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material, ReadImage, Source, with_labels

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
-from pulmonet.config.schema import PositiveInt
+from pulmonet.config.fields import PositiveInt
 from pulmonet.errors import ConfigError
 from pulmonet.flows.options import RowOptions
 from pulmonet.metrics.options import EvaluationOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulmonet import __version__
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset

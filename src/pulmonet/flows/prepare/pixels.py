@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmonet.arrays import Pixels
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.duplicates import Read, Scan
 from pulmonet.data.images.file import file_of

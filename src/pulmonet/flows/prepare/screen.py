@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.choose import annotated_labels
 from pulmonet.data.summary import most_frequent_labels

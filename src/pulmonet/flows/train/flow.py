@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.flows import console
 from pulmonet.flows.train.resume import (

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pulmonet.arrays import Floats32, Ints
-from pulmonet.config.schema import RunConfig
+from pulmonet.config.fields import RunConfig
 from pulmonet.data.batches.sampling import check_both_classes
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
-from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import without_home
 from pulmonet.run.folder import RunDir

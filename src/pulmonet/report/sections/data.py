@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from pulmonet.config.schema import TargetConfig
+from pulmonet.config.fields import TargetConfig
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
 from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, table

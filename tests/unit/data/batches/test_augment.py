@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 from torchvision.transforms import v2
 
 from pulmonet.choices import TTA_VIEWS
-from pulmonet.config.schema import AugmentConfig
+from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import (
     GPU_TOLERANCE,
     AugmentationParameters,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from pulmonet.config.schema import AugmentConfig
+from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import GPU_TOLERANCE, apply, apply_view, draw, tta_views
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack import write as pack_writing

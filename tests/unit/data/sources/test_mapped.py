@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
 from pulmonet.errors import ConfigError, DataError
 from small_dataset import write_picture, write_text

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.splits.files import parse_split, read_splits, write_shareable_split
 from pulmonet.errors import DataError

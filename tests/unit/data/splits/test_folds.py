@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pulmonet.config.schema import DataConfig
+from pulmonet.config.fields import DataConfig
 from pulmonet.data.sources import inspect_manifest, read_manifest
 from pulmonet.data.splits.choose import dev_rows, select_rows
 from pulmonet.data.splits.files import splits_path

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config, parse_config, recipe_names
-from pulmonet.config.schema import RunConfig
 from pulmonet.errors import ConfigError
 
 
