@@ -24,9 +24,7 @@ class Estimate(Record):
     value: Number
     """The estimate on all rows; null where it does not exist."""
     low: Number = None
-    """Lower end of the interval."""
     high: Number = None
-    """Upper end of the interval."""
     reason: str | None = None
     """Why the value or its interval is missing."""
 

@@ -6,6 +6,7 @@ The original scripts' columns come first, in their order; what they did not have
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +21,8 @@ if TYPE_CHECKING:  # not for a wrong flag
 
 BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ["Model", "Dataset", "Split"]
-_FACTS = (
-    "Dataset",
-    "Split",
-    "Level",
-    "Rows",
-    "Patients",
-    "Resampled",
-    "Resamples",
-    "Macro_Labels",
-    "Rows_Used_For",
-    "Group",
-    "Synthetic",
-    "Combines",
-)
+_FACTS = [*_KEY[1:], "Level", "Rows", "Patients", "Resampled", "Resamples"]
+_FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines"]
 
 Row = dict[str, str]
 
@@ -209,6 +198,4 @@ def _interval(row: Mapping[Any, str], name: str) -> str:
 
 def _safe(text: str) -> str:
     """Text that stays text in a Markdown table."""
-    for character in "\\|<>*_`[]":
-        text = text.replace(character, f"\\{character}" if character != "<" else "&lt;")
-    return " ".join(text.split())
+    return " ".join(re.sub(r"[\\|>*_`\[\]]", r"\\\g<0>", text).replace("<", "&lt;").split())

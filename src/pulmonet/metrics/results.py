@@ -31,32 +31,25 @@ class Curve(Record):
     threshold: list[Number] = []
     """A row is called positive when its score is at least this; null = never."""
     band_x: list[float] = []
-    """Grid of the band."""
     band_low: list[float] = []
     """Lower end of the pointwise 95 % band at `band_x`."""
     band_high: list[float] = []
-    """Upper end of the pointwise 95 % band at `band_x`."""
     band_resamples: int | None = None
     """Resamples that the band was made of: fewer than the intervals' on many rows."""
 
 
 class ReliabilityBin(Record):
-    """One bin of a reliability diagram."""
+    """One bin of a reliability diagram: scores from low to high."""
 
     low: float
-    """Lower edge of the scores in the bin."""
     high: float
-    """Upper edge."""
     n: int
-    """Rows in the bin."""
     mean_score: Number
-    """Mean score of its rows."""
     observed: Number
     """Share of positives among its rows."""
     observed_low: Number = None
     """Lower end of the 95 % interval of `observed` (patients resampled)."""
     observed_high: Number = None
-    """Upper end."""
 
 
 class CalibrationResult(Record):
@@ -83,7 +76,6 @@ class CalibrationResult(Record):
     ece_if_perfect: Estimate
     """ECE (equal width) that a perfectly calibrated model shows at this n: mean, 95 % range."""
     ece_equal_mass_if_perfect: Estimate
-    """The same with bins of equal mass."""
     ece_debiased: Number
     """ECE (equal mass) less what a perfect model shows at this n, at least 0."""
     bins: list[ReliabilityBin]
@@ -118,7 +110,6 @@ class OperatingPoint(Record):
     ppv: Estimate
     """Positive predictive value at this dataset's prevalence."""
     npv: Estimate
-    """Negative predictive value at this dataset's prevalence."""
     f1: Estimate
     n_resamples: int | None = None
     """Resamples of these intervals: fewer than the others' where many rows choose the threshold
@@ -127,9 +118,7 @@ class OperatingPoint(Record):
     deployment_prevalence: Number = None
     """Prevalence stated by the user."""
     ppv_at_deployment: Estimate | None = None
-    """PPV at that prevalence."""
     npv_at_deployment: Estimate | None = None
-    """NPV at that prevalence."""
     reason: str | None = None
     """Why there is no threshold."""
 
@@ -173,7 +162,6 @@ class LabelResult(Record):
     n_patients: int
     """Patients with a known target."""
     positive_patients: int
-    """Patients with at least one positive row."""
     prevalence: Number
     few_positives: bool
     """Fewer than 20 positive (or negative) patients: the interval is too narrow, see docs."""
@@ -204,9 +192,8 @@ class MacroResult(Record):
     average_precision: Estimate
     n_labels: int
     labels: list[str]
-    """Labels averaged."""
     left_out: dict[str, str] = {}
-    """Labels left out, with the reason."""
+    """With the reason."""
 
 
 class SubgroupLabel(Record):
@@ -240,7 +227,6 @@ class Subgroup(Record):
     underdiagnosis: Estimate | None = None
     """Rows with a finding for which no label was called (Seyyed-Kalantari et al. 2021)."""
     underdiagnosis_gap: Estimate | None = None
-    """The same, group less rest."""
 
 
 class RankingResult(Record):
@@ -273,17 +259,15 @@ class Baseline(Record):
 
 
 class Shift(Record):
-    """How the evaluated rows differ from the training rows."""
+    """How the evaluated rows differ from the training rows; pairs are (training, here)."""
 
     notes: list[str]
     """Sentences, the largest differences first."""
     prevalence: dict[str, tuple[Number, Number]] = {}
-    """Per label: training, here."""
     mean_age_years: tuple[Number, Number] = (None, None)
     views: dict[str, tuple[Number, Number]] = {}
-    """Share of rows per view: training, here."""
+    """Share of rows per view."""
     sex: dict[str, tuple[Number, Number]] = {}
-    """Share of rows per sex: training, here."""
 
 
 class BootstrapFacts(Record):
@@ -311,7 +295,6 @@ class RunResult(Record):
     n_patients: int
     n_studies: int | None = None
     synthetic: bool = False
-    """Whether the images are phantoms."""
     rows_used_for: list[str] = []
     """What these rows decided before: checkpoint selection; empty = nothing."""
     blank: str = "zeros"

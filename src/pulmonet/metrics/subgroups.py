@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,37 +73,22 @@ def choose_columns(
                 f"--subgroup {name}: no such column{did_you_mean(name, columns)}; "
                 f"columns: {', '.join(columns) or 'none'}; others come with --join"
             )
-    wanted = [name for name in DEFAULT_COLUMNS if name in columns]
-    wanted += [name for name in named if name not in wanted]
+    wanted = [*(name for name in DEFAULT_COLUMNS if name in columns), *named]
     return {name: group_values(name, columns[name]) for name in wanted}
 
 
 #: What is measured inside some rows: name -> function of weights (R, U) that gives (R,).
 _Measures = dict[str, Callable[[NDArray[np.int32]], Array]]
-
-
-@dataclass
-class _Cell:
-    """Some rows: their measures, and the resampled values so far."""
-
-    measures: _Measures
-    samples: dict[str, list[Array]] = field(default_factory=dict)
-
-    def add(self, weights: NDArray[np.int32]) -> None:
-        for name, measure in self.measures.items():
-            self.samples.setdefault(name, []).append(measure(weights))
+#: (1 + R,) the value on the rows, then on each resample, by rows, label (-1 = all) and measure.
+_Values = Mapping[tuple[bytes, int, str], Array]
 
 
 @dataclass(frozen=True)
 class SubgroupInput:
     """One label set's rows.
 
-    Attributes:
-        labels: L labels.
-        targets: (N, L) 1, 0 or NaN.
-        scores: (N, L).
-        units: (N,) patient numbers.
-        calls: label -> (N,) called positive at the stored or cross-fitted threshold.
+    (N, L) targets (1, 0 or NaN) and scores, (N,) patient numbers, and by label (N,) what is called
+    positive at the stored or cross-fitted threshold.
     """
 
     labels: Sequence[str]
@@ -112,11 +97,11 @@ class SubgroupInput:
     units: Ints
     calls: Mapping[str, Flags]
 
-    def label_measures(self, rows: Flags, position: int) -> _Measures | None:
-        """AUROC, sensitivity and specificity of a label inside rows; None when too small."""
+    def label_measures(self, rows: Flags, position: int) -> _Measures:
+        """AUROC, sensitivity and specificity of a label inside rows; none when too small."""
         targets, units = self.targets[rows, position], self.units[rows]
-        if _too_small(targets, units) is not None:
-            return None
+        if _too_small(targets, units):
+            return {}
         ranking = rank(targets, self.scores[rows, position], units)
         measures: _Measures = {
             "auroc": lambda weights: weighted_ranking(ranking, weights, with_precision=False)[0]
@@ -129,14 +114,12 @@ class SubgroupInput:
                 measures[name] = _share_of(units[of_kind], right)
         return measures
 
-    def missed_findings(self, rows: Flags) -> _Measures | None:
-        """Share of rows with a finding for which nothing is called; None when too small."""
+    def missed_findings(self, rows: Flags) -> _Measures:
+        """Share of rows with a finding for which nothing is called; none when too small."""
         positions = [index for index, label in enumerate(self.labels) if label in self.calls]
-        if not positions:
-            return None
         sick = rows & (self.targets[:, positions] == 1).any(axis=1)
         if len(np.unique(self.units[sick])) < MIN_PATIENTS:
-            return None
+            return {}
         called = np.stack([self.calls[self.labels[index]][sick] for index in positions])
         return {"underdiagnosis": _share_of(self.units[sick], np.sum(called, axis=0) == 0)}
 
@@ -164,61 +147,46 @@ def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
 def subgroups(
     rows: SubgroupInput, groups: Mapping[str, Strings], resamples: PatientResamples
 ) -> list[Subgroup]:
-    """Every group of every column beside all other rows.
-
-    Args:
-        rows: targets, scores and calls.
-        groups: column -> (N,) group names, "" = unknown (`choose_columns`).
-        resamples: of the patients.
-    """
-    members = [
-        (column, group, values == group, (values != group) & (values != ""))
-        for column, values in groups.items()
-        for group in sorted(set(values) - {""})
-    ]
-    cells: dict[tuple[int, int, bool], _Cell] = {}
-    same_rows: dict[bytes, dict[int, _Cell]] = {}  # of two groups, each is the other's rest
-    for index, (_, _, inside, outside) in enumerate(members):
-        for is_inside, selected in ((True, inside), (False, outside)):
-            if (key := selected.tobytes()) not in same_rows:
-                same_rows[key] = _cells(rows, selected)
-            for position, cell in same_rows[key].items():
-                cells[index, position, is_inside] = cell
-    for weights in resamples.blocks(64 * len(rows.units)):
-        for of_rows in same_rows.values():
-            for cell in of_rows.values():
-                cell.add(weights)
+    """Every group of every column (N,) (`choose_columns`; "" = unknown) beside all other rows."""
+    selections: dict[bytes, Flags] = {}  # of two groups, each is the other's rest
+    members = []
+    for column, values in groups.items():
+        for group in sorted(set(values) - {""}):
+            inside = values == group
+            pair = (inside, ~inside & (values != ""))
+            selections |= {selected.tobytes(): selected for selected in pair}
+            members.append((column, group, inside, *(selected.tobytes() for selected in pair)))
+    measures = {
+        (key, position, name): measure
+        for key, selected in selections.items()
+        for position in range(-1, len(rows.labels))
+        for name, measure in (
+            rows.missed_findings(selected)
+            if position < 0
+            else rows.label_measures(selected, position)
+        ).items()
+    }
     once = np.ones((1, resamples.n_units), np.int32)
-    results = []
-    for index, (column, group, inside, _) in enumerate(members):
-        pairs = {
-            position: _estimates(
-                cells.get((index, position, True)), cells.get((index, position, False)), once
-            )
-            for position in range(-1, len(rows.labels))
-        }
-        results.append(
-            Subgroup(
-                column="age" if column == "age_years" else column,
-                group=group,
-                n_rows=int(inside.sum()),
-                n_patients=len(np.unique(rows.units[inside])),
-                n_resamples=resamples.n_resamples,
-                labels={
-                    label: _label_result(rows, inside, position, pairs[position])
-                    for position, label in enumerate(rows.labels)
-                },
-                **pairs[-1],
-            )
+    parts = [
+        [measure(weights) for measure in measures.values()]
+        for weights in itertools.chain([once], resamples.blocks(64 * len(rows.units)))
+    ]
+    found = dict(zip(measures, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    return [
+        Subgroup(
+            column="age" if column == "age_years" else column,
+            group=group,
+            n_rows=int(inside.sum()),
+            n_patients=len(np.unique(rows.units[inside])),
+            n_resamples=resamples.n_resamples,
+            labels={
+                label: _label_result(rows, inside, at, _estimates(found, here, rest, at))
+                for at, label in enumerate(rows.labels)
+            },
+            **_estimates(found, here, rest, -1),
         )
-    return results
-
-
-def _cells(rows: SubgroupInput, selected: Flags) -> dict[int, _Cell]:
-    """Cells of some rows by the label's position, -1 for all labels together."""
-    found = {-1: rows.missed_findings(selected)}
-    found |= {at: rows.label_measures(selected, at) for at in range(len(rows.labels))}
-    return {at: _Cell(measures) for at, measures in found.items() if measures is not None}
+        for column, group, inside, here, rest in members
+    ]
 
 
 def _too_small(targets: Floats, units: Ints) -> str | None:
@@ -231,7 +199,7 @@ def _too_small(targets: Floats, units: Ints) -> str | None:
 
 
 def _label_result(
-    rows: SubgroupInput, inside: Flags, position: int, estimates: Mapping[str, Estimate | None]
+    rows: SubgroupInput, inside: Flags, position: int, estimates: Mapping[str, Estimate]
 ) -> SubgroupLabel:
     targets = rows.targets[inside, position]
     reason = _too_small(targets, rows.units[inside])
@@ -244,19 +212,12 @@ def _label_result(
     )
 
 
-def _estimates(
-    inside: _Cell | None, outside: _Cell | None, once: NDArray[np.int32]
-) -> dict[str, Estimate | None]:
+def _estimates(values: _Values, inside: bytes, outside: bytes, at: int) -> dict[str, Estimate]:
     """Each measure of a group, and its gap to the rest, with intervals."""
-    found: dict[str, Estimate | None] = {}
-    if inside is None:
-        return found
-    for name, measure in inside.measures.items():
-        here = float(measure(once)[0])
-        samples = np.concatenate(inside.samples[name])
-        found[name] = estimate(here, samples)
-        if outside is not None and name in outside.measures:
-            rest = float(outside.measures[name](once)[0])
-            gaps = samples - np.concatenate(outside.samples[name])
-            found[f"{name}_gap"] = estimate(here - rest, gaps)
+    found = {}
+    for name in ("auroc", "sensitivity", "specificity", "underdiagnosis"):
+        if (here := values.get((inside, at, name))) is not None:
+            found[name] = estimate(here[0], here[1:])
+            if (rest := values.get((outside, at, name))) is not None:
+                found[f"{name}_gap"] = estimate(here[0] - rest[0], here[1:] - rest[1:])
     return found

@@ -36,13 +36,6 @@ def score(
     With test-time augmentation nothing is written: such results go to a folder of their own,
     and thresholds chosen on them serve nothing but themselves.
 
-    Args:
-        name: what the results are called.
-        run_dir: the run.
-        results_dir: where its results go.
-        options: which rows, and how.
-        datasets: one that several runs use is read once.
-
     Raises:
         ArtifactError: the run is damaged.
         DataError: the dataset cannot be used, or lacks the split.
@@ -99,7 +92,7 @@ def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tu
         rows = rows[~np.isin(rows, list(pack.bad_rows))]
         console.warn(f"left out {len(pack.bad_rows):,} unreadable images")
     views = tta_views(options.tta)
-    device, found = trained.device, []
+    found = []
     with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:
         for view in views:
             batches = evaluation_batches(
@@ -109,9 +102,11 @@ def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tu
                 batch_size=options.batch_size,
                 num_workers=n_workers,
                 view=view,
-                device=device,
+                device=trained.device,
             )
-            found.append(predict(trained.network, batches, device=device, progress=bar.advance))
+            found.append(
+                predict(trained.network, batches, device=trained.device, progress=bar.advance)
+            )
     scores = mean_scores(found)
     if not np.isfinite(scores).all():
         raise ArtifactError(

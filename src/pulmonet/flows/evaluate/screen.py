@@ -17,11 +17,9 @@ def show_result(result: RunResult) -> None:
     """One run: AUROC and average precision per label with intervals, the baseline below."""
     unit = "studies" if result.level == "study" else "images"
     synthetic = "SYNTHETIC phantoms, " if result.synthetic else ""
-    who = (
-        f"{result.n_patients:,} patients"
-        if result.bootstrap.unit == "patient"
-        else "patients unknown: images resampled"
-    )
+    who = "patients unknown: images resampled"
+    if result.bootstrap.unit == "patient":
+        who = f"{result.n_patients:,} patients"
     console.say("")
     console.say(f"{result.run} on {result.dataset}, split {result.split}", style="bold")
     console.say(f"{synthetic}{result.n_rows:,} {unit}, {who}", style="dim")

@@ -32,12 +32,9 @@ from pulmonet.run.predictions import Predictions
 
 @dataclass(frozen=True)
 class BootstrapRanking:
-    """AUROC and average precision of M runs under the same R resamples of the patients.
+    """(M, R, L) of M runs under the same R resamples of the patients; NaN where one class only.
 
-    Attributes:
-        auroc: (M, R, L); average_precision: (M, R, L); NaN for labels with one class.
-        scored: (L,) labels with both classes.
-        n_redrawn: resamples drawn again.
+    `scored` (L,) are the labels with both classes, `n_redrawn` the resamples drawn again.
     """
 
     auroc: Array
@@ -70,8 +67,6 @@ def bootstrap_ranking(
         targets: (N, L) 1, 0 or NaN; the same for all runs.
         scores: M arrays (N, L) in [0, 1].
         units: (N,) patient number of each row (`number_units`).
-        n_resamples: R.
-        seed: of the resamples.
         with_precision: False leaves average precision out (NaN).
 
     Raises:
@@ -114,14 +109,8 @@ def bca_interval(
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987).
 
-    Args:
-        value: the estimate on all rows.
-        samples: (R,) bootstrap samples.
-        jackknife: (J,) estimates with one patient (or one group of patients) left out.
-        confidence: level.
-
-    Returns:
-        The interval; the percentile one where all samples lie on one side of the value.
+    `samples` (R,) are the bootstrap's, `jackknife` (J,) the estimates with one patient (or one
+    group) left out. The percentile interval where all samples lie on one side of the value.
     """
     finite = samples[np.isfinite(samples)]
     share_below = (np.sum(finite < value) + 0.5 * np.sum(finite == value)) / max(len(finite), 1)
@@ -142,12 +131,9 @@ def bca_interval(
 def jackknife_ranking(
     targets: Floats, scores: Floats, units: Ints, *, max_groups: int = 500
 ) -> tuple[Array, Array]:
-    """AUROC and average precision with one patient left out, for BCa.
+    """(J, L) AUROC and (J, L) average precision with one patient left out, for BCa.
 
     Above `max_groups` patients, groups of them are left out (delete-a-group jackknife).
-
-    Returns:
-        (J, L) AUROC and (J, L) average precision.
     """
     n_units = int(units.max()) + 1
     groups = np.arange(n_units) % min(n_units, max_groups)
@@ -163,9 +149,6 @@ def jackknife_ranking(
             result = weighted_ranking(ranking, weights)
             auroc[left_out, label], precision[left_out, label] = result
     return auroc, precision
-
-
-# --- one run ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -200,40 +183,40 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
     left_out: Sequence[Array | None] = (None, None)
     if options.interval == "bca" and samples is not None:
         left_out = jackknife_ranking(targets, scores, units)
-    of_labels: list[list[Estimate]] = []
-    macros: list[Estimate] = []
+    found: list[list[Estimate]] = []
     for metric, jackknife in zip((auroc, average_precision), left_out, strict=True):
         values = np.asarray([metric(*rows) for rows in zip(targets.T, scores.T, strict=True)])
-        columns = None if samples is None else getattr(samples, metric.__name__)[0]
-        of_labels.append(
+        values = _and_macro(values, scored)
+        drawn = (
+            None if samples is None else _and_macro(getattr(samples, metric.__name__)[0], scored)
+        )
+        left = None if jackknife is None else _and_macro(jackknife, scored)
+        found.append(
             [
                 Estimate(value=None, reason=reason)
                 if reason
                 else _with_interval(
                     values[i],
-                    None if columns is None else columns[:, i],
-                    None if jackknife is None else jackknife[:, i],
+                    None if drawn is None else drawn[:, i],
+                    None if left is None else left[:, i],
                     missing,
                 )
-                for i, reason in enumerate(reasons)
+                for i, reason in enumerate([*reasons, None])
             ]
         )
-        macros.append(
-            _with_interval(
-                float(macro_mean(values, scored)),
-                None if columns is None else macro_mean(columns, scored),
-                None if jackknife is None else macro_mean(jackknife, scored),
-                missing,
-            )
-        )
     macro = MacroResult(
-        auroc=macros[0],
-        average_precision=macros[1],
+        auroc=found[0].pop(),
+        average_precision=found[1].pop(),
         n_labels=int(scored.sum()),
         labels=[label for label, reason in zip(labels, reasons, strict=True) if reason is None],
         left_out={label: reason for label, reason in zip(labels, reasons, strict=True) if reason},
     )
-    return Ranked(of_labels[0], of_labels[1], macro, 0 if samples is None else samples.n_redrawn)
+    return Ranked(found[0], found[1], macro, 0 if samples is None else samples.n_redrawn)
+
+
+def _and_macro(of_labels: Array, scored: Flags) -> Array:
+    """(..., L + 1): the labels, then their macro."""
+    return np.concatenate([of_labels, macro_mean(of_labels, scored)[..., None]], axis=-1)
 
 
 def _resample(
