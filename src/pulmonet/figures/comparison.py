@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -57,16 +57,9 @@ def draw_model_comparison(
 def _draw_macro(axes: Axes, result: RunResult, place: int) -> None:
     auroc = result.macro.auroc
     whisker(axes, auroc, place, BLUE, "D")
-    axes.annotate(
-        result.group_letters,
-        (auroc.high or auroc.value or 0, place),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-        fontweight="bold",
-        color=INK,
-    )
+    end = auroc.high or auroc.value or 0, place
+    looks: dict[str, Any] = {"va": "center", "fontsize": 9, "fontweight": "bold", "color": INK}
+    axes.annotate(result.group_letters, end, (5, 0), textcoords="offset points", **looks)
 
 
 def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
@@ -76,12 +69,6 @@ def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
         return
     value = bases[0].macro.auroc.value
     axes.axvline(value, color=GREY, linewidth=1.2, linestyle="--")
-    axes.annotate(
-        f"{', '.join(bases[0].features)} alone",
-        (value, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, 3),
-        textcoords="offset points",
-        fontsize=7,
-        color="#666666",
-    )
+    looks: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#666666"}
+    words = f"{', '.join(bases[0].features)} alone"
+    axes.annotate(words, (value, 0), (3, 3), ("data", "axes fraction"), **looks)

@@ -23,7 +23,7 @@ from pulmonet.figures.style import (
     png_of,
     whisker,
 )
-from pulmonet.metrics.results import Curve, LabelResult, RunResult, SubgroupLabel
+from pulmonet.metrics.results import Curve, LabelResult, RunResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,17 +91,11 @@ def _head_of_run(figure: Figure, result: RunResult, text: str) -> None:
 def _note(axes: Axes, text: str, corner: str) -> None:
     """Small text in a corner, such as ``lower right``."""
     vertical, horizontal = corner.split()
-    axes.text(
-        0.97 if horizontal == "right" else 0.03,
-        0.04 if vertical == "lower" else 0.97,
-        text,
-        transform=axes.transAxes,
-        fontsize=7.5,
-        color=INK,
-        ha=horizontal,
-        va="bottom" if vertical == "lower" else "top",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
-    )
+    x = 0.97 if horizontal == "right" else 0.03
+    y, va = (0.04, "bottom") if vertical == "lower" else (0.97, "top")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
+    looks: dict[str, Any] = {"fontsize": 7.5, "color": INK, "ha": horizontal, "va": va, "bbox": box}
+    axes.text(x, y, text, transform=axes.transAxes, **looks)
 
 
 def _draw_roc(axes: Axes, entry: LabelResult) -> None:
@@ -173,17 +167,10 @@ def draw_histograms(result: RunResult) -> bytes:
             (entry.histogram.positives, 1, ORANGE, "", "positive"),
             (entry.histogram.negatives, -1, BLUE, "////", "negative"),
         ):
-            axes.bar(
-                edges[:-1],
-                sign * np.asarray(counts) / max(sum(counts), 1),
-                width=np.diff(edges),
-                align="edge",
-                color=colour,
-                edgecolor="white",
-                linewidth=0.6,
-                hatch=hatch,
-                label=f"{name} ({sum(counts):,})",
-            )
+            heights = sign * np.asarray(counts) / max(sum(counts), 1)
+            looks: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+            looks |= {"align": "edge", "linewidth": 0.6, "label": f"{name} ({sum(counts):,})"}
+            axes.bar(edges[:-1], heights, np.diff(edges), **looks)
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_ylim(-1.3 * top, 1.3 * top)  # room for the legend
         axes.set_yticks(ticks, [f"{abs(tick):g}" for tick in ticks])
@@ -217,7 +204,8 @@ def draw_subgroups(result: RunResult) -> bytes:
                 whisker(axes, entry.auroc, place, BLUE, "o")
                 continue
             where = axes.get_yaxis_transform()
-            words = _why_too_small(entry)
+            reason = "too small" if entry is None else entry.reason or "too small"
+            words = reason.replace(" to score", "").partition(",")[0]
             axes.text(0.02, place, words, fontsize=6.5, color=GREY, va="center", transform=where)
         dress(axes, label)
         axes.set_xlabel("AUROC", fontsize=8.5, color=INK)
@@ -229,19 +217,14 @@ def draw_subgroups(result: RunResult) -> bytes:
     return png_of(figure)
 
 
-def _why_too_small(entry: SubgroupLabel | None) -> str:
-    """``too small: 8 positive patients``, from the reason in the result."""
-    if entry is None or entry.reason is None:
-        return "too small"
-    return entry.reason.replace(" to score", "").partition(",")[0]
-
-
 def draw_worst_cases(
     result: RunResult, read_image: Callable[[str], Pixels], n_each: int = 4
 ) -> bytes:
     """Contact sheet of the confident errors: per label, false positives and false negatives."""
     labels = [label for label, entry in result.labels.items() if entry.worst_cases]
     height = 2.0 * max(len(labels), 1) + 0.7
+    looks: dict[str, Any] = {"fontsize": 5.5, "color": INK, "ha": "center", "va": "top"}
+    looks["parse_math"] = False
     foot = 0.1 / height  # with h_pad, for the captions, which the layout leaves aside
     engine = ConstrainedLayoutEngine(
         w_pad=0.02, h_pad=0.16, wspace=0, hspace=0, rect=(0, foot, 1, 1 - foot)
@@ -262,28 +245,11 @@ def draw_worst_cases(
                 axes.imshow(image[::stride, ::stride], **X_RAY)
                 title = f"{label}: {case.score:.2f}"
                 axes.set_title(title, fontsize=7, color=colour, pad=2, parse_math=False)
-                caption = axes.text(
-                    0.5,
-                    -0.02,
-                    _in_two_lines(case.path),
-                    transform=axes.transAxes,
-                    fontsize=5.5,
-                    color=INK,
-                    ha="center",
-                    va="top",
-                    parse_math=False,
-                )
+                # folder above, file below, each cut from the left
+                parts = [part for part in case.path.rpartition("/")[::2] if part]
+                ends = [part if len(part) <= 34 else "…" + part[-33:] for part in parts]
+                caption = axes.text(0.5, -0.02, "\n".join(ends), transform=axes.transAxes, **looks)
                 caption.set_in_layout(False)
     words = "Scores that contradict the reference standard most: left absent, right present"
     _head_of_run(figure, result, words)
     return png_of(figure)
-
-
-def _in_two_lines(path: str, n_characters: int = 34) -> str:
-    """A path's end: folder above, file below, each cut from the left."""
-    folder, _, name = path.rpartition("/")
-    return "\n".join(
-        line if len(line) <= n_characters else "…" + line[-n_characters + 1 :]
-        for line in (folder, name)
-        if line
-    )

@@ -29,11 +29,11 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
     figure = Figure(figsize=(12.6, 4.4), dpi=110, layout="constrained")
     loss_axes, auroc_axes, precision_axes = figure.subplots(1, 3)
     epochs = _column(log, "epoch", np.arange(1, len(log) + 1, dtype=np.float64))
-    best = _best_epoch(log, epochs)
+    scores = _column(log, "val_macro_auroc", np.full(len(log), np.nan))
+    best = None if np.isnan(scores).all() else float(epochs[int(np.nanargmax(scores))])
 
-    for position, (column, name) in enumerate(
-        (("train_loss", "training"), ("val_loss", "validation"))
-    ):
+    losses = (("train_loss", "training"), ("val_loss", "validation"))
+    for position, (column, name) in enumerate(losses):
         _plot(loss_axes, epochs, log, column, label=name, linewidth=2.0, **line_style(position))
     _finish(loss_axes, "Loss", best)
 
@@ -58,11 +58,6 @@ def _column(log: pd.DataFrame, name: str, default: Array) -> Array:
     return log[name].to_numpy(np.float64) if name in log.columns else default
 
 
-def _best_epoch(log: pd.DataFrame, epochs: Array) -> float | None:
-    scores = _column(log, "val_macro_auroc", np.full(len(log), np.nan))
-    return None if np.isnan(scores).all() else float(epochs[int(np.nanargmax(scores))])
-
-
 def _plot(axes: Axes, epochs: Array, log: pd.DataFrame, column: str, **style: Any) -> None:
     """One line, unless nothing of it is known; `style` is matplotlib's."""
     values = _column(log, column, np.full(len(epochs), np.nan))
@@ -81,15 +76,8 @@ def _finish(axes: Axes, title: str, best_epoch: float | None) -> None:
         axes.set_ylim((low + high) / 2 - 0.025, (low + high) / 2 + 0.025)
     if best_epoch is not None:
         axes.axvline(best_epoch, color="#999999", linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            "best",
-            (best_epoch, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -9),
-            textcoords="offset points",
-            fontsize=8,
-            color="#666666",
-        )
+        looks: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": "#666666"}
+        axes.annotate("best", (best_epoch, 1.0), (3, -9), ("data", "axes fraction"), **looks)
     _add_legend(axes)
 
 
@@ -101,15 +89,9 @@ def _add_legend(axes: Axes) -> None:
             0.5, 0.5, "not in the log", transform=axes.transAxes, ha="center", color="#888888"
         )
         return
-    legend = axes.legend(
-        handles,
-        names,
-        fontsize=7.5,
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.16),
-        ncols=1 if len(handles) == 1 else 2 if len(handles) <= 8 else 3,
-        labelcolor=INK,
-    )
+    n_columns = 1 if len(handles) == 1 else 2 if len(handles) <= 8 else 3
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    looks: dict[str, Any] = {"fontsize": 7.5, "frameon": False, "labelcolor": INK}
+    legend = axes.legend(handles, names, ncols=n_columns, **below, **looks)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -37,14 +37,10 @@ class MapScores:
 
 
 def score_map(heat: Floats, region: Flags) -> MapScores:
-    """Agreement of a map with a region.
+    """Agreement of an (S, S) map, not negative, with a region, an (S, S) mask.
 
     Sources: pointing game, Zhang et al. 2018 (without a tolerance around the region); energy,
     Wang et al. 2020 (Score-CAM).
-
-    Args:
-        heat: (S, S), not negative.
-        region: (S, S) mask.
     """
     total = float(heat.sum())
     if total <= 0 or not region.any():

@@ -51,10 +51,8 @@ class Mask:
     CheXlocalize's 643 masks of its validation set would fill 4 GB as pixels, so a few megabytes.
 
     Attributes:
-        height: pixels.
-        width: pixels.
         runs: (K,) lengths, column by column, outside and inside in turns, outside first; their
-            sum is height x width.
+            sum is height x width, pixels.
         contours: instead, closed lines (K, 2), x and y in pixels; what lies on or inside one of
             them belongs to the mask.
     """
@@ -99,11 +97,7 @@ class Region:
         A pixel belongs to a box when its centre lies inside, to a mask when more than half of it
         does; what is too thin for that keeps the pixels that it touches.
 
-        Args:
-            side: S.
-            height: of the image, pixels; matters for ``pad`` and ``crop`` only.
-            width: of the image, pixels.
-            fit: how the image became the square.
+        Height and width, pixels of the image, matter for the fits ``pad`` and ``crop`` only.
         """
         if self.mask is not None:
             grey = self.mask.pixels().astype(np.uint8) * 255
@@ -130,10 +124,6 @@ def _pixels(low: float, high: float, start: float, stop: float, side: int) -> tu
 def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
     """The boxes of a ``boxes.csv`` by the image and label that they belong to.
 
-    Args:
-        path: the CSV, as `pulmonet.data.boxes.read_boxes` takes it.
-        manifest: its images.
-
     Returns:
         Regions by (row, label); and the number of boxes whose image is not in the manifest.
 
@@ -156,10 +146,6 @@ def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region],
 
 def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
     """Read a CheXlocalize JSON: encoded masks, or the annotators' contours.
-
-    Args:
-        path: ``gt_segmentations_*.json`` or ``gt_annotations_*.json``.
-        manifest: its images (CheXpert's valid or test split).
 
     Returns:
         Regions by (row, label), empty masks left out; and the number of masks whose image is

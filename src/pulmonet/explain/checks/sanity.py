@@ -53,18 +53,13 @@ def cascade(
     n_seeds: int = 3,
     progress: Callable[[], None] | None = None,
 ) -> Sanity:
-    """Maps under weights that are randomised from the top down.
+    """Correlations with maps under weights randomised from the top down, and whether it passes.
 
     Args:
-        network: in eval mode; copies of it are randomised.
+        network: in eval mode; copies of it are randomised, `n_seeds` per stage.
         images: (B, 1, S, S) pixels on its device.
         columns: outputs to explain.
-        method: gives raw maps (B, L, h, w).
-        n_seeds: randomised copies per stage.
         progress: called after every stage and seed.
-
-    Returns:
-        Correlations by depth, the statistic and whether it passes.
     """
     trained = method(network, images, columns)
     names: list[str] = []
@@ -105,13 +100,7 @@ def impute(image: Floats, removed: Flags, noise: Floats) -> Array:
     Direct neighbours weigh 1/6, diagonal ones 1/12; the means of removed pixels hang on each
     other, so all are solved for at once. Source: Rong et al. 2022, noisy linear imputation.
 
-    Args:
-        image: (H, W).
-        removed: (H, W) mask.
-        noise: (H, W) added to the imputed values.
-
-    Returns:
-        (H, W) float64.
+    Image, mask, noise, which is added to the imputed values, and the answer (float64) are (H, W).
     """
     gone = removed.ravel()
     weights = _neighbour_weights(*image.shape)[gone]

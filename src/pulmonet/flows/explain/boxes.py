@@ -105,10 +105,7 @@ def score_localization(
 def _compare(
     cases: Sequence[tuple[str, Mapping[str, MapScores]]], task: Settled
 ) -> LabelLocalization:
-    """Each variant against the baselines that look at no image and its own randomised networks.
-
-    A baseline that one fold lacks is left out of the whole.
-    """
+    """Each variant against its own randomised networks and the baselines that all folds have."""
     ways = {way.name: _randomised_row(way, task) for way in task.variants}
     scores = {
         row: [of_case[row] for _, of_case in cases]
@@ -193,11 +190,7 @@ def _score_cases(
 
 
 def _add_priors(cases: Sequence[_Case], references: Sequence[Flags]) -> None:
-    """Score the baselines that look at no image; two need a region of another patient.
-
-    Priors come from patients that are not scored; where there are none, from all scored
-    patients but the image's own.
-    """
+    """Baselines that look at no image; priors of unscored, else of the other scored patients."""
     centre = image_centre(cases[0].mask.shape[0])
     for case in cases:
         case.scores[BASELINES[2]] = score_map(centre, case.mask)

@@ -25,13 +25,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 
 @dataclass(frozen=True)
 class Source:
-    """One image to explain.
+    """One image to explain; its output folder's name is unique among the images of one call.
 
-    Attributes:
-        name: as shown and recorded.
-        folder: name of its output folder, unique among the images of one call.
-        read: gives (H, W) uint8, or raises DataError.
-        path: its file; None where it lies inside an archive.
+    `read` gives (H, W) uint8, or raises DataError; `path` is None inside an archive.
     """
 
     name: str
@@ -75,14 +71,7 @@ def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
 
 
 def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
-    """Files as named, the images of folders (below them too) and of globs, each once.
-
-    A file that does not exist stays in the list and fails when it is read, so that the others
-    go on.
-
-    Raises:
-        DataError: a folder or a glob without a single image.
-    """
+    """Files, and images of folders and globs, each once; a missing file fails when it is read."""
     paths: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument).expanduser()
@@ -91,22 +80,18 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
             if not found:
                 raise DataError(f"{path}: no image in this folder; name JPEG, PNG or DICOM files")
         elif not path.exists() and glob.has_magic(argument):
-            names = glob.glob(str(path), recursive=True)  # noqa: PTH207 (absolute patterns too)
-            found = sorted(p for p in map(Path, names) if p.is_file())
+            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (absolute patterns too)
+            found = sorted(p for p in map(Path, matches) if p.is_file())
             if not found:
                 raise DataError(f"{argument}: matches no file; check the pattern")
         else:
             found = [path]
         paths.update(dict.fromkeys(found))
     folders = folder_names([path.parts for path in paths])
+    names = [portable_path(path) if path.is_absolute() else str(path) for path in paths]
     return [
-        Source(
-            portable_path(path) if path.is_absolute() else str(path),
-            folder,
-            partial(read_grey, path),
-            path,
-        )
-        for path, folder in zip(paths, folders, strict=True)
+        Source(name, folder, partial(read_grey, path), path)
+        for name, folder, path in zip(names, folders, paths, strict=True)
     ]
 
 

@@ -1,7 +1,4 @@
-"""What `pulmonet explain` can be asked for, and which run, labels and methods that means.
-
-Needs no torch, so that a wrong name answers at once.
-"""
+"""What `explain` can be asked for and what that means; no torch: a wrong name answers at once."""
 
 from __future__ import annotations
 

@@ -121,12 +121,9 @@ def _explain_one(
         maps=maps.maps[0].astype(np.float32),
     )
     write_atomic(folder / "maps.npz", buffer.getvalue())
+    stored = _relative(folder / "maps.npz", task.folder)
     explanation = ImageExplanation(
-        image=source.name,
-        width=width,
-        height=height,
-        maps=_relative(folder / "maps.npz", task.folder),
-        labels=labels,
+        image=source.name, width=width, height=height, maps=stored, labels=labels
     )
     return explanation, SheetRow(source.folder, thumbnail(image), labels, overlays)
 
@@ -139,10 +136,7 @@ def _judge(
     placed: Floats32,
     path: Path,
 ) -> LabelExplanation:
-    """What explanations.json has of a score and its (H, W) map on the image.
-
-    `path` is the panel's in the image's folder; the other files are named after it.
-    """
+    """Its part of explanations.json; `placed` (H, W); `path`, the panel's, names the others."""
     threshold = None if calibration is None else calibration.threshold(label)
     present = None if threshold is None else score >= threshold
     drawn = present is not False or task.show_absent

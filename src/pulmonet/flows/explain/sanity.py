@@ -59,16 +59,11 @@ def check_maps(
     # each image's highest-scoring label: removing evidence for what is absent shows nothing
     best = found.scores[:, columns].argmax(axis=1)[:MAX_ROAD_PAIRS]
     with console.steps("Removing pixels", len(best)) as progress:
-        curve = road(
-            trained.network,
-            pixels,
-            [(number, columns[column]) for number, column in enumerate(best)],
-            found.maps[np.arange(len(best)), best],
-            progress=progress.advance,
-        )
-    other = None
-    if task.against is not None:
-        other = _compare_runs(task, task.against, found.raw, images)
+        pairs = [(number, columns[column]) for number, column in enumerate(best)]
+        maps = found.maps[np.arange(len(best)), best]
+        curve = road(trained.network, pixels, pairs, maps, progress=progress.advance)
+    against = task.against
+    other = _compare_runs(task, against, found.raw, images) if against is not None else None
     result = result.model_copy(update={"road": curve, "against": other})
     write_json(task.folder / "sanity.json", result)
     write_atomic(task.folder / "sanity.png", draw_sanity(result, task.way))

@@ -124,12 +124,7 @@ def _number(value: float | None) -> str:
 
 
 def show_localization(labels: Sequence[str], result: Localization) -> None:
-    """The tables, labels without a region, and the verdict.
-
-    Args:
-        labels: those asked for.
-        result: of all labels with a region.
-    """
+    """The tables, which of the labels asked for have no region, and the verdict."""
     kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
     n_runs = len(result.runs)
     rows_are = result.split if n_runs == 1 else f"out of fold over {n_runs} folds"
@@ -146,10 +141,7 @@ def show_localization(labels: Sequence[str], result: Localization) -> None:
 
 
 def _localization_table(found: LabelLocalization, variants: Sequence[str]) -> Table:
-    """One label's rows, at most 80 columns wide.
-
-    Of several variants' randomised networks only the strongest stands there.
-    """
+    """Of several variants' randomised networks only the strongest; at most 80 columns wide."""
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
     for name in ("Pointing game", "IoU", "Energy inside"):
