@@ -110,6 +110,7 @@ class OperatingPoint(Record):
     ppv: Estimate
     """Positive predictive value at this dataset's prevalence."""
     npv: Estimate
+    """Negative predictive value at this dataset's prevalence."""
     f1: Estimate
     n_resamples: int | None = None
     """Resamples of these intervals: fewer than the others' where many rows choose the threshold
@@ -162,6 +163,7 @@ class LabelResult(Record):
     n_patients: int
     """Patients with a known target."""
     positive_patients: int
+    """Patients with at least one positive row."""
     prevalence: Number
     few_positives: bool
     """Fewer than 20 positive (or negative) patients: the interval is too narrow, see docs."""
@@ -268,6 +270,7 @@ class Shift(Record):
     views: dict[str, tuple[Number, Number]] = {}
     """Share of rows per view."""
     sex: dict[str, tuple[Number, Number]] = {}
+    """Share of rows per sex."""
 
 
 class BootstrapFacts(Record):
@@ -295,6 +298,7 @@ class RunResult(Record):
     n_patients: int
     n_studies: int | None = None
     synthetic: bool = False
+    """Whether the images are phantoms."""
     rows_used_for: list[str] = []
     """What these rows decided before: checkpoint selection; empty = nothing."""
     blank: str = "zeros"
