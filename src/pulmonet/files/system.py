@@ -39,23 +39,12 @@ STOP_SIGNALS = (
 #: Where a handle has one position for all threads, they take turns.
 _position_lock = threading.Lock()
 
-# --- locks --------------------------------------------------------------------------------
-
 
 def take_lock(path: Path, *, wait: bool) -> BaseFileLock | None:
     """Lock a file, making it, against all other takers in this and other processes.
 
-    The system lets go when the process ends, however it ends.
-
-    Args:
-        path: the lock file.
-        wait: until it is free.
-
-    Returns:
-        What `release_lock` takes; None if another has it and `wait` is False.
-
-    Raises:
-        OSError: the file cannot be made.
+    The system lets go when the process ends, however it ends. None if another has it and `wait`
+    is False; OSError if the file cannot be made.
     """
     from filelock import FileLock, Timeout  # 30 ms
 
@@ -83,9 +72,6 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         if lock is not None:
             release_lock(lock)
-
-
-# --- files --------------------------------------------------------------------------------
 
 
 def read_at(handle: int, view: memoryview, offset: int) -> int:
@@ -151,9 +137,6 @@ def umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-# --- the process --------------------------------------------------------------------------
 
 
 def usable_cores() -> int:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pulmonet.arrays import Array, Flags, Floats32, Ints, Pixels
+from pulmonet.arrays import Array, Flags, Floats32, Ints
 from pulmonet.choices import TTA_VIEWS
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.random import uniform
@@ -39,18 +39,13 @@ _CROP_LEFT, _CROP_TOP, _CROP_SHAPES = 7, 8, 16
 
 @dataclass(frozen=True)
 class AugmentationParameters:
-    """What happens to each of B images.
+    """What happens to each of B images."""
 
-    Attributes:
-        affine: (B, 2, 3) float32: output to input position, both in [-1, 1] from edge to edge,
-            x before y, a flip folded in; what `torch.nn.functional.affine_grid` takes.
-        brightness: (B,) float32, added, in grey levels.
-        contrast: (B,) float32, factor about mid-grey (127.5).
-    """
-
+    #: (B, 2, 3): output to input position, both in [-1, 1] from edge to edge, x before y, a flip
+    #: folded in; what `torch.nn.functional.affine_grid` takes.
     affine: Floats32
-    brightness: Floats32
-    contrast: Floats32
+    brightness: Floats32  # (B,), added, in grey levels
+    contrast: Floats32  # (B,), factor about mid-grey (127.5)
 
     def __len__(self) -> int:
         return len(self.affine)
@@ -61,13 +56,9 @@ class AugmentationParameters:
 
 
 def draw(config: AugmentConfig, *, seed: int, epoch: int, rows: Ints) -> AugmentationParameters:
-    """The augmentation of each of `rows` in an epoch: a function of (seed, epoch, row) only.
+    """The augmentation of each of `rows` (B,) in an epoch: a function of (seed, epoch, row) only.
 
-    Args:
-        config: what to draw; MixUp is the loader's (`pulmonet.data.batches.load`).
-        seed: of the run.
-        epoch: of the run.
-        rows: (B,) manifest row numbers.
+    MixUp is the loader's (`pulmonet.data.batches.load`).
     """
 
     def draws(stream: int) -> Array:
@@ -106,12 +97,8 @@ def tta_views(kind: str) -> tuple[Floats32 | None, ...]:
     larger, and 4 degrees to either side; `flip` is the mirrored image, which training does not
     show by default (the heart lies on the left).
 
-    Args:
-        kind: none, jitter or flip.
-
-    Returns:
-        Per view None, the whole square as evaluation takes it, or (2, 3) float32 as one image's
-        `AugmentationParameters.affine`.
+    Per view None, the whole square as evaluation takes it, or (2, 3) float32 as one image's
+    `AugmentationParameters.affine`.
 
     Raises:
         ConfigError: another kind.
@@ -129,17 +116,6 @@ def tta_views(kind: str) -> tuple[Floats32 | None, ...]:
             cosine, sine = (part(np.deg2rad(degrees)) / zoom for part in (np.cos, np.sin))
             views.append(np.array([[cosine, sine, 0], [-sine, cosine, 0]], np.float32))
     return tuple(views)
-
-
-def apply_view(images: Tensor, view: Floats32 | None, image_size: int) -> Tensor:
-    """One of `tta_views` of each image: (B, 1, R, R) uint8 to (B, 1, S, S), as `apply`."""
-    if view is None:
-        return apply(images, None, image_size)
-    n = len(images)
-    same = AugmentationParameters(
-        np.repeat(view[None], n, axis=0), np.zeros(n, np.float32), np.ones(n, np.float32)
-    )
-    return apply(images, same, image_size)
 
 
 def _crop_shape(config: AugmentConfig, seed: int, epoch: int, rows: Ints) -> tuple[Array, Array]:
@@ -162,25 +138,26 @@ def _crop_shape(config: AugmentConfig, seed: int, epoch: int, rows: Ints) -> tup
     return width, height
 
 
-def apply(images: Tensor, parameters: AugmentationParameters | None, image_size: int) -> Tensor:
+def apply(
+    images: Tensor, parameters: AugmentationParameters | Floats32 | None, image_size: int
+) -> Tensor:
     """Images of the pack as the network takes them, on the device where they are.
 
     Args:
         images: (B, 1, R, R) uint8.
-        parameters: `draw`'s; None resizes the whole square with the area filter, as evaluation
-            does.
+        parameters: `draw`'s, or one of `tta_views` for all; None resizes the whole square with
+            the area filter, as evaluation does.
         image_size: S.
 
     Returns:
-        (B, 1, S, S): uint8 on the CPU, float32 in [0, 255] elsewhere. What lies outside the
-        square is black.
+        (B, 1, S, S): uint8 on the CPU, float32 in [0, 255] elsewhere; black outside the square.
     """
-    if images.device.type == "cpu":
-        return _apply_opencv(images, parameters, image_size)
-    return apply_torch(images, parameters, image_size)
-
-
-# --- on the CPU ---------------------------------------------------------------------------
+    if isinstance(parameters, np.ndarray):
+        zeros, ones = np.zeros(len(images), np.float32), np.ones(len(images), np.float32)
+        affine = np.repeat(parameters[None], len(images), axis=0)
+        parameters = AugmentationParameters(affine, zeros, ones)
+    on_cpu = images.device.type == "cpu"
+    return (_apply_opencv if on_cpu else apply_torch)(images, parameters, image_size)
 
 
 def _apply_opencv(
@@ -208,7 +185,9 @@ def _apply_opencv(
             shrunk = source if is_side else cv2.resize(source, (side, side), interpolation=area)
             cv2.warpAffine(shrunk, matrices[row], size, target, warp)  # black beyond the edges
     for row in np.flatnonzero(parameters.changes_grey()).tolist():
-        cv2.LUT(targets[row], _grey_table(parameters, row), targets[row])
+        levels = (np.arange(256, dtype=np.float32) - 127.5) * parameters.contrast[row]
+        levels = np.rint(levels + 127.5 + parameters.brightness[row])
+        cv2.LUT(targets[row], np.clip(levels, 0, 255).astype(np.uint8), targets[row])
     return result
 
 
@@ -237,15 +216,6 @@ def _pixel_matrices(affine: Floats32, side: int, image_size: int) -> Array:
     first = scaled[:, :, :2].sum(axis=2) * (1 / image_size - 1) + scaled[:, :, 2]
     offset = ((first + 1) * side - 1) / 2
     return np.concatenate([linear, offset[:, :, None]], axis=2)
-
-
-def _grey_table(parameters: AugmentationParameters, row: int) -> Pixels:
-    levels = np.arange(256, dtype=np.float32)
-    changed = (levels - 127.5) * parameters.contrast[row] + 127.5 + parameters.brightness[row]
-    return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
-
-
-# --- with torch ---------------------------------------------------------------------------
 
 
 def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from pulmonet.arrays import Floats32, Ints, Pixels
+from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
-from pulmonet.data.batches.augment import apply, apply_view, draw, place_tensor
+from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import permutation, uniform
 from pulmonet.data.batches.sampling import class_aware_order
 from pulmonet.data.pack.open import Pack
@@ -32,17 +33,11 @@ _ORDER, _MIXUP_SHARE, _MIXUP_PARTNER = 100, 101, 102
 
 @dataclass(frozen=True)
 class Batch:
-    """B images with their targets.
+    """B images with their targets."""
 
-    Attributes:
-        images: (B, 1, S, S) in [0, 255]: uint8 on the CPU, float32 on a GPU.
-        targets: (B, L) float32, NaN = unknown; L = 0 where the loader was given none.
-        rows: (B,) manifest row numbers.
-    """
-
-    images: torch.Tensor
-    targets: torch.Tensor
-    rows: Ints
+    images: torch.Tensor  # (B, 1, S, S) in [0, 255]: uint8 on the CPU, float32 on a GPU
+    targets: torch.Tensor  # (B, L) float32, NaN = unknown; L = 0 where the loader was given none
+    rows: Ints  # (B,) manifest row numbers
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,37 +45,22 @@ class Batch:
 
 @dataclass
 class TrainingBatches:
-    """Augmented batches of the training rows, epoch by epoch; nothing is read before.
+    """Augmented batches of the training rows, epoch by epoch; nothing is read before."""
 
-    Attributes:
-        pack: opened for `rows`.
-        rows: (n,) manifest row numbers of the training rows.
-        targets: (n, L) aligned with `rows`, or (N, L) for all rows of the manifest.
-        augment: augmentation and MixUp.
-        image_size: S.
-        batch_size: images a step over all processes.
-        seed: of the run.
-        num_workers: threads; 0 prepares each batch when it is asked for.
-        rank: this process; it takes its part of every global batch.
-        world_size: number of processes.
-        positive_share: class-aware batches (`sampling.class_aware_order`); None takes every row
-            once an epoch.
-        device: where the images are wanted; a GPU also augments them.
-    """
-
-    pack: Pack
-    rows: Ints
-    targets: Floats32
+    pack: Pack  # opened for `rows`
+    rows: Ints  # (n,) manifest row numbers of the training rows
+    targets: Floats32  # (n, L) aligned with `rows`, or (N, L) for all rows of the manifest
     augment: AugmentConfig
     _: KW_ONLY
     image_size: int
-    batch_size: int
+    batch_size: int  # images a step over all processes
     seed: int
-    num_workers: int = 2
-    rank: int = 0
+    num_workers: int = 2  # threads; 0 prepares each batch when it is asked for
+    rank: int = 0  # this process; it takes its part of every global batch
     world_size: int = 1
+    #: Class-aware batches (`sampling.class_aware_order`); None takes every row once an epoch.
     positive_share: float | None = None
-    device: str | torch.device = "cpu"
+    device: str | torch.device = "cpu"  # where the images are wanted; a GPU also augments them
 
     def __post_init__(self) -> None:
         self.rows = np.asarray(self.rows, np.int64)
@@ -96,12 +76,7 @@ class TrainingBatches:
     def epoch(
         self, epoch: int, *, image_size: int | None = None, start_step: int = 0
     ) -> Iterator[Batch]:
-        """The batches of one epoch from `start_step` on, in order.
-
-        Args:
-            epoch: which; the order, the augmentation and MixUp depend on it.
-            image_size: S of this epoch, for growing sizes.
-            start_step: steps to leave out, when resuming.
+        """The batches of one epoch from `start_step` on, in order; S is `image_size` if given.
 
         Raises:
             DataError: while iterating, from `Pack.read`.
@@ -137,7 +112,7 @@ class TrainingBatches:
 
     def _images(self, epoch: int, rows: Ints, image_size: int) -> torch.Tensor:
         parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
-        images = _to_device(self.pack.read(rows), self._device)
+        images = place_tensor(torch.from_numpy(self.pack.read(rows))[:, None], self._device)
         return apply(images, parameters, image_size)
 
     def _mix(
@@ -173,17 +148,10 @@ def evaluation_batches(
     view: Floats32 | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
-    """Batches of `rows` in their order: the whole square resized, nothing drawn.
+    """Batches of `rows` (n,) in their order: the whole square resized, nothing drawn.
 
-    Args:
-        pack: opened for `rows`.
-        rows: (n,) manifest row numbers.
-        image_size: S.
-        batch_size: images a batch.
-        num_workers: threads; 0 prepares each batch when it is asked for.
-        targets: (n, L) aligned with `rows`, to be handed along.
-        view: one of `augmentation.tta_views`; None is the whole square.
-        device: where the images are wanted.
+    `targets` (n, L) are handed along; `view` is one of `augment.tta_views`; 0 `num_workers`
+    (threads) prepare each batch when it is asked for.
 
     Raises:
         DataError: while iterating, from `Pack.read`.
@@ -193,9 +161,9 @@ def evaluation_batches(
     place = torch.device(device)
 
     def prepare(part: Ints) -> Batch:
-        images = _to_device(pack.read(all_rows[part]), place)
+        images = place_tensor(torch.from_numpy(pack.read(all_rows[part]))[:, None], place)
         some = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
-        viewed = apply_view(images, view, image_size)
+        viewed = apply(images, view, image_size)
         return Batch(viewed, place_tensor(some, place), all_rows[part])
 
     work = (partial(prepare, part) for part in _parts(np.arange(len(all_rows)), batch_size))
@@ -207,11 +175,6 @@ def _parts(positions: Ints, n_each: int, start_step: int = 0) -> Iterator[Ints]:
         yield positions[start : start + n_each]
 
 
-def _to_device(images: Pixels, device: torch.device) -> torch.Tensor:
-    """(n, R, R) uint8 as a (n, 1, R, R) tensor on `device`."""
-    return place_tensor(torch.from_numpy(images)[:, None], device)
-
-
 def _in_order(
     work: Iterator[Callable[[], Batch]], num_workers: int, device: torch.device
 ) -> Iterator[Batch]:
@@ -220,39 +183,32 @@ def _in_order(
     For CUDA the copies and the augmentation run on a stream of their own, beside the network's.
     """
     if num_workers <= 0:
-        for prepare in work:
-            yield prepare()
+        yield from (prepare() for prepare in work)
         return
     on_cuda = device.type == "cuda"
     stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
+
+    def run(prepare: Callable[[], Batch]) -> tuple[Batch, torch.cuda.Event | None]:
+        """A batch, and the event after which a CUDA device has it."""
+        if stream is None:
+            return prepare(), None
+        with torch.cuda.stream(stream):
+            return prepare(), stream.record_event()
+
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
     ahead: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
     try:
-        for prepare in work:
-            ahead.append(pool.submit(_prepare_on, stream, prepare))
-            if len(ahead) > num_workers + 1:
-                yield _hand_over(*ahead.popleft().result())
-        while ahead:
-            yield _hand_over(*ahead.popleft().result())
+        while True:
+            for prepare in islice(work, num_workers + 2 - len(ahead)):
+                ahead.append(pool.submit(run, prepare))
+            if not ahead:
+                return
+            batch, ready = ahead.popleft().result()
+            if ready is not None:  # the current stream waits; memory is kept until it is done
+                current = torch.cuda.current_stream(batch.images.device)
+                current.wait_event(ready)
+                batch.images.record_stream(current)
+                batch.targets.record_stream(current)
+            yield batch
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare_on(
-    stream: torch.cuda.Stream | None, prepare: Callable[[], Batch]
-) -> tuple[Batch, torch.cuda.Event | None]:
-    """A batch, and the event after which a CUDA device has it."""
-    if stream is None:
-        return prepare(), None
-    with torch.cuda.stream(stream):
-        return prepare(), stream.record_event()
-
-
-def _hand_over(batch: Batch, ready: torch.cuda.Event | None) -> Batch:
-    """Let the current stream wait for the batch, and keep its memory until that stream is done."""
-    if ready is not None:
-        current = torch.cuda.current_stream(batch.images.device)
-        current.wait_event(ready)
-        batch.images.record_stream(current)
-        batch.targets.record_stream(current)
-    return batch

@@ -18,15 +18,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def hash_rows(seed: int, epoch: int, rows: Ints, stream: int) -> NDArray[np.uint64]:
     """64 random bits a row, from a chain of SplitMix64 steps over the coordinates.
 
-    Args:
-        seed: seed of the run.
-        epoch: epoch, from 0 or 1, as the caller counts.
-        rows: (n,) manifest row numbers.
-        stream: which of a row's independent numbers: 0 rotation, 1 shift, ...
-
-    Returns:
-        (n,) uint64.
-
+    (n,) manifest row numbers to (n,) uint64; `stream` is which of a row's independent numbers.
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014
     (the finaliser is Stafford's variant 13).
     """

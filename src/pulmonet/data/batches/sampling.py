@@ -25,11 +25,7 @@ def class_aware_order(
     Args:
         targets: (n, L), NaN = unknown.
         rows: (n,) manifest row numbers, what the draws depend on.
-        batch_size: images a step.
-        positive_share: share of a batch that is positive for its label; at least one image is,
-            and at least one is not.
-        seed: of the run.
-        epoch: of the run.
+        positive_share: of a batch; at least one image is positive, and at least one is not.
 
     Returns:
         (n,) positions into `rows`.

@@ -19,10 +19,7 @@ def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[
     """Draw one front view and the boxes of its findings.
 
     The same film with other findings differs by the findings alone: noise, texture and exposure
-    have seeds of their own.
-
-    Returns:
-        The image (H, W) uint8 and one box per separate region.
+    have seeds of their own. Returns the image (H, W) uint8 and one box per separate region.
     """
     before, film = film.lungs, moved_by(film, findings)
     heart, mediastinum = organs.draw_heart(film), organs.draw_mediastinum(film)

@@ -19,14 +19,15 @@ from pulmonet.data.phantoms.shapes import Map, sigmoid, soften, turned
 Box = tuple[str, float, float, float, float]
 """Label, xmin, ymin, xmax, ymax (fractions of the image)."""
 
-#: Lobes a consolidation fills: side, centre and half axes of its core in body units.
+#: Lobes a consolidation fills: side; centre and half axes of its core in body units, seen from the
+#: front and then from the side.
 LOBES = {
-    "right upper": (-1, (-0.52, 0.24), (0.36, 0.24)),
-    "right middle": (-1, (-0.44, 0.74), (0.30, 0.20)),
-    "right lower": (-1, (-0.58, 0.86), (0.36, 0.25)),
-    "left upper": (1, (0.52, 0.27), (0.34, 0.25)),
-    "lingula": (1, (0.66, 0.68), (0.27, 0.20)),
-    "left lower": (1, (0.70, 0.88), (0.30, 0.24)),
+    "right upper": (-1, (-0.52, 0.24), (0.36, 0.24), (-0.15, 0.24), (0.34, 0.20)),
+    "right middle": (-1, (-0.44, 0.74), (0.30, 0.20), (-0.38, 0.72), (0.28, 0.15)),
+    "right lower": (-1, (-0.58, 0.86), (0.36, 0.25), (0.48, 0.86), (0.30, 0.26)),
+    "left upper": (1, (0.52, 0.27), (0.34, 0.25), (-0.12, 0.27), (0.34, 0.22)),
+    "lingula": (1, (0.66, 0.68), (0.27, 0.20), (-0.40, 0.74), (0.26, 0.17)),
+    "left lower": (1, (0.70, 0.88), (0.30, 0.24), (0.46, 0.88), (0.28, 0.26)),
 }
 
 #: Lobes with a straight border: body y of their fissure, and whether they lie above (-1) or below.
@@ -121,7 +122,7 @@ def _edema(film: Film, finding: Finding, rng: np.random.Generator, side: int) ->
 def _consolidation(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
     """Opacity of a lobe with an uneven border, cut straight by a fissure, with air bronchograms."""
     x, y = film.grid
-    side, centre, axes = LOBES[finding.place]
+    side, centre, axes = LOBES[finding.place][:3]
     grown = 0.82 + 0.40 * finding.severity
     cx = centre[0] + rng.normal(0, 0.03) + film.pose.shift
     cy = (centre[1] + rng.normal(0, 0.03)) * film.pose.inspiration

@@ -9,28 +9,14 @@ import numpy as np
 from pulmonet.arrays import Array, Pixels
 from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.film import develop
-from pulmonet.data.phantoms.findings import Box, Finding, displace, moved_by
+from pulmonet.data.phantoms.findings import LOBES, Box, Finding, displace, moved_by
 from pulmonet.data.phantoms.shapes import Map, curve, depth, sigmoid, soften
 
 HILUM = (0.14, 0.50)
 
-#: Centre and half axes of a consolidated lobe seen from the side.
-LOBES_FROM_THE_SIDE = {
-    "right upper": ((-0.15, 0.24), (0.34, 0.20)),
-    "right middle": ((-0.38, 0.72), (0.28, 0.15)),
-    "right lower": ((0.48, 0.86), (0.30, 0.26)),
-    "left upper": ((-0.12, 0.27), (0.34, 0.22)),
-    "lingula": ((-0.40, 0.74), (0.26, 0.17)),
-    "left lower": ((0.46, 0.88), (0.28, 0.26)),
-}
-
 
 def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[Box]]:
-    """Draw one side view and the boxes of its findings, as `take_frontal` does.
-
-    Returns:
-        The image (H, W) uint8 and one box per separate region.
-    """
+    """Draw one side view and the boxes of its findings, as `take_frontal` does."""
     before, film = _lungs(film), moved_by(film, findings)
     body, lung = film.body, _lungs(film)
     heart = film.fill(_heart_outline(film), 3.5)
@@ -154,7 +140,7 @@ def _draw_finding(film: Film, lung: Map, finding: Finding) -> Map:
         wing = np.exp(-((((x - HILUM[0]) / wide) ** 2 + ((y - 0.58) / 0.36) ** 2) ** 1.3))
         density = (0.26 + 0.5 * severity) * wing * (1 + 0.3 * film.noise(rng, 0.08))
     elif finding.label == "Consolidation":
-        (cx, cy), (wide, high) = LOBES_FROM_THE_SIDE[finding.place]
+        (cx, cy), (wide, high) = LOBES[finding.place][3:]
         grown = 0.65 + 0.45 * severity
         u, v = (x - cx) / (wide * grown), (y - cy * film.pose.inspiration) / high
         ragged = np.sqrt(u**2 + (v / grown) ** 2) + 0.12 * film.noise(rng, 0.12)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -181,21 +180,17 @@ def _plan_film(rng: np.random.Generator, body: Body, projection: str, ill: int) 
         marker_left=bool(rng.random() < 0.65),
         seed=int(rng.integers(1 << 31)),
     )
-    matrix = _aim(rng, body, height, width, projection)
-    return Film(height, width, matrix, body, pose, exposure, devices)
-
-
-def _aim(rng: np.random.Generator, body: Body, height: int, width: int, projection: str) -> Any:
-    """Affine from body coordinates to pixels: scale, tilt and where the patient stands."""
+    # affine from body coordinates to pixels: scale, tilt and where the patient stands
     landscape = width > height
     across = width / (2.8 if landscape else 2.45) * body.breadth * rng.uniform(0.93, 1.1)
     down = across * (1.33 if landscape else 1.4) / body.breadth
-    tilt = rng.normal(0, 0.035 if projection == "AP" else 0.015)
+    tilt = rng.normal(0, 0.035 if portable else 0.015)
     cosine, sine = np.cos(tilt), np.sin(tilt)
     linear = np.array([[across * cosine, -down * sine], [across * sine, down * cosine]])
     centre = np.array([0.5, 0.5]) + rng.normal(0, 0.02, 2)
     offset = centre * (width, height) - linear @ np.array([0.0, 0.58])
-    return np.column_stack([linear, offset])
+    matrix = np.column_stack([linear, offset])
+    return Film(height, width, matrix, body, pose, exposure, devices)
 
 
 def severities(findings: Sequence[Finding]) -> dict[str, float]:

@@ -60,7 +60,6 @@ def write_phantoms(
         root: new or empty folder, or one with an earlier phantom set. Its name becomes the first
             part of the tables' paths, as in CheXpert.
         n_patients: at least 2, so that both splits have a patient.
-        seed: of everything.
         progress: called with (patients done, all patients).
 
     Writes:

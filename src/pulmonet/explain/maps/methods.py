@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import GRADIENT_METHODS
-from pulmonet.data.batches.augment import apply_view
+from pulmonet.data.batches.augment import apply
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.errors import ConfigError
 from pulmonet.explain.maps import RawMaps
@@ -76,7 +76,7 @@ def to_network_input(
     side = run.image_size
     squares = [fit_square(image, pack_side(side), run.fit) for image in images]
     if view is not None:
-        return apply_view(torch.from_numpy(np.stack(squares))[:, None], view, side).to(run.device)
+        return apply(torch.from_numpy(np.stack(squares))[:, None], view, side).to(run.device)
     small = [fit_square(square, side, "stretch") for square in squares]
     return torch.from_numpy(np.stack(small))[:, None].to(run.device)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pulmonet.config.fields import AugmentConfig
-from pulmonet.data.batches.augment import GPU_TOLERANCE, apply, apply_view, draw, tta_views
+from pulmonet.data.batches.augment import GPU_TOLERANCE, apply, draw, tta_views
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import Pack, open_pack
@@ -240,7 +240,7 @@ def test_evaluation_of_a_view(pack: Pack) -> None:
     for view in tta_views("jitter"):
         batches = list(evaluation_batches(pack, ROWS, image_size=SIZE, batch_size=7, view=view))
         images = torch.cat([batch.images for batch in batches])
-        expected = apply_view(torch.from_numpy(pack.read(ROWS))[:, None], view, SIZE)
+        expected = apply(torch.from_numpy(pack.read(ROWS))[:, None], view, SIZE)
         np.testing.assert_array_equal(images, expected)
 
 
