@@ -12,12 +12,8 @@ from pulmonet.flows.explain.options import ExplainOptions, settle
 def run(options: ExplainOptions) -> int:
     """Explain images, rows of a dataset, or the first validation row; or check maps of them.
 
-    Returns:
-        The exit code: 0, or 3 when some of several images could not be read.
-
-    Raises:
-        ConfigError: an unknown name, or options that do not go together.
-        DataError: no dataset, no image, or the only image is unreadable.
+    Returns the exit code: 0, or 3 when some of several images could not be read. Raises ConfigError
+    for an unknown name or options that do not go together, DataError where nothing can be read.
     """
     task = settle(options)
     # torch and all that is slow to import only now: a wrong name has been answered
@@ -25,10 +21,7 @@ def run(options: ExplainOptions) -> int:
     from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
     from pulmonet.flows.calibration import calibration_of
     from pulmonet.flows.dataset import Datasets
-    from pulmonet.flows.explain import screen
-    from pulmonet.flows.explain.boxes import score_localization
-    from pulmonet.flows.explain.images import choose_sources
-    from pulmonet.flows.explain.pictures import explain_sources
+    from pulmonet.flows.explain import boxes, images, pictures, screen
     from pulmonet.flows.explain.sanity import check_maps
     from pulmonet.models.trained import load_run
 
@@ -37,22 +30,22 @@ def run(options: ExplainOptions) -> int:
     datasets = Datasets()
     chosen = None if task.images else datasets.rows_of(task.record, task)
     manifest = None if chosen is None else chosen.manifest
-    sources = choose_sources(task, chosen)
+    sources = images.choose_sources(task, chosen)
     trained = load_run(task.run_dir, task.device)
     calibration = calibration_of(trained)
     screen.say_what(task, trained, manifest)
 
     bad: list[BadImage] = []
     localization = sanity = None
-    images: list[ImageExplanation] = []
+    explained: list[ImageExplanation] = []
     sheets: list[str] = []
     if task.boxes is not None and chosen is not None:
-        localization = score_localization(task, trained, chosen, datasets)
+        localization = boxes.score_localization(task, trained, chosen, datasets)
     if task.sanity:
         sanity = check_maps(task, trained, sources, bad)
     elif task.boxes is None:
         synthetic = manifest is not None and manifest.synthetic
-        images, sheets = explain_sources(
+        explained, sheets = pictures.explain_sources(
             task, trained, calibration, sources, bad, synthetic=synthetic
         )
 
@@ -66,13 +59,13 @@ def run(options: ExplainOptions) -> int:
         dataset=None if manifest is None else manifest.name,
         synthetic=None if manifest is None else manifest.synthetic,
         contact_sheets=sheets,
-        images=images,
+        images=explained,
         bad_images=bad,
         localization=localization,
         sanity=sanity,
     )
     document = found.model_dump(mode="json", by_alias=True)
-    if images:  # a check alone leaves what is known of explained images as it is
+    if explained:  # a check alone leaves what is known of explained images as it is
         write_json(task.folder / "explanations.json", document)
     screen.say_all(task, found)
     if console.wants_json():
