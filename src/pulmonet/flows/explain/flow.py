@@ -34,7 +34,6 @@ def run(options: ExplainOptions) -> int:
     trained = load_run(task.run_dir, task.device)
     calibration = calibration_of(trained)
     screen.say_what(task, trained, manifest)
-
     bad: list[BadImage] = []
     localization = sanity = None
     explained: list[ImageExplanation] = []
@@ -48,7 +47,6 @@ def run(options: ExplainOptions) -> int:
         explained, sheets = pictures.explain_sources(
             task, trained, calibration, sources, bad, synthetic=synthetic
         )
-
     found = Explanations(
         run=task.run_dir.name,
         model=trained.record.config.model.summary(),
