@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmonet.choices import UNCERTAIN_POLICIES
 from pulmonet.cli.main import main as pulmonet
 from pulmonet.data.phantoms.write import write_phantoms
-from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
 from pulmonet.run.folder import RunDir
 
 PUBLISHED = (
