@@ -363,7 +363,7 @@ def test_rows_are_of_the_views_asked_for(
     lines = (root / "valid.csv").read_text().splitlines()
     lines[1] = lines[1].replace("Frontal,AP", "Lateral,")
     (root / "valid.csv").write_text("\n".join(lines) + "\n")
-    flags = ("--data-dir", root, "--split", "valid", "--json")
+    flags = ("--data-dir", root, "--split", "valid", "--label", "Edema", "--json")
     assert explain(artifacts, *flags, "--views", "frontal") == 0
     assert len(json.loads(capsys.readouterr().out)["images"]) == 11
     assert explain(artifacts, *flags, "--views", "lateral") == 0
