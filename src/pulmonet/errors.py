@@ -1,4 +1,4 @@
-"""The error tree: what a user can mend, with the exit code that it ends in.
+"""The error tree: what a user can fix, with the exit code that it ends in.
 
 Messages read ``where: what; what to do``. Anything that is not a `PulmoNetError` and
 reaches the command line is a bug and ends with a traceback and exit code 1.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class PulmoNetError(Exception):
-    """Anything that a user can mend. Never raised itself, only its children."""
+    """Anything that a user can fix. Never raised itself, only its children."""
 
     exit_code = 1
 

@@ -58,7 +58,7 @@ def test_table_fits_eighty_columns_and_names_what_matters(
     table = [line for line in shown.out.splitlines() if not line.startswith("Written")]
     assert max(len(line) for line in table) <= 80
     assert "mine on predictions, split all" in shown.out
-    for text in ("Edema", "Pleural Effusion", "Macro (2 labels)", "sex alone", "AUROC (95 %)"):
+    for text in ("Edema", "Pleural Effusion", "Macro (2 labels)", "baseline (view, age, sex)", "AUROC (95 %)"):
         assert text in shown.out
     assert "…" not in shown.out
     assert "what these rows decided before is not known here" in shown.err
@@ -134,7 +134,7 @@ def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         letters = {row["Model"]: row["Group"] for row in csv.DictReader(file)}
     assert (letters["good"], letters["alike"], letters["bad"]) == ("a", "a", "b")
     assert letters["baseline (view, age, sex)"] == ""
-    assert "share a letter are not distinguished" in capsys.readouterr().err
+    assert "share a letter are not significantly different" in capsys.readouterr().err
 
 
 def test_differences_are_shown_whether_told_apart_or_not(
@@ -147,7 +147,7 @@ def test_differences_are_shown_whether_told_apart_or_not(
     assert evaluate(tmp_path / "artifacts", *flags) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if " less " in line]
     assert len(lines) == 3
-    (between_equals,) = [line for line in lines if line.endswith(", not distinguished")]
+    (between_equals,) = [line for line in lines if line.endswith(", not significant")]
     assert set(between_equals.partition(":")[0].split(" less ")) == {"good", "alike"}
     assert all(": +0." in line for line in lines)  # the better one first
 
@@ -226,7 +226,7 @@ def test_options_reach_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--level", "study"], 2, "these rows name no studies"),
         (["--labels", "Edem"], 2, "did you mean 'Edema'"),
         (["--threshold", "yuden"], 2, "did you mean 'youden'"),
-        (["--prevalence", "Edema=3"], 2, "--prevalence Edema=3: not a share"),
+        (["--prevalence", "Edema=3"], 2, "--prevalence Edema=3: not a fraction"),
         (["--subgroup", "race"], 2, "--subgroup race: no such column"),
         (["some-run"], 2, "--predictions: takes no runs beside it"),
     ],
@@ -476,7 +476,7 @@ def test_a_split_that_may_hold_patients_learned_from_is_refused(
         ("explain", "--run", "first", "--artifacts-dir", str(runs)),
     ):
         assert main([*command, "--data-dir", str(data)]) == 3
-        assert "so valid may hold patients that it has learned from" in capsys.readouterr().err
+        assert "so valid may hold patients that it was trained on" in capsys.readouterr().err
     assert not list(tmp_path.rglob("splits.csv"))
     kept.rename(data / "valid.csv")
     assert evaluate(runs, "first", "--data-dir", str(data)) == 0

@@ -253,5 +253,5 @@ def test_the_report_shows_the_pooled_row(runs: Path) -> None:
     assert "f0, f1 and f2 are folds of quick, each on rows of its own" in text
     folds = text.split("valid split: folds of quick")[1].split("\n### ")[0]
     assert "| f1 |" in folds
-    assert "without the picture" not in folds and "Rows behind the numbers" not in folds
+    assert "baseline (view, age, sex)" not in folds and "Rows behind the numbers" not in folds
     assert text.count("Rows behind the numbers") >= 1, "those of the pooled row"

@@ -54,7 +54,7 @@ def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:
     write_json(path, document)
     assert _report(tmp_path, "--html") == 0
     text = (tmp_path / "report.md").read_text()
-    assert "10 trained models" in text and "not distinguished" in text
+    assert "10 trained models" in text and "not significantly different" in text
     for link in _links(tmp_path / "report.md"):
         assert (tmp_path / link).exists(), link
 

@@ -318,7 +318,7 @@ def test_self_trained_runs_do_not_grow_without_a_fixed_first_stage(
     data = write_dataset(tmp_path / "tiny", uncertain=0.3)
     assert train(data, tmp_path, "--uncertain-policy", "self-trained") == 0
     assert train(data, tmp_path, "--resume", "--epochs", "2") == 2
-    assert "would train stage one of self-trained anew" in capsys.readouterr().err
+    assert "would train stage one of self-trained again" in capsys.readouterr().err
 
 
 def test_resuming_what_is_not_there_says_that_it_starts(
@@ -630,7 +630,7 @@ def test_an_ensemble_says_what_it_does_not_go_with(
     assert train(data, tmp_path, *members) == 0
     assert "(network 2 of 2)" in capsys.readouterr().out
     assert train(data, tmp_path, *members, "--epochs", "3", "--resume") == 2
-    assert "would train every member of the ensemble anew" in capsys.readouterr().err
+    assert "would train every member of the ensemble again" in capsys.readouterr().err
 
 
 def test_a_checkpoint_with_one_wrong_bit_is_refused(

@@ -125,12 +125,12 @@ class DataConfig(Section):
     labels: tuple[str, ...] = DEFAULT_LABELS
     """Labels to train on, in this order; `all` takes every annotated label of the source."""
     auxiliary_labels: tuple[str, ...] = ()
-    """Further labels that are only learned from (they shape the features), neither scored nor
+    """Further labels that are only trained on (they shape the features), neither scored nor
     part of best_model.pth; `all` takes every other annotated label."""
     views: Views = "all"
     """Rows by view."""
     subset: Share = 1.0
-    """Share of the training patients (or images) that is used."""
+    """Fraction of the training patients (or images) that is used."""
     subset_mode: SubsetMode = "patient"
     """What `subset` draws, patients with all their images or single images."""
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
@@ -142,7 +142,7 @@ class DataConfig(Section):
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of the folds validates, from 0."""
     valid_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Share of patients split off for validation where the source has no such split."""
+    """Fraction of the patients split off for validation where the source has no such split."""
     splits: str | None = None
     """A splits.csv (patient, split), or a shareable split (.json), instead of the source's own."""
     skip_bad: bool = False
@@ -196,13 +196,13 @@ class OptimConfig(Section):
     weight_decay: NotNegative = 0.0
     """Weight decay (decoupled for adamw)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Momentum of sgd; in pesg the share of the new gradient, as in LibAUC."""
+    """Momentum of sgd; in pesg the weight of the new gradient, as in LibAUC."""
     schedule: Schedule = "constant"
     """Learning rate over the run, per step."""
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
+    """Fraction of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
     min_lr_fraction: Fraction = 0.01
-    """Final learning rate of cosine and one-cycle, as a share of `lr`."""
+    """Final learning rate of cosine and one-cycle, as a fraction of `lr`."""
     epochs: PositiveInt = 5
     """Passes over the training rows, for each member of an ensemble."""
     batch_size: PositiveInt = 32
@@ -262,7 +262,7 @@ class LossConfig(Section):
     aucm_epoch_decay: NotNegative = 0.002
     """Epoch regularisation of pesg."""
     aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Share of positives of the batch's label in class-aware batches (aucm)."""
+    """Fraction of positives of the batch's label in class-aware batches (aucm)."""
 
     @model_validator(mode="after")
     def _balances_once(self) -> Self:
@@ -282,7 +282,7 @@ class AugmentConfig(Section):
     rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 7.0
     """Largest rotation either way (jitter)."""
     shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
-    """Largest translation either way, as a share of the side (jitter)."""
+    """Largest translation either way, as a fraction of the side (jitter)."""
     scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Largest zoom either way: 0.1 draws from 0.9 to 1.1 (jitter)."""
     crop_scale: Annotated[tuple[Share, Fraction], AfterValidator(in_order)] = (0.8, 1.0)
@@ -290,9 +290,9 @@ class AugmentConfig(Section):
     flip: Fraction = 0.0
     """Probability of a horizontal flip; hearts are on the left, so 0 by default."""
     brightness: Fraction = 0.0
-    """Largest change of brightness, as a share of 255."""
+    """Largest change of brightness, as a fraction of 255."""
     contrast: Fraction = 0.0
-    """Largest change of contrast, as a share."""
+    """Largest change of contrast, as a fraction."""
     mixup_alpha: NotNegative = 0.0
     """Alpha of MixUp (Zhang et al. 2018); 0 does none."""
 
@@ -301,9 +301,9 @@ class SelectConfig(Section):
     """Which rows choose the best epoch."""
 
     on: SelectOn = "valid"
-    """Rows that choose the best epoch; dev is a share of the training patients."""
+    """Rows that choose the best epoch; dev is a fraction of the training patients."""
     dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share of the training patients that `dev` takes."""
+    """Fraction of the training patients that `dev` takes."""
     checkpoint: KeptCheckpoint = "best"
     """best keeps the epoch with the highest macro AUROC; last keeps the final epoch."""
 
@@ -359,7 +359,7 @@ class RunConfig(Section):
             "optim.name=pesg": aucm != (self.optim.name == "pesg"),
             "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it": aucm
             and self.optim.batch_size < 2,
-            "augment.mixup_alpha: MixUp mixes the classes that aucm tells apart; set it to 0": aucm
+            "augment.mixup_alpha: MixUp mixes the classes that aucm separates; set it to 0": aucm
             and mixed,
             "model.members: an ensemble is what training ends on; set select.checkpoint=last as "
             "well": several and self.select.checkpoint != "last",

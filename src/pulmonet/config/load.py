@@ -111,7 +111,7 @@ def _read_source(source: str) -> dict[str, Any]:
         raise ConfigError(f"--config {source}: {error.strerror}; give a plain file") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"--config {source}: not valid JSON or TOML ({error}); mend the file"
+            f"--config {source}: not valid JSON or TOML ({error}); fix the file"
         ) from None
     if isinstance(raw, dict) and "config" in raw and "schema" in raw:
         raw = raw["config"]
@@ -124,7 +124,9 @@ def _read_source(source: str) -> dict[str, Any]:
 
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     if key.count(".") > MAX_DOTS:
-        raise ConfigError(f"--set {_short(key)}: no field lies so deep; see docs/configuration.md")
+        raise ConfigError(
+            f"--set {_short(key)}: no field is nested so deep; see docs/configuration.md"
+        )
     *sections, field = key.removesuffix(".").split(".")
     for section in sections:
         table = raw.setdefault(section, {})

@@ -51,7 +51,7 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: not UTF-8 text; save it as a UTF-8 CSV file") from None
     except Exception as error:  # zlib, zip, pandas: damage has many names, one way out
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable CSV ({reason}); mend the file") from None
+        raise DataError(f"{path}: not a readable CSV ({reason}); fix the file") from None
     table.columns = names = [str(name).strip() for name in table.columns]
     missing = [name for name in required if name not in names]
     if missing:

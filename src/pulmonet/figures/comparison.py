@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, png_of, whisker
+from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def draw_model_comparison(
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
     note = "95 % intervals, patients resampled"
     if comparisons:
-        note += "; runs that share a letter are not distinguished"
+        note += "; runs that share a letter are not significantly different"
     where = "" if several else f" on {shown[0].dataset}, split {shown[0].split}"
     synthetic = "SYNTHETIC. " if any(result.synthetic for result in shown) else ""
     head(figure, f"{synthetic}Comparison{where} ({note})")
@@ -70,5 +71,4 @@ def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
     value = bases[0].macro.auroc.value
     axes.axvline(value, color=GREY, linewidth=1.2, linestyle="--")
     looks: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#666666"}
-    words = f"{', '.join(bases[0].features)} alone"
-    axes.annotate(words, (value, 0), (3, 3), ("data", "axes fraction"), **looks)
+    axes.annotate(BASELINE_NAME, (value, 0), (3, 3), ("data", "axes fraction"), **looks)

@@ -90,13 +90,13 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
     some = (
         f"; the {len(labels)} most frequent of {n_labels} labels" if len(labels) < n_labels else ""
     )
-    axes[0].set_xlabel(f"share of images{some}", fontsize=8)
+    axes[0].set_xlabel(f"fraction of images{some}", fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
 
 
 def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None:
-    """Grouped bars: share of a split's images in each class."""
+    """Grouped bars: fraction of a split's images in each class."""
     axis.set_title(title, fontsize=9)
     names = list(dict.fromkeys(name for values in counts.values() for name in values))
     if not any(n for values in counts.values() for name, n in values.items() if name != "unknown"):
@@ -110,7 +110,7 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
         places = np.arange(len(names)) + (number - (len(counts) - 1) / 2) * width
         axis.bar(places, heights, width, color=_SPLIT_COLOURS.get(split), label=split)
     axis.set_xticks(range(len(names)), names, fontsize=7, rotation=0 if len(names) < 6 else 45)
-    axis.set_ylabel("share", fontsize=8)
+    axis.set_ylabel("fraction", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -175,7 +175,7 @@ def draw_histograms(result: RunResult) -> bytes:
         axes.set_ylim(-1.3 * top, 1.3 * top)  # room for the legend
         axes.set_yticks(ticks, [f"{abs(tick):g}" for tick in ticks])
         axes.legend(fontsize=7.5, frameon=False, loc="upper right")
-        name_axes(axes, "score", "share of rows")
+        name_axes(axes, "score", "fraction of rows")
 
     return _draw_by_label(result, "Scores by reference standard", draw, square=False)
 

@@ -67,7 +67,7 @@ def draw_panel(
     _show(right, image if overlay is None else overlay, PANEL_SIDE)
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
     if overlay is None or found.empty:
-        words = f"absent\n{_BELOW}" if overlay is None else "nothing in the image\nspeaks for it"
+        words = f"absent\n{_BELOW}" if overlay is None else "no positive evidence\n(empty map)"
         right.text(
             0.5, 0.5, words, transform=right.transAxes, ha="center", va="center",
             fontsize=13, color="white", bbox={"facecolor": "black", "alpha": 0.6, "pad": 6},
@@ -76,7 +76,7 @@ def draw_panel(
         bar = figure.colorbar(
             ScalarMappable(Normalize(0, 1), cmap=colour_map), cax=figure.add_subplot(grid[0, 2])
         )
-        bar.set_label("evidence, share of the map's maximum", fontsize=8)
+        bar.set_label("evidence, fraction of the map's maximum", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     verdict = {None: "", True: f": present {_ABOVE}", False: f": absent {_BELOW}"}[found.present]
     figure.text(0.02, 0.985, f"{label}{verdict}", va="top", fontsize=12, fontweight="bold")

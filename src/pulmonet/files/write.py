@@ -58,7 +58,7 @@ def explain_write(path: Path, error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         way_out = "free some space and run it again; what was there before is untouched"
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        way_out = "choose another folder or mend its permissions"
+        way_out = "choose another folder or change its permissions"
     else:
         way_out = "check the folder"
     return f"{path}: cannot be written ({error.strerror}); {way_out}"

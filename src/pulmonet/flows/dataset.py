@@ -145,7 +145,7 @@ def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
 
 
 def _check_split(record: RunRecord, manifest: Manifest, split: str) -> None:
-    """Refuse a split of the run's own dataset that may hold patients whom the run has learned from.
+    """Refuse a split of the run's own dataset that may hold patients whom the run was trained on.
 
     A table that is gone or cut makes another split: without valid.csv, one is drawn from the
     training patients.
@@ -161,7 +161,7 @@ def _check_split(record: RunRecord, manifest: Manifest, split: str) -> None:
         return
     raise DataError(
         f"{manifest.root}: its {split} and train splits have other patients than when the run was "
-        f"trained, so {split} may hold patients that it has learned from; restore the dataset's "
+        f"trained, so {split} may hold patients that it was trained on; restore the dataset's "
         "tables (or splits.csv), or say with --splits who is held out"
     )
 

@@ -1,4 +1,4 @@
-"""The baseline: what view, age and sex alone tell, so that one sees what the picture adds."""
+"""The baseline: what view, age and sex alone predict, to show what the image adds."""
 
 from __future__ import annotations
 

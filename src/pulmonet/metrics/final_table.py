@@ -57,14 +57,15 @@ def table_of(results: Sequence[RunResult]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    deals: dict[tuple[str, str], set[str | None]] = {}
+    fingerprints: dict[tuple[str, str], set[str | None]] = {}
     for result in results:
-        deals.setdefault((result.dataset, result.split), set()).add(result.dataset_fingerprint)
+        known = fingerprints.setdefault((result.dataset, result.split), set())
+        known.add(result.dataset_fingerprint)
     rows = [
         row
         for result in results
         for row in _rows_of(result)
-        if row["Model"] != BASELINE_NAME or len(deals[result.dataset, result.split]) == 1
+        if row["Model"] != BASELINE_NAME or len(fingerprints[result.dataset, result.split]) == 1
     ]
     return pd.DataFrame(rows, dtype=object).fillna("")
 
@@ -178,7 +179,7 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
         lines += [f"{_safe(row['Model'])}: {_safe(row['Combines'])}.\n" for row in combined]
     lines += [
         "Intervals: 95 %, patients resampled. Models that share a letter under *Group* are not "
-        "distinguished in macro AUROC (simultaneous intervals of the paired differences). "
+        "significantly different in macro AUROC (simultaneous intervals of paired differences). "
         "*Used for*: what these rows had decided before they were evaluated; a checkpoint "
         "selected on them makes their numbers somewhat too good. An empty cell is a label with "
         "one class in these rows; the macro averages the others.",

@@ -32,10 +32,10 @@ def check_criterion(criterion: str) -> str:
     if name in CRITERIA and not separator:
         return name
     if name in CRITERIA_WITH_VALUE and separator:
-        wanted = _share(text)
+        wanted = _fraction(text)
         if wanted is not None:
             return f"{name}={wanted:g}"
-        raise ConfigError(f"--threshold {criterion}: '{text}' is not a share between 0 and 1")
+        raise ConfigError(f"--threshold {criterion}: '{text}' is not a fraction between 0 and 1")
     choices = [*CRITERIA, *(f"{known}=0.9" for known in CRITERIA_WITH_VALUE)]
     raise ConfigError(
         f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
@@ -43,7 +43,7 @@ def check_criterion(criterion: str) -> str:
     )
 
 
-def _share(text: str) -> float | None:
+def _fraction(text: str) -> float | None:
     """A number between 0 and 1, both left out; None for all else."""
     try:
         value = float(text)
@@ -58,11 +58,11 @@ def _read_prevalence(given: Any) -> Any:
         return given
     found = {}
     for text in given:
-        label, _, share = text.rpartition("=")
-        value = _share(share)
+        label, _, fraction = text.rpartition("=")
+        value = _fraction(fraction)
         if value is None:
             raise ConfigError(
-                f"--prevalence {text}: not a share between 0 and 1; write 0.05 or Edema=0.05"
+                f"--prevalence {text}: not a fraction between 0 and 1; write 0.05 or Edema=0.05"
             )
         found[label.strip()] = value
     return found

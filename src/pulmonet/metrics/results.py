@@ -46,7 +46,7 @@ class ReliabilityBin(Record):
     n: int
     mean_score: Number
     observed: Number
-    """Share of positives among its rows."""
+    """Fraction of positives among its rows."""
     observed_low: Number = None
     """Lower end of the 95 % interval of `observed` (patients resampled)."""
     observed_high: Number = None
@@ -251,7 +251,7 @@ class StudyLevel(Record):
 
 
 class Baseline(Record):
-    """A logistic model on view, age and sex: what can be told without the picture."""
+    """A logistic model on view, age and sex: what can be predicted without the image."""
 
     features: list[str]
     fitted_on: str
@@ -268,9 +268,9 @@ class Shift(Record):
     prevalence: dict[str, tuple[Number, Number]] = {}
     mean_age_years: tuple[Number, Number] = (None, None)
     views: dict[str, tuple[Number, Number]] = {}
-    """Share of rows per view."""
+    """Fraction of rows per view."""
     sex: dict[str, tuple[Number, Number]] = {}
-    """Share of rows per sex."""
+    """Fraction of rows per sex."""
 
 
 class BootstrapFacts(Record):
@@ -308,7 +308,7 @@ class RunResult(Record):
     labels: dict[str, LabelResult]
     macro: MacroResult
     group_letters: str = ""
-    """Compact letters: runs that share one are not distinguished in macro AUROC."""
+    """Compact letters: runs that share one are not significantly different in macro AUROC."""
     baseline: Baseline | None = None
     study: StudyLevel | None = None
     """Beside the image level, where studies have several images."""

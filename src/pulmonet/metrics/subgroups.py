@@ -115,7 +115,7 @@ class SubgroupInput:
         return measures
 
     def missed_findings(self, rows: Flags) -> _Measures:
-        """Share of rows with a finding for which nothing is called; none when too small."""
+        """Fraction of rows with a finding for which nothing is called; none when too small."""
         positions = [index for index, label in enumerate(self.labels) if label in self.calls]
         sick = rows & (self.targets[:, positions] == 1).any(axis=1)
         if len(np.unique(self.units[sick])) < MIN_PATIENTS:

@@ -49,10 +49,10 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
     labels = tuple(provenance.labels or data.labels)
     path = run_dir.best_model_path
     if not path.exists():
-        mend = "the run has no finished epoch yet, resume it"
+        advice = "the run has no finished epoch yet, resume it"
         if provenance.status == "finished":
-            mend = "restore it, or train the run again with --overwrite"
-        raise ArtifactError(f"{path}: missing; {mend}")
+            advice = "restore it, or train the run again with --overwrite"
+        raise ArtifactError(f"{path}: missing; {advice}")
     if provenance.checkpoint_sha256 not in (None, sha256_of(path)):
         raise ArtifactError(
             f"{path}: its digest is not the one in run_config.json; restore the file or train "

@@ -85,7 +85,7 @@ class Provenance(Record):
     labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
     """The labels trained on, in the order of the outputs."""
     auxiliary_labels: list[Annotated[str, AfterValidator(check_label_name)]] = []
-    """Labels that were learned from beside them; best_model.pth has no outputs for them."""
+    """Labels that were trained on beside them; best_model.pth has no outputs for them."""
     dataset: DatasetFacts | None = None
     """The data."""
     start: str

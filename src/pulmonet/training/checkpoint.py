@@ -155,7 +155,7 @@ def restore(engine: Engine, stage: Stage, earlier: Sequence[Stage], saved: dict[
     progress: Progress = saved["progress"]
     parts = _parts(engine)
     if (progress.epoch, progress.step) == (stage.first_epoch, 0):
-        parts = {"ensemble": engine.ensemble}  # all else begins anew
+        parts = {"ensemble": engine.ensemble}  # everything else starts again
     try:
         if engine.ensemble is not None:
             engine.ensemble.members.extend(empty_member(engine, done) for done in earlier)

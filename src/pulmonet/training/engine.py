@@ -28,7 +28,7 @@ class Engine:
             device, in eval mode; None for a single network.
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
             decide the head's layout.
-        n_labels: L; outputs behind those are learned from, and neither scored nor exported.
+        n_labels: L; outputs behind those are trained, and neither scored nor exported.
         pos_weight: (L + A,) on the device, or None.
         class_counts: (2, L + A) of the training rows, for balanced-bce, or None.
         micro_batch_size: images per forward pass of this process; 0 = all at once.

@@ -56,7 +56,7 @@ def train_step(
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
         engine.notify(
-            f"out of memory: going on with micro-batches of {engine.micro_batch_size} images "
+            f"out of memory: continuing with micro-batches of {engine.micro_batch_size} images "
             "(same effective batch; batch norm sees the micro-batches)"
         )
 

@@ -13,7 +13,7 @@ def test_criteria_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"unknown criterion \(did you mean 'youden'"):
         check_criterion("yuden")
     for text in ("2", "1", "0", "x"):
-        with pytest.raises(ConfigError, match=f"'{text}' is not a share between 0 and 1"):
+        with pytest.raises(ConfigError, match=f"'{text}' is not a fraction between 0 and 1"):
             check_criterion(f"ppv={text}")
 
 
@@ -23,7 +23,7 @@ def test_shares_are_read_per_label() -> None:
     assert options.prevalence_of("Cardiomegaly") == 0.05
     assert EvaluationOptions().prevalence_of("Edema") is None
     for text in ("Edema=2", "x", "0"):
-        with pytest.raises(ConfigError, match=f"--prevalence {text}: not a share"):
+        with pytest.raises(ConfigError, match=f"--prevalence {text}: not a fraction"):
             EvaluationOptions.model_validate({"prevalence": [text]})
 
 

@@ -86,7 +86,7 @@ class Pack:
     def read(self, rows: ArrayLike) -> Pixels:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
 
-        A row whose checksum fails is decoded again from its source, and the pack mended.
+        A row whose checksum fails is decoded again from its source, and the pack repaired.
 
         Raises:
             DataError: a damaged row whose source cannot be read either.
@@ -104,7 +104,7 @@ class Pack:
         return images
 
     def _repair(self, row: int, image: Pixels) -> None:
-        """Fill `image` from what is on disk now, else from the source, and mend the pack."""
+        """Fill `image` from what is on disk now, else from the source, and repair the pack."""
         with self._repairing:
             if not self._files.writable:
                 decode_row(self._files, row, image)
@@ -241,6 +241,6 @@ def _explain_bad(bad_rows: dict[int, str]) -> str:
         return f"{next(iter(bad_rows.values()))} (or leave it out with --skip-bad)"
     reasons = [reason.split(";")[0] for _, reason in sorted(bad_rows.items())]
     return (
-        f"{len(bad_rows):,} images cannot be used: {list_first(reasons)}; mend them, or leave "
+        f"{len(bad_rows):,} images cannot be used: {list_first(reasons)}; replace them, or leave "
         "them out with --skip-bad"
     )

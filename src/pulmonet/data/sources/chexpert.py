@@ -97,7 +97,7 @@ def _expand_studies(raw: pd.DataFrame, root: Path, where: Path) -> pd.DataFrame:
     ]
     if not images:
         raise DataError(
-            f"{where}: lists {len(raw):,} studies, but no image lies in their folders below "
+            f"{where}: lists {len(raw):,} studies, but there is no image in their folders below "
             f"{root}; put the images where the column 'Study' says"
         )
     expanded = raw.iloc[[row for row, _ in images]].reset_index(drop=True)

@@ -92,6 +92,7 @@ def _roots(place: Path) -> list[Path]:
     except OSError:
         return []
     found = [entry for entry in below if _is_root(entry)]
+    # the demo set that `prepare --demo` drew often lies beside real data, which then is meant
     real = [entry for entry in found if not is_synthetic(entry)]
     return real if len(real) == 1 else found
 

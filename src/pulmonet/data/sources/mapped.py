@@ -26,7 +26,7 @@ KEYS = {
     "sex": "column with M, F, Male or Female",
     "age": "column with years",
     "findings": "column that lists the findings in words",
-    "separator": "what stands between findings; | by default",
+    "separator": "separator between findings; | by default",
     "labels": "label columns, separated by |; by default all that hold 1, 0, -1 or blank",
     "csv": "name of the CSV file, where there are several",
     "folder": "folder of the images below the root",

@@ -86,7 +86,7 @@ def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
 def resolve_auxiliary(
     manifest: Manifest, requested: Sequence[str], labels: Sequence[str]
 ) -> tuple[str, ...]:
-    """As `resolve_labels`: what is only learned from, without the run's own (resolved) `labels`."""
+    """As `resolve_labels`: what is only trained on, without the run's own (resolved) `labels`."""
     chosen = resolve_labels(manifest, requested) if requested else ()
     return tuple(name for name in chosen if name not in labels)
 

@@ -99,7 +99,7 @@ def _names_by_fold(flag: str, configs: Mapping[str, RunConfig]) -> dict[int, str
             if ours != theirs:
                 raise ConfigError(
                     f"{flag}: {first} was trained with {what} {ours}, {run} with {theirs}: their "
-                    "folds are not of one deal; pool runs of one --folds and --seed"
+                    "folds were drawn differently; pool runs of one --folds and --seed"
                 )
         if config.data.fold in names:
             raise ConfigError(
@@ -292,7 +292,7 @@ def _of_one_deal(flag: str, materials: Sequence[Material]) -> list[Material]:
         if fold.data != first_fold.data:
             raise ConfigError(
                 f"{flag}: {first.predictions.run} and {run} were trained on other rows or labels, "
-                "so their folds are not of one deal; train them on the same data"
+                "so their patients were not assigned to the same folds; train them on the same data"
             )
         if views != first.facts["views"]:
             raise ConfigError(

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.flows import console
+from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.words import count
 
@@ -24,7 +25,7 @@ def show_result(result: RunResult) -> None:
     console.say(f"{result.run} on {result.dataset}, split {result.split}", style="bold")
     console.say(f"{synthetic}{result.n_rows:,} {unit}, {who}", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("Label", overflow="ellipsis", no_wrap=True, max_width=22)
+    table.add_column("Label", overflow="ellipsis", no_wrap=True, max_width=25)
     table.add_column("Pos.", justify="right", no_wrap=True, min_width=4)
     table.add_column("AUROC (95 %)", no_wrap=True, min_width=19)
     table.add_column("Avg. prec. (95 %)", no_wrap=True, min_width=19)
@@ -45,8 +46,7 @@ def show_result(result: RunResult) -> None:
     n_labels = count(result.macro.n_labels, "label")
     macros = [(f"Macro ({n_labels})", result.macro, "bold")]
     if result.baseline is not None:
-        name = f"{', '.join(result.baseline.features)} alone"
-        macros.append((name, result.baseline.macro, "dim"))
+        macros.append((BASELINE_NAME, result.baseline.macro, "dim"))
     if result.study is not None:
         macros.append((f"Macro, {result.study.n_studies:,} studies", result.study.macro, ""))
     for name, macro, style in macros:
@@ -81,7 +81,7 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
 
 
 def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparison]) -> None:
-    """All runs by macro AUROC, with the letters of those not distinguished."""
+    """All runs by macro AUROC, with the letters of those not significantly different."""
     scored = [result for result in results if result.macro.auroc.value is not None]
     scored.sort(key=lambda result: -(result.macro.auroc.value or 0.0))
     several = len({(result.dataset, result.split) for result in scored}) > 1
@@ -116,8 +116,8 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     if not macro:
         return
     console.note(
-        "Runs that share a letter are not distinguished (paired differences, simultaneous 95 % "
-        f"intervals over {count(len(macro), 'pair')})."
+        "Runs that share a letter are not significantly different (paired differences, "
+        f"simultaneous 95 % intervals over {count(len(macro), 'pair')})."
     )
     if len({tuple(result.macro.labels) for result in scored}) > 1:
         console.note(
@@ -140,5 +140,5 @@ def _difference(entry: Comparison) -> str:
     return (
         f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
         f"({ends[0]:+.3f} to {ends[1]:+.3f})"
-        f"{'' if entry.distinguished else ', not distinguished'}"
+        f"{'' if entry.distinguished else ', not significant'}"
     )

@@ -1,4 +1,4 @@
-"""`explain --boxes`: how well heat maps point at the findings, beside four baselines."""
+"""`explain --boxes`: how well heat maps localise the findings, beside four baselines."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class ExplainOptions(RowOptions):
     n_rows: Annotated[int | None, Field(ge=1)] = None
     """How many of the split's rows"""
     boxes: Path | None = None
-    """boxes.csv or CheXlocalize JSON: how well maps point at findings"""
+    """boxes.csv or CheXlocalize JSON: how well maps localise findings"""
     n_resamples: int = 1000
     """With --boxes: resamples of the patients"""
     sanity: bool = False

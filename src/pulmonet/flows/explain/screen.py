@@ -159,20 +159,21 @@ def _localization_table(found: LabelLocalization, variants: Sequence[str]) -> Ta
 
 
 def _verdict(result: Localization) -> str:
-    """Which labels are hit more often than by every baseline, beyond the interval."""
+    """Which labels are hit significantly more often than by every baseline."""
     names = [variant.name for variant in result.variants]
     lines = []
     for name in names:
         better = [label for label, found in result.labels.items() if _beats_all(found, name)]
         if better:
-            lines.append(f"Pointing game, {name} beats every baseline: {list_first(better, 14)}.")
+            words = f"Pointing game, {name} significantly better than every baseline"
+            lines.append(f"{words}: {list_first(better, 14)}.")
     beaten = [
         f"{label} (best baseline: {_best_baseline(found, names)})"
         for label, found in result.labels.items()
         if not any(_beats_all(found, name) for name in names)
     ]
     if beaten:
-        lines.append(f"Not shown to beat every baseline: {list_first(beaten, 14)}.")
+        lines.append(f"Not significantly better than every baseline: {list_first(beaten, 14)}.")
     if len(names) > 1:
         lines.append(
             f"{len(names)} ways were tried on the same rows: the best one's lead is flattered. "

@@ -104,7 +104,7 @@ def _pack(
 
 
 def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
-    """Problems or warnings; the same image twice stops a check alone: public sets have some."""
+    """Problems or warnings; the same image twice stops a check alone."""
     if report.bad_images:
         shown = list_first(report.bad_images.values())
         text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
@@ -113,6 +113,7 @@ def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_o
             report.warnings.append(f"{text}left out here, and in `train --skip-bad`")
         else:
             report.problems.append(text + way)
+    # public sets have doubled images (PneumoniaMNIST 27), some across splits: only a warning
     if report.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
         text = (
@@ -141,8 +142,8 @@ def _near_duplicates(
     report.warnings.append(
         f"{count(len(pairs), 'pair')} of images in different splits "
         f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
-        f"{portable_path(sheet)} (repeat films of one patient look alike, too); the pairs are in "
-        f"{portable_path(table)}"
+        f"{portable_path(sheet)} (repeat radiographs of one patient look alike, too); the pairs "
+        f"are in {portable_path(table)}"
     )
 
 

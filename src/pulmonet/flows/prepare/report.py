@@ -49,10 +49,10 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     pulmonet: str
     """Version of PulmoNet."""
     ok: bool
-    """Whether nothing must be mended; false goes with exit code 3."""
+    """Whether nothing must be fixed; false goes with exit code 3."""
     dataset: PreparedDataset
     problems: list[str]
-    """What must be mended: where, what, what to do."""
+    """What must be fixed: where, what, what to do."""
     warnings: list[str]
     """What deserves a look."""
     notes: list[str]

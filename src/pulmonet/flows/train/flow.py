@@ -132,7 +132,7 @@ def _train_networks(
         progress = train(plans.make_stages(plan, plan.config, pack, targets, run_dir))
     except Interrupted as stop:
         write_record(plan, run_dir, provenance, "interrupted")
-        console.warn(f"stopped; go on with the same command and --resume ({run_dir.path})")
+        console.warn(f"stopped; resume it with the same command and --resume ({run_dir.path})")
         return stop.exit_code
     except PulmoNetError:
         write_record(plan, run_dir, provenance, "failed")

@@ -51,7 +51,7 @@ class Plan:
 
     Attributes:
         labels: L names.
-        auxiliary: A names of labels that are only learned from.
+        auxiliary: A names of labels that are only trained on.
         policies: L + A uncertainty policies.
         rows: manifest rows per role: train, valid, and dev where it selects.
         excluded: numbers of rows left out, by reason.

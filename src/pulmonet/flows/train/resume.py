@@ -1,4 +1,4 @@
-"""Whether a run may go on, and with which configuration. Needs no torch."""
+"""Whether a run may be resumed, and with which configuration. Needs no torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def resumed_config(
 
 
 def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> None:
-    """Refuse to go on with another configuration than the run began with.
+    """Refuse to resume with another configuration than the run began with.
 
     Raises:
         ConfigError: names the fields that differ.
@@ -75,13 +75,13 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
         )
     elif now != before and "self-trained" in policies and not config.targets.self_trained_epochs:
         reason = (
-            f"more --epochs would train stage one of self-trained anew; leave them at {before}, or "
-            "train a new run with --set targets.self_trained_epochs=N"
+            f"more --epochs would train stage one of self-trained again; leave them at {before}, "
+            "or train a new run with --set targets.self_trained_epochs=N"
         )
     elif now != before and config.model.members > 1:
         reason = (
-            f"more --epochs would train every member of the ensemble anew; leave them at {before}, "
-            "or train a new run with --name"
+            f"more --epochs would train every member of the ensemble again; leave them at "
+            f"{before}, or train a new run with --name"
         )
     elif now < before:
         reason = f"--epochs {now} is fewer than the run's {before}; it can only be raised"
@@ -112,6 +112,6 @@ def explain_existing(run_dir: RunDir) -> str:
         status = "damaged"
     found = "a finished run; choose another --name, or replace it with --overwrite"
     if status != "finished":
-        advice = "go on with --resume, replace it with --overwrite, or choose another --name"
+        advice = "continue it with --resume, replace it with --overwrite, or choose another --name"
         found = f"an unfinished run ({status}); {advice}"
     return f"{run_dir.path}: holds {found}"

@@ -31,7 +31,7 @@ def announce(plan: Plan) -> None:
     console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
     console.say(f"Labels:  {', '.join(plan.labels)}")
     if plan.auxiliary:
-        console.say(f"Beside:  {', '.join(plan.auxiliary)} (learned from, not scored)")
+        console.say(f"Beside:  {', '.join(plan.auxiliary)} (trained on, not scored)")
     console.say(f"Targets: uncertain → {_policies_shown(plan)}; blank → {config.targets.blank}")
     if config.loss.name == "aucm" and {"ones-lsr", "zeros-lsr"} & set(plan.policies):
         console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")

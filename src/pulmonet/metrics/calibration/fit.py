@@ -52,7 +52,7 @@ class LabelCalibration(Record):
 
     calibrator: Calibrator | None
     prevalence: float
-    """Share of positives among the rows fitted on."""
+    """Fraction of positives among the rows fitted on."""
     n: int
     positives: int
     thresholds: dict[str, Number]

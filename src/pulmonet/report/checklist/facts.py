@@ -19,7 +19,7 @@ from pulmonet.report.wording import (
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
-#: Columns of subgroups that describe patients and films, not where they come from.
+#: Columns of subgroups that describe patients and radiographs, not where they come from.
 _PEOPLE = {"sex", "age", "view"}
 
 #: Answers that hold for every report.
@@ -55,7 +55,7 @@ def _of_data(collection: Collection) -> dict[str, str]:
     disjoint = "Images: the source names no patients"
     if all(facts.patients_known for facts in known):
         disjoint = "Patients: one in two splits is an error"
-    partitions = "The source's own splits, where it has them; else a share of its patients"
+    partitions = "The source's own splits, where it has them; else a fraction of its patients"
     if data.splits is not None:
         partitions = "A file that says which patient is in which split"
     elif data.folds is not None:
@@ -172,7 +172,7 @@ def _subset(runs: tuple[RunArtifacts, ...]) -> str:
     fits = listing(sorted({crops[part.fit] for part in data}))
     shares = listing([f"{share:g}" for share in sorted({part.subset for part in data})])
     modes = listing(sorted({part.subset_mode for part in data if part.subset < 1}))
-    drawn = f"; share of the training data drawn by {modes}: {shares}" if modes else ""
+    drawn = f"; fraction of the training data drawn by {modes}: {shares}" if modes else ""
     return f"Views: {views}; of each image {fits}, by software{drawn}"
 
 

@@ -54,7 +54,7 @@ def read_author_notes(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; give a TOML file that exists") from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid TOML ({error}); mend the file") from None
+        raise ConfigError(f"{where}: not valid TOML ({error}); fix the file") from None
     notes = {}
     for key, value in raw.items():
         if key not in NOTES:

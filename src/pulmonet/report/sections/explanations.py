@@ -117,7 +117,7 @@ def _checks(run: RunArtifacts) -> list[Section]:
     localization, sanity = run.heat_maps.localization, run.heat_maps.sanity
     blocks = _localization(localization) if localization else []
     blocks += _sanity(sanity) if sanity else []
-    title = f"Do the maps of {run.name} point at the disease?"
+    title = f"Do the maps of {run.name} localise the findings?"
     key = f"checks-{safe_name(run.name)}"
     return [Section(key, title, tuple(blocks), folded=True)] if blocks else []
 
@@ -159,7 +159,7 @@ def _localization(found: Localization) -> list[Block]:
 
 
 def _leads(found: Localization) -> str:
-    """Which labels are hit more often than by every baseline, beyond the interval."""
+    """Which labels are hit significantly more often than by every baseline."""
     shown, not_shown = [], []
     for label, facts in found.labels.items():
         by_row: dict[str, bool] = {}
@@ -172,10 +172,10 @@ def _leads(found: Localization) -> str:
         else:
             not_shown.append(label)
     if not shown:
-        return "In the pointing game no label's maps are shown to beat every baseline."
-    rest = f" Not shown for {', '.join(not_shown)}." if not_shown else ""
+        return "In the pointing game no label's maps are significantly better than every baseline."
+    rest = f" Not for {', '.join(not_shown)}." if not_shown else ""
     return (
-        "In the pointing game every baseline is beaten beyond the interval for "
+        "In the pointing game significantly better than every baseline: "
         f"{', '.join(shown)}.{rest}"
     )
 

@@ -15,8 +15,8 @@ def reproduce_section(context: Context) -> Section:
     """Commands as they were typed (paths cut to their last part), and commands to repeat them."""
     runs = context.collection.runs
     words = Text(
-        "The same config, data, versions, CPU and number of threads give the same weights to the "
-        "bit. Compare fingerprint and digest below with those of your own run."
+        "The same config, data, versions, CPU and number of threads give bit-identical "
+        "weights. Compare fingerprint and digest below with those of your own run."
     )
     code = Code("\n".join(_lines(context, run) for run in runs))
     digests = table(

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable
 
 from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, LabelResult, MacroResult, RunResult
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
@@ -143,13 +144,13 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
         f"(seed {facts.seed}, {facts.method})."
     ]
     if any(result.group_letters for result in results):
-        notes.append("Runs that share a letter are not distinguished in macro AUROC.")
+        notes.append("Runs that share a letter are not significantly different in macro AUROC.")
     baseline = next((result.baseline for result in ranked if result.baseline), None)
     if baseline is not None and len(set(map(rows_of, results))) == 1:
-        rows.append(row(Cell("without the picture", kind="muted"), baseline.macro, None))
+        rows.append(row(Cell(BASELINE_NAME, kind="muted"), baseline.macro, None))
         notes.append(
-            f"Without the picture: a logistic model on {listing(baseline.features)}, fitted on "
-            f"{baseline.fitted_on}."
+            f"The baseline sees no image: a logistic model on {listing(baseline.features)}, "
+            f"fitted on {baseline.fitted_on}."
         )
     notes += combination_notes(ranked)
     notes += [
@@ -227,10 +228,11 @@ def _comparisons(comparisons: Iterable[Comparison]) -> Section:
                     item.difference,
                 ),
                 "p (Holm)": item.p_holm,
-                "Distinguished": "yes" if item.distinguished else "not distinguished",
+                "Significant": "yes" if item.distinguished else "no",
             }
             for item in comparisons
         ),
-        ["Intervals are simultaneous over all pairs; one that contains 0 tells nothing apart."],
+        ["Intervals are simultaneous over all pairs; where one contains 0 the runs are not "
+            "significantly different."],
     )
     return Section("comparisons", "Comparison of runs", tuple(found))

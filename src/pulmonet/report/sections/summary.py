@@ -28,7 +28,7 @@ def summary_section(context: Context) -> Section:
     ]
     lines = (
         ("What it is.", _what(context)),
-        ("What it learned from.", _learned_from(best)),
+        ("Training data.", _training_data(best)),
         ("How good it is.", " ".join([_how_good(context), *together])),
         ("What to keep in mind.", _caution(context)),
         ("What it is not.", RESEARCH_ONLY),
@@ -61,7 +61,7 @@ def _what(context: Context) -> str:
     )
 
 
-def _learned_from(run: RunArtifacts) -> str:
+def _training_data(run: RunArtifacts) -> str:
     facts = run.provenance.dataset
     if facts is None:
         return "The artifacts do not say which images it was trained on."
@@ -150,7 +150,7 @@ def _caution(context: Context) -> str:
     letters = set(result.group_letters) if result is not None else set()
     rivals, trained = context.collection.rivals(), context.collection.trained
     if alike := [item.run for item in rivals if letters & set(item.group_letters)]:
-        words.append(f"{listing(alike)} cannot be told apart from it on these images.")
+        words.append(f"Not significantly different from it on these images: {listing(alike)}.")
     if left_out := [run.name for run in context.collection.runs if run not in trained]:
         words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     labels = result.labels if result is not None else {}

@@ -66,7 +66,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     """Everything of the config that a reader may ask for, in the reader's words."""
     config, provenance, facts = run.config, run.provenance, run.provenance.dataset
     data, optim, loss, members = config.data, config.optim, config.loss, config.model.members
-    share = "all" if data.subset == 1 else f"{data.subset:g} by {data.subset_mode}"
+    fraction = "all" if data.subset == 1 else f"{data.subset:g} by {data.subset_mode}"
     values: dict[str, Any] = {
         "Network": model_name(config.model),
         "Ensemble": "no" if members == 1 else f"the mean of {members} networks' scores",
@@ -75,7 +75,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "Image size": f"{data.image_size} × {data.image_size} pixels",
         "Fit to the square": data.fit,
         "Views": data.views,
-        "Share of training data": share,
+        "Fraction of training data": fraction,
         "Uncertain labels": config.targets.uncertain_policy,
         "Blank labels": config.targets.blank,
         "Loss": loss.name + (", positives balanced" if loss.pos_weight == "balanced" else ""),

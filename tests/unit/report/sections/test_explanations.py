@@ -48,7 +48,7 @@ def test_localisation_says_what_is_shown(tmp_path: Path, rate: float, shown: boo
     assert "gradcam: maps of layer layer3." in table.notes
     assert table.rows[0][4].text.startswith(f"{rate:.2f} (")
     words = texts_of(tmp_path)
-    assert ("beaten beyond the interval for Edema (gradcam)" in words) == shown
+    assert ("significantly better than every baseline: Edema (gradcam)" in words) == shown
     assert ("no label's maps are shown to beat every baseline" in words) != shown
 
 
