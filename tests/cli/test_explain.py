@@ -406,7 +406,7 @@ def test_boxes_give_a_table_with_all_baselines(
     assert len(edema["differences"]) == 4 * 3
     for name in rows:
         assert name in captured.out
-    assert "Not shown to beat every baseline" in captured.out
+    assert "Not significantly better than every baseline" in captured.out
     assert all(len(line.rstrip()) <= 80 for line in captured.out.splitlines() if "–" in line)
     with (data / "valid.csv").open() as file:
         n_positive = sum(row["Edema"] == "1.0" for row in csv.DictReader(file))
