@@ -175,8 +175,7 @@ def _leads(found: Localization) -> str:
         return "In the pointing game no label's maps are significantly better than every baseline."
     rest = f" Not for {', '.join(not_shown)}." if not_shown else ""
     return (
-        "In the pointing game significantly better than every baseline: "
-        f"{', '.join(shown)}.{rest}"
+        f"In the pointing game significantly better than every baseline: {', '.join(shown)}.{rest}"
     )
 
 

@@ -232,7 +232,9 @@ def _comparisons(comparisons: Iterable[Comparison]) -> Section:
             }
             for item in comparisons
         ),
-        ["Intervals are simultaneous over all pairs; where one contains 0 the runs are not "
-            "significantly different."],
+        [
+            "Intervals are simultaneous over all pairs; where one contains 0 the runs are not "
+            "significantly different."
+        ],
     )
     return Section("comparisons", "Comparison of runs", tuple(found))
