@@ -7,8 +7,12 @@ labels, a validation CSV beside). The floor is `pandas.read_csv` of the same fil
 same process. ``--files`` also makes the images (empty files) and checks that they are there; making
 223,414 of them takes a while.
 
+``--find 100000`` measures instead how long so many images take to be found by their names, where
+the table has another ending: in folders of 10,000, and in CheXpert's folders, one a study.
+
 Bounds (exit code 1 when missed): 223,414 rows under 5 s, a million rows under 1.5 GB, and time a
-row at the largest size at most 1.5 times that at 100,000 rows or the smallest size above it.
+row at the largest size at most 1.5 times that at 100,000 rows or the smallest size above it;
+finding adds at most a second to 100,000 files.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ CHEXPERT_ROWS = 223_414
 MAX_SECONDS = 5.0
 MAX_GIGABYTES = 1.5
 MAX_GROWTH = 1.5
+MAX_FIND_SECONDS = 1.0  # for 100,000 files
 
 
 def write_tables(root: Path, n_rows: int, *, files: bool) -> None:
@@ -93,6 +98,30 @@ def measure(n_rows: int, *, files: bool) -> dict[str, float]:
     return figures
 
 
+def measure_finding(n_files: int, layout: str) -> dict[str, float | str]:
+    """Seconds to find `n_files` empty files by name, beyond those to look at their paths."""
+    from pulmonet.data.sources.index import place_images
+
+    names = {
+        "flat": lambda n: f"images_{n // 10_000:03d}/images/{n // 10:08d}_{n % 10:03d}",
+        "studies": lambda n: f"train/patient{n // 4}/study{n // 2 % 2 + 1}/view{n % 2 + 1}_frontal",
+    }[layout]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for number in range(n_files):
+            path = root / f"{names(number)}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        started = time.perf_counter()
+        there = place_images(root, [f"{names(number)}.jpg" for number in range(n_files)])
+        looked = time.perf_counter()
+        found = place_images(root, [f"{names(number)}.png" for number in range(n_files)])
+        seconds = time.perf_counter() - looked
+    if found.paths != there.paths or len(found.moved) != n_files:
+        raise RuntimeError(f"{layout}: not all were found")
+    return {"layout": layout, "look_s": looked - started, "find_s": seconds - (looked - started)}
+
+
 def _peak_gb() -> float:
     """Largest resident memory of this process so far (KiB on Linux)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
@@ -120,12 +149,19 @@ def main() -> int:
         "--rows", type=int, nargs="+", default=[10_000, 100_000, CHEXPERT_ROWS, 1_000_000]
     )
     parser.add_argument("--files", action="store_true", help="make and check the image files, too")
+    parser.add_argument("--find", type=int, metavar="N", help="find N files by name instead")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.rows[0], files=options.files)))
         return 0
+    if options.find:
+        found = [measure_finding(options.find, layout) for layout in ("flat", "studies")]
+        for figures in found:
+            print(figures)
+        bound = MAX_FIND_SECONDS * options.find / 100_000
+        return int(any(float(figures["find_s"]) > bound for figures in found))
     results = []
     print("      rows  check s  read_csv s  ratio  us/row  peak GB  subset s  dev s")
     for n_rows in sorted(options.rows):

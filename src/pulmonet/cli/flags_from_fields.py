@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pulmonet.choices import MAP_KEYS
 from pulmonet.errors import ConfigError
 from pulmonet.labels import UNCERTAIN_POLICIES
 
@@ -211,8 +212,14 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
 #: Where rows come from: fields of RunConfig, in every command that reads a dataset.
 DATASET_FLAGS = {
     "data_dir": flag("data.data_dir"),
-    "map_": flag("data.map", "--map", read=parse_map),
+    "map_": flag(
+        "data.map",
+        "--map",
+        help=f"Your own table: KEY=COLUMN or KEY=VALUE, repeatable; keys: {', '.join(MAP_KEYS)}.",
+        read=parse_map,
+    ),
     "join": flag("data.join"),
+    "follow_links": flag("data.follow_links"),
     "splits": flag("data.splits"),
 }
 

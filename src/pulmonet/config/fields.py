@@ -147,6 +147,8 @@ class DataConfig(Section):
     """A splits.csv (patient, split), or a shareable split (.json), instead of the source's own."""
     skip_bad: bool = False
     """Leave unreadable images out (named and counted) instead of stopping."""
+    follow_links: bool = False
+    """Read images behind symbolic links that lead out of the dataset folder, too."""
     join: str | None = None
     """CSV with further columns (race, site, ...), by patient or image path."""
     map: dict[str, str] = {}

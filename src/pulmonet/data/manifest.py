@@ -32,6 +32,7 @@ class Manifest:
     table: pd.DataFrame
     joined: tuple[str, ...] = ()
     synthetic: bool = False  # whether the images are phantoms
+    follow_links: bool = False  # whether images may lie behind links out of the root
     patients_known: bool = True  # False where the source has none and each image counts as one
 
     def __len__(self) -> int:

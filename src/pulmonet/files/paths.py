@@ -45,3 +45,8 @@ def dataset_dir(root: Path) -> Path:
     """
     digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     return user_data_dir() / "datasets" / f"{root.name}-{digest[:8]}"
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is what macOS leaves beside others: ``._x.png``, ``__MACOSX``."""
+    return name.startswith("._") or name in {"__MACOSX", ".DS_Store"}

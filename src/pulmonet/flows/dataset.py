@@ -94,6 +94,7 @@ class Datasets:
     def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
         """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
         fields = {"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"}
+        fields |= {"follow_links"}
         key = repr((data.model_dump(mode="json", include=fields), seed))
         if key not in self._opened:
             root = locate_dataset(data.data_dir)

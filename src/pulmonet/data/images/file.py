@@ -9,9 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from functools import lru_cache
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
+from pulmonet.arrays import Ints
 from pulmonet.errors import DataError
 from pulmonet.files.system import NO_LINK, READ_PLAIN
 
@@ -20,6 +26,10 @@ TRIES = 3
 
 #: Deeper paths are resolved by the system instead of folder by folder.
 _MAX_DEPTH = 50
+
+#: A stat that takes longer than this comes from slow storage: many are then made at once.
+_SLOW_STAT_SECONDS = 50e-6
+_STATS_PER_TASK = 256
 
 #: (size, mtime_ns) of the file that an image came from.
 FileState = tuple[int, int]
@@ -31,22 +41,24 @@ def file_of(path: str) -> str:
     return path if inside < 0 else path[: inside + 4]
 
 
-def read_inside(root: Path, path: str) -> tuple[bytes, FileState]:
+def read_inside(root: Path, path: str, *, follow_links: bool = False) -> tuple[bytes, FileState]:
     """The bytes of the file at `path` below `root`, and the state that they belong to.
+
+    Symbolic links may lead out of the root where `follow_links` says so.
 
     Raises:
         DataError: it leaves the root, is no readable file, or changes while it is read.
     """
     where = f"{root}/{path}"
     try:
-        is_plain = NO_LINK and _is_plain(root, path)
+        is_plain = NO_LINK and not follow_links and _is_plain(root, path)
         if is_plain and _within(_real_folder(where.rpartition("/")[0]), root):
             try:
                 return _read_at_rest(where, path, READ_PLAIN | NO_LINK)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.EMLINK):  # BSD says the latter
                     raise
-        inside_root(root, path)
+        inside_root(root, path, follow_links=follow_links)
         return _read_at_rest(where, path, READ_PLAIN)
     except OSError as error:
         raise DataError(f"{where}: cannot be read ({error.strerror}); check the file") from None
@@ -81,19 +93,27 @@ def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
     raise still_changing(path)
 
 
-def inside_root(root: Path, path: str) -> Path:
-    """The file at `path` below `root`, links followed.
+def inside_root(root: Path, path: str, *, follow_links: bool = False) -> Path:
+    """The file at `path` below `root`, links followed; these may lead elsewhere if `follow_links`.
 
     Raises:
         DataError: it lies elsewhere.
     """
+    leaves = Path(path).is_absolute() or ".." in Path(path).parts
+    if follow_links and not leaves:
+        return root / path
     try:
         plain = _is_plain(root, path)
         real = _real_path(f"{root}/{path}") if plain else os.path.realpath(root / path)
     except ValueError:
         raise DataError(f"{path!r}: not a file name; check the CSV") from None
     if not _within(real, root):
-        raise DataError(f"{path}: leaves the dataset root {root}; paths must stay below it")
+        what = (
+            f"leaves the dataset root {root}; paths must stay below it"
+            if leaves
+            else f"a symbolic link leaves the dataset root {root} (--follow-links allows that)"
+        )
+        raise DataError(f"{path}: {what}")
     return root / path
 
 
@@ -120,3 +140,36 @@ def _real_path(path: str) -> str:
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return _real_path(folder)
+
+
+def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
+    """(n, 2) size and mtime_ns of the images of `rows`; -1 where there is no such file.
+
+    Many at once where the storage is slow: a network folder answers a thread in milliseconds.
+    """
+    names = [file_of(paths[row]) for row in rows.tolist()]
+    starts = range(_STATS_PER_TASK, len(names), _STATS_PER_TASK)
+    rest = [names[start : start + _STATS_PER_TASK] for start in starts]
+    started = time.perf_counter()
+    stats = _stat_each(root, names[:_STATS_PER_TASK])
+    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(stats)
+    with ThreadPoolExecutor(16 if is_slow else 1) as pool:
+        for part in pool.map(partial(_stat_each, root), rest):
+            stats += part
+    return np.array(stats, np.int64).reshape(-1, 2)
+
+
+def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+    stats = []
+    base = os.path.join(root, "")  # noqa: PTH118 - a Path a file would double the time
+    last_name, last = "", (-1, -1)
+    for name in names:
+        if name != last_name:  # rows of one npz share its stat
+            try:
+                found = os.stat(base + name)  # noqa: PTH116
+                last = (found.st_size, found.st_mtime_ns)
+            except (OSError, ValueError):
+                last = (-1, -1)
+            last_name = name
+        stats.append(last)
+    return stats

@@ -41,7 +41,9 @@ _DAMAGE = (
 )
 
 
-def read_npz_row(root: Path, path: str) -> tuple[NDArray[Any], FileState]:
+def read_npz_row(
+    root: Path, path: str, *, follow_links: bool = False
+) -> tuple[NDArray[Any], FileState]:
     """Image ``x.npz#train/17``: row 17 of the array ``train_images``, as it is stored.
 
     Returns:
@@ -52,7 +54,7 @@ def read_npz_row(root: Path, path: str) -> tuple[NDArray[Any], FileState]:
     """
     file_path = file_of(path)
     inner = path[len(file_path) + 1 :]
-    source = inside_root(root, file_path)
+    source = inside_root(root, file_path, follow_links=follow_links)
     split, _, number = inner.partition("/")
     try:
         for _ in range(TRIES):

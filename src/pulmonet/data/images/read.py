@@ -29,16 +29,17 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
         DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
             read; or all pixels are equal.
     """
-    return read_image(manifest.root, str(manifest.table["path"].iloc[row]))[0]
+    path = str(manifest.table["path"].iloc[row])
+    return read_image(manifest.root, path, follow_links=manifest.follow_links)[0]
 
 
-def read_image(root: Path, path: str) -> tuple[Pixels, FileState]:
+def read_image(root: Path, path: str, *, follow_links: bool = False) -> tuple[Pixels, FileState]:
     """`read_source_image` by its path, and the (size, mtime_ns) of the file that it belongs to."""
     if ".npz#" in path:
-        stored, state = read_npz_row(root, path)
+        stored, state = read_npz_row(root, path, follow_links=follow_links)
         image = to_grey(stored)
     else:
-        content, state = read_inside(root, path)
+        content, state = read_inside(root, path, follow_links=follow_links)
         image = decode_grey(content, f"{root}/{path}")
     middle = image[image.shape[0] // 2, image.shape[1] // 2]
     # the first comparison settles nearly every image without looking at all its pixels

@@ -41,13 +41,22 @@ def checksum_of(image: Pixels) -> int:
 class PackFiles:
     """One pack folder, opened."""
 
-    def __init__(self, folder: Path, root: Path, paths: Sequence[str], side: int, fit: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root: Path,
+        paths: Sequence[str],
+        side: int,
+        fit: str,
+        follow_links: bool = False,
+    ) -> None:
         """Open the pack of N image `paths` under `root`, making or mending its files where needed.
 
         Raises:
             OSError: neither there nor to be made.
         """
         self.folder, self.root, self.paths, self.side, self.fit = folder, root, paths, side, fit
+        self.follow_links = follow_links
         self.row_bytes = side * side
         #: Rows that are locked, written and synced together.
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))

@@ -25,6 +25,7 @@ import platformdirs
 from numpy.typing import ArrayLike
 
 from pulmonet.arrays import Ints, Pixels
+from pulmonet.data.images.file import stat_sources
 from pulmonet.data.images.square import pack_side
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
@@ -167,7 +168,7 @@ def open_pack(
     log.info("images at %d px from the pack %s, else from %s", side, folder, manifest.root)
     try:
         n_threads = decoding_threads() if num_workers is None else num_workers
-        files = PackFiles(folder, manifest.root, paths, side, fit)
+        files = PackFiles(folder, manifest.root, paths, side, fit, manifest.follow_links)
         pack = Pack(files, wanted, n_threads, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
@@ -220,6 +221,9 @@ def _check_space(files: PackFiles, missing: Ints) -> None:
     """Raise a DataError at once instead of hours later."""
     n_new = int((files.read_checksums()[missing] == 0).sum())
     space, needed = shutil.disk_usage(files.folder), n_new * files.row_bytes
+    if needed > space.free:  # of a part of a collection, only what is there will be packed
+        n_new = int((stat_sources(files.root, files.paths, missing)[:, 0] >= 0).sum())
+        needed = n_new * files.row_bytes
     if files.writable and space.total and needed > space.free:  # network folders may tell nothing
         raise DataError(
             f"{files.folder}: {needed / 1e6:,.0f} MB needed to pack {n_new:,} images, "

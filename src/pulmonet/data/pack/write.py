@@ -5,20 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Pixels
-from pulmonet.data.images.file import FileState, file_of
+from pulmonet.data.images.file import FileState, stat_sources
 from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.pack.files import PackFiles
@@ -35,10 +32,6 @@ _ROWS_PER_TASK = 16
 _BLOCKS_AHEAD = 2
 _TASKS_PER_WORKER = 3
 
-#: A stat that takes longer than this comes from slow storage: many are then made at once.
-_SLOW_STAT_SECONDS = 50e-6
-_STATS_PER_TASK = 256
-
 #: Called with (rows done, rows to do).
 Progress = Callable[[int, int], None]
 
@@ -53,39 +46,6 @@ def missing_rows(files: PackFiles, rows: Ints) -> Ints:
         now = stat_sources(files.root, files.paths, rows)
         missing |= (files.read_sources(start, stop)[rows - start] != now).any(axis=1)
     return np.asarray(rows[missing])
-
-
-def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
-    """(n, 2) size and mtime_ns of the images of `rows`; -1 where there is no such file.
-
-    Many at once where the storage is slow: a network folder answers a thread in milliseconds.
-    """
-    names = [file_of(paths[row]) for row in rows.tolist()]
-    starts = range(_STATS_PER_TASK, len(names), _STATS_PER_TASK)
-    rest = [names[start : start + _STATS_PER_TASK] for start in starts]
-    started = time.perf_counter()
-    stats = _stat_each(root, names[:_STATS_PER_TASK])
-    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(stats)
-    with ThreadPoolExecutor(16 if is_slow else 1) as pool:
-        for part in pool.map(partial(_stat_each, root), rest):
-            stats += part
-    return np.array(stats, np.int64).reshape(-1, 2)
-
-
-def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    stats = []
-    base = os.path.join(root, "")  # noqa: PTH118 - a Path a file would double the time
-    last_name, last = "", (-1, -1)
-    for name in names:
-        if name != last_name:  # rows of one npz share its stat
-            try:
-                found = os.stat(base + name)  # noqa: PTH116
-                last = (found.st_size, found.st_mtime_ns)
-            except (OSError, ValueError):
-                last = (-1, -1)
-            last_name = name
-        stats.append(last)
-    return stats
 
 
 @dataclass
@@ -212,7 +172,7 @@ def decode_row(files: PackFiles, row: int, out: Pixels) -> FileState:
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    image, source = read_image(files.root, files.paths[row])
+    image, source = read_image(files.root, files.paths[row], follow_links=files.follow_links)
     square = fit_square(image, files.side, files.fit, out)
     if square is not out:
         out[:] = square

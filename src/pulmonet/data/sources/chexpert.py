@@ -93,7 +93,7 @@ def _expand_studies(raw: pd.DataFrame, root: Path, where: Path) -> pd.DataFrame:
         (row, f"{study}/{image.name}")
         for row, study in enumerate(rows.strip_root(text_column(raw["Study"]), root))
         if ".." not in Path(study).parts and not Path(study).is_absolute()
-        for image in sorted((root / study).glob("*.[jJpP]*[gG]"))
+        for image in sorted((root / study).glob("[!.]*.[jJpP]*[gG]"))
     ]
     if not images:
         raise DataError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pulmonet.data.sources import chexpert, medmnist, mimic, nih, padchest, vindr
 from pulmonet.errors import DataError
-from pulmonet.files.paths import dataset_dir, portable_path, user_data_dir
+from pulmonet.files.paths import dataset_dir, is_litter, portable_path, user_data_dir
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
@@ -88,7 +88,8 @@ def _roots(place: Path) -> list[Path]:
     if not place.is_dir():
         return []
     try:
-        below = sorted(entry for entry in place.iterdir() if entry.is_dir())
+        entries = sorted(entry for entry in place.iterdir() if not is_litter(entry.name))
+        below = [entry for entry in entries if entry.is_dir()]
     except OSError:
         return []
     found = [entry for entry in below if _is_root(entry)]
@@ -122,7 +123,7 @@ def recognise(root: Path) -> str | None:
     if not root.is_dir():
         return None
     try:
-        names = {entry.name for entry in root.iterdir()}
+        names = {entry.name for entry in root.iterdir() if not is_litter(entry.name)}
     except OSError:
         return None
     return next((kind for kind, one in SOURCES.items() if one.recognises(root, names)), None)

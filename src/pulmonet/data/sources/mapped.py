@@ -10,27 +10,13 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.arrays import Floats32
+from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
+from pulmonet.data.sources.index import rewrite_paths
 from pulmonet.data.splits.files import parse_split
 from pulmonet.data.tables import map_column, read_csv, text_column
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.words import did_you_mean, list_first
-
-#: Key of a mapping -> what it says.
-KEYS = {
-    "path": "column with the image's path or file name (needed)",
-    "patient": "column with the patient's id (needed unless paths have a patient… part)",
-    "study": "column with the study's id",
-    "split": "column with train, valid (val, validate) or test",
-    "view": "column with AP, PA, lateral or frontal",
-    "sex": "column with M, F, Male or Female",
-    "age": "column with years",
-    "findings": "column that lists the findings in words",
-    "separator": "separator between findings; | by default",
-    "labels": "label columns, separated by |; by default all that hold 1, 0, -1 or blank",
-    "csv": "name of the CSV file, where there are several",
-    "folder": "folder of the images below the root",
-}
 
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
 
@@ -43,9 +29,10 @@ def read(root: Path, mapping: Mapping[str, str]) -> rows.SourceRows:
         DataError: no CSV or several, and what is wrong inside.
     """
     for key in mapping:
-        if key not in KEYS:
+        if key not in MAP_KEYS:
             raise ConfigError(
-                f"--map {key}: unknown{did_you_mean(key, KEYS)}; choose from {', '.join(KEYS)}"
+                f"--map {key}: unknown{did_you_mean(key, MAP_KEYS)}; choose from "
+                f"{', '.join(MAP_KEYS)}"
             )
     if "path" not in mapping:
         raise ConfigError("--map: says nothing of the images; add --map path=COLUMN")
@@ -82,9 +69,7 @@ def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) 
                 f"--map {key}={column}: no such column in {where.name}"
                 f"{did_you_mean(column, raw.columns)}; columns there: {list_first(raw.columns, 20)}"
             )
-    folder = mapping.get("folder", "").strip("/")
-    paths = rows.strip_root(text_column(raw[used["path"]]), root)
-    paths = f"{folder}/" + paths if folder else paths
+    paths = rewrite_paths(rows.strip_root(text_column(raw[used["path"]]), root), mapping)
     patient: Any
     study: Any
     patient, study = rows.ids_from_paths(paths)

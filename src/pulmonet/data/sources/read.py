@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pulmonet.arrays import Flags
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import mapped
 from pulmonet.data.sources.find import SOURCES, is_synthetic, recognise, remembered_map
+from pulmonet.data.sources.index import (
+    REWRITES,
+    Places,
+    absent_folders,
+    leaving,
+    place_images,
+    rewrite_paths,
+)
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
 from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
 from pulmonet.words import count, list_first
-
-_LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE)
 
 
 def read_manifest(
@@ -76,17 +80,25 @@ def inspect_manifest(
         DataError: the dataset cannot be read at all.
     """
     data = data or DataConfig()
-    kind, rows = _read_source(root, data)
+    mapping = data.map or remembered_map(root)
+    kind, rows = _read_source(root, mapping)
     folder = root if root.is_dir() else root.parent
     first = [*ROW_COLUMNS, *rows.labels]
     types: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, "str")
     types |= {"age_years": np.float64, **dict.fromkeys(rows.labels, np.float32)}
     further = [name for name in rows.table.columns if name not in first]
     table = rows.table[[*first, *further]].astype(types)
+    paths, below = table["path"].tolist(), mapping.get("folder", "")
+    places = place_images(folder, paths, below, follow_links=data.follow_links)
+    table["path"] = pd.Series(places.paths, dtype="str")
     problems = rows.problems + row_problems(table, patients_known=rows.patients_known)
+    problems += [f"{root}: {text}" for text in several_problems(places)]
     if check_files:
-        problems += file_problems(folder, inside_paths(table["path"]))
+        problems += file_problems(
+            folder, inside_paths(table["path"]), places, follow_links=data.follow_links
+        )
     table["split"], notes = assign(table, rows.labels, root, data, seed, keep=keep_split)
+    notes = [*_moved(places), *notes]
     problems += [f"{root}: {text}" for text in split_problems(table)]
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
@@ -101,17 +113,17 @@ def inspect_manifest(
         table=table,
         joined=tuple(map(str, table.columns[len(first) :])),
         synthetic=is_synthetic(folder),
+        follow_links=data.follow_links,
         patients_known=rows.patients_known,
     )
     return manifest, problems, notes
 
 
-def _read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
+def _read_source(root: Path, mapping: dict[str, str]) -> tuple[str, SourceRows]:
     """Kind of source, and its rows as it has them."""
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
-    mapping = data.map or remembered_map(root)
-    if mapping:
+    if not mapping.keys() <= {*REWRITES}:
         return "mapped", mapped.read(root, mapping)
     kind = recognise(root)
     if kind is None:
@@ -120,7 +132,9 @@ def _read_source(root: Path, data: DataConfig) -> tuple[str, SourceRows]:
             "columns mean: --map path=COLUMN --map patient=COLUMN"
         )
     try:
-        return kind, SOURCES[kind].read(root)
+        rows = SOURCES[kind].read(root)
+        rows.table["path"] = rewrite_paths(rows.table["path"], mapping)
+        return kind, rows
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
 
@@ -134,11 +148,11 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
         problems.append(
             f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
         )
-    leaving = paths[_leaving(paths)].tolist()
-    if leaving:
+    outside = paths[leaving(paths.tolist())].tolist()
+    if outside:
         problems.append(
-            f"{count(len(leaving), 'path leaves', 'paths leave')} the dataset root "
-            f"({list_first(leaving)}); paths must be relative and stay below it"
+            f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "
+            f"({list_first(outside)}); paths must be relative and stay below it"
         )
     duplicated = paths[paths.duplicated() & ~empty]
     if len(duplicated):
@@ -159,13 +173,7 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
 def inside_paths(paths: pd.Series[Any]) -> pd.Series[Any]:
     """The distinct paths that can be looked at: neither empty nor leaving the root."""
     paths = paths[paths != ""].drop_duplicates()
-    return paths[~_leaving(paths)]
-
-
-def _leaving(paths: pd.Series[Any]) -> Flags:
-    if _LEAVES.search("\n".join(paths.tolist())) is None:  # one search is faster than one a row
-        return np.zeros(len(paths), bool)
-    return np.asarray([_LEAVES.search(path) is not None for path in paths.tolist()])
+    return paths[~leaving(paths.tolist())]
 
 
 def split_problems(table: pd.DataFrame) -> list[str]:
@@ -180,8 +188,32 @@ def split_problems(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
-    """Missing images, and images that a symbolic link moves out of the root."""
+def several_problems(places: Places) -> list[str]:
+    """Paths whose images may be any of several files."""
+    if not places.several:
+        return []
+    path, files = next(iter(places.several.items()))
+    n_paths = count(len(places.several), "path fits", "paths fit")
+    return [
+        f"{n_paths} several files each ({path}: {list_first(files)}); write the folder into the "
+        f"table, or name the one to take, e.g. --map folder={files[0].rpartition('/')[0] or '.'}"
+    ]
+
+
+def _moved(places: Places) -> list[str]:
+    if not places.moved:
+        return []
+    path, file = next(iter(places.moved.items()))
+    return [
+        f"{count(len(places.moved), 'image')} found by name, not at the table's path "
+        f"({path} is {file})"
+    ]
+
+
+def unusable_files(
+    root: Path, paths: pd.Series[Any], *, follow_links: bool = False
+) -> tuple[list[str], list[str]]:
+    """Of paths that stay inside the root: missing ones, and those behind a link that leaves it."""
     missing: list[str] = []
     leaving: list[str] = []
     absolute = root.absolute()
@@ -191,10 +223,10 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
         try:
             mode = os.lstat(name).st_mode
             if folder not in inside:
-                inside_root(absolute, folder)
+                inside_root(absolute, folder, follow_links=follow_links)
                 inside.add(folder)
             if stat.S_ISLNK(mode):
-                inside_root(absolute, path)
+                inside_root(absolute, path, follow_links=follow_links)
         except (OSError, ValueError):
             missing.append(path)
         except DataError:
@@ -202,17 +234,40 @@ def file_problems(root: Path, paths: pd.Series[Any]) -> list[str]:
         else:
             if not stat.S_ISREG(mode) and not Path(name).is_file():
                 missing.append(path)
+    return missing, leaving
+
+
+def file_problems(
+    root: Path, paths: pd.Series[Any], places: Places, *, follow_links: bool = False
+) -> list[str]:
+    """Missing images, and images that a symbolic link moves out of the root."""
+    missing, leaving = unusable_files(root, paths, follow_links=follow_links)
     problems = []
+    missing = [path for path in missing if path not in places.several]
     if missing:
-        problems.append(
-            f"{root}: {len(missing):,} of {count(len(paths), 'image')} "
-            f"{'is' if len(missing) == 1 else 'are'} missing "
-            f"({list_first(missing)}); put them there, remove their rows, or leave them out "
-            "with --skip-bad"
-        )
+        problems.append(f"{root}: {_about_missing(root, missing, len(paths), places)}")
     if leaving:
         problems.append(
             f"{root}: {count(len(leaving), 'image')} behind a symbolic link that leaves the "
-            f"dataset root ({list_first(leaving)}); name the folder that really holds them"
+            f"dataset root ({list_first(leaving)}); allow that with --follow-links"
         )
     return problems
+
+
+def _about_missing(root: Path, missing: list[str], n_images: int, places: Places) -> str:
+    """How many images are missing, what was tried, what lies near, and what to do."""
+    n_files = places.index.n_files if places.index else 0
+    absent = absent_folders(root, missing)
+    if "" not in absent and len(missing) > len(absent) < 100:
+        what = f"folders that are not there: {list_first(absent)}"
+    else:
+        what = list_first(missing)
+    near = places.index.near(missing[0]) if places.index else ""
+    text = (
+        f"{len(missing):,} of {count(n_images, 'image')} {'is' if len(missing) == 1 else 'are'} "
+        f"missing ({what}), also by name among the {count(n_files, 'image file')} there"
+        + (f"; nearest to {missing[0]} is {near}" if near else "")
+    )
+    if len(missing) == n_images:
+        return f"{text}; put them there, or name their folder with --map folder=FOLDER"
+    return f"{text}; put them there, remove their rows, or leave them out with --skip-bad"

@@ -226,13 +226,15 @@ def find_images(
 
 
 def strip_root(paths: Strings, root: Path) -> Strings:
-    """Paths relative to the root, POSIX: without ``./`` and without the root's own name.
+    """Paths relative to the root, POSIX: without ``./``, the root itself and its own name.
 
     A first part that nothing below the root is called by is the root's name, maybe an older one:
     ``chexpert/`` is understood for ``CheXpert-v1.0-small/`` where all paths share it and what
     follows it is there.
     """
     text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
+    for own in {str(root.absolute()), os.path.realpath(root)}:
+        text = [path.removeprefix(own.replace("\\", "/").rstrip("/") + "/") for path in text]
     there = {entry.name for entry in root.iterdir()}
     name = root.absolute().name
     if name and name not in there:

@@ -110,11 +110,15 @@ def _names_by_fold(flag: str, configs: Mapping[str, RunConfig]) -> dict[int, str
     return names
 
 
+#: What may differ between runs that are combined.
+_NOT_LEARNED = ("runtime", "data.fold", "data.data_dir", "data.skip_bad", "data.follow_links")
+
+
 def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Settings that decide what is learned, by dotted name."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if name == "runtime" or name in {"data.fold", "data.data_dir", "data.skip_bad"}:
+        if name in _NOT_LEARNED:
             continue
         if isinstance(value, dict):
             yield from _settings(value, f"{name}.")

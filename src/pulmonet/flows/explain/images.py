@@ -124,6 +124,7 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
             folder = f"{folder}_{row}"
         taken.add(folder)
-        file = inside_root(manifest.root, path) if file_of(path) == path else None
+        is_file, links = file_of(path) == path, manifest.follow_links
+        file = inside_root(manifest.root, path, follow_links=links) if is_file else None
         found.append(Source(path, folder, partial(read_source_image, manifest, row), file))
     return found

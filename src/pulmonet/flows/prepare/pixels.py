@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pulmonet.data.duplicates import Read, Scan
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack, other_packs
-from pulmonet.data.sources.read import inside_paths
+from pulmonet.data.sources.read import inside_paths, unusable_files
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic
@@ -43,8 +42,11 @@ def look_at_pixels(
     if check_only:
         if report.problems:  # what is not there is a problem already
             paths = inside_paths(manifest.table["path"])
-            names = (f"{manifest.root}/{file_of(path)}" for path in paths)
-            rows = paths.index.to_numpy(np.int64)[[os.path.lexists(name) for name in names]]
+            links = manifest.follow_links
+            missing, leaving = unusable_files(manifest.root, paths, follow_links=links)
+            gone = {*missing, *leaving}
+            is_there = [file_of(path) not in gone for path in paths]
+            rows = paths.index.to_numpy(np.int64)[is_there]
         read: Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
         look = partial(duplicates.decode_squares, manifest, bad, num_workers)

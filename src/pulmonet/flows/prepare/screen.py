@@ -70,6 +70,7 @@ def say_the_end(
     for flag, value in (("--join", config.data.join), ("--splits", config.data.splits)):
         command += [] if value is None else [flag, value]
     command += ["--skip-bad"] * config.data.skip_bad
+    command += ["--follow-links"] * config.data.follow_links
     # a leading ~ is the shell's to replace, so it stays outside of quotes
     words = [f"~/{shlex.quote(w[2:])}" if w.startswith("~/") else shlex.quote(w) for w in command]
     console.say(f"Ready. Next: {' '.join(words)}")

@@ -21,6 +21,7 @@ CHANGEABLE = {
     ("runtime", "tensorboard"),
     ("optim", "epochs"),
     ("data", "data_dir"),
+    ("data", "follow_links"),
 }
 
 

@@ -19,12 +19,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pulmonet.data.images import file as image_file
+from pulmonet.data.images.file import stat_sources
 from pulmonet.data.images.square import pack_side
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack import files as pack_files
 from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import cache_dir, decoding_threads, open_pack
-from pulmonet.data.pack.write import stat_sources
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image, write_dataset
 
@@ -458,8 +459,8 @@ def test_no_rows(manifest: Manifest) -> None:
 def test_stat_on_fast_and_slow_storage(
     manifest: Manifest, slow_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack_writing, "_SLOW_STAT_SECONDS", slow_seconds)
-    monkeypatch.setattr(pack_writing, "_STATS_PER_TASK", 7)
+    monkeypatch.setattr(image_file, "_SLOW_STAT_SECONDS", slow_seconds)
+    monkeypatch.setattr(image_file, "_STATS_PER_TASK", 7)
     paths = [*manifest.table["path"], "missing.png"]
     found = stat_sources(manifest.root, paths, np.arange(41))
     for row, path in enumerate(paths[:40]):

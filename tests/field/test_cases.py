@@ -1,0 +1,103 @@
+"""The cases of ../shared/cases, read in place: what each `case.md` expects."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pulmonet.cli.main import main
+
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that a case is copied to, and tried in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def copy_case(name: str, here: Path) -> Path:
+    """A copy of a case; the test is skipped where the case is not there."""
+    if not (CASES / name).is_dir():
+        pytest.skip(f"{CASES / name} is not there")
+    root = here / name
+    shutil.copytree(CASES / name, root)
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o755)
+    return root
+
+
+def prepared(folder: str) -> dict[str, Any]:
+    """What `prepare` found."""
+    (path,) = Path("artifacts/prepare").glob(f"{folder}*/prepare_report.json")
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def images_of(document: dict[str, Any]) -> dict[str, int]:
+    return {split: one["images"] for split, one in document["summary"]["splits"].items()}
+
+
+@pytest.mark.parametrize("name", ["path-extension-differs", "path-no-extension"])
+def test_endings_that_differ(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_case(name, here)
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    assert images_of(prepared(name)) == {"train": 8, "valid": 4}
+    said = capsys.readouterr()
+    assert "12 images found by name, not at the table's path (train/patient" in said.out + said.err
+
+
+def test_mimic_dicom(here: Path) -> None:
+    root = copy_case("mimic-dicom", here)
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    assert sum(images_of(prepared("mimic-dicom")).values()) == 10
+
+
+def test_padchest_images_224(here: Path) -> None:
+    root = copy_case("padchest-images-224", here)
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    assert sum(images_of(prepared("padchest-images-224")).values()) == 8
+
+
+def test_path_absolute_below_root(here: Path) -> None:
+    root = copy_case("path-absolute-below-root", here)
+    for table in root.glob("*.csv"):
+        table.write_text(table.read_text().replace("@HERE@", str(root)))
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    assert images_of(prepared("path-absolute")) == {"train": 8, "valid": 4}
+
+
+def test_images_behind_symlink(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_case("images-behind-symlink", here) / "dataset"
+    for split in ("train", "valid"):  # the copy in shared/ has lost its links
+        if not (root / split).is_dir():
+            (root / split).unlink()
+            (root / split).symlink_to(f"../store/{split}")
+    assert main(["prepare", str(root), "--check-only"]) == 3
+    said = capsys.readouterr().err
+    assert "12 images behind a symbolic link" in said and "--follow-links" in said
+    assert "cannot be used" not in said
+    assert main(["prepare", str(root), "--follow-links"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("--follow-links")
+
+
+def test_symlinked_images(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = copy_case("path-absolute-below-root", here)
+    farm = here / "farm"
+    for path in sorted(store.rglob("*.jpg")):
+        link = farm / path.relative_to(store)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    for table in store.glob("*.csv"):
+        (farm / table.name).write_text(table.read_text().replace("@HERE@/", ""))
+    train = ["train", "--data-dir", str(farm), "--weights", "none", "--model", "timm:test_resnet"]
+    train += ["--image-size", "32", "--epochs", "1", "--labels", "Pneumonia", "--name", "f"]
+    assert main(train) == 3
+    assert "--follow-links allows that" in capsys.readouterr().err
+    assert main([*train, "--follow-links"]) == 0
+    assert main(["evaluate", "f"]) == 0
