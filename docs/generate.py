@@ -186,7 +186,8 @@ def commands_page() -> str:
         "(`--batch_size` is `--batch-size`).",
         "",
         "Exit codes: 0 done; 2 wrong flag, config, model or label name; 3 data or image; "
-        "4 artifacts; 5 training; 130 interrupted; 143 terminated; 1 with a traceback is a bug.",
+        "4 artifacts; 5 training; 129 terminal closed; 130 interrupted; 143 terminated; "
+        "1 with a traceback is a bug.",
         "",
         "## `pulmonet`",
         "",

@@ -6,6 +6,8 @@ reaches the command line is a bug and ends with a traceback and exit code 1.
 
 from __future__ import annotations
 
+import re
+
 
 class PulmoNetError(Exception):
     """Anything that a user can fix. Never raised itself, only its children."""
@@ -35,3 +37,22 @@ class TrainingError(PulmoNetError):
     """Training cannot start or go on: device, memory, non-finite loss, weights out of reach."""
 
     exit_code = 5
+
+
+#: How torch, its CPU kernels (oneDNN), CUDA's libraries and the loader of libraries say that there
+#: is no memory; not all of them have an exception of their own for it.
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|"
+    "ALLOC_FAILED|DefaultCPUAllocator|could not create a (primitive|memory object)(?! desc)|"
+    "failed to map segment|can't start new thread|unable to mmap",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, is a want of memory; torch.save hides the first one."""
+    while error is not None:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,12 +1,18 @@
-"""A run folder's lock between real processes."""
+"""Locks between real processes: run folders, what several commands write, and without any."""
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
+from chexpert_factory import write_dataset
 from pulmonet.run.folder import RunDir
+from run_factory import make_named_runs
 
 TRY = (
     "import sys; from pathlib import Path; from pulmonet.run.folder import RunDir\n"
@@ -29,3 +35,72 @@ def test_who_comes_too_late_does_not_take_the_lock_file_away(tmp_path: Path) -> 
             assert (run_dir.path / ".lock").exists()
     assert not run_dir.path.exists()
     assert try_to_lock(run_dir.path).stdout == "got it\n"
+
+
+#: A file system without locks, as Lustre without flock and NFS without its daemon are.
+WITHOUT_LOCKS = """
+import fcntl, sys
+
+def refuse(*_):
+    raise OSError(int(sys.argv[1]), "no locks")
+
+fcntl.flock = fcntl.lockf = refuse
+from pulmonet.cli.main import main
+for command in sys.argv[2:]:
+    code = main(command.split())
+    if code:
+        sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524])
+def test_a_file_system_without_locks_costs_a_warning(tmp_path: Path, number: int) -> None:
+    data = write_dataset(tmp_path / "tiny")
+    network = "--model timm:test_resnet --weights none --epochs 1 --image-size 32 --no-amp"
+    lines = [
+        f"train --data-dir {data} {network} --name run",
+        "evaluate run --bootstrap 100 --no-figures",
+        "report",
+    ]
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(number), *lines]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("its file system has no locks") == 1
+    assert "warning: " in done.stderr
+    assert not list(tmp_path.glob("artifacts/**/.*lock*"))
+
+
+def test_two_evaluations_at_once_keep_both_rows(tmp_path: Path) -> None:
+    """Of real processes: each read the table before the other wrote it, and one row was lost."""
+    data = write_dataset(tmp_path / "tiny")
+    make_named_runs(tmp_path / "artifacts", data, ["a", "b"])
+    table = tmp_path / "artifacts" / "final_evaluation_results.csv"
+    for _ in range(3):
+        table.unlink(missing_ok=True)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "pulmonet", "evaluate", name, "--bootstrap", "100"],
+                cwd=tmp_path,
+                stdout=subprocess.DEVNULL,
+            )
+            for name in "ab"
+        ]
+        assert [process.wait(120) for process in processes] == [0, 0]
+        assert {"a", "b"} <= set(pd.read_csv(table)["Model"])
+    assert not list(tmp_path.glob("artifacts/**/.*lock*"))
+
+
+def test_a_link_or_a_file_of_the_users_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").symlink_to(mine)
+    late = try_to_lock(run)
+    assert late.returncode == 1
+    assert "cannot be written (Too many levels of symbolic links)" in late.stderr
+    assert mine.read_text() == "mine"
+    (run / ".lock").unlink()
+    (run / ".lock").write_text("mine")
+    assert try_to_lock(run).stdout == "got it\n"
+    assert (run / ".lock").read_text() == "mine"

@@ -11,9 +11,11 @@ import importlib
 import inspect
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, cast
 
@@ -22,8 +24,9 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from pulmonet import __version__
-from pulmonet.errors import ConfigError, PulmoNetError, TrainingError
-from pulmonet.files.system import STOP_SIGNALS, on_signals
+from pulmonet.errors import ConfigError, PulmoNetError, TrainingError, is_out_of_memory
+from pulmonet.files.paths import expand
+from pulmonet.files.system import STOP_SIGNALS, leave_closed_terminal, on_signals
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -47,7 +50,10 @@ class Command(_InWords, TyperCommand):
     """One of `COMMANDS`."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it; typer would end without a word where Ctrl-C comes."""
+        """Run it, ``--out-dir=~/x`` meaning the home folder; typer has no word for Ctrl-C."""
+        for name, value in ctx.params.items():
+            if isinstance(value, Path):
+                ctx.params[name] = expand(value)
         try:
             code = super().invoke(ctx)
         except KeyboardInterrupt:
@@ -115,14 +121,15 @@ app = typer.Typer(
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived outside a place that handles it itself."""
+    """SIGTERM or SIGHUP arrived outside a place that handles it itself; its argument is which."""
 
 
-def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _raise_terminated(number: int, _frame: FrameType | None) -> None:
+    leave_closed_terminal()
+    raise Terminated(number)
 
 
-@on_signals(STOP_SIGNALS[1:], _raise_terminated)  # Ctrl-C has its exception already
+@on_signals(set(STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated)  # Ctrl-C has its exception
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become codes.
 
@@ -131,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0 done; 2 flag, config, model or label name; 3 data; 4 artifacts; 5 training;
-        130 interrupted; 143 terminated; 1 is a bug, with its traceback.
+        129 terminal closed; 130 interrupted; 143 terminated; 1 is a bug, with its traceback.
     """
     arguments = _as_typer_reads(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
@@ -151,9 +158,9 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")
         return 130
-    except Terminated:
+    except Terminated as stop:
         sys.stderr.write("terminated\n")
-        return 143
+        return 128 + int(stop.args[0])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -167,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _show_unforeseen(error: Exception) -> int:
     """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
     elif isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         text = "open files: this process may have no more; raise the limit with `ulimit -n 1024`"

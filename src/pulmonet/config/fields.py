@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -219,6 +220,9 @@ class OptimConfig(Section):
     """Early stopping: epochs without a better validation AUROC; null never stops early."""
     growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
     """Growing sizes: (pixels, epochs) stages that come first; the rest at data.image_size."""
+    prolonged: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    """Of a run that was given more epochs: (epochs planned before, epochs trained under that plan),
+    oldest first. `--resume` writes it where the learning rate depends on the plan."""
 
     @model_validator(mode="before")
     @classmethod
@@ -236,6 +240,22 @@ class OptimConfig(Section):
         if n_epochs > self.epochs:
             raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _prolonged_in_order(self) -> Self:
+        plans = [*self.prolonged, (self.epochs, self.epochs)]
+        rising = all(a < c and b < d for (a, b), (c, d) in pairwise(plans))
+        if not rising or any(trained > planned for planned, trained in plans):
+            raise ValueError(
+                f"prolonged: {list(self.prolonged)} does not lead to epochs = {self.epochs}; set "
+                "optim.prolonged=[]"
+            )
+        return self
+
+    def planned(self, epoch: int) -> int:
+        """Over how many epochs the learning rate is spread in a 0-based epoch."""
+        plans = (planned for planned, trained in self.prolonged if epoch < trained)
+        return next(plans, self.epochs)
 
 
 class LossConfig(Section):
@@ -327,6 +347,9 @@ class RuntimeConfig(Section):
     """Save last_checkpoint.pth at least this often, and at the end of every epoch."""
     nonfinite_limit: Annotated[int, Field(ge=0)] = 20
     """Steps with a non-finite gradient that fp16 may skip in a row before the run ends."""
+    keep_checkpoint: bool = True
+    """Keep last_checkpoint.pth of a run that is finished. Without it the run is as good for
+    everything but more epochs."""
     tensorboard: bool = False
     """Also write TensorBoard events."""
 

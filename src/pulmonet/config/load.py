@@ -8,14 +8,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ConfigError
-from pulmonet.files.read import read_text
+from pulmonet.files.paths import expand
+from pulmonet.files.read import read_text, written_by_newer
 from pulmonet.words import did_you_mean
 
 #: Dots in a TOML file: a key of 50,000 parts takes Python's reader 9 GB and a minute.
@@ -93,7 +93,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
 
 
 def _read_source(source: str) -> dict[str, Any]:
-    path = Path(source)
+    path = expand(source)
     if not path.exists() and not path.suffix:
         if source in recipe_names():
             text = (resources.files("pulmonet") / "recipes" / f"{source}.toml").read_text("utf-8")
@@ -114,6 +114,8 @@ def _read_source(source: str) -> dict[str, Any]:
             f"--config {source}: not valid JSON or TOML ({error}); fix the file"
         ) from None
     if isinstance(raw, dict) and "config" in raw and "schema" in raw:
+        if newer := written_by_newer(raw):
+            logging.getLogger(__name__).warning("--config %s: %s", source, newer)
         raw = raw["config"]
     if not isinstance(raw, dict):
         raise ConfigError(

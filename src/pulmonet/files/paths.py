@@ -9,10 +9,28 @@ from typing import Any
 
 import platformdirs
 
+from pulmonet.errors import ConfigError
+
+
+def expand(path: Path | str) -> Path:
+    """A path as it was typed, ``~`` and ``~name`` replaced by that home folder.
+
+    Raises:
+        ConfigError: nobody of that name has one.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        name = Path(path).parts[0]
+        raise ConfigError(
+            f"{path}: no home folder {name} on this machine; write the whole path, or ./{path} "
+            "for a folder of that name"
+        ) from None
+
 
 def portable_path(path: Path | str) -> str:
     """An absolute path with the home folder written as ``~``: no user name in artifacts."""
-    text = str(Path(path).expanduser().absolute())
+    text = str(expand(path).absolute())
     home = str(Path.home())
     if home not in {"/", ""} and (text == home or text.startswith(home + os.sep)):
         return "~" + text[len(home) :]

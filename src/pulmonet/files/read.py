@@ -13,12 +13,14 @@ import hashlib
 import logging
 import lzma
 import math
+import re
 import stat
 import zipfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulmonet import __version__
 from pulmonet.errors import ArtifactError
 from pulmonet.words import first_line
 
@@ -176,6 +178,21 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
                 return np.asarray(npy.read_array(file, allow_pickle=False))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise ValueError(first_line(error)) from None
+
+
+def written_by_newer(raw: object) -> str:
+    """What to say of a JSON value that a newer version of PulmoNet wrote; empty of others."""
+    values = raw if isinstance(raw, dict) else {}
+    facts = values.get("provenance", values)
+    writer = str(facts.get("pulmonet", "")) if isinstance(facts, dict) else ""
+    versions = (__version__, writer)
+    ours, theirs = ([int(part) for part in re.findall(r"\d+", name)[:3]] for name in versions)
+    if theirs <= ours and values.get("schema", 1) in (0, 1):
+        return ""
+    return (
+        f"written by a newer pulmonet {writer}, and this is {__version__}; use that version "
+        "(pip install --upgrade pulmonet)"
+    )
 
 
 def sha256_of(path: Path) -> str:

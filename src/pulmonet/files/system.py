@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -29,49 +30,107 @@ READ_PLAIN = os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0)
 #: Refuses a link in the place of a file; 0 where the system cannot.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
-#: What asks a process to end; Windows sends the last one for Ctrl-Break and never SIGTERM.
-STOP_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    *([signal.Signals["SIGBREAK"]] if hasattr(signal, "SIGBREAK") else []),
+#: What asks a process to end. A terminal that is closed sends SIGHUP; Windows sends SIGBREAK for
+#: Ctrl-Break, and never SIGTERM.
+STOP_SIGNALS = tuple(
+    number
+    for number in signal.Signals
+    if number.name in {"SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"}
 )
+
+#: How file systems say that they have no locks: Lustre without flock, NFS without its daemon, FUSE,
+#: and Cray's DVS, whose number is the kernel's own ENOTSUPP.
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524}
+_folders_without_locks: set[Path] = set()  # found so far
 
 #: Where a handle has one position for all threads, they take turns.
 _position_lock = threading.Lock()
 
 
-def take_lock(path: Path, *, wait: bool) -> BaseFileLock | None:
+class Lock:
+    """A lock file that this process holds, until `release_lock` or the process's end."""
+
+    def __init__(self, path: Path, handle: int, other: BaseFileLock | None = None) -> None:
+        self.path, self.handle, self.other = path, handle, other
+
+
+def take_lock(path: Path, *, wait: bool) -> Lock | None:
     """Lock a file, making it, against all other takers in this and other processes.
 
-    The system lets go when the process ends, however it ends. None if another has it and `wait`
-    is False; OSError if the file cannot be made.
+    The system lets go when the process ends, however it ends. A file system without locks gives
+    one that keeps nobody out, and a warning, once. None if another has it and `wait` is False;
+    OSError if the file cannot be made, or is a link.
     """
-    from filelock import FileLock, Timeout  # 30 ms
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _take_other_lock(path, wait=wait)
+    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        try:
+            fcntl.flock(handle, how)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.lstat()):
+                    return Lock(path, handle)
+            os.close(handle)  # its holder has removed it since: another one counts now
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                _warn_of_no_locks(path.parent)
+                return Lock(path, handle)
+            os.close(handle)
+            if error.errno in {errno.EAGAIN, errno.EACCES}:
+                return None
+            raise
+        except BaseException:  # Ctrl-C while it waits
+            os.close(handle)
+            raise
+
+
+def _take_other_lock(path: Path, *, wait: bool) -> Lock | None:
+    from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         lock.acquire(blocking=wait)
     except Timeout:
         return None
-    return lock
+    return Lock(path, -1, lock)
 
 
-def release_lock(lock: BaseFileLock) -> None:
-    """Remove the lock file and let go: a waiting taker finds it gone, and makes a new one."""
+def _warn_of_no_locks(folder: Path) -> None:
+    if not _folders_without_locks:
+        logging.getLogger(__name__).warning(
+            "%s: its file system has no locks, so nothing keeps two commands out of one folder; "
+            "start no second one there",
+            folder,
+        )
+    _folders_without_locks.add(folder)
+
+
+def release_lock(lock: Lock) -> None:
+    """Remove the lock file and let go: a waiting taker finds it gone, and makes a new one.
+
+    A file that is not empty is somebody else's, and stays.
+    """
     with contextlib.suppress(OSError):  # Windows removes it when it is let go
-        Path(lock.lock_file).unlink()
-    lock.release()
+        if not lock.path.lstat().st_size:
+            lock.path.unlink()
+    if lock.other is not None:
+        lock.other.release()
+    else:
+        os.close(lock.handle)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, waiting for it."""
     lock = take_lock(path, wait=True)
+    assert lock is not None
     try:
         yield
     finally:
-        if lock is not None:
-            release_lock(lock)
+        release_lock(lock)
 
 
 def read_at(handle: int, view: memoryview, offset: int) -> int:
@@ -169,16 +228,31 @@ def _windows_peak_memory() -> float:
     return float(counters[1])
 
 
+def leave_closed_terminal() -> None:
+    """Send what is still said to nowhere, where it went to a terminal that is gone.
+
+    Writing there is an error from then on, which would keep a training from saving.
+    """
+    for handle in (1, 2):
+        try:
+            os.write(handle, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, handle)
+            os.close(nowhere)
+
+
 @contextlib.contextmanager
 def on_signals(
-    numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]
+    numbers: Collection[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
     """Handle signals for a while; in another thread than the main one none arrives."""
     previous: dict[signal.Signals, Any] = {}
     try:
         with contextlib.suppress(ValueError):  # not in the main thread
             for number in numbers:
-                previous[number] = signal.signal(number, handler)
+                if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    previous[number] = signal.signal(number, handler)
         yield
     finally:
         for number, handled in previous.items():

@@ -8,13 +8,14 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from pulmonet.errors import ArtifactError
-from pulmonet.files.system import sync_folder, umask
+from pulmonet.files.system import locked, sync_folder, umask
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -44,6 +45,21 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError):
             raise ArtifactError(explain_write(path, error)) from None
         raise
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Keep other commands out while a file is read, changed and written.
+
+    Raises:
+        ArtifactError: its folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock")):
+            yield
+    except OSError as error:
+        raise ArtifactError(explain_write(path, error)) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -44,14 +44,17 @@ def configure(*, quiet: bool = False, json_output: bool = False, verbose: bool =
     """Settings of this process: ``--quiet``, ``--json``, ``--verbose``."""
     _settings.update(quiet=quiet, json=json_output)
     logger = logging.getLogger("pulmonet")
-    logger.handlers = [_Details()] if verbose else []
-    logger.setLevel(logging.INFO if verbose else logging.NOTSET)
+    logger.handlers = [_Details()]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 class _Details(logging.Handler):
-    """``--verbose``: a note with the seconds since the start before it."""
+    """Warnings as such; with ``--verbose`` a note with the seconds since the start before it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            warn(record.getMessage())
+            return
         note(f"{record.relativeCreated / 1000:7.1f} s  {record.getMessage()}")
 
 

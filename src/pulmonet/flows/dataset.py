@@ -14,6 +14,7 @@ from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifes
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
+from pulmonet.files.paths import expand
 from pulmonet.flows.console import note, say, steps
 from pulmonet.flows.options import RowOptions
 from pulmonet.run.record import RunRecord
@@ -111,7 +112,7 @@ def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
     facts, data = record.provenance.dataset, record.config.data
     if data_dir is None:
         named = [facts.root if facts else None, data.data_dir]
-        places = [Path(place).expanduser() for place in named if place]
+        places = [expand(place) for place in named if place]
         # a file first: one .npz, beside which there may be others in the root
         there = [*filter(Path.is_file, reversed(places)), *filter(Path.exists, places)]
         data_dir = str(there[0]) if there else None

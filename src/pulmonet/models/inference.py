@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,7 +14,9 @@ from torch import Tensor, nn
 
 from pulmonet.arrays import Floats32
 from pulmonet.data.batches.load import Batch
-from pulmonet.errors import TrainingError
+from pulmonet.errors import TrainingError, is_out_of_memory
+
+Result = TypeVar("Result")
 
 
 @torch.inference_mode()
@@ -33,28 +39,58 @@ def predict(
         to_scores: logits (B, n_outputs) -> scores (B, L) in [0, 1].
         progress: called with the number of images of each finished batch.
 
+    Out of memory halves the batches, for the time being.
+
     Raises:
-        TrainingError: the device's memory is too small for a batch.
+        TrainingError: the device's memory is too small for one image.
     """
     device = torch.device(device)
     was_training = network.training
     network.eval()
     found: list[Tensor] = []
+    limit = sys.maxsize
+
+    def of_parts(images: Tensor, size: int) -> Tensor:
+        nonlocal limit
+        limit = size
+        return torch.cat([to_scores(network(part).float()) for part in torch.split(images, size)])
+
     try:
         for batch in batches:
             with autocast(device, precision):
-                found.append(to_scores(network(batch.images.to(device)).float()))
+                work = partial(of_parts, batch.images.to(device))
+                found.append(in_parts(work, min(limit, len(batch))))
             if progress is not None:
                 progress(len(batch.rows))
-    except torch.OutOfMemoryError:
-        raise TrainingError(
-            f"{device}: out of memory while scoring; use a smaller --batch-size, or --device cpu"
-        ) from None
     finally:
         network.train(was_training)
     if not found:
         return np.zeros((0, 0), dtype=np.float32)
     return torch.cat(found).cpu().numpy().astype(np.float32)
+
+
+def in_parts(work: Callable[[int], Result], size: int) -> Result:
+    """What `work` gives with `size` images a pass, or half as many each time memory runs out.
+
+    Raises:
+        TrainingError: out of memory with one image a pass.
+    """
+    while True:
+        try:
+            return work(size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size <= 1:
+                raise TrainingError(
+                    "out of memory with one image at a time; free some, or use --device cpu"
+                ) from None
+        size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        logging.getLogger(__name__).warning(
+            "out of memory: going on with %d images at a time", size
+        )
 
 
 def mean_scores(of_views: Sequence[Floats32]) -> Floats32:

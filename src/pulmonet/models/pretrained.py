@@ -21,6 +21,7 @@ from torch.hub import get_dir, load_state_dict_from_url
 from torchvision import models as torchvision_models
 
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError
+from pulmonet.files.paths import expand
 from pulmonet.files.read import check_plain, sha256_of
 from pulmonet.models.networks import MEMBER_KEY, classifier_path
 from pulmonet.words import first_line, list_first
@@ -56,7 +57,7 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
     """
     if weights == "none":
         return {"source": "none"}
-    path = Path(weights).expanduser()
+    path = expand(weights)
     if path.is_file():
         facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
         return facts | load_matching(network, read_state_dict(path), weights)

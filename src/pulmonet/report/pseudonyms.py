@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
-from pulmonet.files.write import write_atomic
+from pulmonet.files.write import changing, write_atomic
 
 KEY_NAME = ".pseudonym_key"
 
@@ -72,13 +72,20 @@ def load_identities(artifacts_dir: Path, *, shown: bool = False) -> Identities:
     In a folder that cannot be written the key lives for this report only: pseudonyms then
     differ from one report to the next, but still hide what they should.
     """
-    path = artifacts_dir / KEY_NAME
+    path, fresh = artifacts_dir / KEY_NAME, secrets.token_bytes(32)
+    key = _read_key(path)
+    if key is None:
+        with contextlib.suppress(ArtifactError), changing(path):
+            key = _read_key(path)  # another report may have made one by now
+            if key is None:
+                write_atomic(path, fresh.hex() + "\n")
+                path.chmod(0o600)
+    return Identities(key or fresh, shown)
+
+
+def _read_key(path: Path) -> bytes | None:
     with contextlib.suppress(OSError, ValueError):
         key = bytes.fromhex(read_text(path).strip())
         if len(key) == 32:
-            return Identities(key, shown)
-    key = secrets.token_bytes(32)
-    with contextlib.suppress(ArtifactError, OSError):
-        write_atomic(path, key.hex() + "\n")
-        path.chmod(0o600)
-    return Identities(key, shown)
+            return key
+    return None

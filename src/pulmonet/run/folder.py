@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.files.paths import without_home
+from pulmonet.files.paths import expand, without_home
 from pulmonet.files.read import check_table
 from pulmonet.files.system import release_lock, take_lock
 from pulmonet.files.write import explain_write, write_atomic, write_json
@@ -147,7 +147,7 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
     Raises:
         ArtifactError: no such run; the message has the near miss and what there is.
     """
-    for path in (artifacts_dir / name, Path(name)):
+    for path in (artifacts_dir / name, expand(name)):
         if RunDir(path).exists():
             return RunDir(path if path.name else path.absolute())
     names = [run_dir.name for run_dir in list_runs(artifacts_dir)]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
-from pulmonet.files.read import MAX_JSON_BYTES, read_text
+from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name
 from pulmonet.words import first_line
 
@@ -113,7 +113,7 @@ class RunRecord(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    schema_version: int = Field(alias="schema")
+    schema_version: Literal[1] = Field(alias="schema")
     config: RunConfig
     provenance: Provenance
 
@@ -127,12 +127,15 @@ def read_model(path: Path, model: type[_Model], what: str, remedy: str) -> _Mode
     Raises:
         ArtifactError: it cannot be read, or is something else.
     """
+    raw: Any = None
     try:
-        return model.model_validate(json.loads(read_text(path, MAX_JSON_BYTES)))
+        raw = json.loads(read_text(path, MAX_JSON_BYTES))
+        return model.model_validate(raw)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not {what} ({reason_of(error)}); {remedy}") from None
+        reason = written_by_newer(raw) or f"not {what} ({reason_of(error)}); {remedy}"
+        raise ArtifactError(f"{path}: {reason}") from None
 
 
 def reason_of(error: Exception) -> str:

@@ -141,8 +141,8 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         )
     if written_for != fingerprint:
         raise ArtifactError(
-            f"{path}: belongs to another model, configuration or dataset; resume with the "
-            "run's own run_config.json and data, or start again with --overwrite"
+            f"{path}: the checkpoint of another run; put back its own, or start again with "
+            "--overwrite"
         )
     return content
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from pulmonet.arrays import Ints
 from pulmonet.data.batches.load import TrainingBatches
 from pulmonet.errors import ArtifactError, TrainingError
-from pulmonet.files.system import STOP_SIGNALS, on_signals
+from pulmonet.files.system import STOP_SIGNALS, leave_closed_terminal, on_signals
 from pulmonet.models.networks import Ensemble
 from pulmonet.training.checkpoint import (
     Progress,
@@ -66,7 +66,7 @@ def train_stages(
 
     Raises:
         TrainingError: non-finite loss, out of memory.
-        Interrupted: SIGINT or SIGTERM; the checkpoint is saved.
+        Interrupted: SIGINT, SIGTERM or SIGHUP; the checkpoint is saved.
         ArtifactError: a file that cannot be written, or a checkpoint that does not fit.
     """
     saved = _saved(stages[0]) if resume else None
@@ -84,6 +84,9 @@ def train_stages(
                 engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True
             while progress.epoch < stage.end_epoch and not _stops_early(progress, stage):
                 _train_epoch(engine, stage, progress, listener, watch)
+                if not stage.run_dir.last_checkpoint_path.exists():
+                    # first of all files: without it, what else is there is no run to go on with
+                    save_checkpoint(stage, engine, progress)
                 scores = validate(engine, stage, progress.epoch)
                 is_best = _close_epoch(engine, stage, progress, scores)
                 listener.on_epoch(stage, progress.log, is_best)
@@ -129,16 +132,17 @@ def _train_epoch(
     engine: Engine, stage: Stage, progress: Progress, listener: Listener, watch: SignalWatch
 ) -> None:
     config, processes, batches = stage.config, engine.processes, _batches(engine, stage)
-    epoch, n_steps, n_epochs = progress.epoch, batches.n_steps(), config.optim.epochs
+    epoch, n_steps = progress.epoch, batches.n_steps()
     listener.on_epoch_start(stage, epoch, n_steps, progress.step)
     engine.network.train()
     last_save = time.monotonic()
     start = last_save - progress.epoch_seconds  # that of earlier sessions included
     losses = LossesSeen(engine, progress, stage.paths)
-    steps_before = (epoch - stage.first_epoch) * n_steps
+    place = epoch - stage.first_epoch
+    steps_before, n_all = place * n_steps, config.optim.planned(place) * n_steps
     on_cpu, pixels = engine.device.type == "cpu", stage.pixels(epoch)
     for batch in batches.epoch(epoch, image_size=pixels, start_step=progress.step):
-        rate = learning_rate(config.optim, steps_before + progress.step, n_epochs * n_steps)
+        rate = learning_rate(config.optim, steps_before + progress.step, n_all)
         seed = step_seed(config.seed, epoch, progress.step, processes.rank)
         loss_sum, known = train_step(engine, batch, learning_rate=rate, seed=seed)
         progress.step += 1
@@ -240,6 +244,7 @@ class SignalWatch:
         """A signal came."""
         if number == signal.SIGINT and self.received:
             os._exit(130)  # files are replaced whole, so there is nothing to tidy
+        leave_closed_terminal()
         self.received = self.received or number
         sys.stderr.write("\nstopping after this step, saving (Ctrl-C again ends at once) …\n")
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from pulmonet.data.batches.load import Batch
-from pulmonet.errors import TrainingError
+from pulmonet.errors import TrainingError, is_out_of_memory
 from pulmonet.models.inference import autocast
 from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import largest_of_processes, sum_over_processes
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import count_classes, known_count, label_loss
-
-#: Pixels from which the last feature map has more than one position. Below, batch norm refuses a
-#: single image, which is then shown twice.
-SMALLEST_LONE_IMAGE = 64
 
 
 def train_step(
@@ -42,7 +40,7 @@ def train_step(
     while True:
         try:
             return _try_step(engine, batch, learning_rate, seed)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             now = engine.micro_batch_size or len(batch.rows)
@@ -59,12 +57,6 @@ def train_step(
             f"out of memory: continuing with micro-batches of {engine.micro_batch_size} images "
             "(same effective batch; batch norm sees the micro-batches)"
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's own class; the CPU's, MPS's and cuDNN's are plain RuntimeErrors."""
-    words = ("not enough memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _try_step(
@@ -122,13 +114,15 @@ def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tupl
 def _loss_of(
     engine: Engine, images: Tensor, targets: Tensor, class_counts: Tensor | None
 ) -> Tensor:
-    n_rows = len(images)
-    if n_rows == 1 and images.shape[-1] < SMALLEST_LONE_IMAGE:
-        images = images.expand(2, *images.shape[1:])
     compiled = engine.config.runtime.compile  # the compiler brings its own kernels
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     with autocast(engine.device, engine.precision), fast:
-        logits = engine.forward(images)[:n_rows]
+        if len(images) == 1:
+            with _spread_or_running_statistics(engine.network):  # hooks, which a compiler ignores
+                plain = compiled and not engine.processes.are_many
+                logits = (engine.network if plain else engine.forward)(images)
+        else:
+            logits = engine.forward(images)
     return label_loss(
         logits,
         targets,
@@ -138,6 +132,33 @@ def _loss_of(
         class_counts=class_counts,
         auc_margin=engine.auc_margin,
     )
+
+
+@contextlib.contextmanager
+def _spread_or_running_statistics(network: nn.Module) -> Iterator[None]:
+    """While one image passes, a batch norm that sees one value a channel takes its running ones.
+
+    Of a single value the variance is 0: torch refuses it. Nor does it help to show the image
+    twice, for the gradients of a DenseNet overflow. Batch norm that several processes share sees
+    their images, too.
+    """
+
+    def choose(module: nn.Module, given: tuple[Tensor]) -> None:
+        if given[0].numel() == given[0].shape[1]:
+            module.training = False
+
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+    ]
+    hooks = [module.register_forward_pre_hook(choose) for module in norms]
+    try:
+        yield
+    finally:
+        for module, hook in zip(norms, hooks, strict=True):
+            module.training = True
+            hook.remove()
 
 
 def _update(engine: Engine, statistics: list[Tensor]) -> None:

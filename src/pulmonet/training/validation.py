@@ -118,7 +118,7 @@ def log_row(
     """
     optim, n_steps = stage.config.optim, max(progress.step, 1)
     seconds = progress.epoch_seconds
-    done = (progress.epoch - stage.first_epoch + 1) * n_steps
+    place = progress.epoch - stage.first_epoch
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_bytes()
     areas = {"auc": scores.aurocs, "pr": scores.average_precisions}
@@ -133,7 +133,7 @@ def log_row(
             for kind, values in areas.items()
             for label, value in zip(stage.labels, values, strict=True)
         },
-        "lr": learning_rate(optim, done - 1, optim.epochs * n_steps),
+        "lr": learning_rate(optim, (place + 1) * n_steps - 1, optim.planned(place) * n_steps),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(stage.train_rows) / max(seconds, 1e-9), 3),
         "image_size": stage.pixels(progress.epoch),

@@ -52,5 +52,5 @@ def test_another_format_or_run_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pth", format=2)
     with pytest.raises(ArtifactError, match="format 2, this pulmonet writes 1; resume with the"):
         load_checkpoint(path, "f")
-    with pytest.raises(ArtifactError, match="belongs to another model, configuration or dataset"):
+    with pytest.raises(ArtifactError, match="the checkpoint of another run; put back its own"):
         load_checkpoint(write(path), "g")

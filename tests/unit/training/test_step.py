@@ -123,9 +123,7 @@ def test_a_batch_without_known_targets_changes_nothing() -> None:
 # --- out of memory --------------------------------------------------------------------------
 
 
-def out_of_memory_above(
-    limit: int, error: type[RuntimeError], text: str
-) -> Callable[[Tensor], None]:
+def out_of_memory_above(limit: int, error: type[Exception], text: str) -> Callable[[Tensor], None]:
     def check(images: Tensor) -> None:
         if len(images) > limit:
             raise error(text)
@@ -140,10 +138,13 @@ def out_of_memory_above(
         (RuntimeError, "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
         (RuntimeError, "MPS backend out of memory (MPS allocated: 18.13 GB)"),
         (RuntimeError, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp:75] err == 0. DefaultCPUAllocator: can't"),
+        (RuntimeError, "could not create a primitive"),
+        (MemoryError, ""),
     ],
 )
 def test_out_of_memory_halves_the_micro_batch_and_takes_the_same_step(
-    error: type[RuntimeError], text: str
+    error: type[Exception], text: str
 ) -> None:
     batch, config, said = make_batch(), make_config(), []
     whole, loss_of_whole = weights_after(config, batch)
@@ -172,11 +173,48 @@ def test_out_of_memory_with_one_image_ends_the_run() -> None:
         train_step(engine, make_batch(), learning_rate=0.1, seed=1)
 
 
-def test_other_errors_are_not_taken_for_want_of_memory() -> None:
+@pytest.mark.parametrize(
+    "text", ["shapes cannot be multiplied", "could not create a primitive descriptor for matmul"]
+)
+def test_other_errors_are_not_taken_for_want_of_memory(text: str) -> None:
     engine = make_engine(WithoutBatchNorm(), make_config())
-    engine.forward = out_of_memory_above(0, RuntimeError, "shapes cannot be multiplied")  # type: ignore[assignment]
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    engine.forward = out_of_memory_above(0, RuntimeError, text)  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match=text):
         train_step(engine, make_batch(), learning_rate=0.1, seed=1)
+
+
+# --- one image ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [32, 48, 64])
+@pytest.mark.parametrize("micro", [None, 1])
+def test_a_single_image_gives_finite_gradients(side: int, micro: int | None) -> None:
+    """Two equal images at 1 x 1 made DenseNet's gradients overflow."""
+    torch.manual_seed(0)
+    network = place(build_network("densenet121", 2, 0.0), CPU)
+    engine = make_engine(network, make_config(micro_batch_size=micro))
+    batch = make_batch(1 if micro is None else 2, side)
+    batch.targets[:] = 0
+    for step in range(3):
+        loss_sum, _ = train_step(engine, batch, learning_rate=1e-3, seed=step)
+        assert torch.isfinite(loss_sum)
+    for module in network.modules():
+        assert module.training and not module._forward_pre_hooks
+    for tensor in network.state_dict().values():
+        assert torch.isfinite(tensor).all()
+
+
+def test_a_single_image_is_seen_as_it_was_where_it_has_spread() -> None:
+    batch = make_batch(1)
+    batch.targets[:] = 1
+    torch.manual_seed(3)
+    one = make_engine(WithBatchNorm(), make_config())
+    torch.manual_seed(3)
+    plain = WithBatchNorm().train()
+    loss = nn.functional.binary_cross_entropy_with_logits(plain(batch.images), batch.targets)
+    loss_sum, known = train_step(one, batch, learning_rate=0.0, seed=1)
+    assert float(loss_sum / known) == pytest.approx(float(loss), rel=1e-6)
+    torch.testing.assert_close(one.network.body[1].running_var, plain.body[1].running_var)  # type: ignore[index, union-attr]
 
 
 # --- clipping, seeds ------------------------------------------------------------------------

@@ -70,8 +70,12 @@ class TrainingBatches:
         self._device = torch.device(self.device)
 
     def n_steps(self) -> int:
-        """Batches an epoch, the last and perhaps smaller one included."""
-        return -(-len(self.rows) // self.batch_size)
+        """Batches an epoch, the last and perhaps smaller one included.
+
+        A single image left over goes with the batch before it: batch norm would see no spread.
+        """
+        n, each = len(self.rows), self.batch_size
+        return -(-n // each) - (n > each and n % each == 1)
 
     def epoch(
         self, epoch: int, *, image_size: int | None = None, start_step: int = 0
@@ -81,11 +85,12 @@ class TrainingBatches:
         Raises:
             DataError: while iterating, from `Pack.read`.
         """
-        order = self.order(epoch)
+        n_steps = self.n_steps()
+        starts = np.arange(1, n_steps) * self.batch_size
         size = image_size or self.image_size
         work = (
             partial(self._prepare, epoch, np.array_split(whole, self.world_size)[self.rank], size)
-            for whole in _parts(order, self.batch_size, start_step)
+            for whole in np.split(self.order(epoch), starts)[start_step:n_steps]
         )
         return _in_order(work, self.num_workers, self._device)
 
@@ -166,13 +171,10 @@ def evaluation_batches(
         viewed = apply(images, view, image_size)
         return Batch(viewed, place_tensor(some, place), all_rows[part])
 
-    work = (partial(prepare, part) for part in _parts(np.arange(len(all_rows)), batch_size))
+    places = np.arange(len(all_rows))
+    starts = range(0, len(all_rows), batch_size)
+    work = (partial(prepare, places[start:][:batch_size]) for start in starts)
     return _in_order(work, num_workers, place)
-
-
-def _parts(positions: Ints, n_each: int, start_step: int = 0) -> Iterator[Ints]:
-    for start in range(start_step * n_each, len(positions), n_each):
-        yield positions[start : start + n_each]
 
 
 def _in_order(

@@ -31,6 +31,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
+from pulmonet.files.paths import expand
 from pulmonet.files.system import bytes_on_disk, locked, usable_cores
 from pulmonet.words import list_first
 
@@ -41,7 +42,7 @@ MAX_THREADS = 32
 def cache_dir() -> Path:
     """The cache folder: `PULMONET_CACHE_DIR`, else the platform's own."""
     chosen = os.environ.get("PULMONET_CACHE_DIR")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pulmonet")
+    return expand(chosen) if chosen else platformdirs.user_cache_path("pulmonet")
 
 
 def decoding_threads() -> int:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,7 @@ from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.pack.files import PackFiles
 from pulmonet.errors import DataError
-from pulmonet.files.system import release_lock, take_lock
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from pulmonet.files.system import Lock, release_lock, take_lock
 
 #: Images that a thread decodes per task: enough to make the hand-over cheap.
 _ROWS_PER_TASK = 16
@@ -52,7 +48,7 @@ def missing_rows(files: PackFiles, rows: Ints) -> Ints:
 class _Block:
     """Missing rows of one locked block: decoded and written by the pool, then committed."""
 
-    lock: BaseFileLock
+    lock: Lock
     rows: Ints
     sources: Ints
     checksums: NDArray[np.uint32]

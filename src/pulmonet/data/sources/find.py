@@ -9,7 +9,7 @@ from typing import Any
 
 from pulmonet.data.sources import chexpert, medmnist, mimic, nih, padchest, vindr
 from pulmonet.errors import DataError
-from pulmonet.files.paths import dataset_dir, is_litter, portable_path, user_data_dir
+from pulmonet.files.paths import dataset_dir, expand, is_litter, portable_path, user_data_dir
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
@@ -44,7 +44,7 @@ def locate_dataset(data_dir: str | None = None) -> Path:
     named = data_dir or os.environ.get("PULMONET_DATA_DIR") or None
     if named is not None:
         flag = "--data-dir" if data_dir else "PULMONET_DATA_DIR"
-        return _named_root(Path(named).expanduser(), f"{flag} {named}")
+        return _named_root(expand(named), f"{flag} {named}")
     last = _json_object(user_data_dir() / "last_dataset.json").get("root")
     looked = [Path("data"), *([Path(last)] if isinstance(last, str) and last else [])]
     found = next(filter(None, map(_roots, looked)), [])

@@ -27,6 +27,7 @@ from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
 from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import join_columns
 from pulmonet.errors import DataError
+from pulmonet.files.paths import expand
 from pulmonet.words import count, list_first
 
 
@@ -103,7 +104,7 @@ def inspect_manifest(
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
     if data.join:
-        table, note = join_columns(table, Path(data.join).expanduser())
+        table, note = join_columns(table, expand(data.join))
         notes.append(note)
     manifest = Manifest(
         name=root.name if root.is_dir() else root.stem,

@@ -15,7 +15,7 @@ from pulmonet.arrays import Flags, Floats32, Ints, Strings
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.splits.files import read_splits, splits_path, write_splits
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import expand, portable_path
 from pulmonet.words import count, list_first
 
 
@@ -59,7 +59,7 @@ def assign(
         return split, [
             f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
         ]
-    named = Path(data.splits).expanduser() if data.splits else root / "splits.csv"
+    named = expand(data.splits) if data.splits else root / "splits.csv"
     if data.splits or named.is_file():
         listed = _listed(named, patients, needed=(table["split"] == "").to_numpy())
         return np.where(listed == "", split, listed), [f"split: from {portable_path(named)}"]

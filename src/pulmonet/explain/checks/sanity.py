@@ -8,7 +8,7 @@ the network keeps its maps and fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pulmonet.arrays import Array, Flags, Floats, Floats32
 from pulmonet.explain.checks.randomisation import randomised, weight_stages
 from pulmonet.explain.results import RoadCurve, Sanity, SanityStage
+from pulmonet.models.inference import in_parts
 
 #: (network, images (B, 1, S, S), columns) -> raw maps (B, L, h, w)
 Method = Callable[[nn.Module, Tensor, Sequence[int]], Floats32]
@@ -121,6 +122,10 @@ def _neighbour_weights(height: int, width: int) -> csr_array:
     return csr_array(beside / 6 + kron(rows, columns) / 12)
 
 
+def _logits(network: nn.Module, images: Tensor, size: int) -> Tensor:
+    return torch.cat([network(part).float() for part in torch.split(images, size)])
+
+
 def road(
     network: nn.Module,
     images: Tensor,
@@ -155,7 +160,8 @@ def road(
                 variants.append(impute(image, removed.reshape(heat.shape), noise))
         batch = torch.from_numpy(np.stack(variants)[:, None]).float().clamp(0, 255)
         with torch.no_grad():
-            scores = torch.sigmoid(network(batch.to(images.device)).float()[:, column])
+            of_parts = partial(_logits, network, batch.to(images.device))
+            scores = torch.sigmoid(in_parts(of_parts, len(batch))[:, column])
         curves += scores.cpu().numpy().reshape(2, -1)
         if progress is not None:
             progress()

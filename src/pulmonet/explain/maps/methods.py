@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
 from pulmonet.explain.maps.variants import MapVariant, check_method
+from pulmonet.models.inference import in_parts
 from pulmonet.models.networks import (
     IMAGENET_MEAN,
     Ensemble,
@@ -103,11 +105,11 @@ def explain_images(
     """
     name = check_method(method, layer)
     if name == "integrated-gradients":
-        found = integrated_gradients(network, images, columns)
+        found = in_parts(partial(integrated_gradients, network, images, columns), 8)
     elif name == "occlusion":
-        found = occlusion(network, images, columns)
+        found = in_parts(partial(occlusion, network, images, columns), 32)
     elif name == "scorecam":
-        found = score_maps(network, images, columns, layer=layer)
+        found = in_parts(partial(score_maps, network, images, columns, layer=layer), 32)
     else:
         found = gradient_maps(network, images, columns, method=name, layer=layer)
     visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
@@ -184,6 +186,28 @@ def gradient_maps_of(
     for method in methods:
         if method not in GRADIENT_METHODS:
             raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
+
+    def of_parts(size: int) -> dict[str, RawMaps]:
+        parts = torch.split(images, size)
+        found = [_gradient_maps(network, part, columns, methods, layer) for part in parts]
+        return {
+            method: RawMaps(
+                np.concatenate([each[method].logits for each in found]),
+                np.concatenate([each[method].raw for each in found]),
+            )
+            for method in methods
+        }
+
+    return in_parts(of_parts, len(images))
+
+
+def _gradient_maps(
+    network: nn.Module,
+    images: Tensor,
+    columns: Sequence[int],
+    methods: Sequence[str],
+    layer: str | None,
+) -> dict[str, RawMaps]:
     logits, leaves = forward_to(network, images, layer)
     features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
     maps: dict[str, list[Tensor]] = {method: [] for method in methods}
@@ -261,9 +285,9 @@ def score_maps(
     network: nn.Module,
     images: Tensor,
     columns: Sequence[int],
+    batch_size: int = 32,
     *,
     layer: str | None = None,
-    batch_size: int = 32,
 ) -> RawMaps:
     """Score-CAM: channels weighted by the logit of the image seen through them, no gradients.
 
@@ -274,8 +298,8 @@ def score_maps(
         network: in eval mode.
         images: (B, 1, S, S) pixels.
         columns: outputs to explain.
-        layer: as in `gradient_maps`.
         batch_size: masked images per forward pass.
+        layer: as in `gradient_maps`.
 
     Returns:
         Logits and (B, L, h, w) maps, none of them negative where the features are not.

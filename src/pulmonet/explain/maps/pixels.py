@@ -18,10 +18,10 @@ def integrated_gradients(
     network: nn.Module,
     images: Tensor,
     columns: Sequence[int],
+    batch_size: int = 8,
     *,
     n_steps: int = 32,
     baseline: float = 0.0,
-    batch_size: int = 8,
 ) -> RawMaps:
     """Gradients of the logit, averaged on the way from a black image, times the difference.
 
@@ -32,9 +32,9 @@ def integrated_gradients(
         network: in eval mode.
         images: (B, 1, S, S) pixels.
         columns: outputs to explain, L of them.
+        batch_size: points per pass.
         n_steps: points of the midpoint rule.
         baseline: grey value of the reference image, 0-255.
-        batch_size: points per pass.
 
     Returns:
         Logits and signed (B, L, S, S) attributions, in logits per pixel.
@@ -65,9 +65,9 @@ def occlusion(
     network: nn.Module,
     images: Tensor,
     columns: Sequence[int],
+    batch_size: int = 32,
     *,
     n_cells: int = 14,
-    batch_size: int = 32,
 ) -> RawMaps:
     """How far the logit falls when a patch is covered with the image's mean grey.
 
@@ -78,8 +78,8 @@ def occlusion(
         network: in eval mode.
         images: (B, 1, S, S) pixels.
         columns: outputs to explain, L of them; all come from the same passes.
-        n_cells: cells per side.
         batch_size: covered images per pass.
+        n_cells: cells per side.
 
     Returns:
         Logits and signed (B, L, n_cells, n_cells) falls of the logit.

@@ -47,7 +47,7 @@ def run(options: EvaluateOptions) -> int:
     sources = find_sources(options)
     if combination is not None:
         combined_dir = check_combination(combination, sources, options)
-    earlier = final_table.read_table(table_path)  # before the long work: it may be no table
+    final_table.read_table(table_path)  # before the long work: it may be no table
 
     # material: predictions, with what is known around them
     materials, failures = _gather(sources, options)
@@ -69,7 +69,7 @@ def run(options: EvaluateOptions) -> int:
         if options.figures:
             write_figures(material, result)
     if results:
-        write_table(table_path, earlier, results)
+        write_table(table_path, results)
     if options.figures:
         write_comparison_figure(artifacts_dir, results, records)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pulmonet.arrays import Pixels
 from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.files.paths import expand
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import file_name_of, resolve_label
@@ -98,7 +99,7 @@ def _named_files(predictions: Sequence[Path]) -> dict[str, Path]:
     for path in predictions:
         name, separator, rest = str(path).partition("=")
         is_named = separator and rest and is_run_name(name) and not path.exists()
-        name, file = (name, Path(rest)) if is_named else (path.stem, path)
+        name, file = (name, expand(rest)) if is_named else (path.stem, expand(path))
         if name in files:
             raise ConfigError(
                 f"--predictions: {files[name]} and {file} would both be called '{name}'; name "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pulmonet.errors import ArtifactError, PulmoNetError
-from pulmonet.files.write import write_atomic, write_json
+from pulmonet.files.write import changing, write_atomic, write_json
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material
 from pulmonet.metrics import final_table
@@ -17,9 +16,6 @@ from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
 from pulmonet.words import list_first
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def check_folder(
@@ -85,15 +81,17 @@ def write_calibration(material: Material, options: EvaluationOptions) -> None:
     """Store calibrators and thresholds, unless better ones (of the valid split) are there."""
     if options.level == "study" or material.without_calibration:
         return
-    kept = _kept_calibration(material)
-    same_rows = kept is not None and _same_rows(kept, material)
-    if kept is not None and not same_rows and not material.fits_calibration:
-        return
-    sha256 = material.facts.get("checkpoint_sha256")
-    fitted = fit_calibration(material.predictions, options, checkpoint_sha256=sha256)
-    if kept is not None and same_rows:  # --labels fits some, the others stay
-        fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
-    write_json(material.run_dir.calibration_path, fitted.model_dump(mode="json", by_alias=True))
+    path = material.run_dir.calibration_path
+    with changing(path):
+        kept = _kept_calibration(material)
+        same_rows = kept is not None and _same_rows(kept, material)
+        if kept is not None and not same_rows and not material.fits_calibration:
+            return
+        sha256 = material.facts.get("checkpoint_sha256")
+        fitted = fit_calibration(material.predictions, options, checkpoint_sha256=sha256)
+        if kept is not None and same_rows:  # --labels fits some, the others stay
+            fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
+        write_json(path, fitted.model_dump(mode="json", by_alias=True))
 
 
 def _kept_calibration(material: Material) -> Calibration | None:
@@ -117,13 +115,14 @@ def write_figures(material: Material, result: RunResult) -> None:
         write_atomic(path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png"), png)
 
 
-def write_table(path: Path, earlier: pd.DataFrame, results: Sequence[RunResult]) -> None:
-    """The final table as CSV and Markdown: earlier rows, and those of `results`."""
-    table = final_table.merge(earlier, final_table.table_of(results))
+def write_table(path: Path, results: Sequence[RunResult]) -> None:
+    """The final table as CSV and Markdown: its rows by now, and those of `results`."""
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
-    labels = final_table.labels_in(table, labels)
-    write_atomic(path, final_table.to_csv(table, labels))
-    write_atomic(path.with_suffix(".md"), final_table.to_markdown(table, labels))
+    with changing(path):
+        table = final_table.merge(final_table.read_table(path), final_table.table_of(results))
+        labels = final_table.labels_in(table, labels)
+        write_atomic(path, final_table.to_csv(table, labels))
+        write_atomic(path.with_suffix(".md"), final_table.to_markdown(table, labels))
 
 
 def write_comparison_figure(

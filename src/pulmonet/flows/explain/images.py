@@ -14,7 +14,7 @@ from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
 from pulmonet.explain.results import BadImage
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import expand, portable_path
 from pulmonet.flows import console
 from pulmonet.flows.dataset import RunRows
 from pulmonet.flows.explain.options import Settled
@@ -74,7 +74,7 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     """Files, and images of folders and globs, each once; a missing file fails when it is read."""
     paths: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument).expanduser()
+        path = expand(argument)
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
             if not found:

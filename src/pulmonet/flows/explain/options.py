@@ -11,6 +11,7 @@ from pydantic import Field
 from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.maps.variants import MapVariant, check_colour_map, choose_variants
+from pulmonet.files.paths import expand
 from pulmonet.flows.console import say
 from pulmonet.flows.options import RowOptions
 from pulmonet.labels import choose_labels
@@ -126,7 +127,7 @@ def settle(options: ExplainOptions) -> Settled:
         variants=variants,
     )
     images = options.images
-    if images and not any(Path(name).expanduser().exists() or has_magic(name) for name in images):
+    if images and not any(expand(name).exists() or has_magic(name) for name in images):
         raise DataError(f"{images[0]}: no such file; name JPEG, PNG or DICOM files, or a folder")
     return settled
 

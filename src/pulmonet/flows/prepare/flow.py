@@ -14,7 +14,7 @@ from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.splits.files import write_shareable_split
 from pulmonet.data.summary import summarise
 from pulmonet.errors import ArtifactError, ConfigError, DataError
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import expand, portable_path
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
 from pulmonet.flows.dataset import dataset_line
@@ -94,7 +94,7 @@ def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:
     n_patients = DEMO_PATIENTS if n_patients is None else n_patients
     if n_patients < 2:
         raise ConfigError(f"--patients {n_patients}: a train and a valid patient make two at least")
-    root = Path(place).expanduser() if place else DEMO_ROOT
+    root = expand(place) if place else DEMO_ROOT
     with console.steps("drawing phantoms", n_patients) as bar:
         write_phantoms(root, n_patients, seed, progress=bar.reach)
     return root

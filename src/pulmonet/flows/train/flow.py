@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
-from pulmonet.errors import ArtifactError, PulmoNetError
+from pulmonet.errors import ArtifactError, PulmoNetError, TrainingError, is_out_of_memory
 from pulmonet.flows import console
 from pulmonet.flows.train.resume import (
     at_its_dataset,
+    check_checkpoint,
     check_resumable,
     explain_existing,
     is_complete,
@@ -25,7 +26,7 @@ from pulmonet.flows.train.resume import (
 )
 from pulmonet.run.folder import RunDir, check_run_name, list_runs
 from pulmonet.run.record import Provenance
-from pulmonet.words import count, did_you_mean
+from pulmonet.words import count, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from pulmonet.data.pack.open import Pack
@@ -69,6 +70,7 @@ def run(
             n_epochs = count(record.config.total_epochs, "epoch")
             console.say(f"{run_dir.path}: finished already after {n_epochs}")
             return 0
+        check_checkpoint(record, run_dir)
     elif resume and not run_dir.exists():
         meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
         console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
@@ -83,7 +85,7 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
     import torch
 
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
-    from pulmonet.flows.train.record import begin_record
+    from pulmonet.flows.train.record import begin_record, continued
     from pulmonet.flows.train.screen import announce
     from pulmonet.models.device import choose_device
     from pulmonet.training.distributed import joined
@@ -97,6 +99,8 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
         plan = make_plan(config, device, processes)
         announce(plan)
         plan, pack = open_plan_pack(plan)
+        if resume and run_dir.exists():
+            plan = continued(plan, run_dir)
         provenance = begin_record(plan, run_dir, resume=resume, overwrite=overwrite)
         return _train_networks(plan, pack, run_dir, provenance, resume=resume)
 
@@ -134,9 +138,15 @@ def _train_networks(
         write_record(plan, run_dir, provenance, "interrupted")
         console.warn(f"stopped; resume it with the same command and --resume ({run_dir.path})")
         return stop.exit_code
-    except PulmoNetError:
-        write_record(plan, run_dir, provenance, "failed")
-        raise
+    except BaseException as error:  # no run is left that seems to be running
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        write_record(plan, run_dir, provenance, status)
+        if isinstance(error, PulmoNetError) or not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"{plan.device}: out of memory ({first_line(error)[:160]}); use a smaller "
+            "--image-size or --batch-size, or another --model"
+        ) from None
     if plan.processes.is_first:
         finish_record(plan, run_dir, provenance, progress)
     wait_for_all(plan.processes)

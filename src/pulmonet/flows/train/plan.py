@@ -26,7 +26,7 @@ from pulmonet.data.splits.choose import (
     select_rows,
     subset_rows,
 )
-from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.errors import ArtifactError, ConfigError, is_out_of_memory
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset, pack_rows
@@ -40,7 +40,6 @@ from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import n_outputs
 from pulmonet.training.stage import Stage
-from pulmonet.training.step import is_out_of_memory
 from pulmonet.training.validation import scores_of
 from pulmonet.words import count, first_line, list_first
 
@@ -146,7 +145,7 @@ def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
         try:
             with torch.no_grad():
                 network.eval()(torch.zeros(1, 1, side, side, device=device))
-        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, TypeError, ValueError, MemoryError) as error:
             if is_out_of_memory(error):
                 return  # training says what to do about that
             reason = first_line(error)
@@ -272,7 +271,7 @@ def rows_to_relabel(plan: Plan) -> Ints:
 def first_config(config: RunConfig) -> RunConfig:
     """How the first model of a run is trained: one network, at one size."""
     epochs = config.targets.self_trained_epochs or config.optim.epochs
-    optim = config.optim.model_copy(update={"epochs": epochs, "growth": ()})
+    optim = config.optim.model_copy(update={"epochs": epochs, "growth": (), "prolonged": ()})
     return config.model_copy(update={"optim": optim, "model": config.model.member(0)})
 
 

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from pulmonet.files.paths import portable_path
 from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
+from pulmonet.flows.train.resume import check_same_data, prolonged
 from pulmonet.labels import describe_policy_changes
 from pulmonet.models.device import device_name
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
 from pulmonet.training.checkpoint import Progress, load_checkpoint
 from pulmonet.training.distributed import wait_for_all
+from pulmonet.training.optimisers import learning_rate
 
 #: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
 PICTURES = (
@@ -49,12 +52,33 @@ def _clear(run_dir: RunDir) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) -> Provenance:
-    """Write down where a run comes from before its first step, in a folder cleared if so asked.
+def continued(plan: Plan, run_dir: RunDir) -> Plan:
+    """The plan of a run that goes on, perhaps for longer than it was planned.
 
     Raises:
-        ArtifactError: a checkpoint that is not this run's, which stays what it was.
+        ArtifactError: data or a checkpoint that are not this run's, which stays what it was.
     """
+    record, n_begun = run_dir.read_record(), 0
+    check_same_data(record, _dataset_facts(plan), run_dir)
+    if run_dir.last_checkpoint_path.exists():
+        saved = load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
+        n_begun = saved["progress"].epoch + bool(saved["progress"].step)
+    config = prolonged(plan.config, record.config, n_begun)
+    optim, before = config.optim, record.config.optim
+    if optim.prolonged != before.prolonged:
+        rates = (  # a thousand steps an epoch are as good as any number
+            learning_rate(optim, 1000 * n_begun - 1 + step, 1000 * n_epochs)
+            for step, n_epochs in enumerate((before.epochs, optim.epochs))
+        )
+        console.say(
+            f"Longer:  the {optim.schedule} schedule, planned over {before.epochs} epochs, goes on "
+            "over {}: the learning rate changes from {:.2g} to {:.2g}".format(optim.epochs, *rates)
+        )
+    return replace(plan, config=config)
+
+
+def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) -> Provenance:
+    """Write down where a run comes from before its first step, in a folder cleared if so asked."""
     import cv2
     import torchvision
 
@@ -82,8 +106,6 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         start=start,
         selected_on="dev" if plan.config.select.on == "dev" else "valid",
     )
-    if resume and run_dir.last_checkpoint_path.exists():
-        load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
     wait_for_all(plan.processes)
     write_record(plan, run_dir, provenance)
     wait_for_all(plan.processes)
@@ -136,7 +158,12 @@ def with_policy_changes(plan: Plan, provenance: Provenance, targets: Floats32) -
 
 def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress: Progress) -> None:
     """Write down and say what came of a run; best_model.pth is its own from here on."""
-    notes = []
+    notes, epochs = [], plan.config.optim.epochs
+    for n_planned, n_trained in plan.config.optim.prolonged:
+        notes.append(
+            f"prolonged to {epochs} epochs: the learning rate of the first {n_trained} was planned "
+            f"over {n_planned} (optim.prolonged in run_config.json repeats that)"
+        )
     if progress.micro_batch_size:
         notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
     if progress.n_skipped:
@@ -156,6 +183,10 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
         }
     )
     write_record(plan, run_dir, final, "finished")
+    if not plan.config.runtime.keep_checkpoint:
+        for folder in (run_dir, RunDir(run_dir.path / "stage1")):
+            folder.last_checkpoint_path.unlink(missing_ok=True)
+        console.note("last_checkpoint.pth is removed, as you asked: the run takes no more epochs")
     shown = "unknown, as every label has one class only" if np.isnan(auroc) else f"{auroc:.4f}"
     console.say(
         f"{'Last' if is_last else 'Best'} epoch {best + 1}: "

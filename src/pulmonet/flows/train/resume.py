@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.files.paths import without_home
+from pulmonet.files.paths import expand, without_home
 from pulmonet.run.folder import RunDir
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import DatasetFacts, RunRecord
+from pulmonet.words import list_first
 
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
 CHANGEABLE = {
     ("runtime", "device"),
     ("runtime", "num_workers"),
     ("runtime", "checkpoint_minutes"),
+    ("runtime", "keep_checkpoint"),
     ("runtime", "tensorboard"),
     ("optim", "epochs"),
+    ("optim", "prolonged"),
     ("data", "data_dir"),
     ("data", "follow_links"),
 }
@@ -31,13 +35,13 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
     `source` is ``--config``.
     """
     named = config.data.data_dir
-    if not named or Path(named).expanduser().exists():
+    if not named or expand(named).exists():
         return config
     if source is None or Path(source).name != "run_config.json":
         return config
     record = RunDir(Path(source).parent).read_record()
     facts = record.provenance.dataset if named == record.config.data.data_dir else None
-    if facts is None or not Path(facts.root).expanduser().exists():
+    if facts is None or not expand(facts.root).exists():
         return config
     data = config.data.model_copy(update={"data_dir": facts.root})
     return config.model_copy(update={"data": data})
@@ -103,6 +107,74 @@ def is_complete(record: RunRecord, config: RunConfig) -> bool:
     """Whether nothing is left to train."""
     n_epochs = record.config.optim.epochs
     return record.provenance.status == "finished" and config.optim.epochs <= n_epochs
+
+
+def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
+    """Refuse to start over in the folder of a run that has got somewhere: it stays as it is.
+
+    Raises:
+        ArtifactError: results without the checkpoint that they go on from.
+    """
+    for folder in (run_dir, RunDir(run_dir.path / "stage1")):
+        there = folder.best_model_path.exists() or folder.log_path.exists()
+        if folder is run_dir:
+            there = there or record.provenance.status == "finished"
+        if there and not folder.last_checkpoint_path.exists():
+            raise ArtifactError(
+                f"{folder.last_checkpoint_path}: missing, so the run cannot go on; put it back, or "
+                "train a new run with --name (evaluate, explain and report do without it)"
+            )
+
+
+def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> None:
+    """Refuse to go on with other data than the run began with.
+
+    Raises:
+        ArtifactError: names what differs, and tables that are younger than the run.
+    """
+    before = record.provenance.dataset
+    if before is None or all(
+        getattr(before, name) == getattr(now, name)
+        for name in ("fingerprint", "n_rows", "unreadable")
+    ):
+        return
+    was, new = _numbers(before), _numbers(now)
+    differing = [
+        f"{name} {was.get(name, 0):,} -> {new.get(name, 0):,}"
+        for name in {**was, **new}
+        if was.get(name) != new.get(name)
+    ]
+    root, start = expand(now.root), datetime.fromisoformat(record.provenance.start).timestamp()
+    tables = [path.name for path in sorted(root.glob("*.csv*")) if path.stat().st_mtime > start]
+    changed = f"; changed since it began: {list_first(tables)}" if tables else ""
+    raise ArtifactError(
+        f"--resume {run_dir.path}: the dataset {now.root} is not the one that the run began with: "
+        f"{list_first(differing, 3) or 'paths, patients or labels of some rows'}{changed}; put it "
+        "back as it was, or train a new run with --name"
+    )
+
+
+def _numbers(facts: DatasetFacts) -> dict[str, int]:
+    found = {f"{role} images": n for role, n in facts.n_rows.items()}
+    found |= {f"{role} patients": n for role, n in facts.n_patients.items()}
+    found |= {f"images left out by {reason}": n for reason, n in facts.excluded.items()}
+    for role, positives in facts.positives.items():
+        found |= {f"{role} positives of {label}": n for label, n in positives.items()}
+    return found
+
+
+def prolonged(config: RunConfig, before: RunConfig, n_begun: int) -> RunConfig:
+    """The configuration of a run with more epochs than `before`, by which all of it is repeated.
+
+    Where the learning rate depends on the number of epochs, the `n_begun` that have begun keep
+    the plan that they were trained under.
+    """
+    optim, plans = config.optim, before.optim.prolonged
+    depends = optim.schedule != "constant" or optim.warmup_fraction > 0
+    is_new = optim.epochs > before.optim.epochs and n_begun > (plans[-1][1] if plans else 0)
+    if depends and is_new:
+        plans = (*plans, (before.optim.epochs, n_begun))
+    return config.model_copy(update={"optim": optim.model_copy(update={"prolonged": plans})})
 
 
 def explain_existing(run_dir: RunDir) -> str:

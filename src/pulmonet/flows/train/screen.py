@@ -45,6 +45,11 @@ def announce(plan: Plan) -> None:
         facts = cast(dict[str, object], plan.weights[f"of {name}"])
         console.note(f"weights of {name}: {_named(facts)}")
         _announce_weights(facts, f"weights of {name}")
+    if 1 in {config.optim.batch_size, config.optim.micro_batch_size}:
+        console.note(
+            "one image at a time: where a batch norm sees a single value it does not learn "
+            "its statistics; take 2 or more"
+        )
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
 

@@ -73,6 +73,26 @@ def test_an_epoch_takes_every_row_once(pack: Pack) -> None:
         np.testing.assert_array_equal(batch.targets, expected)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(31, [32]), (32, [32]), (10, [10, 10, 10, 2]), (1, [1] * 32), (30, [30, 2]), (40, [32])],
+)
+def test_no_image_is_left_alone(pack: Pack, batch_size: int, sizes: list[int]) -> None:
+    """Batch norm sees no spread in a single image, so the batch before takes it."""
+    for world_size in (1, 2):
+        batches = batches_of(pack, batch_size=batch_size, world_size=world_size)
+        assert batches.n_steps() == len(sizes)
+        shares = [
+            list(batches_of(pack, batch_size=batch_size, world_size=world_size, rank=rank).epoch(1))
+            for rank in range(world_size)
+        ]
+        assert [sum(map(len, step)) for step in zip(*shares, strict=True)] == sizes
+    whole = list(batches_of(pack, batch_size=batch_size).epoch(1))
+    later = batches_of(pack, batch_size=batch_size, num_workers=3)
+    assert_same(list(later.epoch(1, start_step=len(sizes) - 1)), whole[-1:])
+    assert not list(later.epoch(1, start_step=len(sizes)))
+
+
 def test_images_are_the_rows_own_augmented(pack: Pack) -> None:
     batch = next(batches_of(pack).epoch(3))
     images = torch.from_numpy(pack.read(batch.rows))[:, None]

@@ -13,7 +13,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from pulmonet.choices import GRADIENT_METHODS
+from pulmonet.choices import GRADIENT_METHODS, METHODS
 from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.methods import (
     explain_images,
@@ -363,6 +363,23 @@ def test_timm_backbones_are_explained() -> None:
     inner = gradient_maps(network, images, [0, 2], layer="layer3")
     assert found.raw.shape == (1, 2, 3, 3)
     assert inner.raw.shape == (1, 2, 6, 6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_too_little_memory_halves_the_passes(method: str) -> None:
+    network = build_network("timm:test_resnet", 3).eval()
+    images = images_of(3)
+    expected = explain_images(network, images, [0, 2], method=method)
+
+    def refuse(_: nn.Module, given: tuple[Tensor]) -> None:
+        if len(given[0]) > (1 if method in GRADIENT_METHODS else 3):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    layer = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    layer.register_forward_pre_hook(refuse)
+    found = explain_images(network, images, [0, 2], method=method)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    np.testing.assert_allclose(found.raw, expected.raw, atol=1e-5)
 
 
 def test_score_cam_is_the_softmax_of_masked_logits() -> None:

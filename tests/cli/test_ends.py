@@ -1,0 +1,111 @@
+"""Ends that nobody asked for, and paths with a tilde: a closed terminal, no such user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chexpert_factory import write_dataset
+from pulmonet.cli.main import main
+from pulmonet.run.folder import RunDir
+
+NETWORK = (
+    *("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--no-amp"),
+    *("--batch-size", "8"),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "tiny")
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), *NETWORK]
+    command += ["--epochs", "4000", "--out-dir", str(tmp_path), "--name", "run"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, command)
+    os.set_blocking(terminal, False)
+    deadline = time.monotonic() + 120
+    while not run.log_path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with contextlib.suppress(BlockingIOError):
+            os.read(terminal, 100_000)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert run.read_record().provenance.status == "interrupted"
+    assert run.last_checkpoint_path.exists()
+
+
+def test_nohup_stays_nohup(data: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), *NETWORK]
+    command += ["--epochs", "40", "--out-dir", str(tmp_path), "--name", "run"]
+    process = subprocess.Popen(
+        ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(run.log_path)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(300) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data-dir=~nosuchuser/x",
+        "train --data-dir={data} --weights=~nosuchuser/x.pth",
+        "train --data-dir={data} --out-dir=~nosuchuser/x",
+        "train --data-dir={data} --join=~nosuchuser/x.csv",
+        "train --data-dir={data} --splits=~nosuchuser/x.csv",
+        "train --config=~nosuchuser/x.toml",
+        "prepare ~nosuchuser/x",
+        "prepare {data} --out-dir=~nosuchuser/x",
+        "prepare {data} --export-split=~nosuchuser/x.json",
+        "prepare --demo ~nosuchuser/x",
+        "evaluate ~nosuchuser/x",
+        "evaluate --artifacts-dir=~nosuchuser/x",
+        "evaluate --predictions=~nosuchuser/x.csv",
+        "evaluate --predictions=a=~nosuchuser/x.csv",
+        "explain ~nosuchuser/x.png",
+        "explain --boxes=~nosuchuser/x.csv",
+        "explain --out-dir=~nosuchuser/x",
+        "report --artifacts-dir=~nosuchuser/x",
+        "report --output=~nosuchuser/x",
+        "report --author-notes=~nosuchuser/x",
+    ],
+)
+def test_nobodys_home_folder_is_a_wrong_flag(
+    data: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.format(data=data).split()) == 2
+    assert "no home folder ~nosuchuser on this machine" in capsys.readouterr().err
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    arguments = ["--data-dir", str(data), *NETWORK, "--epochs", "1", "--name", "run"]
+    assert main(["train", *arguments, "--out-dir=~/artifacts"]) == 0
+    evaluate = ["evaluate", "--bootstrap", "100", "--no-figures"]
+    assert main([*evaluate, "--artifacts-dir=~/artifacts"]) == 0
+    assert (tmp_path / "home" / "artifacts" / "final_evaluation_results.csv").exists()
+    assert not (tmp_path / "~").exists()

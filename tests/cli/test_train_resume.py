@@ -1,0 +1,214 @@
+"""`train --resume`: what is refused and stays as it was, and how a longer run is repeated."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import pulmonet.training.checkpoint
+import pulmonet.training.loop
+from chexpert_factory import write_dataset
+from pulmonet.cli.main import main
+from pulmonet.run.folder import RunDir
+
+SMALL = (
+    *("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32"),
+    *("--batch-size", "8", "--no-amp", "--name", "run"),
+)
+COSINE = ("--set", "optim.schedule=cosine")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "tiny")
+
+
+def train(data: Path, *extra: str) -> int:
+    out_dir = data.parent / "artifacts"
+    return main(["train", "--data-dir", str(data), "--out-dir", str(out_dir), *SMALL, *extra])
+
+
+def run_of(data: Path, name: str = "run") -> RunDir:
+    return RunDir(data.parent / "artifacts" / name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rates(run_dir: RunDir) -> list[float]:
+    with run_dir.log_path.open() as file:
+        return [float(row["lr"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted", "running"])
+def test_results_without_their_checkpoint_are_not_started_over(
+    data: Path, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    assert train(data, "--epochs", "2") == 0
+    run_dir = run_of(data)
+    run_dir.last_checkpoint_path.unlink()
+    text = run_dir.config_path.read_text().replace('"finished"', f'"{status}"')
+    run_dir.config_path.write_text(text)
+    before = contents(run_dir.path)
+    assert train(data, "--epochs", "4", "--resume") == 4
+    assert "last_checkpoint.pth: missing, so the run cannot go on" in capsys.readouterr().err
+    assert contents(run_dir.path) == before
+
+
+def test_a_first_stage_without_its_checkpoint_is_not_started_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "tiny", uncertain=0.3)
+    policy = ("--uncertain-policy", "self-trained", "--set", "targets.self_trained_epochs=1")
+    assert train(data, *policy) == 0
+    (run_of(data).path / "stage1" / "last_checkpoint.pth").unlink()
+    before = contents(run_of(data).path)
+    assert train(data, *policy, "--epochs", "2", "--resume") == 4
+    assert "stage1/last_checkpoint.pth: missing" in capsys.readouterr().err
+    assert contents(run_of(data).path) == before
+
+
+def test_a_finished_run_is_whole_without_its_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "tiny", uncertain=0.3)
+    drop = ("--set", "runtime.keep_checkpoint=false", "--uncertain-policy", "self-trained")
+    assert train(data, *drop) == 0
+    assert "the run takes no more epochs" in capsys.readouterr().err
+    run_dir, artifacts = run_of(data), str(data.parent / "artifacts")
+    assert not list(run_dir.path.rglob("last_checkpoint.pth"))
+    assert train(data, "--uncertain-policy", "self-trained", "--resume") == 0
+    assert "finished already after 1 epoch" in capsys.readouterr().out
+    flags = ["--artifacts-dir", artifacts]
+    assert main(["evaluate", "run", *flags, "--bootstrap", "100", "--no-figures"]) == 0
+    assert main(["explain", "--run", "run", *flags, "--rows", "1"]) == 0
+    assert main(["report", *flags]) == 0
+
+
+def test_a_run_killed_at_its_first_best_model_goes_on(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is there before all else, so results without one were never alone."""
+    assert train(data, "--name", "calm", "--epochs", "2") == 0
+
+    def kill(path: Path, _: object) -> None:
+        path.write_bytes(b"")
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pulmonet.training.loop, "save_weights", kill)
+        assert train(data, "--epochs", "2") == 137
+    assert train(data, "--epochs", "2", "--resume") == 0
+    calm = run_of(data, "calm").best_model_path.read_bytes()
+    assert run_of(data).best_model_path.read_bytes() == calm
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_a_longer_run_is_said_recorded_and_repeated(
+    data: Path, capsys: pytest.CaptureFixture[str], schedule: str
+) -> None:
+    how = ("--set", f"optim.schedule={schedule}", "--set", "select.checkpoint=last")
+    assert train(data, *how, "--epochs", "2") == 0
+    assert train(data, *how, "--epochs", "4", "--resume") == 0
+    said = capsys.readouterr().out
+    assert f"the {schedule} schedule, planned over 2 epochs, goes on over 4: the learning" in said
+    assert train(data, "--name", "run", "--epochs", "5", "--resume", *how) == 0
+    run_dir = run_of(data)
+    record = run_dir.read_record()
+    assert record.config.optim.prolonged == ((2, 2), (4, 4))
+    assert "prolonged to 5 epochs: the learning rate of the first 2" in record.provenance.notes[0]
+    found = rates(run_dir)
+    assert found[1] == pytest.approx(1e-6) and found[2] > 1e-5 and found[3] == found[1]
+    config = ["--config", str(run_dir.config_path), "--out-dir", str(run_dir.path.parent)]
+    assert main(["train", *config, "--name", "again"]) == 0
+    again = run_of(data, "again")
+    assert again.best_model_path.read_bytes() == run_dir.best_model_path.read_bytes()
+    assert rates(again) == found
+    artifacts = str(run_dir.path.parent)
+    assert main(["report", "--artifacts-dir", artifacts]) == 0
+    assert "prolonged to 5 epochs" in (run_dir.path.parent / "report.md").read_text()
+
+
+def test_a_run_that_was_stopped_and_got_more_epochs_is_repeated(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch that had begun ends under its own plan."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pulmonet.training.loop, "stop_requested", lambda *given: given[2:] == (2, 3))
+        assert train(data, *COSINE, "--epochs", "3") == 143
+    assert train(data, *COSINE, "--epochs", "6", "--resume") == 0
+    record = run_of(data).read_record()
+    assert record.config.optim.prolonged == ((3, 1),)
+    config = ["--config", str(run_of(data).config_path)]
+    out_dir = str(data.parent / "artifacts")
+    assert main(["train", *config, "--out-dir", out_dir, "--name", "again"]) == 0
+    again = run_of(data, "again")
+    assert again.best_model_path.read_bytes() == run_of(data).best_model_path.read_bytes()
+    assert rates(again) == rates(run_of(data))
+
+
+def test_a_plan_that_does_not_lead_to_the_epochs_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, "--epochs", "2", "--set", "optim.prolonged=[[2, 2]]") == 2
+    assert "set optim.prolonged=[]" in capsys.readouterr().err
+
+
+def test_other_data_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(data) == 0
+    table = pd.read_csv(data / "train.csv")
+    table.loc[4, "Edema"] = 1 - table.loc[4, "Edema"]
+    table.to_csv(data / "train.csv", index=False)
+    before = contents(run_of(data).path)
+    assert train(data, "--epochs", "2", "--resume") == 4
+    said = capsys.readouterr().err
+    assert "is not the one that the run began with: train positives of Edema " in said
+    assert "changed since it began: train.csv; put it back as it was" in said
+    table.iloc[:20].to_csv(data / "train.csv", index=False)
+    assert train(data, "--epochs", "2", "--resume") == 4
+    assert "train images 24 -> 20" in capsys.readouterr().err
+    assert contents(run_of(data).path) == before
+
+
+def test_a_newer_versions_record_is_named_as_such(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data) == 0
+    path = run_of(data).config_path
+    written = json.loads(path.read_text())
+    newer = written | {"schema": 2, "more": {}}
+    newer["provenance"] = written["provenance"] | {"pulmonet": "7.1.0"}
+    path.write_text(json.dumps(newer))
+    for arguments in (["evaluate", "run"], ["explain", "--run", "run"]):
+        assert main([*arguments, "--artifacts-dir", str(data.parent / "artifacts")]) == 4
+        said = capsys.readouterr().err
+        assert "run_config.json: written by a newer pulmonet 7.1.0, and this is" in said
+        assert "train again" not in said
+    newer |= {"schema": 1, "config": written["config"] | {"taste": 1}}
+    path.write_text(json.dumps(newer))
+    assert train(data, "--resume", "--epochs", "2") == 4
+    assert "newer pulmonet 7.1.0" in capsys.readouterr().err
+    assert main(["train", "--config", str(path), "--name", "again"]) == 2
+    assert "newer pulmonet 7.1.0" in capsys.readouterr().err
+
+
+def test_no_memory_for_a_checkpoint_ends_the_run_as_failed(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def save(*_: object) -> None:
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise RuntimeError("unexpected pos 64 vs 0") from None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pulmonet.training.checkpoint.torch, "save", save)
+        assert train(data) == 5
+    assert "out of memory" in capsys.readouterr().err
+    assert run_of(data).read_record().provenance.status == "failed"
+    assert train(data, "--resume") == 0
