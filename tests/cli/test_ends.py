@@ -83,7 +83,6 @@ def test_nohup_stays_nohup(data: Path, tmp_path: Path) -> None:
         "evaluate --artifacts-dir=~nosuchuser/x",
         "evaluate --predictions=~nosuchuser/x.csv",
         "evaluate --predictions=a=~nosuchuser/x.csv",
-        "explain ~nosuchuser/x.png",
         "explain --boxes=~nosuchuser/x.csv",
         "explain --out-dir=~nosuchuser/x",
         "report --artifacts-dir=~nosuchuser/x",
