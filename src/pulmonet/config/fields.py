@@ -221,8 +221,7 @@ class OptimConfig(Section):
     growth: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
     """Growing sizes: (pixels, epochs) stages that come first; the rest at data.image_size."""
     prolonged: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
-    """Of a run that was given more epochs: (epochs planned before, epochs trained under that plan),
-    oldest first. `--resume` writes it where the learning rate depends on the plan."""
+    """Earlier plans of a run that got more epochs: (epochs planned, epochs trained by then)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -246,10 +245,7 @@ class OptimConfig(Section):
         plans = [*self.prolonged, (self.epochs, self.epochs)]
         rising = all(a < c and b < d for (a, b), (c, d) in pairwise(plans))
         if not rising or any(trained > planned for planned, trained in plans):
-            raise ValueError(
-                f"prolonged: {list(self.prolonged)} does not lead to epochs = {self.epochs}; set "
-                "optim.prolonged=[]"
-            )
+            raise ValueError("prolonged: does not lead to epochs; set optim.prolonged=[]")
         return self
 
     def planned(self, epoch: int) -> int:
@@ -348,8 +344,7 @@ class RuntimeConfig(Section):
     nonfinite_limit: Annotated[int, Field(ge=0)] = 20
     """Steps with a non-finite gradient that fp16 may skip in a row before the run ends."""
     keep_checkpoint: bool = True
-    """Keep last_checkpoint.pth of a run that is finished. Without it the run is as good for
-    everything but more epochs."""
+    """Keep last_checkpoint.pth of a finished run; without it the run takes no more epochs."""
     tensorboard: bool = False
     """Also write TensorBoard events."""
 

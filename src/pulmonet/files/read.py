@@ -10,6 +10,7 @@ import csv
 import errno
 import gzip
 import hashlib
+import importlib.metadata
 import logging
 import lzma
 import math
@@ -20,7 +21,6 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulmonet import __version__
 from pulmonet.errors import ArtifactError
 from pulmonet.words import first_line
 
@@ -185,12 +185,12 @@ def written_by_newer(raw: object) -> str:
     values = raw if isinstance(raw, dict) else {}
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet", "")) if isinstance(facts, dict) else ""
-    versions = (__version__, writer)
-    ours, theirs = ([int(part) for part in re.findall(r"\d+", name)[:3]] for name in versions)
+    own = importlib.metadata.version("pulmonet")
+    ours, theirs = ([int(n) for n in re.findall(r"\d+", name)[:3]] for name in (own, writer))
     if theirs <= ours and values.get("schema", 1) in (0, 1):
         return ""
     return (
-        f"written by a newer pulmonet {writer}, and this is {__version__}; use that version "
+        f"written by a newer pulmonet {writer}, and this is {own}; use that version "
         "(pip install --upgrade pulmonet)"
     )
 
