@@ -186,8 +186,9 @@ def written_by_newer(raw: object) -> str:
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet", "")) if isinstance(facts, dict) else ""
     own = importlib.metadata.version("pulmonet")
-    ours, theirs = ([int(n) for n in re.findall(r"\d+", name)[:3]] for name in (own, writer))
-    if theirs <= ours and values.get("schema", 1) in (0, 1):
+    ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in (own, writer))
+    schema = values.get("schema")
+    if theirs <= ours and not (isinstance(schema, int) and schema > 1):
         return ""
     return (
         f"written by a newer pulmonet {writer}, and this is {own}; use that version "
