@@ -91,6 +91,11 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
                 f"targets.uncertain_policy: '{label}' is not among the labels trained on "
                 f"({', '.join(labels)}){did_you_mean(label, labels)}"
             )
+        if named.get(found, value) != value:
+            raise ConfigError(
+                f"targets.uncertain_policy: '{label}' is '{found}', which has {named[found]} "
+                f"already; name one policy for it"
+            )
         named[found] = value
     return tuple(named.get(label, named["default"]) for label in labels)
 

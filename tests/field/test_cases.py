@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from pulmonet.cli.main import main
+from pulmonet.data.sources import read_manifest
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 
@@ -101,3 +103,56 @@ def test_symlinked_images(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "--follow-links allows that" in capsys.readouterr().err
     assert main([*train, "--follow-links"]) == 0
     assert main(["evaluate", "f"]) == 0
+
+
+def checked(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, Path]:
+    """Exit code of `prepare . --check-only` in a case's folder, and what it says on one line."""
+    root = copy_case(name, here)
+    os.chdir(root)
+    code = main(["prepare", ".", "--check-only"])
+    said = capsys.readouterr()
+    return code, " ".join((said.out + said.err).split()), root
+
+
+def test_val_csv_ignored(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = checked("val-csv-ignored", here, capsys)
+    assert code == 0 and "train: 8 images of 8 patients; valid: 4 images of 4 patients" in said
+    assert "drawn" not in said
+
+
+def test_nih_lists_under_kaggle_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, root = checked("nih-lists-under-kaggle-names", here, capsys)
+    assert code == 0 and "test: 4 images" in said
+    tested = set((root / "test_list_NIH.txt").read_text().split())
+    table = read_manifest(root).table
+    assert {Path(path).name for path in table["path"][table["split"] == "test"]} == tested
+
+
+def test_patients_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, root = checked("patients-folder", here, capsys)
+    assert code == 0 and "10 images of 1 patient" not in said
+    assert read_manifest(root).table["patient"].nunique() == 5
+
+
+def test_row_short_in_the_middle(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = checked("row-short-in-the-middle", here, capsys)
+    assert code == 3 and "train.csv" in said and "line 4 has 7 of 19" in said
+
+
+def test_padchest_odd(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, root = checked("padchest-odd", here, capsys)
+    manifest = read_manifest(root)
+    assert code == 0 and not {"exclude", "unchanged"} & set(manifest.labels)
+    assert manifest.table[list(manifest.labels)].isna().all(axis=1).sum() == 5
+
+
+def test_csv_utf16(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = checked("csv-utf16", here, capsys)
+    assert code == 0 and "train: 8 images" in said and "valid: 4 images" in said
+
+
+def test_mimic_float_ids(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, root = checked("mimic-float-ids", here, capsys)
+    manifest = read_manifest(root)
+    assert code == 0 and manifest.table["Atelectasis"].notna().all()
+    assert not manifest.table["patient"].str.contains(".", regex=False).any()

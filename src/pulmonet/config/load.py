@@ -16,6 +16,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ConfigError
 from pulmonet.files.paths import expand
 from pulmonet.files.read import read_text, written_by_newer
+from pulmonet.labels import match_label
 from pulmonet.words import did_you_mean
 
 #: Dots in a TOML file: a key of 50,000 parts takes Python's reader 9 GB and a minute.
@@ -54,6 +55,7 @@ def load_config(
             targets = raw.get("targets")
             kept = (targets.get("uncertain_policy") if isinstance(targets, dict) else None) or {}
             kept = kept if isinstance(kept, dict) else {"default": kept}
+            kept = {label: each for label, each in kept.items() if not match_label(label, value)}
             _assign(raw, key, kept | value)  # the source's, for labels that the flag does not name
         elif value is not None:
             _assign(raw, key, value)

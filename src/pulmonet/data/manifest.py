@@ -33,6 +33,7 @@ class Manifest:
     joined: tuple[str, ...] = ()
     synthetic: bool = False  # whether the images are phantoms
     follow_links: bool = False  # whether images may lie behind links out of the root
+    unread: tuple[str, ...] = ()  # tables and lists in the root that no reader took
     patients_known: bool = True  # False where the source has none and each image counts as one
 
     def __len__(self) -> int:

@@ -1,9 +1,10 @@
-"""CSV tables from disk: any bytes in, text columns or a DataError out; cells as numbers; joins."""
+"""Tables from disk: any bytes in, text columns or a DataError out; cells as numbers; joins."""
 
 from __future__ import annotations
 
-import warnings
+import re
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Strings
 from pulmonet.errors import DataError
-from pulmonet.files.read import check_last_line, check_table
+from pulmonet.files.cells import read_cells
 from pulmonet.words import count, did_you_mean, list_first
 
 #: (N,) strings.
@@ -21,27 +22,29 @@ from pulmonet.words import count, did_you_mean, list_first
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
-_PATIENT_KEYS = ("patient", "patient_id", "patientid", "patient id", "subject_id")
+_PATIENT_KEYS = ("patient", "patientid", "subjectid", "deidpatientid", "subject")
+#: Names of tables. A Mac's ._train.csv and Excel's ~$train.xlsx are none.
+_TABLE = re.compile(r"([^.~].*?)\.(?:csv(?:\.(?:gz|bz2|xz|zip))?|tsv(?:\.gz)?|parquet|xls[xm])")
+_WHOLE = re.compile(r"(?:\d+(?:\.0*)?)?")
+_SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
+_DECIMAL = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
 _PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename", "dicom_id")
 
 
 def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV (gz, bz2, xz or zip by its name) with every cell as text, nothing guessed.
-
-    Commas separate the cells. They are not categories, which pandas turns into numbers where all
-    look like some: patient 007 would become patient 7.
+    """Read a table (CSV, Parquet, Excel) with every cell as text, nothing guessed.
 
     Raises:
-        DataError: missing, unreadable, not UTF-8, ragged, empty, or without a `required` column.
+        DataError: missing, unreadable, not UTF-8 or UTF-16, ragged, empty, or without a `required`
+            column.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pandas warns where it drops cells
-            check_table(path)
-            check_last_line(path)
-            table = pd.read_csv(
-                path, encoding="utf-8-sig", dtype=object, na_filter=False, index_col=False
-            )
+        table = read_cells(path)
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{path}: needs {error.name}; install it with: pipx inject pulmonet {error.name} "
+            "(or pip install), or save the table as CSV"
+        ) from None
     except OSError as error:
         reason = error.strerror or "not a compressed file of the kind that its name says"
         raise DataError(f"{path}: cannot be read ({reason}); check the file") from None
@@ -49,10 +52,10 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: empty; it needs a header and one row an image") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; save it as a UTF-8 CSV file") from None
-    except Exception as error:  # zlib, zip, pandas: damage has many names, one way out
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except ValueError as error:
+        reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable CSV ({reason}); fix the file") from None
-    table.columns = names = [str(name).strip() for name in table.columns]
+    names = table.columns.tolist()
     missing = [name for name in required if name not in names]
     if missing:
         meant = did_you_mean(missing[0], names)
@@ -63,6 +66,22 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     if not len(table):
         raise DataError(f"{path}: no rows below the header; it needs one row an image")
     return table
+
+
+def table_stem(name: str) -> str:
+    """A table's name in lower case without its ending; "" for other files and hidden ones."""
+    found = _TABLE.fullmatch(name.lower())
+    return found[1] if found else ""
+
+
+def find_tables(folder: Path, stem: str = "?*") -> list[Path]:
+    """Tables in a folder whose name without its ending matches, letter case aside; by name."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [
+        entry
+        for entry in there
+        if fnmatchcase(table_stem(entry.name), stem.lower()) and entry.is_file()
+    ]
 
 
 def text_column(column: pd.Series[Any]) -> Strings:
@@ -87,17 +106,42 @@ def map_column(
     return np.asarray(converted[codes])
 
 
+def id_column(column: pd.Series[Any], where: Path) -> Strings:
+    """(N,) ids as text: ``10000000.0``, which pandas makes of numbers with a gap, is 10000000.
+
+    Raises:
+        DataError: a spreadsheet has shortened them (``8.4E+35``).
+    """
+    codes, distinct = factorise(column)
+    ids = ["" if is_blank(value) else value.strip() for value in distinct]
+    short = next((one for one in ids if _SHORTENED.fullmatch(one)), None)
+    if short:
+        raise DataError(
+            f"{where}: {short} in column '{column.name}' is no id, a spreadsheet has shortened it; "
+            "take the original table"
+        )
+    if all(_WHOLE.fullmatch(one) for one in ids):
+        ids = [one.partition(".")[0] for one in ids]
+    return np.asarray(ids, dtype=object)[codes]
+
+
+def patient_column(raw: pd.DataFrame) -> str | None:
+    """The column of patients' ids: ``patient``, ``Patient ID``, ``subject_id`` and the like."""
+    folded = {re.sub(r"[\s_-]", "", str(name).lower()): str(name) for name in reversed(raw.columns)}
+    return next((folded[name] for name in _PATIENT_KEYS if name in folded), None)
+
+
 def is_blank(value: str) -> bool:
     """Whether a cell says nothing."""
     return value.strip().lower() in _BLANK
 
 
 def parse_number(value: str) -> float:
-    """A cell as a number; NaN where it is none."""
+    """A cell as a number; NaN where it is none. ``54,5`` is one, ``1,234`` may be two."""
     try:
         return float(value)
     except ValueError:
-        return np.nan
+        return float(value.replace(",", ".")) if _DECIMAL.fullmatch(value.strip()) else np.nan
 
 
 def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
@@ -112,7 +156,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     """
     raw = read_csv(path)
     by_name = {str(name).lower(): str(name) for name in raw.columns}
-    patient_key = next((by_name[name] for name in _PATIENT_KEYS if name in by_name), None)
+    patient_key = patient_column(raw)
     path_key = next((by_name[name] for name in _PATH_KEYS if name in by_name), None)
     key = patient_key or path_key
     if key is None:
@@ -126,7 +170,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
         raise DataError(
             f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
         )
-    keys = pd.Index(text_column(raw[key]))
+    keys = pd.Index(id_column(raw[key], path))
     if keys.has_duplicates:
         twice = keys[keys.duplicated()].unique()
         raise DataError(

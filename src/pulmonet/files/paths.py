@@ -30,7 +30,7 @@ def expand(path: Path | str) -> Path:
 
 def portable_path(path: Path | str) -> str:
     """An absolute path with the home folder written as ``~``: no user name in artifacts."""
-    text = str(expand(path).absolute())
+    text = os.path.abspath(expand(path))  # noqa: PTH100 (keeps links)
     home = str(Path.home())
     if home not in {"/", ""} and (text == home or text.startswith(home + os.sep)):
         return "~" + text[len(home) :]
@@ -51,6 +51,11 @@ def without_home(value: Any) -> Any:
     return value
 
 
+def folder_name(path: Path) -> str:
+    """A folder's own name, also of ``.`` and ``..``."""
+    return os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 (keeps links)
+
+
 def user_data_dir() -> Path:
     """PulmoNet's folder in the user's data folder; `XDG_DATA_HOME` moves it."""
     return Path(platformdirs.user_data_dir("pulmonet", appauthor=False))
@@ -62,7 +67,7 @@ def dataset_dir(root: Path) -> Path:
     Named after the root and its absolute path, so that two datasets of one name differ.
     """
     digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    return user_data_dir() / "datasets" / f"{root.name}-{digest[:8]}"
+    return user_data_dir() / "datasets" / f"{folder_name(root)}-{digest[:8]}"
 
 
 def is_litter(name: str) -> bool:

@@ -6,7 +6,6 @@ What cannot be read is an `OSError` or a `ValueError` here; each reader makes it
 from __future__ import annotations
 
 import bz2
-import csv
 import errno
 import gzip
 import hashlib
@@ -18,6 +17,9 @@ import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,9 @@ MAX_TEXT_BYTES = 64 * 1024 * 1024
 MAX_TABLE_BYTES = 2_000_000_000
 MAX_HEADER_BYTES = 1_000_000
 MAX_COLUMNS = 10_000
+SEPARATORS = (",", ";", "\t", "|")
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_SEEN: ContextVar[set[Path] | None] = ContextVar("tables read", default=None)
 
 #: A JSON file that is read whole into memory is not larger than this.
 MAX_JSON_BYTES = 512 * 1024 * 1024
@@ -89,63 +94,71 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     return content.decode("utf-8")
 
 
-def check_table(path: Path) -> None:
-    """Refuse a table that would take a reader's memory or minutes; compressed by its ending.
+@contextmanager
+def noting_tables() -> Iterator[set[Path]]:
+    """A set that fills with the files that `read_bytes` reads within."""
+    seen: set[Path] = set()
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a table, unpacked where it is compressed; a text's header is looked at first.
 
     Raises:
-        OSError: missing, not a plain file, or not compressed as its name says.
-        ValueError: too many bytes or columns.
+        OSError: missing, or not a plain file.
+        ValueError: more than `MAX_TABLE_BYTES` or `MAX_COLUMNS`, or damaged.
     """
+    logging.getLogger(__name__).info("reading the table %s", path)
+    seen = _SEEN.get()
+    if seen is not None:
+        seen.add(path)
     check_plain(path)
-    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers.get(path.suffix, open)(path, "rb") as file:
-        start = file.read(MAX_HEADER_BYTES)
-        header, n_bytes = start.partition(b"\n")[0], len(start)
-        if path.suffix not in openers:
-            n_bytes = path.stat().st_size
-        while path.suffix in openers and n_bytes <= MAX_TABLE_BYTES and (more := file.read(2**20)):
-            n_bytes += len(more)
-    if path.suffix == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # more than it says itself is never unpacked
-            n_bytes = max(n_bytes, sum(entry.file_size for entry in archive.infolist()))
-    if n_bytes > MAX_TABLE_BYTES:
-        raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
-    n_columns = header.count(b",") + 1
-    if len(header) == MAX_HEADER_BYTES or n_columns > MAX_COLUMNS:
+    with path.open("rb") as file:
+        start = file.read(6)
+    opener = next((opener for mark, opener in _PACKED.items() if start.startswith(mark)), open)
+    try:
+        if start.startswith(b"PK\x03\x04"):
+            return _read_zip(path)
+        with opener(path, "rb") as file:
+            return _bounded(file)
+    except EOFError:
+        raise ValueError("it ends within its compressed data: cut short") from None
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError) as error:
+        raise ValueError(first_line(error)) from None
+
+
+def _read_zip(path: Path) -> bytes:
+    """The one file in an archive; a spreadsheet, which is one itself, as it is."""
+    with zipfile.ZipFile(path) as archive:
+        inside = [each for each in archive.namelist() if not each.startswith("__MACOSX/")]
+        if "xl/workbook.xml" not in inside:
+            if len(inside) != 1:
+                raise ValueError(f"a zip archive of {len(inside)} files; unpack it")
+            with archive.open(inside[0]) as entry:
+                return _bounded(entry)
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_TABLE_BYTES:
+            raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
+    return path.read_bytes()
+
+
+def _bounded(file: Any) -> bytes:
+    content: bytes = file.read(MAX_HEADER_BYTES)
+    header = content.partition(b"\n")[0].partition(b"\r")[0]
+    n_columns = 1 + max(header.count(separator.encode()) for separator in SEPARATORS)
+    is_text = not content.startswith(b"PAR1")
+    if is_text and (len(header) == MAX_HEADER_BYTES or n_columns > MAX_COLUMNS):
         raise ValueError(
             f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
             f"{MAX_COLUMNS:,}"
         )
-    logging.getLogger(__name__).info("reading the table %s", path)
-
-
-def check_last_line(path: Path) -> None:
-    """Refuse a table that ends within a line, as a copy that was cut short does.
-
-    Readers would fill the cells that are not there with nothing. Compressed tables know their
-    own end.
-
-    Raises:
-        OSError: missing.
-        ValueError: a last line without its end has fewer cells than the header.
-    """
-    if path.suffix in {".gz", ".bz2", ".xz", ".zip"}:
-        return
-    with path.open("rb") as file:
-        header = file.readline(MAX_HEADER_BYTES)
-        start = max(len(header), path.stat().st_size - MAX_HEADER_BYTES)
-        file.seek(start)
-        _, newline, last = file.read().rpartition(b"\n")
-    within_quotes = last.count(b'"') % 2  # or the end of a cell of several lines
-    if not last or within_quotes or (not newline and start > len(header)):
-        return
-    n_cells, n_columns = (
-        len(next(csv.reader([line.decode("utf-8", "replace")]), [])) for line in (last, header)
-    )
-    if n_cells < n_columns:
-        raise ValueError(
-            f"it ends in a line of {n_cells} of {n_columns} cells without a line break: cut short"
-        )
+    content += file.read(max(0, MAX_TABLE_BYTES + 1 - len(content)))
+    if len(content) > MAX_TABLE_BYTES:
+        raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
+    return content
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:

@@ -14,10 +14,12 @@ from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifes
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
-from pulmonet.files.paths import expand
+from pulmonet.files.paths import expand, folder_name
 from pulmonet.flows.console import note, say, steps
 from pulmonet.flows.options import RowOptions
+from pulmonet.labels import VOCABULARY
 from pulmonet.run.record import RunRecord
+from pulmonet.words import list_first
 
 
 def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Manifest:
@@ -33,9 +35,19 @@ def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Man
     if problems:
         raise DataError(join_problems(root, problems))
     say(dataset_line(manifest))
-    for text in notes:
+    for text in [*notes, *unread_text(manifest)]:
         note(text)
     return manifest
+
+
+def unread_text(manifest: Manifest) -> list[str]:
+    """What lies in the dataset's folder and was not read, in a sentence; nothing where all was."""
+    if not manifest.unread:
+        return []
+    return [
+        f"not read: {list_first(manifest.unread)}; if it belongs to the dataset, call it "
+        "train.csv, valid.csv or test.csv, or name it with --map csv=FILE"
+    ]
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,8 @@ class Datasets:
         data = _run_data(record, options.data_dir)
         external = not _is_own(record, data)
         if external:  # folds, splits and columns of the run belong to the data it was trained on
-            data = DataConfig(data_dir=data.data_dir, skip_bad=data.skip_bad, views=data.views)
+            kept = {"data_dir", "skip_bad", "views", "labels", "auxiliary_labels"}
+            data = DataConfig(**data.model_dump(include=kept))
         data = data.model_copy(update=dict(options.columns))
         manifest = self._open(data, record.config.seed, keep_split=external)
         there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
@@ -96,7 +109,8 @@ class Datasets:
         """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
         fields = {"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"}
         fields |= {"follow_links"}
-        key = repr((data.model_dump(mode="json", include=fields), seed))
+        asked = [name for name in (*data.labels, *data.auxiliary_labels) if name not in VOCABULARY]
+        key = repr((data.model_dump(mode="json", include=fields), asked, seed))
         if key not in self._opened:
             root = locate_dataset(data.data_dir)
             if root in self._named:  # other folds or seed: its line has been said
@@ -122,11 +136,11 @@ def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
 def _is_own(record: RunRecord, data: DataConfig) -> bool:
     """Whether `data` is the dataset that a run was trained on, by its name: it may have moved."""
     facts, written = record.provenance.dataset, record.config.data.data_dir
-    own = facts.name if facts is not None else (Path(written).name if written else None)
+    own = facts.name if facts is not None else (folder_name(Path(written)) if written else None)
     if own is None:
         return True
     root = locate_dataset(data.data_dir)
-    return (root.name if root.is_dir() else root.stem) == own
+    return (folder_name(root) if root.is_dir() else root.stem) == own
 
 
 def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:

@@ -31,7 +31,7 @@ class Covariates:
     sex: Strings
     age_years: Array
 
-    def __getitem__(self, rows: Flags) -> Covariates:
+    def __getitem__(self, rows: Flags | Ints) -> Covariates:
         return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
 
     @property
@@ -174,8 +174,13 @@ def evaluate_baseline(
         scores = fit_baseline(training.covariates, training.targets, here)
         fitted_on, n_fitted = "the training rows", len(training.targets)
     else:
-        units = number_units(predictions.patients, len(predictions.paths))
-        scores = cross_fit_baseline(here, predictions.targets, units, seed=options.seed)
+        order = np.argsort(np.asarray(predictions.paths, dtype=object), kind="stable")
+        patients = predictions.patients or predictions.paths
+        units = number_units([patients[row] for row in order], len(order))
+        scores = np.empty(predictions.targets.shape)  # the same whatever the order of the rows
+        scores[order] = cross_fit_baseline(
+            here[order], predictions.targets[order], units, seed=options.seed
+        )
         fitted_on, n_fitted = "these rows, cross-fitted by patient", len(predictions.paths)
     of_baseline = replace(predictions, scores=scores.astype(np.float32))
     ranked = rank_all(of_baseline, options)

@@ -6,6 +6,7 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, PulmoNetError
-from pulmonet.files.read import check_plain, check_table
+from pulmonet.files.read import check_plain, read_bytes
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
@@ -321,5 +322,4 @@ def _read_png(path: Path) -> bytes:
 def _read_final_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    check_table(path)
-    return pd.read_csv(path)
+    return pd.read_csv(io.BytesIO(read_bytes(path)))

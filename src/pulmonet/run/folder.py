@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import expand, without_home
-from pulmonet.files.read import check_table
+from pulmonet.files.read import read_bytes
 from pulmonet.files.system import release_lock, take_lock
 from pulmonet.files.write import explain_write, write_atomic, write_json
 from pulmonet.labels import file_name_of
@@ -93,8 +93,7 @@ class RunDir:
         import pandas as pd
 
         try:
-            check_table(self.log_path)
-            return pd.read_csv(self.log_path)
+            return pd.read_csv(io.BytesIO(read_bytes(self.log_path)))
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{self.log_path}: cannot be read ({error}); train again") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Floats32
+from pulmonet.arrays import Floats, Floats32
 from pulmonet.errors import ArtifactError
-from pulmonet.files.read import check_table
+from pulmonet.files.cells import read_cells
+from pulmonet.files.read import check_plain, read_bytes
 from pulmonet.files.write import write_atomic
-from pulmonet.labels import check_label_name
+from pulmonet.labels import VOCABULARY, align, check_label_name
+from pulmonet.words import count, list_first
+
+
+_OWN = b"Path,patient,study,"
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Predictions:
         targets: (N, L) float32: 1, 0, NaN = unknown.
         scores: (N, L) float32 in [0, 1].
         columns: further columns by name (view, sex, age_years, joined ones), N values each.
+        left_out: columns of a file that name a label and lack their target or their score.
     """
 
     run: str
@@ -43,6 +50,7 @@ class Predictions:
     targets: Floats32
     scores: Floats32
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.paths), len(self.labels))
@@ -80,12 +88,12 @@ class Predictions:
         Labels are the columns that have a ``<label>_score`` beside them.
 
         Raises:
-            ArtifactError: missing, damaged, no label columns, or scores outside [0, 1].
+            ArtifactError: missing, damaged, no label columns, a path twice, or scores outside
+                [0, 1].
         """
         try:
-            check_table(path)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
+            table = _read_own(path) if _is_own(path) else read_cells(path).map(str.strip)
+        except (OSError, ValueError, ModuleNotFoundError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArtifactError(
                 f"{path}: cannot be read as CSV ({reason}); check the file"
@@ -94,7 +102,8 @@ class Predictions:
         labels = tuple(name for name in names if f"{name}_score" in names)
         if not labels:
             raise ArtifactError(
-                f"{path}: no pair of columns LABEL and LABEL_score; see docs/file-formats.md"
+                f"{path}: no pair of columns LABEL and LABEL_score; columns there: "
+                f"{list_first(names, 20)}"
             )
         if not len(table):
             raise ArtifactError(f"{path}: no rows; write one row an image")
@@ -103,6 +112,8 @@ class Predictions:
                 check_label_name(label)
         except ValueError as error:
             raise ArtifactError(f"{path}: {error}; rename its columns") from None
+        if "Path" in names:
+            _check_paths(pd.Index(table["Path"]), path)
         targets = [_numbers(table[label], path, (0, 1)) for label in labels]
         scores = [_numbers(table[f"{label}_score"], path) for label in labels]
         used = {"Path", "patient", "study", *labels, *(f"{label}_score" for label in labels)}
@@ -118,7 +129,23 @@ class Predictions:
             targets=np.stack(targets, axis=1),
             scores=np.stack(scores, axis=1),
             columns={name: _column(table[name]) for name in names if name not in used},
+            left_out=tuple(
+                name
+                for name in names
+                if name not in used and (name.endswith("_score") or align(name) in VOCABULARY)
+            ),
         )
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is as `Predictions.write` writes it: its cells are taken to the letter."""
+    check_plain(path)
+    with path.open("rb") as file:
+        return file.read(len(_OWN)) == _OWN
+
+
+def _read_own(path: Path) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(read_bytes(path)), dtype=str, keep_default_na=False)
 
 
 def _text(value: object) -> str:
@@ -128,28 +155,55 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _check_paths(paths: pd.Index, path: Path) -> None:
+    """Refuse rows that samplers of several processes repeat: they would count twice."""
+    if paths.has_duplicates:
+        twice = paths[paths.duplicated()].unique()
+        raise ArtifactError(
+            f"{path}: {count(len(twice), 'path')} more than once ({list_first(twice)}); keep one "
+            "row an image"
+        )
+
+
+def _parsed(column: pd.Series[Any]) -> Floats:
+    """(N,) numbers, ``0,5`` too; NaN for anything else."""
+    values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float64)
+    if np.isnan(values).any():
+        text = column.str.strip().str.replace(r"^([-+]?\d+),(\d+)$", r"\1.\2", regex=True)
+        values = pd.to_numeric(text.replace("", "nan"), errors="coerce").to_numpy(np.float64)
+    return values
+
+
 def _numbers(column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()) -> Floats32:
-    values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float32)
+    values = _parsed(column)
     if allowed:
         is_blank = column.str.strip().str.lower().isin(["", "nan"]).to_numpy()
         wrong, expected = ~(is_blank | np.isin(values, allowed)), "0, 1 or blank"
     else:
+        values = np.where((values > 1) & (values < 1 + 1e-6), 1.0, values)  # rounded parts
         wrong = ~((values >= 0) & (values <= 1))
-        expected = "a score in [0, 1] (logits are refused: apply a sigmoid first)"
+        expected = f"a score in [0, 1] ({_meant(column)})"
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ArtifactError(
             f"{path}: {int(wrong.sum()):,} wrong values in column '{column.name}', the first in "
             f"line {row + 2}: {column.iloc[row]!r}; expected {expected}"
         )
-    return values
+    return values.astype(np.float32)
+
+
+def _meant(column: pd.Series[Any]) -> str:
+    """What scores outside [0, 1] look like. No logit that matters is above 20."""
+    values = _parsed(column.str.strip().str.removesuffix("%"))
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if low >= 0 and high <= 100 and (high > 20 or column.str.contains("%").any()):
+        return "looks like per cent: divide by 100"
+    return "logits are refused: apply a sigmoid first"
 
 
 def _column(column: pd.Series[Any]) -> NDArray[Any]:
-    numbers = pd.to_numeric(column.replace("", "nan"), errors="coerce")
-    if (numbers.notna() | (column == "")).all():
-        return numbers.to_numpy(np.float64)
-    return column.to_numpy(object)
+    numbers = _parsed(column)
+    return column.to_numpy(object) if (np.isnan(numbers) & (column != "")).any() else numbers
 
 
 def _ids(table: pd.DataFrame, name: str) -> tuple[str, ...] | None:

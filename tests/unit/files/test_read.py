@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import pickle
 import zipfile
@@ -12,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.data.tables import read_csv
-from pulmonet.errors import DataError
-from pulmonet.files.read import check_last_line, check_plain, check_table, read_array, read_text
+from pulmonet.files.cells import read_cells
+from pulmonet.files.read import check_plain, read_array, read_bytes, read_text
 
 
 def test_text_is_read_as_it_is(tmp_path: Path) -> None:
@@ -39,29 +39,6 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         check_plain(tmp_path / "missing")
 
 
-def test_a_table_that_ends_within_a_line_was_cut(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    for whole in (
-        "a,b\n1,2\n",
-        "a,b\n1,2",
-        "a,b\n1,\n",
-        "a,b\n1\n",
-        'a,b\n1,"x\ny"',
-        "a,b\n",
-        "a,b",
-    ):
-        path.write_text(whole)
-        check_last_line(path)
-    for cut in ("a,b\n1,2\n3", "a,b,c\n1,2,3\n4,5"):
-        path.write_text(cut)
-        with pytest.raises(ValueError, match="cut short"):
-            check_last_line(path)
-    with pytest.raises(
-        DataError, match=r"a\.csv: not a readable CSV \(it ends in a line of 2 of 3"
-    ):
-        read_csv(path)
-
-
 def test_tables_of_a_bearable_size_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = b"Path,Edema\n" + b"patient1/a.png,1\n" * 100
     wide = b",".join(b"L%d" % number for number in range(10_001)) + b"\n1\n"
@@ -72,15 +49,16 @@ def test_tables_of_a_bearable_size_only(tmp_path: Path, monkeypatch: pytest.Monk
     with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
         archive.writestr("a.csv", right)
     names = ("a.csv", "a.csv.gz", "a.csv.zip")
-    for name in names:
-        check_table(tmp_path / name)
-    for name in ("b.csv", "b.csv.gz", "c.csv", "c.csv.gz"):
+    readers = (read_bytes, read_cells)
+    for name, read in itertools.product(names, readers):
+        read(tmp_path / name)
+    for name, read in itertools.product(("b.csv", "b.csv.gz", "c.csv", "c.csv.gz"), readers):
         with pytest.raises(ValueError, match="a header of at least"):
-            check_table(tmp_path / name)
+            read(tmp_path / name)
     monkeypatch.setattr("pulmonet.files.read.MAX_TABLE_BYTES", 1000)
-    for name in names:
+    for name, read in itertools.product(names, readers):
         with pytest.raises(ValueError, match="a table of more than 1,000 bytes"):
-            check_table(tmp_path / name)
+            read(tmp_path / name)
 
 
 def test_arrays_equal_numpys_reader(tmp_path: Path) -> None:

@@ -91,7 +91,11 @@ def test_lock_leaves_no_empty_folder(tmp_path: Path) -> None:
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
 
-@given(label=text, paths=st.lists(text, min_size=1, max_size=6), data=st.data())
+@given(
+    label=text.filter(str.strip),
+    paths=st.lists(text, min_size=1, max_size=6, unique=True),
+    data=st.data(),
+)
 def test_predictions_round_trip(
     tmp_path_factory: pytest.TempPathFactory, label: str, paths: list[str], data: st.DataObject
 ) -> None:

@@ -9,48 +9,40 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import read_csv, text_column
+from pulmonet.data.splits.files import split_tables
+from pulmonet.data.tables import id_column, patient_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import VOCABULARY
 from pulmonet.words import list_first
 
-#: File -> split. The last two are the public test set's own files, the latter per study.
-FILES = {
-    "train.csv": "train",
-    "valid.csv": "valid",
-    "test.csv": "test",
-    "test_labels.csv": "test",
-    "groundtruth.csv": "test",
-}
-
-_META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA", "", "Unnamed: 0"}
-_PATIENT_COLUMNS = ("patient", "Patient", "patient_id", "PatientID", "Patient ID")
+_META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
 
 
 def recognises(root: Path, _names: Collection[str]) -> bool:
     """By any of its files; their names are plain."""
-    return any((root / name).is_file() for name in FILES)
+    return bool(split_tables(root))
 
 
 def read(root: Path) -> rows.SourceRows:
-    """Read whichever of the CSV files are there; ``test.csv`` wins over the test set's own."""
-    parts: dict[str, rows.SourceRows] = {}
-    for name, split in FILES.items():
-        if split not in parts and (root / name).is_file():
-            parts[split] = _read_file(root, root / name, split)
+    """Read the tables of `split_tables`; the test set's own ``groundtruth.csv`` is per study."""
+    files = split_tables(root)
+    raws = {split: _read_table(where, root) for split, where in files.items()}
+    taken = {*_META, *rows.ROW_COLUMNS, *map(patient_column, raws.values())}
+    names = rows.label_names(raws.values(), taken)
+    parts = {split: _rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
     whole = rows.stack(parts.values())
     wanted = [label for label in whole.labels if label in VOCABULARY]
     for split in ("train", "valid") if {"train", "valid"} <= parts.keys() else ():
         missing = [label for label in wanted if label not in parts[split].labels]
         if missing:
             whole.problems.append(
-                f"{root / split}.csv: no column {list_first(map(repr, missing))}, which "
+                f"{files[split]}: no column {list_first(map(repr, missing))}, which "
                 "another CSV of this dataset has; add it (blank cells are allowed)"
             )
     return whole
 
 
-def _read_file(root: Path, where: Path, split: str) -> rows.SourceRows:
+def _read_table(where: Path, root: Path) -> pd.DataFrame:
     raw = read_csv(where)
     if "Path" not in raw and "Study" in raw:
         raw = _expand_studies(raw, root, where)
@@ -59,20 +51,20 @@ def _read_file(root: Path, where: Path, split: str) -> rows.SourceRows:
             f"{where}: no column 'Path'; columns there: {list_first(raw.columns, 20)}. Name the "
             "columns of a foreign CSV with --map path=COLUMN --map patient=COLUMN"
         )
+    return raw
+
+
+def _rows_of(
+    raw: pd.DataFrame, root: Path, split: str, where: Path, names: list[str]
+) -> rows.SourceRows:
     paths = rows.strip_root(raw["Path"].to_numpy(object), root)
-    patient, study = rows.ids_from_paths(paths)
-    for column in _PATIENT_COLUMNS:  # one names the patient where a path has none
-        unknown = patient == ""
-        if column in raw.columns and unknown.any():
-            own = pd.Series(text_column(raw[column]), dtype="str")
-            patient = patient.where(~unknown, own)
-            study = study.where(~unknown, pd.Series(paths, dtype="str"))
+    column = patient_column(raw)
+    patient, study = rows.patients_of(paths, id_column(raw[column], where) if column else None)
     side = rows.column_or(raw, ["Frontal/Lateral"], rows.parse_view)
     projection = rows.column_or(raw, ["AP/PA"], rows.parse_view)
     projected = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
-    taken = {*_META, *_PATIENT_COLUMNS, *rows.ROW_COLUMNS}
     problems: list[str] = []
-    labels = rows.label_columns(raw, rows.label_names(raw, taken), where, problems)
+    labels = rows.label_columns(raw, [name for name in names if name in raw], where, problems)
     return rows.source_rows(
         paths,
         labels,
@@ -83,7 +75,7 @@ def _read_file(root: Path, where: Path, split: str) -> rows.SourceRows:
         view=np.where(projected, projection, side),
         sex=rows.column_or(raw, ["Sex"], rows.parse_sex),
         age_years=rows.column_or(raw, ["Age"], rows.parse_age, np.nan),
-        further=rows.other_columns(raw, taken, labels),
+        further=rows.other_columns(raw, {*_META, column}, labels),
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import parse_split
-from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, map_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text
 from pulmonet.labels import CHEXPERT_LABELS
@@ -23,9 +23,9 @@ _TABLE = "df_chexpert_plus"
 _LABEL_FILES = ("report_fixed.json", "impression_fixed.json", "findings_fixed.json")
 
 
-def recognises(_root: Path, names: Collection[str]) -> bool:
+def recognises(root: Path, _names: Collection[str]) -> bool:
     """By the beginning of its table's name."""
-    return any(name.startswith(_TABLE) for name in names)
+    return bool(find_tables(root, f"{_TABLE}*"))
 
 
 def read(root: Path) -> rows.SourceRows:
@@ -34,7 +34,7 @@ def read(root: Path) -> rows.SourceRows:
     These are in ``chexbert_labels/`` or the root; of several files the one of the whole report is
     taken. The table names JPEGs; PNGs lie in ``PNG/``, DICOMs in ``DICOM/``.
     """
-    where = max(root.glob(f"{_TABLE}*"), key=lambda path: path.name)
+    where = find_tables(root, f"{_TABLE}*")[-1]
     raw = read_csv(where, ("path_to_image", "deid_patient_id"))
     folders = (root / "chexbert_labels", root)
     found = (folder / name for name in _LABEL_FILES for folder in folders)
@@ -53,7 +53,7 @@ def read(root: Path) -> rows.SourceRows:
         if not (root / "PNG").is_dir()
         else [f"PNG/{path.rpartition('.')[0] or path}.png" for path in images.tolist()]
     )
-    _, study = rows.ids_from_paths(images)
+    _, study = rows.patients_of(images)
     side = rows.column_or(raw, ["frontal_lateral"], rows.parse_view)
     projection = rows.column_or(raw, ["ap_pa"], rows.parse_view)
     is_known = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
@@ -62,8 +62,8 @@ def read(root: Path) -> rows.SourceRows:
         columns,
         problems,
         split=map_column(raw["split"], parse_split) if "split" in raw else "",
-        patient=text_column(raw["deid_patient_id"]),
-        study=study.to_numpy(object),
+        patient=id_column(raw["deid_patient_id"], where),
+        study=study,
         view=np.where(is_known, projection, side),
         sex=rows.column_or(raw, ["sex"], rows.parse_sex),
         age_years=rows.column_or(raw, ["age"], rows.parse_age, np.nan),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmonet.data.sources import chexpert, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.tables import find_tables
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir, expand, is_litter, portable_path, user_data_dir
 from pulmonet.files.read import read_text
@@ -63,7 +64,7 @@ def _named_root(place: Path, where: str) -> Path:
             f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
         )
     found = _roots(place)
-    if not found and place.is_dir() and any(place.glob("*.csv*")):
+    if not found and find_tables(place):
         return place  # a CSV of one's own: its reader asks for --map
     if not found:
         raise DataError(
@@ -105,7 +106,8 @@ def _is_root(place: Path) -> bool:
 
 def remember_dataset(root: Path, mapping: dict[str, str] | None = None) -> None:
     """Remember `root` as the dataset that commands take when none is named, and its ``--map``."""
-    write_json(user_data_dir() / "last_dataset.json", {"root": str(root.absolute())})
+    place = os.path.abspath(root)  # noqa: PTH100 (keeps links)
+    write_json(user_data_dir() / "last_dataset.json", {"root": place})
     if mapping:
         write_json(dataset_dir(root) / "map.json", mapping)
 

@@ -13,8 +13,8 @@ from pulmonet.arrays import Floats32
 from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
-from pulmonet.data.splits.files import parse_split
-from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.splits.files import parse_split, split_tables
+from pulmonet.data.tables import find_tables, id_column, map_column, read_csv, text_column
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.words import did_you_mean, list_first
 
@@ -36,8 +36,12 @@ def read(root: Path, mapping: Mapping[str, str]) -> rows.SourceRows:
             )
     if "path" not in mapping:
         raise ConfigError("--map: says nothing of the images; add --map path=COLUMN")
-    parts = [_read_file(root, where, split, mapping) for where, split in _files(root, mapping)]
-    return rows.stack(parts)
+    files = [(where, split, read_csv(where)) for where, split in _files(root, mapping)]
+    used = [mapping[key] for key in _COLUMNS if key in mapping]
+    names = rows.label_names([raw for *_, raw in files], used)
+    return rows.stack(
+        _rows_of(raw, root, where, split, mapping, names) for where, split, raw in files
+    )
 
 
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
@@ -46,12 +50,11 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
         if not path.is_file() or path.resolve().parent != root.resolve():
             raise ConfigError(f"--map csv={mapping['csv']}: no such file in {root}")
         return [(path, "")]
-    own = [(root / f"{split}.csv", split) for split in ("train", "valid", "test")]
-    there = [(path, split) for path, split in own if path.is_file()]
+    there = [(path, split) for split, path in split_tables(root).items()]
     if there:
         return there
     beside = {"boxes.csv", "splits.csv"}
-    found = sorted(path for path in root.glob("*.csv*") if path.name not in beside)
+    found = [path for path in find_tables(root) if path.name not in beside]
     if len(found) != 1:
         names = list_first(path.name for path in found)
         raise DataError(
@@ -60,8 +63,14 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     return [(found[0], "")]
 
 
-def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) -> rows.SourceRows:
-    raw = read_csv(where)
+def _rows_of(
+    raw: pd.DataFrame,
+    root: Path,
+    where: Path,
+    split: Any,
+    mapping: Mapping[str, str],
+    names: list[str],
+) -> rows.SourceRows:
     used = {key: mapping[key] for key in _COLUMNS if key in mapping}
     for key, column in used.items():
         if column not in raw.columns:
@@ -70,15 +79,13 @@ def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) 
                 f"{did_you_mean(column, raw.columns)}; columns there: {list_first(raw.columns, 20)}"
             )
     paths = rewrite_paths(rows.strip_root(text_column(raw[used["path"]]), root), mapping)
-    patient: Any
-    study: Any
-    patient, study = rows.ids_from_paths(paths)
+    patient, study = rows.patients_of(paths)
     if "patient" in used:
-        patient, study = text_column(raw[used["patient"]]), paths
+        patient, study = id_column(raw[used["patient"]], where), paths
     if "study" in used:
-        study = text_column(raw[used["study"]])
+        study = id_column(raw[used["study"]], where)
     problems: list[str] = []
-    labels = _labels(raw, mapping, [*used.values()], where, problems)
+    labels = _labels(raw, mapping, names, where, problems)
     if "split" in used:
         split = map_column(raw[used["split"]], parse_split)
         unknown = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
@@ -103,13 +110,17 @@ def _read_file(root: Path, where: Path, split: Any, mapping: Mapping[str, str]) 
 
 
 def _labels(
-    raw: pd.DataFrame, mapping: Mapping[str, str], used: list[str], where: Path, problems: list[str]
+    raw: pd.DataFrame,
+    mapping: Mapping[str, str],
+    names: list[str],
+    where: Path,
+    problems: list[str],
 ) -> dict[str, Floats32]:
     if "findings" in mapping:
         separator = mapping.get("separator") or "|"
         return rows.finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))
     if "labels" not in mapping:
-        return rows.label_columns(raw, rows.label_names(raw, used), where, problems)
+        return rows.label_columns(raw, [each for each in names if each in raw], where, problems)
     names = [name.strip() for name in mapping["labels"].split("|")]
     missing = [name for name in names if name not in raw.columns]
     if missing:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import parse_split
-from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, map_column, read_csv
 from pulmonet.errors import DataError
 
 _IDS = ("subject_id", "study_id")
-_PATIENTS = ("patients.csv", "patients.csv.gz")
 
 
 def recognises(_root: Path, names: Collection[str]) -> bool:
@@ -40,12 +39,17 @@ def read(root: Path) -> rows.SourceRows:
         )
     needed = ("dicom_id", *_IDS)
     raw = read_csv(image_path, (*needed, "split") if split_path else needed)
-    image, subject, study = (text_column(raw[name]) for name in needed)
+    image, subject, study = (id_column(raw[name], image_path) for name in needed)
     raw_labels = read_csv(label_path, _IDS)
     problems: list[str] = []
-    names = [name for name in raw_labels.columns if name not in _IDS]
+    names = rows.label_names([raw_labels], _IDS)
     columns = rows.label_columns(raw_labels, names, label_path, problems)
-    studies = pd.DataFrame(columns, index=pd.Index(text_column(raw_labels["study_id"])))
+    studies = pd.DataFrame(columns, index=pd.Index(id_column(raw_labels["study_id"], label_path)))
+    if studies.index.intersection(pd.Index(study)).empty:
+        raise DataError(
+            f"{label_path}: has none of the studies of {image_path.name} (there "
+            f"{studies.index[0]}, here {study[0]}); take both of one edition"
+        )
     twice = studies.index.duplicated()
     if twice.any():
         problems.append(
@@ -54,7 +58,7 @@ def read(root: Path) -> rows.SourceRows:
     studies = studies[~twice].reindex(study)
     pairs = zip(subject.tolist(), study.tolist(), strict=True)
     folders = [f"files/p{patient[:2]}/p{patient}/s{number}/" for patient, number in pairs]
-    patients_path = next((path for name in _PATIENTS if (path := root / name).is_file()), None)
+    patients_path = next(iter(find_tables(root, "patients")), None)
     return rows.source_rows(
         np.asarray(folders, dtype=object) + image + ".jpg",
         {label: studies[label].to_numpy() for label in columns},
@@ -69,16 +73,16 @@ def read(root: Path) -> rows.SourceRows:
 
 def _find(root: Path, part: str) -> Path | None:
     """``mimic-cxr-2.x.y-<part>.csv`` or ``.csv.gz``; the newest version."""
-    return max(root.glob(f"mimic-cxr-2.*-{part}.csv*"), default=None, key=lambda path: path.name)
+    return next(reversed(find_tables(root, f"mimic-cxr-2.*-{part}")), None)
 
 
 def _looked_up(
-    ids: NDArray[Any], path: Path | None, id_column: str, column: str, convert: Callable[[str], str]
+    ids: NDArray[Any], path: Path | None, key: str, column: str, convert: Callable[[str], str]
 ) -> Any:
     """(N,) converted cells of the lines for `ids`; "" where there is no line or no file."""
     if path is None:
         return ""
-    raw = read_csv(path, (id_column, column))
-    found = pd.Series(map_column(raw[column], convert), index=pd.Index(text_column(raw[id_column])))
+    raw = read_csv(path, (key, column))
+    found = pd.Series(map_column(raw[column], convert), index=pd.Index(id_column(raw[key], path)))
     found = found[~found.index.duplicated()]
     return found.reindex(ids).fillna("").to_numpy(object)

@@ -9,8 +9,10 @@ import numpy as np
 
 from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, is_blank, map_column, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.cells import to_utf8
+from pulmonet.files.read import read_bytes
 from pulmonet.labels import align
 
 #: The 14 findings; a file in which one never occurs still annotates it (as absent).
@@ -20,12 +22,16 @@ FINDINGS = (
     *("Pleural_Thickening", "Pneumonia", "Pneumothorax"),
 )
 
-_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+#: Lists by a part of their name; editions and other people's code add to NIH's two names.
+_LISTS = {
+    **{"train_val_list": "train", "test_list": "test"},
+    **{"val_list": "valid", "train_list": "train"},
+}
 
 
-def recognises(_root: Path, names: Collection[str]) -> bool:
+def recognises(root: Path, _names: Collection[str]) -> bool:
     """By the name of its CSV."""
-    return any(name.startswith("Data_Entry_2017") and name.endswith(".csv") for name in names)
+    return bool(find_tables(root, "Data_Entry_2017*"))
 
 
 def read(root: Path) -> rows.SourceRows:
@@ -35,19 +41,19 @@ def read(root: Path) -> rows.SourceRows:
     one at the end), so columns go by their names and the odd ones are left alone. Images are in
     ``images/`` or in ``images_001/images/`` to ``images_012/images/``.
     """
-    where = max(root.glob("Data_Entry_2017*.csv"), key=lambda path: path.name)
+    where = find_tables(root, "Data_Entry_2017*")[-1]
     raw = read_csv(where, ("Image Index", "Finding Labels", "Patient ID"))
     names = text_column(raw["Image Index"])
     below = [*sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
     columns = rows.finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
-    blank = raw["Finding Labels"].str.strip() == ""
+    blank = map_column(raw["Finding Labels"], is_blank, bool)
     for name in FINDINGS:
         columns.setdefault(align(name), np.where(blank, np.nan, 0).astype(np.float32))
     return rows.source_rows(
         rows.find_images(names, [root / "images", *below], root, "images/"),
         {name: columns[name] for name in sorted(columns)},
         split=_splits(root, names),
-        patient=text_column(raw["Patient ID"]),
+        patient=id_column(raw["Patient ID"], where),
         study=rows.column_or(raw, ["Follow-up #", "Image Index"], str),
         view=rows.column_or(raw, ["View Position"], rows.parse_view),
         sex=rows.column_or(raw, ["Patient Gender", "Patient Sex"], rows.parse_sex),
@@ -56,15 +62,27 @@ def read(root: Path) -> rows.SourceRows:
 
 
 def _splits(root: Path, names: Strings) -> Strings:
-    """train, test, or "" where NIH's lists are not there (or do not name an image)."""
+    """train, valid, test, or "" where no list names an image.
+
+    Raises:
+        DataError: a list that cannot be read, or names none of the images.
+    """
     split = np.full(len(names), "", dtype=object)
-    for file_name, name in _LISTS.items():
-        path = root / file_name
-        if not path.is_file():
+    stems = np.asarray([name.partition(".")[0] for name in names.tolist()], object)
+    for path in sorted(root.glob("[!.]*.txt")):
+        part = next((part for part in _LISTS if part in path.name.lower()), None)
+        if part is None:
             continue
         try:
-            listed = set(path.read_text("utf-8").split())
-        except (OSError, UnicodeDecodeError) as error:
+            words = to_utf8(read_bytes(path)).decode().split()
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read ({error}); copy it again") from None
-        split[[image in listed for image in names.tolist()]] = name
+        listed = {word.rpartition("/")[2].partition(".")[0] for word in words}
+        here = np.asarray([stem in listed for stem in stems])
+        if not here.any():
+            raise DataError(
+                f"{path}: names none of the {len(names):,} images, e.g. {names[0]}; take the list "
+                "of this dataset, or move it away"
+            )
+        split[here] = _LISTS[part]
     return split

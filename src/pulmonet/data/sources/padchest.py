@@ -12,7 +12,7 @@ import pandas as pd
 
 from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import parse_number, read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, parse_number, read_csv, text_column
 
 #: Label -> findings that are kinds of it (the tree of the paper's appendix): a plate-like
 #: atelectasis is one, and must not count as a negative. They stay labels of their own, too.
@@ -43,17 +43,22 @@ KINDS = {
     ),
 }
 
+_TABLE = "*chest_x_ray_images_labels*"
+
+#: No findings, but what the reader says of the study: that he did not read it, or saw no change.
+NO_FINDINGS = {"exclude", "unchanged", "suboptimal study"}
+
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
-def recognises(_root: Path, names: Collection[str]) -> bool:
+def recognises(root: Path, _names: Collection[str]) -> bool:
     """By the name of its CSV."""
-    return any("chest_x_ray_images_labels" in name for name in names)
+    return bool(find_tables(root, _TABLE))
 
 
 def read(root: Path) -> rows.SourceRows:
     """``…chest_x_ray_images_labels…csv``; images in ``<ImageDir>/``, ``images/`` or the root."""
-    where = max(root.glob("*chest_x_ray_images_labels*"), key=lambda path: path.name)
+    where = find_tables(root, _TABLE)[-1]
     raw = read_csv(where, ("ImageID", "PatientID", "Labels"))
     study, birth = (
         rows.column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
@@ -63,7 +68,7 @@ def read(root: Path) -> rows.SourceRows:
     return rows.source_rows(
         _paths(root, raw),
         rows.finding_columns(raw["Labels"], _findings),
-        patient=text_column(raw["PatientID"]),
+        patient=id_column(raw["PatientID"], where),
         study=rows.column_or(raw, ["StudyID", "ImageID"], str),
         view=rows.column_or(raw, ["Projection", "ViewPosition_DICOM"], rows.parse_view),
         sex=rows.column_or(raw, ["PatientSex_DICOM"], rows.parse_sex),
@@ -74,6 +79,7 @@ def read(root: Path) -> rows.SourceRows:
 def _findings(cell: str) -> list[str]:
     """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped, and what they are."""
     names = [(single or double).strip() for single, double in _QUOTED.findall(cell)]
+    names = [name for name in names if name not in NO_FINDINGS and "exclude" not in names]
     return names + [label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(names)]
 
 

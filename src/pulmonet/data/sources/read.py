@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,21 @@ from pulmonet.data.sources.index import (
     place_images,
     rewrite_paths,
 )
-from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows
+from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows, label_columns
 from pulmonet.data.splits.folds import assign
-from pulmonet.data.tables import join_columns
+from pulmonet.data.tables import find_tables, join_columns, table_stem
 from pulmonet.errors import DataError
-from pulmonet.files.paths import expand
+from pulmonet.files.paths import expand, folder_name
+from pulmonet.files.read import noting_tables
+from pulmonet.labels import VOCABULARY, match_label
 from pulmonet.words import count, list_first
+
+#: Tables that are read for boxes or splits, or that MIMIC brings and nobody needs.
+_BESIDE = re.compile(r"(?:boxes|splits)$|bbox_list|annotations_|cxr-(?:record|study)-|mimic-cxr-2")
+#: Lists of images, and spreadsheets that no reader takes.
+_LISTS = re.compile(
+    r"^(?![.~])(?:(?:.*[_\W])?(?:lists?|splits?|train|val|valid|test)(?![a-z]).*\.txt|.*\.(?:xls|ods))$"
+)
 
 
 def read_manifest(
@@ -82,8 +93,11 @@ def inspect_manifest(
     """
     data = data or DataConfig()
     mapping = data.map or remembered_map(root)
-    kind, rows = _read_source(root, mapping)
+    with noting_tables() as seen:
+        kind, rows = _read_source(root, mapping)
+    rows = _with_asked_labels(rows, data, root)
     folder = root if root.is_dir() else root.parent
+    unread = _unread(root, {path.name for path in seen}) if root.is_dir() else ()
     first = [*ROW_COLUMNS, *rows.labels]
     types: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, "str")
     types |= {"age_years": np.float64, **dict.fromkeys(rows.labels, np.float32)}
@@ -98,7 +112,9 @@ def inspect_manifest(
         problems += file_problems(
             folder, inside_paths(table["path"]), places, follow_links=data.follow_links
         )
-    table["split"], notes = assign(table, rows.labels, root, data, seed, keep=keep_split)
+    table["split"], notes = assign(
+        table, rows.labels, root, data, seed, keep=keep_split, all_read=not unread
+    )
     notes = [*_moved(places), *notes]
     problems += [f"{root}: {text}" for text in split_problems(table)]
     if not rows.patients_known:
@@ -107,7 +123,7 @@ def inspect_manifest(
         table, note = join_columns(table, expand(data.join))
         notes.append(note)
     manifest = Manifest(
-        name=root.name if root.is_dir() else root.stem,
+        name=folder_name(root) if root.is_dir() else root.stem,
         root=folder,
         source=kind,
         labels=rows.labels,
@@ -116,8 +132,28 @@ def inspect_manifest(
         synthetic=is_synthetic(folder),
         follow_links=data.follow_links,
         patients_known=rows.patients_known,
+        unread=unread,
     )
     return manifest, problems, notes
+
+
+def _with_asked_labels(rows: SourceRows, data: DataConfig, root: Path) -> SourceRows:
+    """A column that no reader takes for a label becomes one where the user names it."""
+    free = [name for name in rows.table.columns if name not in (*ROW_COLUMNS, *rows.labels)]
+    asked = [name for name in (*data.labels, *data.auxiliary_labels) if name not in VOCABULARY]
+    found = (match_label(name, free) for name in asked if not match_label(name, rows.labels))
+    names = dict.fromkeys(filter(None, found))
+    labels = label_columns(rows.table, names, root, rows.problems)
+    table = rows.table.drop(columns=[*names]).assign(**labels) if names else rows.table
+    return replace(rows, table=table, labels=(*rows.labels, *labels))
+
+
+def _unread(root: Path, read: set[str]) -> tuple[str, ...]:
+    """Tables and lists in the root that no reader took; what lies there for others is known."""
+    tables = [path.name for path in find_tables(root)]
+    tables = [name for name in tables if not _BESIDE.match(table_stem(name))]
+    others = [path.name for path in root.iterdir() if _LISTS.search(path.name.lower())]
+    return tuple(sorted({*tables, *others} - read))
 
 
 def _read_source(root: Path, mapping: dict[str, str]) -> tuple[str, SourceRows]:

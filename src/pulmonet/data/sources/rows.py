@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Floats32, Strings
 from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
-from pulmonet.labels import VOCABULARY, align, check_label_name
+from pulmonet.files.paths import folder_name
+from pulmonet.labels import CHEXPERT_LABELS, VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
 
 #: Columns that every reader gives, in this order; the labels follow.
@@ -23,6 +25,12 @@ ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
 _LABEL_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+#: Names, letters alone, of columns that may hold 0 and 1 and are no findings.
+_ABOUT_ROWS = {
+    *("index", "level", "id", "fold", "split", "set", "subset", "train", "valid", "val", "test"),
+    *("sex", "gender", "male", "female", "age", "view", "frontal", "lateral", "ap", "pa"),
+    *("portable", "study", "series", "followup", "site", "hospital", "year", "device", "weight"),
+}
 _SEX = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 _VIEWS = {
     **{"AP": "AP", "AP_HORIZONTAL": "AP", "PA": "PA", "FRONTAL": "FRONTAL"},
@@ -146,19 +154,40 @@ def label_columns(
     return labels
 
 
-def label_names(raw: pd.DataFrame, taken: Collection[str]) -> list[str]:
-    """The columns but the `taken` ones that are in the vocabulary or hold label values alone."""
-    free = [name for name in raw.columns if name and name not in taken]
-    return [name for name in free if align(name) in VOCABULARY or _holds_labels(raw[name])]
+def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()) -> list[str]:
+    """The columns of a source's tables, but the `taken` ones, that are labels.
+
+    These are the ones in the vocabulary. Unless CheXpert's 14 are all there, also those that hold
+    label values alone, and not one alone, and are not called as what tables say of their rows.
+    """
+    raws = list(raws)
+    names = dict.fromkeys(name for raw in raws for name in raw.columns if name not in taken)
+    known = [name for name in names if align(name) in VOCABULARY]
+    if {*map(align, known)} >= {*CHEXPERT_LABELS}:
+        return known
+    tried = [name for name in names if name in known or _folded(name) not in _ABOUT_ROWS]
+    return [
+        name
+        for name in tried
+        if name in known or _holds_labels([raw[name] for raw in raws if name in raw])
+    ]
 
 
-def _holds_labels(column: pd.Series[Any]) -> bool:
-    _, distinct = factorise(column)
-    return len(distinct) <= 64 and not any(np.isinf(_parse_label(value)) for value in distinct)
+def _folded(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower()).removeprefix("is")
+
+
+def _holds_labels(columns: Sequence[pd.Series[Any]]) -> bool:
+    """Whether the cells are label values and do not all say the same."""
+    distinct = {value for column in columns for value in factorise(column)[1]}
+    if len(distinct) > 64:
+        return False
+    values = {np.nan_to_num(_parse_label(value), nan=2.0, posinf=np.inf) for value in distinct}
+    return len(values) > 1 and np.inf not in values
 
 
 def other_columns(
-    raw: pd.DataFrame, taken: Collection[str], labels: Collection[str]
+    raw: pd.DataFrame, taken: Collection[str | None], labels: Collection[str]
 ) -> dict[str, NDArray[Any]]:
     """All columns as text, but `taken` ones, `labels` and those named as one of `ROW_COLUMNS`."""
     free = [name for name in raw.columns if name and name not in {*taken, *ROW_COLUMNS}]
@@ -236,7 +265,7 @@ def strip_root(paths: Strings, root: Path) -> Strings:
     for own in {str(root.absolute()), os.path.realpath(root)}:
         text = [path.removeprefix(own.replace("\\", "/").rstrip("/") + "/") for path in text]
     there = {entry.name for entry in root.iterdir()}
-    name = root.absolute().name
+    name = folder_name(root)
     if name and name not in there:
         text = [path.removeprefix(f"{name}/") for path in text]
     first, _, rest = next((path for path in text if path), "").partition("/")
@@ -246,11 +275,16 @@ def strip_root(paths: Strings, root: Path) -> Strings:
     return np.asarray(text, dtype=object)
 
 
-def ids_from_paths(paths: Strings) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Patients and their studies, from ``patient…`` and ``study…`` path parts.
+def patients_of(paths: Strings, own: Strings | None = None) -> tuple[Strings, Strings]:
+    """(N,) patients, from a column `own`, else the last ``patient123/`` of a path; their studies.
 
-    Where there is none, the patient is "" and the study ``study1``.
+    Where there is neither, the patient is "". The study is a ``study…/`` below the patient's
+    folder, else ``study1``, or with a column and no such folder the image.
     """
-    pattern = r"(?:^|/)(patient[^/]+)/(?:(study[^/]*)/)?"
+    pattern = r"(?i)^(?:.*/)?(patient[^/]*\d[^/]*)/(?:(study[^/]*)/)?"
     parts = pd.Series(paths, dtype="str").str.extract(pattern)
-    return parts[0].fillna(""), parts[1].fillna("study1")
+    folder, study = parts[0].fillna("").to_numpy(object), parts[1].fillna("study1").to_numpy(object)
+    if own is None:
+        return folder, study
+    below = np.where(folder == "", paths, folder + "/" + study)
+    return np.where(own == "", folder, own), np.where((own == "") | (own == folder), study, below)

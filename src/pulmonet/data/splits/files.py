@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,14 @@ import pandas as pd
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.tables import map_column, read_csv, text_column
+from pulmonet.data.tables import (
+    find_tables,
+    id_column,
+    map_column,
+    read_csv,
+    table_stem,
+    text_column,
+)
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir
 from pulmonet.files.read import read_text
@@ -26,13 +34,29 @@ MAX_SPLIT_BYTES = 1024 * 1024 * 1024
 
 _SPELLINGS = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **dict.fromkeys(("valid", "val", "validate", "validation"), "valid"),
+    **dict.fromkeys(("valid", "val", "validate", "validation", "dev"), "valid"),
 }
 
 
 def parse_split(name: str) -> str:
     """train, valid or test, however a source writes it; "" for anything else."""
     return _SPELLINGS.get(name.strip().lower(), "")
+
+
+def split_tables(root: Path) -> dict[str, Path]:
+    """train, valid and test -> the table of that name: also ``val.csv`` and ``test_labels.csv``.
+
+    Of several the plainest name is taken. ``groundtruth.csv`` is CheXpert's test set.
+    """
+    found: dict[str, tuple[tuple[bool, int], Path]] = {}
+    for path in find_tables(root):
+        stem = table_stem(path.name)
+        split = parse_split(re.sub(r"^labels?[_-]|[_-]labels?$", "", stem))
+        split = "test" if stem == "groundtruth" else split
+        rank = (stem != split, len(stem))
+        if split and (split not in found or rank < found[split][0]):
+            found[split] = (rank, path)
+    return {split: found[split][1] for split in SPLITS if split in found}
 
 
 def splits_path(root: Path, valid_fraction: float) -> Path:
@@ -67,7 +91,7 @@ def read_splits(path: Path, patients: Strings) -> Strings:
             f"{path}: {count(len(wrong), 'wrong split')}, the first in line {wrong[0] + 2}: "
             f"{written[wrong[0]]!r}; choose from {', '.join(SPLITS)}"
         )
-    pairs = pd.DataFrame({"patient": text_column(raw["patient"]), "split": parsed})
+    pairs = pd.DataFrame({"patient": id_column(raw["patient"], path), "split": parsed})
     pairs = pairs.drop_duplicates()
     twice = pairs["patient"][pairs["patient"].duplicated()]
     if len(twice):

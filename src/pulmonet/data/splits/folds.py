@@ -27,6 +27,7 @@ def assign(
     seed: int,
     *,
     keep: bool = True,
+    all_read: bool = True,
 ) -> tuple[Strings, list[str]]:
     """The split of every row, from the first of these that applies.
 
@@ -37,6 +38,8 @@ def assign(
     4. a share ``valid_fraction`` of the training patients, stratified over the labels, drawn
        once with `seed` and kept (`splits_path`), so that later runs, whatever their seed, have
        the same validation patients; the file may be edited. Without `keep` it is not written.
+
+    Without `all_read`, a table that lies beside may hold the source's own validation split.
 
     Returns:
         (N,) split names, and notes that say what was done.
@@ -70,7 +73,9 @@ def assign(
         listed = _listed(kept, patients, needed=split == "train")
         split = np.where(split == "train", listed, split)
         return split, [f"split: validation patients from {portable_path(kept)}"]
-    return _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
+    lack = "the source has no" if all_read else "no table that was read has a"
+    drawn, notes = _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
+    return drawn, [f"split: {lack} validation split; {text}" for text in notes]
 
 
 def _listed(path: Path, patients: Strings, needed: Flags) -> Strings:
@@ -96,13 +101,10 @@ def _drawn(
     """A share of the training patients becomes valid, and is written to `kept`."""
     training = np.flatnonzero(split == "train")
     if len(set(patients[training])) < 2:
-        return split, ["split: one training patient only, so no validation split was drawn"]
+        return split, ["one training patient only, so none was drawn"]
     places = deal_patients(patients[training], labels[training], f"valid {seed}")
     split[training[take_share(places, fraction)]] = "valid"
-    note = (
-        f"split: the source has no validation split; {fraction:.0%} of the training "
-        f"patients were drawn (seed {seed})"
-    )
+    note = f"{fraction:.0%} of the training patients were drawn (seed {seed})"
     if kept is None:
         return split, [note]
     try:

@@ -15,6 +15,7 @@ from pulmonet.metrics.ranking.resamples import OneClassError, number_units
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
+from pulmonet.words import count
 
 
 def compare_all(
@@ -27,6 +28,7 @@ def compare_all(
         rows = _in_path_order(join_studies(images, options.study_rule) if study else images)
         key = (rows.dataset, rows.split, rows.paths, result.blank)
         groups.setdefault(key, []).append((number, rows))
+    _say_unmatched([rows for (_, rows), *_ in groups.values()])
     lettered, records = list(results), []
     for group in groups.values():
         found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
@@ -36,6 +38,20 @@ def compare_all(
                 update = {"group_letters": letters}
                 lettered[number] = lettered[number].model_copy(update=update)
     return lettered, records
+
+
+def _say_unmatched(firsts: Sequence[Predictions]) -> None:
+    """Why files of scores are not compared: how many paths they share, and one that they do not."""
+    files = [rows for rows in firsts if rows.dataset == "predictions"]
+    for other in files[1:]:
+        ours, theirs = {*files[0].paths}, {*other.paths}
+        alone = min(ours ^ theirs, default="")
+        owner = files[0] if alone in ours else other
+        console.note(
+            f"{files[0].run} and {other.run} are not compared: they share "
+            f"{len(ours & theirs):,} of {len(ours):,} and {len(theirs):,} paths; only {owner.run} "
+            f"has {alone!r}"
+        )
 
 
 def _in_path_order(predictions: Predictions) -> Predictions:
@@ -73,6 +89,13 @@ def _compare_group(
         return None
     if any(set(shared) != set(predictions.labels) for predictions in group):
         console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
+        for run, of_run in zip(group[1:], targets_of[1:], strict=True):
+            for label in [name for name in targets_of[0] if name in of_run and name not in shared]:
+                equal = np.isclose(of_run[label], targets_of[0][label], equal_nan=True)
+                n_other = int((~equal).sum())
+                if n_other:
+                    rows = count(n_other, "row")
+                    console.note(f"{label}: {run.run} has other targets in {rows} than {names[0]}")
     targets = np.stack([targets_of[0][label] for label in shared], axis=1)
     scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
     patients = next((run.patients for run in group if run.patients is not None), None)

@@ -16,6 +16,7 @@ from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.baseline import KnownRows
 from pulmonet.run.folder import RunDir, find_run, is_run_name, list_runs
 from pulmonet.run.predictions import Predictions
+from pulmonet.words import list_first
 
 ReadImage = Callable[[str], Pixels]
 
@@ -122,6 +123,11 @@ def read_scores(source: Source, split: str | None) -> Material:
         raise ArtifactError(
             f"{path}: its results would go to {source.results_dir.path}, which holds a run; rename "
             "the file, or choose another --artifacts-dir"
+        )
+    if read.left_out:
+        console.warn(
+            f"{path}: left out, for a label needs both LABEL and LABEL_score: "
+            f"{list_first(read.left_out, 20)}"
         )
     if read.patients is None:
         console.note(f"{path}: names no patients, so images are resampled")

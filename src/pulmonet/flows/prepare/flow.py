@@ -17,7 +17,7 @@ from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.paths import expand, portable_path
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.flows import console
-from pulmonet.flows.dataset import dataset_line
+from pulmonet.flows.dataset import dataset_line, unread_text
 from pulmonet.flows.prepare.pixels import look_at_pixels
 from pulmonet.flows.prepare.report import PreparedDataset, PrepareReport
 from pulmonet.flows.prepare.screen import say_the_end, summary_line, summary_table
@@ -114,7 +114,7 @@ def _begin_report(manifest: Manifest, problems: list[str], notes: list[str]) -> 
         ok=False,
         dataset=dataset,
         problems=problems,
-        warnings=[],
+        warnings=unread_text(manifest),
         notes=notes,
         bad_images={},
         same_pixels=[],
