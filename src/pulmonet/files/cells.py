@@ -32,6 +32,7 @@ _MARKS = {
 #: What a table that was saved with its index calls it.
 _NAMELESS = re.compile(r"(?:Unnamed: \d+(?:\.\d+)*)?")
 
+
 def read_cells(path: Path) -> pd.DataFrame:
     """A table with every cell as text, nothing guessed but how it was saved.
 

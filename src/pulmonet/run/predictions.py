@@ -20,7 +20,6 @@ from pulmonet.files.write import write_atomic
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
 
-
 _OWN = b"Path,patient,study,"
 
 
