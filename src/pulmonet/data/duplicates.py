@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Floats32, Ints, Pixels
-from pulmonet.data.images.read import read_source_image
+from pulmonet.arrays import Flags, Floats32, Ints, Pixels
+from pulmonet.data.images.decoding import Remark
+from pulmonet.data.images.grey import few_greys
+from pulmonet.data.images.read import read_image, read_source_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import decoding_threads
@@ -54,6 +56,7 @@ class Scan:
     hashes: NDArray[np.uint64]  # (n,) perceptual
     digests: NDArray[np.uint64]  # (n,) of the squared pixels
     coarse: NDArray[np.int8]  # (n, 256) high-passed 16 x 16 pixels of unit norm times 127
+    is_pale: Flags  # (n,) mostly black or white, or of few greys
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ def scan_images(
     hashes: list[int] = []
     digests: list[bytes] = []
     coarse = [np.zeros((0, _COARSE_SIDE**2), np.int8)]
+    is_pale: list[bool] = []
     for start in range(0, len(rows), _BLOCK_ROWS):
         block, images = look(rows[start : start + _BLOCK_ROWS])
         readable += block.tolist()
         hashes += [perceptual_hash(image) for image in images]
         digests += [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+        is_pale += [few_greys(np.bincount(image.ravel(), minlength=256)) for image in images]
         thumbs = np.asarray([high_passed(image, _COARSE_SIDE) for image in images], np.float32)
         coarse.append(np.rint(thumbs.reshape(-1, _COARSE_SIDE**2) * 127).astype(np.int8))
         if progress:
@@ -92,17 +97,25 @@ def scan_images(
         np.asarray(hashes, np.uint64),
         np.frombuffer(b"".join(digests), "<u8"),
         np.concatenate(coarse),
+        np.asarray(is_pale, bool),
     )
 
 
 def decode_squares(
-    manifest: Manifest, bad: dict[int, str], num_workers: int | None, rows: Ints
+    manifest: Manifest,
+    bad: dict[int, str],
+    remarks: dict[int, Remark],
+    num_workers: int | None,
+    rows: Ints,
 ) -> Squares:
     """Squares for `scan_images` from the image files; why others are unreadable goes to `bad`."""
+    paths = manifest.table["path"]
 
     def decode(row: int) -> Pixels | None:
         try:
-            return _square(manifest, row)
+            path, links = str(paths.iloc[row]), manifest.follow_links
+            image, remarks[row], _ = read_image(manifest.root, path, follow_links=links)
+            return fit_square(image, _SCAN_SIDE, "stretch")
         except DataError as error:
             bad[row] = str(error)
             return None

@@ -108,7 +108,7 @@ def test_the_same_pixels_under_two_names(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{name}.png"), smooth_image(seed))
     manifest = manifest_of(tmp_path, [f"{name}.png" for name in "abcde"])
     bad: dict[int, str] = {}
-    scan = scan_images(np.arange(5), partial(decode_squares, manifest, bad, None))
+    scan = scan_images(np.arange(5), partial(decode_squares, manifest, bad, {}, None))
     assert same_pixels(manifest, scan) == [[0, 2, 4]]
     assert bad == {}
 
@@ -119,7 +119,7 @@ def test_unreadable_rows_are_named_and_left_out(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, ["a.png", "b.png", "c.png"])
     bad: dict[int, str] = {}
     seen: list[int] = []
-    look = partial(decode_squares, manifest, bad, 2)
+    look = partial(decode_squares, manifest, bad, {}, 2)
     scan = scan_images(np.arange(3), look, lambda n, _: seen.append(n))
     assert scan.rows.tolist() == [0]
     assert sorted(bad) == [1, 2]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Floats32, Pixels
+from pulmonet.data.images.decoding import COPY_AGAIN, Remark, decoding
+from pulmonet.data.images.dicom_elements import (
+    complete_elements,
+    first_number,
+    look_up,
+    numbers,
+    transfer_syntax,
+)
 from pulmonet.data.images.grey import to_8_bits, to_grey
-from pulmonet.data.images.header import check_size
+from pulmonet.data.images.header import check_size, stream_size
 from pulmonet.errors import DataError
-from pulmonet.words import first_line
 
 #: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
 #: they lie beside radiographs in an archive's folders. What is not listed is taken.
@@ -24,31 +36,39 @@ NO_RADIOGRAPHS = frozenset(
     }
 )
 
+#: What a deflated file may unfold to, and an RLE segment (1 to 64 bytes of pixels a byte) take.
+MAX_INFLATED_BYTES = 2**30
+MAX_RLE_BYTES = 2**25
 
-def decode_dicom(content: bytes, where: str) -> Pixels:
+#: A window leaves a picture where fewer pixels are black or white, and 98 % of them cover this
+#: many greys or more.
+_MAX_CLIPPED, _MIN_GREYS = 0.75, 32
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
     """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
 
     In the order of the standard (PS3.4, N.2): rescale or modality LUT, VOI LUT or window, and
-    MONOCHROME1 inverted. Without a window, the range that the image uses is scaled to 0-255,
-    padding left aside.
+    MONOCHROME1 inverted. Without a window, or where none shows the image, the range that it uses
+    is scaled to 0-255, padding left aside. Colours become luma, palettes too.
 
     Raises:
         DataError: no pydicom, no radiograph, damaged, compressed in a way that no plugin reads,
             too large.
     """
     dataset, height, width = _open(content, where, stop_before_pixels=False)
-    check_size(height * int(dataset.get("NumberOfFrames") or 1), width, where)
-    try:
-        return _grey(dataset, dataset.pixel_array)
-    except MemoryError:
-        raise
-    except Exception as error:  # pydicom and its plugins raise whatever they meet
-        name = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        syntax, reason = getattr(name, "name", "unknown transfer syntax"), first_line(error)[:120]
-        raise DataError(
-            f"{where}: DICOM pixels cannot be decoded ({syntax}: {reason}); copy it "
-            "again, or install all decoders: pip install 'pulmonet[dicom]'"
-        ) from None
+    check_size(height, width, where)
+    with decoding(where, "DICOM") as said:
+        remark = complete_elements(dataset, height * width, where)
+        pixels, kind = _first_frame(dataset, where)
+        if pixels.ndim == 3 or kind == "PALETTE COLOR":
+            return _grey_of_colours(dataset, pixels, kind), remark
+        grey, seen = _grey(dataset, pixels)
+        remark |= seen
+    return grey, remark | (Remark.WARNED if said else Remark.NONE)
 
 
 def dicom_size(content: bytes, where: str) -> tuple[int, int]:
@@ -64,43 +84,160 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
         raise DataError(
             f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
         ) from None
-    try:
+    warnings.filterwarnings("ignore", module="pydicom")  # they carry no file's name
+    with decoding(where, "DICOM"):
+        _check_inflated(content, where)
         # old archives write no preamble; what is no DICOM at all has no rows then
         file = io.BytesIO(content)
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
         modality = str(dataset.get("Modality") or "")
-        if modality not in NO_RADIOGRAPHS:
-            return dataset, int(dataset.Rows), int(dataset.Columns)
-    except Exception as error:  # pydicom raises whatever it meets
-        reason = first_line(error)[:120]
-        raise DataError(f"{where}: damaged DICOM ({reason}); copy it again") from None
-    raise DataError(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
+        if modality in NO_RADIOGRAPHS:
+            raise DataError(
+                f"{where}: no chest radiograph (its Modality is {modality}); leave it out"
+            )
+        height, width = first_number(dataset, "Rows"), first_number(dataset, "Columns")
+        if not height or not width:
+            raise DataError(
+                f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
+            )
+        if not stop_before_pixels and not any(name in dataset for name in _PIXELS):
+            raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
+    return dataset, int(height), int(width)
 
 
-def _grey(dataset: Any, pixels: NDArray[Any]) -> Pixels:
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi, convert_color_space
+def _check_inflated(content: bytes, where: str) -> None:
+    """Refuse a deflated file that unfolds without end, before it is unfolded."""
+    if _DEFLATED.encode() not in content[:4096]:
+        return
+    from pydicom.filereader import read_dataset, read_preamble
 
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
-        pixels = pixels[0]
-    kind = str(dataset.PhotometricInterpretation)
-    if int(dataset.get("SamplesPerPixel") or 1) == 3:
-        colours = pixels if kind == "RGB" else convert_color_space(pixels, kind, "RGB")
-        return to_grey(np.ascontiguousarray(colours[..., ::-1]))
-    values = apply_modality_lut(pixels, dataset)
-    center, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
-    if dataset.get("VOILUTSequence"):
-        grey = to_8_bits(apply_voi(values.astype(np.int64), dataset))
-    elif width and center is not None:
-        function = str(dataset.get("VOILUTFunction") or "LINEAR")
-        shown = window(values, float(center), float(width), function)
-        grey = (shown * 255 + 0.5).astype(np.uint8)
-    else:
-        used: Flags | None = None
-        if (padding := dataset.get("PixelPaddingValue")) is not None:
-            low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
-            used = np.asarray((pixels < low) | (pixels > high))
-        grey = to_8_bits(values, used)
-    return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, np.uint8)
+    file = io.BytesIO(content)
+    read_preamble(file, force=True)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
+        return
+    inflater, packed, n_bytes = zlib.decompressobj(-zlib.MAX_WBITS), file.read(), 0
+    while packed and n_bytes <= MAX_INFLATED_BYTES:
+        n_bytes += len(inflater.decompress(packed, 2**20))
+        packed = inflater.unconsumed_tail
+    if n_bytes > MAX_INFLATED_BYTES:
+        raise DataError(f"{where}: unfolds to more than a gigabyte; remove its row")
+
+
+def _first_frame(dataset: Any, where: str) -> tuple[NDArray[Any], str]:
+    """Pixels as they are stored, (H, W) or (H, W, 3), and what they mean once decoded."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = transfer_syntax(dataset)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(
+            f"{where}: stored as {syntax.name}, which is not read; convert it, or remove its row"
+        ) from None
+    if not decoder.is_available:
+        raise DataError(
+            f"{where}: stored as {syntax.name}; reading it takes all decoders: "
+            "pip install 'pulmonet[dicom]'"
+        )
+    if decoder.is_encapsulated:
+        _check_frame(dataset, syntax.name, where)
+    pixels, facts = decoder.as_array(dataset, index=0)
+    return pixels, str(facts["photometric_interpretation"])
+
+
+def _check_frame(dataset: Any, name: str, where: str) -> None:
+    """Refuse what would unfold to more than the header says, before it is unfolded."""
+    from pydicom.encaps import get_frame
+
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=dataset.NumberOfFrames)
+    height, width = dataset.Rows, dataset.Columns
+    if name.startswith("RLE"):
+        n_segments, *starts = struct.unpack("<16I", frame[:64])
+        ends = [*starts[1:n_segments], len(frame)]
+        n_expected = dataset.SamplesPerPixel * -(-dataset.BitsAllocated // 8)
+        sizes = [end - start for start, end in zip(starts, ends, strict=False)]
+        # a row of W pixels takes W and a byte for every 128 of them at most
+        most = min(MAX_RLE_BYTES, height * (width + -(-width // 128)) + 64)
+        if n_segments != n_expected or starts[0] < 64 or not 0 <= min(sizes) <= max(sizes) <= most:
+            raise DataError(f"{where}: damaged DICOM (wrong RLE segments); {COPY_AGAIN}")
+        return
+    if "JPEG" in name and (found := stream_size(frame)) != (height, width):
+        raise DataError(
+            f"{where}: holds a picture of {found[1]:,} x {found[0]:,} pixels where its header says "
+            f"{width:,} x {height:,}; {COPY_AGAIN}"
+        )
+
+
+def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:
+    """Luma of RGB, of a palette's colours, or Y as it is, without stretching the contrast."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    bits = int(dataset.BitsStored)
+    if kind == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)[..., :3]
+        bits = 16 if pixels.max(initial=0) > 255 else 8
+    colours = (pixels >> max(bits - 8, 0)).astype(np.uint8)
+    if kind.startswith("YBR"):  # Y is the grey already, in 16 to 235 where it is partial
+        grey = colours[..., 0]
+        is_partial = kind.startswith("YBR_PARTIAL")
+        levels = np.clip((np.arange(256) - 16) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(levels[grey] if is_partial else grey)
+    return to_grey(np.ascontiguousarray(colours[..., ::-1]))
+
+
+def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:
+    """The first of lookup table, windows and range that leaves a picture of the values."""
+    values = _rescaled(dataset, pixels)
+    used: Flags | None = None
+    if (padding := first_number(dataset, "PixelPaddingValue")) is not None:
+        limit = first_number(dataset, "PixelPaddingRangeLimit")
+        low, high = sorted((padding, padding if limit is None else limit))
+        used = np.asarray((pixels < low) | (pixels > high))
+    remark = Remark.NONE
+    views = _views(dataset, values, used)
+    shown = next(views)
+    if not _is_seen(shown, used):
+        better = next((view for view in views if _is_seen(view, used)), None)
+        shown, remark = (shown, remark) if better is None else (better, Remark.WINDOW)
+    is_inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    return np.asarray(255 - shown if is_inverted else shown, np.uint8), remark
+
+
+def _rescaled(dataset: Any, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Pixels through the modality LUT, or slope and intercept (PS3.3, C.11.1)."""
+    with contextlib.suppress(AttributeError, ValueError, TypeError, IndexError, KeyError):
+        return look_up(pixels, dataset.ModalityLUTSequence[0])
+    slope = first_number(dataset, "RescaleSlope") or 1.0
+    intercept = first_number(dataset, "RescaleIntercept") or 0.0
+    if (slope, intercept) == (1.0, 0.0):
+        return pixels
+    return np.asarray(pixels.astype(np.float64) * slope + intercept)
+
+
+def _views(dataset: Any, values: NDArray[Any], used: Flags | None) -> Iterator[Pixels]:
+    """Every way to show the values, as they stand in the file; their own range at the end."""
+    with contextlib.suppress(AttributeError, ValueError, TypeError, IndexError, KeyError):
+        yield to_8_bits(look_up(values, dataset.VOILUTSequence[0]))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    for center, width in zip(centers, widths, strict=False):
+        if width > 0:
+            shown = window(values, center, width, function)
+            yield (shown * 255 + 0.5).astype(np.uint8)
+    yield to_8_bits(values, used)
+
+
+def _is_seen(grey: Pixels, used: Flags | None) -> bool:
+    """Whether a view leaves a picture, padding left aside."""
+    step = max(1, min(grey.shape) // 512)
+    sample = grey[::step, ::step]
+    if used is not None:
+        sample = sample[used[::step, ::step]]
+    counts = np.bincount(sample.ravel(), minlength=256)
+    n_pixels = int(counts.sum())
+    low, high = np.searchsorted(np.cumsum(counts), (0.01 * n_pixels, 0.99 * n_pixels))
+    return int(counts[0] + counts[-1]) <= _MAX_CLIPPED * n_pixels and high - low >= _MIN_GREYS
 
 
 def window(values: NDArray[Any], center: float, width: float, function: str = "LINEAR") -> Floats32:
@@ -113,10 +250,3 @@ def window(values: NDArray[Any], center: float, width: float, function: str = "L
     else:
         shown = (x - (center - 0.5)) / (width - 1) + 0.5
     return np.asarray(np.clip(shown, 0, 1), np.float32)
-
-
-def _first(dataset: Any, name: str) -> Any:
-    """The first value of an element that may hold several (several windows are views to choose)."""
-    value = dataset.get(name)
-    is_list = hasattr(value, "__iter__") and not isinstance(value, str)
-    return next(iter(value), None) if is_list else value

@@ -6,6 +6,7 @@ end, and refuses TIFFs that OpenCV decodes (float64; several channels of float).
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from pulmonet.errors import DataError
 MAX_PIXELS = 200_000_000
 
 _PNG_END = b"IEND\xaeB`\x82"
+_BARE_DICOM = re.compile(rb"[\2\x08]\0[\0\1\5\x08]\0(UL|OB|CS|..\0\0)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ImageHeader:
     height: int = 0
     width: int = 0
     complete: bool = True  # whether the end marker is there (JPEG, PNG)
+    orientation: int = 1  # of EXIF, 1 to 8: what viewers do before they show it
+    colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
+    has_alpha: bool = False  # a TIFF with samples beyond its colours
 
 
 def check_size(height: int, width: int, where: str) -> None:
@@ -45,52 +50,101 @@ def check_size(height: int, width: int, where: str) -> None:
 
 def read_header(content: bytes) -> ImageHeader:
     """The header of an image file; never decodes, never raises."""
-    if content[128:132] == b"DICM":
+    if is_dicom(content):
         return ImageHeader("DICOM")
     try:
         if content.startswith(b"\xff\xd8\xff"):
             return _jpeg(content)
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
-            width, height = struct.unpack(">II", content[16:24])
-            return ImageHeader("PNG", height, width, _PNG_END in content)
+            return _png(content)
         if content[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff(content)
+            tags = _tiff_tags(content)
+            size, colours = (tags.get(257, 0), tags.get(256, 0)), tags.get(262, 1)
+            return ImageHeader("TIFF", *size, True, _orientation(tags), colours, 338 in tags)
     except (struct.error, IndexError, ValueError):
         return ImageHeader({b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF"))
     return ImageHeader("")
 
 
+def is_dicom(start: bytes) -> bool:
+    """Whether a file starts as DICOM: with its mark, or without one as old archives wrote it.
+
+    These begin with the length of group 2 or 8, or with the character set.
+    """
+    return start[128:132] == b"DICM" or _BARE_DICOM.match(start) is not None
+
+
+def stream_size(stream: bytes) -> tuple[int, int]:
+    """(height, width) of a JPEG, JPEG-LS or JPEG 2000 picture inside a DICOM file.
+
+    Raises:
+        ValueError, struct.error, IndexError: it is none, or damaged.
+    """
+    if stream.startswith(b"\xff\xd8"):
+        header = _jpeg(stream)
+        return header.height, header.width
+    place = stream.index(b"\xff\x4f\xff\x51")  # the size marker of JPEG 2000 (T.800, A.5.1)
+    right, bottom, left, top = struct.unpack(">IIII", stream[place + 8 : place + 24])
+    return bottom - top, right - left
+
+
 def _jpeg(content: bytes) -> ImageHeader:
-    """Walk the marker segments to the frame header, SOF0-SOF15 but DHT, JPG and DAC (T.81, B.1)."""
-    place = 2
+    """Walk the marker segments to the frame header, SOF0-SOF15 but DHT, JPG and DAC (T.81, B.1).
+
+    JPEG-LS has a frame header of its own, F7.
+    """
+    place, orientation = 2, 1
     while True:
         place = content.index(b"\xff", place)
         while content[place] == 0xFF:
             place += 1
         marker = content[place]
         place += 1
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             height, width = struct.unpack(">HH", content[place + 3 : place + 7])
-            # entropy-coded data cannot hold a marker, so the last EOI ends the last scan; asked
+            # entropy-coded data cannot hold a marker, so an EOI after the first scan ends it; asked
             # from both ends, because a search through the whole file costs 5 % of its decoding
-            end = content.rfind(b"\xff\xd9")
-            complete = 0 < content.find(b"\xff\xda") < end and content.find(b"\xff\xda", end) < 0
-            return ImageHeader("JPEG", height, width, complete)
+            complete = 0 < content.find(b"\xff\xda", place) < content.rfind(b"\xff\xd9")
+            return ImageHeader("JPEG", height, width, complete, orientation)
         if marker in (0x01, *range(0xD0, 0xD9)):
             continue
-        place += struct.unpack(">H", content[place : place + 2])[0]
+        (length,) = struct.unpack(">H", content[place : place + 2])
+        if marker == 0xE1 and content[place + 2 : place + 8] == b"Exif\0\0":
+            orientation = _exif(content[place + 8 : place + length])
+        place += length
 
 
-def _tiff(content: bytes) -> ImageHeader:
-    """Tags 256 (width) and 257 (height) of the first directory (TIFF 6.0, section 2)."""
-    order = "<" if content[:2] == b"II" else ">"
+def _png(content: bytes) -> ImageHeader:
+    """The first chunk, and the chunk eXIf where there is one (PNG, third edition, 11.3.4.5)."""
+    width, height = struct.unpack(">II", content[16:24])
+    place = content.find(b"eXIf", 33)
+    (length,) = struct.unpack(">I", content[place - 4 : place]) if place > 0 else (0,)
+    orientation = _exif(content[place + 4 : place + 4 + length]) if length else 1
+    return ImageHeader("PNG", height, width, _PNG_END in content, orientation)
+
+
+def _exif(block: bytes) -> int:
+    """The orientation in an EXIF block, which is a small TIFF; 1 where it says none."""
+    try:
+        return _orientation(_tiff_tags(block))
+    except struct.error:
+        return 1
+
+
+def _orientation(tags: dict[int, int]) -> int:
+    return tags.get(274, 1) if 1 <= tags.get(274, 1) <= 8 else 1
+
+
+def _tiff_tags(content: bytes) -> dict[int, int]:
+    """Tags of the first directory that matter here, their first values (TIFF 6.0, section 2)."""
+    order = ">" if content[:2] == b"MM" else "<"
     (start,) = struct.unpack(order + "I", content[4:8])
     (n_entries,) = struct.unpack(order + "H", content[start : start + 2])
-    size: dict[int, int] = {}
+    tags: dict[int, int] = {}
     for place in range(start + 2, start + 2 + 12 * n_entries, 12):
         tag, kind = struct.unpack_from(order + "HH", content, place)
-        if tag in (256, 257):
-            (size[tag],) = struct.unpack_from(
+        if tag in (256, 257, 262, 274, 338):
+            (tags[tag],) = struct.unpack_from(
                 order + ("H" if kind == 3 else "I"), content, place + 8
             )
-    return ImageHeader("TIFF", size.get(257, 0), size.get(256, 0))
+    return tags

@@ -6,20 +6,37 @@ Imports no torch.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.images.decoding import COPY_AGAIN, Remark, decoding
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
 from pulmonet.data.images.file import FileState, read_inside
-from pulmonet.data.images.grey import to_grey
-from pulmonet.data.images.header import check_size, read_header
+from pulmonet.data.images.grey import to_grey, upright
+from pulmonet.data.images.header import ImageHeader, check_size, read_header
 from pulmonet.data.images.npz import read_npz_row
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
 from pulmonet.files.read import check_plain
+
+cv2.utils.logging.setLogLevel(0)  # libtiff's remarks carry no file's name
+
+#: Files that people take for images, by their first bytes; what to do about them.
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the image with git lfs pull",
+    b"<": "text (HTML or XML), as of a failed download; download it again",
+    b"GIF8": "a GIF; convert it to PNG",
+    b"BM": "a BMP; convert it to PNG",
+    b"RIFF": "a WebP; convert it to PNG",
+    b"PK\3\4": "a ZIP; unpack it",
+    b"\x1f\x8b": "packed with gzip; unpack it",
+}
 
 
 def read_source_image(manifest: Manifest, row: int) -> Pixels:
@@ -33,19 +50,22 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
     return read_image(manifest.root, path, follow_links=manifest.follow_links)[0]
 
 
-def read_image(root: Path, path: str, *, follow_links: bool = False) -> tuple[Pixels, FileState]:
-    """`read_source_image` by its path, and the (size, mtime_ns) of the file that it belongs to."""
+def read_image(
+    root: Path, path: str, *, follow_links: bool = False
+) -> tuple[Pixels, Remark, FileState]:
+    """`read_source_image` by its path, what there is to remark, and the state of its file."""
+    remark = Remark.NONE
     if ".npz#" in path:
         stored, state = read_npz_row(root, path, follow_links=follow_links)
         image = to_grey(stored)
     else:
         content, state = read_inside(root, path, follow_links=follow_links)
-        image = decode_grey(content, f"{root}/{path}")
+        image, remark = decode(content, f"{root}/{path}")
     middle = image[image.shape[0] // 2, image.shape[1] // 2]
     # the first comparison settles nearly every image without looking at all its pixels
     if image[0, 0] == middle and image.min() == image.max():
         raise DataError(f"{root}/{path}: blank image (all pixels equal); remove its row")
-    return image, state
+    return image, remark, state
 
 
 def read_grey(path: Path) -> Pixels:
@@ -60,38 +80,72 @@ def read_grey(path: Path) -> Pixels:
 def decode_grey(content: bytes, where: str) -> Pixels:
     """The bytes of an image file as (H, W) uint8 grey; `where` opens the messages.
 
-    Colours become luma, transparency is ignored, EXIF orientation too (boxes refer to the stored
-    pixels). 16 bits are scaled to 8 over the range that the image uses (`to_8_bits`).
+    Colours become luma, transparency is ignored, EXIF orientation followed as viewers do. 16 bits
+    are scaled to 8 over the range that the image uses (`to_8_bits`).
 
     Raises:
         DataError: as `read_grey`.
     """
+    return decode(content, where)[0]
+
+
+def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
+    """`decode_grey`, and what there is to remark."""
     if not content:
         raise DataError(f"{where}: empty file; copy it again")
     header = read_header(content)
     if header.kind == "DICOM" or where.lower().endswith((".dcm", ".dicom")):
         return decode_dicom(content, where)
     if not header.kind:
-        raise DataError(
-            f"{where}: not a JPEG, PNG, TIFF or DICOM file; convert it or copy it again"
-        )
+        start = content[:64].lstrip(b"\xef\xbb\xbf\r\n\t ")
+        other = next((text for mark, text in _OTHERS.items() if start.startswith(mark)), None)
+        way = f", but {other}" if other else "; convert it or copy it again"
+        raise DataError(f"{where}: not a JPEG, PNG, TIFF or DICOM file{way}")
     if header.height < 1 or header.width < 1:
         raise DataError(f"{where}: damaged {header.kind} (no size in its header); copy it again")
     check_size(header.height, header.width, where)
+    if header.colours > 6:
+        raise DataError(f"{where}: a TIFF of CIELab or other rare colours; convert it to grey")
     if not header.complete:
         raise DataError(f"{where}: truncated {header.kind} (no end marker); copy it again")
+    remark = Remark.TURNED if header.orientation > 1 else Remark.NONE
+    with decoding(where, header.kind) as said:
+        grey = _decode_picture(content, header)
+    if grey is None:
+        raise DataError(f"{where}: damaged {header.kind}; {COPY_AGAIN}")
+    remark |= Remark.WARNED if said else Remark.NONE
+    # both decoders of TIFF turn it upright themselves
+    return grey if header.kind == "TIFF" else upright(grey, header.orientation), remark
+
+
+def _decode_picture(content: bytes, header: ImageHeader) -> Pixels | None:
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         image = None
-    if image is None:
-        raise DataError(f"{where}: damaged {header.kind}; copy it again or remove its row")
-    return to_grey(np.asarray(image))
+    if header.kind != "TIFF":
+        return None if image is None else to_grey(np.asarray(image))
+    if image is None or (header.has_alpha and image.dtype == np.uint8):
+        image = _decode_tiff(content)
+    grey = to_grey(np.asarray(image))
+    # OpenCV turns 8 bits over where white is zero, and no others
+    return 255 - grey if header.colours == 0 and image.dtype != np.uint8 else grey
+
+
+def _decode_tiff(content: bytes) -> NDArray[Any]:
+    """What OpenCV does not: Zstandard and LZMA, and colours that are not multiplied by alpha."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
+        if picture.mode in ("I", "F", "I;16", "I;16B"):
+            return np.asarray(picture)
+        colours = np.asarray(picture.convert("RGBA"))
+    return np.ascontiguousarray(colours[..., 2::-1])
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) that the header of an image file claims; nothing is decoded.
+    """(height, width) that the header of an image file claims, upright; nothing is decoded.
 
     Raises:
         DataError: missing, or not a readable header.
@@ -102,7 +156,8 @@ def image_size(path: Path) -> tuple[int, int]:
         return dicom_size(content, str(path))
     if header.height < 1 or header.width < 1:
         raise DataError(f"{path}: no image size in its header; copy it again")
-    return header.height, header.width
+    is_turned = header.orientation >= 5
+    return (header.width, header.height) if is_turned else (header.height, header.width)
 
 
 def _content(path: Path) -> bytes:

@@ -1,10 +1,10 @@
 """The files of one pack on disk: layout, locks, and the order in which they are written.
 
 ``images.npy`` uint8 (N, R, R) and ``checksums.npy`` uint32 (N,) are sparse files of their final
-size from the start; ``sources.npy`` int64 (N, 2) holds size and mtime_ns of the image that a row
-was decoded from. Rows are written and synced before their checksum is: whatever moment a kill
-comes at, a row without a matching checksum is simply not packed. Nothing is ever written, or read,
-through a memory map: that dies with SIGBUS on a full disk or a cut file.
+size from the start; ``sources.npy`` int64 (N, 3) holds size and mtime_ns of the image that a row
+was decoded from, and its remarks. Rows are written and synced before their checksum is: whatever
+moment a kill comes at, a row without a matching checksum is simply not packed. Nothing is ever
+written, or read, through a memory map: that dies with SIGBUS on a full disk or a cut file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pulmonet.arrays import Ints, Pixels
 from pulmonet.files import system
 from pulmonet.files.write import write_atomic
 
-FORMAT_VERSION = 1
+#: 2: colours and windows of DICOM, ranges of 16 bits and EXIF orientation as of version 0.2.
+FORMAT_VERSION = 2
 
 #: A block is what one lock and one sync cover: what a kill can cost, and how often disks wait.
 BLOCK_BYTES = 16 * 2**20
@@ -63,7 +64,7 @@ class PackFiles:
         n_rows = len(paths)
         self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
         self._checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
-        self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 2))
+        self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
         self._arrays = (self._images, self._checksums, self._sources)
         self.writable = self._make()  # False on a read-only cache
         for array in self._arrays:
@@ -119,7 +120,7 @@ class PackFiles:
         return self._checksums.read(start, len(self.paths) if stop is None else stop)
 
     def read_sources(self, start: int = 0, stop: int | None = None) -> Ints:
-        """(n, 2): size and mtime_ns of what rows start..stop were decoded from."""
+        """(n, 3): size and mtime_ns of what rows start..stop were decoded from, and remarks."""
         return self._sources.read(start, len(self.paths) if stop is None else stop)
 
     def read_row(self, row: int, image: Pixels) -> int:
@@ -143,7 +144,7 @@ class PackFiles:
         return np.array([checksum_of(image) for image in images], "<u4")
 
     def commit(self, rows: Sequence[int], sources: Ints, checksums: NDArray[np.uint32]) -> None:
-        """Sync the pixels, then write what makes them count: (n, 2) sources and (n,) checksums.
+        """Sync the pixels, then write what makes them count: (n, 3) sources and (n,) checksums.
 
         These two need no sync of their own: a power cut that loses either leaves a row that
         does not count.

@@ -85,6 +85,10 @@ class Pack:
         self._readable[rows] = True
         self._readable[list(self.bad_rows)] = False
 
+    def remarks(self, rows: Ints) -> Ints:
+        """(n,) what there was to remark when `rows` were decoded, as `Remark`."""
+        return np.asarray(self._files.read_sources()[rows, 2])
+
     def read(self, rows: ArrayLike) -> Pixels:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
 

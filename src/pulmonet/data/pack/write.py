@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Pixels
-from pulmonet.data.images.file import FileState, stat_sources
+from pulmonet.data.images.file import stat_sources
 from pulmonet.data.images.read import read_image
 from pulmonet.data.images.square import fit_square
 from pulmonet.data.pack.files import PackFiles
@@ -40,7 +40,7 @@ def missing_rows(files: PackFiles, rows: Ints) -> Ints:
     missing = files.read_checksums(start, stop)[rows - start] == 0
     if not missing.all():
         now = stat_sources(files.root, files.paths, rows)
-        missing |= (files.read_sources(start, stop)[rows - start] != now).any(axis=1)
+        missing |= (files.read_sources(start, stop)[rows - start, :2] != now).any(axis=1)
     return np.asarray(rows[missing])
 
 
@@ -117,7 +117,7 @@ class Packer:
         left = missing_rows(self._files, rows)  # by now
         self._advance(len(rows) - len(left))
         n = len(left)
-        block = _Block(lock, left, np.zeros((n, 2), np.int64), np.zeros(n, np.uint32))
+        block = _Block(lock, left, np.zeros((n, 3), np.int64), np.zeros(n, np.uint32))
         for start in range(0, n, _ROWS_PER_TASK):
             block.tasks.append(pool.submit(self._decode, block, start))
         return block
@@ -129,7 +129,7 @@ class Packer:
             self._own.images = np.empty((_ROWS_PER_TASK, side, side), np.uint8)
         images = self._own.images
         bad: dict[int, str] = {}
-        good: dict[int, FileState] = {}
+        good: dict[int, tuple[int, int, int]] = {}
         places = []
         for place, row in enumerate(block.rows[start : start + _ROWS_PER_TASK].tolist(), start):
             try:
@@ -159,17 +159,18 @@ class Packer:
             self._progress(self._n_done, self._n_missing)
 
 
-def decode_row(files: PackFiles, row: int, out: Pixels) -> FileState:
+def decode_row(files: PackFiles, row: int, out: Pixels) -> tuple[int, int, int]:
     """Fill `out` (R, R) with a row's square image.
 
     Returns:
-        (size, mtime_ns) of the file that it belongs to.
+        (size, mtime_ns) of the file that it belongs to, and its `Remark`.
 
     Raises:
         DataError: unreadable, or changing while it is read.
     """
-    image, source = read_image(files.root, files.paths[row], follow_links=files.follow_links)
+    path = files.paths[row]
+    image, remark, state = read_image(files.root, path, follow_links=files.follow_links)
     square = fit_square(image, files.side, files.fit, out)
     if square is not out:
         out[:] = square
-    return source
+    return *state, int(remark)

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from pulmonet.arrays import Pixels
+from pulmonet.arrays import Ints, Pixels
 from pulmonet.config.fields import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.duplicates import Read, Scan
+from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack, other_packs
@@ -23,6 +25,23 @@ from pulmonet.flows.prepare.report import PreparedPack, PrepareReport
 from pulmonet.words import count, list_first
 
 _SHEET_PAIRS = 20
+
+#: What is said of images with a remark, and whether it is a warning.
+_REMARKS = {
+    "turned": ("turned upright, as the EXIF orientation says", False),
+    "assumed": (
+        "without all DICOM elements about the pixels: MONOCHROME2, unsigned and the depth that "
+        "the number of bytes shows were assumed",
+        False,
+    ),
+    "warned": ("of which the decoder said more than nothing; --verbose shows what", False),
+    "window": (
+        "with a DICOM window or lookup table that hides the image: another window of the file, or "
+        "the range of its values, was taken",
+        True,
+    ),
+    "pale": ("of mostly black or white pixels, or of few greys: look at them", True),
+}
 
 
 def look_at_pixels(
@@ -49,7 +68,8 @@ def look_at_pixels(
             rows = paths.index.to_numpy(np.int64)[is_there]
         read: Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
-        look = partial(duplicates.decode_squares, manifest, bad, num_workers)
+        remarks: dict[int, Remark] = {}
+        look = partial(duplicates.decode_squares, manifest, bad, remarks, num_workers)
         with console.steps("checking images", len(rows)) as bar:
             scan = duplicates.scan_images(rows, look, bar.reach)
     else:
@@ -58,10 +78,12 @@ def look_at_pixels(
         good = np.setdiff1d(rows, np.fromiter(bad, np.int64, len(bad)))
         with console.steps("looking for duplicates", len(good)) as bar:
             scan = duplicates.scan_images(good, lambda block: (block, read(block)), bar.reach)
+        remarks = dict(zip(good.tolist(), map(Remark, pack.remarks(good).tolist()), strict=True))
     paths = manifest.table["path"]
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
+    _tell_remarks(report, paths, remarks, scan.rows[scan.is_pale])
     _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, folder)
     if not check_only and not report.problems:
@@ -103,6 +125,23 @@ def _pack(
         report.notes.append(text)
         console.note(text)
     return pack
+
+
+def _tell_remarks(
+    report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark], pale: Ints
+) -> None:
+    """What was done to images, as notes; which do not look like a picture, as warnings."""
+    for kind, (text, is_warning) in _REMARKS.items():
+        flag = Remark[kind.upper()] if kind != "pale" else None
+        rows = pale if flag is None else [row for row, all_ in remarks.items() if all_ & flag]
+        names = [str(paths.iloc[row]) for row in sorted(rows)]
+        if not names:
+            continue
+        report.remarks[kind] = names
+        said = f"{count(len(names), 'image')} {text} ({list_first(names, 3)})"
+        (report.warnings if is_warning else report.notes).append(said)
+        if not is_warning:
+            console.note(said)
 
 
 def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:

@@ -59,6 +59,9 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     """What was done: splits drawn, columns joined."""
     bad_images: dict[str, str]
     """Path of every image that cannot be used -> why."""
+    remarks: dict[str, list[str]] = Field(default_factory=dict)
+    """What was noticed -> paths: turned (upright, by EXIF), assumed (DICOM elements), window
+    (another DICOM window taken), warned (by a decoder), pale (mostly black or white, few greys)."""
     same_pixels: list[list[str]]
     """Groups of paths whose images are equal pixel by pixel."""
     near_duplicates: int

@@ -117,10 +117,10 @@ def test_dicom_beyond_the_limit_and_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than 200 megapixels"):
         read_grey(tmp_path / "bomb.dcm")
     write_dicom(tmp_path / "short.dcm", WIDE, PixelData=b"\0\0")
-    with pytest.raises(DataError, match="DICOM pixels cannot be decoded"):
+    with pytest.raises(DataError, match=r"damaged DICOM .*less than expected"):
         read_grey(tmp_path / "short.dcm")
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x01" * 30)
-    with pytest.raises(DataError, match="damaged DICOM"):
+    with pytest.raises(DataError, match="without an image in it, or damaged"):
         read_grey(tmp_path / "bad.dcm")
 
 

@@ -1,0 +1,59 @@
+"""One guard around every decoder, and what there is to remark about an image that was decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from enum import IntFlag
+
+import numpy as np
+
+from pulmonet.errors import DataError
+from pulmonet.files.c_messages import listen_to_c
+
+#: What libjpeg and libpng say of a picture that is not whole. The rest is harmless: a few bytes
+#: too many between the parts, colour profiles, versions.
+_DAMAGE = re.compile(
+    r"Corrupt JPEG data: (?!\d extraneous|bad ICC)|Premature end|libpng error|IDAT|image data|CRC"
+)
+
+
+COPY_AGAIN = "copy it again or remove its row"
+
+
+class Remark(IntFlag):
+    """What an image needed beyond decoding, or what is odd about it."""
+
+    NONE = 0
+    TURNED = 1  # it lay or stood on its head, as its EXIF orientation says
+    ASSUMED = 2  # DICOM that does not say how its pixels are stored
+    WINDOW = 4  # DICOM whose window or lookup table lies beside its values
+    WARNED = 8  # its decoder had something to say, and the picture is whole
+
+
+@contextlib.contextmanager
+def decoding(where: str, kind: str) -> Iterator[list[str]]:
+    """Whatever a decoder raises, or its C library prints, as a DataError that names the file.
+
+    Gives a list that holds at the end what was said of a picture that is whole. What stops the
+    whole process goes through: Ctrl-C, and memory that has run out. A panic of a decoder in Rust,
+    which is no `Exception`, does not.
+    """
+    remarks: list[str] = []
+    with listen_to_c() as heard, np.errstate(all="ignore"):
+        try:
+            yield remarks
+        except (DataError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            said = " ".join(str(error).split()).rpartition("available plugins: ")[2]
+            reason = said.partition(" - ")[0][:160] or type(error).__name__
+            raise DataError(f"{where}: damaged {kind} ({reason}); {COPY_AGAIN}") from None
+    if heard:
+        told = b"".join(heard).decode("utf-8", "replace").strip().replace("\n", "; ")
+        if _DAMAGE.search(told):
+            raise DataError(f"{where}: damaged {kind} ({told[:160]}); {COPY_AGAIN}")
+        logging.getLogger(__name__).info("%s: %s", where, told)
+        remarks.append(told)
