@@ -158,7 +158,7 @@ def test_targets_of_all_rows_or_of_these(pack: Pack) -> None:
 def test_an_error_in_a_thread_is_the_error(
     pack: Pack, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(root: Path, path: str) -> NDArray[np.uint8]:
+    def unreadable(root: Path, path: str, **_: bool) -> NDArray[np.uint8]:
         raise DataError(f"{path}: gone; restore it")
 
     monkeypatch.setattr(pack_writing, "read_image", unreadable)
