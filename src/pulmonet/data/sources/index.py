@@ -33,6 +33,9 @@ _LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE
 #: Files of one stem that are compared one by one; of more, those of a folder are taken together.
 _FEW = 8
 
+#: Changes of paths that are tried on all rows: an ending, or other first folders.
+_MAX_CHANGES = 8
+
 #: Names among which a near miss is looked for.
 _MAX_NEAR = 2_000
 
@@ -70,12 +73,17 @@ def place_images(
         if files[row] == paths[row] != "" and not (leave[row] and ".." in paths[row])
     ]
     places = Places(list(paths))
-    if not lost:
-        return places
-    places.index = index = ImageIndex(image_files(root, folder, follow_links=follow_links))
-    n_rows_of = Counter(map(stem_of, paths))
     guesses: dict[int, str] = {}
-    for row in lost:
+    for row, file in _alike(root, paths, lost).items():
+        if len(_parts(file)) == len(_parts(paths[row])):
+            places.paths[row] = file
+        else:
+            guesses[row] = file
+    left = [row for row in lost if row not in guesses and places.paths[row] == paths[row]]
+    if left:
+        places.index = index = ImageIndex(image_files(root, folder, follow_links=follow_links))
+        n_rows_of = Counter(map(stem_of, paths))
+    for row in left:
         path = paths[row]
         found = index.find(path)
         if found.is_sure and len(found.files) > 1:
@@ -91,6 +99,47 @@ def place_images(
     moved = [(paths[row], places.paths[row]) for row in lost]
     places.moved = {path: file for path, file in moved if path != file}
     return places
+
+
+def _alike(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
+    """Files of `rows` that differ from their paths in the same ending or in the same first folders.
+
+    They need no search: an image is looked for in its own folder, and what was found there tried
+    on all others.
+    """
+    found: dict[int, str] = {}
+    for _ in range(_MAX_CHANGES):
+        left = [row for row in rows if row not in found]
+        samples = {paths[row] for row in (*left[:1], *left[len(left) // 2 :][:1], *left[-1:])}
+        change = next(filter(None, (_change(root, path) for path in sorted(samples))), None)
+        if change is None:
+            break
+        start, old, new = change
+        tried = {
+            row: f"{path[len(start) : len(path) - len(old)]}{new}"
+            for row in left
+            if (path := paths[row].replace("\\", "/")).startswith(start) and path.endswith(old)
+        }
+        sizes = stat_sources(root, list(tried.values()), np.arange(len(tried)))[:, 0].tolist()
+        found |= {row: tried[row] for row, size in zip(tried, sizes, strict=True) if size >= 0}
+    return found
+
+
+def _change(root: Path, path: str) -> tuple[str, str, str] | None:
+    """First folders that a path has too many, and its last letters and those of its file."""
+    *folders, name = path.replace("\\", "/").split("/")
+    for n_dropped in range(max(1, len(folders))):
+        try:
+            names = os.listdir("/".join([str(root), *folders[n_dropped:]]))  # noqa: PTH208
+        except (OSError, ValueError):
+            continue
+        alike = [one for one in names if is_image_name(one) and stem_of(one) == stem_of(name)]
+        shared = os.path.commonprefix([name, *alike])
+        if len(alike) != 1 or len(shared) < len(stem_of(name)):
+            return None
+        start = "/".join([*folders[:n_dropped], ""])
+        return start, name[len(shared) :], alike[0][len(shared) :]
+    return None
 
 
 def leaving(paths: Sequence[str]) -> Flags:
@@ -193,9 +242,9 @@ def stem_of(path: str) -> str:
         name = head
 
 
-def _folders_of(path: str) -> list[str]:
-    parts = plain(path.replace("\\", "/")).split("/")[:-1]
-    return [part for part in parts if part not in {"", "."}]
+def _parts(path: str) -> list[str]:
+    """The plain folders and the plain name of a path."""
+    return [part for part in plain(path.replace("\\", "/")).split("/") if part not in {"", "."}]
 
 
 class Found(NamedTuple):
@@ -226,55 +275,57 @@ class ImageIndex:
         where the path's own folder is there, and none where two ids or two splits differ:
         ``patient2/`` is not ``patient1/``. Of several, those of the same ending win.
         """
-        folders, name = _folders_of(path), plain(path.replace("\\", "/").rpartition("/")[2])
-        n_common, files = self._nearest(stem_of(path), folders)
+        *folders, name = _parts(path)
+        n_common, nearest = self._nearest(stem_of(name), folders)
         is_sure = n_common == len(folders)
         if is_sure:
-            files = [file for file in files if len(_folders_of(file)) == n_common] or files
-        elif files and "/".join(folders) in self._all_folders():
-            files = []
+            nearest = [one for one in nearest if len(one[1]) == n_common + 1] or nearest
+        elif len(nearest) > _FEW or (nearest and "/".join(folders) in self._all_folders()):
+            nearest = []
         else:
-            files = [file for file in files if not _are_others(folders, file, n_common)]
-        if len(files) > 1:
-            files = [f for f in files if plain(f.rpartition("/")[2]) == name] or files
-        return Found(files, n_common, is_sure)
+            nearest = [one for one in nearest if not _are_others(folders, one[1][:-1], n_common)]
+        if len(nearest) > 1:
+            nearest = [one for one in nearest if one[1][-1] == name] or nearest
+        return Found([file for file, _ in nearest], n_common, is_sure)
 
     def near(self, path: str) -> str:
         """A file that may have been meant, "" where none is like it."""
         stem = stem_of(path)
         if stem in self._by_tail:
-            return self._nearest(stem, _folders_of(path))[1][0]
+            return self._nearest(stem, _parts(path)[:-1])[1][0][0]
         like = [name for name in self._stems if name[:3] == stem[:3]][:_MAX_NEAR]
         meant = did_you_mean(stem, like).partition("'")[2].rpartition("'")[0]
         return self._by_tail[meant][0] if meant else ""
 
-    def _nearest(self, tail: str, folders: list[str]) -> tuple[int, list[str]]:
-        """How many folders the best files of a stem have in common with a path, and these files."""
+    def _nearest(self, tail: str, folders: list[str]) -> tuple[int, list[tuple[str, list[str]]]]:
+        """How many folders the best files of a stem share with a path; these, with their parts."""
         files, n_common = self._by_tail.get(tail, []), 0
         while len(files) > _FEW and n_common < len(folders):
             below = f"{folders[-1 - n_common]}/{tail}"
-            if below not in self._by_tail and f"/{tail}" not in self._by_tail:
+            if f"/{tail}" not in self._by_tail:
                 self._split(tail, files, n_common)
             if below not in self._by_tail:
-                return n_common, files
+                break
             tail, files, n_common = below, self._by_tail[below], n_common + 1
-        in_common = [_n_common(folders, _folders_of(file)) for file in files]
-        n_common = max(in_common, default=0)
-        return n_common, [f for f, n in zip(files, in_common, strict=True) if n == n_common]
+        pairs = [(file, _parts(file)) for file in files[: _FEW + 1]]
+        if len(files) <= _FEW:
+            shared = [_n_common(folders, parts[:-1]) for _, parts in pairs]
+            n_common = max(shared, default=0)
+            pairs = [pair for pair, n in zip(pairs, shared, strict=True) if n == n_common]
+        return n_common, pairs
 
     def _split(self, tail: str, files: list[str], n_common: int) -> None:
         """Put the files of a tail below the tails with one folder more."""
         self._by_tail[f"/{tail}"] = []  # done
         for file in files:
-            theirs = _folders_of(file)
-            if n_common < len(theirs):
-                self._by_tail.setdefault(f"{theirs[-1 - n_common]}/{tail}", []).append(file)
+            parts = _parts(file)
+            if n_common < len(parts) - 1:
+                self._by_tail.setdefault(f"{parts[-2 - n_common]}/{tail}", []).append(file)
 
     def _all_folders(self) -> set[str]:
         if not self._folders:
-            self._folders = {
-                "/".join(_folders_of(file)) for stem in self._stems for file in self._by_tail[stem]
-            }
+            files = (file for stem in self._stems for file in self._by_tail[stem])
+            self._folders = {"/".join(_parts(file)[:-1]) for file in files}
         return self._folders
 
 
@@ -287,12 +338,11 @@ def _n_common(folders: list[str], others: list[str]) -> int:
     return n_same
 
 
-def _are_others(folders: list[str], file: str, n_common: int) -> bool:
+def _are_others(folders: list[str], others: list[str], n_common: int) -> bool:
     """Whether the first folders that differ are two of a kind: two patients, or two splits."""
-    theirs = _folders_of(file)
-    if n_common == len(theirs):
+    if n_common == len(others):
         return False
-    names = folders[-1 - n_common], theirs[-1 - n_common]
+    names = folders[-1 - n_common], others[-1 - n_common]
     shapes = {re.sub(r"\d+", "#", name) for name in names}
     splits = {parse_split(name) for name in names} - {""}
     return (len(shapes) == 1 and "#" in shapes.pop()) or len(splits) == 2
