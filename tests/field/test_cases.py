@@ -156,3 +156,29 @@ def test_mimic_float_ids(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     manifest = read_manifest(root)
     assert code == 0 and manifest.table["Atelectasis"].notna().all()
     assert not manifest.table["patient"].str.contains(".", regex=False).any()
+
+
+def test_chexpert_full_batches(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_case("chexpert-full-batches", here)
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    assert images_of(prepared("chexpert-full-batches")) == {"train": 8, "valid": 4}
+    assert "found by name" not in capsys.readouterr().err
+    assert main(["prepare", str(root / "CheXpert-v1.0 batch 1 (validate & csv)")]) == 3
+    assert "name the folder that holds all of them" in capsys.readouterr().err
+
+
+def test_chexpert_plus(here: Path) -> None:
+    root = copy_case("chexpert-plus", here)
+    assert main(["prepare", str(root), "--check-only", "--labels", "Pneumonia"]) == 0
+    summary = prepared("chexpert-plus")["summary"]
+    assert summary["source"] == "chexpert-plus" and len(summary["labels"]) <= 14
+    assert sum(split["images"] for split in summary["splits"].values()) == 8
+    assert summary["splits"]["train"]["labels"]["Pneumonia"]["positive"] > 0
+
+
+def test_nih_kaggle_sample(here: Path) -> None:
+    root = copy_case("nih-kaggle-sample", here)
+    assert main(["prepare", str(root), "--check-only"]) == 0
+    document = prepared("nih-kaggle-sample")
+    assert document["dataset"]["source"] == "nih"
+    assert sum(images_of(document).values()) == 12

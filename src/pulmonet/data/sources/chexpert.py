@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
 from pulmonet.data.splits.files import split_tables
-from pulmonet.data.tables import id_column, patient_column, read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, patient_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import VOCABULARY
 from pulmonet.words import list_first
 
+#: Folders of the full-size download, each of which has some of the patients.
+_BATCHES = "CheXpert-v1.0 batch "
+
 _META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
 
 
-def recognises(root: Path, _names: Collection[str]) -> bool:
-    """By any of its files; their names are plain."""
-    return bool(split_tables(root))
+def recognises(root: Path, names: Collection[str]) -> bool:
+    """By any of its files; their names are plain. By its folders in the full-size download."""
+    return bool(split_tables(root)) or any(name.startswith(_BATCHES) for name in names)
 
 
 def read(root: Path) -> rows.SourceRows:
-    """Read the tables of `split_tables`; the test set's own ``groundtruth.csv`` is per study."""
-    files = split_tables(root)
+    """Read the tables of `split_tables`; the test set's own ``groundtruth.csv`` is per study.
+
+    In the full-size download they are in its first batch. Without it CheXbert's labels of the
+    training images are taken, which lie beside the batches.
+    """
+    if root.name.startswith(_BATCHES) and len(list(root.parent.glob(f"{_BATCHES}*"))) > 1:
+        raise DataError(
+            f"{root}: one of the folders of CheXpert in full size; name the folder that holds all "
+            f"of them: {root.parent}"
+        )
+    batches = sorted(path for path in root.glob(f"{_BATCHES}*") if path.is_dir())
+    files = {split: path for at in (*batches, root) for split, path in split_tables(at).items()}
+    if batches and "train" not in files:
+        files |= dict(zip(["train"], find_tables(root, "train_*chexbert"), strict=False))
+    if not files:
+        raise DataError(f"{root}: no train.csv or valid.csv; unpack batch 1 (validate & csv) there")
     raws = {split: _read_table(where, root) for split, where in files.items()}
     taken = {*_META, *rows.ROW_COLUMNS, *map(patient_column, raws.values())}
     names = rows.label_names(raws.values(), taken)
-    parts = {split: _rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
+    parts = {split: rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
     whole = rows.stack(parts.values())
     wanted = [label for label in whole.labels if label in VOCABULARY]
     for split in ("train", "valid") if {"train", "valid"} <= parts.keys() else ():
@@ -54,10 +74,19 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
     return raw
 
 
-def _rows_of(
-    raw: pd.DataFrame, root: Path, split: str, where: Path, names: list[str]
+def rows_of(
+    raw: pd.DataFrame, root: Path, split: Any, where: Path, names: list[str]
 ) -> rows.SourceRows:
-    paths = rows.strip_root(raw["Path"].to_numpy(object), root)
+    """The rows of a table with CheXpert's columns, which `where` holds.
+
+    Args:
+        raw: the table.
+        root: of the dataset.
+        split: of all rows, or of each.
+        where: named in messages.
+        names: columns that are labels.
+    """
+    paths = _in_batches(rows.strip_root(raw["Path"].to_numpy(object), root), root)
     column = patient_column(raw)
     patient, study = rows.patients_of(paths, id_column(raw[column], where) if column else None)
     side = rows.column_or(raw, ["Frontal/Lateral"], rows.parse_view)
@@ -77,6 +106,25 @@ def _rows_of(
         age_years=rows.column_or(raw, ["Age"], rows.parse_age, np.nan),
         further=rows.other_columns(raw, {*_META, column}, labels),
     )
+
+
+def _in_batches(paths: Strings, root: Path) -> Strings:
+    """``CheXpert-v1.0/train/patient1/…`` in the batch that has the patient; else as it was."""
+    folders = [path for path in root.glob(f"{_BATCHES}*") if path.is_dir()]
+    folders += [path / name for path in folders for name in ("train", "valid", "test")]
+    there = {
+        name: f"{folder.relative_to(root).as_posix()}/"
+        for folder in folders
+        if folder.is_dir()
+        for name in os.listdir(folder)  # noqa: PTH208 - names of 65,000 patients
+    }
+    if not there:
+        return paths
+    split = [path.partition("/patient") for path in paths.tolist()]
+    tails = [f"patient{tail}" for *_, tail in split]
+    homes = [there.get(tail.partition("/")[0]) for tail in tails]
+    pairs = zip(paths.tolist(), homes, tails, strict=True)
+    return np.asarray([home + tail if home else path for path, home, tail in pairs], object)
 
 
 def _expand_studies(raw: pd.DataFrame, root: Path, where: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pulmonet.data.sources import chexpert, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.sources import chexpert, chexpert_plus, medmnist, mimic, nih, padchest, vindr
 from pulmonet.data.tables import find_tables
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir, expand, is_litter, portable_path, user_data_dir
@@ -22,6 +22,7 @@ SOURCES = {
     "nih": nih,
     "padchest": padchest,
     "vindr": vindr,
+    "chexpert-plus": chexpert_plus,
     "chexpert": chexpert,
     "medmnist": medmnist,
 }

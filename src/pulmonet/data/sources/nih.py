@@ -30,8 +30,12 @@ _LISTS = {
 
 
 def recognises(root: Path, _names: Collection[str]) -> bool:
-    """By the name of its CSV."""
-    return bool(find_tables(root, "Data_Entry_2017*"))
+    """By the name of its CSV, or of that of Kaggle's sample."""
+    return bool(_tables(root))
+
+
+def _tables(root: Path) -> list[Path]:
+    return find_tables(root, "Data_Entry_2017*") or find_tables(root, "sample_labels")
 
 
 def read(root: Path) -> rows.SourceRows:
@@ -39,18 +43,19 @@ def read(root: Path) -> rows.SourceRows:
 
     The header's last names hold commas and split into more columns (and older files have an empty
     one at the end), so columns go by their names and the odd ones are left alone. Images are in
-    ``images/`` or in ``images_001/images/`` to ``images_012/images/``.
+    ``images/`` or in ``images_001/images/`` to ``images_012/images/``; those of Kaggle's sample,
+    whose table is ``sample_labels.csv``, in ``sample/images/``.
     """
-    where = find_tables(root, "Data_Entry_2017*")[-1]
+    where = _tables(root)[-1]
     raw = read_csv(where, ("Image Index", "Finding Labels", "Patient ID"))
     names = text_column(raw["Image Index"])
-    below = [*sorted(root.glob("images_*/images")), *sorted(root.glob("images_*"))]
+    is_sample = (root / "sample" / "images").is_dir()
     columns = rows.finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
     blank = map_column(raw["Finding Labels"], is_blank, bool)
     for name in FINDINGS:
         columns.setdefault(align(name), np.where(blank, np.nan, 0).astype(np.float32))
     return rows.source_rows(
-        rows.find_images(names, [root / "images", *below], root, "images/"),
+        ("sample/images/" if is_sample else "images/") + names,
         {name: columns[name] for name in sorted(columns)},
         split=_splits(root, names),
         patient=id_column(raw["Patient ID"], where),

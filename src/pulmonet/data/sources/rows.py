@@ -234,26 +234,6 @@ def check_source_label(name: str, where: object) -> None:
         raise DataError(f"{where}: {error}; rename it") from None
 
 
-def find_images(
-    names: Strings, folders: Sequence[Path], root: Path, missing_folder: str
-) -> Strings:
-    """(N,) paths of images in `folders` by file name, else by stem (``x.jpg`` for ``x.png``).
-
-    What is nowhere is said to lie in `missing_folder`, where the file check will miss it.
-    """
-    found: dict[str, str] = {}
-    for folder in folders:
-        if folder.is_dir():
-            below = folder.relative_to(root).as_posix()
-            prefix = "" if below == "." else below + "/"
-            with os.scandir(folder) as entries:
-                found.update({entry.name: prefix + entry.name for entry in entries})
-    by_stem = {name.rpartition(".")[0]: path for name, path in found.items()}
-    pairs = [(name, name.rpartition(".")[0] or name) for name in names.tolist()]
-    paths = [found.get(n) or by_stem.get(stem) or missing_folder + n for n, stem in pairs]
-    return np.asarray(paths, dtype=object)
-
-
 def strip_root(paths: Strings, root: Path) -> Strings:
     """Paths relative to the root, POSIX: without ``./``, the root itself and its own name.
 

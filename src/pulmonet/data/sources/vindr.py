@@ -98,5 +98,4 @@ def _rows_of(
     agreed = (votes >= 0.5).astype(np.float32).where(votes.notna())
     ids = np.asarray([f"{image}.dicom" for image in images], dtype=object)
     columns = {label: agreed[label].to_numpy() for label in agreed.columns}
-    paths = rows.find_images(ids, [root / split], root, f"{split}/")
-    return rows.source_rows(paths, columns, problems, split=split)
+    return rows.source_rows(f"{split}/" + ids, columns, problems, split=split)
