@@ -56,7 +56,7 @@ def read(root: Path) -> rows.SourceRows:
         png = raw["Path"].str.replace(r"\.\w+$", "", regex=True)
         raw["Path"] = "PNG/" + png + ".png"
     raw = pd.concat([raw[kept], labels.reset_index(drop=True)], axis=1)
-    return chexpert.rows_of(raw, root, split, where, list(labels))
+    return chexpert.rows_of(raw, root, split, where, list(CHEXPERT_LABELS))
 
 
 def _read_labels(path: Path) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def _change(root: Path, path: str) -> tuple[str, str, str] | None:
         except (OSError, ValueError):
             continue
         alike = [one for one in names if is_image_name(one) and stem_of(one) == stem_of(name)]
-        shared = os.path.commonprefix([name, *alike])
+        shared = os.path.commonprefix([name, *alike])  # noqa: RUF071 - of letters, not folders
         if len(alike) != 1 or len(shared) < len(stem_of(name)):
             return None
         start = "/".join([*folders[:n_dropped], ""])

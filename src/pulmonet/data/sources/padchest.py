@@ -92,4 +92,4 @@ def _paths(root: Path, raw: pd.DataFrame) -> Strings:
             pairs = zip(folders.tolist(), names.tolist(), strict=True)
             return np.asarray([f"{folder}/{name}" for folder, name in pairs], dtype=object)
     folder = "images/" if (root / "images").is_dir() else ""
-    return folder + names
+    return np.asarray(folder + names, dtype=object)

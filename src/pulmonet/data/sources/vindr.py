@@ -51,10 +51,10 @@ def read(root: Path) -> rows.SourceRows:
             f"{root}: no image_labels_train.csv or image_labels_test.csv (nor Kaggle's train.csv); "
             "add one"
         )
-    return rows.stack(_read_split(root, path, split) for split, path in there.items())
+    return rows.stack(_read_split(path, split) for split, path in there.items())
 
 
-def _read_split(root: Path, where: Path, split: str) -> rows.SourceRows:
+def _read_split(where: Path, split: str) -> rows.SourceRows:
     problems: list[str] = []
     raw = read_csv(where, ("image_id",))
     names = [name for name in raw.columns if name not in _META]
@@ -63,7 +63,7 @@ def _read_split(root: Path, where: Path, split: str) -> rows.SourceRows:
         raise DataError(f"{where}: has no label columns; give the file as VinDr-CXR brings it")
     codes, images = pd.factorize(text_column(raw["image_id"]))
     votes = pd.DataFrame(labels).groupby(codes).mean()
-    return _rows_of(root, split, images, votes, problems)
+    return _rows_of(split, images, votes, problems)
 
 
 def is_kaggle(path: Path) -> bool:
@@ -88,11 +88,11 @@ def _read_kaggle(root: Path) -> rows.SourceRows:
     n_votes = n_votes.drop(columns="", errors="ignore")
     for label in n_votes.columns:
         rows.check_source_label(label, where)
-    return _rows_of(root, "train", images, n_votes.div(n_readers, axis=0))
+    return _rows_of("train", images, n_votes.div(n_readers, axis=0))
 
 
 def _rows_of(
-    root: Path, split: str, images: NDArray[Any], votes: pd.DataFrame, problems: Sequence[str] = ()
+    split: str, images: NDArray[Any], votes: pd.DataFrame, problems: Sequence[str] = ()
 ) -> rows.SourceRows:
     """One row an image, positive where at least half of its readers say so."""
     agreed = (votes >= 0.5).astype(np.float32).where(votes.notna())
