@@ -67,5 +67,6 @@ MAP_KEYS = {
     "csv": "name of the CSV file, where there are several",
     "folder": "folder of the images below the root",
     "strip": "beginning of the paths that the disk does not have",
+    "join": "column by which --join FILE is joined, labels and all; uid:id for two names",
     "extension": "ending of the image files, where the table has another or none",
 }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Ints, Strings
 from pulmonet.errors import DataError
 from pulmonet.files.cells import read_cells
+from pulmonet.files.paths import stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
 #: (N,) strings.
@@ -170,13 +171,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
         raise DataError(
             f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
         )
-    keys = pd.Index(id_column(raw[key], path))
-    if keys.has_duplicates:
-        twice = keys[keys.duplicated()].unique()
-        raise DataError(
-            f"{path}: {count(len(twice), 'value')} of '{key}' more than once "
-            f"({list_first(twice)}); keep one line each"
-        )
+    keys = _unique_keys(raw[key], path)
     positions = _positions(table, keys, by_patient=patient_key is not None)
     n_matched = int((positions >= 0).sum())
     if not n_matched:
@@ -190,12 +185,62 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     return pd.concat([table, pd.DataFrame(joined, index=table.index)], axis=1), note
 
 
+def join_table(raw: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
+    """`raw` with the columns of the table at `path`, joined by a column that both have.
+
+    Cells are text, "" where `path` has no line. Of a column that both have, one is kept.
+
+    Args:
+        raw: any table of text.
+        key: the column; ``uid:id`` where it is called `id` in `path`.
+        path: names each key once.
+
+    Raises:
+        DataError: no such column, a key listed twice, no row matches, or two different columns of
+            one name.
+    """
+    own, _, theirs = key.partition(":")
+    other = read_csv(path, (theirs or own,))
+    if own not in raw:
+        raise DataError(
+            f"--map join={key}: no column '{own}'{did_you_mean(own, raw.columns)}; columns there: "
+            f"{list_first(raw.columns, 20)}"
+        )
+    keys, wanted = _unique_keys(other[theirs or own], path), id_column(raw[own], path)
+    lines = np.asarray(keys.get_indexer(pd.Index(wanted)))
+    if (lines < 0).all():
+        raise DataError(
+            f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset "
+            f"{wanted[0]!r}"
+        )
+    columns = {
+        str(name): np.where(lines >= 0, text_column(other[name])[lines], "")
+        for name in other.columns
+        if name and name not in {own, theirs}
+    }
+    for name in columns.keys() & {*raw.columns}:
+        if ((text_column(raw[name]) != columns.pop(name)) & (lines >= 0)).any():
+            raise DataError(f"{path}: column '{name}' is in both tables and differs; rename it")
+    return pd.concat([raw, pd.DataFrame(columns, index=raw.index, dtype=object)], axis=1)
+
+
+def _unique_keys(column: pd.Series[Any], path: Path) -> pd.Index:
+    keys = pd.Index(id_column(column, path))
+    if keys.has_duplicates:
+        twice = keys[keys.duplicated()].unique()
+        raise DataError(
+            f"{path}: {count(len(twice), 'value')} of '{column.name}' more than once "
+            f"({list_first(twice)}); keep one line each"
+        )
+    return keys
+
+
 def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.ndarray:
     """(N,) line of the CSV that belongs to each row, -1 where none."""
     own = table["patient" if by_patient else "path"].astype("str")
     names = own.str.rpartition("/")[2]
     below = keys.str.partition("/", expand=False).str[2]  # below the root's name
-    tries = [(below, own), (keys, names), (keys, names.str.rpartition(".")[0])]
+    tries = [(below, own), (keys, names), (keys.map(stem_of), own.map(stem_of))]
     if by_patient:  # 00001 and patient00001 are the same person
         tries = [(keys, own.str.removeprefix("patient"))]
     found = np.full(len(table), -1)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from pulmonet.errors import ConfigError
+
+#: Endings of image files.
+ENDINGS = frozenset(["jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"])
+
+#: What else follows a stem in a table: ``x.npy``, ``x.dcm.png``.
+OTHER_ENDINGS = frozenset(["bmp", "gif", "webp", "jp2", "npy", "nii", "gz", "mha", "ima"])
 
 
 def expand(path: Path | str) -> Path:
@@ -73,3 +80,18 @@ def dataset_dir(root: Path) -> Path:
 def is_litter(name: str) -> bool:
     """Whether a file or folder is what macOS leaves beside others: ``._x.png``, ``__MACOSX``."""
     return name.startswith("._") or name in {"__MACOSX", ".DS_Store"}
+
+
+def plain(text: str) -> str:
+    """A name as it is compared: without case, and in one of Unicode's two forms."""
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).casefold()
+
+
+def stem_of(path: str) -> str:
+    """The plain name of a file without its folders and endings: ``a`` of ``x/A.dcm.png``."""
+    name = plain(path.replace("\\", "/").rpartition("/")[2])
+    while True:
+        head, _, ending = name.rpartition(".")
+        if not head or (ending not in ENDINGS and ending not in OTHER_ENDINGS):
+            return name
+        name = head

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,8 @@ import numpy as np
 from pulmonet.arrays import Flags, Strings
 from pulmonet.data.images.file import file_of, stat_sources
 from pulmonet.data.splits.files import parse_split
-from pulmonet.files.paths import is_litter
+from pulmonet.files.paths import ENDINGS, OTHER_ENDINGS, is_litter, plain, stem_of
 from pulmonet.words import did_you_mean
-
-#: Endings of the files that are looked at.
-ENDINGS = frozenset(["jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "dcm", "dicom", "dic"])
-
-#: What else follows a stem in a table: ``x.npy``, ``x.dcm.png``.
-_OTHER_ENDINGS = frozenset(["bmp", "gif", "webp", "jp2", "npy", "nii", "gz", "mha", "ima"])
 
 #: Keys of ``--map`` that change paths; they go with a collection that is recognised, too.
 REWRITES = ("strip", "folder", "extension")
@@ -86,7 +79,7 @@ def place_images(
     for row in left:
         path = paths[row]
         found = index.find(path)
-        if found.is_sure and len(found.files) > 1:
+        if (found.is_sure or leave[row]) and len(found.files) > 1:
             places.several[path] = sorted(found.files)
         elif found.is_sure and found.files:
             places.paths[row] = found.files[0]
@@ -163,7 +156,7 @@ def rewrite_paths(paths: Iterable[str], mapping: Mapping[str, str]) -> Strings:
         rest = posix.removeprefix(f"{strip}/") if strip and posix.startswith(f"{strip}/") else path
         head, _, own_ending = rest.rpartition(".")
         if ending:
-            is_ending = head and own_ending.lower() in ENDINGS | _OTHER_ENDINGS
+            is_ending = head and own_ending.lower() in ENDINGS | OTHER_ENDINGS
             rest = f"{head if is_ending else rest}.{ending}"
         is_below = not folder or rest.startswith(f"{folder}/")
         return rest if is_below else f"{folder}/{rest.lstrip('/')}"
@@ -225,21 +218,6 @@ def is_image_name(name: str) -> bool:
     """Whether the ending is that of an image, or there is none (DICOM: ``IM0001``, ``1.2.840``)."""
     head, dot, ending = name.rpartition(".")
     return not dot or (head != "" and (ending.lower() in ENDINGS or ending.isdecimal()))
-
-
-def plain(text: str) -> str:
-    """A name as it is compared: without case, and in one of Unicode's two forms."""
-    return (text if text.isascii() else unicodedata.normalize("NFC", text)).casefold()
-
-
-def stem_of(path: str) -> str:
-    """The plain name of a file without its folders and endings: ``a`` of ``x/A.dcm.png``."""
-    name = plain(path.replace("\\", "/").rpartition("/")[2])
-    while True:
-        head, _, ending = name.rpartition(".")
-        if not head or (ending not in ENDINGS and ending not in _OTHER_ENDINGS):
-            return name
-        name = head
 
 
 def _parts(path: str) -> list[str]:

@@ -14,15 +14,25 @@ from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
 from pulmonet.data.splits.files import parse_split, split_tables
-from pulmonet.data.tables import find_tables, id_column, map_column, read_csv, text_column
+from pulmonet.data.tables import (
+    find_tables,
+    id_column,
+    join_table,
+    map_column,
+    read_csv,
+    text_column,
+)
 from pulmonet.errors import ConfigError, DataError
+from pulmonet.files.paths import expand
 from pulmonet.words import did_you_mean, list_first
 
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
 
 
-def read(root: Path, mapping: Mapping[str, str]) -> rows.SourceRows:
+def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> rows.SourceRows:
     """Read the CSV of `root` (or train.csv, valid.csv and test.csv) under `mapping`.
+
+    Where it has a key ``join``, the columns of the table `join` count as its own.
 
     Raises:
         ConfigError: an unknown key, or a column that is not there.
@@ -36,7 +46,12 @@ def read(root: Path, mapping: Mapping[str, str]) -> rows.SourceRows:
             )
     if "path" not in mapping:
         raise ConfigError("--map: says nothing of the images; add --map path=COLUMN")
+    if "join" in mapping and not join:
+        raise ConfigError(f"--map join={mapping['join']}: of which table? add --join FILE")
     files = [(where, split, read_csv(where)) for where, split in _files(root, mapping)]
+    if "join" in mapping and join:
+        at, key = expand(join), mapping["join"]
+        files = [(where, split, join_table(raw, key, at)) for where, split, raw in files]
     used = [mapping[key] for key in _COLUMNS if key in mapping]
     names = rows.label_names([raw for *_, raw in files], used)
     return rows.stack(

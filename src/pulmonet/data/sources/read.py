@@ -94,7 +94,7 @@ def inspect_manifest(
     data = data or DataConfig()
     mapping = data.map or remembered_map(root)
     with noting_tables() as seen:
-        kind, rows = _read_source(root, mapping)
+        kind, rows = _read_source(root, mapping, data.join)
     rows = _with_asked_labels(rows, data, root)
     folder = root if root.is_dir() else root.parent
     unread = _unread(root, {path.name for path in seen}) if root.is_dir() else ()
@@ -119,7 +119,7 @@ def inspect_manifest(
     problems += [f"{root}: {text}" for text in split_problems(table)]
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
-    if data.join:
+    if data.join and "join" not in mapping:
         table, note = join_columns(table, expand(data.join))
         notes.append(note)
     manifest = Manifest(
@@ -156,12 +156,12 @@ def _unread(root: Path, read: set[str]) -> tuple[str, ...]:
     return tuple(sorted({*tables, *others} - read))
 
 
-def _read_source(root: Path, mapping: dict[str, str]) -> tuple[str, SourceRows]:
+def _read_source(root: Path, mapping: dict[str, str], join: str | None) -> tuple[str, SourceRows]:
     """Kind of source, and its rows as it has them."""
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
     if not mapping.keys() <= {*REWRITES}:
-        return "mapped", mapped.read(root, mapping)
+        return "mapped", mapped.read(root, mapping, join)
     kind = recognise(root)
     if kind is None:
         raise DataError(
@@ -231,9 +231,12 @@ def several_problems(places: Places) -> list[str]:
         return []
     path, files = next(iter(places.several.items()))
     n_paths = count(len(places.several), "path fits", "paths fit")
+    parts, others = (file.split("/")[:-1] for file in files[:2])
+    folder = next((part for part, other in zip(parts, others, strict=False) if part != other), "")
+    folder = "/".join(parts[: parts.index(folder) + 1]) if folder else "/".join(parts) or "."
     return [
         f"{n_paths} several files each ({path}: {list_first(files)}); write the folder into the "
-        f"table, or name the one to take, e.g. --map folder={files[0].rpartition('/')[0] or '.'}"
+        f"table, or name the one to take, e.g. --map folder={folder}"
     ]
 
 

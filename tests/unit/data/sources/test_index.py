@@ -13,8 +13,8 @@ from pulmonet.data.sources.index import (
     is_image_name,
     place_images,
     rewrite_paths,
-    stem_of,
 )
+from pulmonet.files.paths import stem_of
 
 
 def make(root: Path, *names: str) -> None:

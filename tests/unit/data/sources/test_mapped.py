@@ -96,3 +96,43 @@ def test_a_foreign_csv_without_mapping_asks_for_one(tmp_path: Path) -> None:
         locate_dataset(str(tmp_path / "labels.csv"))
     with pytest.raises(DataError, match="--map path=COLUMN --map patient=COLUMN"):
         read_manifest(tmp_path)
+
+
+def test_labels_through_a_join_by_a_named_key(tmp_path: Path) -> None:
+    write_text(
+        tmp_path / "projections.csv",
+        "uid,filename,view\n1,a.png,AP\n1,b.png,L\n2,c.png,AP\n3,d.png,AP\n4,e.png,AP\n",
+    )
+    reports = tmp_path / "reports.csv"
+    write_text(reports, "id,found,view,site\n1.0,Edema;Mass,,x\n2.0,normal,,y\n3.0,Mass,,y\n")
+    mapping = {"csv": "projections.csv", "path": "filename", "patient": "uid", "findings": "found"}
+    mapping |= {"separator": ";", "join": "uid:id"}
+    with pytest.raises(ConfigError, match="join=uid:id: of which table"):
+        read_manifest(tmp_path, DataConfig(map=mapping))
+    with pytest.raises(DataError, match="column 'view' is in both tables and differs"):
+        read_manifest(tmp_path, DataConfig(map=mapping, join=str(reports)))
+    write_text(reports, reports.read_text().replace(",view", "").replace(",,", ","))
+    manifest = read_manifest(tmp_path, DataConfig(map=mapping, join=str(reports)))
+    assert manifest.labels == ("Edema", "Mass", "No Finding")
+    expected = [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 1, 0], [np.nan] * 3]
+    np.testing.assert_array_equal(manifest.raw_labels(manifest.labels), np.array(expected))
+    assert manifest.table["site"].tolist() == ["x", "x", "y", "y", ""]
+    with pytest.raises(DataError, match="no column 'uidd' .did you mean 'uid'"):
+        read_manifest(tmp_path, DataConfig(map=mapping | {"join": "uidd:id"}, join=str(reports)))
+    write_text(reports, "id,found\n9,Mass\n")
+    with pytest.raises(DataError, match="no row matches by 'uid:id'; there it is '9'"):
+        read_manifest(tmp_path, DataConfig(map=mapping, join=str(reports)))
+
+
+def test_a_mapping_moves_the_images_of_a_known_collection(tmp_path: Path) -> None:
+    lines = "".join(f"/home/me/train/patient{n}/v1.png,{n % 2}\n" for n in range(4))
+    write_text(tmp_path / "train.csv", f"Path,Edema\n{lines}")
+    for size in ("small", "large"):
+        for n in range(4):
+            write_picture(tmp_path / size / f"train/patient{n}/v1.jpg", n)
+    with pytest.raises(DataError, match="4 paths fit several files each .*--map folder=large$"):
+        read_manifest(tmp_path, check_files=True)
+    mapping = {"folder": "large", "strip": "/home/me", "extension": "jpg"}
+    manifest = read_manifest(tmp_path, DataConfig(map=mapping), check_files=True)
+    assert manifest.source == "chexpert" and manifest.table["split"].eq("train").any()
+    assert manifest.table["path"].tolist() == [f"large/train/patient{n}/v1.jpg" for n in range(4)]
