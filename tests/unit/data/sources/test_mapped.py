@@ -130,7 +130,7 @@ def test_a_mapping_moves_the_images_of_a_known_collection(tmp_path: Path) -> Non
     for size in ("small", "large"):
         for n in range(4):
             write_picture(tmp_path / size / f"train/patient{n}/v1.jpg", n)
-    with pytest.raises(DataError, match="4 paths fit several files each .*--map folder=large$"):
+    with pytest.raises(DataError, match=r"4 paths fit several files each .*--map folder=large$"):
         read_manifest(tmp_path, check_files=True)
     mapping = {"folder": "large", "strip": "/home/me", "extension": "jpg"}
     manifest = read_manifest(tmp_path, DataConfig(map=mapping), check_files=True)
