@@ -117,7 +117,7 @@ def test_labels_through_a_join_by_a_named_key(tmp_path: Path) -> None:
     expected = [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 1, 0], [np.nan] * 3]
     np.testing.assert_array_equal(manifest.raw_labels(manifest.labels), np.array(expected))
     assert manifest.table["site"].tolist() == ["x", "x", "y", "y", ""]
-    with pytest.raises(DataError, match="no column 'uidd' .did you mean 'uid'"):
+    with pytest.raises(DataError, match=r"no column 'uidd' .did you mean 'uid'"):
         read_manifest(tmp_path, DataConfig(map=mapping | {"join": "uidd:id"}, join=str(reports)))
     write_text(reports, "id,found\n9,Mass\n")
     with pytest.raises(DataError, match="no row matches by 'uid:id'; there it is '9'"):
