@@ -460,7 +460,9 @@ def test_a_csv_of_ones_own_is_mapped_once(
         lines.append(f"{number}.png,p{number // 2},{number % 2},ward {number % 3}")
     (tmp_path / "mine" / "labels.csv").write_text("\n".join(lines) + "\n")
     assert main(["prepare", "mine"]) == 3
-    assert "--map path=COLUMN --map patient=COLUMN" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "found labels.csv, 12 images in ." in said
+    assert "--map csv=labels.csv --map path=FileName --map patient=COLUMN (columns there: " in said
     mapping = ["--map", "path=FileName", "--map", "patient=Who"]
     assert main(["prepare", "mine", *mapping]) == 0
     shown = capsys.readouterr()

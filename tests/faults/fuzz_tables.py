@@ -13,11 +13,19 @@ from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.rows import ROW_COLUMNS
-from pulmonet.data.sources.vindr import KAGGLE_HEADER
+from pulmonet.data.sources.vindr import KAGGLE_COLUMNS
 from pulmonet.errors import DataError
 
 #: A file of each source, by which its reader is chosen.
+LAYOUT_FILES = {
+    "master_spreadsheet_update.csv": "brax",
+    "stage_2_train_labels.csv": "rsna",
+    "train-rle.csv": "siim",
+    "indiana_projections.csv": "openi",
+    "metadata.csv": "covid-chestxray",
+}
 FILES = (
     "train.csv",
     "groundtruth.csv",
@@ -25,6 +33,7 @@ FILES = (
     "mimic-cxr-2.0.0-chexpert.csv",
     "PADCHEST_chest_x_ray_images_labels.csv",
     "image_labels_train.csv",
+    *LAYOUT_FILES,
     "chestmnist.npz",
     "mimic-cxr-2.0.0-chexpert.csv.gz",
 )
@@ -50,8 +59,9 @@ def csv_texts(draw: st.DrawFn) -> bytes:
     """CSV text with plausible and implausible headers and cells, lines not always of one length."""
     header = draw(st.lists(HEADERS, min_size=1, max_size=7))
     if draw(st.booleans()):
-        padchest, kaggle = ("ImageID", "PatientID", "Labels"), KAGGLE_HEADER.split(",")
-        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle]))
+        padchest, kaggle = ("ImageID", "PatientID", "Labels"), KAGGLE_COLUMNS
+        layouts = [one.columns for one in LAYOUTS.values()]
+        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle, *layouts]))
         header = [*needed, *header]
     n_cells = len(header)
     rows = draw(st.lists(st.lists(CELLS, min_size=n_cells, max_size=n_cells), max_size=5))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pulmonet.cli.main import main
@@ -158,27 +159,50 @@ def test_mimic_float_ids(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not manifest.table["patient"].str.contains(".", regex=False).any()
 
 
-def test_chexpert_full_batches(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = copy_case("chexpert-full-batches", here)
+
+
+def boxes_of(folder: str) -> pd.DataFrame:
+    return pd.read_csv(Path("artifacts") / "prepare" / folder / "boxes.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "n_images"),
+    [
+        ("openi-indiana", "openi", 12),
+        ("covid-chestxray", "covid-chestxray", 8),
+        ("kermany-folders", "folders", 10),
+        ("rsna-pneumonia", "rsna", 8),
+    ],
+)
+def test_collections_that_are_recognised(name: str, source: str, n_images: int, here: Path) -> None:
+    root = copy_case(name, here)
     assert main(["prepare", str(root), "--check-only"]) == 0
-    assert images_of(prepared("chexpert-full-batches")) == {"train": 8, "valid": 4}
-    assert "found by name" not in capsys.readouterr().err
-    assert main(["prepare", str(root / "CheXpert-v1.0 batch 1 (validate & csv)")]) == 3
-    assert "name the folder that holds all of them" in capsys.readouterr().err
+    document = prepared(name)
+    assert document["dataset"]["source"] == source
+    assert sum(images_of(document).values()) == n_images
+    assert "todo" not in json.dumps(document["summary"])
 
 
-def test_chexpert_plus(here: Path) -> None:
-    root = copy_case("chexpert-plus", here)
-    assert main(["prepare", str(root), "--check-only", "--labels", "Pneumonia"]) == 0
-    summary = prepared("chexpert-plus")["summary"]
-    assert summary["source"] == "chexpert-plus" and len(summary["labels"]) <= 14
-    assert sum(split["images"] for split in summary["splits"].values()) == 8
-    assert summary["splits"]["train"]["labels"]["Pneumonia"]["positive"] > 0
+def test_rsna_boxes(here: Path) -> None:
+    root = copy_case("rsna-pneumonia", here)
+    assert main(["prepare", str(root)]) == 0
+    boxes = boxes_of("rsna-pneumonia")
+    assert len(boxes) == 8 and set(boxes["label"]) == {"Pneumonia"}
+    first = boxes.iloc[0][["xmin", "ymin", "xmax", "ymax"]].astype(float).tolist()
+    assert first == pytest.approx([100 / 1024, 200 / 1024, 250 / 1024, 500 / 1024], abs=1e-5)
 
 
-def test_nih_kaggle_sample(here: Path) -> None:
-    root = copy_case("nih-kaggle-sample", here)
-    assert main(["prepare", str(root), "--check-only"]) == 0
-    document = prepared("nih-kaggle-sample")
-    assert document["dataset"]["source"] == "nih"
-    assert sum(images_of(document).values()) == 12
+def test_vindr_resized_small_boxes(here: Path) -> None:
+    root = copy_case("vindr-resized-small-boxes", here)
+    assert main(["prepare", str(root)]) == 0
+    boxes = boxes_of("vindr-resized-small-boxes")
+    assert len(boxes) == 12
+    assert boxes["xmin"].tolist() == pytest.approx([30 / 2304] * 12, abs=1e-5)
+    assert boxes["ymax"].tolist() == pytest.approx([120 / 2880] * 12, abs=1e-5)
+
+
+def test_vindr_partial_skip_bad(here: Path) -> None:
+    root = copy_case("vindr-partial-skip-bad", here)
+    assert main(["prepare", str(root), "--skip-bad"]) == 0
+    images = {Path(path).stem for path in boxes_of("vindr-partial-skip-bad")["Path"]}
+    assert {name[-1] for name in images} == {"2", "4", "6"}

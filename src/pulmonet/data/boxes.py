@@ -2,108 +2,239 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pulmonet.arrays import Array
+from pulmonet.arrays import Array, Strings
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
-from pulmonet.data.tables import map_column, parse_number, read_csv, text_column
+from pulmonet.data.tables import has_columns, map_column, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import align
 from pulmonet.words import count, list_first
 
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
-_VINDR_EDGES = ("x_min", "y_min", "x_max", "y_max")
+#: Pixels a side of the originals of NIH (Wang et al. 2017), RSNA's and SIIM's challenges, whose
+#: boxes and masks are in these pixels whatever the size of the pictures that lie there.
+_SIDE = 1024
 
-#: NIH's boxes are in pixels of its 1024 x 1024 PNGs (Wang et al. 2017), whatever lies on disk.
-_NIH_SIDE = 1024.0
+#: So much of the image may stick out of it, which is cut off: readers draw beyond the edge.
+_MARGIN = 0.02
+
+_EDGES = ("x_min", "y_min", "x_max", "y_max")
+_SIDES = ("x", "y", "width", "height")
+
+#: Names of width and height of an original, in its collection's table or a ``…_meta.csv``.
+_SIZES = (("dim1", "dim0"), ("width", "height"))
 
 
-def read_boxes(manifest: Manifest, path: Path | None = None) -> pd.DataFrame:
+@dataclass
+class _Drawn:
+    """Boxes as a table has them: (N,) image names and labels, (N, 4) corners in pixels."""
+
+    names: Strings
+    labels: Any
+    corners: Array
+    sizes: Array  # (N, 2) width and height that the pixels are of; NaN: the picture's own
+
+
+def read_boxes(
+    manifest: Manifest, path: Path | None = None, warnings: list[str] | None = None
+) -> pd.DataFrame:
     """All boxes of the dataset; no rows where it has none.
 
     From `path`, else the root's ``boxes.csv``, NIH's ``BBox_List_2017.csv``, VinDr's
-    ``annotations_*.csv`` or its Kaggle edition's ``train.csv``.
+    ``annotations_*.csv`` or its Kaggle edition's ``train.csv``, RSNA's table or SIIM's masks.
+
+    Args:
+        manifest: the dataset.
+        path: a file in the form of ``boxes.csv``.
+        warnings: where given, wrong boxes are left out and said here.
 
     Returns:
         Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax
         (fractions of the image from its top left).
 
     Raises:
-        DataError: unreadable, or coordinates that are no box.
+        DataError: unreadable; or coordinates that are no box, where `warnings` is None.
     """
     root = manifest.root
     if path is not None or (root / "boxes.csv").is_file():
         path = path or root / "boxes.csv"
         raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
-        corners = [map_column(raw[name], parse_number, float) for name in COLUMNS[2:]]
         paths = strip_root(raw["Path"].to_numpy(object), root)
-        return _checked(paths, map_column(raw["label"], align), np.stack(corners, axis=1), path)
+        corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
+        return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
+    parts = [
+        _in_fractions(manifest, where, read(read_csv(where, needed), where, root), warnings)
+        for where, read, needed in _tables(manifest)
+    ]
+    empty = pd.DataFrame({name: np.zeros(0, object) for name in COLUMNS})
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def _tables(manifest: Manifest) -> list[tuple[Path, _Read, tuple[str, ...]]]:
+    """The tables of the dataset that hold boxes, with their readers and what these need."""
+    root, source = manifest.root, manifest.source
     found = sorted(root.glob("BBox_List_2017*.csv"))
     if found:
-        return _read_nih(found[0], manifest)
-    if manifest.source == "vindr":
-        folders = (root, root / "annotations")
-        files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
-        files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
-        if files:
-            return pd.concat([_read_vindr(path, manifest) for path in files], ignore_index=True)
-    return _checked([], [], np.zeros((0, 4)), root)
+        return [(found[0], _nih, ())]
+    if source in _OF_LAYOUTS:
+        where = LAYOUTS[source].table_in(root)
+        return [(where, *_OF_LAYOUTS[source])] if where else []
+    if source != "vindr":
+        return []
+    folders = (root, root / "annotations")
+    files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
+    files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
+    return [(path, _vindr, ("image_id", "class_name", *_EDGES)) for path in files]
 
 
-def _read_nih(path: Path, manifest: Manifest) -> pd.DataFrame:
+def _numbers(raw: pd.DataFrame, names: Any) -> Array:
+    """(N, …) columns as numbers, NaN where they are none."""
+    return np.stack([map_column(raw[name], parse_number, float) for name in names], axis=1)
+
+
+def _of_originals(names: Strings, labels: Any, sides: Array) -> _Drawn:
+    """Boxes of (N, 4) x, y, width and height in pixels of originals of 1024 pixels a side."""
+    corners = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
+    return _Drawn(names, labels, corners, np.full((len(names), 2), float(_SIDE)))
+
+
+def _nih(raw: pd.DataFrame, where: Path, _root: Path) -> _Drawn:
     """NIH's list: its header splits ``Bbox [x,y,w,h]`` into four columns, three more are empty."""
-    raw = read_csv(path)
     if raw.shape[1] < 6:
-        raise DataError(f"{path}: fewer than 6 columns; take NIH's own BBox_List_2017.csv")
-    names = text_column(raw.iloc[:, 0])
-    x, y, width, height = (
-        map_column(raw.iloc[:, column], parse_number, float) / _NIH_SIDE for column in range(2, 6)
-    )
+        raise DataError(f"{where}: fewer than 6 columns; take NIH's own BBox_List_2017.csv")
+    labels = map_column(raw.iloc[:, 1], align)
+    return _of_originals(text_column(raw.iloc[:, 0]), labels, _numbers(raw, raw.columns[2:6]))
+
+
+def _rsna(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
+    labels = np.full(len(raw), "Pneumonia", object)
+    sides = _numbers(raw, _SIDES)
+    return _of_originals(text_column(raw["patientId"]), labels, sides)
+
+
+def _siim(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
+    """The box around each mask: gaps and lengths of its runs, column by column."""
+    codes = text_column(raw["EncodedPixels"])
+    sides = np.asarray([_around_runs(code) for code in codes.tolist()]).reshape(-1, 4)
+    labels = np.full(len(raw), "Pneumothorax", object)
+    return _of_originals(text_column(raw["ImageId"]), labels, sides)
+
+
+_Read = Callable[[pd.DataFrame, Path, Path], _Drawn]
+_OF_LAYOUTS: dict[str, tuple[_Read, tuple[str, ...]]] = {
+    "rsna": (_rsna, ("patientId", *_SIDES)),
+    "siim": (_siim, ("ImageId", "EncodedPixels")),
+}
+
+
+def _around_runs(code: str) -> list[float]:
+    """x, y, width and height around run lengths; NaN where there are none."""
+    try:
+        gaps, lengths = np.asarray(code.split(), np.int64).reshape(-1, 2).T
+    except ValueError:
+        return [np.nan] * 4
+    stops = np.cumsum(gaps + lengths)
+    (left, top), (right, bottom) = np.divmod(stops - lengths, _SIDE), np.divmod(stops - 1, _SIDE)
+    if not len(stops) or (lengths < 1).any():
+        return [np.nan] * 4
+    whole = (left != right).any()  # a run into the next column
+    y, y_last = (0, _SIDE - 1) if whole else (int(top.min()), int(bottom.max()))
+    x, x_last = int(left.min()), int(right.max())
+    return [float(x), float(y), float(x_last - x + 1), float(y_last - y + 1)]
+
+
+def _vindr(raw: pd.DataFrame, where: Path, root: Path) -> _Drawn:
+    """In pixels of the original image; ``No finding`` has no box."""
+    names, sizes = text_column(raw["image_id"]), np.full((len(raw), 2), np.nan)
+    edges = _numbers(raw, _EDGES)
+    beside = [path for folder in (where.parent, root) for path in sorted(folder.glob("*_meta.csv"))]
+    for path in [where, *dict.fromkeys(beside)]:
+        pair = next((pair for pair in _SIZES if has_columns(path, ("image_id", *pair))), None)
+        if pair is not None:
+            table = read_csv(path).drop_duplicates("image_id")
+            ids = pd.Index(text_column(table["image_id"]))
+            own = pd.DataFrame(_numbers(table, pair), index=ids)
+            sizes = np.where(np.isnan(sizes), own.reindex(names).to_numpy(), sizes)
+    return _Drawn(names, map_column(raw["class_name"], align), edges, sizes)
+
+
+def _in_fractions(
+    manifest: Manifest, where: Path, drawn: _Drawn, warnings: list[str] | None
+) -> pd.DataFrame:
+    """Boxes of the manifest's images; those of pictures that cannot be read are left out."""
     by_name = {path.rpartition("/")[2]: path for path in manifest.table["path"]}
     by_stem = {name.rpartition(".")[0]: path for name, path in by_name.items()}
-    paths = np.asarray(
-        [by_name.get(name) or by_stem.get(name.rpartition(".")[0], "") for name in names], object
+    found = (
+        by_name.get(name) or by_stem.get(name) or by_stem.get(name.rpartition(".")[0], "")
+        for name in drawn.names.tolist()
     )
-    there = paths != ""
-    labels = map_column(raw.iloc[:, 1], align)
-    corners = np.stack([x, y, x + width, y + height], axis=1).clip(max=1.0)
-    return _checked(paths[there], labels[there], corners[there], path)
-
-
-def _read_vindr(path: Path, manifest: Manifest) -> pd.DataFrame:
-    """In pixels of the original image, whose header says its size; ``No finding`` has no box."""
-    raw = read_csv(path, ("image_id", "class_name", *_VINDR_EDGES))
-    by_id = {Path(name).stem: name for name in manifest.table["path"]}
-    paths = map_column(raw["image_id"], lambda cell: by_id.get(cell, ""))
-    edges = np.stack([map_column(raw[name], parse_number, float) for name in _VINDR_EDGES], axis=1)
-    there = np.flatnonzero((paths != "") & ~np.isnan(edges).any(axis=1))
-    sizes = {
-        name: image_size(inside_root(manifest.root, name)) for name in dict.fromkeys(paths[there])
-    }
-    height, width = np.asarray([sizes[name] for name in paths[there]], float).reshape(-1, 2).T
-    corners = (edges[there] / np.stack([width, height, width, height], axis=1)).clip(0, 1)
-    labels = map_column(raw["class_name"].iloc[there], align)
-    return _checked(paths[there], labels, corners, path)
-
-
-def _checked(paths: Any, labels: Any, corners: Array, path: Path) -> pd.DataFrame:
-    """Boxes as a table, cut at the image's edge: rounding may put them a thousandth outside."""
-    inside = ((corners >= -1e-3) & (corners <= 1.001)).all(axis=1)
-    wrong = np.flatnonzero(~(inside & (corners[:, :2] < corners[:, 2:]).all(axis=1)))
-    if len(wrong):
-        raise DataError(
-            f"{path}: {count(len(wrong), 'wrong box', 'wrong boxes')} "
-            f"(line{'s' * (len(wrong) > 1)} {list_first(row + 2 for row in wrong.tolist())}); "
-            "xmin < xmax and ymin < ymax are fractions of the image, 0 to 1"
+    paths = np.asarray([*found], object)
+    sizes = np.where(drawn.sizes > 0, drawn.sizes, np.nan)
+    there = (paths != "") & ~np.isnan(drawn.corners).any(axis=1)
+    unknown = there & np.isnan(sizes).any(axis=1)
+    own = {path: _picture_size(manifest, path) for path in dict.fromkeys(paths[unknown])}
+    sizes[unknown] = np.asarray([own[path] for path in paths[unknown]]).reshape(-1, 2)
+    corners = drawn.corners / np.tile(sizes, 2)
+    there &= ~np.isnan(corners).any(axis=1)
+    small = unknown & there & [not path.lower().endswith((".dcm", ".dicom")) for path in paths]
+    beyond = small & (corners > 1 + _MARGIN).any(axis=1)
+    if beyond.any():  # of pictures made smaller, those that fit are as wrong
+        n_left, there = int(small.sum()), there & ~small
+        text = (
+            f"{where}: {count(n_left, 'box', 'boxes')} left out: {int(beyond.sum()):,} reach "
+            "beyond their picture, which is not the original; put a train_meta.csv beside "
+            "(image_id, dim0, dim1: height and width of the originals)"
         )
-    columns = (paths, labels, *corners.clip(0, 1).T)
+        _say(text, warnings)
+    lines = np.flatnonzero(there)
+    return _checked(paths[lines], drawn.labels[lines], corners[lines], lines, where, warnings)
+
+
+def _picture_size(manifest: Manifest, path: str) -> tuple[float, float]:
+    """Width and height of a picture; NaN where it cannot be read, which others say."""
+    try:
+        height, width = image_size(
+            inside_root(manifest.root, path, follow_links=manifest.follow_links)
+        )
+    except DataError:
+        return np.nan, np.nan
+    return width, height
+
+
+def _checked(
+    paths: Any, labels: Any, corners: Array, lines: Any, where: Path, warnings: list[str] | None
+) -> pd.DataFrame:
+    """Boxes as a table, cut at the image's edge."""
+    cut = corners.clip(0, 1)
+    right = (np.abs(corners - cut) <= _MARGIN).all(axis=1)
+    right &= (cut[:, :2] < cut[:, 2:]).all(axis=1)
+    wrong = lines[~right]
+    if len(wrong):
+        text = (
+            f"{where}: {count(len(wrong), 'wrong box', 'wrong boxes')} "
+            f"(line{'s' * (len(wrong) > 1)} {list_first(row + 2 for row in wrong.tolist())})"
+            f"{' left out' * (warnings is not None)}; "
+            "xmin < xmax and ymin < ymax lie in the image (in a boxes.csv as fractions, 0 to 1)"
+        )
+        _say(text, warnings)
+    columns = (paths[right], labels[right], *cut[right].T)
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+
+
+def _say(text: str, warnings: list[str] | None) -> None:
+    if warnings is None:
+        raise DataError(text)
+    warnings.append(text)

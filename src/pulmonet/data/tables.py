@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Strings
 from pulmonet.errors import DataError
-from pulmonet.files.cells import read_cells
+from pulmonet.files.cells import read_cells, read_names
 from pulmonet.files.paths import stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
@@ -67,6 +68,14 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     if not len(table):
         raise DataError(f"{path}: no rows below the header; it needs one row an image")
     return table
+
+
+def has_columns(path: Path, names: Iterable[str]) -> bool:
+    """Whether a table has columns of all these names; False where it cannot be read."""
+    try:
+        return {*names} <= {*read_names(path)}
+    except (OSError, ValueError, csv.Error, ModuleNotFoundError):
+        return False
 
 
 def table_stem(name: str) -> str:

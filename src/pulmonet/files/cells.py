@@ -19,7 +19,13 @@ from typing import Any
 
 import pandas as pd
 
-from pulmonet.files.read import MAX_HEADER_BYTES, MAX_TABLE_BYTES, SEPARATORS, read_bytes
+from pulmonet.files.read import (
+    MAX_HEADER_BYTES,
+    MAX_TABLE_BYTES,
+    SEPARATORS,
+    check_plain,
+    read_bytes,
+)
 from pulmonet.words import count, list_first
 
 _MARKS = {
@@ -53,6 +59,22 @@ def read_cells(path: Path) -> pd.DataFrame:
         raise
     except Exception as error:  # zlib, zip, pandas, pyarrow: damage has many names, one way out
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def read_names(path: Path) -> list[str]:
+    """The names of a table's columns; of text only the beginning is read.
+
+    Raises:
+        OSError, ValueError, ModuleNotFoundError: as `read_cells`.
+    """
+    check_plain(path)
+    with path.open("rb") as file:
+        start = file.read(2**16)
+    if start.startswith((b"PAR1", b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        return list(read_cells(path).columns)
+    content = to_utf8(start)
+    first = next((cells for _, cells in _records(content, _separator_of(content))), [])
+    return [name.strip() for name in first]
 
 
 def to_utf8(content: bytes) -> bytes:

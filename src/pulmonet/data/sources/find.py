@@ -7,7 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pulmonet.data.sources import chexpert, chexpert_plus, medmnist, mimic, nih, padchest, vindr
+from pulmonet.data.sources import (
+    chexpert,
+    chexpert_plus,
+    folders,
+    medmnist,
+    mimic,
+    nih,
+    padchest,
+    vindr,
+)
+from pulmonet.data.sources.layouts import LAYOUTS
+from pulmonet.data.sources.unknown import describe
 from pulmonet.data.tables import find_tables
 from pulmonet.errors import DataError
 from pulmonet.files.paths import dataset_dir, expand, is_litter, portable_path, user_data_dir
@@ -15,16 +26,18 @@ from pulmonet.files.read import read_text
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
 
-#: Kind of source -> its module with ``recognises`` and ``read``, in the order in which a folder is
-#: tried: telling file names come before CheXpert's, which are plain.
-SOURCES = {
+#: Kind of source -> its reader (with ``recognises`` and ``read``), in the order in which a folder
+#: is tried: telling file names come before CheXpert's, which are plain, and folders last.
+SOURCES: dict[str, Any] = {
     "mimic": mimic,
     "nih": nih,
     "padchest": padchest,
     "vindr": vindr,
     "chexpert-plus": chexpert_plus,
+    **LAYOUTS,
     "chexpert": chexpert,
     "medmnist": medmnist,
+    "folders": folders,
 }
 
 WAYS_OUT = (
@@ -69,9 +82,8 @@ def _named_root(place: Path, where: str) -> Path:
         return place  # a CSV of one's own: its reader asks for --map
     if not found:
         raise DataError(
-            f"{where}: no dataset there (no train.csv, valid.csv or test.csv, nor the files of "
-            "another known source, in it or in a folder directly below); for a CSV of your own, "
-            f"say what its columns mean with --map; {WAYS_OUT}"
+            f"{where}: no dataset there, nor in a folder directly below: {describe(place)}; "
+            f"or {WAYS_OUT}"
         )
     return _only(found, where)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> row
     used = [mapping[key] for key in _COLUMNS if key in mapping]
     names = rows.label_names([raw for *_, raw in files], used)
     return rows.stack(
-        _rows_of(raw, root, where, split, mapping, names) for where, split, raw in files
+        read_table(raw, root, where, mapping, names, split) for where, split, raw in files
     )
 
 
@@ -78,14 +78,24 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     return [(found[0], "")]
 
 
-def _rows_of(
+def read_table(
     raw: pd.DataFrame,
     root: Path,
     where: Path,
-    split: Any,
     mapping: Mapping[str, str],
-    names: list[str],
+    names: Sequence[str] | None = None,
+    split: Any = "",
+    *,
+    patients_known: bool = True,
 ) -> rows.SourceRows:
+    """The rows of the table `raw`, which `where` holds.
+
+    `names` are its labels, where `mapping` does not say them; `split` is used where no column
+    says it.
+
+    Raises:
+        ConfigError: a column that is not there.
+    """
     used = {key: mapping[key] for key in _COLUMNS if key in mapping}
     for key, column in used.items():
         if column not in raw.columns:
@@ -100,6 +110,7 @@ def _rows_of(
     if "study" in used:
         study = id_column(raw[used["study"]], where)
     problems: list[str] = []
+    names = rows.label_names([raw], used.values()) if names is None else names
     labels = _labels(raw, mapping, names, where, problems)
     if "split" in used:
         split = map_column(raw[used["split"]], parse_split)
@@ -115,7 +126,7 @@ def _rows_of(
         labels,
         problems,
         split=split,
-        patient=patient,
+        patient=patient if patients_known else None,
         study=study,
         view=rows.column_or(raw, columns["view"], rows.parse_view),
         sex=rows.column_or(raw, columns["sex"], rows.parse_sex),
@@ -127,7 +138,7 @@ def _rows_of(
 def _labels(
     raw: pd.DataFrame,
     mapping: Mapping[str, str],
-    names: list[str],
+    names: Sequence[str],
     where: Path,
     problems: list[str],
 ) -> dict[str, Floats32]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
 from pulmonet.data.tables import find_tables, id_column, parse_number, read_csv, text_column
 
@@ -45,9 +42,6 @@ KINDS = {
 
 _TABLE = "*chest_x_ray_images_labels*"
 
-#: No findings, but what the reader says of the study: that he did not read it, or saw no change.
-NO_FINDINGS = {"exclude", "unchanged", "suboptimal study"}
-
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -57,7 +51,7 @@ def recognises(root: Path, _names: Collection[str]) -> bool:
 
 
 def read(root: Path) -> rows.SourceRows:
-    """``…chest_x_ray_images_labels…csv``; images in ``<ImageDir>/``, ``images/`` or the root."""
+    """``…chest_x_ray_images_labels…csv``; images in ``<ImageDir>/``, or anywhere."""
     where = find_tables(root, _TABLE)[-1]
     raw = read_csv(where, ("ImageID", "PatientID", "Labels"))
     study, birth = (
@@ -66,7 +60,8 @@ def read(root: Path) -> rows.SourceRows:
     )
     age = np.asarray(study - birth, np.float64)
     return rows.source_rows(
-        _paths(root, raw),
+        rows.column_or(raw, ["ImageDir"], lambda name: name and f"{name}/")
+        + text_column(raw["ImageID"]),
         rows.finding_columns(raw["Labels"], _findings),
         patient=id_column(raw["PatientID"], where),
         study=rows.column_or(raw, ["StudyID", "ImageID"], str),
@@ -79,17 +74,5 @@ def read(root: Path) -> rows.SourceRows:
 def _findings(cell: str) -> list[str]:
     """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped, and what they are."""
     names = [(single or double).strip() for single, double in _QUOTED.findall(cell)]
-    names = [name for name in names if name not in NO_FINDINGS and "exclude" not in names]
+    names = [] if "exclude" in names else names
     return names + [label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(names)]
-
-
-def _paths(root: Path, raw: pd.DataFrame) -> Strings:
-    names = text_column(raw["ImageID"])
-    if "ImageDir" in raw:
-        folders = text_column(raw["ImageDir"])
-        # says no where a Path raises
-        if any(name and os.path.isdir(root / name) for name in set(folders.tolist())):  # noqa: PTH112
-            pairs = zip(folders.tolist(), names.tolist(), strict=True)
-            return np.asarray([f"{folder}/{name}" for folder, name in pairs], dtype=object)
-    folder = "images/" if (root / "images").is_dir() else ""
-    return np.asarray(folder + names, dtype=object)

@@ -26,6 +26,7 @@ from pulmonet.data.sources.index import (
     rewrite_paths,
 )
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows, label_columns
+from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import find_tables, join_columns, table_stem
 from pulmonet.errors import DataError
@@ -35,7 +36,9 @@ from pulmonet.labels import VOCABULARY, match_label
 from pulmonet.words import count, list_first
 
 #: Tables that are read for boxes or splits, or that MIMIC brings and nobody needs.
-_BESIDE = re.compile(r"(?:boxes|splits)$|bbox_list|annotations_|cxr-(?:record|study)-|mimic-cxr-2")
+_BESIDE = re.compile(
+    r"(?:boxes|splits|(?:train|test)_meta)$|bbox_list|annotations_|cxr-(?:record|study)-|mimic-cxr-2"
+)
 #: Lists of images, and spreadsheets that no reader takes.
 _LISTS = re.compile(
     r"^(?![.~])(?:(?:.*[_\W])?(?:lists?|splits?|train|val|valid|test)(?![a-z]).*\.txt|.*\.(?:xls|ods))$"
@@ -117,6 +120,7 @@ def inspect_manifest(
     )
     notes = [*_moved(places), *notes]
     problems += [f"{root}: {text}" for text in split_problems(table)]
+    notes = [*rows.notes, *notes]
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
     if data.join and "join" not in mapping:
@@ -164,10 +168,7 @@ def _read_source(root: Path, mapping: dict[str, str], join: str | None) -> tuple
         return "mapped", mapped.read(root, mapping, join)
     kind = recognise(root)
     if kind is None:
-        raise DataError(
-            f"{root}: not a dataset that a reader knows; for a CSV of your own, say what its "
-            "columns mean: --map path=COLUMN --map patient=COLUMN"
-        )
+        raise DataError(f"{root}: not a dataset that a reader knows: {describe(root)}")
     try:
         rows = SOURCES[kind].read(root)
         rows.table["path"] = rewrite_paths(rows.table["path"], mapping)

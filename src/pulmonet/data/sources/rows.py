@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from pulmonet.words import count, list_first
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
+
+#: What stands among findings and is none: a cell with nothing else says as little as a blank one.
+NO_FINDINGS = {
+    *("", "todo", "unknown", "exclude", "unchanged", "suboptimal study", "no indexing"),
+    "technical quality of image unsatisfactory",
+}
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
 _LABEL_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -46,6 +52,7 @@ class SourceRows:
     labels: tuple[str, ...]  # in the vocabulary's spelling
     problems: list[str]  # ``where: what; what to do`` about rows that cannot be used
     patients_known: bool  # False where the source has no patient ids by nature
+    notes: list[str] = field(default_factory=list)  # what was done to rows that can be used
 
 
 def source_rows(
@@ -81,6 +88,7 @@ def stack(parts: Iterable[SourceRows]) -> SourceRows:
         tuple(dict.fromkeys(label for part in parts for label in part.labels)),
         [text for part in parts for text in part.problems],
         all(part.patients_known for part in parts),
+        [text for part in parts for text in part.notes],
     )
 
 
@@ -96,8 +104,9 @@ def column_or(
 
 
 def parse_view(value: str) -> str:
-    """AP, PA, LATERAL, FRONTAL (unspecified), or "" where unknown."""
-    return _VIEWS.get(value.upper(), "")
+    """AP (``AP Supine``, too), PA, LATERAL, FRONTAL (unspecified), or "" where unknown."""
+    words = value.upper().split()
+    return _VIEWS.get(words[0], "") if words else ""
 
 
 def parse_sex(value: str) -> str:
@@ -207,8 +216,8 @@ def finding_columns(
     """
     codes, distinct = factorise(column)
     listed = [
-        {align(name) for name in split(cell) if name.strip()} if not is_blank(cell) else set()
-        for cell in distinct
+        {align(name) for name in split(cell) if name.strip().lower() not in NO_FINDINGS}
+        for cell in ("" if is_blank(cell) else cell for cell in distinct)
     ]
     labels = sorted(set().union(*listed))
     for label in labels:

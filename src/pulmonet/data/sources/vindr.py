@@ -11,15 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import is_blank, map_column, read_csv, text_column
+from pulmonet.data.tables import has_columns, is_blank, map_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.labels import align
 
 _META = {"image_id", "rad_id", "rad_ID"}
 _LABEL_FILES = {"image_labels_train.csv": "train", "image_labels_test.csv": "test"}
 
-#: First columns of the Kaggle edition's ``train.csv`` (VinBigData Chest X-ray): one line a box.
-KAGGLE_HEADER = "image_id,class_name,class_id,rad_id"
+#: Columns of the Kaggle edition's ``train.csv`` (VinBigData Chest X-ray): one line a box.
+KAGGLE_COLUMNS = ("image_id", "class_name", "rad_id")
 
 
 def recognises(root: Path, names: Collection[str]) -> bool:
@@ -68,17 +68,12 @@ def _read_split(where: Path, split: str) -> rows.SourceRows:
 
 def is_kaggle(path: Path) -> bool:
     """Whether a ``train.csv`` is the Kaggle edition's, by its header."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(KAGGLE_HEADER) + 3).removeprefix(b"\xef\xbb\xbf")
-    except OSError:
-        return False
-    return start.startswith(KAGGLE_HEADER.encode())
+    return has_columns(path, KAGGLE_COLUMNS)
 
 
 def _read_kaggle(root: Path) -> rows.SourceRows:
     where = root / "train.csv"
-    raw = read_csv(where, ("image_id", "class_name", "rad_id"))
+    raw = read_csv(where, KAGGLE_COLUMNS)
     codes, images = pd.factorize(text_column(raw["image_id"]))
     labels = map_column(raw["class_name"], lambda cell: "" if is_blank(cell) else align(cell))
     said = pd.DataFrame({"image": codes, "label": labels, "reader": text_column(raw["rad_id"])})

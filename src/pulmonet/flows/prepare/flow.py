@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from pulmonet import __version__
 from pulmonet.config.fields import RunConfig
 from pulmonet.data.boxes import read_boxes
@@ -139,11 +141,21 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], report: PrepareRe
         console.note(text)
 
 
+def _boxes(manifest: Manifest, report: PrepareReport) -> pd.DataFrame:
+    """Boxes of images that can be used; a file that does not hold boxes is a warning."""
+    try:
+        boxes = read_boxes(manifest, warnings=report.warnings)
+    except DataError as error:
+        report.warnings.append(f"no boxes: {error}")
+        return pd.DataFrame()
+    return boxes[~boxes["path"].isin(report.bad_images)]
+
+
 def _write_report(manifest: Manifest, report: PrepareReport, folder: Path) -> None:
     """prepare_report.json, and boxes.csv where the source has boxes of its own kind."""
     report.ok = not report.problems
     if manifest.source != "chexpert" and report.ok:
-        boxes = read_boxes(manifest)
+        boxes = _boxes(manifest, report)
         if len(boxes):
             boxes = boxes.rename(columns={"path": "Path"})
             content = boxes.to_csv(index=False, float_format="%.5f", lineterminator="\n")

@@ -17,7 +17,7 @@ class PreparedDataset(Record):
     root: str
     """Dataset root, the home folder written as ~."""
     source: str
-    """Kind of source: chexpert, nih, mimic, padchest, vindr, medmnist or mapped."""
+    """Kind of source: chexpert, nih, mimic, …, medmnist, folders or mapped."""
     synthetic: bool
     """Whether the images are phantoms."""
     patients_known: bool

@@ -9,7 +9,7 @@ import pytest
 from chexpert_factory import write_dataset
 from pulmonet.data.sources import locate_dataset, remember_dataset
 from pulmonet.data.sources.find import is_synthetic, recognise
-from pulmonet.data.sources.vindr import KAGGLE_HEADER
+from pulmonet.data.sources.vindr import KAGGLE_COLUMNS
 from pulmonet.errors import DataError
 
 
@@ -55,7 +55,7 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path, names: list[str], kind: 
 
 
 def test_kaggles_train_csv_is_vindrs_and_others_are_chexperts(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text(f"{KAGGLE_HEADER},x_min\n")
+    (tmp_path / "train.csv").write_text(",".join((*KAGGLE_COLUMNS, "x_min\n")))
     assert recognise(tmp_path) == "vindr"
     (tmp_path / "train.csv").write_text("Path,Edema\n")
     assert recognise(tmp_path) == "chexpert"

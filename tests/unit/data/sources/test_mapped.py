@@ -94,7 +94,7 @@ def test_a_foreign_csv_without_mapping_asks_for_one(tmp_path: Path) -> None:
     assert locate_dataset(str(tmp_path)) == tmp_path
     with pytest.raises(DataError, match=r"labels.csv: a file; name its folder"):
         locate_dataset(str(tmp_path / "labels.csv"))
-    with pytest.raises(DataError, match="--map path=COLUMN --map patient=COLUMN"):
+    with pytest.raises(DataError, match="--map path=FileName --map patient=PatientID"):
         read_manifest(tmp_path)
 
 

@@ -1,0 +1,85 @@
+"""A folder that no reader knows: what lies there, and the ``--map`` that would read it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pulmonet.data.sources.index import image_files, stem_of
+from pulmonet.data.tables import is_blank, parse_number, read_csv, text_column
+from pulmonet.errors import DataError
+from pulmonet.words import count, list_first
+
+_TABLES = re.compile(r"(?i).*\.(csv(\.gz)?|tsv|xlsx|parquet|jsonl?|txt)")
+_BESIDE = {"boxes.csv", "splits.csv"}
+
+#: Key of `--map` -> what such a column is called, letters and digits alone.
+_NAMES = {
+    "path": r"(image|img|file|dicom)?(path|id|index|name|file)?",
+    "patient": r"(patient|subject|case)(id|number)?|pid",
+    "split": r"split|subset|partition",
+    "view": r"view(position)?|projection",
+    "sex": r"(patient)?(sex|gender)",
+    "age": r"(patient)?age(years)?",
+    "findings": r"(finding|label|class|diagnos[ie]|patholog(y|ie)|problem|disease)(s|labels|name)?",
+}
+
+
+def describe(root: Path) -> str:
+    """``found labels.csv, 120 images in pngs; to read it: --map csv=labels.csv --map …``."""
+    tables = sorted(entry for entry in root.iterdir() if _TABLES.fullmatch(entry.name))
+    images = [path for path in image_files(root) if "." in path]
+    n_in = Counter(path.partition("/")[0] if "/" in path else "." for path in images)
+    shown = [f"{count(n, 'image')} in {folder}" for folder, n in n_in.most_common()]
+    names = [table.name for table in tables]
+    found = f"found {list_first([*names, *shown], 8) or 'no table and no image'}"
+    stems = {stem_of(path) for path in images}
+    lines = (_map_line(table, stems) for table in tables if table.name not in _BESIDE)
+    if line := next(filter(None, lines), ""):
+        return f"{found}; to read it: {line}"
+    if images and not tables:
+        return (
+            f"{found}, and no table; labels are read from a CSV with a row an image (name its "
+            "columns with --map path=COLUMN --map patient=COLUMN), or from folders called as "
+            "findings (train/NORMAL/x.jpeg)"
+        )
+    return (
+        f"{found}; for a CSV of your own, say what its columns mean: --map path=COLUMN --map "
+        "patient=COLUMN"
+    )
+
+
+def _map_line(table: Path, stems: set[str]) -> str:
+    """The mapping of a table, guessed from its names and its first rows; "" where it cannot be."""
+    try:
+        raw = read_csv(table).head(50)
+    except DataError:
+        return ""
+    folded = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(raw.columns)}
+    mapping = {
+        key: next((folded[name] for name in reversed(folded) if re.fullmatch(pattern, name)), "")
+        for key, pattern in _NAMES.items()
+    }
+    n_images = {name: _n_images(raw[name], stems) for name in raw.columns}
+    best = max(n_images, key=lambda name: n_images[name])
+    mapping["path"] = best if n_images[best] else mapping["path"]
+    if not mapping["path"]:
+        return ""
+    cells = text_column(raw[mapping["findings"]]).tolist() if mapping["findings"] else []
+    words = [cell for cell in cells if not is_blank(cell) and np.isnan(parse_number(cell))]
+    mapping["findings"] = mapping["findings"] if words else ""
+    if not any("|" in cell for cell in words):
+        mapping["separator"] = next((s for s in ";,/" if any(s in cell for cell in words)), "")
+    pairs = {"csv": table.name, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
+    line = " ".join(f"--map {shlex.quote(f'{key}={name}')}" for key, name in pairs if name)
+    return f"{line} (columns there: {list_first(raw.columns, 20)})"
+
+
+def _n_images(column: pd.Series[str], stems: set[str]) -> int:
+    """How many cells name an image that lies there."""
+    return sum(stem_of(cell) in stems for cell in text_column(column).tolist() if cell)
