@@ -159,8 +159,6 @@ def test_mimic_float_ids(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not manifest.table["patient"].str.contains(".", regex=False).any()
 
 
-
-
 def boxes_of(folder: str) -> pd.DataFrame:
     return pd.read_csv(Path("artifacts") / "prepare" / folder / "boxes.csv")
 
