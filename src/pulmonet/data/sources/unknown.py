@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pulmonet.data.sources.index import image_files, stem_of
+from pulmonet.data.sources.index import image_files
 from pulmonet.data.tables import is_blank, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.paths import stem_of
 from pulmonet.words import count, list_first
 
 _TABLES = re.compile(r"(?i).*\.(csv(\.gz)?|tsv|xlsx|parquet|jsonl?|txt)")
