@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import read_source_image
+from pulmonet.data.pack.open import open_pack
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image
 
@@ -30,6 +32,28 @@ def test_paths_that_leave_the_root_are_refused(tmp_path: Path, path: str) -> Non
         inside_root(root, path)
     with pytest.raises(DataError, match="leaves the dataset root"):
         read_source_image(manifest_of(root, [path]), 0)
+
+
+@pytest.mark.parametrize("path", ["link.png", "out/x.png"])
+def test_links_out_of_the_root_are_followed_where_that_is_allowed(
+    tmp_path: Path, path: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    cv2.imwrite(str(tmp_path / "x.png"), IMAGE)
+    np.savez(tmp_path / "set.npz", train_images=IMAGE[None])
+    (root / "link.png").symlink_to(tmp_path / "x.png")
+    (root / "out").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="--follow-links allows that"):
+        inside_root(root, path)
+    manifest = replace(manifest_of(root, [path, "out/set.npz#train/0"]), follow_links=True)
+    assert inside_root(root, path, follow_links=True) == root / path
+    for row in (0, 1):
+        np.testing.assert_array_equal(read_source_image(manifest, row), IMAGE)
+    assert len(open_pack(manifest, [0, 1], image_size=64).read([0, 1])) == 2
+    for outside in ("../x.png", "/etc/passwd", "a/../../x.png"):
+        with pytest.raises(DataError, match=r"root .*; paths must stay below it"):
+            inside_root(root, outside, follow_links=True)
 
 
 def test_links_inside_the_root_are_followed(tmp_path: Path) -> None:
