@@ -183,9 +183,7 @@ def test_padchest_resized_in_two_sizes(tmp_path: Path) -> None:
         for folder in ("images-224", "images-512"):
             write_picture(tmp_path / folder / f"21684000{p}_0{p}-000-111.png", p)
     write_text(tmp_path / "PADCHEST_chest_x_ray_images_labels_160K.csv", "\n".join(lines) + "\n")
-    with pytest.raises(
-        DataError, match=r"5 paths fit several files .*--map folder=images-224"
-    ):
+    with pytest.raises(DataError, match=r"5 paths fit several files .*--map folder=images-224"):
         read_manifest(tmp_path, check_files=True)
     data = DataConfig(map={"folder": "images-224"})
     manifest = read_manifest(tmp_path, data, check_files=True)
