@@ -105,36 +105,67 @@ def images() -> tuple[bytes, ...]:
 
 @cache
 def dicoms() -> tuple[bytes, ...]:
-    """Small right DICOM files: a plain one, an inverted one with a window, one of colours."""
-    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+    """Small right DICOM files: grey, inverted, colours, palette, tables, compressed, deflated, bare."""
+    from pydicom import uid
+    from pydicom.dataset import Dataset
 
-    made = []
-    for kind, window in (("MONOCHROME2", None), ("MONOCHROME1", (500, 300)), ("RGB", None)):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["fuzz"])
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset: Dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-        colours = kind == "RGB"
-        dataset.Rows, dataset.Columns = 5, 6
-        dataset.SamplesPerPixel = 3 if colours else 1
-        dataset.PhotometricInterpretation = kind
-        dataset.BitsAllocated = dataset.BitsStored = 8 if colours else 16
-        dataset.HighBit = dataset.BitsStored - 1
-        dataset.PixelRepresentation = 0
-        if colours:
-            dataset.PlanarConfiguration = 0
-            dataset.PixelData = bytes(range(90))
-        else:
-            dataset.PixelData = np.arange(30, dtype="<u2").tobytes()
-        if window:
-            dataset.WindowCenter, dataset.WindowWidth = window
-            dataset.RescaleSlope, dataset.RescaleIntercept = 2, -10
-        buffer = io.BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        made.append(buffer.getvalue())
-    return tuple(made)
+    lut = Dataset()
+    lut.LUTDescriptor = [32, 0, 12]
+    lut.add_new(0x00283006, "OW", np.arange(32, dtype="<u2").tobytes())
+    palette: dict[str, Any] = {}
+    for colour in ("Red", "Green", "Blue"):
+        palette[f"{colour}PaletteColorLookupTableDescriptor"] = [30, 0, 16]
+        palette[f"{colour}PaletteColorLookupTableData"] = bytes(range(60))
+    window = {"WindowCenter": ["500", "20"], "WindowWidth": ["300", "30"], "RescaleSlope": "2"}
+    large = {"Rows": 32, "Columns": 32, "PixelData": np.arange(1024, dtype="<u2").tobytes()}
+    made = [
+        _dicom("MONOCHROME2"),
+        _dicom("MONOCHROME1", RescaleIntercept="-10", PixelPaddingValue=0, **window),
+        _dicom("MONOCHROME2", ModalityLUTSequence=[lut], VOILUTSequence=[lut]),
+        _dicom("RGB"),
+        _dicom("YBR_FULL"),
+        _dicom("PALETTE COLOR", **palette),
+        _dicom("MONOCHROME2", NumberOfFrames=1, syntax=uid.RLELossless),
+        _dicom("RGB", syntax=uid.RLELossless),
+        _dicom("MONOCHROME2", syntax=uid.JPEG2000Lossless, **large),
+        _dicom("MONOCHROME2", syntax=uid.DeflatedExplicitVRLittleEndian, **window),
+    ]
+    start = made[0].index(b"\x08\0\x16\0")  # without preamble and meta information
+    return (*made, made[0][start:])
+
+
+def _dicom(kind: str, syntax: str = "1.2.840.10008.1.2.1", **elements: Any) -> bytes:
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["fuzz"])
+    meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    dataset: Dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    is_colour = kind in ("RGB", "YBR_FULL")
+    dataset.Rows, dataset.Columns = 5, 6
+    dataset.SamplesPerPixel = 3 if is_colour else 1
+    dataset.PhotometricInterpretation = kind
+    dataset.BitsAllocated = dataset.BitsStored = 8 if is_colour else 16
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = 0
+    if is_colour:
+        dataset.PlanarConfiguration = 0
+        dataset.PixelData = bytes(range(90))
+    else:
+        dataset.PixelData = np.arange(30, dtype="<u2").tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    if "Deflated" in UID(syntax).name:
+        meta.TransferSyntaxUID = UID(syntax)
+    elif syntax != meta.TransferSyntaxUID:
+        dataset.compress(UID(syntax), generate_instance_uid=False)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:

@@ -162,11 +162,13 @@ def _check_frame(dataset: Any, name: str, where: str) -> None:
         if n_segments != n_expected or starts[0] < 64 or not 0 <= min(sizes) <= max(sizes) <= most:
             raise DataError(f"{where}: damaged DICOM (wrong RLE segments); {COPY_AGAIN}")
         return
-    if "JPEG" in name and (found := stream_size(frame)) != (height, width):
-        raise DataError(
-            f"{where}: holds a picture of {found[1]:,} x {found[0]:,} pixels where its header says "
-            f"{width:,} x {height:,}; {COPY_AGAIN}"
-        )
+    if "JPEG" in name:
+        expected = height, width, dataset.SamplesPerPixel
+        said, found = (f"{w:,} x {h:,} x {n}" for h, w, n in (expected, stream_size(frame)))
+        if said != found:
+            raise DataError(
+                f"{where}: holds a picture of {found} values, its header says {said}; {COPY_AGAIN}"
+            )
 
 
 def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:

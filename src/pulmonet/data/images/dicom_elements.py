@@ -130,12 +130,12 @@ def look_up(values: NDArray[Any], item: Any) -> NDArray[Any]:
     Raises:
         ValueError, AttributeError: no table.
     """
-    n_entries, first, _bits = (int(value) for value in item.LUTDescriptor)
+    n_entries, first, bits = (int(value) for value in item.LUTDescriptor)
     n_entries = n_entries % 65536 or 65536
     data = item.LUTData
     if isinstance(data, bytes):
         order = ">" if item.original_encoding[1] is False else "<"
-        is_narrow = len(data) <= n_entries + 1
+        is_narrow = bits <= 8 and len(data) <= n_entries + 1
         whole = data if is_narrow else data[: len(data) // 2 * 2]
         table = np.frombuffer(whole, "u1" if is_narrow else f"{order}u2")
     else:

@@ -16,7 +16,7 @@ from pulmonet.errors import DataError
 MAX_PIXELS = 200_000_000
 
 _PNG_END = b"IEND\xaeB`\x82"
-_BARE_DICOM = re.compile(rb"[\2\x08]\0[\0\1\5\x08]\0(UL|OB|CS|..\0\0)", re.DOTALL)
+_BARE_DICOM = re.compile(rb"[\2\x08]\0[\0-\x90]\0([A-Z]{2}|..\0\0)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class ImageHeader:
     orientation: int = 1  # of EXIF, 1 to 8: what viewers do before they show it
     colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
     has_alpha: bool = False  # a TIFF with samples beyond its colours
+    n_samples: int = 1  # values a pixel (JPEG)
 
 
 def check_size(height: int, width: int, where: str) -> None:
@@ -69,23 +70,23 @@ def read_header(content: bytes) -> ImageHeader:
 def is_dicom(start: bytes) -> bool:
     """Whether a file starts as DICOM: with its mark, or without one as old archives wrote it.
 
-    These begin with the length of group 2 or 8, or with the character set.
+    These begin with an element of group 2 or 8.
     """
     return start[128:132] == b"DICM" or _BARE_DICOM.match(start) is not None
 
 
-def stream_size(stream: bytes) -> tuple[int, int]:
-    """(height, width) of a JPEG, JPEG-LS or JPEG 2000 picture inside a DICOM file.
+def stream_size(stream: bytes) -> tuple[int, int, int]:
+    """Height, width, values a pixel of a JPEG, JPEG-LS or JPEG 2000 picture inside a DICOM file.
 
     Raises:
         ValueError, struct.error, IndexError: it is none, or damaged.
     """
     if stream.startswith(b"\xff\xd8"):
         header = _jpeg(stream)
-        return header.height, header.width
+        return header.height, header.width, header.n_samples
     place = stream.index(b"\xff\x4f\xff\x51")  # the size marker of JPEG 2000 (T.800, A.5.1)
-    right, bottom, left, top = struct.unpack(">IIII", stream[place + 8 : place + 24])
-    return bottom - top, right - left
+    right, bottom, left, top = struct.unpack_from(">IIII", stream, place + 8)
+    return bottom - top, right - left, struct.unpack_from(">H", stream, place + 40)[0]
 
 
 def _jpeg(content: bytes) -> ImageHeader:
@@ -105,7 +106,8 @@ def _jpeg(content: bytes) -> ImageHeader:
             # entropy-coded data cannot hold a marker, so an EOI after the first scan ends it; asked
             # from both ends, because a search through the whole file costs 5 % of its decoding
             complete = 0 < content.find(b"\xff\xda", place) < content.rfind(b"\xff\xd9")
-            return ImageHeader("JPEG", height, width, complete, orientation)
+            n_samples = content[place + 7]
+            return ImageHeader("JPEG", height, width, complete, orientation, n_samples=n_samples)
         if marker in (0x01, *range(0xD0, 0xD9)):
             continue
         (length,) = struct.unpack(">H", content[place : place + 2])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pulmonet.data.images.read import read_grey
+from pulmonet.data.images import dicom
+from pulmonet.data.images.decoding import Remark
+from pulmonet.data.images.read import decode, read_grey
 from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_dicom
 
@@ -136,3 +140,258 @@ def test_dicom_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(builtins, "__import__", without_pydicom)
     with pytest.raises(DataError, match=r"pip install 'pulmonet\[dicom\]'"):
         read_grey(tmp_path / "image.dcm")
+
+
+def test_colours_of_every_kind_give_the_same_grey(tmp_path: Path) -> None:
+    from pydicom.pixels.processing import convert_color_space
+
+    rgb = np.stack([IMAGE, IMAGE[::-1], IMAGE[:, ::-1]], axis=-1)
+    luma = rgb @ np.asarray([0.299, 0.587, 0.114])
+    ybr = convert_color_space(rgb, "RGB", "YBR_FULL")
+    even = ybr.reshape(60, 36, 2, 3)
+    halved = np.stack([even[:, :, 0, 0], even[:, :, 1, 0], even[:, :, 0, 1], even[:, :, 0, 2]], -1)
+    partial = ybr.copy()
+    partial[..., 0] = np.rint(luma * 219 / 255 + 16)
+    kinds = {"RGB": rgb, "YBR_FULL": ybr, "YBR_FULL_422": halved, "YBR_PARTIAL_422": partial}
+    kinds |= {"YBR_ICT": ybr, "": rgb, "MONOCHROME2": rgb, "rgb ": rgb}
+    for kind, pixels in kinds.items():
+        elements = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": pixels.tobytes()}
+        write_dicom(tmp_path / "a.dcm", IMAGE, photometric=kind, **elements)
+        limit = 40 if kind == "YBR_FULL_422" else 2  # colours of two pixels are one, and clipped
+        assert np.abs(read_grey(tmp_path / "a.dcm") - luma).max() <= limit, kind
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1)).tobytes()
+    elements = {"SamplesPerPixel": 3, "PlanarConfiguration": 1, "PixelData": planes}
+    write_dicom(tmp_path / "a.dcm", IMAGE, photometric="RGB", **elements)
+    assert np.abs(read_grey(tmp_path / "a.dcm") - luma).max() <= 1
+    full = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": ybr.tobytes()}
+    write_dicom(tmp_path / "a.dcm", IMAGE, photometric="YBR_FULL_422", **full)
+    assert np.abs(read_grey(tmp_path / "a.dcm") - luma).max() <= 2, "not subsampled at all"
+    write_dicom(tmp_path / "a.dcm", IMAGE, photometric="HSV", **full)
+    with pytest.raises(DataError, match="its colours are HSV, which is not read; convert it"):
+        read_grey(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palettes(tmp_path: Path, bits: int) -> None:
+    table = np.random.default_rng(0).permutation(256).astype(np.uint16) * (257 if bits == 16 else 1)
+    kind = np.uint16 if bits == 16 else np.uint8
+    elements: dict[str, Any] = {}
+    for colour in ("Red", "Green", "Blue"):
+        elements[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+        elements[f"{colour}PaletteColorLookupTableData"] = table.astype(kind).tobytes()
+    for photometric in ("PALETTE COLOR", ""):
+        write_dicom(tmp_path / "a.dcm", IMAGE, photometric=photometric, **elements)
+        expected = (table >> (bits - 8))[IMAGE]
+        assert np.abs(read_grey(tmp_path / "a.dcm").astype(int) - expected).max() <= 1
+
+
+MISSING = ["PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel", "BitsStored"]
+
+
+@pytest.mark.parametrize("name", [*MISSING, "BitsAllocated"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_missing_and_empty_elements(tmp_path: Path, name: str, empty: bool) -> None:
+    for pixels in (WIDE, IMAGE):
+        dataset = write_dicom(tmp_path / "a.dcm", pixels)
+        if empty:
+            setattr(dataset, name, None)
+        else:
+            delattr(dataset, name)
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        got, remark = decode((tmp_path / "a.dcm").read_bytes(), "a.dcm")
+        assert np.abs(got - stretched(pixels)).max() <= 1
+        assert remark == Remark.ASSUMED
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"RescaleSlope": None, "RescaleIntercept": "3"},
+        {"RescaleSlope": "0", "RescaleIntercept": "0"},
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": "100", "WindowWidth": "0"},
+        {"NumberOfFrames": None},
+        {"VOILUTSequence": []},
+        {"ModalityLUTSequence": []},
+        {"PixelPaddingValue": None},
+    ],
+)
+def test_empty_elements_count_as_missing(tmp_path: Path, elements: dict[str, Any]) -> None:
+    write_dicom(tmp_path / "a.dcm", WIDE, **elements)
+    got, remark = decode((tmp_path / "a.dcm").read_bytes(), "a.dcm")
+    assert np.abs(got - stretched(WIDE)).max() <= 1
+    assert remark == Remark.NONE
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("keep", ["nothing", "preamble", "meta"])
+def test_files_that_say_nothing_of_their_encoding(
+    tmp_path: Path, implicit: bool, keep: str
+) -> None:
+    from pydicom.filewriter import dcmwrite
+
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+    del dataset.file_meta
+    path = tmp_path / "b"
+    dcmwrite(path, dataset, implicit_vr=implicit, little_endian=True, force_encoding=True)
+    content = path.read_bytes()
+    if keep == "preamble":
+        content = bytes(128) + b"DICM" + content
+    if keep == "meta":
+        content = b"\2\0\0\0UL\4\0\0\0\0\0" + content
+    got, _ = decode(content, "a.dcm")
+    assert np.abs(got - stretched(WIDE)).max() <= 1
+    np.testing.assert_array_equal(decode(content, "without an ending")[0], got)
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless"])
+def test_compressed_files_that_say_nothing(tmp_path: Path, syntax: str) -> None:
+    from pydicom import uid
+    from pydicom.filewriter import dcmwrite
+
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+    right = read_grey(tmp_path / "a.dcm")
+    dataset.compress(getattr(uid, syntax))
+    del dataset.file_meta
+    dcmwrite(tmp_path / "b.dcm", dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+    np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("n_entries", [4096, 2000])
+def test_lookup_tables(tmp_path: Path, sequence: str, bits: int, n_entries: int) -> None:
+    from pydicom.dataset import Dataset
+
+    lut = Dataset()
+    table = (np.linspace(0, 1, n_entries) ** 2 * (2**bits - 1)).astype(np.uint16)
+    lut.LUTDescriptor = [4096, 0, bits]  # a shorter table is taken as long as it is
+    lut.add_new(0x00283006, "OW", table.tobytes())
+    write_dicom(tmp_path / "a.dcm", WIDE // 2, **{sequence: [lut]})
+    expected = stretched(table[np.minimum(WIDE // 2, n_entries - 1)])
+    assert np.abs(read_grey(tmp_path / "a.dcm") - expected).max() <= 1
+
+
+def test_signed_values_through_an_unsigned_table(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    lut = Dataset()
+    table = np.linspace(0, 65535, 4096).astype(np.uint16)
+    lut.LUTDescriptor = [4096, -2048, 16]
+    lut.add_new(0x00283006, "OW", table.tobytes())
+    signed = WIDE.astype(np.int16) - 2048
+    write_dicom(tmp_path / "a.dcm", signed, ModalityLUTSequence=[lut])
+    assert np.abs(read_grey(tmp_path / "a.dcm") - stretched(WIDE)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": "127", "WindowWidth": "255"},  # of 8 bits, on 12
+        {"WindowCenter": "30000", "WindowWidth": "60000"},
+        {"WindowCenter": "-9000", "WindowWidth": "100"},
+        {"WindowCenter": ["127", "-5"], "WindowWidth": ["255", "1"]},
+    ],
+)
+def test_a_window_beside_the_values_does_not_count(
+    tmp_path: Path, elements: dict[str, Any]
+) -> None:
+    write_dicom(tmp_path / "a.dcm", WIDE, **elements)
+    got, remark = decode((tmp_path / "a.dcm").read_bytes(), "a.dcm")
+    assert np.abs(got - stretched(WIDE)).max() <= 1
+    assert remark == Remark.WINDOW
+
+
+def test_the_second_window_where_the_first_shows_nothing(tmp_path: Path) -> None:
+    elements = {"WindowCenter": ["127", "2300"], "WindowWidth": ["255", "3000"]}
+    write_dicom(tmp_path / "a.dcm", WIDE, **elements)
+    expected = np.clip((WIDE - 2299.5) / 2999 + 0.5, 0, 1) * 255
+    assert np.abs(read_grey(tmp_path / "a.dcm") - expected).max() <= 1
+
+
+def test_a_table_that_shows_nothing_gives_way_to_the_window(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    lut = Dataset()
+    lut.LUTDescriptor = [256, 0, 16]
+    lut.add_new(0x00283006, "OW", np.arange(256, dtype=np.uint16).tobytes())
+    elements = {"WindowCenter": "2300", "WindowWidth": "3000", "VOILUTSequence": [lut]}
+    write_dicom(tmp_path / "a.dcm", WIDE, **elements)
+    expected = np.clip((WIDE - 2299.5) / 2999 + 0.5, 0, 1) * 255
+    assert np.abs(read_grey(tmp_path / "a.dcm") - expected).max() <= 1
+
+
+def test_a_deflated_file_that_unfolds_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+    right = read_grey(tmp_path / "a.dcm")
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
+    dataset.add_new(0x00091001, "OB", bytes(2**24))
+    dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    monkeypatch.setattr(dicom, "MAX_INFLATED_BYTES", 2**22)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="b.dcm: unfolds to more than a gigabyte"):
+        read_grey(tmp_path / "b.dcm")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_compressed_pictures_of_another_size(tmp_path: Path) -> None:
+    from pydicom import uid
+
+    for syntax in (uid.RLELossless, uid.JPEG2000Lossless):
+        dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+        dataset.compress(syntax)
+        dataset.Rows, dataset.Columns = 6, 7
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        reason = "wrong RLE segments|72 x 60 x 1 values, its header says 7 x 6 x 1"
+        with pytest.raises(DataError, match=rf"a.dcm: .*({reason})"):
+            read_grey(tmp_path / "a.dcm")
+
+
+def test_only_the_first_frame_is_unfolded(tmp_path: Path) -> None:
+    from pydicom import uid
+
+    frames = np.stack([WIDE, WIDE[::-1], WIDE[:, ::-1]])
+    write_dicom(tmp_path / "a.dcm", WIDE)
+    right = read_grey(tmp_path / "a.dcm")
+    for n_frames in ("3", "1A", "1", "0", "90000"):
+        dataset = write_dicom(tmp_path / "b.dcm", WIDE, PixelData=frames.tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset.add_new(0x00280008, "LO", n_frames)
+            dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+        if n_frames == "90000":
+            with pytest.raises(DataError, match="less than expected"):
+                read_grey(tmp_path / "b.dcm")
+        else:
+            np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE, PixelData=frames.tobytes(), NumberOfFrames=3)
+    dataset.compress(uid.RLELossless)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.dcm"), right)
+
+
+def test_what_is_no_image_is_left_out(tmp_path: Path) -> None:
+    from pydicom.encaps import encapsulate
+
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(DataError, match=r"truncated DICOM \(no pixels in it\)"):
+        read_grey(tmp_path / "a.dcm")
+    write_dicom(tmp_path / "a.dcm", WIDE, Modality="CT")
+    with pytest.raises(DataError, match="its Modality is CT"):
+        read_grey(tmp_path / "a.dcm")
+    dataset = write_dicom(tmp_path / "a.dcm", WIDE)
+    dataset.PixelData = encapsulate([bytes(100)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(DataError, match="stored as MPEG2 .*, which is not read; convert it"):
+        read_grey(tmp_path / "a.dcm")
