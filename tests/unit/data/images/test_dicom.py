@@ -393,5 +393,5 @@ def test_what_is_no_image_is_left_out(tmp_path: Path) -> None:
     dataset["PixelData"].VR = "OB"
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    with pytest.raises(DataError, match="stored as MPEG2 .*, which is not read; convert it"):
+    with pytest.raises(DataError, match=r"stored as MPEG2 .*, which is not read; convert it"):
         read_grey(tmp_path / "a.dcm")
