@@ -253,7 +253,8 @@ def test_compressed_files_that_say_nothing(tmp_path: Path, syntax: str) -> None:
     right = read_grey(tmp_path / "a.dcm")
     dataset.compress(getattr(uid, syntax))
     del dataset.file_meta
-    dcmwrite(tmp_path / "b.dcm", dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+    path, how = tmp_path / "b.dcm", {"implicit_vr": False, "little_endian": True}
+    dcmwrite(path, dataset, force_encoding=True, **how)
     np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
 
 
@@ -335,7 +336,7 @@ def test_a_deflated_file_that_unfolds_without_end(
     dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
     monkeypatch.setattr(dicom, "MAX_INFLATED_BYTES", 2**22)
     tracemalloc.start()
-    with pytest.raises(DataError, match="b.dcm: unfolds to more than a gigabyte"):
+    with pytest.raises(DataError, match=r"b.dcm: unfolds to more than a gigabyte"):
         read_grey(tmp_path / "b.dcm")
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
