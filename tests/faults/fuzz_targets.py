@@ -105,7 +105,7 @@ def images() -> tuple[bytes, ...]:
 
 @cache
 def dicoms() -> tuple[bytes, ...]:
-    """Small right DICOM files: grey, inverted, colours, palette, tables, compressed, deflated, bare."""
+    """Small right DICOM files: grey, colours, palette, tables, compressed, deflated, bare."""
     from pydicom import uid
     from pydicom.dataset import Dataset
 
