@@ -19,7 +19,7 @@ from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.explain.checks.regions import read_segmentations
 from pulmonet.metrics.calibration.fit import read_calibration
-from pulmonet.models.pretrained import read_state_dict
+from pulmonet.models.checkpoints import read_tensors
 from pulmonet.report.collect import collect
 from pulmonet.training.checkpoint import load_checkpoint
 from report_factory import make_run
@@ -53,7 +53,7 @@ def check_weights(content: bytes, folder: Path) -> None:
         path = folder / name
         path.write_bytes(content)
         with contextlib.suppress(ArtifactError):
-            assert all(isinstance(value, torch.Tensor) for value in read_state_dict(path).values())
+            assert all(isinstance(value, torch.Tensor) for value in read_tensors(path).values())
     with contextlib.suppress(ArtifactError):
         load_checkpoint(folder / "best_model.pth", "f")
 

@@ -70,13 +70,31 @@ def check_archive(path: Path) -> None:
     check_plain(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise ValueError("compressed, which torch.save never does")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("claims more bytes than it has")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise ValueError(first_line(error)) from None
     if damaged is not None:
         raise ValueError(f"{damaged} is damaged (CRC-32)")
+
+
+def mistaken_for(start: bytes) -> str:
+    """What a file is that often lies in the place of another, by its first bytes; else "".
+
+    An empty one, one of Git LFS that was never fetched, a page that a download ended in.
+    """
+    text = start.lstrip().lower()
+    if not start.strip(b"\0\t\n\r "):
+        return "empty; copy or download it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS instead of the file; fetch it with `git lfs pull`"
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a web page instead of the file; download it again, signed in if need be"
+    return ""
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:

@@ -214,6 +214,29 @@ def peak_memory_bytes() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
+@contextlib.contextmanager
+def bounded_memory(n_bytes: int) -> Iterator[None]:
+    """Let this process take at most `n_bytes` more for a while: what a decoder of C code obeys.
+
+    More is a MemoryError, or what a library makes of one. Linux alone counts so; elsewhere there is
+    no bound.
+    """
+    try:
+        import resource
+
+        taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+    except (ImportError, OSError):
+        yield
+        return
+    bounds = [taken + n_bytes, *(limit for limit in before if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def _windows_peak_memory() -> float:
     """`PeakWorkingSetSize` of PROCESS_MEMORY_COUNTERS, which has the second 8 of its 72 bytes."""
     import ctypes

@@ -82,9 +82,13 @@ def _build_timm(name: str, n_outputs: int) -> nn.Module:
         raise ConfigError(
             f"model timm:{name}: timm is not installed; pip install 'pulmonet[timm]'"
         ) from None
-    if not timm.is_model(name):
+    bare, _, tag = name.partition(".")
+    known = timm.list_models()
+    if bare in known and tag:
+        known = [bare, *timm.list_pretrained(f"{bare}.*")]
+    if name not in known:
         raise ConfigError(
-            f"model timm:{name}: timm has no such model{did_you_mean(name, timm.list_models())}"
+            f"model timm:{name[:100]}: timm has no such model{did_you_mean(name[:100], known)}"
         )
     return timm.create_model(name, pretrained=False, num_classes=n_outputs)
 

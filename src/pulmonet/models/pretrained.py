@@ -1,30 +1,32 @@
-"""Weights: where a network's first ones come from, and those of a finished run.
-
-Files are read with ``weights_only=True``, without exception: no pickle is ever executed.
-"""
+"""Where a network's first weights come from: files, runs, torchvision, timm."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
 import socket
 import sys
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.hub import get_dir, load_state_dict_from_url
+from torch.hub import download_url_to_file, get_dir
 from torchvision import models as torchvision_models
 
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.paths import expand
-from pulmonet.files.read import check_plain, sha256_of
-from pulmonet.models.networks import MEMBER_KEY, classifier_path
-from pulmonet.words import first_line, list_first
+from pulmonet.files.read import sha256_of
+from pulmonet.labels import match_label
+from pulmonet.models.checkpoints import check_dense, put, read_tensors
+from pulmonet.models.matching import backbone_keys, check_match, match_keys
+from pulmonet.models.networks import classifier_path
+from pulmonet.run.folder import RunDir
+from pulmonet.words import count, first_line, list_first
 
 #: Seconds that a download may stay silent.
 DOWNLOAD_TIMEOUT_SECONDS = 20.0
@@ -35,32 +37,33 @@ BUNDLED_LITE = {
     for number in range(3)
 }
 
-OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
-StateDict = dict[str, Tensor]
-
-
-def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[str, Any]:
+def load_pretrained(
+    network: nn.Module, model_name: str, weights: str, labels: Sequence[str] = ()
+) -> dict[str, Any]:
     """Put first weights into `network`, a `build_network(model_name)`, in place.
 
     `weights` are ``none``, ``imagenet``, the name of a torchvision weights enum member
-    (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file.
+    (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file. `labels` name the network's
+    outputs: a file's classifier is taken over for those that the file has, too.
 
     Returns:
-        What was done, for the provenance: source, exact name, file digest, n_matched, missing,
-        unexpected, replaced (keys of another shape).
+        What was done, for the provenance: source, exact name, file digest, and what
+        `load_matching` says.
 
     Raises:
         ConfigError: neither a known name nor a file.
         TrainingError: ImageNet weights that cannot be downloaded.
-        ArtifactError: an unreadable file, or one in which nothing matches.
+        ArtifactError: an unreadable file, or one that is no start for this network.
     """
     if weights == "none":
         return {"source": "none"}
     path = expand(weights)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 (no error for a name that no disk takes)
         facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
-        return facts | load_matching(network, read_state_dict(path), weights)
+        theirs = _labels_of_run(path, facts["sha256"])
+        found = load_matching(network, read_tensors(path), weights, model_name, labels, theirs)
+        return facts | found
     if model_name.startswith("timm:") and weights == "imagenet":
         bundled = _bundled_lite(network, model_name)
         return bundled or _load_timm(network, model_name.removeprefix("timm:"))
@@ -70,86 +73,97 @@ def load_pretrained(network: nn.Module, model_name: str, weights: str) -> dict[s
         if entry is not None:
             return _load_torchvision(network, entry.url, f"{type(entry).__name__}.{entry.name}")
     raise ConfigError(
-        f"--weights {weights}: neither a file nor known weights of {model_name}; "
-        "use imagenet, none, or the path of a .pth or .safetensors file"
+        f"--weights {weights}: neither a file, nor a run, nor known weights of {model_name}; "
+        "use imagenet, none, a run, or the path of a .pth or .safetensors file"
     )
 
 
-def read_state_dict(path: Path) -> StateDict:
-    """The tensors of a .pth or .safetensors file, on the CPU.
+def _labels_of_run(path: Path, digest: str) -> tuple[str, ...]:
+    """What the outputs of a run's best_model.pth are called; nothing if this is none."""
+    run_dir = RunDir(path.parent)
+    if path.name == run_dir.best_model_path.name and run_dir.exists():
+        with contextlib.suppress(ArtifactError):
+            facts = run_dir.read_record().provenance
+            if facts.checkpoint_sha256 in (None, digest):
+                return tuple(facts.labels)
+    return ()
 
-    They may lie under ``state_dict``, ``model`` or ``model_state_dict``.
+
+def load_matching(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str,
+    model_name: str = "",
+    labels: Sequence[str] = (),
+    theirs: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Load a file's tensors, whatever it calls them; the classifier only label by label.
+
+    `labels` are the names of the network's outputs, `theirs` of the file's, as far as known.
+
+    Returns:
+        n_matched, n_fit (of the backbone) of n_backbone, missing, unexpected, replaced (a
+        classifier that was not taken), prefix, how, head (what became of it), notes.
 
     Raises:
-        ArtifactError: unreadable, not a state_dict, or in need of a pickle.
+        ArtifactError: less than `MIN_SHARE` of the backbone, other shapes, no numbers.
     """
-    try:
-        check_plain(path)
-        content: Any
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise ArtifactError(
-            f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
-        ) from None
-    except ArtifactError:
-        raise
-    except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
-        reason = first_line(error)[:160]
-        shown = "" if reason.startswith("Weights only load failed") else f" ({reason})"
-        raise ArtifactError(
-            f"{path}: not readable as plain weights{shown}; "
-            "files that need unpickling are refused, give a plain state_dict"
-        ) from None
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    found = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(key): value for key, value in found if isinstance(value, Tensor)}
-    if not tensors:
-        raise ArtifactError(f"{path}: holds no weights; give a plain state_dict")
-    return tensors
-
-
-def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
-    """Load what fits by name and shape, more than the head, which stays new at another size."""
-    own = network.state_dict()
-    state = _without_prefix(state, own)
-    matching = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    replaced = sorted(k for k in state if k in own and state[k].shape != own[k].shape)
-    missing = sorted(k for k in own.keys() - state if not k.endswith("num_batches_tracked"))
-    unexpected = sorted(state.keys() - own)
-    head = classifier_path(network)
-    if not any(not key.startswith(head + ".") for key in matching):
-        raise ArtifactError(
-            f"{where}: none of its {len(state)} tensors fits {type(network).__name__} "
-            f"(e.g. {list_first(unexpected or replaced, 3)}); give weights of this architecture"
-        )
-    foreign = [key for key in replaced if not key.startswith(head + ".")]
-    if foreign:
-        raise ArtifactError(
-            f"{where}: {len(foreign)} tensors have another shape ({list_first(foreign, 3)}); "
-            "give weights of this very architecture"
-        )
-    network.load_state_dict(matching, strict=False)
-    facts = {"replaced": replaced, "missing": missing, "unexpected": unexpected}
-    return {"n_matched": len(matching)} | facts
+    match = match_keys(state, network, model_name)
+    check_match(match, state, network, where)
+    own, head, notes = network.state_dict(), classifier_path(network) + ".", []
+    taken = {key: state[found] for key, found in match.keys.items()}
+    check_dense(taken, where)
+    of_head = {key: taken.pop(key) for key in own if key.startswith(head) and key in taken}
+    for key, tensor in taken.items():
+        if tensor.shape != own[key].shape:
+            taken[key] = tensor.repeat(1, 3, 1, 1) / 3
+            notes.append(
+                "its first layer takes one channel: a third of it for each of three; it saw pixels "
+                "on a scale of its own, so batch norm has to adapt again"
+            )
+    is_head = all(t.shape[1:] == own[key].shape[1:] and t.ndim for key, t in of_head.items())
+    rows, became = _head_rows(of_head if is_head else {}, labels, theirs)
+    for key in of_head if rows else ():
+        taken[key] = own[key].clone()
+        taken[key][list(rows)] = of_head[key][list(rows.values())].to(own[key])
+    put(taken, network, where, strict=False)
+    below = {key for key in state if key.startswith(match.prefix)}
+    return {
+        "n_matched": len(taken),
+        "n_fit": match.n_fit,
+        "n_backbone": len(backbone_keys(network)),
+        "prefix": match.prefix,
+        "how": match.how,
+        "head": became,
+        "replaced": sorted(of_head.keys() - taken),
+        "missing": _without_counters(own.keys() - {*taken, *of_head}),
+        "unexpected": _without_counters(below - {*match.keys.values()}),
+        "notes": notes,
+    }
 
 
-def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip what DataParallel, Lightning and others put before every key, and our ensembles."""
-    best = dict(state)
-    members = dict.fromkeys(found.group() for key in state if (found := MEMBER_KEY.match(key)))
-    prefixes = ("module.", "model.", "network.", "backbone.", "model.module.")
-    for prefix in (*prefixes, *members):
-        stripped = {k.removeprefix(prefix): v for k, v in state.items()}
-        if sum(k in own for k in stripped) > sum(k in own for k in best):
-            best = stripped
-    return best
+def _without_counters(keys: Iterable[str]) -> list[str]:
+    return sorted(key for key in keys if not key.endswith("num_batches_tracked"))
+
+
+def _head_rows(
+    head: Mapping[str, Tensor], labels: Sequence[str], theirs: Sequence[str]
+) -> tuple[dict[int, int], str]:
+    """Which output takes the row of which output of the file's, and that in words."""
+    if not head:
+        return {}, "new: the file has none of this name"
+    n_theirs = count(max(map(len, head.values())), "output")
+    if n_theirs != count(len(theirs), "output"):
+        return {}, f"new: nothing says which labels the file's {n_theirs} are"
+    found = {place: match_label(name, theirs) for place, name in enumerate(labels)}
+    rows = {place: theirs.index(name) for place, name in found.items() if name is not None}
+    known = [labels[place] for place in rows]
+    new = [name for name in labels if name not in known]
+    if not known:
+        return {}, f"new: the file's {n_theirs} are {list_first(theirs, 3)}"
+    if not new:
+        return rows, f"the file's, by label name: {list_first(known)}"
+    return rows, f"the file's for {list_first(known)}; new for {list_first(new)}"
 
 
 def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[str, Any]:
@@ -158,18 +172,14 @@ def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[
     cached = Path(get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+    published = re.search(r"-([0-9a-f]{8,})\.", cached.name)
     try:
-        shown = sys.stderr.isatty()
-        state = load_state_dict_from_url(
-            url, map_location="cpu", progress=shown, check_hash=True, weights_only=True
-        )
-    except Exception as error:  # no network, another hash, a damaged or hostile file in the cache
+        if not cached.is_file():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            digest = published[1] if published else None
+            download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
+    except (OSError, ValueError, RuntimeError, HTTPException) as error:
         reason = first_line(getattr(error, "reason", None) or error)[:160]
-        is_damaged = not isinstance(error, OSError | ValueError)
-        if is_damaged and "invalid hash value" not in str(error):
-            raise ArtifactError(
-                f"{cached}: not readable as plain weights ({reason}); delete it and try again"
-            ) from None
         raise TrainingError(
             f"--weights imagenet: {name} cannot be downloaded from {url} ({reason}); either put "
             f"the file at {cached} (or set PULMONET_WEIGHTS_URL to a mirror), or start without: "
@@ -177,13 +187,14 @@ def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[
         ) from None
     finally:
         socket.setdefaulttimeout(timeout)
+    try:
+        state = read_tensors(cached)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; delete it and try again") from None
     digest = sha256_of(cached)
     facts = {"source": "torchvision", "name": name, "file": cached.name, "sha256": digest}
-    expected = re.search(r"-([0-9a-f]{8,})\.", cached.name)
-    if expected and not digest.startswith(expected.group(1)):
+    if published and not digest.startswith(published[1]):
         facts["note"] = "the cached file is not the published one (its hash differs)"
-    # torchvision's published DenseNet files have old names: norm.1 -> norm1
-    state = {OLD_DENSENET_KEY.sub(r"\1\2", key): tensor for key, tensor in state.items()}
     return facts | load_matching(network, state, name)
 
 
@@ -208,7 +219,7 @@ def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
         return None
     number = model_name[-1]
     path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
-    theirs = [v for k, v in read_state_dict(path).items() if "num_batches_tracked" not in k]
+    theirs = [v for k, v in read_tensors(path).items() if "num_batches_tracked" not in k]
     keys = [k for k in network.state_dict() if "num_batches_tracked" not in k]
     state = dict(zip(keys, theirs, strict=True))
     facts = {"source": package, "name": path.name, "sha256": sha256_of(path)}

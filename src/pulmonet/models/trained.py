@@ -11,9 +11,9 @@ from torch import nn
 from pulmonet.config.fields import ModelConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
+from pulmonet.models.checkpoints import StateDict, put, read_tensors
 from pulmonet.models.device import choose_device, place
 from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network
-from pulmonet.models.pretrained import StateDict, read_state_dict
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord
 
@@ -58,10 +58,10 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
             f"{path}: its digest is not the one in run_config.json; restore the file or train "
             "again with --overwrite"
         )
-    state = read_state_dict(path)
+    state = read_tensors(path)
     network = _empty_network(model, len(labels), state)
     try:
-        network.load_state_dict(state, strict=True)
+        put(state, network, path, strict=True)
     except RuntimeError as error:
         reason = str(error).split("\n", 1)[-1].strip().splitlines()[0][:160]
         raise ArtifactError(

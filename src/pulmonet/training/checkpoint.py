@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import check_archive
 from pulmonet.files.write import write_atomic
+from pulmonet.models.checkpoints import read_content
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network, classifier_path
 from pulmonet.run.record import reason_of
@@ -125,7 +126,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
     """
     try:
         check_archive(path)
-        content = dict(torch.load(path, map_location="cpu", weights_only=True))
+        content = dict(read_content(path))
         version, written_for = content["format"], content["fingerprint"]
         content["progress"] = _read_progress(content["progress"])
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files

@@ -90,9 +90,13 @@ def count_classes(targets: Tensor) -> Tensor:
     return torch.stack([(targets <= 0.5).sum(0), ((targets > 0.5) & (targets <= 1.0)).sum(0)])
 
 
-def n_outputs(policies: Sequence[str]) -> int:
-    """Outputs of the head: one per label, three per ``multiclass`` label."""
-    return sum(3 if policy == "multiclass" else 1 for policy in policies)
+def output_names(labels: Sequence[str], policies: Sequence[str]) -> tuple[str, ...]:
+    """The name of each output of the head: its label, ``Edema = 0`` and so on if multiclass."""
+    return tuple(
+        name
+        for label, policy in zip(labels, policies, strict=True)
+        for name in ([f"{label} = {n}" for n in range(3)] if policy == "multiclass" else [label])
+    )
 
 
 def output_slices(policies: Sequence[str]) -> list[slice]:

@@ -18,8 +18,10 @@ from pulmonet.errors import ArtifactError, PulmoNetError, TrainingError, is_out_
 from pulmonet.flows import console
 from pulmonet.flows.train.resume import (
     at_its_dataset,
+    at_its_start,
     check_checkpoint,
     check_resumable,
+    check_start_stays,
     explain_existing,
     is_complete,
     resumed_config,
@@ -52,6 +54,7 @@ def run(
     """
     assignments = list(assignments)
     config = at_its_dataset(load_config(source, flags, assignments), source)
+    config = at_its_start(config, out_dir)
     name = name or config.model.name.replace(":", "-").replace("/", "-")
     run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
@@ -59,12 +62,14 @@ def run(
         resume = True
         if overwrite and run_dir.exists():
             overwrite = run_dir.read_record().provenance.status == "finished"
+    if overwrite:
+        check_start_stays(config, run_dir)
     if run_dir.exists() and not overwrite:
         if not resume:
             raise ArtifactError(explain_existing(run_dir))
         record = run_dir.read_record()
         if source is None:
-            config = resumed_config(run_dir, flags, assignments)
+            config = at_its_start(resumed_config(run_dir, flags, assignments), out_dir)
         check_resumable(record, config, run_dir)
         if is_complete(record, config):
             n_epochs = count(record.config.total_epochs, "epoch")

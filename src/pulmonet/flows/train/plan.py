@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,13 +33,14 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import open_dataset, pack_rows
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import evaluation_targets, fill_uncertain, policy_per_label, training_targets
+from pulmonet.models.checkpoints import put, read_tensors
 from pulmonet.models.device import choose_precision, place
 from pulmonet.models.networks import Ensemble, build_network
-from pulmonet.models.pretrained import load_pretrained, read_state_dict
+from pulmonet.models.pretrained import load_pretrained
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.losses import n_outputs
+from pulmonet.training.losses import output_names
 from pulmonet.training.stage import Stage
 from pulmonet.training.validation import scores_of
 from pulmonet.words import count, first_line, list_first
@@ -90,7 +92,7 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     )
     precision = choose_precision(config.runtime.amp, device)
     rows = _choose_rows(manifest, config)
-    weights = _check_networks(config, n_outputs(policies), device)
+    weights = _check_networks(config, output_names((*labels, *auxiliary), policies), device)
     plan = Plan(
         config, manifest, labels, auxiliary, policies, *rows, weights, device, precision, processes
     )
@@ -114,17 +116,22 @@ def _choose_rows(manifest: Manifest, config: RunConfig) -> tuple[dict[str, Ints]
 
 
 def first_network(
-    config: RunConfig, n_logits: int, device: torch.device, member: int = 0
+    config: RunConfig, outputs: Sequence[str], device: torch.device, member: int = 0
 ) -> tuple[nn.Module, dict[str, object]]:
-    """A network with its first weights, on `device`; random ones differ between members."""
+    """A network with its first weights, on `device`; random ones differ between members.
+
+    `outputs` are the names of its logits.
+    """
     torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
     model = config.model.member(member)
-    network = build_network(model.name, n_logits, model.dropout)
-    facts = load_pretrained(network, model.name, model.weights)
+    network = build_network(model.name, len(outputs), model.dropout)
+    facts = load_pretrained(network, model.name, model.weights, outputs)
     return place(network, device), facts
 
 
-def _check_networks(config: RunConfig, n_logits: int, device: torch.device) -> dict[str, object]:
+def _check_networks(
+    config: RunConfig, outputs: Sequence[str], device: torch.device
+) -> dict[str, object]:
     """Build a network of each architecture now, not after hours of the first.
 
     The facts are about the first weights, those of other architectures below ``of NAME``.
@@ -132,7 +139,7 @@ def _check_networks(config: RunConfig, n_logits: int, device: torch.device) -> d
     names = (config.model.name, *config.model.alternate)
     facts: dict[str, object] = {}
     for name in config.model.architectures():
-        network, found = first_network(config, n_logits, device, names.index(name))
+        network, found = first_network(config, outputs, device, names.index(name))
         _check_sizes(network, name, config)
         facts |= found if name == names[0] else {f"of {name}": found}
     return facts
@@ -243,7 +250,8 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
 
 def stage_engine(plan: Plan, stage: Stage, ensemble: Ensemble | None) -> Engine:
     """The engine at the start of a stage; `ensemble` has the networks before it."""
-    network, _ = first_network(stage.config, n_outputs(plan.policies), plan.device, stage.number)
+    outputs = output_names(plan.taught, plan.policies)
+    network, _ = first_network(stage.config, outputs, plan.device, stage.number)
     return Engine(
         network,
         stage.config,
@@ -284,7 +292,7 @@ def relabelled(plan: Plan, stage: Stage, places: Ints) -> Floats32:
     n_labels, path = len(plan.labels), stage.run_dir.best_model_path
     network = build_network(stage.config.model.name, n_labels, 0.0)
     try:
-        network.load_state_dict(read_state_dict(path))
+        put(read_tensors(path), network, path, strict=True)
     except RuntimeError as error:
         raise ArtifactError(
             f"{path}: not the weights of stage one ({first_line(error)}); start again with "

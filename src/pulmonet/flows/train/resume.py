@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,34 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
         return config
     data = config.data.model_copy(update={"data_dir": facts.root})
     return config.model_copy(update={"data": data})
+
+
+def at_its_start(config: RunConfig, artifacts_dir: Path) -> RunConfig:
+    """The configuration with the best weights of a run whose folder or name is ``--weights``."""
+    named = config.model.weights
+    with contextlib.suppress(OSError):  # a name that no disk takes
+        if named in ("imagenet", "none") or expand(named).is_file():
+            return config
+        for path in (expand(named), artifacts_dir / named):
+            if RunDir(path).exists():
+                weights = {"weights": str(RunDir(path).best_model_path)}
+                model = config.model.model_copy(update=weights)
+                return config.model_copy(update={"model": model})
+    return config
+
+
+def check_start_stays(config: RunConfig, run_dir: RunDir) -> None:
+    """Refuse to empty the folder in which the first weights are.
+
+    Raises:
+        ArtifactError: they would be gone before they are read.
+    """
+    weights = expand(config.model.weights).absolute()
+    if run_dir.path.absolute() in weights.parents:
+        raise ArtifactError(
+            f"--overwrite would empty {run_dir.path}, where --weights {config.model.weights} is; "
+            "give the new run another --name"
+        )
 
 
 def resumed_config(

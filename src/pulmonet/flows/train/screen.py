@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pandas as pd
 import torch
+from rich.markup import escape
+from rich.table import Table
 
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan
 from pulmonet.training.stage import Stage
-from pulmonet.words import count, duration
+from pulmonet.words import count, duration, list_first
 
 
 def announce(plan: Plan) -> None:
@@ -42,7 +44,7 @@ def announce(plan: Plan) -> None:
     )
     _announce_weights(plan.weights, "weights")
     for name in list(config.model.architectures())[1:]:
-        facts = cast(dict[str, object], plan.weights[f"of {name}"])
+        facts = cast(dict[str, Any], plan.weights[f"of {name}"])
         console.note(f"weights of {name}: {_named(facts)}")
         _announce_weights(facts, f"weights of {name}")
     if 1 in {config.optim.batch_size, config.optim.micro_batch_size}:
@@ -68,18 +70,31 @@ def _named(weights: Mapping[str, object]) -> str:
     return f"{weights['source']} {weights.get('name', '')}".strip()
 
 
-def _announce_weights(weights: Mapping[str, object], what: str) -> None:
+def _announce_weights(weights: Mapping[str, Any], what: str) -> None:
     """What of a weights file was taken over, as far as there is something to say."""
-    if "n_matched" in weights:
-        console.note(f"{what}: {weights['n_matched']} tensors taken over")
-    if weights.get("replaced"):
-        console.note(f"the classifier in the {what} has another size: a new one takes its place")
-    for key in ("missing", "unexpected"):
-        names = weights.get(key)
-        if isinstance(names, list) and names:
-            console.note(f"{what}: {len(names)} {key} tensors, e.g. {names[0]}")
-    if "note" in weights:
-        console.warn(f"{what}: {weights['note']}")
+    for note in [weights["note"]] if "note" in weights else weights.get("notes", []):
+        console.warn(f"{what}: {note}")
+    if "n_matched" not in weights:
+        return
+    said = {
+        "taken over": f"{weights['n_matched']} tensors; {weights['n_fit']} of the "
+        f"{weights['n_backbone']} before the classifier, {weights['how']}",
+        "prefix": weights["prefix"],
+        "missing": _named_keys(weights["missing"]),
+        "unexpected": _named_keys(weights["unexpected"]),
+        "classifier": weights["head"],
+    }
+    if weights["source"] != "file":
+        said = {"taken over": said["taken over"], "missing": said["missing"]}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in said.items():
+        if value:
+            table.add_row(name, escape(value))
+    console.show_table(table)
+
+
+def _named_keys(names: Sequence[str]) -> str:
+    return f"{count(len(names), 'tensor')}, e.g. {list_first(names, 2)}" if names else ""
 
 
 class Display(contextlib.ExitStack):

@@ -1,0 +1,203 @@
+"""Checkpoint files: what is read without unpickling, what is refused, within which memory."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pulmonet.errors import ArtifactError
+from pulmonet.files.read import mistaken_for
+from pulmonet.models.checkpoints import SLACK_BYTES, read_tensors
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
+
+
+def save(content: Any, path: Path, **how: Any) -> Path:
+    torch.save(content, path, **how)
+    return path
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_objects_that_only_hold_data_do_not_end_it(tmp_path: Path, new_format: bool) -> None:
+    content = {
+        "best": np.float64(0.87),
+        "curve": np.arange(5),
+        "epoch": np.int64(3),
+        "args": argparse.Namespace(lr=1e-3, out=Path("out")),
+        "when": datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),
+        "counts": collections.defaultdict(int, {"x": 1}),
+        "milestones": collections.Counter([3, 3, 5]),
+        "torch": torch.torch_version.TorchVersion("2.6"),
+        "state_dict": STATE,
+    }
+    path = save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
+    tensors = read_tensors(path)
+    assert list(tensors) == ["state_dict.a.weight", "state_dict.a.bias"]
+    assert torch.equal(tensors["state_dict.a.weight"], STATE["a.weight"])
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.system, ("touch pickle_was_executed",))
+
+
+class _Opener:
+    def __reduce__(self) -> tuple[object, tuple[Any, ...]]:
+        return (eval, ("__import__('pathlib').Path('pickle_was_executed').touch()",))
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize(
+    ("bomb", "named"), [(_Bomb(), "posix.system"), (_Opener(), "builtins.eval")]
+)
+def test_what_runs_something_is_named_and_never_run(
+    bomb: object, named: str, new_format: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"epoch": np.int64(3), "state_dict": STATE, "args": bomb}
+    path = save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(ArtifactError, match=f"asks for {named} to be run.*do not use this file"):
+        read_tensors(path)
+    assert not Path("pickle_was_executed").exists()
+
+
+def test_a_pickled_module_is_named_with_the_line_that_makes_a_plain_file(tmp_path: Path) -> None:
+    path = save(torch.nn.Linear(3, 2), tmp_path / "whole.pt")
+    line = r'torch.load\("whole.pt", weights_only=False\).state_dict\(\), "plain.pth"'
+    with pytest.raises(ArtifactError, match=rf"needs torch\.nn\.modules\.linear\.Linear.*{line}"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"\0" * 4096, "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 28404113\n", "LFS"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
+        (b"garbage", "not a file of torch.save"),
+        (pickle.dumps({"a": 1}, protocol=4), "not a file of torch.save"),
+        (b"PK\x03\x04broken", "not a zip file"),
+    ],
+)
+def test_files_that_are_none_are_called_what_they_are(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"weights\.pth: not readable as plain .*{said}"):
+        read_tensors(path)
+    assert mistaken_for(b"\x89PNG") == ""
+
+
+def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
+    path = save({"w": torch.ones(1000)}, tmp_path / "x.pth")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match="CRC-32"):
+        read_tensors(path)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def _archive(data: bytes, path: Path, **members: bytes) -> Path:
+    """A file of torch.save with this pickle, members deflated."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("x/data.pkl", data)
+        for name, content in {"version": b"3\n", **members}.items():
+            archive.writestr(f"x/{name}", content)
+    return path
+
+
+def _call(name: bytes, *numbers: int) -> bytes:
+    """A pickle that calls something with whole numbers."""
+    arguments = b"".join(b"\x8a\x08" + struct.pack("<q", number) for number in numbers)
+    return b"\x80\x02c" + name + b"\n(" + arguments + b"tR."
+
+
+def write_bombs(folder: Path) -> list[Path]:
+    """Small files of which each asks for gigabytes."""
+    deflated = save({"w": torch.zeros(1 << 26)}, folder / "plain.pth")
+    with zipfile.ZipFile(deflated) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    deflated.unlink()
+    with zipfile.ZipFile(folder / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    paths = [
+        folder / "deflated.pth",
+        _archive(_call(b"builtins\nbytearray", 8 << 30), folder / "bytes.pth"),
+        _archive(_call(b"torch\nFloatTensor", 1 << 34), folder / "tensor.pth"),
+        _archive(_call(b"numpy\ndtype", 1 << 40), folder / "numpy.pth"),
+    ]
+    legacy = io.BytesIO()
+    torch.save({"w": torch.zeros(123_456)}, legacy, _use_new_zipfile_serialization=False)
+    small, large = (b"J" + struct.pack("<i", number) for number in (123_456, 2**31 - 1))
+    (folder / "legacy.pth").write_bytes(legacy.getvalue().replace(small, large))
+    many: dict[str, Any] = {"w": torch.zeros(1)}
+    for _ in range(60):
+        many = {"left": many, "right": many}
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 32], "data_offsets": [0, 1 << 34]}})
+    claims = struct.pack("<Q", len(header)) + header.encode()
+    (folder / "claims.safetensors").write_bytes(claims)
+    return [*paths, folder / "legacy.pth", save(many, folder / "many.pth"), folder / claims_name()]
+
+
+def claims_name() -> str:
+    return "claims.safetensors"
+
+
+_MEASURE = """
+import sys
+from pathlib import Path
+from pulmonet.errors import ArtifactError
+from pulmonet.files.system import peak_memory_bytes
+from pulmonet.models.checkpoints import read_tensors
+before = peak_memory_bytes()
+for path in map(Path, sys.argv[1:]):
+    try:
+        print(path.name, "READ", sorted(read_tensors(path)))
+    except ArtifactError as error:
+        print(error)
+print(peak_memory_bytes() - before)
+"""
+
+
+def test_no_file_takes_more_than_its_size_and_the_stated_bound(tmp_path: Path) -> None:
+    """In a process of its own, whose peak is measured."""
+    pytest.importorskip("resource")
+    paths = write_bombs(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    *said, grown = done.stdout.splitlines()
+    assert len(said) == len(paths)
+    assert "compressed, which torch.save never does" in said[0]
+    for line in said[1:3]:
+        assert "asks for more memory than its" in line
+    assert "holds no weights" in said[3]  # a blank in the place of numpy's dtype
+    assert "asks for more memory than its" in said[4]
+    assert "holds no weights" in said[5]  # nested too deep
+    assert "not readable as plain weights" in said[6]
+    assert float(grown) < SLACK_BYTES + (64 << 20)
