@@ -66,8 +66,8 @@ class ModelConfig(Section):
 
     name: Annotated[str, Field(examples=[*TORCHVISION_MODELS, "timm:NAME"])] = "densenet121"
     """Architecture; those of timm take the extra `timm`."""
-    weights: Annotated[str, Field(examples=["imagenet", "none", "PATH"])] = "imagenet"
-    """Where the weights start, PATH of a .pth or .safetensors file."""
+    weights: Annotated[str, Field(examples=["imagenet", "none", "RUN", "PATH"])] = "imagenet"
+    """Where the weights start, RUN by its name, PATH of a .pth or .safetensors file."""
     dropout: Fraction | None = None
     """Dropout before the classifier; by default the network's own (0.2 for EfficientNet-B0)."""
     members: Annotated[int, Field(ge=1, le=100)] = 1

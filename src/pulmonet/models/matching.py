@@ -22,6 +22,9 @@ MIN_SHARE = 0.95
 #: Behind the backbone a file that is matched in order may have so many tensors: its head.
 MAX_BEHIND = 8
 
+#: Keys of more parts are nobody's.
+MAX_PARTS = 30
+
 #: Averaged weights beside the last ones are those that their authors evaluated.
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)", re.IGNORECASE)
 
@@ -120,7 +123,7 @@ def _by_name(
 
 def _in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor], backbone: list[str]) -> Match:
     """All of the backbone in its order, in kind and shape, with at most a head behind it."""
-    kept = [key for key, tensor in state.items() if tensor.ndim]
+    kept = [key for key, tensor in state.items() if tensor.ndim and key.count(".") < MAX_PARTS]
     below = Counter(
         key[:place] for key in kept for place in [0, *(m.end() for m in re.finditer(r"\.", key))]
     )
