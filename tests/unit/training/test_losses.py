@@ -317,9 +317,10 @@ MIXED = ("multiclass", "zeros", "multiclass", "ignore")
 
 
 def test_three_way_labels_take_three_outputs_in_label_order() -> None:
-    assert losses.n_outputs(MIXED) == 8
+    names = ("A = 0", "A = 1", "A = 2", "B", "C = 0", "C = 1", "C = 2", "D")
+    assert losses.output_names("ABCD", MIXED) == names
     assert losses.output_slices(MIXED) == [slice(0, 3), slice(3, 4), slice(4, 7), slice(7, 8)]
-    assert losses.n_outputs(PLAIN) == LABELS
+    assert losses.output_names("ABCD", PLAIN) == tuple("ABCD")
 
 
 def test_multiclass_is_the_softmax_cross_entropy() -> None:
@@ -385,7 +386,7 @@ def test_multiclass_scores_leave_the_uncertain_class_out() -> None:
 
 def test_an_exported_head_gives_the_same_scores() -> None:
     torch.manual_seed(0)
-    head = nn.Linear(6, losses.n_outputs(MIXED))
+    head = nn.Linear(6, 8)
     features = torch.randn(9, 6)
     weight, bias = losses.export_binary_head(head.weight.detach(), head.bias.detach(), MIXED)
     exported = nn.Linear(6, 4)
