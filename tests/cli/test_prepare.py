@@ -462,7 +462,7 @@ def test_a_csv_of_ones_own_is_mapped_once(
     assert main(["prepare", "mine"]) == 3
     said = capsys.readouterr().err
     assert "found labels.csv, 12 images in ." in said
-    assert "--map csv=labels.csv --map path=FileName --map patient=COLUMN (columns there: " in said
+    assert "--map csv=labels.csv --map path=FileName --map patient=COLUMN (columns of" in said
     mapping = ["--map", "path=FileName", "--map", "patient=Who"]
     assert main(["prepare", "mine", *mapping]) == 0
     shown = capsys.readouterr()

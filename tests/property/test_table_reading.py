@@ -85,6 +85,35 @@ def test_joins_and_boxes(content: bytes) -> None:
                 assert str(error)
 
 
+BOX_CELLS = st.sampled_from(["a", "1", "0", "-1", "1e9", "nan", "5 7 1 2", "5 7 1"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(
+        [
+            ("stage_2_train_labels.csv", "patientId,Target,x,y,width,height"),
+            ("train-rle.csv", "ImageId,EncodedPixels"),
+            ("train.csv", "image_id,class_name,rad_id,x_min,y_min,x_max,y_max,width,height"),
+        ]
+    ),
+    cells=st.lists(st.lists(BOX_CELLS, min_size=9), min_size=1, max_size=5),
+)
+def test_boxes_of_collections(kind: tuple[str, str], cells: list[list[str]]) -> None:
+    """Boxes within their images, and what is wrong said; never anything else."""
+    name, header = kind
+    n_columns = header.count(",") + 1
+    lines = [header, *(",".join(row[:n_columns]) for row in cells)]
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = read_table(Path(folder), name, "\n".join([*lines, ""]).encode())
+        if manifest is None:
+            return
+        boxes = read_boxes(manifest, warnings=[])
+        edges = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)
+        assert ((edges >= 0) & (edges <= 1)).all()
+        assert (edges[:, :2] < edges[:, 2:]).all()
+
+
 def test_a_right_table_is_read_right() -> None:
     """The check above does not pass because everything is refused."""
     manifest = read("train.csv", b"Path,Sex,Edema\npatient1/a.jpg,Male,-1\npatient2/b.jpg,F,\n")

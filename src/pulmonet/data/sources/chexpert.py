@@ -12,6 +12,7 @@ import pandas as pd
 
 from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
+from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.files import split_tables
 from pulmonet.data.tables import find_tables, id_column, patient_column, read_csv, text_column
 from pulmonet.errors import DataError
@@ -68,8 +69,7 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
         raw = _expand_studies(raw, root, where)
     if "Path" not in raw:
         raise DataError(
-            f"{where}: no column 'Path'; columns there: {list_first(raw.columns, 20)}. Name the "
-            "columns of a foreign CSV with --map path=COLUMN --map patient=COLUMN"
+            f"{where}: no column 'Path', so no table of CheXpert's: {describe(where.parent)}"
         )
     return raw
 

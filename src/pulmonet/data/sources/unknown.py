@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.data.sources.index import image_files
+from pulmonet.data.splits.files import split_tables
 from pulmonet.data.tables import is_blank, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import stem_of
@@ -33,14 +34,16 @@ _NAMES = {
 
 def describe(root: Path) -> str:
     """``found labels.csv, 120 images in pngs; to read it: --map csv=labels.csv --map …``."""
-    tables = sorted(entry for entry in root.iterdir() if _TABLES.fullmatch(entry.name))
+    entries = sorted([*root.iterdir(), *root.glob("*/*")], key=lambda path: len(path.parts))
+    tables = [path for path in entries if _TABLES.fullmatch(path.name) and path.is_file()]
     images = [path for path in image_files(root) if "." in path]
     n_in = Counter(path.partition("/")[0] if "/" in path else "." for path in images)
     shown = [f"{count(n, 'image')} in {folder}" for folder, n in n_in.most_common()]
-    names = [table.name for table in tables]
+    names = [table.relative_to(root).as_posix() for table in tables]
     found = f"found {list_first([*names, *shown], 8) or 'no table and no image'}"
     stems = {stem_of(path) for path in images}
-    lines = (_map_line(table, stems) for table in tables if table.name not in _BESIDE)
+    own = (path for path in tables if path.parent == root and path.name not in _BESIDE)
+    lines = (_map_line(table, stems) for table in own)
     if line := next(filter(None, lines), ""):
         return f"{found}; to read it: {line}"
     if images and not tables:
@@ -76,9 +79,10 @@ def _map_line(table: Path, stems: set[str]) -> str:
     mapping["findings"] = mapping["findings"] if words else ""
     if not any("|" in cell for cell in words):
         mapping["separator"] = next((s for s in ";,/" if any(s in cell for cell in words)), "")
-    pairs = {"csv": table.name, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
+    csv = "" if table in split_tables(table.parent).values() else table.name
+    pairs = {"csv": csv, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
     line = " ".join(f"--map {shlex.quote(f'{key}={name}')}" for key, name in pairs if name)
-    return f"{line} (columns there: {list_first(raw.columns, 20)})"
+    return f"{line} (columns of {table.name}: {list_first(raw.columns, 20)})"
 
 
 def _n_images(column: pd.Series[str], stems: set[str]) -> int:

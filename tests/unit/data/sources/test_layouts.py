@@ -381,6 +381,21 @@ def test_what_nobody_knows_is_named_with_the_map_that_reads_it(
         assert f"--map {pair}" in said
 
 
+def test_a_train_csv_of_another_layout_is_named_with_its_map(
+    tmp_path: Path, pictures: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As abhishek's PNGs of SIIM's challenge on Kaggle."""
+    root = tmp_path / "siim"
+    write_text(root / "train.csv", "ImageId,target\n1.2.0,0\n1.2.1,1\n1.2.2,1\n1.2.3,0\n")
+    write_images(root, [f"train_png/1.2.{n}.png" for n in range(4)], pictures)
+    assert main(["prepare", str(root)]) == 3
+    said = capsys.readouterr().err
+    assert "train.csv: no column 'Path'" in said and "4 images in train_png" in said
+    assert "to read it: --map path=ImageId --map patient=COLUMN" in said
+    flags = ("--map", "path=ImageId", "--map", "patient=ImageId")
+    assert main(["prepare", str(root), *flags]) == 0
+
+
 def test_images_without_a_table_are_counted(
     tmp_path: Path, pictures: list[np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
