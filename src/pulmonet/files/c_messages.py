@@ -8,94 +8,75 @@ import os
 import threading
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 _Write = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 class _CookieFunctions(ctypes.Structure):
-    """`cookie_io_functions_t` of fopencookie(3)."""
+    """`cookie_io_functions_t` of fopencookie(3): read, write, seek, close."""
 
-    _fields_ = (
-        ("read", ctypes.c_void_p),
-        ("write", _Write),
-        ("seek", ctypes.c_void_p),
-        ("close", ctypes.c_void_p),
-    )
+    _fields_ = (("r", ctypes.c_void_p), ("w", _Write), ("s", ctypes.c_void_p), ("c", _Write))
 
 
-class _Thread(threading.local):
-    """The lines of a thread that listens."""
-
-    lines: list[bytes] | None = None
-
-
-_thread = _Thread()
+#: `lines` of a thread that listens.
+_thread = threading.local()
+_lock, _listeners = threading.Lock(), set[int]()
 
 
 @_Write  # type: ignore[untyped-decorator]
 def _hear(_cookie: int, text: int, n_bytes: int) -> int:
     said = ctypes.string_at(text, n_bytes)
-    if _thread.lines is None:
+    lines: list[bytes] | None = getattr(_thread, "lines", None)
+    if lines is None:
         os.write(2, said)
     else:
-        _thread.lines.append(said)
+        lines.append(said)
     return n_bytes
 
 
-class _CStderr:
-    """The variable `stderr` of glibc, which says that it may be set; the handle 2 stays as it is.
-
-    Raises:
-        OSError, TypeError, AttributeError, ValueError: another C library. That of musl has the
-            variable in memory that cannot be written, Windows and macOS have none of this name.
-    """
-
-    def __init__(self) -> None:
-        library = ctypes.CDLL(None)
-        self._variable = ctypes.c_void_p.in_dll(library, "stderr")
-        if not library.gnu_get_libc_version:
-            raise AttributeError("no glibc")
-        library.fopencookie.argtypes = (ctypes.c_void_p, ctypes.c_char_p, _CookieFunctions)
-        library.fopencookie.restype = ctypes.c_void_p
-        functions = _CookieFunctions(write=_hear)
-        self._stream = library.fopencookie(None, b"w", functions)
-        if not self._stream:
-            raise OSError("no stream")
-        library.setvbuf.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
-        library.setvbuf(self._stream, None, 2, 0)  # unbuffered: `_hear` runs in the same thread
-        self._screen = self._variable.value
-        self._lock, self._n_listeners = threading.Lock(), 0
-
-    def listen(self, change: int) -> None:
-        """One listener more or less; the last one puts the variable back."""
-        with self._lock:
-            self._n_listeners += change
-            self._variable.value = self._stream if self._n_listeners else self._screen
-
-
 @cache
-def _c_stderr() -> _CStderr | None:
+def _streams() -> tuple[Any, int, int] | None:
+    """The variable `stderr` of glibc, what it holds, and a stream that `_hear` writes.
+
+    glibc says that it may be set. musl has it in memory that is read-only, macOS and Windows have
+    nothing of this name: None.
+    """
     try:
-        return _CStderr()
+        library = ctypes.CDLL(None)
+        variable = ctypes.c_void_p.in_dll(library, "stderr")
+        open_stream, _ = library.fopencookie, library.gnu_get_libc_version
+        open_stream.argtypes = (ctypes.c_void_p, ctypes.c_char_p, _CookieFunctions)
+        open_stream.restype = ctypes.c_void_p
+        stream = open_stream(None, b"w", _CookieFunctions(w=_hear))
+        # unbuffered (2): `_hear` is called at once, in the thread that prints
+        library.setvbuf(ctypes.c_void_p(stream), None, 2, ctypes.c_size_t(0))
     except (OSError, TypeError, AttributeError, ValueError):
         return None
+    return (variable, variable.value, stream) if stream and variable.value else None
 
 
 @contextlib.contextmanager
 def listen_to_c() -> Iterator[list[bytes]]:
     """What C libraries print in this thread meanwhile, instead of on the screen.
 
-    Nothing is heard on macOS and Windows, where these lines are printed without a file's name.
+    The handle 2 stays as it is. Nothing is heard on macOS and Windows: there these lines are
+    printed, without a file's name.
     """
     lines: list[bytes] = []
-    stderr = _c_stderr()
-    if stderr is None:
+    _thread.lines = lines
+    found, me = _streams(), threading.get_ident()
+    if found is None:
         yield lines
         return
-    _thread.lines = lines
-    stderr.listen(1)
+    variable, screen, stream = found
+    with _lock:
+        _listeners.add(me)
+        variable.value = stream
     try:
         yield lines
     finally:
-        stderr.listen(-1)
         _thread.lines = None
+        with _lock:
+            _listeners.discard(me)
+            variable.value = stream if _listeners else screen

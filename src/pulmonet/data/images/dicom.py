@@ -157,8 +157,8 @@ def _check_frame(dataset: Any, name: str, where: str) -> None:
         ends = [*starts[1:n_segments], len(frame)]
         n_expected = dataset.SamplesPerPixel * -(-dataset.BitsAllocated // 8)
         sizes = [end - start for start, end in zip(starts, ends, strict=False)]
-        # a row of W pixels takes W and a byte for every 128 of them at most
-        most = min(MAX_RLE_BYTES, height * (width + -(-width // 128)) + 64)
+        # at its worst, a pixel takes two bytes
+        most = min(MAX_RLE_BYTES, 2 * height * width + 64)
         if n_segments != n_expected or starts[0] < 64 or not 0 <= min(sizes) <= max(sizes) <= most:
             raise DataError(f"{where}: damaged DICOM (wrong RLE segments); {COPY_AGAIN}")
         return
