@@ -31,9 +31,15 @@ def first_line(error: BaseException) -> str:
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A sentence part such as `` (did you mean 'resnet50'?)``, empty without a near miss."""
+    meant = closest(word, options)
+    return f" (did you mean '{meant}'?)" if meant else ""
+
+
+def closest(word: str, options: Iterable[str]) -> str:
+    """The option that is most like `word`, letter case aside; "" where none is."""
     by_lowercase = {option.lower(): option for option in options}
     found = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.6)
-    return f" (did you mean '{by_lowercase[found[0]]}'?)" if found else ""
+    return by_lowercase[found[0]] if found else ""
 
 
 def no_such(typed: str, what: str, word: str, options: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from pulmonet.arrays import Array, Strings
 from pulmonet.data.images.file import inside_root
 from pulmonet.data.images.read import image_size
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.sources.index import as_listed
 from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
@@ -73,6 +74,7 @@ def read_boxes(
         path = path or root / "boxes.csv"
         raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
         paths = strip_root(raw["Path"].to_numpy(object), root)
+        paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
         return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
     parts = [

@@ -12,7 +12,7 @@ import pytest
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import DataError
-from small_dataset import smooth_image
+from small_dataset import smooth_image, write_picture, write_text
 
 
 def test_boxes_of_a_boxes_csv(shared_data: Path) -> None:
@@ -69,3 +69,17 @@ def test_wrong_boxes_are_named(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("Path,label,xmin,ymin,xmax,ymax\na.jpg,Edema,1,1,0,0\n")
     with pytest.raises(DataError, match=r"1 wrong box \(line 2\)"):
         read_boxes(manifest)
+
+
+def test_boxes_of_images_that_were_found_by_name(tmp_path: Path) -> None:
+    header = "Path,patient,Edema\n"
+    write_text(
+        tmp_path / "train.csv", header + "".join(f"a/{n}.dcm,p{n},{n % 2}\n" for n in range(4))
+    )
+    for n in range(4):
+        write_picture(tmp_path / "a" / f"{n}.png", n)
+    lines = [f"a/{n}.dcm,Edema,0.1,0.1,0.5,0.5" for n in range(4)] + ["b/9.png,Edema,0,0,1,1"]
+    lines.append("b/1.png,Edema,0,0,1,1")  # another image of the same name
+    write_text(tmp_path / "boxes.csv", "Path,label,xmin,ymin,xmax,ymax\n" + "\n".join(lines) + "\n")
+    boxes = read_boxes(read_manifest(tmp_path))
+    assert boxes["path"].tolist() == [*(f"a/{n}.png" for n in range(4)), "b/9.png", "b/1.png"]

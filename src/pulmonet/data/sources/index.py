@@ -16,7 +16,7 @@ from pulmonet.arrays import Flags, Strings
 from pulmonet.data.images.file import file_of, stat_sources
 from pulmonet.data.splits.files import parse_split
 from pulmonet.files.paths import ENDINGS, OTHER_ENDINGS, is_litter, plain, stem_of
-from pulmonet.words import did_you_mean
+from pulmonet.words import closest
 
 #: Keys of ``--map`` that change paths; they go with a collection that is recognised, too.
 REWRITES = ("strip", "folder", "extension")
@@ -79,11 +79,12 @@ def place_images(
     for row in left:
         path = paths[row]
         found = index.find(path)
-        if (found.is_sure or leave[row]) and len(found.files) > 1:
+        is_one = n_rows_of[stem_of(path)] == 1
+        if len(found.files) > 1 and (found.is_sure or leave[row] or is_one):
             places.several[path] = sorted(found.files)
         elif found.is_sure and found.files:
             places.paths[row] = found.files[0]
-        elif len(found.files) == 1 and (found.n_common or n_rows_of[stem_of(path)] == 1):
+        elif len(found.files) == 1 and (found.n_common or is_one):
             guesses[row] = found.files[0]
     n_rows_at = Counter([*places.paths, *guesses.values()])
     for row, file in guesses.items():
@@ -140,6 +141,18 @@ def leaving(paths: Sequence[str]) -> Flags:
     if _LEAVES.search("\n".join(paths)) is None:  # one search is faster than one a row
         return np.zeros(len(paths), bool)
     return np.asarray([_LEAVES.search(path) is not None for path in paths], bool)
+
+
+def as_listed(paths: Strings, listed: Sequence[str]) -> Strings:
+    """(N,) paths, each as `listed` has the one image that it means by its name; else as it is."""
+    known = {*listed}
+    if known.issuperset(paths):
+        return paths
+    index = ImageIndex(listed)
+    found = {path: index.find(path) for path in {*paths} - known}
+    sure = {p: one.files for p, one in found.items() if one.is_sure or one.n_common}
+    names = [sure[path][0] if len(sure.get(path, ())) == 1 else path for path in paths]
+    return np.asarray(names, dtype=object)
 
 
 def rewrite_paths(paths: Iterable[str], mapping: Mapping[str, str]) -> Strings:
@@ -271,8 +284,7 @@ class ImageIndex:
         stem = stem_of(path)
         if stem in self._by_tail:
             return self._nearest(stem, _parts(path)[:-1])[1][0][0]
-        like = [name for name in self._stems if name[:3] == stem[:3]][:_MAX_NEAR]
-        meant = did_you_mean(stem, like).partition("'")[2].rpartition("'")[0]
+        meant = closest(stem, [name for name in self._stems if name[:3] == stem[:3]][:_MAX_NEAR])
         return self._by_tail[meant][0] if meant else ""
 
     def _nearest(self, tail: str, folders: list[str]) -> tuple[int, list[tuple[str, list[str]]]]:

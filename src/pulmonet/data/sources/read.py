@@ -33,7 +33,7 @@ from pulmonet.errors import DataError
 from pulmonet.files.paths import expand, folder_name
 from pulmonet.files.read import noting_tables
 from pulmonet.labels import VOCABULARY, match_label
-from pulmonet.words import count, list_first
+from pulmonet.words import closest, count, list_first
 
 #: Tables that are read for boxes or splits, or that MIMIC brings and nobody needs.
 _BESIDE = re.compile(
@@ -303,7 +303,11 @@ def _about_missing(root: Path, missing: list[str], n_images: int, places: Places
         what = f"folders that are not there: {list_first(absent)}"
     else:
         what = list_first(missing)
-    near = places.index.near(missing[0]) if places.index else ""
+    folder, _, name = missing[0].rpartition("/")
+    is_there = folder and (root / folder).is_dir()
+    beside = os.listdir(root / folder) if is_there else []  # noqa: PTH208 - names alone
+    near = closest(name, [one for one in beside if one[:3] == name[:3]][:2_000])
+    near = f"{folder}/{near}" if near else (places.index.near(missing[0]) if places.index else "")
     text = (
         f"{len(missing):,} of {count(n_images, 'image')} {'is' if len(missing) == 1 else 'are'} "
         f"missing ({what}), also by name among the {count(n_files, 'image file')} there"
