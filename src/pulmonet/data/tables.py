@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -26,7 +27,8 @@ _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
 _PATIENT_KEYS = ("patient", "patientid", "subjectid", "deidpatientid", "subject")
 #: Names of tables. A Mac's ._train.csv and Excel's ~$train.xlsx are none.
-_TABLE = re.compile(r"([^.~].*?)\.(?:csv(?:\.(?:gz|bz2|xz|zip))?|tsv(?:\.gz)?|parquet|xls[xm])")
+_ENDINGS = (".csv", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".parquet", ".xlsx", ".xlsm")
+_TABLE = re.compile(r"([^.~].*?)\.(?:[ct]sv(?:\.(?:gz|bz2|xz|zip))?|parquet|xls[xm])")
 _WHOLE = re.compile(r"(?:\d+(?:\.0*)?)?")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
 _DECIMAL = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
@@ -80,18 +82,16 @@ def has_columns(path: Path, names: Iterable[str]) -> bool:
 
 def table_stem(name: str) -> str:
     """A table's name in lower case without its ending; "" for other files and hidden ones."""
-    found = _TABLE.fullmatch(name.lower())
+    name = name.lower()
+    found = _TABLE.fullmatch(name) if name.endswith(_ENDINGS) else None  # a folder has many images
     return found[1] if found else ""
 
 
 def find_tables(folder: Path, stem: str = "?*") -> list[Path]:
     """Tables in a folder whose name without its ending matches, letter case aside; by name."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [
-        entry
-        for entry in there
-        if fnmatchcase(table_stem(entry.name), stem.lower()) and entry.is_file()
-    ]
+    names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 (of 100,000 images no Paths)
+    found = sorted(name for name in names if fnmatchcase(table_stem(name), stem.lower()))
+    return [folder / name for name in found if (folder / name).is_file()]
 
 
 def text_column(column: pd.Series[Any]) -> Strings:

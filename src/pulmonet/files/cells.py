@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -191,22 +190,14 @@ def _excel(content: bytes) -> tuple[list[object], pd.DataFrame]:
 
 
 def _parquet(content: bytes) -> tuple[list[str], pd.DataFrame]:
-    """All columns but pictures and what else is nested; lists as Python writes them."""
+    """All columns but pictures and what else is nested."""
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
-    file, kinds = parquet.ParquetFile(io.BytesIO(content)), pyarrow.types
+    file = parquet.ParquetFile(io.BytesIO(content))
     if file.metadata.num_rows * file.metadata.num_columns > MAX_TABLE_BYTES // 10:
         raise ValueError(f"a table of more than {MAX_TABLE_BYTES // 10:,} cells")
-    cells: dict[str, list[str]] = {}
-    for field in file.schema_arrow:
-        column = file.read(columns=[field.name]).column(0) if _is_flat(kinds, field.type) else None
-        if column is not None and kinds.is_list(field.type):
-            cells[field.name] = ["" if cell is None else str(cell) for cell in column.to_pylist()]
-        elif column is not None:
-            cells[field.name] = column.cast(pyarrow.string()).fill_null("").to_pylist()
-    return list(cells), pd.DataFrame(cells, dtype=object)
-
-
-def _is_flat(kinds: Any, kind: Any) -> bool:
-    return kinds.is_list(kind) or not (kinds.is_nested(kind) or kinds.is_binary(kind))
+    plain = [f for f in file.schema_arrow if not types.is_nested(f.type) | types.is_binary(f.type)]
+    table = file.read(columns=[field.name for field in plain])
+    columns = (column.cast(pyarrow.string()).fill_null("").to_pylist() for column in table.columns)
+    return table.column_names, pd.DataFrame(dict(enumerate(columns)), dtype=object)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Floats, Floats32
 from pulmonet.errors import ArtifactError
 from pulmonet.files.cells import read_cells
-from pulmonet.files.read import check_plain, read_bytes
+from pulmonet.files.read import read_bytes
 from pulmonet.files.write import write_atomic
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
@@ -91,7 +91,7 @@ class Predictions:
                 [0, 1].
         """
         try:
-            table = _read_own(path) if _is_own(path) else read_cells(path).map(str.strip)
+            table = _read_table(path)
         except (OSError, ValueError, ModuleNotFoundError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArtifactError(
@@ -136,15 +136,12 @@ class Predictions:
         )
 
 
-def _is_own(path: Path) -> bool:
-    """Whether a file is as `Predictions.write` writes it: its cells are taken to the letter."""
-    check_plain(path)
-    with path.open("rb") as file:
-        return file.read(len(_OWN)) == _OWN
-
-
-def _read_own(path: Path) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(read_bytes(path)), dtype=str, keep_default_na=False)
+def _read_table(path: Path) -> pd.DataFrame:
+    """Cells to the letter where a file begins as `Predictions.write` does, else stripped."""
+    content = read_bytes(path)
+    if content.startswith(_OWN):
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    return read_cells(path).map(str.strip)
 
 
 def _text(value: object) -> str:

@@ -182,7 +182,6 @@ def test_parquet(tmp_path: Path) -> None:
         "subject_id": ["10000000", ""],
         "Edema": ["1", ""],
         "view": ["AP", "PA"],
-        "Labels": ["['Mass', 'Edema']", "[]"],
     }
 
 

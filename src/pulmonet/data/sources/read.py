@@ -40,9 +40,7 @@ _BESIDE = re.compile(
     r"(?:boxes|splits|(?:train|test)_meta)$|bbox_list|annotations_|cxr-(?:record|study)-|mimic-cxr-2"
 )
 #: Lists of images, and spreadsheets that no reader takes.
-_LISTS = re.compile(
-    r"^(?![.~])(?:(?:.*[_\W])?(?:lists?|splits?|train|val|valid|test)(?![a-z]).*\.txt|.*\.(?:xls|ods))$"
-)
+_LISTS = re.compile(r"(?:.*[_\W])?(?:lists?|splits?|train|val|valid|test)(?![a-z]).*\.txt|.*\.xls")
 
 
 def read_manifest(
@@ -156,7 +154,8 @@ def _unread(root: Path, read: set[str]) -> tuple[str, ...]:
     """Tables and lists in the root that no reader took; what lies there for others is known."""
     tables = [path.name for path in find_tables(root)]
     tables = [name for name in tables if not _BESIDE.match(table_stem(name))]
-    others = [path.name for path in root.iterdir() if _LISTS.search(path.name.lower())]
+    names = [name for name in os.listdir(root) if name.lower().endswith((".txt", ".xls"))]
+    others = [name for name in names if name[0] not in ".~" and _LISTS.fullmatch(name.lower())]
     return tuple(sorted({*tables, *others} - read))
 
 

@@ -90,12 +90,10 @@ def _compare_group(
     if any(set(shared) != set(predictions.labels) for predictions in group):
         console.note(f"compared on the labels that all runs share: {', '.join(shared)}")
         for run, of_run in zip(group[1:], targets_of[1:], strict=True):
-            for label in [name for name in targets_of[0] if name in of_run and name not in shared]:
-                equal = np.isclose(of_run[label], targets_of[0][label], equal_nan=True)
-                n_other = int((~equal).sum())
-                if n_other:
-                    rows = count(n_other, "row")
-                    console.note(f"{label}: {run.run} has other targets in {rows} than {names[0]}")
+            for label in targets_of[0].keys() & of_run.keys() - {*shared}:
+                same = np.isclose(of_run[label], targets_of[0][label], equal_nan=True)
+                rows = count(int((~same).sum()), "row")
+                console.note(f"{label}: {run.run} has other targets in {rows} than {names[0]}")
     targets = np.stack([targets_of[0][label] for label in shared], axis=1)
     scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
     patients = next((run.patients for run in group if run.patients is not None), None)

@@ -1,0 +1,130 @@
+"""Files of scores as other tools write them: ``evaluate --predictions``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pulmonet.cli.main import main
+
+
+def scores(n: int = 60) -> pd.DataFrame:
+    """Two labels, three images a patient."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"Path": [f"set/p{row // 3:02}/{row}.png" for row in range(n)]})
+    table["patient"] = [f"p{row // 3:02}" for row in range(n)]
+    table["sex"], table["age_years"] = rng.choice(["M", "F"], n), rng.integers(20, 90, n)
+    for label in ("Edema", "Pneumonia"):
+        table[label] = (rng.random(n) < 0.4).astype(int)
+        table[f"{label}_score"] = (0.3 * table[label] + rng.uniform(0, 0.7, n)).round(4)
+    return table
+
+
+def evaluate(folder: Path, *tables: pd.DataFrame, **form: object) -> int:
+    """`evaluate` of files a.csv, b.csv, ... ; they are written in some `form`."""
+    flags = []
+    for name, table in zip("ab", tables, strict=False):
+        table.to_csv(folder / f"{name}.csv", index=False, **form)  # type: ignore[call-overload]
+        flags += ["--predictions", str(folder / f"{name}.csv")]
+    flags += ["--bootstrap", "100", "--no-figures", "--artifacts-dir", str(folder / "out")]
+    return main(["evaluate", *flags])
+
+
+def result(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "out").rglob("evaluation_*.json")
+    found: dict[str, Any] = json.loads(path.read_text())["runs"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    "form", [{"sep": ";", "decimal": ","}, {"sep": "\t", "encoding": "utf-16"}, {"quoting": 1}]
+)
+def test_every_form_gives_the_same_numbers(tmp_path: Path, form: dict[str, object]) -> None:
+    assert evaluate(tmp_path, scores()) == 0
+    expected = result(tmp_path)
+    assert evaluate(tmp_path, scores(), **form) == 0
+    assert result(tmp_path)["labels"] == expected["labels"]
+    assert evaluate(tmp_path, scores().rename(columns=lambda name: f" {name}")) == 0
+    assert result(tmp_path)["labels"] == expected["labels"]
+
+
+def test_the_baseline_does_not_know_the_order_of_the_rows(tmp_path: Path) -> None:
+    assert evaluate(tmp_path, scores()) == 0
+    first = result(tmp_path)["baseline"]
+    assert evaluate(tmp_path, scores().sample(frac=1, random_state=1)) == 0
+    second = result(tmp_path)["baseline"]
+    assert first["macro"]["auroc"]["value"] == second["macro"]["auroc"]["value"]
+
+
+def one_twice(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table, table.iloc[[4]]])
+
+
+def in_per_cent(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(Edema_score=(100 * table["Edema_score"]).round(1))
+
+
+def with_signs(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(Edema_score=table["Edema_score"].map("{:.0%}".format))
+
+
+def with_other_names(table: pd.DataFrame) -> pd.DataFrame:
+    return table.rename(columns=lambda name: name.replace("_score", "_prob"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (one_twice, "1 path more than once (set/p01/4.png); keep one row an image"),
+        (in_per_cent, "looks like per cent: divide by 100"),
+        (with_signs, "looks like per cent: divide by 100"),
+        (with_other_names, "no pair of columns LABEL and LABEL_score; columns there: Path"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
+) -> None:
+    assert callable(change)
+    assert evaluate(tmp_path, change(scores())) == 4
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_score_a_hair_above_1_is_1(tmp_path: Path) -> None:
+    table = scores()
+    table.loc[0, "Edema_score"] = 1.0000001
+    assert evaluate(tmp_path, table) == 0
+    table.loc[0, "Edema_score"] = 1.01
+    assert evaluate(tmp_path, table) == 4
+
+
+@pytest.mark.parametrize("column", ["Pneumonia", "Pneumonia_score"])
+def test_a_label_that_is_left_out_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    assert evaluate(tmp_path, scores().drop(columns=column)) == 0
+    left = "Pneumonia" if column == "Pneumonia_score" else "Pneumonia_score"
+    said = capsys.readouterr()
+    assert f"a label needs both LABEL and LABEL_score: {left}" in " ".join(
+        (said.out + said.err).split()
+    )
+
+
+def test_why_two_files_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = scores().iloc[6:]
+    assert evaluate(tmp_path, scores(), other) == 0
+    said = capsys.readouterr()
+    assert "they share 54 of 60 and 54 paths; only a has 'set/p00/0.png'" in " ".join(
+        (said.out + said.err).split()
+    )
+    other = scores()
+    other.loc[:3, "Edema"] = 1 - other.loc[:3, "Edema"]
+    assert evaluate(tmp_path, scores(), other) == 0
+    said = capsys.readouterr()
+    assert "Edema: b has other targets in 4 rows than a" in " ".join((said.out + said.err).split())
