@@ -114,9 +114,7 @@ def test_a_label_that_is_left_out_is_named(
     )
 
 
-def test_why_two_files_are_not_compared(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_why_two_files_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = scores().iloc[6:]
     assert evaluate(tmp_path, scores(), other) == 0
     said = capsys.readouterr()

@@ -75,6 +75,8 @@ def place_images(
     left = [row for row in lost if row not in guesses and places.paths[row] == paths[row]]
     if left:
         places.index = index = ImageIndex(image_files(root, folder, follow_links=follow_links))
+        if not index.n_files:
+            return places
         n_rows_of = Counter(map(stem_of, paths))
     for row in left:
         path = paths[row]

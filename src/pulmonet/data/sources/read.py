@@ -154,8 +154,8 @@ def _unread(root: Path, read: set[str]) -> tuple[str, ...]:
     """Tables and lists in the root that no reader took; what lies there for others is known."""
     tables = [path.name for path in find_tables(root)]
     tables = [name for name in tables if not _BESIDE.match(table_stem(name))]
-    names = [name for name in os.listdir(root) if name.lower().endswith((".txt", ".xls"))]
-    others = [name for name in names if name[0] not in ".~" and _LISTS.fullmatch(name.lower())]
+    names = {path.name for ending in ("txt", "xls") for path in root.glob(f"[!.~]*.{ending}")}
+    others = {name for name in names if _LISTS.fullmatch(name.lower())}
     return tuple(sorted({*tables, *others} - read))
 
 
