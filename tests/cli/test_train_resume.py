@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import pulmonet.training.checkpoint
 import pulmonet.training.loop
@@ -58,6 +59,18 @@ def test_results_without_their_checkpoint_are_not_started_over(
     assert train(data, "--epochs", "4", "--resume") == 4
     assert "last_checkpoint.pth: missing, so the run cannot go on" in capsys.readouterr().err
     assert contents(run_dir.path) == before
+
+
+def test_weights_of_another_run_do_not_become_this_ones(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data) == 0
+    content = torch.load(run_of(data).best_model_path, weights_only=True)
+    torch.save(content | {"fc.bias": content["fc.bias"] + 1}, run_of(data).best_model_path)
+    before = contents(run_of(data).path)
+    assert train(data, "--epochs", "2", "--resume") == 4
+    assert "its digest is not the one in run_config.json" in capsys.readouterr().err
+    assert contents(run_of(data).path) == before
 
 
 def test_a_first_stage_without_its_checkpoint_is_not_started_over(

@@ -38,7 +38,7 @@ def expand(path: Path | str) -> Path:
 def portable_path(path: Path | str) -> str:
     """An absolute path with the home folder written as ``~``: no user name in artifacts."""
     text = os.path.abspath(expand(path))  # noqa: PTH100 (keeps links)
-    home = str(Path.home())
+    home = _home()
     if home not in {"/", ""} and (text == home or text.startswith(home + os.sep)):
         return "~" + text[len(home) :]
     return text
@@ -46,7 +46,7 @@ def portable_path(path: Path | str) -> str:
 
 def without_home(value: Any) -> Any:
     """A JSON value with the home folder written as ``~`` in every string."""
-    home = str(Path.home())
+    home = _home()
     if home in {"/", ""}:
         return value
     if isinstance(value, str):
@@ -61,6 +61,14 @@ def without_home(value: Any) -> Any:
 def folder_name(path: Path) -> str:
     """A folder's own name, also of ``.`` and ``..``."""
     return os.path.basename(os.path.abspath(path)) or "root"  # noqa: PTH100, PTH119 (keeps links)
+
+
+def _home() -> str:
+    """The home folder; empty for a user without one, as a container may have it."""
+    try:
+        return str(Path.home())
+    except RuntimeError:
+        return ""
 
 
 def user_data_dir() -> Path:

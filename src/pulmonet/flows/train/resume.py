@@ -12,6 +12,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import expand, without_home
+from pulmonet.files.read import sha256_of
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import DatasetFacts, RunRecord
 from pulmonet.words import list_first
@@ -142,7 +143,7 @@ def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
     """Refuse to start over in the folder of a run that has got somewhere: it stays as it is.
 
     Raises:
-        ArtifactError: results without the checkpoint that they go on from.
+        ArtifactError: results without the checkpoint that they go on from, or not of this run.
     """
     for folder in (run_dir, RunDir(run_dir.path / "stage1")):
         there = folder.best_model_path.exists() or folder.log_path.exists()
@@ -153,6 +154,12 @@ def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
                 f"{folder.last_checkpoint_path}: missing, so the run cannot go on; put it back, or "
                 "train a new run with --name (evaluate, explain and report do without it)"
             )
+    digest, path = record.provenance.checkpoint_sha256, run_dir.best_model_path
+    if digest is not None and path.exists() and sha256_of(path) != digest:
+        raise ArtifactError(
+            f"{path}: its digest is not the one in run_config.json, and a resumed run may find no "
+            "better epoch; put the run's own back, or train a new run with --name"
+        )
 
 
 def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> None:
