@@ -106,7 +106,8 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     """
     check_plain(path)
     with path.open("rb") as file:
-        content = file.read(limit + 1)
+        n_bytes = path.stat().st_size  # to read up to a number takes that much memory
+        content = file.read(min(n_bytes, limit) + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit:,} bytes")
     return content.decode("utf-8")
