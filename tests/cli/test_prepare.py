@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
@@ -492,3 +493,21 @@ def test_a_home_folder_that_cannot_be_written_costs_only_the_memory(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     assert main(["prepare", str(root)]) == 0
     assert "not remembered, so name it with --data-dir" in capsys.readouterr().err
+
+
+def test_images_with_a_remark_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = pd.read_csv(root / "train.csv")["Path"].tolist()
+    names = [root.parent / path for path in paths[:2]]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(names[0]).save(names[0], "JPEG", exif=exif)
+    white = np.full((40, 50), 255, np.uint8)
+    white[:10] = smooth_image(1, 10, 50)
+    cv2.imwrite(str(names[1]), white)
+    for flags in (["--check-only"], [], []):  # as decoded, as packed, from the pack
+        assert main(["prepare", *flags]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert "1 image turned upright, as the EXIF orientation says" in said
+        assert "1 image of mostly black or white pixels, or of few greys" in said
+        remarks = report_of(root)["remarks"]
+        assert {kind: len(rows) for kind, rows in remarks.items()} == {"turned": 1, "few_greys": 1}

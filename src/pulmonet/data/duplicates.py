@@ -56,7 +56,7 @@ class Scan:
     hashes: NDArray[np.uint64]  # (n,) perceptual
     digests: NDArray[np.uint64]  # (n,) of the squared pixels
     coarse: NDArray[np.int8]  # (n, 256) high-passed 16 x 16 pixels of unit norm times 127
-    is_pale: Flags  # (n,) mostly black or white, or of few greys
+    few_greys: Flags  # (n,) mostly black or white, or of few greys
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def scan_images(
     hashes: list[int] = []
     digests: list[bytes] = []
     coarse = [np.zeros((0, _COARSE_SIDE**2), np.int8)]
-    is_pale: list[bool] = []
+    few: list[bool] = []
     for start in range(0, len(rows), _BLOCK_ROWS):
         block, images = look(rows[start : start + _BLOCK_ROWS])
         readable += block.tolist()
         hashes += [perceptual_hash(image) for image in images]
         digests += [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
-        is_pale += [few_greys(np.bincount(image.ravel(), minlength=256)) for image in images]
+        few += [few_greys(np.bincount(image.ravel(), minlength=256)) for image in images]
         thumbs = np.asarray([high_passed(image, _COARSE_SIDE) for image in images], np.float32)
         coarse.append(np.rint(thumbs.reshape(-1, _COARSE_SIDE**2) * 127).astype(np.int8))
         if progress:
@@ -97,7 +97,7 @@ def scan_images(
         np.asarray(hashes, np.uint64),
         np.frombuffer(b"".join(digests), "<u8"),
         np.concatenate(coarse),
-        np.asarray(is_pale, bool),
+        np.asarray(few, bool),
     )
 
 

@@ -63,9 +63,11 @@ def complete_elements(dataset: Any, n_pixels: int, where: str) -> Remark:
         DataError: colours that are not read.
     """
     said = {name: first_number(dataset, name) for name in _ELEMENTS}
-    dataset.NumberOfFrames = n_frames = max(1, int(first_number(dataset, "NumberOfFrames") or 1))
+    n_frames = max(1, int(first_number(dataset, "NumberOfFrames") or 1))
     stored = dataset.get("PixelData") or b""
-    n_bytes = 0 if stored[:4] == _ITEM else len(stored) // (n_pixels * n_frames)
+    is_packed = stored[:4] == _ITEM
+    n_bytes = 0 if is_packed else len(stored) // (n_pixels * n_frames)
+    dataset.NumberOfFrames = n_frames if is_packed else 1  # the first one is read
     kind = " ".join(str(dataset.get("PhotometricInterpretation") or "").upper().split())
     if not kind and "RedPaletteColorLookupTableDescriptor" in dataset:
         kind = "PALETTE COLOR"
@@ -73,8 +75,7 @@ def complete_elements(dataset: Any, n_pixels: int, where: str) -> Remark:
         raise DataError(f"{where}: its colours are {kind[:40]}, which is not read; convert it")
     samples = int(said["SamplesPerPixel"] or 0)
     if samples not in (1, 3):
-        is_colour = kind in _COLOURS or (n_bytes == 3 or n_bytes == 6 != said["BitsAllocated"])
-        samples = 3 if is_colour else 1
+        samples = 3 if kind in _COLOURS or n_bytes in (3, 6) else 1
     bits = int(said["BitsAllocated"] or 8 * n_bytes // samples or said["BitsStored"] or 8)
     filled = {
         "SamplesPerPixel": samples,

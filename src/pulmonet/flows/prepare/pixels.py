@@ -34,13 +34,13 @@ _REMARKS = {
         "the number of bytes shows were assumed",
         False,
     ),
-    "warned": ("of which the decoder said more than nothing; --verbose shows what", False),
+    "warned": ("whose decoder printed a warning; --verbose shows it", False),
     "window": (
         "with a DICOM window or lookup table that hides the image: another window of the file, or "
         "the range of its values, was taken",
         True,
     ),
-    "pale": ("of mostly black or white pixels, or of few greys: look at them", True),
+    "few_greys": ("of mostly black or white pixels, or of few greys; check them", True),
 }
 
 
@@ -83,7 +83,7 @@ def look_at_pixels(
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    _tell_remarks(report, paths, remarks, scan.rows[scan.is_pale])
+    _tell_remarks(report, paths, remarks, scan.rows[scan.few_greys])
     _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, folder)
     if not check_only and not report.problems:
@@ -128,12 +128,12 @@ def _pack(
 
 
 def _tell_remarks(
-    report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark], pale: Ints
+    report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark], few_greys: Ints
 ) -> None:
     """What was done to images, as notes; which do not look like a picture, as warnings."""
     for kind, (text, is_warning) in _REMARKS.items():
-        flag = Remark[kind.upper()] if kind != "pale" else None
-        rows = pale if flag is None else [row for row, all_ in remarks.items() if all_ & flag]
+        flag = Remark[kind.upper()] if kind != "few_greys" else None
+        rows = few_greys if flag is None else [row for row, all_ in remarks.items() if all_ & flag]
         names = [str(paths.iloc[row]) for row in sorted(rows)]
         if not names:
             continue

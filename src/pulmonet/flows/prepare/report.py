@@ -60,8 +60,8 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     bad_images: dict[str, str]
     """Path of every image that cannot be used -> why."""
     remarks: dict[str, list[str]] = Field(default_factory=dict)
-    """What was noticed -> paths: turned (upright, by EXIF), assumed (DICOM elements), window
-    (another DICOM window taken), warned (by a decoder), pale (mostly black or white, few greys)."""
+    """Kind -> paths: turned (upright, by EXIF), assumed (DICOM elements), window (another DICOM
+    window taken), warned (by a decoder), few_greys (or mostly black or white)."""
     same_pixels: list[list[str]]
     """Groups of paths whose images are equal pixel by pixel."""
     near_duplicates: int

@@ -367,11 +367,7 @@ def test_only_the_first_frame_is_unfolded(tmp_path: Path) -> None:
             warnings.simplefilter("ignore")
             dataset.add_new(0x00280008, "LO", n_frames)
             dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
-        if n_frames == "90000":
-            with pytest.raises(DataError, match="less than expected"):
-                read_grey(tmp_path / "b.dcm")
-        else:
-            np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
+        np.testing.assert_array_equal(read_grey(tmp_path / "b.dcm"), right)
     dataset = write_dicom(tmp_path / "a.dcm", WIDE, PixelData=frames.tobytes(), NumberOfFrames=3)
     dataset.compress(uid.RLELossless)
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
