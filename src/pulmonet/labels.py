@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pulmonet.choices import BlankPolicy
 from pulmonet.errors import ConfigError
-from pulmonet.words import did_you_mean
+from pulmonet.words import count, did_you_mean
 
 if TYPE_CHECKING:
     from pulmonet.arrays import Flags, Floats, Floats32
@@ -186,6 +186,30 @@ def fill_uncertain(
     return filled.astype(np.float32)
 
 
+def one_class_labels(targets: Floats, labels: Sequence[str]) -> dict[str, str]:
+    """Labels without a positive, a negative or any known value: nothing is learned of these.
+
+    Args:
+        targets: (N, L); a soft one counts as the class that it is nearer to.
+        labels: L names.
+
+    Returns:
+        What is missing, by label: ``no positive among 65 known values``.
+    """
+    import numpy as np
+
+    targets = np.asarray(targets)
+    n_positive = ((targets > 0.5) & (targets <= 1)).sum(axis=0).tolist()
+    n_negative = (targets <= 0.5).sum(axis=0).tolist()
+    found = {}
+    for label, positive, negative in zip(labels, n_positive, n_negative, strict=True):
+        if not positive or not negative:
+            missing = "negative" if positive else "positive"
+            known = f"no {missing} among {count(positive + negative, 'known value')}"
+            found[label] = known if positive or negative else "no known value"
+    return found
+
+
 def describe_policy_changes(
     raw: Floats, targets: Floats, labels: Sequence[str]
 ) -> dict[str, dict[str, int]]:
@@ -222,7 +246,7 @@ def describe_policy_changes(
         for outcome, became in outcomes.items()
     }
     return {
-        label: {change: int(count[column]) for change, count in counts.items() if count[column]}
+        label: {change: int(found[column]) for change, found in counts.items() if found[column]}
         for column, label in enumerate(labels)
     }
 

@@ -13,6 +13,12 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def macro_auroc(n_scored: int, n_labels: int) -> str:
+    """``macro AUROC``; ``macro AUROC of 4 of 5 labels`` where not all have both classes."""
+    some = f" of {n_scored} of {count(n_labels, 'label')}" if n_scored < n_labels else ""
+    return f"macro AUROC{some}"
+
+
 def duration(seconds: float) -> str:
     """``75.4`` -> ``1 min 15 s``; ``4.2 s``, ``2 h 05 min``."""
     whole = round(seconds)

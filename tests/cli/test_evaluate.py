@@ -265,7 +265,7 @@ def test_one_class_only_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text("Edema,Edema_score\n" + "0,0.25\n" * 30)
     assert evaluate(tmp_path / "artifacts", "--predictions", str(path)) == 0
     shown = capsys.readouterr()
-    assert "Macro (0 labels)" in shown.out
+    assert "Macro (0 of 1 labels)" in shown.out
     assert "Edema: one class only: no positive among 30 rows" in shown.err
 
 
@@ -428,7 +428,7 @@ def test_external_dataset_aligns_labels(
     assert evaluate(runs, "first", "--data-dir", str(other)) == 0
     shown = capsys.readouterr()
     assert "elsewhere has no column for Cardiomegaly: not scored" in shown.err
-    assert "Macro (4 labels)" in shown.out
+    assert "Macro (4 of 5 labels)" in shown.out
     assert "Another dataset than the one trained on" in shown.err
 
 

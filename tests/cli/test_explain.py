@@ -299,7 +299,9 @@ def test_what_is_no_radiograph_is_left_out_and_named(
     (tmp_path / "x").mkdir()
     slice_.save_as(tmp_path / "x" / "slice.dcm", enforce_file_format=True)
     write_image(tmp_path / "x" / "chest.png")
-    assert explain(artifacts, tmp_path / "x", "--label", "Edema") == 3
+    assert explain(artifacts, tmp_path / "x", "--label", "Edema") == 0
+    assert "1 DICOM file of modality CT passed over" in capsys.readouterr().err
+    assert explain(artifacts, tmp_path / "x" / "slice.dcm", "--label", "Edema") == 3
     assert "slice.dcm: no chest radiograph (its Modality is CT)" in capsys.readouterr().err
     document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
     assert len(document["images"]) == 1

@@ -100,7 +100,8 @@ def test_skip_bad_names_and_counts_what_it_leaves_out(
     capsys.readouterr()
     assert train(data, tmp_path, "--skip-bad", "--overwrite") == 0
     said = capsys.readouterr().err
-    assert "warning: left out 7 unreadable images: " in said and "and 2 more" in said
+    assert "warning: left out 7 unreadable images of train (17 of 24 left): " in said
+    assert "and 2 more" in said
     facts = RunDir(tmp_path / NAME).read_record().provenance.dataset
     assert facts is not None
     assert facts.unreadable == [str(image.relative_to(data)) for image in images]

@@ -174,16 +174,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _show_unforeseen(error: Exception) -> int:
     """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
+    code = TrainingError.exit_code
     if is_out_of_memory(error):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
     elif isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         text = "open files: this process may have no more; raise the limit with `ulimit -n 1024`"
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        text = f"{str(error.filename)[:60]}...: longer than a name may be; choose a shorter one"
+        code = ConfigError.exit_code
     else:
         traceback.print_exc()
         sys.stderr.write("This is a bug in pulmonet; please report it with the lines above.\n")
         return 1
     sys.stderr.write(f"error: {text}\n")
-    return TrainingError.exit_code
+    return code
 
 
 def _open_standard_streams() -> None:

@@ -14,7 +14,7 @@ def report(
     ] = Path("artifacts"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the report, or a file ending in .md."),
+        typer.Option("--output", "-o", help="Folder for the report, or a file: .md, or .html."),
     ] = None,
     html: Annotated[
         bool, typer.Option("--html", help="Also write report.html, one file to send around.")

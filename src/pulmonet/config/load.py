@@ -104,17 +104,24 @@ def _read_source(source: str) -> dict[str, Any]:
             f"--config {source}: neither a file nor a shipped recipe"
             f"{did_you_mean(source, recipe_names())}; recipes: {', '.join(recipe_names())}"
         )
+    suffix = path.suffix.lower()
+    kind = "TOML" if suffix == ".toml" else "JSON"
     try:
         text = read_text(path)
-        if path.suffix == ".toml" and text.count(".") > MAX_TOML_DOTS:
+        if kind == "TOML" and text.count(".") > MAX_TOML_DOTS:
             raise ValueError(f"{text.count('.'):,} dots, more than {MAX_TOML_DOTS:,}")
-        raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        raw: Any = tomllib.loads(text) if kind == "TOML" else json.loads(text)
     except OSError as error:
         raise ConfigError(f"--config {source}: {error.strerror}; give a plain file") from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"--config {source}: not valid JSON or TOML ({error}); fix the file"
-        ) from None
+        advice = "save it as UTF-8 text" if isinstance(error, UnicodeError) else "fix the file"
+        if suffix in {".yaml", ".yml"}:
+            raise ConfigError(
+                f"--config {source}: YAML is not read; write it as TOML (see docs/configuration.md)"
+            ) from None
+        if suffix not in {".toml", ".json"}:
+            advice = f"a name that ends in .toml is read as TOML, others as JSON; {advice}"
+        raise ConfigError(f"--config {source}: not valid {kind} ({error}); {advice}") from None
     if isinstance(raw, dict) and "config" in raw and "schema" in raw:
         if newer := written_by_newer(raw):
             logging.getLogger(__name__).warning("--config %s: %s", source, newer)

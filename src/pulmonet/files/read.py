@@ -6,6 +6,7 @@ What cannot be read is an `OSError` or a `ValueError` here; each reader makes it
 from __future__ import annotations
 
 import bz2
+import codecs
 import errno
 import gzip
 import hashlib
@@ -98,7 +99,7 @@ def mistaken_for(start: bytes) -> str:
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
-    """The text of a plain UTF-8 file.
+    """The text of a plain UTF-8 file, less the byte order mark that Windows editors begin it with.
 
     Raises:
         OSError: missing, not a plain file, or of more than `limit` bytes.
@@ -110,7 +111,7 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
         content = file.read(min(n_bytes, limit) + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit:,} bytes")
-    return content.decode("utf-8")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
 
 
 @contextmanager

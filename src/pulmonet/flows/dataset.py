@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
@@ -15,11 +17,11 @@ from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.files.paths import expand, folder_name
-from pulmonet.flows.console import note, say, steps
+from pulmonet.flows.console import note, say, steps, warn
 from pulmonet.flows.options import RowOptions
 from pulmonet.labels import VOCABULARY
 from pulmonet.run.record import RunRecord
-from pulmonet.words import list_first
+from pulmonet.words import count, list_first
 
 
 def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Manifest:
@@ -130,7 +132,26 @@ def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
         # a file first: one .npz, beside which there may be others in the root
         there = [*filter(Path.is_file, reversed(places)), *filter(Path.exists, places)]
         data_dir = str(there[0]) if there else None
+        if places and not there:
+            data_dir = _moved(places[0])
     return data.model_copy(update={"data_dir": data_dir})
+
+
+def _moved(recorded: Path) -> str:
+    """The dataset of ./data and so on, where that of a run is not there any more.
+
+    Raises:
+        DataError: none there either.
+    """
+    try:
+        found = locate_dataset()
+    except DataError as error:
+        raise DataError(
+            f"{recorded}: the dataset that the run was trained on is not there any more; say where "
+            f"it is now with --data-dir ({str(error).partition(';')[0]})"
+        ) from None
+    note(f"{recorded} is not there any more: {found} is taken")
+    return str(found)
 
 
 def _is_own(record: RunRecord, data: DataConfig) -> bool:
@@ -158,6 +179,27 @@ def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
             skip_bad=data.skip_bad,
             progress=bar.reach,
         )
+
+
+def left_out(pack: Pack, rows: Ints, split: str) -> Ints:
+    """Those of `rows` that could be read; how many of the split are left is said.
+
+    Raises:
+        DataError: none.
+    """
+    bad = [row for row in rows.tolist() if row in pack.bad_rows]
+    if not bad:
+        return rows
+    reasons = list_first(pack.bad_rows[row].partition(";")[0] for row in bad)
+    if len(bad) == len(rows):
+        raise DataError(
+            f"no image of split '{split}' can be read, of {len(rows):,}: {reasons}; put the images "
+            "where the dataset's table says, or name their folder with --data-dir"
+        )
+    n_left = len(rows) - len(bad)
+    what = f"{count(len(bad), 'unreadable image')} of {split} ({n_left:,} of {len(rows):,} left)"
+    warn(f"left out {what}: {reasons}")
+    return rows[~np.isin(rows, bad)]
 
 
 def _check_split(record: RunRecord, manifest: Manifest, split: str) -> None:

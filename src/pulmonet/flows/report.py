@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pulmonet.errors import ArtifactError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.report.checklist.items import read_author_notes
@@ -28,15 +28,16 @@ def run(
     author_notes: Path | None = None,
     show_identifiers: bool = False,
 ) -> int:
-    """Write report.md and its pictures, and the page when asked.
+    """Write report.md and its pictures, and the page when asked or when `output` names one.
 
     Returns:
         0, or 4 when a damaged file was named and left out.
 
     Raises:
         ArtifactError: no readable run; the folder cannot be written.
-        ConfigError: author notes that cannot be used.
+        ConfigError: author notes that cannot be used, or another kind of file as `output`.
     """
+    markdown_path, page_path = _paths(output or artifacts_dir)
     notes = read_author_notes(author_notes) if author_notes is not None else {}
     collection = collect(artifacts_dir)
     context = Context(
@@ -46,9 +47,6 @@ def run(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     document = build_document(context)
-    markdown_path = output or artifacts_dir / "report.md"
-    if markdown_path.suffix.lower() != ".md":
-        markdown_path /= "report.md"
     folder = markdown_path.parent
     files_dir = folder / f"{markdown_path.stem}_files"
     pictures = {picture.name: picture.png for picture in all_pictures(document.sections)}
@@ -62,10 +60,22 @@ def run(
     write_atomic(folder / "MODEL_CARD.md", render_model_card(context))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
-    if html:
-        page_path = markdown_path.with_suffix(".html")
+    if html or page_path == output:
         write_atomic(page_path, render_html(document))
         console.say(f"page: {page_path}")
     for problem in collection.problems:
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0
+
+
+def _paths(output: Path) -> tuple[Path, Path]:
+    """report.md and the page: in a folder, or beside the one of them that `output` names."""
+    suffix = "" if output.is_dir() else output.suffix.lower()
+    if suffix in {".pdf", ".docx", ".txt"}:
+        raise ConfigError(
+            f"--output {output}: a report is .md or .html; print the page to get a {suffix} file"
+        )
+    if suffix in {".html", ".htm"}:
+        return output.with_suffix(".md"), output
+    markdown_path = output if suffix == ".md" else output / "report.md"
+    return markdown_path, markdown_path.with_suffix(".html")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # not for a wrong flag
 BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ["Model", "Dataset", "Split"]
 _FACTS = [*_KEY[1:], "Level", "Rows", "Patients", "Resampled", "Resamples"]
-_FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines"]
+_FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines", "Label_Notes"]
 
 Row = dict[str, str]
 
@@ -86,12 +86,14 @@ def _rows_of(result: RunResult) -> list[Row]:
         **_numbers(result.labels, result.macro),
         "Group": result.group_letters,
         "Combines": result.combination_text(),
+        "Label_Notes": "; ".join(result.label_notes()),
     }
     baseline = result.baseline
     if baseline is None:
         return [row]
     used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
-    own = {"Model": BASELINE_NAME, "Rows_Used_For": used, "Group": "", "Combines": ""}
+    own = {"Model": BASELINE_NAME, "Rows_Used_For": used}
+    own |= dict.fromkeys(("Group", "Combines", "Label_Notes"), "")
     return [row, {**row, **_numbers(baseline.labels, baseline.macro), **own}]
 
 
@@ -175,8 +177,9 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
             cells.append(_safe(row.get("Rows_Used_For", "")))
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
-        combined = [row for row in here if row.get("Combines")]
-        lines += [f"{_safe(row['Model'])}: {_safe(row['Combines'])}.\n" for row in combined]
+        for column in ("Combines", "Label_Notes"):
+            said = [row for row in here if row.get(column)]
+            lines += [f"{_safe(row['Model'])}: {_safe(row[column])}.\n" for row in said]
     lines += [
         "Intervals: 95 %, patients resampled. Models that share a letter under *Group* are not "
         "significantly different in macro AUROC (simultaneous intervals of paired differences). "

@@ -16,6 +16,7 @@ from pydantic import Field
 from pulmonet.choices import TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record, read_model
+from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
 ErrorKind = Literal["false positive", "false negative"]
@@ -197,6 +198,15 @@ class MacroResult(Record):
     left_out: dict[str, str] = {}
     """With the reason."""
 
+    def counted(self) -> str:
+        """``5 labels``, or ``4 of 5 labels`` where one has no positive or no negative."""
+        n_all = self.n_labels + len(self.left_out)
+        return f"{self.n_labels} of {n_all} labels" if self.left_out else count(n_all, "label")
+
+    def auroc_name(self) -> str:
+        """``macro AUROC``, or ``macro AUROC of 4 of 5 labels``."""
+        return macro_auroc(self.n_labels, self.n_labels + len(self.left_out))
+
 
 class SubgroupLabel(Record):
     """One label in one group, beside all other rows."""
@@ -326,7 +336,20 @@ class RunResult(Record):
     dataset_fingerprint: str | None = None
     same_data_as_training: bool | None = None
     """Whether the fingerprint equals the training's; null = unknown."""
+    one_class_in_training: dict[str, str] = {}
+    """Labels without a positive, a negative or any known value in training -> what is missing."""
     notes: list[str] = []
+
+    def label_notes(self) -> list[str]:
+        """Labels that the macro leaves out, and those of which nothing could be learned."""
+        notes = []
+        if self.macro.left_out:
+            named = "; ".join(f"{label}: {why}" for label, why in self.macro.left_out.items())
+            notes.append(f"{self.macro.auroc_name()} ({named})")
+        untrained = self.one_class_in_training.items()
+        if named := "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels):
+            notes.append(f"nothing could be learned in training of {named}")
+        return notes
 
     def combination_text(self) -> str:
         """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""

@@ -111,9 +111,13 @@ def labels_of(runs: Sequence[RunArtifacts]) -> list[str]:
 
 
 def combination_notes(results: Iterable[RunResult]) -> list[str]:
-    """What the scores of ensembles and pooled folds are made of, a sentence each."""
-    texts = ((result.run, result.combination_text()) for result in results)
-    return [f"{run}: {text}." for run, text in texts if text]
+    """What scores of ensembles and pooled folds are made of, and what the macro leaves out."""
+    return [
+        f"{result.run}: {text}."
+        for result in results
+        for text in (result.combination_text(), *result.label_notes())
+        if text
+    ]
 
 
 Value = Cell | Estimate | str | float | None

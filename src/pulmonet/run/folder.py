@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Letters of a run's name: most disks take 255 in a folder's, and ``-tta`` may come behind.
+MAX_RUN_NAME = 200
+
+
 class _Inside:
     """A path within a run's folder."""
 
@@ -150,8 +154,11 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
         if RunDir(path).exists():
             return RunDir(path if path.name else path.absolute())
     names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
+    typed, is_there = Path(name), Path(name).exists()
+    found = "holds no run (no run_config.json)" if typed.is_dir() else "a file, not a run's folder"
+    shown = typed if is_there or len(typed.parts) > 1 else artifacts_dir / name
     raise ArtifactError(
-        f"{artifacts_dir / name}: no such run{did_you_mean(name, names)}; "
+        f"{shown}: {found if is_there else f'no such run{did_you_mean(typed.name, names)}'}; "
         f"runs there: {', '.join(names) or 'none; train one with `pulmonet train`'}"
     )
 
@@ -190,6 +197,10 @@ def check_run_name(name: str, flag: str = "--name") -> str:
     Raises:
         ConfigError: not `is_run_name`, so that a name never leaves the artifacts folder.
     """
+    if len(name) > MAX_RUN_NAME:
+        raise ConfigError(
+            f"{flag} {name[:20]}...: {len(name)} letters; at most {MAX_RUN_NAME} make a folder name"
+        )
     if not is_run_name(name):
         raise ConfigError(
             f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"

@@ -12,7 +12,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name
-from pulmonet.words import first_line
+from pulmonet.words import first_line, macro_auroc
 
 
 class Record(BaseModel):
@@ -49,6 +49,8 @@ class DatasetFacts(Record):
     """Patients per role."""
     positives: dict[str, dict[str, int]] = {}
     """Positives per role and label."""
+    one_class: dict[str, dict[str, str]] = {}
+    """Per role the labels without a positive, a negative or any known value -> what is missing."""
     excluded: dict[str, int] = {}
     """Rows left out, by reason (views, subset, unreadable)."""
     unreadable: list[str] = []
@@ -106,6 +108,16 @@ class Provenance(Record):
     """Digest of best_model.pth."""
     notes: list[str] = []
     """What happened on the way: micro-batches halved, steps skipped, ..."""
+
+    def one_class(self, role: str) -> dict[str, str]:
+        """Labels scored that lack a class among a role's rows -> what is missing."""
+        found = self.dataset.one_class.get(role, {}) if self.dataset else {}
+        return {label: missing for label, missing in found.items() if label in self.labels}
+
+    def selection_score(self) -> str:
+        """What `best_valid_macro_auroc` is: ``macro AUROC of 4 of 5 labels``."""
+        n_labels = len(self.labels)
+        return macro_auroc(n_labels - len(self.one_class(self.selected_on)), n_labels)
 
 
 class RunRecord(Record):

@@ -140,7 +140,7 @@ def test_wrong_settings_are_explained(assignments: list[str], message: str) -> N
 def test_files_that_are_none(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    with pytest.raises(ConfigError, match="not valid JSON or TOML"):
+    with pytest.raises(ConfigError, match="not valid JSON"):
         load_config(str(broken))
     listing = tmp_path / "list.json"
     listing.write_text("[1]")
@@ -148,7 +148,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_config(str(listing))
     deep = tmp_path / "deep.json"
     deep.write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match="not valid JSON or TOML"):
+    with pytest.raises(ConfigError, match="not valid JSON"):
         load_config(str(deep))
     with pytest.raises(ConfigError, match="No such file"):
         load_config(str(tmp_path / "absent.toml"))

@@ -48,6 +48,14 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
+class NotARadiographError(DataError):
+    """A DICOM file of another `modality`."""
+
+    def __init__(self, where: str, modality: str) -> None:
+        super().__init__(f"{where}: no chest radiograph (its Modality is {modality}); leave it out")
+        self.modality = modality
+
+
 def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
     """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
 
@@ -92,9 +100,7 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
         modality = str(dataset.get("Modality") or "")
         if modality in NO_RADIOGRAPHS:
-            raise DataError(
-                f"{where}: no chest radiograph (its Modality is {modality}); leave it out"
-            )
+            raise NotARadiographError(where, modality)
         height, width = first_number(dataset, "Rows"), first_number(dataset, "Columns")
         if not height or not width:
             raise DataError(

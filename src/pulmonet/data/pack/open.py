@@ -180,7 +180,7 @@ def open_pack(
     except ArtifactError as error:
         raise DataError(str(error)) from None
     if pack.bad_rows and not skip_bad:
-        raise DataError(_explain_bad(pack.bad_rows))
+        raise DataError(_explain_bad(pack.bad_rows, len(wanted)))
     log.info("%d images ready", len(wanted) - len(pack.bad_rows))
     return pack
 
@@ -245,11 +245,16 @@ def _explain_os(folder: Path, error: OSError) -> str:
     return f"{folder}: the pack cannot be written ({error.strerror}); {way_out} folder that can"
 
 
-def _explain_bad(bad_rows: dict[int, str]) -> str:
+def _explain_bad(bad_rows: dict[int, str], n_rows: int) -> str:
     if len(bad_rows) == 1:
         return f"{next(iter(bad_rows.values()))} (or leave it out with --skip-bad)"
-    reasons = [reason.split(";")[0] for _, reason in sorted(bad_rows.items())]
+    reasons = list_first(reason.split(";")[0] for _, reason in sorted(bad_rows.items()))
+    if len(bad_rows) == n_rows:
+        return (
+            f"none of {n_rows:,} images can be used: {reasons}; put them where the dataset's table "
+            "says, or name their folder with --data-dir"
+        )
     return (
-        f"{len(bad_rows):,} images cannot be used: {list_first(reasons)}; replace them, or leave "
-        "them out with --skip-bad"
+        f"{len(bad_rows):,} images cannot be used: {reasons}; replace them, or leave them out with "
+        "--skip-bad"
     )

@@ -345,6 +345,11 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
         "synthetic": any(one.get("synthetic", False) for one in facts),
         "rows_used_for": list(dict.fromkeys(x for one in facts for x in one["rows_used_for"])),
         "checkpoint_sha256": hashlib.sha256(known.encode()).hexdigest() if all(digests) else None,
+        "one_class_in_training": {
+            label: missing
+            for one in facts
+            for label, missing in one.get("one_class_in_training", {}).items()
+        },
         "same_data_as_training": False if False in same_data else same_data == {True} or None,
         "notes": list(dict.fromkeys([note, *(x for one in facts for x in one.get("notes", []))])),
     }

@@ -5,9 +5,10 @@ Scores from files need neither torch nor data; `score`, which needs both, is imp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 
-from pulmonet.errors import ArtifactError, PulmoNetError
+from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
 from pulmonet.flows.evaluate.combine import average, check_combination, pool
@@ -37,6 +38,7 @@ from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baselin
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.metrics.shift import describe_shift
+from pulmonet.words import did_you_mean
 
 
 def run(options: EvaluateOptions) -> int:
@@ -47,11 +49,13 @@ def run(options: EvaluateOptions) -> int:
     sources = find_sources(options)
     if combination is not None:
         combined_dir = check_combination(combination, sources, options)
-    final_table.read_table(table_path)  # before the long work: it may be no table
+    # before the long work: a table that is none, a label that no run has
+    final_table.read_table(table_path)
+    _check_prevalence(options, _recorded_labels(sources))
 
     # material: predictions, with what is known around them
     materials, failures = _gather(sources, options)
-    _warn_of_unknown_labels(options, materials)
+    _check_prevalence(options, (name for one in materials for name in one.predictions.labels))
     if combination is not None and failures:  # a mean of the others would pass for that of all
         console.warn(f"{combination.name}: not made, since not all of its members were scored")
     elif combination is not None:
@@ -88,11 +92,24 @@ def run(options: EvaluateOptions) -> int:
     return ArtifactError.exit_code if failures else 0
 
 
-def _warn_of_unknown_labels(options: EvaluateOptions, materials: Sequence[Material]) -> None:
-    known = {label for material in materials for label in material.predictions.labels}
+def _check_prevalence(options: EvaluateOptions, labels: Iterable[str]) -> None:
+    """Refuse a prevalence of what is none of the `labels` evaluated; without any, all may be."""
+    known = list(dict.fromkeys(labels))
     for name in options.prevalence:
         if name and known and match_label(name, known) is None:
-            console.warn(f"--prevalence {name}: none of the labels evaluated is called so")
+            raise ConfigError(
+                f"--prevalence {name}: not among the labels evaluated{did_you_mean(name, known)}; "
+                f"choose from {', '.join(known)}"
+            )
+
+
+def _recorded_labels(sources: Sequence[Source]) -> list[str]:
+    """Labels of all runs, as far as their records can be read."""
+    labels: list[str] = []
+    for source in sources:
+        with contextlib.suppress(ArtifactError):
+            labels += source.run_dir.read_record().provenance.labels if source.run_dir else []
+    return labels
 
 
 def _gather(

@@ -80,7 +80,7 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
             Source(name, RunDir(artifacts_dir / file_name_of(name)), file=file)
             for name, file in _named_files(options.predictions).items()
         ]
-    found = [find_run(name, artifacts_dir) for name in dict.fromkeys(options.runs)]
+    found = [find_run(name, artifacts_dir) for name in _without_others(options.runs)]
     found = found or list_runs(artifacts_dir)
     if not found:
         raise ArtifactError(
@@ -92,6 +92,20 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
         Source(name, RunDir(run_dir.path.with_name(name)), run_dir)
         for name, run_dir in zip(names, found, strict=True)
     ]
+
+
+def _without_others(names: Sequence[str]) -> list[str]:
+    """What a shell made of ``artifacts/*``, less the files and folders that are no runs."""
+    names = list(dict.fromkeys(names))
+    others = [
+        name for name in names if len(Path(name).parts) > 1 and not RunDir(Path(name)).exists()
+    ]
+    runs = [name for name in names if name not in others]
+    if not runs or not all(Path(name).exists() for name in others):
+        return names
+    if others:
+        console.note(f"passed over, since they are no runs: {list_first(others)}")
+    return runs
 
 
 def _named_files(predictions: Sequence[Path]) -> dict[str, Path]:

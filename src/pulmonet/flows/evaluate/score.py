@@ -17,7 +17,7 @@ from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.flows import console
-from pulmonet.flows.dataset import Datasets, RunRows, pack_rows
+from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import evaluation_targets
@@ -87,10 +87,7 @@ def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tu
     if n_workers is None:
         n_workers = trained.record.config.runtime.num_workers
     pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
-    rows = chosen.rows
-    if pack.bad_rows:
-        rows = rows[~np.isin(rows, list(pack.bad_rows))]
-        console.warn(f"left out {len(pack.bad_rows):,} unreadable images")
+    rows = left_out(pack, chosen.rows, chosen.split)
     views = tta_views(options.tta)
     found = []
     with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:
@@ -205,5 +202,6 @@ def _facts(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> di
         "checkpoint_sha256": provenance.checkpoint_sha256,
         "dataset_fingerprint": here,
         "same_data_as_training": same,
+        "one_class_in_training": provenance.one_class("train"),
         "notes": notes,
     }

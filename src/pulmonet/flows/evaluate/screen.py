@@ -43,8 +43,7 @@ def show_result(result: RunResult) -> None:
             "–" if slope is None else f"{slope:.2f}",
         )
     table.add_section()
-    n_labels = count(result.macro.n_labels, "label")
-    macros = [(f"Macro ({n_labels})", result.macro, "bold")]
+    macros = [(f"Macro ({result.macro.counted()})", result.macro, "bold")]
     if result.baseline is not None:
         macros.append((BASELINE_NAME, result.baseline.macro, "dim"))
     if result.study is not None:
@@ -65,8 +64,8 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
     if few:
         console.note("* fewer than 20 positive (or negative) patients: the interval is too narrow.")
-    for label, reason in result.macro.left_out.items():
-        console.note(f"{label}: {reason}; left out of the macro.")
+    for text in result.label_notes():
+        console.note(f"{text[:1].upper()}{text[1:]}.")
     too_small = {
         f"{group.column} {group.group}"
         for group in result.subgroups

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmonet.arrays import Flags
+from pulmonet.arrays import Flags, Pixels
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
@@ -34,7 +34,7 @@ from pulmonet.flows.explain.screen import show_localization
 from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
-from pulmonet.words import list_first
+from pulmonet.words import count, list_first
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
 N_RANDOM_NETWORKS = 3
@@ -167,10 +167,15 @@ def _score_cases(
     patients = manifest.table["patient"].to_numpy(object)
     rows = sorted({row for row, _ in regions})
     cases: list[_Case] = []
+    bad: list[str] = []
     with console.steps("Scoring maps", len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            images = {row: read_source_image(manifest, row) for row in part}
+            images = _read(manifest, part, bad, skip_bad=trained.record.config.data.skip_bad)
+            progress.advance(len(part))
+            part = list(images)
+            if not part:
+                continue
             pixels = to_network_input(list(images.values()), trained)
             own, *random = (
                 maps_of_variants(network, pixels, columns, task.variants) for network in networks
@@ -185,8 +190,27 @@ def _score_cases(
                     scores[way.name] = score_map(own[way][where], mask)
                     scores[_randomised_row(way, task)] = score_map(mean, mask)
                 cases.append(_Case(label, str(patients[row]), mask, scores))
-            progress.advance(len(part))
+    if bad:
+        left = f"{len(rows) - len(bad):,} of {len(rows):,} left"
+        if len(bad) == len(rows):
+            raise DataError(f"no image with a region can be read, of {len(rows):,}: {bad[0]}")
+        console.warn(f"left out {count(len(bad), 'unreadable image')} ({left}): {list_first(bad)}")
     return cases
+
+
+def _read(
+    manifest: Manifest, rows: Sequence[int], bad: list[str], *, skip_bad: bool
+) -> dict[int, Pixels]:
+    """The images of some rows; `bad` gets what cannot be read where the run left such out."""
+    images = {}
+    for row in rows:
+        try:
+            images[row] = read_source_image(manifest, row)
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error).partition(";")[0])
+    return images
 
 
 def _add_priors(cases: Sequence[_Case], references: Sequence[Flags]) -> None:

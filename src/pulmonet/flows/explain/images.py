@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.images.dicom import NotARadiographError
 from pulmonet.data.images.file import file_of, inside_root
+from pulmonet.data.images.header import read_header
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
@@ -19,8 +22,13 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.labels import file_name_of
+from pulmonet.words import count, list_first
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
+
+#: SOP class of a DICOMDIR, a CD's table of contents (DICOM PS3.4, annex F), in its first kilobyte.
+_DIRECTORY = b"1.2.840.10008.1.3.10"
+_START_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Source:
     folder: str
     read: Callable[[], Pixels]
     path: Path | None = None
+    was_found: bool = False  # in a folder or by a pattern, not named
 
 
 def read_sources(
@@ -41,22 +50,31 @@ def read_sources(
 ) -> Iterator[tuple[Source, Pixels]]:
     """The images one after the other; those that cannot be read are named and added to `bad`.
 
+    Other modalities of a folder, such as a patient's CD, are counted and passed over.
+
     Raises:
         DataError: none of them can be read.
     """
+    others = Counter[str]()
     for source in sources:
         try:
             image = source.read()
         except DataError as error:
             if len(sources) == 1:
                 raise
+            if isinstance(error, NotARadiographError) and source.was_found:
+                others[error.modality] += 1
+                continue
             console.warn(str(error))
             bad.append(BadImage(image=source.name, reason=str(error)))
         else:
             yield source, image
         progress()
-    if len(bad) == len(sources):
-        raise DataError(f"none of {len(sources)} images could be read; the first: {bad[0].reason}")
+    for modality, n in others.items():
+        console.note(f"{count(n, 'DICOM file')} of modality {modality} passed over")
+    if len(bad) + sum(others.values()) == len(sources):
+        first = f"; the first: {bad[0].reason}" if bad else ""
+        raise DataError(f"none of {len(sources)} images could be read{first}")
 
 
 def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
@@ -71,33 +89,72 @@ def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
 
 
 def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
-    """Files, and images of folders and globs, each once; a missing file fails when it is read."""
-    paths: dict[Path, None] = {}
+    """Files, and images of folders and globs, each once; a missing file fails when it is read.
+
+    What in them is no image is counted and passed over.
+    """
+    paths: dict[Path, bool] = {}
+    others: Counter[str] = Counter()
     for argument in arguments:
         path = expand(argument)
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        is_pattern = glob.has_magic(argument) and not path.exists()
+        found, was_found = [path], is_pattern or path.is_dir()
+        if was_found:
+            matches = glob.glob(str(path), recursive=True) if is_pattern else path.rglob("*")  # noqa: PTH207
+            found, passed_over = _images_among(map(Path, matches))
+            others += passed_over
             if not found:
-                raise DataError(f"{path}: no image in this folder; name JPEG, PNG or DICOM files")
-        elif not path.exists() and glob.has_magic(argument):
-            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (absolute patterns too)
-            found = sorted(p for p in map(Path, matches) if p.is_file())
-            if not found:
-                raise DataError(f"{argument}: matches no file; check the pattern")
-        else:
-            found = [path]
-        paths.update(dict.fromkeys(found))
+                what = "matches no image" if is_pattern else "no image in this folder"
+                raise DataError(
+                    f"{argument}: {what}{_shown(passed_over)}; name JPEG, PNG, TIFF or DICOM files"
+                )
+        paths |= dict.fromkeys(found, was_found)
+    if others:
+        console.note(f"{count(len(paths), 'image')}{_shown(others)}")
     folders = folder_names([path.parts for path in paths])
     names = [portable_path(path) if path.is_absolute() else str(path) for path in paths]
     return [
-        Source(name, folder, partial(read_grey, path), path)
-        for name, folder, path in zip(names, folders, paths, strict=True)
+        Source(name, folder, partial(read_grey, path), path, was_found)
+        for name, folder, (path, was_found) in zip(names, folders, paths.items(), strict=True)
     ]
+
+
+def _images_among(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
+    """Files that are named or begin like an image, sorted; and how many others of each kind.
+
+    Hidden files, such as the ``._`` ones that macOS leaves on foreign disks, are no images.
+    """
+    found, others = [], Counter[str]()
+    for path in sorted(path for path in paths if path.is_file() and path.name[:1] != "."):
+        suffix = path.suffix.lower()
+        start = b"" if suffix in SUFFIXES else _start_of(path)
+        if _DIRECTORY in start:
+            others["DICOMDIR"] += 1
+        elif suffix in SUFFIXES or read_header(start).kind:
+            found.append(path)
+        else:
+            others[suffix or "without an ending"] += 1
+    return found, others
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_START_BYTES)
+    except OSError:
+        return b""
+
+
+def _shown(others: Counter[str]) -> str:
+    """``, 3 other files passed over (2 .txt, 1 DICOMDIR)``."""
+    kinds = list_first(f"{n:,} {kind}" for kind, n in others.most_common())
+    total = count(sum(others.values()), "other file")
+    return f", {total} passed over ({kinds})" if others else ""
 
 
 def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
     """The stem of each path, with as many of its folders before it as make all names differ."""
-    stems = [(*path[:-1], Path(path[-1]).stem) for path in parts]
+    stems = [(*path[:-1], _stem(path[-1])) for path in parts]
     depth = 1
     while True:
         names = [_folder_name(path[-depth:]) for path in stems]
@@ -106,6 +163,12 @@ def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
         if depth >= max(len(path) for path in stems):  # a.jpg beside a.png
             return [f"{name}_{number}" for number, name in enumerate(names)]
         depth += 1
+
+
+def _stem(name: str) -> str:
+    """The name less an image's ending; of ``1.2.840.1`` the last number is none."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else name
 
 
 def _folder_name(parts: Sequence[str]) -> str:

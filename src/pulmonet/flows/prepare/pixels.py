@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +86,8 @@ def look_at_pixels(
     groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
     _tell_remarks(report, paths, remarks, scan.rows[scan.few_greys])
-    _judge_images(report, len(manifest), config.data.skip_bad, check_only=check_only)
+    n_left = Counter(manifest.table["split"].drop(labels=list(bad)).tolist())
+    _judge_images(report, n_left, config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, folder)
     if not check_only and not report.problems:
         picture = dataset_figure(report.summary, _examples(manifest, scan, read))
@@ -144,15 +147,27 @@ def _tell_remarks(
             console.note(said)
 
 
-def _judge_images(report: PrepareReport, n_rows: int, skip_bad: bool, *, check_only: bool) -> None:
-    """Problems or warnings; the same image twice stops a check alone."""
+def _judge_images(
+    report: PrepareReport, n_left: Mapping[str, int], skip_bad: bool, *, check_only: bool
+) -> None:
+    """Problems or warnings; the same image twice stops a check alone.
+
+    `n_left` has the number of images that can be used, by split.
+    """
     if report.bad_images:
-        shown = list_first(report.bad_images.values())
-        text = f"{len(report.bad_images):,} of {count(n_rows, 'image')} cannot be used ({shown}); "
-        way = "copy them again, remove their rows, or leave them out with --skip-bad"
-        if skip_bad and not check_only:
-            report.warnings.append(f"{text}left out here, and in `train --skip-bad`")
+        splits = {name: split["images"] for name, split in report.summary["splits"].items()}
+        shown = list_first(reason.partition(";")[0] for reason in report.bad_images.values())
+        n_rows = count(sum(splits.values()), "image")
+        text = f"{len(report.bad_images):,} of {n_rows} cannot be used ({shown}); "
+        left = ", ".join(f"{name} {n_left.get(name, 0):,} of {n:,}" for name, n in splits.items())
+        empty = [name for name in splits if not n_left.get(name, 0)]
+        if not sum(n_left.values()) or {"train", "valid"} & set(empty):
+            way = "put the images where the table says, or name their folder with --data-dir"
+            report.problems.append(f"{text}none is left in {', '.join(empty)}: {way}")
+        elif skip_bad and not check_only:
+            report.warnings.append(f"{text}left out here, and in `train --skip-bad`; left: {left}")
         else:
+            way = "copy them again, remove their rows, or leave them out with --skip-bad"
             report.problems.append(text + way)
     # public sets have doubled images (PneumoniaMNIST 27), some across splits: only a warning
     if report.same_pixels:

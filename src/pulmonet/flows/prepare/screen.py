@@ -16,7 +16,7 @@ from pulmonet.files.paths import portable_path
 from pulmonet.flows import console
 from pulmonet.flows.prepare.report import PrepareReport
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.words import count
+from pulmonet.words import count, list_first
 
 #: Labels of the table on screen.
 MAX_LABELS = 20
@@ -33,20 +33,33 @@ def summary_line(summary: dict[str, Any]) -> str:
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
-    """Positives, negatives, uncertain and blank per split and label, of the frequent ones."""
+    """Positives, negatives, uncertain and blank per split and label, of the frequent ones.
+
+    Labels without a value in a split are named below.
+    """
     labels = most_frequent_labels(summary, MAX_LABELS)
     table = Table("split", "label", header_style="bold")
     for name in ("positive", "negative", "uncertain", "blank"):
         table.add_column(name, justify="right")
+    without = {
+        split: tuple(
+            label for label, n in values["labels"].items() if n["blank"] == values["images"]
+        )
+        for split, values in summary["splits"].items()
+    }
     for split, values in summary["splits"].items():
         table.add_section()
         for label in labels:
-            counts = [f"{value:,}" for value in values["labels"][label].values()]
-            table.add_row(split, escape(label), *counts)
+            if label not in without[split]:
+                counts = [f"{value:,}" for value in values["labels"][label].values()]
+                table.add_row(split, escape(label), *counts)
     n_left = len(summary["labels"]) - len(labels)
-    if n_left:
-        table.caption = f"and {n_left} rarer labels: all are in prepare_report.json"
-        table.caption_justify = "left"
+    remarks = [f"and {n_left} rarer labels: all are in prepare_report.json"] if n_left else []
+    for names in dict.fromkeys(filter(None, without.values())):
+        where = ", ".join(split for split, those in without.items() if those == names)
+        remarks.append(f"no value in {where}: {list_first(names, 14)}")
+    table.caption = escape("\n".join(remarks)) or None
+    table.caption_justify = "left"
     return table
 
 
@@ -64,13 +77,18 @@ def say_the_end(
         return
     size = f"{pack.side} px ({pack.megabytes:,} MB)"
     console.say(f"packed {count(pack.rows, 'image')} at {size} in {pack.folder}")
-    annotated = annotated_labels(manifest)
-    command = ["pulmonet", "train", "--data-dir", portable_path(manifest.root)]
-    command += [] if set(DEFAULT_LABELS) <= set(annotated) else ["--labels", "all"]
+    lacking = [split for split in ("train", "valid") if split not in report.summary["splits"]]
+    can_train = not lacking
+    command = ["pulmonet", *(["train"] if can_train else ["evaluate", "RUN"])]
+    command += ["--data-dir", portable_path(manifest.root)]
+    if can_train and not set(DEFAULT_LABELS) <= set(annotated_labels(manifest)):
+        command += ["--labels", "all"]
     for flag, value in (("--join", config.data.join), ("--splits", config.data.splits)):
         command += [] if value is None else [flag, value]
-    command += ["--skip-bad"] * config.data.skip_bad
+    command += ["--skip-bad"] * (config.data.skip_bad and can_train)
     command += ["--follow-links"] * config.data.follow_links
     # a leading ~ is the shell's to replace, so it stays outside of quotes
     words = [f"~/{shlex.quote(w[2:])}" if w.startswith("~/") else shlex.quote(w) for w in command]
-    console.say(f"Ready. Next: {' '.join(words)}")
+    no_row = f"Ready for evaluation, not for training (no row in split {' or '.join(lacking)})"
+    ready = "Ready" if can_train else no_row
+    console.say(f"{ready}. Next: {' '.join(words)}")

@@ -91,7 +91,7 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
 
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
     from pulmonet.flows.train.record import begin_record, continued
-    from pulmonet.flows.train.screen import announce
+    from pulmonet.flows.train.screen import announce, announce_left
     from pulmonet.models.device import choose_device
     from pulmonet.training.distributed import joined
 
@@ -104,6 +104,7 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
         plan = make_plan(config, device, processes)
         announce(plan)
         plan, pack = open_plan_pack(plan)
+        announce_left(plan)
         if resume and run_dir.exists():
             plan = continued(plan, run_dir)
         provenance = begin_record(plan, run_dir, resume=resume, overwrite=overwrite)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,12 +27,18 @@ from pulmonet.data.splits.choose import (
     select_rows,
     subset_rows,
 )
-from pulmonet.errors import ArtifactError, ConfigError, is_out_of_memory
+from pulmonet.errors import ArtifactError, ConfigError, DataError, is_out_of_memory
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
-from pulmonet.flows.dataset import open_dataset, pack_rows
+from pulmonet.flows.dataset import left_out, open_dataset, pack_rows
 from pulmonet.flows.train.resume import CHANGEABLE
-from pulmonet.labels import evaluation_targets, fill_uncertain, policy_per_label, training_targets
+from pulmonet.labels import (
+    evaluation_targets,
+    fill_uncertain,
+    one_class_labels,
+    policy_per_label,
+    training_targets,
+)
 from pulmonet.models.checkpoints import put, read_tensors
 from pulmonet.models.device import choose_precision, place
 from pulmonet.models.networks import Ensemble, build_network
@@ -59,6 +65,7 @@ class Plan:
         weights: facts about the first weights.
         precision: fp32, bf16 or fp16.
         unreadable: paths of the images that cannot be used.
+        one_class: per role the labels that lack a class there -> what is missing.
     """
 
     config: RunConfig
@@ -73,11 +80,17 @@ class Plan:
     precision: str
     processes: Processes
     unreadable: tuple[str, ...] = ()
+    one_class: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def taught(self) -> tuple[str, ...]:
         """All labels that the network learns: L, then A."""
         return (*self.labels, *self.auxiliary)
+
+    @property
+    def selects(self) -> str:
+        """The role whose rows choose the best epoch: valid or dev."""
+        return "dev" if self.config.select.on == "dev" else "valid"
 
 
 def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> Plan:
@@ -96,9 +109,22 @@ def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> 
     plan = Plan(
         config, manifest, labels, auxiliary, policies, *rows, weights, device, precision, processes
     )
+    targets = first_targets(plan)
+    _check_known(plan, targets)
     if config.loss.name == "aucm":
-        check_both_classes(first_targets(plan))
+        check_both_classes(targets)
     return plan
+
+
+def _check_known(plan: Plan, targets: Floats32) -> None:
+    """Refuse to train where no (n, L + A) target is positive or negative: DataError."""
+    if not (targets <= 1).any():  # an unknown one is NaN, the third class 2
+        settings = plan.config.targets
+        raise DataError(
+            f"{plan.manifest.root}: no known value of {list_first(plan.labels)} in any of the "
+            f"{count(len(targets), 'training row')} (uncertain: {', '.join(set(plan.policies))}; "
+            f"blank: {settings.blank}); choose other --labels or another --uncertain-policy"
+        )
 
 
 def _choose_rows(manifest: Manifest, config: RunConfig) -> tuple[dict[str, Ints], dict[str, int]]:
@@ -163,18 +189,28 @@ def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
 
 
 def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
-    """The pack with the rows of all roles decoded, and the plan less those that could not be."""
+    """The pack with the rows of all roles decoded, and the plan less those that could not be.
+
+    Raises:
+        DataError: no image of a role can be read, or no known value is left.
+    """
     rows = np.concatenate(list(plan.rows.values()))
     pack = pack_rows(plan.manifest, rows, plan.config.data)
-    if not pack.bad_rows:
-        return plan, pack
-    bad = sorted(pack.bad_rows)
-    reasons = [pack.bad_rows[row].split(";")[0] for row in bad]
-    console.warn(f"left out {count(len(bad), 'unreadable image')}: {list_first(reasons)}")
-    paths = tuple(plan.manifest.table["path"].iloc[bad])
-    kept = {role: values[~np.isin(values, bad)] for role, values in plan.rows.items()}
-    excluded = plan.excluded | {"unreadable": len(bad)}
-    return replace(plan, rows=kept, excluded=excluded, unreadable=paths), pack
+    if bad := sorted(pack.bad_rows):
+        kept = {role: left_out(pack, values, role) for role, values in plan.rows.items()}
+        paths = tuple(plan.manifest.table["path"].iloc[bad])
+        excluded = plan.excluded | {"unreadable": len(bad)}
+        plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths)
+    one_class = {
+        role: one_class_labels(selection_targets(plan, role), plan.labels)
+        for role in plan.rows
+        if role != "train"
+    }
+    targets = first_targets(plan)
+    _check_known(plan, targets)
+    return replace(
+        plan, one_class={"train": one_class_labels(targets, plan.taught), **one_class}
+    ), pack
 
 
 def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> Floats32:
@@ -183,6 +219,13 @@ def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> Floats32:
     if role == "train" and plan.config.data.shuffle_labels:
         raw = raw[np.random.default_rng(plan.config.seed).permutation(len(raw))]
     return raw
+
+
+def selection_targets(plan: Plan, role: str) -> Floats32:
+    """(n, L) targets of the rows of ``valid`` or ``dev``, whatever the policies."""
+    split = "train" if role == "dev" else role
+    raw = raw_labels(plan, role, plan.labels)
+    return evaluation_targets(raw, annotated=annotated_in_split(plan.manifest, split, plan.labels))
 
 
 def first_targets(plan: Plan) -> Floats32:
@@ -213,7 +256,7 @@ def make_stages(
 
     `targets` are (n, L + A); by `key` the folder's checkpoint is told from that of another one.
     """
-    select, split = ("dev", "train") if plan.config.select.on == "dev" else ("valid", "valid")
+    select = plan.selects
     stage = Stage(
         config=config,
         number=0,
@@ -224,10 +267,7 @@ def make_stages(
         train_rows=plan.rows["train"],
         train_targets=targets,
         select_rows=plan.rows[select],
-        select_targets=evaluation_targets(
-            raw_labels(plan, select, plan.labels),
-            annotated=annotated_in_split(plan.manifest, split, plan.labels),
-        ),
+        select_targets=selection_targets(plan, select),
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
     )
@@ -241,8 +281,8 @@ def make_stages(
 def run_fingerprint(plan: Plan, key: str = "final") -> str:
     """SHA-256 (hex) of what decides a stage's weights: only a checkpoint of the same is resumed."""
     config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
-    for section, field in CHANGEABLE:
-        config[section].pop(field, None)
+    for section, name in CHANGEABLE:
+        config[section].pop(name, None)
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     text = json.dumps([config, fingerprint(plan.manifest), rows, key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

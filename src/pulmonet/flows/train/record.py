@@ -104,7 +104,7 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         auxiliary_labels=list(plan.auxiliary),
         dataset=_dataset_facts(plan),
         start=start,
-        selected_on="dev" if plan.config.select.on == "dev" else "valid",
+        selected_on=plan.selects,
     )
     wait_for_all(plan.processes)
     write_record(plan, run_dir, provenance)
@@ -137,6 +137,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
         positives={
             role: dict(zip(plan.labels, n.tolist(), strict=True)) for role, n in counts.items()
         },
+        one_class={role: dict(missing) for role, missing in plan.one_class.items()},
         excluded=plan.excluded,
         unreadable=list(plan.unreadable),
         summary=summarise(manifest),
@@ -190,7 +191,7 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
     shown = "unknown, as every label has one class only" if np.isnan(auroc) else f"{auroc:.4f}"
     console.say(
         f"{'Last' if is_last else 'Best'} epoch {best + 1}: "
-        f"{final.selected_on} macro AUROC {shown} "
+        f"{final.selected_on} {final.selection_score()} {shown} "
         f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
     )
     console.say(f"Run:     {run_dir.path}")

@@ -17,20 +17,13 @@ from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan
 from pulmonet.training.stage import Stage
-from pulmonet.words import count, duration, list_first
+from pulmonet.words import count, duration, list_first, macro_auroc
 
 
 def announce(plan: Plan) -> None:
     """What is trained, on what, with which weights."""
     config = plan.config
-    patients = plan.manifest.table["patient"].to_numpy(object)
-    parts = [
-        f"{role} {count(len(rows), 'image')} of {count(len(set(patients[rows])), 'patient')}"
-        for role, rows in plan.rows.items()
-    ]
-    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
-    without = f" (left out: {', '.join(left_out)})" if left_out else ""
-    console.say(f"Rows:    {' · '.join(sorted(parts))}{without}")
+    console.say(f"Rows:    {_rows_shown(plan)}")
     console.say(f"Labels:  {', '.join(plan.labels)}")
     if plan.auxiliary:
         console.say(f"Beside:  {', '.join(plan.auxiliary)} (trained on, not scored)")
@@ -54,6 +47,33 @@ def announce(plan: Plan) -> None:
         )
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+
+
+def _rows_shown(plan: Plan) -> str:
+    """``train 8 images of 5 patients · valid 3 images of 2 patients (left out: ...)``."""
+    patients = plan.manifest.table["patient"].to_numpy(object)
+    parts = [
+        f"{role} {count(len(rows), 'image')} of {count(len(set(patients[rows])), 'patient')}"
+        for role, rows in plan.rows.items()
+    ]
+    left_out = [f"{count(n, 'image')} by {reason}" for reason, n in plan.excluded.items()]
+    without = f" (left out: {', '.join(left_out)})" if left_out else ""
+    return f"{' · '.join(sorted(parts))}{without}"
+
+
+def announce_left(plan: Plan) -> None:
+    """Rows that --skip-bad left; labels that cannot be learned, or that no epoch is judged by."""
+    if plan.unreadable:
+        console.say(f"Left:    {_rows_shown(plan)}")
+    for role, meaning in (
+        ("train", "nothing can be learned of it"),
+        (plan.selects, "left out of the macro AUROC that chooses the epoch"),
+    ):
+        labels_of: dict[str, list[str]] = {}
+        for label, missing in plan.one_class[role].items():
+            labels_of.setdefault(missing, []).append(label)
+        for missing, labels in labels_of.items():
+            console.warn(f"{list_first(labels, 20)}: {missing} of {role}; {meaning}")
 
 
 def _policies_shown(plan: Plan) -> str:
@@ -138,11 +158,14 @@ class Display(contextlib.ExitStack):
             return
         row = log[-1]
         epoch, auroc = int(row["epoch"]), row["val_macro_auroc"]
+        known = [label for label in stage.labels if not math.isnan(row[f"val_auc_{label}"])]
+        name = macro_auroc(len(known), len(stage.labels)) if known else "AUROC"
         best = "  best so far" if is_best and not math.isnan(auroc) else ""
         console.say(
             f"Epoch {epoch}/{stage.total_epochs}{stage.remark}: "
             f"train loss {row['train_loss']:.4f}, validation loss {row['val_loss']:.4f}, "
-            f"AUROC {'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
+            f"{name.removeprefix('macro ') if len(known) == len(stage.labels) else name} "
+            f"{'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
             f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
         curves = draw_curves(pd.DataFrame(log), stage.run_dir.name)

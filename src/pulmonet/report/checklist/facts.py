@@ -193,7 +193,8 @@ def _performance(collection: Collection) -> str:
     auroc = result.macro.auroc
     ends = f"{number(auroc.low)} to {number(auroc.high)}"
     where = f"{result.run} on {result.dataset}, {result.split}"
-    return f"Macro AUROC {number(auroc.value)} ({ends}), {where}; see Results"
+    name = result.macro.auroc_name().replace("macro", "Macro", 1)
+    return f"{name} {number(auroc.value)} ({ends}), {where}; see Results"
 
 
 def _tested(results: Iterable[RunResult]) -> str:

@@ -131,7 +131,7 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
             "Run": name,
             "Macro AUROC": macro.auroc,
             "Macro average precision": macro.average_precision,
-            "Labels": macro.n_labels,
+            "Labels": macro.counted().removesuffix(" labels") if macro.left_out else macro.n_labels,
             "Group": (result.group_letters if result else "") or None,
             units: result.n_rows if result else None,
             "Patients": result.n_patients if result else None,
@@ -153,10 +153,6 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
             f"fitted on {baseline.fitted_on}."
         )
     notes += combination_notes(ranked)
-    notes += [
-        f"{label} is not in the mean: {reason}."
-        for label, reason in ranked[0].macro.left_out.items()
-    ]
     caption = "Mean over the labels" + (", best first" if len(results) > 1 else "")
     return table(caption, rows, notes, forest=True)
 

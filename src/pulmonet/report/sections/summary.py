@@ -89,8 +89,9 @@ def _how_good(context: Context) -> str:
         if auroc is None:
             return "Not evaluated yet: the artifacts hold no result. Run `pulmonet evaluate`."
         return (
-            f"Not evaluated yet. During training the best macro AUROC was {number(auroc)}, on the "
-            "rows that also chose the model; run `pulmonet evaluate` for results with intervals."
+            f"Not evaluated yet. During training the best {run.provenance.selection_score()} was "
+            f"{number(auroc)}, on the rows that also chose the model; run `pulmonet evaluate` for "
+            "results with intervals."
         )
     if result.macro.auroc.value is None:
         return "The evaluated images do not allow a score: no finding has both kinds of image."
@@ -121,7 +122,8 @@ def _mean_auroc(result: RunResult) -> str:
         interval = f" (95 % interval {number(auroc.low)} to {number(auroc.high)})"
     units = ("study", "studies") if result.level == "study" else ("image",)
     rows = f"{count(result.n_rows, *units)} of {count(result.n_patients, 'patient')}"
-    return f"a mean AUROC of {number(auroc.value)}{interval} on {rows}"
+    some = f" over {result.macro.counted()}" if result.macro.left_out else ""
+    return f"a mean AUROC of {number(auroc.value)}{some}{interval} on {rows}"
 
 
 def _which(context: Context, result: RunResult) -> str:
@@ -151,6 +153,9 @@ def _caution(context: Context) -> str:
     rivals, trained = context.collection.rivals(), context.collection.trained
     if alike := [item.run for item in rivals if letters & set(item.group_letters)]:
         words.append(f"Not significantly different from it on these images: {listing(alike)}.")
+    if untrained := context.collection.best_run().provenance.one_class("train"):
+        named = listing([f"{label} ({missing})" for label, missing in untrained.items()])
+        words.append(f"It could learn nothing of {named} in training.")
     if left_out := [run.name for run in context.collection.runs if run not in trained]:
         words.append(f"Not trained to the end of an epoch, and not counted: {listing(left_out)}.")
     labels = result.labels if result is not None else {}
@@ -172,9 +177,10 @@ def headline_tiles(context: Context) -> tuple[tuple[str, str, str], ...]:
     if result is not None and result.macro.auroc.value is not None:
         auroc = result.macro.auroc
         said = "" if auroc.low is None else f"95 % interval {interval(auroc)}; "
-        title = "Macro AUROC, best run" if context.collection.rivals() else "Macro AUROC"
+        title = result.macro.auroc_name().replace("macro", "Macro", 1)
+        title += ", best run" if context.collection.rivals() else ""
         if result.combines == "out-of-fold":
-            title = "Macro AUROC, out of fold"
+            title = f"{title.removesuffix(', best run')}, out of fold"
         units = "images" if result.level == "image" else "studies"
         rows = f"{units} of {count(result.n_patients, 'patient')}, {result.split} split"
         tiles.append((title, number(auroc.value), f"{said}{result.run}"))

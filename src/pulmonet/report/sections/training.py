@@ -58,7 +58,17 @@ def training_section(context: Context) -> Section:
         "The macro AUROC in training is that of the rows that watch over training; where they "
         "chose the epoch, it is no test result."
     )
-    tables = (*table("Runs", recorded, [note]), *differ)
+    notes = [note]
+    for run in runs:
+        facts = run.provenance
+        for what, role in (
+            ("nothing could be learned in training of", "train"),
+            (f"{facts.selection_score()} in training, without", facts.selected_on),
+        ):
+            if missing := facts.one_class(role):
+                named = "; ".join(f"{label}: {why}" for label, why in missing.items())
+                notes.append(f"{run.name}: {what} {named}.")
+    tables = (*table("Runs", recorded, notes), *differ)
     return Section("training", "Model and training", tables, children)
 
 
