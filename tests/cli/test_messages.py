@@ -110,8 +110,8 @@ def test_a_run_of_a_newer_version_is_told_so(
     path.write_text(json.dumps(record))
     assert main(["evaluate", "base"]) == 4
     words = said(capsys)
-    assert "run_config.json: a newer pulmonet wrote it" in words
-    assert f"this is {__version__}: pip install --upgrade pulmonet" in words
+    assert "run_config.json: written by a newer pulmonet" in words
+    assert "pip install --upgrade pulmonet" in words
     assert "--overwrite" not in words
 
 
@@ -162,27 +162,19 @@ def test_a_dataset_that_is_gone_is_named(data: Path, capsys: pytest.CaptureFixtu
     assert f"{data} is not there any more: data/tiny is taken" in said(capsys)
 
 
-def test_resuming_on_other_data_says_what_has_changed(
+def test_resuming_on_other_data_names_the_table_and_what_differs(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["train", "--data-dir", str(data), *SMALL, "--name", "r"]
     assert main(command) == 0
     more = [*command, "--resume", "--epochs", "2"]
     table = pd.read_csv(data / "train.csv", dtype=str, keep_default_na=False)
-
-    def resumed() -> str:
-        capsys.readouterr()
-        assert main(more) == 4
-        return said(capsys)
-
     table.iloc[:-1].to_csv(data / "train.csv", index=False)
-    words = resumed()
-    assert "--resume artifacts/r: the dataset has changed since the run was started" in words
-    assert "(train.csv written since): train had 10 images, now 9; restore it" in words
-    table.assign(Edema="1.0").to_csv(data / "train.csv", index=False)
-    assert "train has other values of Edema" in resumed()
-    table.iloc[::-1].to_csv(data / "train.csv", index=False)
-    assert "other paths, patients, splits or values of single rows" in resumed()
+    capsys.readouterr()
+    assert main(more) == 4
+    words = said(capsys)
+    assert "--resume artifacts/r: the dataset" in words and "train images 10 -> 9" in words
+    assert "changed since it began: train.csv" in words
     assert main([*more, "--set", "optim.lr=0.5"]) == 2
     assert "the run was started with another optim.lr" in said(capsys)
 

@@ -180,7 +180,7 @@ def _show_unforeseen(error: Exception) -> int:
     elif isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         text = "open files: this process may have no more; raise the limit with `ulimit -n 1024`"
     elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        text = f"{str(error.filename)[:60]}...: longer than a name may be; choose a shorter one"
+        text = f"{str(error.filename)[:60]!r}...: longer than a name may be; choose a shorter one"
         code = ConfigError.exit_code
     else:
         traceback.print_exc()

@@ -127,8 +127,8 @@ def _images_among(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
     found, others = [], Counter[str]()
     for path in sorted(path for path in paths if path.is_file() and path.name[:1] != "."):
         suffix = path.suffix.lower()
-        start = b"" if suffix in SUFFIXES else _start_of(path)
-        if _DIRECTORY in start:
+        start = b"" if suffix in SUFFIXES[:-2] else _start_of(path)
+        if _DIRECTORY in start or path.stem.upper() == "DICOMDIR":
             others["DICOMDIR"] += 1
         elif suffix in SUFFIXES or read_header(start).kind:
             found.append(path)
