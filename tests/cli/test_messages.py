@@ -179,16 +179,6 @@ def test_resuming_on_other_data_names_the_table_and_what_differs(
     assert "the run was started with another optim.lr" in said(capsys)
 
 
-def test_weights_that_are_a_run_name_the_file_in_it(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = [word for word in SMALL if word not in ("--weights", "none")]
-    for weights in ("base", "artifacts/base"):
-        assert main(["train", "--data-dir", str(data), *small, "--weights", weights]) == 2
-        words = f"--weights {weights}: a run; name its weights: --weights artifacts/base/best_"
-        assert words in said(capsys)
-
-
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_dataset_without_training_rows_is_not_to_be_trained_on(
     data: Path, capsys: pytest.CaptureFixture[str], split: str

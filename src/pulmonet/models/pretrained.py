@@ -72,9 +72,6 @@ def load_pretrained(
         entry: Any = known.DEFAULT if weights == "imagenet" else known.__members__.get(weights)
         if entry is not None:
             return _load_torchvision(network, entry.url, f"{type(entry).__name__}.{entry.name}")
-    for folder in (path, Path("artifacts") / weights):
-        if (inside := folder / "best_model.pth").is_file():
-            raise ConfigError(f"--weights {weights}: a run; name its weights: --weights {inside}")
     raise ConfigError(
         f"--weights {weights}: neither a file, nor a run, nor known weights of {model_name}; "
         "use imagenet, none, a run, or the path of a .pth or .safetensors file"

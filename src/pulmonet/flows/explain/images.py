@@ -104,7 +104,8 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
             found, passed_over = _images_among(map(Path, matches))
             others += passed_over
             if not found:
-                what = "matches no image" if is_pattern else "no image in this folder"
+                what = f"matches no {'image' if passed_over else 'file'}"
+                what = what if is_pattern else "no image in this folder"
                 raise DataError(
                     f"{argument}: {what}{_shown(passed_over)}; name JPEG, PNG, TIFF or DICOM files"
                 )
