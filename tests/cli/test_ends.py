@@ -57,7 +57,7 @@ def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
 def test_nohup_stays_nohup(data: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), *NETWORK]
-    command += ["--epochs", "40", "--out-dir", str(tmp_path), "--name", "run"]
+    command += ["--epochs", "10", "--out-dir", str(tmp_path), "--name", "run"]
     process = subprocess.Popen(
         ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
@@ -54,6 +55,35 @@ def test_a_lock_keeps_threads_out_and_leaves_nothing(tmp_path: Path) -> None:
     thread.join(timeout=10)
     assert entered.is_set()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524])
+def test_a_file_system_without_locks_keeps_nobody_out(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(system, "_folders_without_locks", set())
+    for wait in (True, False):
+        lock = system.take_lock(tmp_path / ".lock", wait=wait)
+        assert lock is not None
+        system.release_lock(lock)
+        assert not (tmp_path / ".lock").exists()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_another_error_of_a_lock_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+    with pytest.raises(OSError, match="broken disk"):
+        system.take_lock(tmp_path / ".lock", wait=True)
 
 
 def test_a_folder_that_cannot_be_opened_is_not_synced(

@@ -145,17 +145,17 @@ def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
     Raises:
         ArtifactError: results without the checkpoint that they go on from, or not of this run.
     """
+    is_finished = record.provenance.status == "finished"
     for folder in (run_dir, RunDir(run_dir.path / "stage1")):
         there = folder.best_model_path.exists() or folder.log_path.exists()
-        if folder is run_dir:
-            there = there or record.provenance.status == "finished"
+        there = there or (is_finished and folder is run_dir)
         if there and not folder.last_checkpoint_path.exists():
             raise ArtifactError(
                 f"{folder.last_checkpoint_path}: missing, so the run cannot go on; put it back, or "
                 "train a new run with --name (evaluate, explain and report do without it)"
             )
     digest, path = record.provenance.checkpoint_sha256, run_dir.best_model_path
-    if digest is not None and path.exists() and sha256_of(path) != digest:
+    if is_finished and digest is not None and path.exists() and sha256_of(path) != digest:
         raise ArtifactError(
             f"{path}: its digest is not the one in run_config.json, and a resumed run may find no "
             "better epoch; put the run's own back, or train a new run with --name"
