@@ -78,7 +78,7 @@ def check_archive(path: Path) -> None:
                 raise ValueError("claims more bytes than it has")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(first_line(error)) from None
+        raise ValueError(f"damaged or cut short ({first_line(error)})") from None
     if damaged is not None:
         raise ValueError(f"{damaged} is damaged (CRC-32)")
 

@@ -7,9 +7,11 @@ that names them.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,12 +47,17 @@ HOSTILE |= {"subprocess", "sys", "webbrowser"}
 StateDict = dict[str, Tensor]
 
 
-class Blank:
-    """Stands where a file has an object that only holds data."""
+class Blank(list[Any]):
+    """Stands where a file has an object that only holds data; it may be appended to."""
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
 
-    def __setstate__(self, _: Any) -> None: ...
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
 
 
 class BlankMapping:
@@ -74,6 +81,7 @@ def read_content(path: Path) -> Any:
     if mistaken := mistaken_for(start):
         raise ValueError(mistaken)
     if start.startswith(b"PK"):
+        _check_no_program(path)
         check_archive(path)
     size = path.stat().st_size
     try:
@@ -90,7 +98,15 @@ def read_content(path: Path) -> Any:
         if isinstance(error, MemoryError) or "memory" in str(error):
             reason = f"it asks for more memory than its {size:,} bytes and {SLACK_BYTES >> 30} GB"
             raise ValueError(reason) from None
-        raise ValueError(f"damaged ({first_line(error)[:160]})") from None
+        reason = first_line(error).split("  (")[0][:160]
+        raise ValueError(f"damaged, or not a file of torch.save ({reason})") from None
+
+
+def _check_no_program(path: Path) -> None:
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            line = 'torch.save(torch.jit.load("FILE").state_dict(), "plain.pth")'
+            raise ValueError(f"a TorchScript program; make a plain file of its weights: {line}")
 
 
 def _load_plain(path: Path) -> Any:
@@ -101,13 +117,23 @@ def _load_plain(path: Path) -> Any:
             with torch.serialization.safe_globals([(blank, n) for n, blank in blanks.items()]):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
+            if filled := re.search(rf"Can only SETITEM.*'{__name__}\.(\S+)'>", str(error)):
+                blanks[filled[1]] = BlankMapping
+                continue
             found = re.search(r"GLOBAL (\S+)", str(error))
             if found is None:
-                raise ValueError("not a file of torch.save, or damaged") from None
+                newer = re.search(r"Unsupported operand 1(4|5)\d", str(error))  # codes of 4 and 5
+                reason = "not a file of torch.save, or damaged"
+                raise ValueError(
+                    "saved with a newer pickle_protocol, which the weights-only reader does not "
+                    "know; save it with torch.save's own"
+                    if newer
+                    else reason
+                ) from None
             name = found[1] if "." in found[1] else f"builtins.{found[1]}"
             if name in blanks or len(blanks) == MAX_CLASSES or not HARMLESS.fullmatch(name):
                 raise ValueError(_explain_refused(name)) from None
-            blanks[name] = BlankMapping if name.lower().endswith("dict") else Blank
+            blanks[name] = type(name, (Blank,), {})
 
 
 def _explain_refused(name: str) -> str:
@@ -148,7 +174,7 @@ def _tensors_in(content: Any) -> Iterator[tuple[str, Tensor]]:
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
         names, value = waiting.pop()
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not value.is_nested:
             yield ".".join(names), value
         is_nested = isinstance(value, Mapping | list | tuple) and len(names) < MAX_DEPTH
         if is_nested and id(value) not in seen:
@@ -189,7 +215,7 @@ def check_dense(tensors: Mapping[str, Tensor], where: Path | str) -> None:
             kind = "without data (meta)"
         elif tensor.is_quantized:
             kind = "quantised"
-        elif tensor.layout != torch.strided or tensor.is_nested:
+        elif tensor.layout != torch.strided:
             kind = str(tensor.layout).removeprefix("torch.")
         elif name.endswith(("weight", "bias")) and not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")

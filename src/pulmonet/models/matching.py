@@ -180,8 +180,8 @@ def check_match(match: Match, state: Mapping[str, Tensor], network: nn.Module, w
         ours = [f"{key} {_shape(own[key])}" for key in backbone if key not in match.keys]
         said = (
             f"{match.n_fit} of the {len(backbone)} tensors of {kind} before its classifier fit, "
-            f"and {MIN_SHARE:.0%} are needed; the file's first others: {list_first(theirs, 3)}; "
-            f"the network's: {list_first(ours, 3)}"
+            f"and {MIN_SHARE:.0%} are needed; the file's first others: "
+            f"{list_first(theirs, 3) or 'none'}; the network's: {list_first(ours, 3) or 'none'}"
         )
     elif len(further) > (1 - MIN_SHARE) * len(backbone):
         said = f"a larger network, with {len(further)} tensors more ({list_first(further, 3)})"

@@ -32,6 +32,13 @@ def save(content: Any, path: Path, **how: Any) -> Path:
     return path
 
 
+class Config(dict[str, int]):
+    """A dictionary of somebody's training script."""
+
+
+Config.__module__, sys.modules["__main__"].Config = "__main__", Config  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("new_format", [True, False])
 def test_objects_that_only_hold_data_do_not_end_it(tmp_path: Path, new_format: bool) -> None:
     content = {
@@ -42,6 +49,8 @@ def test_objects_that_only_hold_data_do_not_end_it(tmp_path: Path, new_format: b
         "when": datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),
         "counts": collections.defaultdict(int, {"x": 1}),
         "milestones": collections.Counter([3, 3, 5]),
+        "config": Config(a=1),
+        "window": collections.deque([1.0, 2.0], 5),
         "torch": torch.torch_version.TorchVersion("2.6"),
         "state_dict": STATE,
     }
@@ -91,8 +100,9 @@ def test_a_pickled_module_is_named_with_the_line_that_makes_a_plain_file(tmp_pat
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 28404113\n", "LFS"),
         (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
         (b"garbage", "not a file of torch.save"),
-        (pickle.dumps({"a": 1}, protocol=4), "not a file of torch.save"),
+        (pickle.dumps({"a": 1}, protocol=4), "a newer pickle_protocol"),
         (b"PK\x03\x04broken", "not a zip file"),
+        (b"PK\x05\x06" + bytes(18), "or damaged"),
     ],
 )
 def test_files_that_are_none_are_called_what_they_are(
@@ -103,6 +113,16 @@ def test_files_that_are_none_are_called_what_they_are(
     with pytest.raises(ArtifactError, match=rf"weights\.pth: not readable as plain .*{said}"):
         read_tensors(path)
     assert mistaken_for(b"\x89PNG") == ""
+
+
+def test_programs_and_other_protocols_are_named(tmp_path: Path) -> None:
+    path = save(STATE, tmp_path / "x.pth", pickle_protocol=4)
+    with pytest.raises(ArtifactError, match="a newer pickle_protocol"):
+        read_tensors(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/constants.pkl", b"\x80\x02).")
+    with pytest.raises(ArtifactError, match=r'a TorchScript.*torch.jit.load\("x.pth"\)'):
+        read_tensors(path)
 
 
 def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
