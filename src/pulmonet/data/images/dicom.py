@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ from pulmonet.data.images.dicom_elements import (
     transfer_syntax,
 )
 from pulmonet.data.images.grey import to_8_bits, to_grey
-from pulmonet.data.images.header import check_size, stream_size
+from pulmonet.data.images.header import check_size, read_header, stream_size
 from pulmonet.errors import DataError
 
 #: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
@@ -102,13 +103,15 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
         if modality in NO_RADIOGRAPHS:
             raise NotARadiographError(where, modality)
         height, width = first_number(dataset, "Rows"), first_number(dataset, "Columns")
-        if not height or not width:
+        if (not height or not width) and stop_before_pixels:
             raise DataError(
                 f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
             )
+        if not height or not width:  # a cut file with compressed pixels gives nothing at all
+            _open(content, where, stop_before_pixels=True)
         if not stop_before_pixels and not any(name in dataset for name in _PIXELS):
             raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
-    return dataset, int(height), int(width)
+    return dataset, int(height or 0), int(width or 0)
 
 
 def _check_inflated(content: bytes, where: str) -> None:
@@ -175,6 +178,12 @@ def _check_frame(dataset: Any, name: str, where: str) -> None:
             raise DataError(
                 f"{where}: holds a picture of {found} values, its header says {said}; {COPY_AGAIN}"
             )
+    header = read_header(frame)
+    if not header.complete:
+        raise DataError(f"{where}: truncated DICOM (its JPEG has no end marker); {COPY_AGAIN}")
+    if header.kind == "JPEG" and not header.is_rare:
+        # pylibjpeg fills what is missing and says nothing; libjpeg prints it
+        cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:

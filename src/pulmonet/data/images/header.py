@@ -34,6 +34,7 @@ class ImageHeader:
     colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
     has_alpha: bool = False  # a TIFF with samples beyond its colours
     n_samples: int = 1  # values a pixel (JPEG)
+    is_rare: bool = False  # JPEG beside baseline and progressive, or not of 8 bits
 
 
 def check_size(height: int, width: int, where: str) -> None:
@@ -106,8 +107,9 @@ def _jpeg(content: bytes) -> ImageHeader:
             # entropy-coded data cannot hold a marker, so an EOI after the first scan ends it; asked
             # from both ends, because a search through the whole file costs 5 % of its decoding
             complete = 0 < content.find(b"\xff\xda", place) < content.rfind(b"\xff\xd9")
-            n_samples = content[place + 7]
-            return ImageHeader("JPEG", height, width, complete, orientation, n_samples=n_samples)
+            is_rare, n_samples = marker > 0xC2 or content[place + 2] != 8, content[place + 7]
+            size = height, width, complete, orientation
+            return ImageHeader("JPEG", *size, n_samples=n_samples, is_rare=is_rare)
         if marker in (0x01, *range(0xD0, 0xD9)):
             continue
         (length,) = struct.unpack(">H", content[place : place + 2])

@@ -94,7 +94,8 @@ def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
     if not content:
         raise DataError(f"{where}: empty file; copy it again")
     header = read_header(content)
-    if header.kind == "DICOM" or where.lower().endswith((".dcm", ".dicom")):
+    is_called_dicom = where.lower().endswith((".dcm", ".dicom"))
+    if header.kind == "DICOM" or (is_called_dicom and not header.kind):
         return decode_dicom(content, where)
     if not header.kind:
         start = content[:64].lstrip(b"\xef\xbb\xbf\r\n\t ")
@@ -112,6 +113,8 @@ def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
     with decoding(where, header.kind) as said:
         grey = _decode_picture(content, header)
     if grey is None:
+        if header.is_rare:
+            raise DataError(f"{where}: a lossless JPEG, or of 12 bits; convert it to PNG")
         raise DataError(f"{where}: damaged {header.kind}; {COPY_AGAIN}")
     remark |= Remark.WARNED if said else Remark.NONE
     # both decoders of TIFF turn it upright themselves

@@ -114,6 +114,20 @@ def test_dicom_with_jpeg_inside(tmp_path: Path, shared_data: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     dataset.save_as(tmp_path / "jpeg.dcm", enforce_file_format=True)
     assert correlation(read_grey(tmp_path / "jpeg.dcm"), read_grey(source)) > 0.999
+    whole = source.read_bytes()
+    half = len(whole) // 2
+    hole = whole[:half] + bytes(4096) + whole[half + 4096 :]
+    for damaged in (hole, whole[:half] + b"\xff\xd9", whole[:half]):
+        dataset.PixelData = encapsulate([damaged])
+        dataset.save_as(tmp_path / "jpeg.dcm", enforce_file_format=True)
+        with pytest.raises(DataError, match=r"DICOM \((Corrupt JPEG data|its JPEG has no end)"):
+            read_grey(tmp_path / "jpeg.dcm")
+    content = (tmp_path / "jpeg.dcm").read_bytes()
+    (tmp_path / "jpeg.dcm").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"jpeg.dcm: truncated DICOM \(no pixels in it\)"):
+        read_grey(tmp_path / "jpeg.dcm")
+    (tmp_path / "other.dcm").write_bytes(whole)
+    np.testing.assert_array_equal(read_grey(tmp_path / "other.dcm"), read_grey(source))
 
 
 def test_dicom_beyond_the_limit_and_damaged(tmp_path: Path) -> None:
