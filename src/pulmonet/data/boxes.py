@@ -123,8 +123,7 @@ def _nih(raw: pd.DataFrame, where: Path, _root: Path) -> _Drawn:
 
 def _rsna(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
     labels = np.full(len(raw), "Pneumonia", object)
-    sides = _numbers(raw, _SIDES)
-    return _of_originals(text_column(raw["patientId"]), labels, sides)
+    return _of_originals(text_column(raw["patientId"]), labels, _numbers(raw, _SIDES))
 
 
 def _siim(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
@@ -177,15 +176,10 @@ def _in_fractions(
     manifest: Manifest, where: Path, drawn: _Drawn, warnings: list[str] | None
 ) -> pd.DataFrame:
     """Boxes of the manifest's images; those of pictures that cannot be read are left out."""
-    by_name = {path.rpartition("/")[2]: path for path in manifest.table["path"]}
-    by_stem = {name.rpartition(".")[0]: path for name, path in by_name.items()}
-    found = (
-        by_name.get(name) or by_stem.get(name) or by_stem.get(name.rpartition(".")[0], "")
-        for name in drawn.names.tolist()
-    )
-    paths = np.asarray([*found], object)
+    listed = manifest.table["path"].tolist()
+    paths = as_listed(drawn.names, listed)
     sizes = np.where(drawn.sizes > 0, drawn.sizes, np.nan)
-    there = (paths != "") & ~np.isnan(drawn.corners).any(axis=1)
+    there = np.isin(paths, np.asarray(listed, object)) & ~np.isnan(drawn.corners).any(axis=1)
     unknown = there & np.isnan(sizes).any(axis=1)
     own = {path: _picture_size(manifest, path) for path in dict.fromkeys(paths[unknown])}
     sizes[unknown] = np.asarray([own[path] for path in paths[unknown]]).reshape(-1, 2)
@@ -194,10 +188,10 @@ def _in_fractions(
     small = unknown & there & [not path.lower().endswith((".dcm", ".dicom")) for path in paths]
     beyond = small & (corners > 1 + _MARGIN).any(axis=1)
     if beyond.any():  # of pictures made smaller, those that fit are as wrong
-        n_left, there = int(small.sum()), there & ~small
+        there &= ~small
         text = (
-            f"{where}: {count(n_left, 'box', 'boxes')} left out: {int(beyond.sum()):,} reach "
-            "beyond their picture, which is not the original; put a train_meta.csv beside "
+            f"{where}: {count(int(small.sum()), 'box', 'boxes')} left out: {int(beyond.sum()):,} "
+            "reach beyond their picture, which is not the original; put a train_meta.csv beside "
             "(image_id, dim0, dim1: height and width of the originals)"
         )
         _say(text, warnings)
@@ -229,7 +223,7 @@ def _checked(
             f"{where}: {count(len(wrong), 'wrong box', 'wrong boxes')} "
             f"(line{'s' * (len(wrong) > 1)} {list_first(row + 2 for row in wrong.tolist())})"
             f"{' left out' * (warnings is not None)}; "
-            "xmin < xmax and ymin < ymax lie in the image (in a boxes.csv as fractions, 0 to 1)"
+            "xmin < xmax and ymin < ymax, in the image (boxes.csv: fractions of the image, 0 to 1)"
         )
         _say(text, warnings)
     columns = (paths[right], labels[right], *cut[right].T)

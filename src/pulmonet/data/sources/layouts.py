@@ -14,7 +14,6 @@ import pandas as pd
 
 from pulmonet.data.sources import mapped, rows
 from pulmonet.data.tables import find_tables, has_columns, read_csv, text_column
-from pulmonet.errors import DataError
 from pulmonet.labels import CHEXPERT_LABELS
 from pulmonet.words import count
 
@@ -46,9 +45,7 @@ class Layout:
         Raises:
             DataError: the table, or one that belongs to it, cannot be read.
         """
-        where = self.table_in(root)
-        if where is None:  # gone since it was recognised
-            raise DataError(f"{root}: its table is not there any more; restore it")
+        where = self.table_in(root) or root / self.tables[0]  # gone since: the reader says so
         raw, note = self.tidy(read_csv(where, self.columns), root)
         mapping = {}
         for key, names in self.mapping.items():
