@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 from pathlib import Path
 
@@ -28,6 +30,8 @@ LAYOUT_FILES = {
 }
 FILES = (
     "train.csv",
+    "val_labels.csv",
+    "train.parquet",
     "groundtruth.csv",
     "Data_Entry_2017.csv",
     "mimic-cxr-2.0.0-chexpert.csv",
@@ -68,8 +72,12 @@ def csv_texts(draw: st.DrawFn) -> bytes:
     if draw(st.integers(0, 9)) == 0 and rows:
         rows[0] = rows[0] + ["extra"]
     buffer = io.StringIO()
-    csv.writer(buffer).writerows([header, *rows])
-    return buffer.getvalue().encode("utf-8", "replace")
+    ends, separator = draw(st.sampled_from(["\n", "\r\n", "\r"])), draw(st.sampled_from(",,,;\t|"))
+    csv.writer(buffer, delimiter=separator, lineterminator=ends).writerows([header, *rows])
+    encoding = draw(st.sampled_from(["utf-8"] * 5 + ["utf-8-sig", "utf-16", "utf-16-be", "cp1252"]))
+    content = buffer.getvalue().encode(encoding, "replace")
+    cut = draw(st.integers(0, len(content))) if draw(st.integers(0, 9)) == 0 else None
+    return draw(st.sampled_from([bytes, bytes, bytes, gzip.compress, bz2.compress]))(content[:cut])
 
 
 def check_manifest(manifest: Manifest) -> None:

@@ -135,6 +135,15 @@ def test_ids_that_pandas_made_numbers_of(tmp_path: Path) -> None:
     assert manifest.table["race"].tolist() == ["X", ""]
 
 
+def test_a_split_file_of_other_patients(tmp_path: Path) -> None:
+    write_text(tmp_path / "train.csv", "Path,patient,Edema\na.png,11,1\nb.png,12,0\n")
+    write_text(tmp_path / "splits.csv", "patient,split\n11.0,train\n12.0,val\n")
+    assert read_manifest(tmp_path).table["split"].tolist() == ["train", "valid"]
+    write_text(tmp_path / "splits.csv", "patient,split\npatient11,train\npatient12,val\n")
+    with pytest.raises(DataError, match=r"none of the dataset's patients \(there 'patient11', in"):
+        read_manifest(tmp_path)
+
+
 def test_ids_that_a_spreadsheet_shortened(tmp_path: Path) -> None:
     write_text(tmp_path / "train.csv", "Path,patient_id,Edema\na.png,8.3986E+35,1\nb.png,1,0\n")
     with pytest.raises(DataError, match=r"train.csv: 8.3986E\+35 in column 'patient_id' is no id"):

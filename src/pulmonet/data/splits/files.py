@@ -77,8 +77,8 @@ def read_splits(path: Path, patients: Strings) -> Strings:
     `path` is a ``splits.csv`` (patient, split) or a shareable split (``.json``).
 
     Raises:
-        DataError: damaged, a patient listed with two splits, an unknown split, or a shareable
-            split that does not match these patients.
+        DataError: damaged, a patient listed with two splits, an unknown split, none of the
+            patients, or a shareable split that does not match these patients.
     """
     if path.suffix == ".json":
         return _match_shareable(path, patients)
@@ -98,6 +98,11 @@ def read_splits(path: Path, patients: Strings) -> Strings:
         raise DataError(
             f"{path}: {count(len(twice), 'patient')} with more than one split "
             f"({list_first(twice)}); keep one line a patient"
+        )
+    if len(patients) and pd.Index(patients).intersection(pd.Index(pairs["patient"])).empty:
+        raise DataError(
+            f"{path}: lists none of the dataset's patients (there {pairs['patient'].iloc[0]!r}, in "
+            f"the dataset {patients[0]!r}); use its ids, or delete the file to draw a new split"
         )
     return _split_of(patients, dict(zip(pairs["patient"], pairs["split"], strict=True)))
 
