@@ -18,7 +18,7 @@ from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.rows import ROW_COLUMNS
 from pulmonet.data.sources.vindr import KAGGLE_COLUMNS
-from pulmonet.errors import DataError
+from pulmonet.errors import ConfigError, DataError
 
 #: A file of each source, by which its reader is chosen.
 LAYOUT_FILES = {
@@ -107,7 +107,7 @@ def read_table(
     (folder / name).write_bytes(content)
     try:
         manifest = read_manifest(folder, data)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         assert str(error)
         return None
     check_manifest(manifest)

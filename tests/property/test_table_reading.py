@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_tables import FILES, LAYOUT_FILES, csv_texts, read_table
+from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def test_bytes(name: str, content: bytes) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(name=st.sampled_from([*FILES[:6], *LAYOUT_FILES]), content=csv_texts())
+@given(name=st.sampled_from(FILES), content=csv_texts())
 def test_csv_tables(name: str, content: bytes) -> None:
     read(name, content)
 

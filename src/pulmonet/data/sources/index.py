@@ -151,7 +151,7 @@ def as_listed(paths: Strings, listed: Sequence[str]) -> Strings:
     if known.issuperset(paths):
         return paths
     index = ImageIndex(listed)
-    found = {path: index.find(path) for path in {*paths} - known}
+    found = {path: index.find(path) for path in {*paths} - known - {""}}
     sure = {p: one.files for p, one in found.items() if one.is_sure or one.n_common}
     names = [sure[path][0] if len(sure.get(path, ())) == 1 else path for path in paths]
     return np.asarray(names, dtype=object)
