@@ -60,11 +60,14 @@ def test_no_readable_image_in_a_split_is_an_error_before_a_folder_is_made(
     shutil.rmtree(data / split)
     assert train(data, "--skip-bad") == 3
     said = capsys.readouterr().err
-    assert f"no image of split '{split}' can be read, of" in said and "--data-dir" in said
+    assert f"split '{split}': none of" in said and "images can be read; the first: " in said
     assert not (data.parent / "artifacts" / NAME).exists()
     assert main(["prepare", str(data), "--skip-bad", "--out-dir", str(data.parent / "out")]) == 3
     captured = capsys.readouterr()
-    assert "Ready" not in captured.out and f"none is left in {split}" in captured.err
+    assert (
+        "Ready" not in captured.out
+        and f"no image of {split} can be used; the first: " in captured.err
+    )
 
 
 def test_what_is_left_of_each_split_is_said(
@@ -88,7 +91,7 @@ def test_what_is_left_of_each_split_is_said(
     (data / "boxes.csv").write_text("\n".join(lines) + "\n")
     boxes = ["--boxes", str(data / "boxes.csv"), "--bootstrap", "100"]
     assert main(["explain", "--run", NAME, *runs, *boxes]) == 0
-    assert "left out 1 unreadable image (5 of 6 left): " in capsys.readouterr().err
+    assert "left out 1 unreadable image of valid (5 of 6 left): " in capsys.readouterr().err
 
 
 def test_a_label_of_one_class_is_said_wherever_the_macro_is(

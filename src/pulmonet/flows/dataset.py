@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,24 +182,21 @@ def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
         )
 
 
-def left_out(pack: Pack, rows: Ints, split: str) -> Ints:
-    """Those of `rows` that could be read; how many of the split are left is said.
+def left_out(bad_rows: Mapping[int, str], rows: Ints, split: str) -> Ints:
+    """`rows` less the `bad_rows`, of which the reason is known; how many are left is said.
 
     Raises:
         DataError: none.
     """
-    bad = [row for row in rows.tolist() if row in pack.bad_rows]
+    bad = [row for row in rows.tolist() if row in bad_rows]
     if not bad:
         return rows
-    reasons = list_first(pack.bad_rows[row].partition(";")[0] for row in bad)
     if len(bad) == len(rows):
-        raise DataError(
-            f"no image of split '{split}' can be read, of {len(rows):,}: {reasons}; put the images "
-            "where the dataset's table says, or name their folder with --data-dir"
-        )
-    n_left = len(rows) - len(bad)
-    what = f"{count(len(bad), 'unreadable image')} of {split} ({n_left:,} of {len(rows):,} left)"
-    warn(f"left out {what}: {reasons}")
+        first = f"the first: {bad_rows[bad[0]]}"
+        raise DataError(f"split '{split}': none of {len(rows):,} images can be read; {first}")
+    reasons = list_first(bad_rows[row].partition(";")[0] for row in bad)
+    left = f"{len(rows) - len(bad):,} of {len(rows):,} left"
+    warn(f"left out {count(len(bad), 'unreadable image')} of {split} ({left}): {reasons}")
     return rows[~np.isin(rows, bad)]
 
 

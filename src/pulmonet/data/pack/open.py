@@ -248,12 +248,9 @@ def _explain_os(folder: Path, error: OSError) -> str:
 def _explain_bad(bad_rows: dict[int, str], n_rows: int) -> str:
     if len(bad_rows) == 1:
         return f"{next(iter(bad_rows.values()))} (or leave it out with --skip-bad)"
-    reasons = list_first(reason.split(";")[0] for _, reason in sorted(bad_rows.items()))
     if len(bad_rows) == n_rows:
-        return (
-            f"none of {n_rows:,} images can be used: {reasons}; put them where the dataset's table "
-            "says, or name their folder with --data-dir"
-        )
+        return f"none of {n_rows:,} images can be used; the first: {bad_rows[min(bad_rows)]}"
+    reasons = list_first(reason.split(";")[0] for _, reason in sorted(bad_rows.items()))
     return (
         f"{len(bad_rows):,} images cannot be used: {reasons}; replace them, or leave them out with "
         "--skip-bad"

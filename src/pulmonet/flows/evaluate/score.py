@@ -87,7 +87,7 @@ def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tu
     if n_workers is None:
         n_workers = trained.record.config.runtime.num_workers
     pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
-    rows = left_out(pack, chosen.rows, chosen.split)
+    rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     views = tta_views(options.tta)
     found = []
     with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:

@@ -28,13 +28,13 @@ from pulmonet.explain.results import BASELINES, LabelLocalization, Localization
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
-from pulmonet.flows.dataset import Datasets, RunRows
+from pulmonet.flows.dataset import Datasets, RunRows, left_out
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_localization
 from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
-from pulmonet.words import count, list_first
+from pulmonet.words import list_first
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
 N_RANDOM_NETWORKS = 3
@@ -167,7 +167,7 @@ def _score_cases(
     patients = manifest.table["patient"].to_numpy(object)
     rows = sorted({row for row, _ in regions})
     cases: list[_Case] = []
-    bad: list[str] = []
+    bad: dict[int, str] = {}
     with console.steps("Scoring maps", len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
@@ -190,16 +190,12 @@ def _score_cases(
                     scores[way.name] = score_map(own[way][where], mask)
                     scores[_randomised_row(way, task)] = score_map(mean, mask)
                 cases.append(_Case(label, str(patients[row]), mask, scores))
-    if bad:
-        left = f"{len(rows) - len(bad):,} of {len(rows):,} left"
-        if len(bad) == len(rows):
-            raise DataError(f"no image with a region can be read, of {len(rows):,}: {bad[0]}")
-        console.warn(f"left out {count(len(bad), 'unreadable image')} ({left}): {list_first(bad)}")
+    left_out(bad, np.asarray(rows), str(manifest.table["split"].iloc[rows[0]]))
     return cases
 
 
 def _read(
-    manifest: Manifest, rows: Sequence[int], bad: list[str], *, skip_bad: bool
+    manifest: Manifest, rows: Sequence[int], bad: dict[int, str], *, skip_bad: bool
 ) -> dict[int, Pixels]:
     """The images of some rows; `bad` gets what cannot be read where the run left such out."""
     images = {}
@@ -209,7 +205,7 @@ def _read(
         except DataError as error:
             if not skip_bad:
                 raise
-            bad.append(str(error).partition(";")[0])
+            bad[row] = str(error)
     return images
 
 

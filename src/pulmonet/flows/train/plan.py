@@ -197,7 +197,7 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
     rows = np.concatenate(list(plan.rows.values()))
     pack = pack_rows(plan.manifest, rows, plan.config.data)
     if bad := sorted(pack.bad_rows):
-        kept = {role: left_out(pack, values, role) for role, values in plan.rows.items()}
+        kept = {role: left_out(pack.bad_rows, values, role) for role, values in plan.rows.items()}
         paths = tuple(plan.manifest.table["path"].iloc[bad])
         excluded = plan.excluded | {"unreadable": len(bad)}
         plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths)
