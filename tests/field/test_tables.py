@@ -59,6 +59,28 @@ def test_a_table_that_nobody_reads_is_named(root: Path, capsys: pytest.CaptureFi
     assert "not read" not in said  # the split that was kept
 
 
+def test_tables_that_the_user_names_are_not_called_unread(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "sites.csv").write_text("patient,site\npatient00001,north\n")
+    (root / "mine.csv").write_text("patient,split\npatient00001,train\n")
+    flags = ["--join", str(root / "sites.csv"), "--splits", str(root / "mine.csv")]
+    assert "not read" not in prepare(root, capsys, *flags)[1]
+    assert "not read: mine.csv, sites.csv" in prepare(root, capsys)[1]
+    flags = ["--map", "path=Path", "--map", "csv=train.csv"]
+    assert "not read" not in prepare(root, capsys, *flags)[1]
+
+
+def test_images_that_pandas_made_numbers_of(tmp_path: Path) -> None:
+    write_text(tmp_path / "x.csv", "image,who,Edema\n17.0,1.0,1\n18.0,2.0,0\n")
+    for name in ("17", "18"):
+        write_picture(tmp_path / f"{name}.png")
+    data = DataConfig(map={"path": "image", "patient": "who"})
+    table = read_manifest(tmp_path, data, check_files=True).table
+    assert table["path"].tolist() == ["17.png", "18.png"]
+    assert table["patient"].tolist() == ["1", "2"]
+
+
 def test_a_patient_column_wins_over_folders(tmp_path: Path) -> None:
     write_text(
         tmp_path / "train.csv",

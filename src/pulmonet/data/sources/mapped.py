@@ -14,14 +14,7 @@ from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
 from pulmonet.data.splits.files import parse_split, split_tables
-from pulmonet.data.tables import (
-    find_tables,
-    id_column,
-    join_table,
-    map_column,
-    read_csv,
-    text_column,
-)
+from pulmonet.data.tables import find_tables, id_column, join_table, map_column, read_csv
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand
 from pulmonet.words import did_you_mean, list_first
@@ -103,7 +96,7 @@ def read_table(
                 f"--map {key}={column}: no such column in {where.name}"
                 f"{did_you_mean(column, raw.columns)}; columns there: {list_first(raw.columns, 20)}"
             )
-    paths = rewrite_paths(rows.strip_root(text_column(raw[used["path"]]), root), mapping)
+    paths = rewrite_paths(rows.strip_root(id_column(raw[used["path"]], where), root), mapping)
     patient, study = rows.patients_of(paths)
     if "patient" in used:
         patient, study = id_column(raw[used["patient"]], where), paths

@@ -99,7 +99,9 @@ def inspect_manifest(
         kind, rows = _read_source(root, mapping, data.join)
     rows = _with_asked_labels(rows, data, root)
     folder = root if root.is_dir() else root.parent
-    unread = _unread(root, {path.name for path in seen}) if root.is_dir() else ()
+    named = {Path(name).name for name in (data.join, data.splits) if name}  # read later
+    is_chosen = not root.is_dir() or "csv" in mapping  # one file of several, by the user
+    unread = () if is_chosen else _unread(root, {path.name for path in seen} | named)
     first = [*ROW_COLUMNS, *rows.labels]
     types: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, "str")
     types |= {"age_years": np.float64, **dict.fromkeys(rows.labels, np.float32)}
