@@ -64,7 +64,7 @@ MAP_KEYS = {
     "findings": "column that lists the findings in words",
     "separator": "separator between findings; | by default",
     "labels": "label columns, separated by |; by default all that hold 1, 0, -1 or blank",
-    "csv": "name of the CSV file, where there are several",
+    "csv": "name of the CSV file, where there are several or it is in a folder",
     "folder": "folder of the images below the root",
     "strip": "beginning of the paths that the disk does not have",
     "join": "column by which --join FILE is joined, labels and all; uid:id for two names",

@@ -78,7 +78,7 @@ def _named_root(place: Path, where: str) -> Path:
             f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
         )
     found = _roots(place)
-    if not found and find_tables(place):
+    if not found and any(map(find_tables, [place, *place.glob("*/")])):
         return place  # a CSV of one's own: its reader asks for --map
     if not found:
         raise DataError(

@@ -55,7 +55,7 @@ def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> row
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     if "csv" in mapping:
         path = root / mapping["csv"]
-        if not path.is_file() or path.resolve().parent != root.resolve():
+        if not path.is_file() or root.resolve() not in path.resolve().parents:
             raise ConfigError(f"--map csv={mapping['csv']}: no such file in {root}")
         return [(path, "")]
     there = [(path, split) for split, path in split_tables(root).items()]

@@ -42,8 +42,7 @@ def describe(root: Path) -> str:
     names = [table.relative_to(root).as_posix() for table in tables]
     found = f"found {list_first([*names, *shown], 8) or 'no table and no image'}"
     stems = {stem_of(path) for path in images}
-    own = (path for path in tables if path.parent == root and path.name not in _BESIDE)
-    lines = (_map_line(table, stems) for table in own)
+    lines = (_map_line(root, path, stems) for path in tables if path.name not in _BESIDE)
     if line := next(filter(None, lines), ""):
         return f"{found}; to read it: {line}"
     if images and not tables:
@@ -58,7 +57,7 @@ def describe(root: Path) -> str:
     )
 
 
-def _map_line(table: Path, stems: set[str]) -> str:
+def _map_line(root: Path, table: Path, stems: set[str]) -> str:
     """The mapping of a table, guessed from its names and its first rows; "" where it cannot be."""
     try:
         raw = read_csv(table).head(50)
@@ -79,7 +78,8 @@ def _map_line(table: Path, stems: set[str]) -> str:
     mapping["findings"] = mapping["findings"] if words else ""
     if not any("|" in cell for cell in words):
         mapping["separator"] = next((s for s in ";,/" if any(s in cell for cell in words)), "")
-    csv = "" if table in split_tables(table.parent).values() else table.name
+    own = table in split_tables(root).values()  # read without being named
+    csv = "" if own else table.relative_to(root).as_posix()
     pairs = {"csv": csv, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
     line = " ".join(f"--map {shlex.quote(f'{key}={name}')}" for key, name in pairs if name)
     return f"{line} (columns of {table.name}: {list_first(raw.columns, 20)})"

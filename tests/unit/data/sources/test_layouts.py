@@ -396,6 +396,20 @@ def test_a_train_csv_of_another_layout_is_named_with_its_map(
     assert main(["prepare", str(root), *flags]) == 0
 
 
+def test_a_table_in_a_folder_beside_the_images_is_mapped(
+    tmp_path: Path, pictures: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "mine"
+    rows = "".join(f"x{n}.png,p{n},{n % 2}\n" for n in range(4))
+    write_text(root / "tables" / "all.csv", f"image,pid,edema\n{rows}")
+    write_images(root, [f"pngs/x{n}.png" for n in range(4)], pictures)
+    assert main(["prepare", str(root)]) == 3
+    flags = ("--map", "csv=tables/all.csv", "--map", "path=image", "--map", "patient=pid")
+    assert " ".join(flags) in capsys.readouterr().err
+    manifest, _ = prepared(root, *flags)
+    assert manifest.table["path"].tolist() == [f"pngs/x{n}.png" for n in range(4)]
+
+
 def test_images_without_a_table_are_counted(
     tmp_path: Path, pictures: list[np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
