@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmonet.cli.main import main
+from pulmonet.files.ledger import NAME
 from pulmonet.run.predictions import Predictions
 
 QUICK = ("--bootstrap", "100", "--no-figures")
@@ -43,5 +44,5 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != NAME
     }

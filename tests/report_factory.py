@@ -6,6 +6,7 @@ path. Numbers come from a seeded generator; nothing is trained.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from functools import cache
@@ -56,6 +57,8 @@ HOSTILE_LABELS = (
     "</script><img src=x onerror=alert(2)>",
 )
 FINGERPRINT = "f" * 16 + "0" * 48
+WEIGHTS = b"weights"
+WEIGHTS_SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 PATIENT_IDS = tuple(f"patient{number:05d}" for number in range(1, 61))
 
 
@@ -89,7 +92,7 @@ def make_run(
     if logged:
         run_dir.write_log(log)
         write_atomic(run_dir.curves_path, _curves(tuple(labels)))
-    write_atomic(run_dir.best_model_path, b"weights")
+    write_atomic(run_dir.best_model_path, WEIGHTS)
     if evaluated:
         predictions = make_predictions(name, labels, n_rows=n_rows, seed=seed, skill=skill)
         predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
@@ -159,7 +162,7 @@ def make_provenance(
         duration_seconds=252.0,
         best_epoch=int(best["epoch"]),
         best_valid_macro_auroc=float(best["val_macro_auroc"]),
-        checkpoint_sha256="c" * 64,
+        checkpoint_sha256=WEIGHTS_SHA256,
         notes=["micro-batch halved to 16; the image /srv/secret/x/patient00009/view1.png was slow"],
     )
 
@@ -324,7 +327,7 @@ def make_result(predictions: Predictions, *, synthetic: bool = False) -> RunResu
                 n_labels=len(labels), labels=list(labels),
             ),
         ),
-        checkpoint_sha256="c" * 64,
+        checkpoint_sha256=WEIGHTS_SHA256,
         dataset_fingerprint=FINGERPRINT,
         same_data_as_training=True,
         notes=["checked against /srv/secret/artifacts/x"],

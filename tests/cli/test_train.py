@@ -224,12 +224,12 @@ def test_finished_run_is_kept_unless_told(
     assert "finished already after 1 epoch" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in run_dir.path.glob("*.*")} == before
     assert main(["evaluate", NAME, "--artifacts-dir", str(tmp_path), "--bootstrap", "100"]) == 0
-    (run_dir.path / "hirescam_Edema.png").write_bytes(b"")
+    (run_dir.path / "hirescam_Edema.png").write_bytes(b"made by hand")
     (run_dir.path / "notes.png").write_bytes(b"")
     assert train(data, tmp_path, "--overwrite", "--seed", "1") == 0
     assert run_dir.best_model_path.read_bytes() != before["best_model.pth"]
     after = {path.name for path in run_dir.path.glob("*.*")}
-    assert after == {*before, "notes.png"}, "results of the run that is gone"
+    assert after == {*before, "notes.png", "hirescam_Edema.png"}, "results of the run that is gone"
 
 
 def test_resume_without_the_best_model_is_refused(

@@ -29,6 +29,7 @@ from pulmonet.flows.explain.options import ExplainOptions
     colour_map=flag("colour_map", "--colour-map", "--color-map"),
     show_absent="show_absent",
     dicom="dicom",
+    anonymous="anonymous",
     bootstrap="n_resamples",
     device="device",
 )

@@ -6,9 +6,11 @@ every command imports its flow when it is called.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import inspect
+import io
 import logging
 import os
 import signal
@@ -120,6 +122,10 @@ app = typer.Typer(
 )
 
 
+#: Signs of ours that some terminals lack.
+_IN_ASCII = str.maketrans({"–": "-", "−": "-", "…": "...", "×": "x", "→": "->", "≥": ">="})
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived outside a place that handles it itself; its argument is which."""
 
@@ -199,6 +205,18 @@ def _open_standard_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    codecs.register_error("pulmonet", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="pulmonet")
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """What a stream's encoding lacks, in ASCII: a terminal of another kind is no reason to end."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    plain = error.object[error.start : error.end].translate(_IN_ASCII)
+    return plain.encode("ascii", "replace").decode(), error.end
 
 
 def _flush_output() -> None:

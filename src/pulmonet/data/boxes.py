@@ -20,6 +20,7 @@ from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.data.tables import has_columns, map_column, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.spreadsheet import unescaped
 from pulmonet.labels import align
 from pulmonet.words import count, list_first
 
@@ -73,7 +74,7 @@ def read_boxes(
     if path is not None or (root / "boxes.csv").is_file():
         path = path or root / "boxes.csv"
         raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
-        paths = strip_root(raw["Path"].to_numpy(object), root)
+        paths = strip_root(map_column(raw["Path"], unescaped), root)
         paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
         return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)

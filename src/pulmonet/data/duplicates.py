@@ -27,6 +27,7 @@ from pulmonet.data.images.square import fit_square
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import decoding_threads
 from pulmonet.errors import DataError
+from pulmonet.files.spreadsheet import table_text
 
 #: Largest Hamming distance of two 64-bit hashes that is looked at further.
 MAX_HASH_DISTANCE = 10
@@ -226,4 +227,4 @@ def pairs_csv(manifest: Manifest, pairs: list[NearDuplicate]) -> str:
         for name in ("path", "split", "patient")
     }
     table = pd.DataFrame(columns).join(found[["hash_distance", "correlation"]])
-    return table.to_csv(index=False, lineterminator="\n")
+    return table_text(table)

@@ -36,7 +36,7 @@ def check_dicom_installed() -> None:
 
 
 def encode_secondary_capture(
-    overlay: Pixels, description: str, source: Path | None = None
+    overlay: Pixels, description: str, source: Path | None = None, *, anonymous: bool = False
 ) -> bytes:
     """An RGB picture as a DICOM Secondary Capture object (PS3.3 A.8.1), uncompressed.
 
@@ -45,6 +45,8 @@ def encode_secondary_capture(
         description: of the series, e.g. ``PulmoNet gradcam Edema``; "research only" is added.
         source: the X-ray's own file; where it is DICOM, patient and study are taken from it and
             it is referenced. Otherwise patient and study are new and say nothing of anybody.
+            Whether letters are burnt into the pixels stays as the source says, unknown too.
+        anonymous: patient and study are new for a DICOM source, too, and it is not referenced.
 
     Raises:
         ConfigError: pydicom is not installed.
@@ -54,7 +56,9 @@ def encode_secondary_capture(
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
     capture: Any = Dataset()
-    original = _read_header(source)
+    header = _read_header(source)
+    original = None if anonymous else header
+    capture.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: a name may be written in any
     for name, instead in _OF_STUDY.items():
         setattr(capture, name, getattr(original, name, instead))
     capture.StudyInstanceUID = capture.StudyInstanceUID or generate_uid()
@@ -71,7 +75,9 @@ def encode_secondary_capture(
         "research and education only, not a medical device"
     )
     capture.Manufacturer, capture.SoftwareVersions = "PulmoNet", __version__
-    capture.BurnedInAnnotation, capture.PatientOrientation = "NO", ""
+    if "BurnedInAnnotation" in (header or ()):
+        capture.BurnedInAnnotation = header.BurnedInAnnotation
+    capture.PatientOrientation = ""
     capture.LossyImageCompression = "00"
     if original is not None and "SOPInstanceUID" in original:
         reference: Any = Dataset()

@@ -126,6 +126,8 @@ class Localization(Record):
     """Bootstrap resamples of the patients."""
     n_random_networks: int
     """Networks that the baseline of randomised networks averages over."""
+    checkpoint_sha256: str | None = None
+    """Of the weights; of several runs the SHA-256 of their digests, sorted, one a line."""
     labels: dict[str, LabelLocalization]
     """By label; labels without a region are missing."""
 
@@ -191,6 +193,8 @@ class Sanity(Record):
     """From the classifier down to the first layer."""
     road: RoadCurve | None = None
     against: Comparison | None = None
+    checkpoint_sha256: str | None = None
+    """Of the weights that were checked."""
 
 
 class Explanations(Record):
@@ -212,6 +216,8 @@ class Explanations(Record):
     synthetic: bool | None = None
     """Whether the images are phantoms; null for files outside a dataset."""
     notice: str = "Research and education only; not a medical device."
+    checkpoint_sha256: str | None = None
+    """Of the weights that explained."""
     contact_sheets: list[str] = []
     images: list[ImageExplanation] = []
     bad_images: list[BadImage] = []

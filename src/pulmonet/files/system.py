@@ -59,8 +59,10 @@ def take_lock(path: Path, *, wait: bool) -> Lock | None:
 
     The system lets go when the process ends, however it ends. A file system without locks gives
     one that keeps nobody out, and a warning, once. None if another has it and `wait` is False;
-    OSError if the file cannot be made, or is a link.
+    OSError if the file cannot be made, is a link, or holds something.
     """
+    if path.is_symlink() or (path.exists() and path.stat().st_size):
+        raise FileExistsError(errno.EEXIST, "not a lock of PulmoNet", str(path))
     try:
         import fcntl
     except ImportError:  # Windows

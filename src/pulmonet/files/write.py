@@ -24,7 +24,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises:
         ArtifactError: the disk is full, the folder cannot be written, and the like.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = to_bytes(content)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,12 +62,27 @@ def changing(path: Path) -> Iterator[None]:
         raise ArtifactError(explain_write(path, error)) from None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: pydantic models, numpy's arrays and numbers too; NaN becomes null."""
+def to_bytes(content: bytes | str) -> bytes:
+    """Text as UTF-8; bytes of a file's name that are none stay what they were."""
+    if isinstance(content, bytes):
+        return content
+    try:
+        return content.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return content.encode("utf-8", "replace")
+
+
+def to_json(value: Any) -> str:
+    """JSON of pydantic models, and of numpy's arrays and numbers too; NaN becomes null."""
     plain = to_jsonable_python(
         value, by_alias=False, inf_nan_mode="null", fallback=lambda array: array.tolist()
     )
-    write_atomic(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `to_json` atomically."""
+    write_atomic(path, to_json(value))
 
 
 def explain_write(path: Path, error: OSError) -> str:
@@ -75,6 +90,8 @@ def explain_write(path: Path, error: OSError) -> str:
         way_out = "free some space and run it again; what was there before is untouched"
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         way_out = "choose another folder or change its permissions"
+    elif error.errno == errno.EEXIST:  # a lock, or a folder, is to be where a file lies
+        path, way_out = Path(error.filename or path), "remove or rename it"
     else:
         way_out = "check the folder"
     return f"{path}: cannot be written ({error.strerror}); {way_out}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pulmonet.flows import console
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.models.trained import TrainedRun
+from pulmonet.run.record import explain_stale
 
 
 def calibration_of(trained: TrainedRun) -> Calibration | None:
@@ -14,10 +15,9 @@ def calibration_of(trained: TrainedRun) -> Calibration | None:
         ArtifactError: damaged.
     """
     path = trained.run_dir.calibration_path
-    found, ours = read_calibration(path), trained.record.provenance.checkpoint_sha256
-    if found and found.checkpoint_sha256 and ours and found.checkpoint_sha256 != ours:
-        console.warn(
-            f"{path}: belongs to other weights and is left out; run `pulmonet evaluate` again"
-        )
+    found, name = read_calibration(path), trained.run_dir.name
+    digest = None if found is None else found.checkpoint_sha256
+    if stale := explain_stale(digest, [name], {name: trained.sha256}, "evaluate"):
+        console.warn(f"{path}: {stale}; left out")
         return None
     return found

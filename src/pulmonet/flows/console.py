@@ -11,8 +11,10 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -29,8 +31,11 @@ SECONDS_PER_LINE = 10.0
 
 #: Longest line that is shown, characters: a name in a file of a stranger can have a million.
 MAX_LINE = 4000
-#: C0 and C1 controls but the line break, and DEL, as the replacement character.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # torch writes some into its messages
+#: 0.812, 1,204, -0.03, (0.774–0.846), 12%
+_NUMBER = re.compile(r"\(?[-+−]?\d[\d.,]*(–[-+−]?\d[\d.,]*)?%?\)?$")
+_BETWEEN = re.compile(r"[\s│┃|]+")  # the words of a table
+#: C0 and C1 controls but the line break, and DEL, as the replacement character.
 _CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 #: Set once by the command line before a flow starts.
@@ -167,14 +172,38 @@ def show_error(message: str) -> None:
 
 
 def show_table(table: Table) -> None:
-    """A rich table of results; silent with ``--quiet``, on stderr with ``--json``."""
-    if not _settings["quiet"]:
+    """A rich table of results; silent with ``--quiet``, on stderr with ``--json``.
+
+    Where the terminal is too narrow for all its numbers, values stand below each other.
+    """
+    if _settings["quiet"]:
+        return
+    from rich.text import Text
+
+    headers = [str(column.header) for column in table.columns]
+    columns = [[Text.from_markup(str(cell)).plain for cell in one.cells] for one in table.columns]
+    rows = list(zip(*columns, strict=True))
+    console = _console(stderr=_settings["json"])
+    with console.capture() as shown:
+        console.print(table)
+    there = Counter(_BETWEEN.split(_COLOURS.sub("", shown.get())))
+    words = Counter(word for text in chain(headers, *columns) for word in _BETWEEN.split(text))
+    needed = (word for word in words if 0 < len(word) < 13 or _NUMBER.match(word))
+    if all(there[word] >= words[word] for word in needed):
         _print(table, to_stderr=_settings["json"])
+        return
+    for row in rows:
+        name, *values = [pair for pair in zip(headers, row, strict=True) if pair[1]]
+        lines = [name[1], *(f"  {header}: {value}" for header, value in values)]
+        _print(Text("\n".join(lines)), to_stderr=_settings["json"])
+    if table.caption:
+        _print(Text(str(table.caption)), to_stderr=_settings["json"])
 
 
 def show_json(document: Any) -> None:
     """The one JSON document of ``--json``, on stdout."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    is_utf = (sys.stdout.encoding or "utf").lower().startswith("utf")
+    text = json.dumps(document, indent=2, ensure_ascii=not is_utf, allow_nan=False)
     with _outliving(sys.stdout):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.files.write import write_atomic
+from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
 from pulmonet.report.checklist.items import read_author_notes
 from pulmonet.report.collect import Context, collect
@@ -49,20 +48,26 @@ def run(
     document = build_document(context)
     folder = markdown_path.parent
     files_dir = folder / f"{markdown_path.stem}_files"
-    pictures = {picture.name: picture.png for picture in all_pictures(document.sections)}
-    for name, png in pictures.items():
-        write_atomic(files_dir / name, png)
-    write_atomic(markdown_path, render_markdown(document, quote(files_dir.name)))
-    for path in files_dir.glob("*.png"):  # those of an earlier report may name patients
-        if path.name not in pictures:
-            with contextlib.suppress(OSError):
-                path.unlink()
-    write_atomic(folder / "MODEL_CARD.md", render_model_card(context))
+    pages = {
+        files_dir / picture.name: picture.png for picture in all_pictures(document.sections)
+    } | {
+        markdown_path: render_markdown(document, quote(files_dir.name)),
+        folder / "MODEL_CARD.md": render_model_card(context),
+    }
+    if html or page_path == output:
+        pages[page_path] = render_html(document)
+    ledger = Ledger(folder, "choose another folder with --output")
+    ledger.check(*pages)
+    for path, content in pages.items():
+        ledger.write(path, content)
+    # those of an earlier report may name patients
+    ledger.remove(*(path for path in files_dir.glob("*.png") if path not in pages))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
     if html or page_path == output:
-        write_atomic(page_path, render_html(document))
         console.say(f"page: {page_path}")
+    for stale in collection.stale:
+        console.warn(f"left out {stale.where}: {stale.what}")
     for problem in collection.problems:
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
+from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import LabelResult, MacroResult, RankingResult, RunResult
+from pulmonet.metrics.results import (
+    COMBINATIONS,
+    LabelResult,
+    MacroResult,
+    RankingResult,
+    RunResult,
+)
+from pulmonet.run.record import explain_stale
 
 if TYPE_CHECKING:  # not for a wrong flag
     import pandas as pd
@@ -23,6 +31,7 @@ BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ["Model", "Dataset", "Split"]
 _FACTS = [*_KEY[1:], "Level", "Rows", "Patients", "Resampled", "Resamples"]
 _FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines", "Label_Notes"]
+_FACTS += ["Checkpoint_SHA256", "Stale"]
 
 Row = dict[str, str]
 
@@ -39,7 +48,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=_KEY)
     try:
         text = io.StringIO(read_text(path), newline="")
-        table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False)
+        table = plain_cells(pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); move it away") from None
     if not set(_KEY) <= set(table) or table[_KEY].isna().any(axis=None):
@@ -87,13 +96,14 @@ def _rows_of(result: RunResult) -> list[Row]:
         "Group": result.group_letters,
         "Combines": result.combination_text(),
         "Label_Notes": "; ".join(result.label_notes()),
+        "Checkpoint_SHA256": result.checkpoint_sha256 or "",
     }
     baseline = result.baseline
     if baseline is None:
         return [row]
     used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
     own = {"Model": BASELINE_NAME, "Rows_Used_For": used}
-    own |= dict.fromkeys(("Group", "Combines", "Label_Notes"), "")
+    own |= dict.fromkeys(("Group", "Combines", "Label_Notes", "Checkpoint_SHA256"), "")
     return [row, {**row, **_numbers(baseline.labels, baseline.macro), **own}]
 
 
@@ -138,6 +148,19 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order]
 
 
+def mark_stale(table: pd.DataFrame, weights: Mapping[str, str | None]) -> pd.DataFrame:
+    """The table with a column Stale, which says why; `weights` are today's digests by run."""
+
+    def why(row: Mapping[Any, str]) -> str:
+        made_of = row.get("Combines", "").partition("; ")[0]
+        starts = [start for start in COMBINATIONS.values() if made_of.startswith(start)]
+        runs = made_of.removeprefix(starts[0]).split(", ") if starts else [row.get("Model", "")]
+        digest = row.get("Checkpoint_SHA256") or None
+        return explain_stale(digest, runs, weights, "evaluate")
+
+    return table.assign(Stale=[why(row) for row in table.to_dict("records")])
+
+
 def labels_in(table: pd.DataFrame, first: Sequence[str] = ()) -> list[str]:
     """Labels of all rows, those of `first` in front."""
     names = table.columns.astype(str)
@@ -152,7 +175,7 @@ def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
     bounds = [f"{name}_{end}" for name in macros + values for end in ("low", "high")]
     header = ["Model", *values, *macros, *_FACTS, *bounds]
     header += sorted(set(map(str, table)) - set(header))
-    return table.reindex(columns=header, fill_value="").to_csv(index=False, lineterminator="\n")
+    return table_text(table.reindex(columns=header, fill_value=""))
 
 
 def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
@@ -170,7 +193,8 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
         lines.append("| " + " | ".join(_safe(name) for name in header + extra) + " |")
         lines.append("|---|" + "---:|" * (len(header) - 1) + "---|---|---|---:|---:|---|")
         for row in here:
-            cells = [_safe(row["Model"])]
+            stale = f" (STALE: {row['Stale']})" if row.get("Stale") else ""
+            cells = [_safe(row["Model"] + stale)]
             cells += [_short(row.get(name, "")) for name in header[1:]]
             cells += [_interval(row, "Macro_AUROC"), _interval(row, "Macro_PR_AUC")]
             cells += [row.get("Group", ""), row.get("Rows", ""), row.get("Patients", "")]

@@ -22,6 +22,10 @@ Metric = Literal["auroc", "average_precision"]
 ErrorKind = Literal["false positive", "false negative"]
 
 
+#: How `RunResult.combination_text` begins, before the members' names.
+COMBINATIONS = {"ensemble": "mean of the scores of ", "out-of-fold": "out of fold, by "}
+
+
 class Curve(Record):
     """A curve as points, thinned to a few hundred, with a pointwise bootstrap band."""
 
@@ -333,6 +337,8 @@ class RunResult(Record):
     """Test-time augmentation: the views of each image that its score is the mean over."""
     checkpoint_sha256: str | None = None
     """Of best_model.pth; of several members the SHA-256 of their digests, sorted, one a line."""
+    predictions_sha256: str | None = None
+    """Of the predictions CSV beside it that this was computed from."""
     dataset_fingerprint: str | None = None
     same_data_as_training: bool | None = None
     """Whether the fingerprint equals the training's; null = unknown."""
@@ -356,8 +362,8 @@ class RunResult(Record):
         views = "" if self.tta == "none" else f"{TTA_VIEWS[self.tta]} views of each image"
         if self.combines is None:
             return views
-        kind = "mean of the scores of" if self.combines == "ensemble" else "out of fold, by"
-        return f"{kind} {', '.join(self.members)}" + (views and f"; {views}")
+        start = COMBINATIONS[self.combines]
+        return f"{start}{', '.join(self.members)}" + (views and f"; {views}")
 
 
 class Comparison(Record):
@@ -380,6 +386,9 @@ class Comparison(Record):
     """DeLong's paired test (clustered), per label, as a cross-check."""
     distinguished: bool
     """Whether the simultaneous interval leaves out 0."""
+    a_sha256: str | None = None
+    """Of the weights that were compared."""
+    b_sha256: str | None = None
 
 
 class Evaluation(Record):

@@ -22,7 +22,7 @@ from torch import nn
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError
-from pulmonet.files.write import write_atomic
+from pulmonet.files.ledger import Ledger
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
 from pulmonet.words import NOTICE
@@ -67,9 +67,11 @@ def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) ->
             verbose=False,
         )
     model = cast(torch.onnx.ONNXProgram, program).model_proto
+    _forget_origins(model)
     onnx.helper.set_model_props(model, _metadata(run, calibration))
     model.producer_name, model.producer_version = "pulmonet", __version__
-    write_atomic(path, cast(bytes, model.SerializeToString()))
+    content = cast(bytes, model.SerializeToString())
+    Ledger(path.parent, "move it away").write(path, content, by_name=True)
 
 
 def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str]:
@@ -91,11 +93,29 @@ def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str
         },
         "model": run.record.config.model.summary(),
         "run": run.run_dir.name,
-        "checkpoint_sha256": run.record.provenance.checkpoint_sha256,
+        "checkpoint_sha256": run.sha256,
         "pulmonet": __version__,
         "notice": NOTICE,
     }
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+
+
+def _forget_origins(model: Any) -> None:
+    """Without the exporter's stack traces, which hold this machine's paths, in any depth."""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        named = [*getattr(graph, "input", ()), *getattr(graph, "output", ()), *graph.value_info]
+        named += getattr(graph, "initializer", ())
+        for part in (graph, *graph.node, *(one for one in named if not isinstance(one, str))):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+        graphs += [
+            inner
+            for node in graph.node
+            for attribute in node.attribute
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
+        ]
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ class TrainedRun:
         network: on `device`, in eval mode, (B, 1, S, S) pixels -> (B, L) logits.
         labels: the L labels of its outputs.
         fit: how an image becomes square.
+        sha256: digest of the file of its weights.
     """
 
     run_dir: RunDir
@@ -35,6 +36,7 @@ class TrainedRun:
     image_size: int
     fit: str
     device: torch.device
+    sha256: str
 
 
 def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
@@ -53,7 +55,8 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         if provenance.status == "finished":
             advice = "restore it, or train the run again with --overwrite"
         raise ArtifactError(f"{path}: missing; {advice}")
-    if provenance.checkpoint_sha256 not in (None, sha256_of(path)):
+    sha256 = sha256_of(path)
+    if provenance.checkpoint_sha256 not in (None, sha256):
         raise ArtifactError(
             f"{path}: its digest is not the one in run_config.json; restore the file or train "
             "again with --overwrite"
@@ -71,7 +74,8 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
     network = place(network, target).eval()
-    return TrainedRun(run_dir, record, network, labels, data.image_size, data.fit, target)
+    size, fit = data.image_size, data.fit
+    return TrainedRun(run_dir, record, network, labels, size, fit, target, sha256)
 
 
 def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Module:

@@ -7,24 +7,27 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pulmonet.config.fields import RunConfig
-from pulmonet.errors import ArtifactError, PulmoNetError
-from pulmonet.files.read import check_plain, read_bytes
+from pulmonet.errors import ArtifactError
+from pulmonet.files.read import read_bytes
+from pulmonet.files.spreadsheet import plain_cells
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.calibration.fit import read_calibration
+from pulmonet.metrics.final_table import mark_stale
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
-from pulmonet.report.heatmaps import Attempt, HeatMaps, find_heat_maps
+from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
 from pulmonet.report.pseudonyms import Identities
+from pulmonet.report.stale import Problem, Reader
 from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.run.predictions import Predictions
-from pulmonet.run.record import DatasetFacts, Provenance, RunRecord
+from pulmonet.run.record import DatasetFacts, Provenance, RunRecord, explain_stale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +42,6 @@ FIGURES = {
     "reliability": "reliability diagrams",
     "subgroups": "AUROC per subgroup",
 }
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that could not be used, by its path below the artifacts folder."""
-
-    where: str
-    what: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,8 @@ class Collection:
     comparisons: tuple[Comparison, ...]
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
+    stale: tuple[Problem, ...] = ()
+    """What was left out since it is of other weights, or of other rows, than now lie there."""
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
@@ -187,14 +184,16 @@ def collect(artifacts_dir: Path) -> Collection:
         what = "no trained run in it" if artifacts_dir.is_dir() else "no such folder"
         remedy = "train one with `pulmonet train`, or name the folder with --artifacts-dir"
         raise ArtifactError(f"{artifacts_dir}: {what}; {remedy}")
-    problems: list[Problem] = []
-    attempt = _reader(artifacts_dir, problems)
-    runs: list[RunArtifacts] = []
-    compared: Compared = {}
+    attempt = Reader(artifacts_dir)
+    problems = attempt.problems
+    records: dict[RunDir, RunRecord] = {}
     for run_dir in run_dirs:
         record = attempt(run_dir.config_path, lambda path: RunDir(path.parent).read_record())
         if record is not None:
-            runs.append(_read_run(run_dir, record, attempt, compared))
+            records[run_dir] = record
+            attempt.look_at_weights(run_dir, record)
+    compared: Compared = {}
+    runs = [_read_run(run_dir, record, attempt, compared) for run_dir, record in records.items()]
     if not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
@@ -209,57 +208,51 @@ def collect(artifacts_dir: Path) -> Collection:
         (item.a, item.b, item.metric, item.label): item
         for key, items in compared.items()
         for item in items
-        if not _is_stale(item, key, compared)
+        if not _is_stale(item, key, compared, attempt)
     }
+    fresh = partial(_without_stale_letters, compared=compared, reader=attempt)
     return Collection(
-        runs=tuple(_without_stale_letters(run, compared) for run in runs),
-        others=tuple(_without_stale_letters(other, compared) for other in others if other.results),
+        runs=tuple(fresh(run) for run in runs),
+        others=tuple(fresh(other) for other in others if other.results),
         comparisons=tuple(pairs.values()),
-        final_table=attempt(artifacts_dir / "final_evaluation_results.csv", _read_final_table),
+        final_table=attempt(
+            artifacts_dir / "final_evaluation_results.csv", partial(_read_final_table, attempt)
+        ),
         problems=tuple(problems),
+        stale=tuple(attempt.stale),
     )
 
 
-def _is_stale(item: Comparison, key: tuple[str, str, str], compared: Compared) -> bool:
-    """Whether the other run's newer evaluation of the same rows no longer knows `key`'s run."""
+def _is_stale(
+    item: Comparison, key: tuple[str, str, str], compared: Compared, reader: Reader
+) -> bool:
+    """Whether one of both has other weights now, or a newer evaluation without `key`'s run."""
+    sides = ((item.a, item.a_sha256), (item.b, item.b_sha256))
+    if any(explain_stale(then, [name], reader.weights, "evaluate") for name, then in sides):
+        return True
     run, dataset, split = key
     partner = item.b if item.a == run else item.a
     theirs = compared.get((partner, dataset, split))
     return theirs is not None and all(run not in (one.a, one.b) for one in theirs)
 
 
-def _without_stale_letters(found: Found, compared: Compared) -> Found:
+def _without_stale_letters(found: Found, compared: Compared, reader: Reader) -> Found:
     """Without the letters that a run shared with one that was evaluated again without it."""
     results = []
     for result in found.results:
         key = (result.run, result.dataset, result.split)
-        stale = any(_is_stale(item, key, compared) for item in compared.get(key, ()))
+        stale = any(_is_stale(item, key, compared, reader) for item in compared.get(key, ()))
         results.append(result.model_copy(update={"group_letters": ""}) if stale else result)
     return replace(found, results=tuple(results))
 
 
-def _reader(artifacts_dir: Path, problems: list[Problem]) -> Attempt:
-    def attempt(path: Path, read: Callable[[Path], Any]) -> Any:
-        """What `read` returns; None when the file is missing, or damaged and named."""
-        if not path.exists():
-            return None
-        try:
-            check_plain(path)
-            return read(path)
-        except (PulmoNetError, OSError, ValueError, RecursionError) as error:
-            where = path.relative_to(artifacts_dir).as_posix()
-            what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
-            problems.append(Problem(where, what))
-            return None
-
-    return attempt
-
-
 def _read_run(
-    run_dir: RunDir, record: RunRecord, attempt: Attempt, compared: Compared
+    run_dir: RunDir, record: RunRecord, attempt: Reader, compared: Compared
 ) -> RunArtifacts:
     labels = record.provenance.labels or record.config.data.labels
-    attempt(run_dir.calibration_path, read_calibration)  # a damaged one is named
+    path = run_dir.calibration_path
+    kept = attempt(path, read_calibration)  # a damaged one is named, and one of other weights
+    attempt.is_fresh(path, kept and kept.checkpoint_sha256, "evaluate", run_dir.name)
     return RunArtifacts(
         **vars(_read_evaluated(run_dir, attempt, compared)),
         config=record.config,
@@ -270,16 +263,28 @@ def _read_run(
     )
 
 
-def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Evaluated:
-    """Evaluations with their predictions and pictures; their comparisons go to `compared`."""
+def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Evaluated:
+    """Evaluations with their predictions and pictures; their comparisons go to `compared`.
+
+    What is of other weights is left out with its predictions and pictures, and named.
+    """
     results: list[RunResult] = []
+    left_out: set[Path] = set()
     figures = {}
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
         for result in evaluation.runs if evaluation else ():
-            if result.run == run_dir.name:
-                results.append(result)
-                compared[result.run, result.dataset, result.split] = evaluation.comparisons
+            if result.run != run_dir.name:
+                continue
+            table = run_dir.predictions_path(result.dataset, result.split)
+            of = result.members or [result.run]
+            if not attempt.is_fresh(path, result.checkpoint_sha256, "evaluate", *of):
+                left_out.add(table)
+                continue
+            if not attempt.check_rows(table, result):
+                left_out.add(table)
+            results.append(result)
+            compared[result.run, result.dataset, result.split] = evaluation.comparisons
     for result in results:
         ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
         for name in FIGURES:
@@ -287,7 +292,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Attempt, compared: Compared) -> Ev
             if png is not None:
                 figures[result.dataset, result.split, name] = png
     read = partial(_read_predictions, run_dir, results)
-    tables = sorted(run_dir.path.glob("predictions_*.csv"))
+    tables = sorted(set(run_dir.path.glob("predictions_*.csv")) - left_out)
     predictions = tuple(item for path in tables if (item := attempt(path, read)) is not None)
     return Evaluated(run_dir.name, tuple(results), predictions, figures)
 
@@ -319,7 +324,17 @@ def _read_png(path: Path) -> bytes:
     return data
 
 
-def _read_final_table(path: Path) -> pd.DataFrame:
+def _read_final_table(reader: Reader, path: Path) -> pd.DataFrame:
+    """The table without rows of other weights than now lie there, which are named."""
     import pandas as pd
 
-    return pd.read_csv(io.BytesIO(read_bytes(path)))
+    content = read_bytes(path)
+    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    marked = mark_stale(text, reader.weights)
+    is_stale = (marked["Stale"] != "").to_numpy()
+    reader.stale += [
+        Problem(f"{path.name}, {row.get('Model')}", row["Stale"])
+        for row in marked[is_stale].to_dict("records")
+    ]
+    kept = plain_cells(pd.read_csv(io.BytesIO(content)))[~is_stale]
+    return kept.drop(columns=["Checkpoint_SHA256", "Stale"], errors="ignore")

@@ -7,6 +7,7 @@ identifiers were asked for.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.results import Explanations, ImageExplanation, Localization, Sanity
 from pulmonet.files.read import check_plain, read_array
+from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import Record, read_model
 
@@ -75,20 +77,31 @@ class HeatMaps:
         return bool(self.images or self.panels)
 
 
-Attempt = Callable[[Path, Callable[[Path], Any]], Any]
-"""What a reader returns of a path; None when the file is missing, or damaged and named."""
+def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> HeatMaps:
+    """The heat maps of a run; what is of other weights is left out, and named."""
+    folder = run_dir.explain_dir
 
+    def fresh(name: str, model: type[Record]) -> Any:
+        found: Any = attempt(folder / name, _reader(model))
+        runs = getattr(found, "runs", None) or [run_dir.name]
+        digest = getattr(found, "checkpoint_sha256", None)
+        return found if attempt.is_fresh(folder / name, digest, "explain", *runs) else None
 
-def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> HeatMaps:
-    """The heat maps of a run."""
+    had = (folder / "explanations.json").exists()
+    newest: Explanations | None = fresh("explanations.json", Explanations)
+    # a panel does not say of which weights it is; what explanations.json tells does
+    told = {
+        PurePath(one.panel).name
+        for image in (newest.images if newest else ())
+        for one in image.labels.values()
+    }
     panels = {
         (label, method): png
         for method in METHODS
         for label in labels
-        if (png := attempt(run_dir.heat_map_path(label, method), Path.read_bytes)) is not None
+        if (path := run_dir.heat_map_path(label, method)).name in told or not had
+        if (png := attempt(path, Path.read_bytes)) is not None
     }
-    folder = run_dir.explain_dir
-    newest: Explanations | None = attempt(folder / "explanations.json", _reader(Explanations))
     described = {
         PurePath(image.maps).parent.name: image
         for image in (newest.images if newest else ())
@@ -100,14 +113,14 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Attempt) -> 
     for path in found[:MAX_IMAGES]:
         explained = described.get(path.parent.name)
         method = newest.method if newest and explained else ""
-        read = partial(_read_image, method=method, described=explained)
+        read = partial(_read_image, attempt, method=method, described=explained)
         images.append(attempt(path, read))
     return HeatMaps(
         panels=panels,
         images=tuple(image for image in images if image is not None),
         n_images=len(found),
-        localization=attempt(folder / "localization.json", _reader(Localization)),
-        sanity=attempt(folder / "sanity.json", _reader(Sanity)),
+        localization=fresh("localization.json", Localization),
+        sanity=fresh("sanity.json", Sanity),
     )
 
 
@@ -115,9 +128,14 @@ def _reader(model: type[Record]) -> Callable[[Path], Record]:
     return lambda path: read_model(path, model, "what `explain` writes", "run it again")
 
 
-def _read_image(path: Path, method: str, described: ImageExplanation | None) -> ExplainedImage:
-    """maps.npz with the X-ray beside it."""
+def _read_image(
+    reader: Reader, path: Path, *, method: str, described: ImageExplanation | None
+) -> ExplainedImage | None:
+    """maps.npz with the X-ray beside it; None where it is of other weights."""
+    digest = None
     try:
+        with contextlib.suppress(KeyError):  # of an earlier version
+            digest = str(read_array(path, "checkpoint_sha256"))
         labels = tuple(str(label) for label in read_array(path, "labels"))[:MAX_LABELS]
         scores = np.asarray(read_array(path, "scores"), np.float32)[:MAX_LABELS]
         maps = np.asarray(read_array(path, "maps"), np.float32)[:MAX_LABELS]
@@ -126,6 +144,8 @@ def _read_image(path: Path, method: str, described: ImageExplanation | None) -> 
         raise ArtifactError(f"{path}: {what}") from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
         raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
+    if not reader.is_fresh(path, digest, "explain", path.parents[2].name):
+        return None
     xray, xray_path = None, path.with_name("xray.png")
     if xray_path.exists():
         check_plain(xray_path)

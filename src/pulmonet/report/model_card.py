@@ -15,7 +15,7 @@ from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
-from pulmonet.report.sections.summary import RESEARCH_ONLY
+from pulmonet.report.sections.summary import RESEARCH_ONLY, stale_note
 from pulmonet.report.wording import (
     FITTED,
     combination_notes,
@@ -181,4 +181,5 @@ def _results(context: Context, runs: list[RunArtifacts]) -> Section:
         ),
         combination_notes(found),
     )
-    return Section("results", "Results", (*results,) or (Text("Not evaluated.", "todo"),))
+    found_none = () if results else (Text("Not evaluated.", "todo"),)
+    return Section("results", "Results", (*stale_note(context), *results, *found_none))

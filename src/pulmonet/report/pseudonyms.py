@@ -25,6 +25,7 @@ _IMAGE_PATH = re.compile(
     re.IGNORECASE,
 )
 _PATIENT = re.compile(r"patient[_-]?\d+", re.IGNORECASE)
+_QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""", re.DOTALL)
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|/[^\s/'\"`,;:()]+)(?:/[^\s'\"`,;:()]+)+/?")
 
 
@@ -51,6 +52,10 @@ class Identities:
         text = _IMAGE_PATH.sub(lambda found: self.image(found.group()), text)
         text = _PATIENT.sub(lambda found: self.patient(found.group()), text)
         return _ABSOLUTE.sub(lambda found: "…/" + PurePosixPath(found.group()).name, text)
+
+    def quoteless(self, text: str) -> str:
+        """A message without what it quotes: a damaged file's cells may name anybody."""
+        return text if self.shown else self.scrub(_QUOTED.sub("'…'", text))
 
     def argument(self, argument: str) -> str:
         """One argument of a command line: a path keeps only its last part."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Letters of a run's name: most disks take 255 in a folder's, and ``-tta`` may come behind.
 MAX_RUN_NAME = 200
+#: What `train` writes beside run_config.json.
+TRAINED = ("best_model.pth", "last_checkpoint.pth", "training_log.csv", "curves.png")
 
 
 class _Inside:

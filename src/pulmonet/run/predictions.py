@@ -16,6 +16,7 @@ from pulmonet.arrays import Floats, Floats32
 from pulmonet.errors import ArtifactError
 from pulmonet.files.cells import read_cells
 from pulmonet.files.read import read_bytes
+from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.files.write import write_atomic
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
@@ -61,7 +62,11 @@ class Predictions:
             raise ValueError("scores outside [0, 1]: logits are refused, apply a sigmoid first")
 
     def write(self, path: Path) -> None:
-        """Write the CSV: Path, patient, study, <label>, <label>_score …, further columns.
+        """Write `to_csv`."""
+        write_atomic(path, self.to_csv())
+
+    def to_csv(self) -> str:
+        """The CSV: Path, patient, study, <label>, <label>_score …, further columns.
 
         Scores have nine significant digits, which round-trips float32.
         """
@@ -76,7 +81,7 @@ class Predictions:
             table[f"{label}_score"] = [f"{score:.9g}" for score in self.scores[:, column]]
         for name, values in self.columns.items():
             table[name] = [_text(value) for value in values]
-        write_atomic(path, pd.DataFrame(table).to_csv(index=False, lineterminator="\n"))
+        return table_text(pd.DataFrame(table))
 
     @classmethod
     def read(
@@ -91,7 +96,7 @@ class Predictions:
                 [0, 1].
         """
         try:
-            table = _read_table(path)
+            table = plain_cells(_read_table(path))
         except (OSError, ValueError, ModuleNotFoundError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArtifactError(

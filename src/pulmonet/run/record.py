@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -128,6 +130,33 @@ class RunRecord(Record):
     schema_version: Literal[1] = Field(alias="schema")
     config: RunConfig
     provenance: Provenance
+
+
+def joint_digest(digests: Iterable[str | None]) -> str | None:
+    """The digest of one run's weights, or of several together; None where one is not known."""
+    known = sorted(digests, key=str)
+    if None in known or len(known) == 1:
+        return None if None in known else known[0]
+    return hashlib.sha256("\n".join(map(str, known)).encode()).hexdigest()
+
+
+def explain_stale(
+    digest: str | None, runs: Iterable[str], weights: Mapping[str, str | None], command: str
+) -> str:
+    """What to say of something of other weights than its runs have now; empty if nothing.
+
+    Args:
+        digest: of the weights it was computed from; without one it is believed.
+        runs: whose weights these were; ``quick+jitter`` are those of ``quick``.
+        weights: digest of what lies there now, by run.
+        command: that computes it.
+    """
+    plain = (run.removesuffix("+jitter").removesuffix("+flip") for run in runs)
+    ours = joint_digest([weights.get(run) for run in plain])
+    if digest is None or ours is None or digest == ours:
+        return ""
+    now = f"SHA-256 {digest[:12]}, now {ours[:12]}"
+    return f"of other weights ({now}); run `pulmonet {command}` again"
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -187,7 +187,8 @@ def open_pack(
 
 def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
     """Folder name of a pack: a digest of where the images are and of the geometry."""
-    digest = hashlib.sha256(f"{FORMAT_VERSION}\0{root.resolve()}\0{side}\0{fit}\0".encode())
+    text = f"{FORMAT_VERSION}\0{root.resolve()}\0{side}\0{fit}\0"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     digest.update("\0".join(paths).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
 

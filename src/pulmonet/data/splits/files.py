@@ -24,9 +24,11 @@ from pulmonet.data.tables import (
     text_column,
 )
 from pulmonet.errors import DataError
+from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import dataset_dir
 from pulmonet.files.read import read_text
-from pulmonet.files.write import write_atomic, write_json
+from pulmonet.files.spreadsheet import table_text, unescaped
+from pulmonet.files.write import to_json, write_atomic
 from pulmonet.words import count, list_first
 
 #: A shareable split has 16 to 64 bytes a patient.
@@ -68,7 +70,7 @@ def write_splits(path: Path, patients: Strings, split: Strings) -> None:
     """Write ``splits.csv``: patient, split; one line a patient, sorted."""
     lines = pd.DataFrame({"patient": patients, "split": split}).drop_duplicates()
     lines = lines.sort_values(["patient", "split"])
-    write_atomic(path, lines.to_csv(index=False, lineterminator="\n"))
+    write_atomic(path, table_text(lines))
 
 
 def read_splits(path: Path, patients: Strings) -> Strings:
@@ -91,7 +93,8 @@ def read_splits(path: Path, patients: Strings) -> Strings:
             f"{path}: {count(len(wrong), 'wrong split')}, the first in line {wrong[0] + 2}: "
             f"{written[wrong[0]]!r}; choose from {', '.join(SPLITS)}"
         )
-    pairs = pd.DataFrame({"patient": id_column(raw["patient"], path), "split": parsed})
+    ids = [unescaped(str(one)) for one in id_column(raw["patient"], path)]
+    pairs = pd.DataFrame({"patient": ids, "split": parsed})
     pairs = pairs.drop_duplicates()
     twice = pairs["patient"][pairs["patient"].duplicated()]
     if len(twice):
@@ -134,7 +137,7 @@ def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = Non
         "hash": "HMAC-SHA-256(salt, patient id), first 32 hex digits",
         "splits": {split: sorted(codes) for split, codes in hashes.items() if codes},
     }
-    write_json(path, document)
+    Ledger(path.parent, "name another file").write(path, to_json(document))
 
 
 def _match_shareable(path: Path, patients: Strings) -> Strings:

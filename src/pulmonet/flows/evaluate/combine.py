@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.metrics.baseline import KnownRows
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
+from pulmonet.run.record import joint_digest
 
 #: The pooled rows' split: no split of the source, but every row that was in one fold.
 OUT_OF_FOLD = "out-of-fold"
@@ -333,7 +333,6 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
     facts = [material.facts for material in materials]
     same_data = {one.get("same_data_as_training") for one in facts}
     digests = [one.get("checkpoint_sha256") for one in facts]
-    known = "\n".join(sorted(digest for digest in digests if digest))
     shared = {
         key: values.pop()
         for key in ("blank", "views", "tta", "dataset_fingerprint")
@@ -344,7 +343,7 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
         "members": [material.predictions.run for material in materials],
         "synthetic": any(one.get("synthetic", False) for one in facts),
         "rows_used_for": list(dict.fromkeys(x for one in facts for x in one["rows_used_for"])),
-        "checkpoint_sha256": hashlib.sha256(known.encode()).hexdigest() if all(digests) else None,
+        "checkpoint_sha256": joint_digest(digests),
         "one_class_in_training": {
             label: missing
             for one in facts

@@ -37,7 +37,11 @@ def compare_all(
             for (number, _), letters in zip(group, found.letters, strict=True):
                 update = {"group_letters": letters}
                 lettered[number] = lettered[number].model_copy(update=update)
-    return lettered, records
+    digests = {result.run: result.checkpoint_sha256 for result in results}
+    return lettered, [
+        one.model_copy(update={"a_sha256": digests[one.a], "b_sha256": digests[one.b]})
+        for one in records
+    ]
 
 
 def _say_unmatched(firsts: Sequence[Predictions]) -> None:

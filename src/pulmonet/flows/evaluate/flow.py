@@ -25,6 +25,7 @@ from pulmonet.flows.evaluate.screen import show_comparison, show_result
 from pulmonet.flows.evaluate.write import (
     check_folder,
     export_runs,
+    ledger_of,
     stored_calibration,
     write_calibration,
     write_comparison_figure,
@@ -49,9 +50,11 @@ def run(options: EvaluateOptions) -> int:
     sources = find_sources(options)
     if combination is not None:
         combined_dir = check_combination(combination, sources, options)
-    # before the long work: a table that is none, a label that no run has
+    # before the long work: a table that is none, a label that no run has, a file of the user's
     final_table.read_table(table_path)
     _check_prevalence(options, _recorded_labels(sources))
+    pictures = [artifacts_dir / "model_comparison.png"] if options.figures else []
+    ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
 
     # material: predictions, with what is known around them
     materials, failures = _gather(sources, options)

@@ -16,6 +16,7 @@ from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
@@ -48,7 +49,8 @@ def score(
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"
     if is_plain:
-        predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+        path = run_dir.predictions_path(predictions.dataset, predictions.split)
+        Ledger(run_dir.path, "move it away").write(path, predictions.to_csv(), by_name=True)
     facts = _facts(trained, chosen, options)
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
@@ -199,7 +201,7 @@ def _facts(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> di
         "blank": options.blank,
         "views": options.views or trained.record.config.data.views,
         "tta": options.tta,
-        "checkpoint_sha256": provenance.checkpoint_sha256,
+        "checkpoint_sha256": trained.sha256,
         "dataset_fingerprint": here,
         "same_data_as_training": same,
         "one_class_in_training": provenance.one_class("train"),

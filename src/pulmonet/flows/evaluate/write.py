@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pulmonet.errors import ArtifactError, PulmoNetError
-from pulmonet.files.write import changing, write_atomic, write_json
+from pulmonet.files.ledger import Ledger
+from pulmonet.files.read import sha256_of
+from pulmonet.files.write import changing, to_bytes, to_json
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material
 from pulmonet.metrics import final_table
@@ -14,7 +19,7 @@ from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
-from pulmonet.run.folder import RunDir
+from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.words import list_first
 
 
@@ -62,17 +67,30 @@ def check_folder(
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
     """A run's evaluation_*.json, and its predictions where they are in no file yet."""
     own = [record for record in comparisons if result.run in (record.a, record.b)]
+    path = material.run_dir.predictions_path(result.dataset, result.split)
+    scores = b"" if material.is_saved else to_bytes(material.predictions.to_csv())
+    digest = hashlib.sha256(scores).hexdigest() if scores else None
+    if material.is_saved and path.is_file():
+        digest = sha256_of(path)
+    result = result.model_copy(update={"predictions_sha256": digest})
     document = Evaluation(runs=[result], comparisons=own).model_dump(mode="json", by_alias=True)
-    write_json(material.run_dir.evaluation_path(result.dataset, result.split), document)
-    if not material.is_saved:  # after the JSON, which tells whose folder this is
-        path = material.run_dir.predictions_path(result.dataset, result.split)
-        material.predictions.write(path)
+    _write(material, material.run_dir.evaluation_path(result.dataset, result.split), document)
+    if scores:  # after the JSON, which tells whose folder this is
+        _write(material, path, scores)
+
+
+def _write(material: Material, path: Path, content: Any) -> None:
+    """A file of its folder, where the names of results are PulmoNet's; JSON but of bytes."""
+    data = content if isinstance(content, bytes) else to_json(content)
+    Ledger(material.run_dir.path, "move it away").write(path, data, by_name=True)
 
 
 def stored_calibration(material: Material, options: EvaluationOptions) -> Calibration | None:
     """Calibration fitted on other rows with the same weights; None cross-fits on these."""
     kept = _kept_calibration(material)
     if kept is None or options.level == "study" or material.without_calibration:
+        if kept is None and (path := material.run_dir.calibration_path).exists():
+            console.note(f"{path}: of other weights, or rows have changed since; fitted anew")
         return None
     return None if _same_rows(kept, material) else kept
 
@@ -91,14 +109,19 @@ def write_calibration(material: Material, options: EvaluationOptions) -> None:
         fitted = fit_calibration(material.predictions, options, checkpoint_sha256=sha256)
         if kept is not None and same_rows:  # --labels fits some, the others stay
             fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
-        write_json(path, fitted.model_dump(mode="json", by_alias=True))
+        rows = {"dataset_fingerprint": material.facts.get("dataset_fingerprint")}
+        document = fitted.model_copy(update=rows).model_dump(mode="json", by_alias=True)
+        _write(material, path, document)
 
 
 def _kept_calibration(material: Material) -> Calibration | None:
-    """That of an earlier evaluation of the same weights."""
+    """That of an earlier evaluation of the same weights, on rows that are the same still."""
     kept = read_calibration(material.run_dir.calibration_path)
-    sha256 = material.facts.get("checkpoint_sha256")
-    return kept if kept is not None and kept.checkpoint_sha256 == sha256 else None
+    if kept is None or kept.checkpoint_sha256 != material.facts.get("checkpoint_sha256"):
+        return None
+    of_these = kept.dataset == material.predictions.dataset and kept.dataset_fingerprint is not None
+    changed = kept.dataset_fingerprint != material.facts.get("dataset_fingerprint")
+    return None if of_these and changed else kept
 
 
 def _same_rows(kept: Calibration, material: Material) -> bool:
@@ -112,17 +135,34 @@ def write_figures(material: Material, result: RunResult) -> None:
 
     path = material.run_dir.evaluation_path(result.dataset, result.split)
     for name, png in evaluation_figures(result, material.read_image).items():
-        write_atomic(path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png"), png)
+        picture = path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png")
+        _write(material, picture, png)
+
+
+def ledger_of(artifacts_dir: Path) -> Ledger:
+    """What is PulmoNet's beside the runs."""
+    return Ledger(artifacts_dir, "choose another --artifacts-dir")
 
 
 def write_table(path: Path, results: Sequence[RunResult]) -> None:
-    """The final table as CSV and Markdown: its rows by now, and those of `results`."""
+    """The final table as CSV and Markdown: its rows by now, and those of `results`.
+
+    Rows of other weights than now lie in their run's folder are marked, and named.
+    """
+    weights = {}
+    for run_dir in list_runs(path.parent):
+        with contextlib.suppress(ArtifactError):
+            weights[run_dir.name] = run_dir.read_record().provenance.checkpoint_sha256
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
+    ledger = ledger_of(path.parent)
     with changing(path):
         table = final_table.merge(final_table.read_table(path), final_table.table_of(results))
+        table = final_table.mark_stale(table, weights)
         labels = final_table.labels_in(table, labels)
-        write_atomic(path, final_table.to_csv(table, labels))
-        write_atomic(path.with_suffix(".md"), final_table.to_markdown(table, labels))
+        ledger.write(path, final_table.to_csv(table, labels), by_name=True)  # it was read before
+        ledger.write(path.with_suffix(".md"), final_table.to_markdown(table, labels))
+    for row in table[table["Stale"] != ""].itertuples():
+        console.warn(f"{path.name}: {row.Model} on {row.Dataset}, {row.Split} is {row.Stale}")
 
 
 def write_comparison_figure(
@@ -133,7 +173,7 @@ def write_comparison_figure(
 
     if any(result.macro.auroc.value is not None for result in results):
         figure = draw_model_comparison(results, comparisons)
-        write_atomic(artifacts_dir / "model_comparison.png", figure)
+        ledger_of(artifacts_dir).write(artifacts_dir / "model_comparison.png", figure)
 
 
 def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:

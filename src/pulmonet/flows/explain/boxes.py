@@ -26,7 +26,7 @@ from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
 from pulmonet.explain.maps.variants import MapVariant
 from pulmonet.explain.results import BASELINES, LabelLocalization, Localization
 from pulmonet.files.paths import portable_path
-from pulmonet.files.write import write_json
+from pulmonet.files.write import to_json
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out
 from pulmonet.flows.explain.options import Settled
@@ -34,6 +34,7 @@ from pulmonet.flows.explain.screen import show_localization
 from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.run.record import joint_digest
 from pulmonet.words import list_first
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
@@ -65,11 +66,13 @@ def score_localization(
     """
     pooled: dict[str, list[tuple[str, dict[str, MapScores]]]] = {}
     disjoint = DisjointFolds()
+    digests: list[str] = []
     n_unmatched, path = 0, task.boxes or Path()
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
             trained = load_run(run_dir, task.device)
             chosen = datasets.rows_of(trained.record, task)
+        digests.append(trained.sha256)
         manifest, split = chosen.manifest, chosen.split
         regions, n_unmatched, path = _read_regions(path, manifest)
         keys = _keys(regions, task, chosen, path)
@@ -95,9 +98,10 @@ def score_localization(
         n_unmatched=n_unmatched,
         n_resamples=task.n_resamples,
         n_random_networks=N_RANDOM_NETWORKS,
+        checkpoint_sha256=joint_digest(digests),
         labels={label: _compare(pooled[label], task) for label in task.labels if label in pooled},
     )
-    write_json(task.folder / "localization.json", result)
+    task.ledger.write(task.folder / "localization.json", to_json(result))
     show_localization(task.labels, result)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
-from pulmonet.files.write import write_json
+from pulmonet.files.write import to_json
 from pulmonet.flows import console
 from pulmonet.flows.explain.options import ExplainOptions, settle
 
@@ -27,6 +27,8 @@ def run(options: ExplainOptions) -> int:
 
     if task.dicom:
         check_dicom_installed()
+    names = ("explanations.json", "contact_sheet.png", "localization.json", "sanity.json")
+    task.ledger.check(*(task.folder / name for name in names), task.folder / "sanity.png")
     datasets = Datasets()
     chosen = None if task.images else datasets.rows_of(task.record, task)
     manifest = None if chosen is None else chosen.manifest
@@ -56,6 +58,7 @@ def run(options: ExplainOptions) -> int:
         folder=portable_path(task.folder),
         dataset=None if manifest is None else manifest.name,
         synthetic=None if manifest is None else manifest.synthetic,
+        checkpoint_sha256=trained.sha256,
         contact_sheets=sheets,
         images=explained,
         bad_images=bad,
@@ -64,7 +67,7 @@ def run(options: ExplainOptions) -> int:
     )
     document = found.model_dump(mode="json", by_alias=True)
     if explained:  # a check alone leaves what is known of explained images as it is
-        write_json(task.folder / "explanations.json", document)
+        task.ledger.write(task.folder / "explanations.json", to_json(document))
     screen.say_all(task, found)
     if console.wants_json():
         console.show_json(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from glob import has_magic
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from pydantic import Field
 from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.maps.variants import MapVariant, check_colour_map, choose_variants
+from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import expand
 from pulmonet.flows.console import say
 from pulmonet.flows.options import RowOptions
@@ -54,6 +56,8 @@ class ExplainOptions(RowOptions):
     """Draw maps of findings below threshold too"""
     dicom: bool = False
     """Also write DICOM Secondary Captures"""
+    anonymous: bool = False
+    """With --dicom: without patient and study of the X-ray"""
     device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
     """Where it is computed"""
 
@@ -79,6 +83,12 @@ class Settled(ExplainOptions):
     def folder(self) -> Path:
         """Where the files go."""
         return self.out_dir or self.run_dir.explain_dir
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is PulmoNet's of the files there."""
+        place = self.run_dir.path if self.out_dir is None else self.out_dir
+        return Ledger(place, "choose another folder with --out-dir")
 
     @property
     def first_row_only(self) -> bool:

@@ -22,7 +22,6 @@ from pulmonet.figures.panels import (
     draw_panel,
     thumbnail,
 )
-from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
@@ -59,7 +58,7 @@ def explain_sources(
         kind = "; SYNTHETIC phantoms" if synthetic else ""
         sheet = draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
         sheets.append(f"contact_sheet{number}.png")
-        write_atomic(task.folder / sheets[-1], sheet)
+        task.ledger.write(task.folder / sheets[-1], sheet)
         rows.clear()
 
     with console.steps("Explaining", len(sources)) as progress:
@@ -97,7 +96,8 @@ def _explain_one(
     height, width = image.shape
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
-    write_atomic(folder / "xray.png", encode_png(image))  # what `report` lays the maps over
+    # what `report` lays the maps over
+    task.ledger.write(folder / "xray.png", encode_png(image))
     labels: dict[str, LabelExplanation] = {}
     overlays: dict[str, Pixels | None] = {}
     for position, label in enumerate(task.labels):
@@ -108,7 +108,7 @@ def _explain_one(
         panel = draw_panel(
             image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
         )
-        write_atomic(task.folder / found.panel, panel)
+        task.ledger.write(_panel_path(task, path), panel)
         _write_overlay(overlay, path, f"PulmoNet {variant.method} {label}", task, source)
         labels[label] = found
         overlays[label] = None if overlay is None else thumbnail(overlay)
@@ -119,8 +119,9 @@ def _explain_one(
         scores=scores.astype(np.float32),
         raw=maps.raw[0].astype(np.float32),
         maps=maps.maps[0].astype(np.float32),
+        checkpoint_sha256=np.asarray(trained.sha256, dtype=np.str_),
     )
-    write_atomic(folder / "maps.npz", buffer.getvalue())
+    task.ledger.write(folder / "maps.npz", buffer.getvalue())
     stored = _relative(folder / "maps.npz", task.folder)
     explanation = ImageExplanation(
         image=source.name, width=width, height=height, maps=stored, labels=labels
@@ -140,8 +141,6 @@ def _judge(
     threshold = None if calibration is None else calibration.threshold(label)
     present = None if threshold is None else score >= threshold
     drawn = present is not False or task.show_absent
-    in_run_folder = task.first_row_only and task.out_dir is None
-    panel = task.run_dir.path / path.name if in_run_folder else path
     values = np.nan_to_num(placed, nan=0.0)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     empty = not values.any()
@@ -153,10 +152,16 @@ def _judge(
         empty=empty,
         peak_x=None if empty else (float(column) + 0.5) / values.shape[1],
         peak_y=None if empty else (float(row) + 0.5) / values.shape[0],
-        panel=_relative(panel, task.folder),
+        panel=_relative(_panel_path(task, path), task.folder),
         overlay=_relative(_overlay_path(path), task.folder) if drawn else None,
         dicom=_relative(path.with_suffix(".dcm"), task.folder) if drawn and task.dicom else None,
     )
+
+
+def _panel_path(task: Settled, path: Path) -> Path:
+    """That of the first validation row lies in the run's folder itself."""
+    in_run_folder = task.first_row_only and task.out_dir is None
+    return task.run_dir.path / path.name if in_run_folder else path
 
 
 def _overlay_path(panel: Path) -> Path:
@@ -169,13 +174,14 @@ def _write_overlay(
     """The overlay beside the panel at `path`, as PNG and, where asked for, as DICOM."""
     if overlay is None:
         # a picture of an earlier call must not outlive its verdict
-        _overlay_path(path).unlink(missing_ok=True)
-        path.with_suffix(".dcm").unlink(missing_ok=True)
+        task.ledger.remove(_overlay_path(path), path.with_suffix(".dcm"))
         return
-    write_atomic(_overlay_path(path), encode_png(overlay))
+    task.ledger.write(_overlay_path(path), encode_png(overlay))
     if task.dicom:
-        capture = encode_secondary_capture(overlay, description, source.path)
-        write_atomic(path.with_suffix(".dcm"), capture)
+        capture = encode_secondary_capture(
+            overlay, description, source.path, anonymous=task.anonymous
+        )
+        task.ledger.write(path.with_suffix(".dcm"), capture)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -14,7 +14,7 @@ from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, map_correlations
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.figures.sanity import draw_sanity
-from pulmonet.files.write import write_atomic, write_json
+from pulmonet.files.write import to_json
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
@@ -64,9 +64,11 @@ def check_maps(
         curve = road(trained.network, pixels, pairs, maps, progress=progress.advance)
     against = task.against
     other = _compare_runs(task, against, found.raw, images) if against is not None else None
-    result = result.model_copy(update={"road": curve, "against": other})
-    write_json(task.folder / "sanity.json", result)
-    write_atomic(task.folder / "sanity.png", draw_sanity(result, task.way))
+    result = result.model_copy(
+        update={"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
+    )
+    task.ledger.write(task.folder / "sanity.json", to_json(result))
+    task.ledger.write(task.folder / "sanity.png", draw_sanity(result, task.way))
     show_sanity(result, task.folder / "sanity.png")
     return result
 

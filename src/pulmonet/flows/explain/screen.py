@@ -84,6 +84,11 @@ def say_all(task: Settled, found: Explanations) -> None:
         console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
     if 0 < len(drawn) < len(pairs):
         console.note("no maps are drawn of absent findings; --show-absent draws them")
+    if not task.anonymous and any(pair.dicom is not None for pair in drawn):
+        console.note(
+            "a capture of a DICOM image carries its patient's name and study; --anonymous leaves "
+            "them out"
+        )
     console.say(NOTICE, style="dim")
     if found.bad_images:
         n_good = len(images) or (found.sanity.n_images if found.sanity else 0)

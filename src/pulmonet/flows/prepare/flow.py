@@ -16,8 +16,10 @@ from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.splits.files import write_shareable_split
 from pulmonet.data.summary import summarise
 from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import expand, portable_path
-from pulmonet.files.write import write_atomic, write_json
+from pulmonet.files.spreadsheet import table_text
+from pulmonet.files.write import to_json
 from pulmonet.flows import console
 from pulmonet.flows.dataset import dataset_line, unread_text
 from pulmonet.flows.prepare.pixels import look_at_pixels
@@ -28,6 +30,11 @@ from pulmonet.words import list_first
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
+#: What it may write into its folder, beside the images' own in a cache.
+FILES = (
+    *("prepare_report.json", "boxes.csv", "dataset.png"),
+    *("near_duplicates.csv", "near_duplicates.png"),
+)
 
 
 def run(
@@ -56,6 +63,8 @@ def run(
         root, config.data, config.seed, check_files=check_files
     )
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
+    ledger = Ledger(folder, "choose another folder with --out-dir")
+    ledger.check(*(folder / name for name in FILES))
     console.say(dataset_line(manifest))
     for text in notes:
         console.note(text)
@@ -66,13 +75,13 @@ def run(
 
     if check_only or not report.problems:
         look_at_pixels(
-            manifest, config, report, folder, check_only=check_only, num_workers=num_workers
+            manifest, config, report, ledger, check_only=check_only, num_workers=num_workers
         )
 
     if export_split is not None and not report.problems:
         write_shareable_split(manifest, export_split)
         report.files.append(portable_path(export_split))
-    _write_report(manifest, report, folder)
+    _write_report(manifest, report, ledger)
     if report.problems:
         looked = check_only or report.pack is not None
         raise DataError(
@@ -151,18 +160,18 @@ def _boxes(manifest: Manifest, report: PrepareReport) -> pd.DataFrame:
     return boxes[~boxes["path"].isin(report.bad_images)]
 
 
-def _write_report(manifest: Manifest, report: PrepareReport, folder: Path) -> None:
+def _write_report(manifest: Manifest, report: PrepareReport, ledger: Ledger) -> None:
     """prepare_report.json, and boxes.csv where the source has boxes of its own kind."""
+    folder = ledger.folder
     report.ok = not report.problems
     if manifest.source != "chexpert" and report.ok:
         boxes = _boxes(manifest, report)
         if len(boxes):
             boxes = boxes.rename(columns={"path": "Path"})
-            content = boxes.to_csv(index=False, float_format="%.5f", lineterminator="\n")
-            write_atomic(folder / "boxes.csv", content)
+            ledger.write(folder / "boxes.csv", table_text(boxes, "%.5f"))
             report.files.append(portable_path(folder / "boxes.csv"))
     report.files.append(portable_path(folder / "prepare_report.json"))
     document = report.model_dump(mode="json", by_alias=True)
-    write_json(folder / "prepare_report.json", document)
+    ledger.write(folder / "prepare_report.json", to_json(document))
     if console.wants_json():
         console.show_json(document)

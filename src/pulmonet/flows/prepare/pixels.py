@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,8 +19,8 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack, other_packs
 from pulmonet.data.sources.read import inside_paths, unusable_files
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
+from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import portable_path
-from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.prepare.report import PreparedPack, PrepareReport
 from pulmonet.words import count, list_first
@@ -50,7 +49,7 @@ def look_at_pixels(
     manifest: Manifest,
     config: RunConfig,
     report: PrepareReport,
-    folder: Path,
+    ledger: Ledger,
     *,
     check_only: bool,
     num_workers: int | None,
@@ -88,11 +87,11 @@ def look_at_pixels(
     _tell_remarks(report, paths, remarks, scan.rows[scan.few_greys])
     n_left = Counter(manifest.table["split"].drop(labels=list(bad)).tolist())
     _judge_images(report, n_left, config.data.skip_bad, check_only=check_only)
-    _near_duplicates(manifest, scan, read, report, folder)
+    _near_duplicates(manifest, scan, read, report, ledger)
     if not check_only and not report.problems:
         picture = dataset_figure(report.summary, _examples(manifest, scan, read))
-        write_atomic(folder / "dataset.png", picture)
-        report.files.append(portable_path(folder / "dataset.png"))
+        ledger.write(ledger.folder / "dataset.png", picture)
+        report.files.append(portable_path(ledger.folder / "dataset.png"))
 
 
 def _pack(
@@ -182,20 +181,20 @@ def _judge_images(
 
 
 def _near_duplicates(
-    manifest: Manifest, scan: Scan, read: Read, report: PrepareReport, folder: Path
+    manifest: Manifest, scan: Scan, read: Read, report: PrepareReport, ledger: Ledger
 ) -> None:
     pairs = duplicates.near_duplicates(manifest, scan, read)
     report.near_duplicates = len(pairs)
     if not pairs:
         return
-    table, sheet = folder / "near_duplicates.csv", folder / "near_duplicates.png"
-    write_atomic(table, duplicates.pairs_csv(manifest, pairs))
+    table, sheet = (ledger.folder / f"near_duplicates.{kind}" for kind in ("csv", "png"))
+    ledger.write(table, duplicates.pairs_csv(manifest, pairs))
     captioned = []
     for pair in pairs[:_SHEET_PAIRS]:
         rows = np.asarray([pair.row_a, pair.row_b])
         (a, b), (path_a, path_b) = read(rows), manifest.table["path"].iloc[rows]
         captioned.append((str(path_a), a, f"{path_b} r={pair.correlation:.3f}", b))
-    write_atomic(sheet, contact_sheet(captioned))
+    ledger.write(sheet, contact_sheet(captioned))
     report.files += [portable_path(table), portable_path(sheet)]
     report.warnings.append(
         f"{count(len(pairs), 'pair')} of images in different splits "

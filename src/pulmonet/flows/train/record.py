@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shlex
-import shutil
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ import torch
 
 import pulmonet
 from pulmonet.arrays import Floats32
-from pulmonet.choices import METHODS
 from pulmonet.data.manifest import fingerprint, patients_by_split
 from pulmonet.data.summary import summarise
+from pulmonet.files.ledger import NAME, Ledger
 from pulmonet.files.paths import portable_path
 from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
@@ -25,31 +25,29 @@ from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
 from pulmonet.flows.train.resume import check_same_data, prolonged
 from pulmonet.labels import describe_policy_changes
 from pulmonet.models.device import device_name
-from pulmonet.run.folder import RunDir
+from pulmonet.run.folder import TRAINED, RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
 from pulmonet.training.checkpoint import Progress, load_checkpoint
 from pulmonet.training.distributed import wait_for_all
 from pulmonet.training.optimisers import learning_rate
 
-#: How the names of pictures begin that `evaluate` and `explain` put into a run's folder.
-PICTURES = (
-    *("roc", "precision_recall", "reliability", "score_histograms", "subgroups", "worst_cases"),
-    *METHODS,
-)
-
 
 def _clear(run_dir: RunDir) -> None:
-    """Remove the files of an earlier run from its folder, and nothing else."""
-    patterns = ["model.onnx", "predictions_*.csv", "evaluation_*.json"]
-    for path in (
-        *(run_dir.last_checkpoint_path, run_dir.best_model_path, run_dir.log_path),
-        *(run_dir.curves_path, run_dir.calibration_path),
-        *(path for pattern in patterns for path in run_dir.path.glob(pattern)),
-        *(path for name in PICTURES for path in run_dir.path.glob(f"{name}_*.png")),
-    ):
-        path.unlink(missing_ok=True)
-    for folder in (run_dir.explain_dir, run_dir.path / "stage1", run_dir.path / "tensorboard"):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the files of an earlier run from its folder, and nothing else, nor behind a link.
+
+    What `train` writes is its own by name; what the other commands wrote is in their ledger.
+    """
+    for folder in (run_dir.path, run_dir.path / "stage1", run_dir.path / "tensorboard"):
+        if folder == run_dir.path or not folder.is_symlink():
+            events = folder.glob("events.out.tfevents.*")
+            for path in (*(folder / name for name in TRAINED), *events):
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                    path.unlink()
+    Ledger(run_dir.path, "").remove(*run_dir.path.rglob("*"))
+    (run_dir.path / NAME).unlink(missing_ok=True)
+    for name in ("stage1", "tensorboard"):
+        with contextlib.suppress(OSError):  # not there, a link, or not empty: kept
+            (run_dir.path / name).rmdir()
 
 
 def continued(plan: Plan, run_dir: RunDir) -> Plan:

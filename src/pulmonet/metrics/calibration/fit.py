@@ -71,6 +71,8 @@ class Calibration(Record):
     n_patients: int
     checkpoint_sha256: str | None = None
     """The checkpoint whose scores were used; other weights need another calibration."""
+    dataset_fingerprint: str | None = None
+    """Of the dataset then; null where it is not known."""
     labels: dict[str, LabelCalibration]
 
     def probability(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Section, Text
+from pulmonet.report.stale import Problem
 from pulmonet.report.wording import interval, labels_of, listing, networks_of, number
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
@@ -41,11 +44,24 @@ def summary_section(context: Context) -> Section:
         )
         blocks.append(Text(phantoms, "warning"))
     if collection.problems:
-        scrub = context.identities.scrub
-        named = "; ".join(f"{one.where}: {scrub(one.what)}" for one in collection.problems)
+        named = _named(context, collection.problems)
         blocks.append(Text(f"Left out because it could not be read: {named}", "warning"))
+    blocks += stale_note(context)
     blocks.append(Bullets(lines, numbered=True))
     return Section("summary", "Summary", tuple(blocks))
+
+
+def stale_note(context: Context) -> list[Text]:
+    """What is not shown since it was computed from other weights or rows than now lie there."""
+    stale = context.collection.stale
+    named = f"STALE, and left out: {_named(context, stale)}"
+    return [Text(named, "warning")] if stale else []
+
+
+def _named(context: Context, problems: Sequence[Problem]) -> str:
+    """Files and what is wrong, without what a damaged file's message may quote from it."""
+    said = context.identities
+    return "; ".join(f"{said.scrub(one.where)}: {said.quoteless(one.what)}" for one in problems)
 
 
 def _what(context: Context) -> str:

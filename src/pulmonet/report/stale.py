@@ -1,0 +1,77 @@
+"""What was computed from other weights than now lie in a run's folder, or of other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pulmonet.errors import PulmoNetError
+from pulmonet.files.read import check_plain, sha256_of
+from pulmonet.metrics.results import RunResult
+from pulmonet.run.folder import RunDir
+from pulmonet.run.record import RunRecord, explain_stale
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used, by its path below the artifacts folder."""
+
+    where: str
+    what: str
+
+
+@dataclass
+class Reader:
+    """Reads the files of an artifacts folder, and keeps what cannot be used, and why."""
+
+    artifacts_dir: Path
+    problems: list[Problem] = field(default_factory=list)
+    """Damaged files."""
+    stale: list[Problem] = field(default_factory=list)
+    """Files of other weights or rows."""
+    weights: dict[str, str | None] = field(default_factory=dict)
+    """Digest of best_model.pth by run, as it lies there; None where it is not known."""
+
+    def __call__(self, path: Path, read: Callable[[Path], Any]) -> Any:
+        """What `read` returns; None when the file is missing, or damaged and named."""
+        if not path.exists():
+            return None
+        try:
+            check_plain(path)
+            return read(path)
+        except (PulmoNetError, OSError, ValueError, RecursionError) as error:
+            what = str(error).replace(str(path), "").replace(str(path.parent), "").lstrip(": ")
+            self.problems.append(Problem(self._where(path), what))
+            return None
+
+    def look_at_weights(self, run_dir: RunDir, record: RunRecord) -> None:
+        """Take down a run's digest; the file itself decides where it is there."""
+        said = record.provenance.checkpoint_sha256
+        found = self(run_dir.best_model_path, sha256_of) or said
+        if said is not None and found != said:
+            what = "its digest is not the one in run_config.json; restore it"
+            self.problems.append(Problem(self._where(run_dir.best_model_path), what))
+        self.weights[run_dir.name] = found
+
+    def is_fresh(self, path: Path, digest: str | None, command: str, *runs: str) -> bool:
+        """Whether a file is of the weights that its runs have now; named where it is not."""
+        if why := explain_stale(digest, runs, self.weights, command):
+            self.stale.append(Problem(self._where(path), why))
+        return not why
+
+    def check_rows(self, path: Path, result: RunResult) -> bool:
+        """Whether predictions are those that an evaluation was computed from."""
+        theirs = result.predictions_sha256
+        if theirs is None or not path.is_file() or theirs == (ours := sha256_of(path)):
+            return True
+        what = (
+            f"of other rows or scores (SHA-256 {ours[:12]}) than its evaluation ({theirs[:12]}); "
+            "run `pulmonet evaluate` again"
+        )
+        self.stale.append(Problem(self._where(path), what))
+        return False
+
+    def _where(self, path: Path) -> str:
+        return path.relative_to(self.artifacts_dir).as_posix()

@@ -1,0 +1,137 @@
+"""Terminals that are narrow or lack letters: numbers stay whole, and nothing ends for it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from chexpert_factory import write_dataset
+from evaluation_factory import write_predictions
+from pulmonet.cli.main import main
+from pulmonet.labels import DEFAULT_LABELS
+from run_factory import make_run
+
+#: A number is whole where it stands between blanks: 0.812, 1,204, (0.774–0.846).
+NUMBER = re.compile(r"(?<!\S)\(?[-+−]?\d[\d.,]*(?:–[-+−]?\d[\d.,]*)?\)?(?!\S)")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with boxes, two runs, and a file of scores."""
+    work = tmp_path_factory.mktemp("work")
+    root = write_dataset(work / "tiny", n_train=8, n_valid=12)
+    lines = ["Path,label,xmin,ymin,xmax,ymax"]
+    for row in csv.DictReader((root / "valid.csv").open()):
+        lines += [f"{row['Path']},{label},0.1,0.2,0.5,0.6" for label in DEFAULT_LABELS]
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    for seed, name in enumerate(("first", "another_run_of_a_longer_name")):
+        where = {"model": "timm:test_resnet", "image_size": 32, "data_dir": root}
+        make_run(work / "artifacts", name=name, seed=seed, **where)
+    write_predictions(work / "scores.csv")
+    return work
+
+
+COMMANDS = {
+    "prepare": ("prepare", "{work}/tiny", "--check-only", "--out-dir", "{tmp}"),
+    "evaluate": ("evaluate", "--artifacts-dir", "{work}/artifacts", "--bootstrap", "100"),
+    "scores": ("evaluate", "--artifacts-dir", "{tmp}", "--predictions", "{work}/scores.csv"),
+    "explain": (
+        *("explain", "--split", "valid", "--rows", "3", "--label", "Edema"),
+        *("--artifacts-dir", "{work}/artifacts"),
+    ),
+    "one": ("explain", "--artifacts-dir", "{work}/artifacts", "--run", "first"),
+    "boxes": (
+        *("explain", "--artifacts-dir", "{work}/artifacts", "--run", "first"),
+        *("--boxes", "boxes.csv", "--bootstrap", "20", "--label", "Edema"),
+    ),
+    "sanity": (
+        *("explain", "--sanity", "--rows", "1", "--label", "Edema"),
+        *("--artifacts-dir", "{work}/artifacts", "--run", "first"),
+    ),
+}
+
+
+def arguments_of(name: str, work: Path, tmp_path: Path) -> list[str]:
+    found = [part.format(work=work, tmp=tmp_path / "out") for part in COMMANDS[name]]
+    return [*found, "--no-figures"] if found[0] == "evaluate" else found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_number_is_whole_or_not_there(
+    name: str,
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = {}
+    for columns in (200, 77, 60, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(arguments_of(name, work, tmp_path)) == 0
+        shown[columns] = capsys.readouterr().out
+    whole = Counter(NUMBER.findall(shown.pop(200)))
+    assert len(whole) > 3
+    for columns, text in shown.items():
+        assert set(NUMBER.findall(text)) <= set(whole), columns
+        # every number of the tables is there: none was left out
+        assert sum(Counter(NUMBER.findall(text)).values()) >= sum(whole.values()) - 2, columns
+
+
+def test_values_stand_below_each_other_where_they_do_not_fit(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(arguments_of("scores", work, tmp_path)) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"\nPleural Effusion\n  Pos\.: \d+\n  AUROC \(95 %\): 0\.\d{3} \(", text)
+    assert max(len(line) for line in text.splitlines() if line.startswith("  ")) <= 40
+
+
+STREAMS = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "cp1252": {"PYTHONIOENCODING": "cp1252"},
+    "C": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""},
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_terminal_that_lacks_letters_ends_nothing(stream: str, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "Röntgen–Bilder", n_train=8, n_valid=6, side=24)
+    small = ("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1")
+    small += ("--image-size", "32", "--batch-size", "4", "--name", "run")
+    where = ("--data-dir", str(root))
+    lines = (
+        ("prepare", str(root)),
+        ("train", *where, *small),
+        ("evaluate", "run", *where, "--bootstrap", "100", "--json"),
+        ("evaluate", "run", *where, "--bootstrap", "100"),
+        ("explain", *where, "--split", "valid", "--rows", "2"),
+        ("report", "--html"),
+        ("train", *where, *small),  # an error
+        ("explain", "--help"),
+    )
+    folders = {"HOME": str(tmp_path), "PULMONET_CACHE": str(tmp_path / "cache")}
+    codes = []
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, "-m", "pulmonet", *line],
+            cwd=tmp_path,
+            env=os.environ | folders | STREAMS[stream],
+            capture_output=True,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode("utf-8", "replace")
+        codes.append(done.returncode)
+        if "--json" in line:
+            found = json.loads(done.stdout.decode("ascii" if stream == "ascii" else "utf-8"))
+            assert found["runs"][0]["dataset"].startswith("R")
+    assert codes == [0, 0, 0, 0, 0, 0, 4, 0]
+    assert "Röntgen–Bilder" in (tmp_path / "artifacts" / "report.md").read_text("utf-8")

@@ -1,0 +1,120 @@
+"""A whole run of marked patients: what must be in no file that one gives away."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+PATIENT, HOME, HOST = "ZQMARK", "homezqx", "hostzqx"
+#: The command on a machine of that name.
+PULMONET = f"""
+import platform, socket, sys
+socket.gethostname = platform.node = lambda: "{HOST}"
+from pulmonet.cli.main import main
+sys.exit(main())
+"""
+#: What names patients by its purpose, and is said to in docs/file-formats.md.
+NAMES_PATIENTS = ("predictions_", "evaluation_", "prepare_report.json", "near_duplicates", "boxes")
+SMALL = ("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32")
+
+
+def pulmonet(cwd: Path, *arguments: str, code: int = 0) -> str:
+    home = cwd.parent
+    environment = os.environ | {
+        "HOME": str(home),
+        "PULMONET_CACHE": str(home / "cache"),
+        "XDG_DATA_HOME": str(home / "user"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PULMONET, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the five commands leave, and a damaged file that quotes a patient."""
+    work = tmp_path_factory.mktemp("x") / HOME / "work"
+    root = work / "tiny"
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    with (root / "train.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["Path", "patient", "split", "Edema", "Fracture"])
+        for number in range(24):
+            name = f"{PATIENT}{number:03d}/film_{PATIENT}{number:03d}.png"
+            (root / name).parent.mkdir()
+            cv2.imwrite(str(root / name), rng.integers(0, 255, (40, 40), dtype=np.uint8))
+            split = "train" if number < 14 else "valid"
+            table.writerow([name, f"{PATIENT}{number:03d}", split, number % 2, number % 3 == 0])
+    data = ("--data-dir", str(root))
+    mapped = ("--map", "path=Path", "--map", "patient=patient", "--map", "split=split")
+    pulmonet(work, "prepare", str(root), *mapped)
+    pulmonet(work, "train", *data, *SMALL, "--labels", "all", "--name", "run", "--batch-size", "8")
+    export = ("--export", "onnx") if _has("onnxscript") else ()
+    pulmonet(work, "evaluate", "run", *data, "--bootstrap", "100", *export)
+    pulmonet(work, "explain", "--run", "run", *data, "--split", "valid", "--rows", "2")
+    found = work / "artifacts"
+    predictions = next((found / "run").glob("predictions_*.csv"))
+    text = predictions.read_text().splitlines()
+    text[2] = text[2].replace(",1,", f",{PATIENT}017,").replace(",0,", f",{PATIENT}017,")
+    predictions.write_text("\n".join(text) + "\n")
+    maps = sorted((found / "run" / "explain").glob("*/maps.npz"))[0]
+    maps.write_bytes(b"damaged")
+    said = pulmonet(work, "report", "--html", code=4)
+    assert PATIENT in said  # on the screen of whoever has the data it helps
+    return found
+
+
+def _has(module: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
+
+
+def _holds(path: Path, word: str) -> bool:
+    """Whether a name or a file holds a word, packed as a page packs its pictures or not."""
+    content = path.read_bytes()
+    texts = [str(path.name).encode(), content]
+    start = content.find(b"x\x9c")
+    while start >= 0 and len(texts) < 40:
+        with contextlib.suppress(zlib.error):
+            texts.append(zlib.decompressobj().decompress(content[start:]))
+        start = content.find(b"x\x9c", start + 1)
+    return any(word.encode() in text for text in texts)
+
+
+def test_neither_home_nor_host_is_in_any_file(artifacts: Path) -> None:
+    files = [path for path in artifacts.rglob("*") if path.is_file()]
+    assert len(files) > 25
+    for word in (HOME, HOST):
+        assert [path for path in files if _holds(path, word)] == [], word
+
+
+def test_no_patient_is_in_what_is_given_away(artifacts: Path) -> None:
+    run = artifacts / "run"
+    pages = [*artifacts.glob("*.*"), *artifacts.glob("report_files/*"), *run.glob("*.*")]
+    given = [path for path in pages if not path.name.startswith(NAMES_PATIENTS)]
+    names = {path.name for path in given}
+    assert {"report.md", "report.html", "MODEL_CARD.md", "best_model.pth"} <= names
+    assert [path for path in given if path.is_file() and _holds(path, PATIENT)] == []
+    assert [path for path in run.rglob("*") if _holds_name(path)], "the marker marks nothing"
+
+
+def _holds_name(path: Path) -> bool:
+    return path.is_file() and PATIENT in str(path.relative_to(path.parents[3]))
