@@ -29,7 +29,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("work")
     root = write_dataset(work / "tiny", n_train=8, n_valid=12)
     lines = ["Path,label,xmin,ymin,xmax,ymax"]
-    for row in csv.DictReader((root / "valid.csv").open()):
+    for row in csv.DictReader((root / "valid.csv").read_text().splitlines()):
         lines += [f"{row['Path']},{label},0.1,0.2,0.5,0.6" for label in DEFAULT_LABELS]
     (root / "boxes.csv").write_text("\n".join(lines) + "\n")
     for seed, name in enumerate(("first", "another_run_of_a_longer_name")):

@@ -24,7 +24,7 @@ def show_result(result: RunResult) -> None:
     console.say("")
     console.say(f"{result.run} on {result.dataset}, split {result.split}", style="bold")
     console.say(f"{synthetic}{result.n_rows:,} {unit}, {who}", style="dim")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     table.add_column("Label", overflow="fold", max_width=25)
     table.add_column("Pos.", justify="right", no_wrap=True, min_width=4)
     table.add_column("AUROC (95 %)", no_wrap=True, min_width=19)
