@@ -25,6 +25,9 @@ Tta = Literal["none", "jitter", "flip"]
 #: Test-time augmentation: over how many views of an image scores are averaged, by its name.
 TTA_VIEWS: dict[str, int] = {"none": 1, "jitter": 5, "flip": 2}
 
+#: How results of several runs tell what they are made of, before the runs' names.
+COMBINATIONS = {"ensemble": "mean of the scores of ", "out-of-fold": "out of fold, by "}
+
 BlankPolicy = Literal["zeros", "ignore"]
 Optimiser = Literal["adam", "adamw", "sgd", "pesg"]
 Schedule = Literal["constant", "cosine", "one-cycle"]

@@ -11,17 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulmonet.choices import COMBINATIONS
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import (
-    COMBINATIONS,
-    LabelResult,
-    MacroResult,
-    RankingResult,
-    RunResult,
-)
+from pulmonet.metrics.results import LabelResult, MacroResult, RankingResult, RunResult
 from pulmonet.run.record import explain_stale
 
 if TYPE_CHECKING:  # not for a wrong flag

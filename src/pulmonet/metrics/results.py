@@ -13,17 +13,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from pulmonet.choices import TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
+from pulmonet.choices import COMBINATIONS, TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record, read_model
 from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
 ErrorKind = Literal["false positive", "false negative"]
-
-
-#: How `RunResult.combination_text` begins, before the members' names.
-COMBINATIONS = {"ensemble": "mean of the scores of ", "out-of-fold": "out of fold, by "}
 
 
 class Curve(Record):
@@ -362,8 +358,7 @@ class RunResult(Record):
         views = "" if self.tta == "none" else f"{TTA_VIEWS[self.tta]} views of each image"
         if self.combines is None:
             return views
-        start = COMBINATIONS[self.combines]
-        return f"{start}{', '.join(self.members)}" + (views and f"; {views}")
+        return f"{COMBINATIONS[self.combines]}{', '.join(self.members)}" + (views and f"; {views}")
 
 
 class Comparison(Record):
