@@ -166,6 +166,8 @@ def _tidy(names: Iterable[object], table: pd.DataFrame) -> pd.DataFrame:
         same = first.setdefault(name, position)
         if same != position and not table.iloc[:, position].equals(table.iloc[:, same]):
             raise ValueError(f"two columns are called '{name}'; rename or remove one")
+    if not first:
+        raise ValueError("no column has a name")
     return table if len(first) == table.shape[1] else table.iloc[:, [*first.values()]]
 
 

@@ -102,6 +102,7 @@ def test_the_separator_is_what_all_lines_agree_on(tmp_path: Path) -> None:
         (b"a;b;c\n1;2;3\n4;5\n", "line 3 has 2 of 3"),
         (b"a,b\n1,2\n3", "it ends in a line of 1 of 2 cells without a line break: cut short"),
         (b"a,b\n1,2\n3,4,5\n", "line 3"),
+        (b",\n,1\n", "no column has a name"),
         (b"a,b,a\n1,2,3\n", "two columns are called 'a'; rename or remove one"),
         (b"a,b, a\n1,2,3\n", "two columns are called 'a'"),
         (b"Path,Befund\n1,\xd6dem\n", "not UTF-8 text; save it as a UTF-8 CSV file"),
