@@ -7,11 +7,9 @@ that names them.
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import re
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,14 +74,18 @@ def read_content(path: Path) -> Any:
         ImportError: safetensors is needed.
     """
     check_plain(path)
+    size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)
+        file.seek(-min(size, 1 << 16), 2)  # where an archive lists its members
+        is_program = start.startswith(b"PK") and b"/constants.pkl" in file.read()
     if mistaken := mistaken_for(start):
         raise ValueError(mistaken)
+    if is_program:
+        line = 'torch.save(torch.jit.load("FILE").state_dict(), "plain.pth")'
+        raise ValueError(f"a TorchScript program; make a plain file of its weights: {line}")
     if start.startswith(b"PK"):
-        _check_no_program(path)
         check_archive(path)
-    size = path.stat().st_size
     try:
         with bounded_memory(size + SLACK_BYTES), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about old formats
@@ -100,13 +102,6 @@ def read_content(path: Path) -> Any:
             raise ValueError(reason) from None
         reason = first_line(error).split("  (")[0][:160]
         raise ValueError(f"damaged, or not a file of torch.save ({reason})") from None
-
-
-def _check_no_program(path: Path) -> None:
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            line = 'torch.save(torch.jit.load("FILE").state_dict(), "plain.pth")'
-            raise ValueError(f"a TorchScript program; make a plain file of its weights: {line}")
 
 
 def _load_plain(path: Path) -> Any:

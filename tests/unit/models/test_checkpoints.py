@@ -125,6 +125,15 @@ def test_programs_and_other_protocols_are_named(tmp_path: Path) -> None:
         read_tensors(path)
 
 
+def test_an_archive_of_an_unknown_version_is_damaged(tmp_path: Path) -> None:
+    path = save(STATE, tmp_path / "x.pth")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"zip file version 25\.5"):
+        read_tensors(path)
+
+
 def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
     path = save({"w": torch.ones(1000)}, tmp_path / "x.pth")
     content = bytearray(path.read_bytes())
