@@ -21,7 +21,7 @@ from pulmonet.words import closest
 #: Keys of ``--map`` that change paths; they go with a collection that is recognised, too.
 REWRITES = ("strip", "folder", "extension")
 
-_LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00", re.MULTILINE)
+_LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00")
 
 #: Files of one stem that are compared one by one; of more, those of a folder are taken together.
 _FEW = 8
@@ -74,12 +74,25 @@ def place_images(
             guesses[row] = file
     left = [row for row in lost if row not in guesses and places.paths[row] == paths[row]]
     if left:
-        places.index = index = ImageIndex(image_files(root, folder, follow_links=follow_links))
-        if not index.n_files:
-            return places
-        n_rows_of = Counter(map(stem_of, paths))
-    for row in left:
-        path = paths[row]
+        places.index = ImageIndex(image_files(root, folder, follow_links=follow_links))
+        guesses |= _search(places.index, places, left, leave)
+    n_rows_at = Counter([*places.paths, *guesses.values()]) if guesses else Counter()
+    for row, file in guesses.items():
+        if n_rows_at[file] == 1:  # two rows do not mean one file
+            places.paths[row] = file
+    moved = [(paths[row], places.paths[row]) for row in lost]
+    places.moved = {path: file for path, file in moved if path != file}
+    return places
+
+
+def _search(index: ImageIndex, places: Places, rows: list[int], leave: Flags) -> dict[int, str]:
+    """Put what the index is sure of into `places`; gives its guesses, a file for a row."""
+    guesses: dict[int, str] = {}
+    if not index.n_files:
+        return guesses
+    n_rows_of = Counter(map(stem_of, places.paths))
+    for row in rows:
+        path = places.paths[row]
         found = index.find(path)
         is_one = n_rows_of[stem_of(path)] == 1
         if len(found.files) > 1 and (found.is_sure or leave[row] or is_one):
@@ -88,13 +101,7 @@ def place_images(
             places.paths[row] = found.files[0]
         elif len(found.files) == 1 and (found.n_common or is_one):
             guesses[row] = found.files[0]
-    n_rows_at = Counter([*places.paths, *guesses.values()])
-    for row, file in guesses.items():
-        if n_rows_at[file] == 1:  # two rows do not mean one file
-            places.paths[row] = file
-    moved = [(paths[row], places.paths[row]) for row in lost]
-    places.moved = {path: file for path, file in moved if path != file}
-    return places
+    return guesses
 
 
 def _alike(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
@@ -140,7 +147,8 @@ def _change(root: Path, path: str) -> tuple[str, str, str] | None:
 
 def leaving(paths: Sequence[str]) -> Flags:
     """(N,) whether a path points out of the dataset root, or is absolute."""
-    if _LEAVES.search("\n".join(paths)) is None:  # one search is faster than one a row
+    joined = "\n".join(["", *paths])
+    if not any(sign in joined for sign in ("\n/", "\n~", "..", ":", "\0")):  # a tenth of the time
         return np.zeros(len(paths), bool)
     return np.asarray([_LEAVES.search(path) is not None for path in paths], bool)
 
@@ -163,6 +171,8 @@ def rewrite_paths(paths: Iterable[str], mapping: Mapping[str, str]) -> Strings:
     ``strip`` is what they begin with and the disk does not have, ``extension`` is put in the place
     of an image's ending or behind a name without one, and ``folder`` comes before what is left.
     """
+    if mapping.keys().isdisjoint(REWRITES):
+        return np.asarray(paths, dtype=object)
     strip, folder = (mapping.get(key, "").replace("\\", "/").strip("/") for key in REWRITES[:2])
     ending = mapping.get("extension", "").lstrip(".")
 
