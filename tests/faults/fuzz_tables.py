@@ -28,6 +28,7 @@ LAYOUT_FILES = {
     "indiana_projections.csv": "openi",
     "metadata.csv": "covid-chestxray",
 }
+PLUS = "df_chexpert_plus_240401.csv"
 FILES = (
     "train.csv",
     "val_labels.csv",
@@ -38,6 +39,8 @@ FILES = (
     "PADCHEST_chest_x_ray_images_labels.csv",
     "image_labels_train.csv",
     *LAYOUT_FILES,
+    PLUS,
+    "sample_labels.csv",
     "chestmnist.npz",
     "mimic-cxr-2.0.0-chexpert.csv.gz",
 )
@@ -64,8 +67,9 @@ def csv_texts(draw: st.DrawFn) -> bytes:
     header = draw(st.lists(HEADERS, min_size=1, max_size=7))
     if draw(st.booleans()):
         padchest, kaggle = ("ImageID", "PatientID", "Labels"), KAGGLE_COLUMNS
+        plus = ("path_to_image", "deid_patient_id")
         layouts = [one.columns for one in LAYOUTS.values()]
-        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle, *layouts]))
+        needed = draw(st.sampled_from([("Path",), NAMES[9:12], padchest, kaggle, plus, *layouts]))
         header = [*needed, *header]
     n_cells = len(header)
     rows = draw(st.lists(st.lists(CELLS, min_size=n_cells, max_size=n_cells), max_size=5))
@@ -105,6 +109,8 @@ def read_table(
 ) -> Manifest | None:
     """A right Manifest of a label table in an empty folder; None where it is refused."""
     (folder / name).write_bytes(content)
+    if name == PLUS:
+        (folder / "report_fixed.json").write_text('{"path_to_image": "a|b", "Edema": 1.0}\n')
     try:
         manifest = read_manifest(folder, data)
     except (ConfigError, DataError) as error:

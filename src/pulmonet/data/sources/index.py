@@ -63,7 +63,7 @@ def place_images(
     lost = [
         row
         for row in np.flatnonzero(~there).tolist()
-        if files[row] == paths[row] != "" and not (leave[row] and ".." in paths[row])
+        if files[row] == paths[row] != "" and ".." not in re.split(r"[\\/]", paths[row])
     ]
     places = Places(list(paths))
     guesses: dict[int, str] = {}
@@ -123,6 +123,7 @@ def _alike(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
             for row in left
             if (path := paths[row].replace("\\", "/")).startswith(start) and path.endswith(old)
         }
+        tried = {row: file for row, file in tried.items() if file.strip("/") == file}
         sizes = stat_sources(root, list(tried.values()), np.arange(len(tried)))[:, 0].tolist()
         found |= {row: tried[row] for row, size in zip(tried, sizes, strict=True) if size >= 0}
     return found
@@ -132,11 +133,15 @@ def _change(root: Path, path: str) -> tuple[str, str, str] | None:
     """First folders that a path has too many, and its last letters and those of its file."""
     *folders, name = path.replace("\\", "/").split("/")
     for n_dropped in range(max(1, len(folders))):
+        below = folders[n_dropped:]
         try:
-            names = os.listdir("/".join([str(root), *folders[n_dropped:]]))  # noqa: PTH208
+            with os.scandir("/".join([str(root), *below])) as entries:
+                files = [one.name for one in entries if not (is_litter(one.name) or one.is_dir())]
         except (OSError, ValueError):
             continue
-        alike = [one for one in names if is_image_name(one) and stem_of(one) == stem_of(name)]
+        if below[:1] == [""]:  # absolute
+            continue
+        alike = [one for one in files if is_image_name(one) and stem_of(one) == stem_of(name)]
         shared = os.path.commonprefix([name, *alike])  # noqa: RUF071 - of letters, not folders
         if len(alike) != 1 or len(shared) < len(stem_of(name)):
             return None
@@ -278,7 +283,7 @@ class ImageIndex:
         where the path's own folder is there, and none where two ids or two splits differ:
         ``patient2/`` is not ``patient1/``. Of several, those of the same ending win.
         """
-        *folders, name = _parts(path)
+        *folders, name = _parts(path) or [""]
         n_common, nearest = self._nearest(stem_of(name), folders)
         is_sure = n_common == len(folders)
         if is_sure:

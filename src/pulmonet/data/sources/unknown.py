@@ -69,8 +69,8 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
         for key, pattern in _NAMES.items()
     }
     n_images = {name: _n_images(raw[name], stems) for name in raw.columns}
-    best = max(n_images, key=lambda name: n_images[name])
-    mapping["path"] = best if n_images[best] else mapping["path"]
+    best = max(n_images, key=lambda name: n_images[name], default="")
+    mapping["path"] = best if n_images.get(best) else mapping["path"]
     if not mapping["path"]:
         return ""
     cells = text_column(raw[mapping["findings"]]).tolist() if mapping["findings"] else []

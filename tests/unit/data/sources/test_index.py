@@ -144,3 +144,11 @@ def test_absent_folders(tmp_path: Path) -> None:
     make(tmp_path, "files/p10/x.jpg")
     paths = ["files/p10/y.jpg", "files/p11/s1/x.jpg", "files/p11/s2/x.jpg", "other/x.jpg"]
     assert absent_folders(tmp_path, paths) == {"": 1, "files/p11": 2, "other": 1}
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "\\", "..\\x.png", "../x.png", "a/../../x.png"])
+def test_odd_paths_are_left_alone(tmp_path: Path, path: str) -> None:
+    make(tmp_path, "x.png", "root/a/y.png", "root/a/._x.png", "root/a/x/z.png")
+    root = tmp_path / "root"
+    assert place_images(root, [path, "a/x.jpg"]).paths == [path, "a/x.jpg"]
+    assert not ImageIndex(["x.png"]).find(path).files or path.endswith("x.png")
