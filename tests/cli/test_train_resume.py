@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -177,6 +178,7 @@ def test_other_data_are_named(data: Path, capsys: pytest.CaptureFixture[str]) ->
     table = pd.read_csv(data / "train.csv")
     table.loc[4, "Edema"] = 1 - table.loc[4, "Edema"]
     table.to_csv(data / "train.csv", index=False)
+    os.utime(data / "valid.csv", (0, 0))
     before = contents(run_of(data).path)
     assert train(data, "--epochs", "2", "--resume") == 4
     said = capsys.readouterr().err

@@ -54,7 +54,7 @@ def read_cells(path: Path) -> pd.DataFrame:
         if content.startswith(b"PAR1"):
             return _tidy(*_parquet(content))
         return _tidy(*(_excel if content.startswith(b"PK\x03\x04") else _text)(content))
-    except (OSError, ValueError, ModuleNotFoundError):
+    except (OSError, ValueError, ModuleNotFoundError, MemoryError):
         raise
     except Exception as error:  # zlib, zip, pandas, pyarrow: damage has many names, one way out
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None

@@ -29,10 +29,8 @@ def expand(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         name = Path(path).parts[0]
-        raise ConfigError(
-            f"{path}: no home folder {name} on this machine; write the whole path, or ./{path} "
-            "for a folder of that name"
-        ) from None
+        text = f"{path}: no home folder {name} on this machine; write the whole path"
+        raise ConfigError(text) from None
 
 
 def portable_path(path: Path | str) -> str:

@@ -175,10 +175,13 @@ def _bounded(file: Any) -> bytes:
             f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
             f"{MAX_COLUMNS:,}"
         )
-    content += file.read(max(0, MAX_TABLE_BYTES + 1 - len(content)))
-    if len(content) > MAX_TABLE_BYTES:
+    parts, n_bytes = [content], len(content)
+    while n_bytes <= MAX_TABLE_BYTES and (part := file.read(2**20)):  # 2 GB at once take 2 GB
+        parts.append(part)
+        n_bytes += len(part)
+    if n_bytes > MAX_TABLE_BYTES:
         raise ValueError(f"a table of more than {MAX_TABLE_BYTES:,} bytes")
-    return content
+    return b"".join(parts)
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:

@@ -168,17 +168,13 @@ def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> No
     Raises:
         ArtifactError: names what differs, and tables that are younger than the run.
     """
-    before = record.provenance.dataset
-    if before is None or all(
-        getattr(before, name) == getattr(now, name)
-        for name in ("fingerprint", "n_rows", "unreadable")
-    ):
+    before, names = record.provenance.dataset, ("fingerprint", "n_rows", "unreadable")
+    if before is None or all(getattr(before, name) == getattr(now, name) for name in names):
         return
     was, new = _numbers(before), _numbers(now)
+    numbers = {name: (was.get(name, 0), new.get(name, 0)) for name in {**was, **new}}
     differing = [
-        f"{name} {was.get(name, 0):,} -> {new.get(name, 0):,}"
-        for name in {**was, **new}
-        if was.get(name) != new.get(name)
+        f"{name} {one:,} -> {other:,}" for name, (one, other) in numbers.items() if one != other
     ]
     root, start = expand(now.root), datetime.fromisoformat(record.provenance.start).timestamp()
     tables = [path.name for path in sorted(root.glob("*.csv*")) if path.stat().st_mtime > start]
@@ -192,8 +188,6 @@ def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> No
 
 def _numbers(facts: DatasetFacts) -> dict[str, int]:
     found = {f"{role} images": n for role, n in facts.n_rows.items()}
-    found |= {f"{role} patients": n for role, n in facts.n_patients.items()}
-    found |= {f"images left out by {reason}": n for reason, n in facts.excluded.items()}
     for role, positives in facts.positives.items():
         found |= {f"{role} positives of {label}": n for label, n in positives.items()}
     return found
