@@ -37,7 +37,9 @@ def draw_model_comparison(
                 whisker(axes, result.labels[label].auroc, place, GREEN, "o")
     if not several:
         _draw_baseline(panels[0], shown)
-    for axes, name in zip(panels, ["Macro AUROC", *labels], strict=True):
+    averaged = {result.macro.auroc_name() for result in shown}
+    macro = averaged.pop() if len(averaged) == 1 else "macro AUROC"
+    for axes, name in zip(panels, [macro.replace("macro", "Macro"), *labels], strict=True):
         dress(axes, name)
         axes.margins(x=0.12)
     names = [
