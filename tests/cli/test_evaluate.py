@@ -203,11 +203,10 @@ def test_rows_in_another_order_compare(tmp_path: Path) -> None:
 def test_options_reach_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_predictions(tmp_path / "mine.csv")
     flags = ["--labels", "pleural_effusion", "--threshold", "ppv=0.5"]
-    flags += ["--prevalence", "0.3", "--prevalence", "effusion=0.02,Edma=0.1"]
+    flags += ["--prevalence", "0.3", "--prevalence", "effusion=0.02"]
     flags += ["--interval", "bca", "--calibrator", "temperature", "--seed", "7", "--json"]
     assert evaluate(tmp_path / "artifacts", "--predictions", str(path), *flags) == 0
     captured = capsys.readouterr()
-    assert "warning: --prevalence Edma: none of the labels evaluated is called so" in captured.err
     run = json.loads(captured.out)["runs"][0]
     assert list(run["labels"]) == ["Pleural Effusion"]
     assert run["bootstrap"]["method"] == "bca"
@@ -228,6 +227,7 @@ def test_options_reach_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--labels", "Edem"], 2, "did you mean 'Edema'"),
         (["--threshold", "yuden"], 2, "did you mean 'youden'"),
         (["--prevalence", "Edema=3"], 2, "--prevalence Edema=3: not a fraction"),
+        (["--prevalence", "Edma=0.1"], 2, "evaluated (did you mean 'Edema'?); choose from"),
         (["--subgroup", "race"], 2, "--subgroup race: no such column"),
         (["some-run"], 2, "--predictions: takes no runs beside it"),
     ],
