@@ -104,6 +104,16 @@ def test_symlinked_images(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "--follow-links allows that" in capsys.readouterr().err
     assert main([*train, "--follow-links"]) == 0
     assert main(["evaluate", "f"]) == 0
+    assert main(["explain", "--run", "f"]) == 0
+    (farm / "boxes.csv").write_text(
+        "Path,label,xmin,ymin,xmax,ymax\nvalid/patient90010/study1/view1_frontal.jpg,Pneumonia,0,0,1,1\n"
+    )
+    assert main(["explain", "--run", "f", "--boxes", str(farm / "boxes.csv")]) in (0, 3)
+    assert "--follow-links" not in capsys.readouterr().err
+    farm.rename(here / "other")  # another dataset than the run's
+    assert main(["evaluate", "f", "--data-dir", "other"]) == 3
+    assert "--follow-links allows that" in capsys.readouterr().err
+    assert main(["evaluate", "f", "--data-dir", "other", "--follow-links"]) == 0
 
 
 def checked(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, Path]:
@@ -204,3 +214,24 @@ def test_vindr_partial_skip_bad(here: Path) -> None:
     assert main(["prepare", str(root), "--skip-bad"]) == 0
     images = {Path(path).stem for path in boxes_of("vindr-partial-skip-bad")["Path"]}
     assert {name[-1] for name in images} == {"2", "4", "6"}
+
+
+def test_openi_by_a_mapping_with_a_join(here: Path) -> None:
+    root = copy_case("openi-indiana", here)
+    mapping = ["csv=indiana_projections.csv", "path=filename", "patient=uid", "view=projection"]
+    mapping += ["findings=Problems", "separator=;", "folder=images/images_normalized", "join=uid"]
+    flags = [word for pair in mapping for word in ("--map", pair)]
+    reports = str(root / "indiana_reports.csv")
+    prepare = ["prepare", str(root), "--check-only", "--labels", "all"]
+    assert main([*prepare, *flags, "--join", reports]) == 0
+    document = prepared("openi-indiana")
+    assert document["dataset"]["source"] == "mapped"
+    assert sum(images_of(document).values()) == 12
+    assert "Cardiomegaly" in document["summary"]["labels"]
+
+
+def test_covid_chestxray_by_a_mapping(here: Path) -> None:
+    root = copy_case("covid-chestxray", here)
+    mapping = ["path=filename", "patient=patientid", "findings=finding", "separator=/", "view=view"]
+    flags = [word for pair in [*mapping, "folder=images"] for word in ("--map", pair)]
+    assert main(["prepare", str(root), "--check-only", "--labels", "all", *flags]) == 0
