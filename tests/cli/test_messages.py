@@ -129,11 +129,11 @@ def test_a_shells_list_of_the_artifacts_folder(
 ) -> None:
     shutil.copytree("artifacts/base", "artifacts/ensemble")
     Path("artifacts/ensemble/run_config.json").unlink()
-    Path("artifacts/final_evaluation_results.md").write_text("# Final\n")
+    Path("artifacts/notes.md").write_text("# Notes\n")
     listed = sorted(str(path) for path in Path("artifacts").iterdir())
     assert main(["evaluate", *listed, "--bootstrap", "100"]) == 0
     words = said(capsys)
-    assert "passed over, since they are no runs: artifacts/ensemble, artifacts/final_eval" in words
+    assert "passed over, since they are no runs: artifacts/ensemble, artifacts/notes.md" in words
     assert main(["evaluate", "artifacts/ensemble"]) == 4
     assert "error: artifacts/ensemble: holds no run (no run_config.json)" in said(capsys)
     assert main(["evaluate", "artifacts/bass"]) == 4
