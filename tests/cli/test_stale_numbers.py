@@ -133,7 +133,7 @@ def test_thresholds_of_weights_that_are_gone(
     image = next((data / "valid").rglob("*.jpg"))
     assert main(["explain", str(image), "--artifacts-dir", str(tmp_path)]) == 0
     why = f"of other weights (SHA-256 {before[:12]}, now {after[:12]})"
-    assert f"calibration.json: {why}" in capsys.readouterr().err
+    assert f"calibration.json: left out, since it is {why}" in capsys.readouterr().err
     found = json.loads((tmp_path / "a" / "explain" / "explanations.json").read_text())
     assert all(one["threshold"] is None for one in found["images"][0]["labels"].values())
 
@@ -163,7 +163,7 @@ def test_an_export_takes_no_thresholds_of_other_weights(
     (tmp_path / "a" / "calibration.json").write_bytes(kept)
     capsys.readouterr()
     assert evaluate(tmp_path, "--tta", "flip", "--export", "onnx") == 0  # fits no calibration
-    assert "calibration.json: of other weights" in capsys.readouterr().err
+    assert "calibration.json: left out, since it is of other weights" in capsys.readouterr().err
     model = onnx.load(tmp_path / "a" / "model.onnx")
     facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert facts["thresholds"] == {} and facts["checkpoint_sha256"] == after

@@ -18,6 +18,6 @@ def calibration_of(trained: TrainedRun) -> Calibration | None:
     found, name = read_calibration(path), trained.run_dir.name
     digest = None if found is None else found.checkpoint_sha256
     if stale := explain_stale(digest, [name], {name: trained.sha256}, "evaluate"):
-        console.warn(f"{path}: {stale}; left out")
+        console.warn(f"{path}: left out, since it is {stale}")
         return None
     return found

@@ -108,7 +108,7 @@ def test_a_calibration_of_other_weights_is_not_exported(
         write_json(run_dir.calibration_path, calibration.model_dump(mode="json", by_alias=True))
         assert export_runs([run_dir]) == []
     assert exported == [None, calibration]
-    assert "belongs to other weights and is left out" in capsys.readouterr().err
+    assert "left out, since it is of other weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
