@@ -7,6 +7,7 @@ Imports no torch.
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
 from pulmonet.files.read import check_plain
 
-cv2.utils.logging.setLogLevel(0)  # libtiff's remarks carry no file's name
+# what the libraries remark on TIFF carries no file's name
+cv2.utils.logging.setLogLevel(0)
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 #: Files that people take for images, by their first bytes; what to do about them.
 _OTHERS = {
