@@ -21,6 +21,7 @@ from pulmonet.data.phantoms.findings import Box, Finding
 from pulmonet.data.phantoms.lateral import take_lateral
 from pulmonet.data.phantoms.patients import Patient, Study, imagine_patient, severities
 from pulmonet.errors import DataError
+from pulmonet.files.paths import folder_name
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
 from pulmonet.words import list_first
@@ -91,7 +92,7 @@ def write_phantoms(
                 path = f"{folder}/view{view}_{kind}.jpg"
                 boxes = _write_image(root / path, film, study.findings)
                 written.add(root / path)
-                _add_rows(rows, f"{root.name}/{path}", patient, study, film, boxes)
+                _add_rows(rows, f"{folder_name(root)}/{path}", patient, study, film, boxes)
         if progress is not None:
             progress(number, n_patients)
     _remove_others(root, written)

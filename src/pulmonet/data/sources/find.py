@@ -59,7 +59,10 @@ def locate_dataset(data_dir: str | None = None) -> Path:
     named = data_dir or os.environ.get("PULMONET_DATA_DIR") or None
     if named is not None:
         flag = "--data-dir" if data_dir else "PULMONET_DATA_DIR"
-        return _named_root(expand(named), f"{flag} {named}")
+        place = expand(named)
+        if place.name in {"", ".."}:  # its own name is the dataset's
+            place = Path(os.path.abspath(place))  # noqa: PTH100 (keeps links)
+        return _named_root(place, f"{flag} {named}")
     last = _json_object(user_data_dir() / "last_dataset.json").get("root")
     looked = [Path("data"), *([Path(last)] if isinstance(last, str) and last else [])]
     found = next(filter(None, map(_roots, looked)), [])
