@@ -61,8 +61,9 @@ def take_lock(path: Path, *, wait: bool) -> Lock | None:
     one that keeps nobody out, and a warning, once. None if another has it and `wait` is False;
     OSError if the file cannot be made, is a link, or holds something.
     """
-    if path.is_symlink() or (path.exists() and path.stat().st_size):
-        raise FileExistsError(errno.EEXIST, "not a lock of PulmoNet", str(path))
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_size:  # a link has one, too
+            raise FileExistsError(errno.EEXIST, "not a lock of PulmoNet", str(path))
     try:
         import fcntl
     except ImportError:  # Windows
@@ -111,13 +112,9 @@ def _warn_of_no_locks(folder: Path) -> None:
 
 
 def release_lock(lock: Lock) -> None:
-    """Remove the lock file and let go: a waiting taker finds it gone, and makes a new one.
-
-    A file that is not empty is somebody else's, and stays.
-    """
+    """Remove the lock file and let go: a waiting taker finds it gone, and makes a new one."""
     with contextlib.suppress(OSError):  # Windows removes it when it is let go
-        if not lock.path.lstat().st_size:
-            lock.path.unlink()
+        lock.path.unlink()
     if lock.other is not None:
         lock.other.release()
     else:
