@@ -32,6 +32,7 @@ from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import Record, read_model
 
+_REMEDY = "remove it and run `pulmonet explain` again"  # which replaces no damaged file
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
 #: Longest side of an X-ray and of a map inside the page, pixels.
@@ -125,7 +126,7 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
 
 
 def _reader(model: type[Record]) -> Callable[[Path], Record]:
-    return lambda path: read_model(path, model, "what `explain` writes", "run it again")
+    return lambda path: read_model(path, model, "what `explain` writes", _REMEDY)
 
 
 def _read_image(
@@ -140,10 +141,10 @@ def _read_image(
         scores = np.asarray(read_array(path, "scores"), np.float32)[:MAX_LABELS]
         maps = np.asarray(read_array(path, "maps"), np.float32)[:MAX_LABELS]
     except (KeyError, ValueError) as error:
-        what = f"not heat maps ({error}); run `pulmonet explain` again"
+        what = f"not heat maps ({error}); {_REMEDY}"
         raise ArtifactError(f"{path}: {what}") from None
     if maps.ndim != 3 or not labels or len(maps) != len(labels) or len(scores) != len(labels):
-        raise ArtifactError(f"{path}: maps of the wrong shape; run `pulmonet explain` again")
+        raise ArtifactError(f"{path}: maps of the wrong shape; {_REMEDY}")
     if not reader.is_fresh(path, digest, "explain", path.parents[2].name):
         return None
     xray, xray_path = None, path.with_name("xray.png")
