@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,8 @@ REWRITES = ("strip", "folder", "extension")
 
 _LEAVES = re.compile(r"^(?:/|~|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)|\x00")
 
-#: Files of one stem that are compared one by one; of more, those of a folder are taken together.
+#: Files that are equally near to a path; of more none is meant.
 _FEW = 8
-
-#: Changes of paths that are tried on all rows: an ending, or other first folders.
-_MAX_CHANGES = 8
 
 #: Names among which a near miss is looked for.
 _MAX_NEAR = 2_000
@@ -60,94 +58,60 @@ def place_images(
     files = [file_of(path) for path in paths]
     leave = leaving(files)
     there = (stat_sources(root, files, np.arange(len(files)))[:, 0] >= 0) & ~leave
+    places = Places(list(paths))
     lost = [
         row
         for row in np.flatnonzero(~there).tolist()
-        if files[row] == paths[row] != "" and ".." not in re.split(r"[\\/]", paths[row])
+        if files[row] == (path := paths[row]) != ""
+        and (".." not in path or ".." not in re.split(r"[\\/]", path))
     ]
-    places = Places(list(paths))
-    guesses: dict[int, str] = {}
-    for row, file in _alike(root, paths, lost).items():
-        if len(_parts(file)) == len(_parts(paths[row])):
-            places.paths[row] = file
-        else:
-            guesses[row] = file
-    left = [row for row in lost if row not in guesses and places.paths[row] == paths[row]]
-    if left:
+    beside = _beside(root, paths, [row for row in lost if not leave[row]])
+    for row, file in beside.items():
+        places.paths[row] = file
+    if len(beside) < len(lost):
         places.index = ImageIndex(image_files(root, folder, follow_links=follow_links))
-        guesses |= _search(places.index, places, left, leave)
+    unsure: dict[int, Found] = {}
+    for row in lost if places.index and places.index.n_files else ():
+        if row in beside:
+            continue
+        found = places.index.find(paths[row])
+        if found.is_sure and len(found.files) == 1:
+            places.paths[row] = found.files[0]
+        elif found.files:
+            unsure[row] = found
+    guesses: dict[int, str] = {}
+    n_rows_of = Counter(map(stem_of, paths)) if unsure else Counter()
+    for row, (files, n_common, is_sure) in unsure.items():
+        is_one = n_rows_of[stem_of(paths[row])] == 1
+        if len(files) > 1 and (is_sure or leave[row] or is_one):
+            places.several[paths[row]] = sorted(files)
+        elif len(files) == 1 and (n_common or is_one):
+            guesses[row] = files[0]
     n_rows_at = Counter([*places.paths, *guesses.values()]) if guesses else Counter()
     for row, file in guesses.items():
         if n_rows_at[file] == 1:  # two rows do not mean one file
             places.paths[row] = file
-    moved = [(paths[row], places.paths[row]) for row in lost]
+    moved = ((paths[row], places.paths[row]) for row in lost)
     places.moved = {path: file for path, file in moved if path != file}
     return places
 
 
-def _search(index: ImageIndex, places: Places, rows: list[int], leave: Flags) -> dict[int, str]:
-    """Put what the index is sure of into `places`; gives its guesses, a file for a row."""
-    guesses: dict[int, str] = {}
-    if not index.n_files:
-        return guesses
-    n_rows_of = Counter(map(stem_of, places.paths))
-    for row in rows:
-        path = places.paths[row]
-        found = index.find(path)
-        is_one = n_rows_of[stem_of(path)] == 1
-        if len(found.files) > 1 and (found.is_sure or leave[row] or is_one):
-            places.several[path] = sorted(found.files)
-        elif found.is_sure and found.files:
-            places.paths[row] = found.files[0]
-        elif len(found.files) == 1 and (found.n_common or is_one):
-            guesses[row] = found.files[0]
-    return guesses
-
-
-def _alike(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
-    """Files of `rows` that differ from their paths in the same ending or in the same first folders.
-
-    They need no search: an image is looked for in its own folder, and what was found there tried
-    on all others.
-    """
-    found: dict[int, str] = {}
-    for _ in range(_MAX_CHANGES):
-        left = [row for row in rows if row not in found]
-        samples = {paths[row] for row in (*left[:1], *left[len(left) // 2 :][:1], *left[-1:])}
-        change = next(filter(None, (_change(root, path) for path in sorted(samples))), None)
-        if change is None:
-            break
-        start, old, new = change
-        tried = {
-            row: f"{path[len(start) : len(path) - len(old)]}{new}"
-            for row in left
-            if (path := paths[row].replace("\\", "/")).startswith(start) and path.endswith(old)
-        }
-        tried = {row: file for row, file in tried.items() if file.strip("/") == file}
-        sizes = stat_sources(root, list(tried.values()), np.arange(len(tried)))[:, 0].tolist()
-        found |= {row: tried[row] for row, size in zip(tried, sizes, strict=True) if size >= 0}
-    return found
-
-
-def _change(root: Path, path: str) -> tuple[str, str, str] | None:
-    """First folders that a path has too many, and its last letters and those of its file."""
-    *folders, name = path.replace("\\", "/").split("/")
-    for n_dropped in range(max(1, len(folders))):
-        below = folders[n_dropped:]
-        try:
-            with os.scandir("/".join([str(root), *below])) as entries:
-                files = [one.name for one in entries if not (is_litter(one.name) or one.is_dir())]
-        except (OSError, ValueError):
-            continue
-        if below[:1] == [""]:  # absolute
-            continue
-        alike = [one for one in files if is_image_name(one) and stem_of(one) == stem_of(name)]
-        shared = os.path.commonprefix([name, *alike])  # noqa: RUF071 - of letters, not folders
-        if len(alike) != 1 or len(shared) < len(stem_of(name)):
-            return None
-        start = "/".join([*folders[:n_dropped], ""])
-        return start, name[len(shared) :], alike[0][len(shared) :]
-    return None
+def _beside(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
+    """Files of `rows` that differ from their paths in one and the same ending: no search then."""
+    folder, _, name = paths[rows[0]].rpartition("/") if rows else ("", "", "")
+    head, dot, old = name.rpartition(".")
+    try:
+        names = os.listdir(f"{root}/{folder}") if dot else []  # noqa: PTH208 - names alone
+    except (OSError, ValueError):
+        return {}
+    names = [one for one in names if one.startswith(f"{head}.") and is_image_name(one)]
+    new = {one[len(head) :] for one in names if stem_of(one) == stem_of(name)}
+    if len(new) != 1:
+        return {}
+    alike = [row for row in rows if paths[row].endswith(f".{old}")]
+    files = [paths[row].removesuffix(f".{old}") + next(iter(new)) for row in alike]
+    sizes = stat_sources(root, files, np.arange(len(files)))[:, 0].tolist()
+    return {row: file for row, file, size in zip(alike, files, sizes, strict=True) if size >= 0}
 
 
 def leaving(paths: Sequence[str]) -> Flags:
@@ -250,9 +214,10 @@ def is_image_name(name: str) -> bool:
     return not dot or (head != "" and (ending.lower() in ENDINGS or ending.isdecimal()))
 
 
-def _parts(path: str) -> list[str]:
-    """The plain folders and the plain name of a path."""
-    return [part for part in plain(path.replace("\\", "/")).split("/") if part not in {"", "."}]
+def _key(path: str) -> str:
+    """A path as it is compared: its plain folders and its stem."""
+    *folders, name = plain(path.replace("\\", "/")).split("/")
+    return "/".join([*[part for part in folders if part not in {"", "."}], stem_of(name)])
 
 
 class Found(NamedTuple):
@@ -264,16 +229,14 @@ class Found(NamedTuple):
 
 
 class ImageIndex:
-    """Image files by their stems."""
+    """Image files by their stems, and the folders before these."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         """From paths relative to one root."""
-        self._by_tail: dict[str, list[str]] = {}
-        self.n_files = 0
-        for self.n_files, path in enumerate(paths, start=1):
-            self._by_tail.setdefault(stem_of(path), []).append(path)
-        self._stems = list(self._by_tail)
-        self._folders: set[str] = set()
+        self._keys = {path: _key(path) for path in paths}
+        self.n_files = len(self._keys)
+        self._deepest = max((key.count("/") for key in self._keys.values()), default=0)
+        self._by_tail: dict[int, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> Found:
         """The files that a path may mean: of those with its stem, the nearest by their folders.
@@ -283,73 +246,62 @@ class ImageIndex:
         where the path's own folder is there, and none where two ids or two splits differ:
         ``patient2/`` is not ``patient1/``. Of several, those of the same ending win.
         """
-        *folders, name = _parts(path) or [""]
-        n_common, nearest = self._nearest(stem_of(name), folders)
-        is_sure = n_common == len(folders)
-        if is_sure:
-            nearest = [one for one in nearest if len(one[1]) == n_common + 1] or nearest
-        elif len(nearest) > _FEW or (nearest and "/".join(folders) in self._all_folders()):
-            nearest = []
-        else:
-            nearest = [one for one in nearest if not _are_others(folders, one[1][:-1], n_common)]
-        if len(nearest) > 1:
-            nearest = [one for one in nearest if one[1][-1] == name] or nearest
-        return Found([file for file, _ in nearest], n_common, is_sure)
+        key = _key(path)
+        n_common, files = self._nearest(key)
+        is_sure = n_common == key.count("/")
+        if is_sure and len(files) > 1:
+            files = [one for one in files if self._keys[one] == key] or files
+        elif not is_sure and (len(files) > _FEW or key.rpartition("/")[0] in self._folders):
+            files = []
+        elif not is_sure:
+            files = [one for one in files if not _are_others(key, self._keys[one], n_common)]
+        if len(files) > 1:
+            name = _plain_name(path)
+            files = [one for one in files if _plain_name(one) == name] or files
+        return Found(files, n_common, is_sure)
 
     def near(self, path: str) -> str:
         """A file that may have been meant, "" where none is like it."""
-        stem = stem_of(path)
-        if stem in self._by_tail:
-            return self._nearest(stem, _parts(path)[:-1])[1][0][0]
-        meant = closest(stem, [name for name in self._stems if name[:3] == stem[:3]][:_MAX_NEAR])
-        return self._by_tail[meant][0] if meant else ""
+        key, by_stem = _key(path), self._with(0)
+        stem = key.rpartition("/")[2]
+        if stem in by_stem:
+            return self._nearest(key)[1][0]
+        meant = closest(stem, [name for name in by_stem if name[:3] == stem[:3]][:_MAX_NEAR])
+        return by_stem[meant][0] if meant else ""
 
-    def _nearest(self, tail: str, folders: list[str]) -> tuple[int, list[tuple[str, list[str]]]]:
-        """How many folders the best files of a stem share with a path; these, with their parts."""
-        files, n_common = self._by_tail.get(tail, []), 0
-        while len(files) > _FEW and n_common < len(folders):
-            below = f"{folders[-1 - n_common]}/{tail}"
-            if f"/{tail}" not in self._by_tail:
-                self._split(tail, files, n_common)
-            if below not in self._by_tail:
-                break
-            tail, files, n_common = below, self._by_tail[below], n_common + 1
-        pairs = [(file, _parts(file)) for file in files[: _FEW + 1]]
-        if len(files) <= _FEW:
-            shared = [_n_common(folders, parts[:-1]) for _, parts in pairs]
-            n_common = max(shared, default=0)
-            pairs = [pair for pair, n in zip(pairs, shared, strict=True) if n == n_common]
-        return n_common, pairs
+    def _nearest(self, key: str) -> tuple[int, list[str]]:
+        """How many folders the best files of a stem share with a path; the first of these."""
+        n_folders = key.count("/")
+        for n_common in range(min(n_folders, self._deepest), -1, -1):
+            files = self._with(n_common).get(key.split("/", n_folders - n_common)[-1])
+            if files:
+                return n_common, files[: _FEW + 1]
+        return 0, []
 
-    def _split(self, tail: str, files: list[str], n_common: int) -> None:
-        """Put the files of a tail below the tails with one folder more."""
-        self._by_tail[f"/{tail}"] = []  # done
-        for file in files:
-            parts = _parts(file)
-            if n_common < len(parts) - 1:
-                self._by_tail.setdefault(f"{parts[-2 - n_common]}/{tail}", []).append(file)
+    def _with(self, n_folders: int) -> dict[str, list[str]]:
+        """Files by their stem and so many folders before it."""
+        if n_folders not in self._by_tail:
+            tails = self._by_tail[n_folders] = {}
+            for file, key in self._keys.items():
+                n_more = key.count("/") - n_folders
+                if n_more >= 0:
+                    tails.setdefault(key.split("/", n_more)[-1], []).append(file)
+        return self._by_tail[n_folders]
 
-    def _all_folders(self) -> set[str]:
-        if not self._folders:
-            files = (file for stem in self._stems for file in self._by_tail[stem])
-            self._folders = {"/".join(_parts(file)[:-1]) for file in files}
-        return self._folders
+    @cached_property
+    def _folders(self) -> set[str]:
+        return {key.rpartition("/")[0] for key in self._keys.values()}
 
 
-def _n_common(folders: list[str], others: list[str]) -> int:
-    n_same = 0
-    for one, other in zip(reversed(folders), reversed(others), strict=False):
-        if one != other:
-            break
-        n_same += 1
-    return n_same
+def _plain_name(path: str) -> str:
+    return plain(path.replace("\\", "/").rpartition("/")[2])
 
 
-def _are_others(folders: list[str], others: list[str], n_common: int) -> bool:
+def _are_others(key: str, other: str, n_common: int) -> bool:
     """Whether the first folders that differ are two of a kind: two patients, or two splits."""
-    if n_common == len(others):
+    if n_common == other.count("/"):
         return False
-    names = folders[-1 - n_common], others[-1 - n_common]
+    names = [one.split("/")[-2 - n_common] for one in (key, other)]
     shapes = {re.sub(r"\d+", "#", name) for name in names}
     splits = {parse_split(name) for name in names} - {""}
     return (len(shapes) == 1 and "#" in shapes.pop()) or len(splits) == 2
