@@ -65,16 +65,15 @@ def place_images(
         if files[row] == (path := paths[row]) != ""
         and (".." not in path or ".." not in re.split(r"[\\/]", path))
     ]
-    beside = _beside(root, paths, [row for row in lost if not leave[row]])
-    for row, file in beside.items():
+    found_there = _beside(root, paths, [row for row in lost if not leave[row]])
+    for row, file in found_there.items():
         places.paths[row] = file
-    if len(beside) < len(lost):
-        places.index = ImageIndex(image_files(root, folder, follow_links=follow_links))
+    left = [row for row in lost if row not in found_there]
+    index = ImageIndex(image_files(root, folder, follow_links=follow_links) if left else ())
+    places.index = index if left else None
     unsure: dict[int, Found] = {}
-    for row in lost if places.index and places.index.n_files else ():
-        if row in beside:
-            continue
-        found = places.index.find(paths[row])
+    for row in left if index.n_files else ():
+        found = index.find(paths[row])
         if found.is_sure and len(found.files) == 1:
             places.paths[row] = found.files[0]
         elif found.files:

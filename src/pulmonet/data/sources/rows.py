@@ -37,6 +37,7 @@ _ABOUT_ROWS = {
     *("sex", "gender", "male", "female", "age", "view", "frontal", "lateral", "ap", "pa"),
     *("portable", "study", "series", "followup", "site", "hospital", "year", "device", "weight"),
 }
+_PATIENT_FOLDER = re.compile(r"(?i)(?:.*/)?(patient[^/]*\d[^/]*)/(?:(study[^/]*)/)?")
 _SEX = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 _VIEWS = {
     **{"AP": "AP", "AP_HORIZONTAL": "AP", "PA": "PA", "FRONTAL": "FRONTAL"},
@@ -270,9 +271,9 @@ def patients_of(paths: Strings, own: Strings | None = None) -> tuple[Strings, St
     Where there is neither, the patient is "". The study is a ``study…/`` below the patient's
     folder, else ``study1``, or with a column and no such folder the image.
     """
-    pattern = r"(?i)^(?:.*/)?(patient[^/]*\d[^/]*)/(?:(study[^/]*)/)?"
-    parts = pd.Series(paths, dtype="str").str.extract(pattern)
-    folder, study = parts[0].fillna("").to_numpy(object), parts[1].fillna("study1").to_numpy(object)
+    found = [_PATIENT_FOLDER.match(path) for path in paths.tolist()]
+    folder = np.asarray([one[1] if one else "" for one in found], object)
+    study = np.asarray([(one[2] if one else "") or "study1" for one in found], object)
     if own is None:
         return folder, study
     below = np.where(folder == "", paths, folder + "/" + study)
