@@ -271,7 +271,9 @@ def patients_of(paths: Strings, own: Strings | None = None) -> tuple[Strings, St
     Where there is neither, the patient is "". The study is a ``study…/`` below the patient's
     folder, else ``study1``, or with a column and no such folder the image.
     """
-    found = [_PATIENT_FOLDER.match(path) for path in paths.tolist()]
+    folders = [path.rpartition("/")[0] for path in paths.tolist()]
+    parts = {folder: _PATIENT_FOLDER.match(f"{folder}/") for folder in {*folders}}
+    found = [parts[folder] for folder in folders]
     folder = np.asarray([one[1] if one else "" for one in found], object)
     study = np.asarray([(one[2] if one else "") or "study1" for one in found], object)
     if own is None:
