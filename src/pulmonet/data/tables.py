@@ -20,8 +20,6 @@ from pulmonet.files.cells import read_cells, read_names
 from pulmonet.files.paths import stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
-#: (N,) strings.
-
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
@@ -195,14 +193,10 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
 
 
 def join_table(raw: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
-    """`raw` with the columns of the table at `path`, joined by a column that both have.
+    """`raw` with the columns of the table at `path`, joined by the column `key` of both.
 
-    Cells are text, "" where `path` has no line. Of a column that both have, one is kept.
-
-    Args:
-        raw: any table of text.
-        key: the column; ``uid:id`` where it is called `id` in `path`.
-        path: names each key once.
+    ``uid:id`` is a key that is called `id` in `path`. Cells are text, "" where `path` has no line.
+    Of a column that both have, one is kept.
 
     Raises:
         DataError: no such column, a key listed twice, no row matches, or two different columns of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,11 +33,7 @@ def recognises(root: Path, _names: Collection[str]) -> bool:
 
 
 def read(root: Path) -> rows.SourceRows:
-    """``df_chexpert_plus*.csv`` with CheXbert's labels, which are in ``chexbert_labels/``.
-
-    Of several label files that of the whole report is taken. The table names JPEGs; the images are
-    PNGs in ``PNG/`` or DICOMs.
-    """
+    """``df_chexpert_plus*.csv`` (it names JPEGs; there are PNGs in ``PNG/``, or DICOMs)."""
     where = find_tables(root, _TABLE)[-1]
     raw = read_csv(where, ("path_to_image", "deid_patient_id")).rename(columns=_COLUMNS)
     folders = (root / "chexbert_labels", root)
@@ -61,12 +56,9 @@ def read(root: Path) -> rows.SourceRows:
 
 def _read_labels(path: Path) -> pd.DataFrame:
     """Cells of the 14 labels as text, one JSON object a line, indexed by ``path_to_image``."""
-    table: dict[str, dict[str, Any]] = {}
     try:
-        for line in read_text(path, MAX_JSON_BYTES).splitlines():
-            if line.strip():
-                one = json.loads(line)
-                table[one["path_to_image"]] = one
+        lines = filter(str.strip, read_text(path, MAX_JSON_BYTES).splitlines())
+        table = {one["path_to_image"]: one for one in map(json.loads, lines)}
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}); check the file") from None
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ import pandas as pd
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import is_image_name
 from pulmonet.data.splits.files import parse_split
-from pulmonet.files.paths import is_litter
 from pulmonet.labels import VOCABULARY, align
 
 #: Who was X-rayed, in the names of Kermany's images: ``person7_virus_15``, ``IM-0115-0001``,
@@ -70,23 +70,20 @@ def _class_folders(root: Path) -> list[tuple[str, Path]]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(
-            entry for entry in folder.iterdir() if entry.is_dir() and _is_shown(entry.name)
-        )
-    except OSError:
-        return []
-
-
-def _is_shown(name: str) -> bool:
-    return not is_litter(name) and name[0] != "." and "mask" not in name.lower()
+    return [folder / name for name in _names(folder) if (folder / name).is_dir()]
 
 
 def _images(folder: Path) -> Iterator[Path]:
     """The images of a class, which may lie in a folder ``images`` below, in order."""
     for place in (folder, folder / "images"):
-        try:
-            names = sorted(entry.name for entry in place.iterdir() if _is_shown(entry.name))
-        except OSError:
-            continue
-        yield from (place / name for name in names if "." in name and is_image_name(name))
+        yield from (place / one for one in _names(place) if "." in one and is_image_name(one))
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder, without litter and masks."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
+    except OSError:
+        return []
+    shown = (one for one in names if not one.startswith((".", "__MACOSX")))
+    return [one for one in shown if "mask" not in one.lower()]

@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,19 +160,11 @@ def rewrite_paths(paths: Iterable[str], mapping: Mapping[str, str]) -> Strings:
 
 def absent_folders(root: Path, paths: Iterable[str]) -> Counter[str]:
     """The first folder of each path that is not there -> paths below it; "" where all are."""
-    n_below = Counter(path.rpartition("/")[0] for path in paths)
-    is_there = {"": True}
+    is_there = lru_cache(maxsize=None)(lambda below: (root / below).is_dir())
     absent: Counter[str] = Counter()
-    for folder, n_paths in n_below.items():
-        parts = folder.split("/")
-        for below in ("/".join(parts[: n + 1]) for n in range(len(parts))):
-            if below not in is_there:
-                is_there[below] = (root / below).is_dir()
-            if not is_there[below]:
-                absent[below] += n_paths
-                break
-        else:
-            absent[""] += n_paths
+    for folder, n_paths in Counter(path.rpartition("/")[0] for path in paths).items():
+        below = accumulate(folder.split("/"), "{}/{}".format)
+        absent[next((one for one in below if one and not is_there(one)), "")] += n_paths
     return absent
 
 

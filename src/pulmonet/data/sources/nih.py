@@ -9,11 +9,10 @@ import numpy as np
 
 from pulmonet.arrays import Strings
 from pulmonet.data.sources import rows
-from pulmonet.data.tables import find_tables, id_column, is_blank, map_column, read_csv, text_column
+from pulmonet.data.tables import find_tables, id_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.cells import to_utf8
 from pulmonet.files.read import read_bytes
-from pulmonet.labels import align
 
 #: The 14 findings; a file in which one never occurs still annotates it (as absent).
 FINDINGS = (
@@ -41,22 +40,16 @@ def _tables(root: Path) -> list[Path]:
 def read(root: Path) -> rows.SourceRows:
     """``Data_Entry_2017*.csv`` with the lists and images that lie beside it.
 
-    The header's last names hold commas and split into more columns (and older files have an empty
-    one at the end), so columns go by their names and the odd ones are left alone. Images are in
-    ``images/`` or in ``images_001/images/`` to ``images_012/images/``; those of Kaggle's sample,
-    whose table is ``sample_labels.csv``, in ``sample/images/``.
+    Images are in ``images/`` or in ``images_001/images/`` to ``images_012/images/``; those of
+    Kaggle's sample, whose table is ``sample_labels.csv``, in ``sample/images/``.
     """
     where = _tables(root)[-1]
     raw = read_csv(where, ("Image Index", "Finding Labels", "Patient ID"))
     names = text_column(raw["Image Index"])
     is_sample = (root / "sample" / "images").is_dir()
-    columns = rows.finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"))
-    blank = map_column(raw["Finding Labels"], is_blank, bool)
-    for name in FINDINGS:
-        columns.setdefault(align(name), np.where(blank, np.nan, 0).astype(np.float32))
     return rows.source_rows(
         ("sample/images/" if is_sample else "images/") + names,
-        {name: columns[name] for name in sorted(columns)},
+        rows.finding_columns(raw["Finding Labels"], lambda cell: cell.split("|"), FINDINGS),
         split=_splits(root, names),
         patient=id_column(raw["Patient ID"], where),
         study=rows.column_or(raw, ["Follow-up #", "Image Index"], str),

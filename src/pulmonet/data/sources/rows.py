@@ -175,16 +175,16 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
     known = [name for name in names if align(name) in VOCABULARY]
     if {*map(align, known)} >= {*CHEXPERT_LABELS}:
         return known
-    tried = [name for name in names if name in known or _folded(name) not in _ABOUT_ROWS]
+    folded = {name: re.sub(r"[^a-z]", "", name.lower()).removeprefix("is") for name in names}
     return [
         name
-        for name in tried
-        if name in known or _holds_labels([raw[name] for raw in raws if name in raw])
+        for name in names
+        if name in known
+        or (
+            folded[name] not in _ABOUT_ROWS
+            and _holds_labels([raw[name] for raw in raws if name in raw])
+        )
     ]
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower()).removeprefix("is")
 
 
 def _holds_labels(columns: Sequence[pd.Series[Any]]) -> bool:
@@ -205,12 +205,12 @@ def other_columns(
 
 
 def finding_columns(
-    column: pd.Series[Any], split: Callable[[str], list[str]]
+    column: pd.Series[Any], split: Callable[[str], list[str]], always: Iterable[str] = ()
 ) -> dict[str, Floats32]:
     """Label columns from one whose cells `split` into findings, as NIH and PadChest have it.
 
-    Returns:
-        label -> (N,) of 1 (listed), 0 (not listed) and NaN (nothing listed), sorted by name.
+    Label -> (N,) of 1 (listed), 0 (not listed) and NaN (nothing listed), sorted by name; `always`
+    are labels even where no cell lists them.
 
     Raises:
         DataError: a label that `check_source_label` refuses.
@@ -220,13 +220,12 @@ def finding_columns(
         {align(name) for name in split(cell) if name.strip().lower() not in NO_FINDINGS}
         for cell in ("" if is_blank(cell) else cell for cell in distinct)
     ]
-    labels = sorted(set().union(*listed))
+    labels = sorted({*map(align, always)}.union(*listed))
     for label in labels:
         check_source_label(label, f"column '{column.name}'")
-    values = [[label in names if names else np.nan for names in listed] for label in labels]
     return {
-        label: np.asarray(of_label, np.float32)[codes]
-        for label, of_label in zip(labels, values, strict=True)
+        label: np.asarray([label in names if names else np.nan for names in listed], "f4")[codes]
+        for label in labels
     }
 
 
@@ -271,9 +270,7 @@ def patients_of(paths: Strings, own: Strings | None = None) -> tuple[Strings, St
     Where there is neither, the patient is "". The study is a ``study…/`` below the patient's
     folder, else ``study1``, or with a column and no such folder the image.
     """
-    folders = [path.rpartition("/")[0] for path in paths.tolist()]
-    parts = {folder: _PATIENT_FOLDER.match(f"{folder}/") for folder in {*folders}}
-    found = [parts[folder] for folder in folders]
+    found = [_PATIENT_FOLDER.match(path) for path in paths.tolist()]
     folder = np.asarray([one[1] if one else "" for one in found], object)
     study = np.asarray([(one[2] if one else "") or "study1" for one in found], object)
     if own is None:
