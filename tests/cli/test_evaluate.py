@@ -168,6 +168,34 @@ def test_one_class_in_one_run_says_what_is_compared(
     assert "differences are of the labels that all share" in shown
 
 
+def test_rare_labels_delete_nobody_elses_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve labels with one positive patient each; in no resample are they all there."""
+    flags = []
+    for seed, name in enumerate("ab"):
+        table = pd.read_csv(write_predictions(tmp_path / f"{name}.csv", seed=seed), dtype=str)
+        for number in range(12):
+            table[f"Rare {number}"] = ["1" if row == number else "0" for row in range(len(table))]
+            table[f"Rare {number}_score"] = table["Edema_score"]
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        flags += ["--predictions", str(tmp_path / f"{name}.csv")]
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    shown = capsys.readouterr()
+    assert "Macro (2 of 14 labels)" in shown.out
+    assert "Rare 0: 1 positive patient, at least 5 are needed" in shown.err
+    result = json.loads((tmp_path / "artifacts/a/evaluation_predictions_all.json").read_text())
+    result, compared = result["runs"][0], result["comparisons"]
+    assert None not in (result["macro"]["auroc"]["low"], result["labels"]["Edema"]["auroc"]["low"])
+    assert result["labels"]["Rare 3"]["auroc"]["value"] is not None
+    assert result["labels"]["Rare 3"]["auroc"]["low"] is None
+    assert {entry["label"] for entry in compared} == {None, *LABELS}
+    only_rare = [f"--labels={name}" for name in ("Rare 0", "Rare 1")]
+    assert evaluate(tmp_path / "few", *flags, *only_rare) == 0
+    expected = "not compared, no label has 5 positive and 5 negative patients"
+    assert expected in " ".join(capsys.readouterr().err.split())
+
+
 def test_patients_named_by_one_file_serve_the_comparison(tmp_path: Path) -> None:
     named = write_predictions(tmp_path / "named.csv")
     other = write_predictions(tmp_path / "other.csv", seed=3)

@@ -21,7 +21,10 @@ def draw_model_comparison(
     """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
     shown = [result for result in results if result.macro.auroc.value is not None]
     shown.sort(key=lambda result: -(result.macro.auroc.value or 0))
-    labels = list(dict.fromkeys(label for result in shown for label in result.macro.labels))
+    scored = [
+        label for result in shown for label, entry in result.labels.items() if entry.roc is not None
+    ]
+    labels = list(dict.fromkeys(scored))
     several = len({(result.dataset, result.split) for result in shown}) > 1
     figure = Figure(
         figsize=(4.4 + 1.35 * len(labels), 1.7 + 0.42 * len(shown)), dpi=110, layout="constrained"

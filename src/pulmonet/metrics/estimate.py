@@ -35,3 +35,20 @@ class Estimate(Record):
         if self.low is None or self.high is None:
             return f"{self.value:.{digits}f}"
         return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+
+
+def without_intervals(found: Any, reason: str) -> Any:
+    """A record, or a list of them, without the interval of any estimate, bin or curve in it."""
+    if isinstance(found, list):
+        return [without_intervals(part, reason) for part in found]
+    if isinstance(found, Estimate):
+        return Estimate(value=found.value, reason=found.reason or reason)
+    if not isinstance(found, Record):
+        return found
+    parts = {name: without_intervals(part, reason) for name, part in found}
+    for name, part in parts.items():
+        if name.startswith("band_") and isinstance(part, list):
+            parts[name] = []
+        elif name in {"observed_low", "observed_high"}:
+            parts[name] = None
+    return found.model_copy(update=parts)

@@ -19,12 +19,18 @@ from pulmonet.metrics.calibration.fit import (
 )
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
-from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.estimate import Estimate, without_intervals
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import why_not_scored
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.intervals import rank_all
-from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples, number_units
+from pulmonet.metrics.ranking.resamples import (
+    LabelRows,
+    PatientResamples,
+    class_patients,
+    number_units,
+    why_no_interval,
+)
 from pulmonet.metrics.results import (
     BootstrapFacts,
     LabelResult,
@@ -100,7 +106,7 @@ def evaluate_predictions(
         labels=labels,
         macro=ranked.macro,
         study=_study_level(images, options) if options.level == "image" else None,
-        subgroups=_subgroups(predictions, units, ranked.macro.labels, calls, options),
+        subgroups=_subgroups(predictions, units, [name for name in labels if labels[name].reason is None], calls, options),
         **(facts or {}),
     )
 
@@ -116,13 +122,13 @@ def _label_result(
     """One label, and its (N,) calls at the first operating point; None where it has none."""
     label, targets = predictions.labels[column], predictions.targets[:, column]
     known = np.isfinite(targets)
-    n_patients = [len(np.unique(units[rows])) for rows in (known, targets == 1, targets == 0)]
+    n_patients = class_patients(targets[:, None], units)[0]
     facts = dict(ranking) | {
         "negatives": ranking.n - ranking.positives,
-        "n_patients": n_patients[0],
-        "positive_patients": n_patients[1],
+        "n_patients": len(np.unique(units[known])),
+        "positive_patients": int(n_patients[0]),
         "prevalence": ranking.positives / ranking.n if ranking.n else None,
-        "few_positives": min(n_patients[1:]) < FEW_PATIENTS,
+        "few_positives": bool(n_patients.min() < FEW_PATIENTS),
         "reason": why_not_scored(targets),
     }
     if facts["reason"] is not None:
@@ -136,6 +142,8 @@ def _label_result(
     kept = None if stored is None else stored.labels.get(label)
     fitted_on = None if stored is None or kept is None else stored.fitted_on
     detail = _detail(rows, options, options.prevalence_of(label), kept, fitted_on)
+    if rare := why_no_interval(n_patients):
+        detail = {name: without_intervals(part, rare) for name, part in detail.items()}
     result = LabelResult(**facts, **detail, worst_cases=worst_cases(predictions, column))
     called = _first_calls(rows, options.criteria[0], kept)
     if called is None:

@@ -204,7 +204,8 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
         "significantly different in macro AUROC (simultaneous intervals of paired differences). "
         "*Used for*: what these rows had decided before they were evaluated; a checkpoint "
         "selected on them makes their numbers somewhat too good. An empty cell is a label with "
-        "one class in these rows; the macro averages the others.",
+        "one class in these rows; the macro averages labels with at least 5 positive and 5 "
+        "negative patients.",
         "",
     ]
     return "\n".join(lines)

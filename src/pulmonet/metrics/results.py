@@ -167,11 +167,12 @@ class LabelResult(Record):
     """Patients with at least one positive row."""
     prevalence: Number
     few_positives: bool
-    """Fewer than 20 positive (or negative) patients: the interval is too narrow, see docs."""
+    """Fewer than 20 positive (or negative) patients: the interval may be too narrow, see docs;
+    below 5 there is none."""
     reason: str | None = None
     """Why there is no AUROC."""
     auroc: Estimate
-    """Patient bootstrap."""
+    """Patient bootstrap; no interval below 5 positive (or negative) patients."""
     auroc_delong: Estimate
     """The same value; DeLong's interval, clustered after Obuchowski where patients repeat."""
     average_precision: Estimate
@@ -187,9 +188,18 @@ class LabelResult(Record):
     decision_curve: DecisionCurve | None = None
     worst_cases: list[WorstCase] = []
 
+    def remark(self) -> str:
+        """What to beware of where patients are few; empty where they are not."""
+        if self.few_positives and self.auroc.low is not None:
+            return "fewer than 20: interval may be too narrow"
+        return self.auroc.reason or ""
+
 
 class MacroResult(Record):
-    """Mean over the labels that have both classes; the set is fixed over resamples."""
+    """Mean over the labels with at least 5 positive and 5 negative patients, in every resample.
+
+    Where there is none, over those that have both classes, and without an interval.
+    """
 
     auroc: Estimate
     average_precision: Estimate
@@ -199,7 +209,7 @@ class MacroResult(Record):
     """With the reason."""
 
     def counted(self) -> str:
-        """``5 labels``, or ``4 of 5 labels`` where one has no positive or no negative."""
+        """``5 labels``, or ``4 of 5 labels`` where one has too few positives or negatives."""
         n_all = self.n_labels + len(self.left_out)
         return f"{self.n_labels} of {n_all} labels" if self.left_out else count(n_all, "label")
 
@@ -290,7 +300,7 @@ class BootstrapFacts(Record):
     """What was resampled; images only where the rows name no patients."""
     n_resamples: int
     n_redrawn: int
-    """Resamples drawn again because a label had one class only."""
+    """Resamples with one class of a label: of that label alone, another stands in."""
     seed: int
     method: IntervalKind
     confidence: float = 0.95

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +43,79 @@ def test_rare_and_absent_labels_say_so(result: RunResult) -> None:
     assert result.macro.left_out == {"Absent": "not annotated in these rows"}
     expected = np.mean([result.labels[name].auroc.value for name in ("Edema", "Rare")])
     assert result.macro.auroc.value == pytest.approx(expected)
+
+
+def rare_rows(n_positive: Sequence[int], n: int = 120, seed: int = 0) -> Predictions:
+    """One image a patient; so many positives of each label, the same first patients."""
+    generator = np.random.default_rng(seed)
+    targets = (np.arange(n)[:, None] < np.asarray(n_positive)).astype(np.float32)
+    scores = np.clip(0.3 * targets + 0.7 * generator.random(targets.shape), 0, 1)
+    return Predictions(
+        run="net",
+        dataset="tiny",
+        split="valid",
+        labels=tuple(f"L{number}" for number in range(len(n_positive))),
+        paths=tuple(f"{row}.png" for row in range(n)),
+        patients=tuple(f"p{row}" for row in range(n)),
+        studies=None,
+        targets=targets,
+        scores=scores.astype(np.float32),
+    )
+
+
+def intervals_in(document: object) -> list[str]:
+    """Names of what has a lower end, however deep."""
+    if isinstance(document, list):
+        return [name for part in document for name in intervals_in(part)]
+    if not isinstance(document, dict):
+        return []
+    names = ("observed_low", "band_low") if "mean_score" in document else ("low", "band_low")
+    found = [name for name in names if document.get(name) not in (None, [])]
+    return found + [name for part in document.values() for name in intervals_in(part)]
+
+
+@pytest.mark.parametrize("interval", ["percentile", "bca"])
+def test_rare_labels_have_a_value_and_no_interval(interval: str) -> None:
+    rows = rare_rows([1] * 6 + [4, 117, 5, 40])
+    found = evaluate_predictions(rows, EvaluationOptions(n_resamples=200, interval=interval))
+    for name in ("L0", "L6", "L7"):
+        entry = found.labels[name]
+        column = rows.labels.index(name)
+        expected = roc_auc_score(rows.targets[:, column], rows.scores[:, column])
+        assert entry.auroc.value == pytest.approx(expected)
+        assert intervals_in(entry.model_dump(mode="json")) == []
+    reasons = [found.labels[name].auroc.reason for name in ("L0", "L6", "L7")]
+    assert reasons[0] == "1 positive patient, at least 5 are needed"
+    assert reasons[1] == "4 positive patients, at least 5 are needed"
+    assert reasons[2] == "3 negative patients, at least 5 are needed"
+    assert found.labels["L8"].auroc.low < found.labels["L8"].auroc.value
+    macro = found.macro
+    assert (macro.labels, macro.n_labels) == (["L8", "L9"], 2)
+    expected = np.mean([found.labels[name].auroc.value for name in macro.labels])
+    assert macro.auroc.value == pytest.approx(expected)  # of the labels that the interval is of
+    assert macro.auroc.low < macro.auroc.value < macro.auroc.high
+    assert macro.auroc_name() == "macro AUROC of 2 of 10 labels"
+    assert macro.left_out["L6"] == "4 positive patients, at least 5 are needed"
+
+
+def test_rare_labels_leave_no_trace_in_the_others() -> None:
+    """Thirteen labels with one positive patient each once deleted every interval."""
+    alone = evaluate_predictions(rare_rows([40]), QUICK)
+    rows = rare_rows([40] + [1] * 13)
+    scores = rows.scores.copy()
+    scores[:, 0] = rare_rows([40]).scores[:, 0]
+    beside = evaluate_predictions(replace(rows, scores=scores), QUICK)
+    assert beside.labels["L0"] == alone.labels["L0"]
+    assert beside.macro.auroc == alone.macro.auroc
+
+
+def test_only_rare_labels_have_a_macro_without_an_interval() -> None:
+    found = evaluate_predictions(rare_rows([1, 3]), QUICK)
+    expected = np.mean([entry.auroc.value for entry in found.labels.values()])
+    assert found.macro.auroc.value == pytest.approx(expected)
+    assert found.macro.auroc.low is None
+    assert found.macro.auroc.reason == "no label has 5 positive and 5 negative patients"
+    assert found.macro.n_labels == 2
 
 
 def test_document_has_no_nan_and_round_trips(result: RunResult) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pulmonet.flows import console
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.comparison import ModelComparison, compare
-from pulmonet.metrics.ranking.resamples import OneClassError, number_units
+from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
@@ -102,9 +102,12 @@ def _compare_group(
     scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
     patients = next((run.patients for run in group if run.patients is not None), None)
     units = number_units(patients, len(first.paths))  # known if any of the files names them
-    try:
-        n_resamples, seed = options.n_resamples, options.seed
-        return compare(names, shared, targets, scores, units, n_resamples=n_resamples, seed=seed)
-    except OneClassError:
-        console.warn(f"{', '.join(names)}: too few positives to resample; not compared")
+    n_resamples, seed = options.n_resamples, options.seed
+    found = compare(names, shared, targets, scores, units, n_resamples=n_resamples, seed=seed)
+    if not found.comparisons:
+        console.warn(
+            f"{', '.join(names)}: not compared, no label has {MIN_PATIENTS} positive and "
+            f"{MIN_PATIENTS} negative patients"
+        )
         return None
+    return found

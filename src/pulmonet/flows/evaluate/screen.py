@@ -32,7 +32,7 @@ def show_result(result: RunResult) -> None:
     table.add_column("Slope", justify="right", no_wrap=True, min_width=5)
     few = False
     for label, entry in result.labels.items():
-        flag = " *" if entry.few_positives and entry.reason is None else ""
+        flag = " *" if entry.few_positives and entry.auroc.low is not None else ""
         few |= bool(flag)
         slope = entry.calibration.slope.value if entry.calibration else None
         table.add_row(
@@ -63,7 +63,7 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
     else:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
     if few:
-        console.note("* fewer than 20 positive (or negative) patients: the interval is too narrow.")
+        console.note("* fewer than 20 positive (or negative) patients: the interval may be too narrow.")
     for text in result.label_notes():
         console.note(f"{text[:1].upper()}{text[1:]}.")
     too_small = {

@@ -12,6 +12,7 @@ from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
+from pulmonet.metrics.ranking.resamples import class_patients
 from pulmonet.metrics.results import Comparison, Metric
 
 
@@ -51,11 +52,7 @@ def narrowness(targets: Floats, units: Ints) -> Array:
         targets: (N, L) 1, 0 or NaN.
         units: (N,) patient numbers.
     """
-    of_class = [
-        [len(np.unique(units[column == value])) for value in (0, 1)]
-        for column in np.asarray(targets, np.float64).T
-    ]
-    rarer = np.maximum(np.min(np.asarray(of_class), axis=1), 2)
+    rarer = np.maximum(class_patients(targets, units).min(axis=1), 2)
     return np.asarray(rarer / (rarer - 1), dtype=np.float64)
 
 
@@ -174,10 +171,12 @@ def compare(
         n_resamples: R.
         seed: of the resamples.
 
-    Raises:
-        OneClassError: nearly every resample leaves some label with one class.
+    Returns:
+        Only labels with enough patients of both classes (`class_patients`); none without one.
     """
     bootstrap = bootstrap_ranking(targets, scores, units, n_resamples=n_resamples, seed=seed)
+    if not bootstrap.scored.any():
+        return ModelComparison([], [""] * len(names), list(names))
     once = np.ones((1, int(units.max()) + 1), np.int32)
     point = np.asarray(
         [

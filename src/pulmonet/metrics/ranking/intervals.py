@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from pulmonet.arrays import Array, Flags, Floats, Floats32, Ints
 from pulmonet.metrics.estimate import Estimate
@@ -22,9 +22,11 @@ from pulmonet.metrics.ranking.auc import (
 )
 from pulmonet.metrics.ranking.resamples import (
     BLOCK_BYTES,
-    OneClassError,
+    MIN_PATIENTS,
     PatientResamples,
+    class_patients,
     number_units,
+    why_no_interval,
 )
 from pulmonet.metrics.results import MacroResult, RankingResult
 from pulmonet.run.predictions import Predictions
@@ -32,9 +34,11 @@ from pulmonet.run.predictions import Predictions
 
 @dataclass(frozen=True)
 class BootstrapRanking:
-    """(M, R, L) of M runs under the same R resamples of the patients; NaN where one class only.
+    """(M, R, L) of M runs under the same R resamples of the patients.
 
-    `scored` (L,) are the labels with both classes, `n_redrawn` the resamples drawn again.
+    `scored` (L,) are the labels with `MIN_PATIENTS` of both classes; the others are NaN where a
+    resample has one class of them. `n_redrawn` resamples had one class of a scored label: for that
+    label alone, and in all runs, the next resample that has both stands in.
     """
 
     auroc: Array
@@ -68,12 +72,9 @@ def bootstrap_ranking(
         scores: M arrays (N, L) in [0, 1].
         units: (N,) patient number of each row (`number_units`).
         with_precision: False leaves average precision out (NaN).
-
-    Raises:
-        OneClassError: nearly every resample leaves some label with one class.
     """
     rankings = [rankings_of(targets, of_run, units) for of_run in scores]
-    resamples = PatientResamples(targets, units, n_resamples, seed)
+    resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, seed)
     shape = (len(scores), n_resamples, targets.shape[1])
     auroc, precision = np.full(shape, np.nan), np.full(shape, np.nan)
     start = 0
@@ -84,28 +85,65 @@ def bootstrap_ranking(
                 result = weighted_ranking(ranking, weights, with_precision=with_precision)
                 auroc[run, start:stop, label], precision[run, start:stop, label] = result
         start = stop
-    scored = np.asarray([not ranking.one_class for ranking in rankings[0]])
-    return BootstrapRanking(auroc, precision, scored, resamples.n_redrawn)
+    scored = class_patients(targets, units).min(axis=1) >= MIN_PATIENTS
+    missing = np.isnan(auroc[0]) & scored
+    for label in np.flatnonzero(missing.any(axis=0)):
+        holes, whole = np.flatnonzero(missing[:, label]), np.flatnonzero(~missing[:, label])
+        instead = whole[np.searchsorted(whole, holes) % len(whole)]
+        for values in (auroc, precision):
+            values[:, holes, label] = values[:, instead, label]
+    return BootstrapRanking(auroc, precision, scored, int(missing.any(axis=1).sum()))
 
 
-def percentile_interval(samples: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap samples (R,); NaN samples are left out."""
+def reach(n_patients: float = np.inf, confidence: float = 0.95) -> float:
+    """Standard errors from the middle of an interval to its end, with n patients of the rarer class.
+
+    The bootstrap divides by n where n - 1 is right, and its normal tails should be Student's: 2.53
+    at eight patients instead of 1.96. Source: the expanded percentile interval of Hesterberg 2015
+    (doi:10.1080/00031305.2015.1089789).
+    """
+    if np.isinf(n_patients):
+        return float(ndtri(0.5 + confidence / 2))
+    n = max(n_patients, 2)
+    return float(stdtrit(n - 1, 0.5 + confidence / 2) * np.sqrt(n / (n - 1)))
+
+
+def effective_patients(n_patients: Array, variances: Array) -> float:
+    """Patients behind a mean over labels with (L,) patients of the rarer class and (L,) variances.
+
+    Welch and Satterthwaite: rare labels count as much as they add to the mean's variance.
+    """
+    total = variances.sum()
+    if total <= 0:
+        return float(n_patients.min(initial=2))
+    return float(1 + total**2 / np.sum(variances**2 / np.maximum(n_patients - 1, 1)))
+
+
+def percentile_interval(
+    samples: Array, confidence: float = 0.95, *, n_patients: float = np.inf
+) -> tuple[float, float]:
+    """Percentile interval of bootstrap samples (R,), NaN left out; `n_patients` as in `reach`."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return np.nan, np.nan
-    tail = (1 - confidence) / 2
+    tail = ndtr(-reach(n_patients, confidence))
     low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def estimate(value: float | Array, samples: Array) -> Estimate:
+def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf) -> Estimate:
     """A value with the percentile interval of its bootstrap samples (R,)."""
-    low, high = percentile_interval(samples)
+    low, high = percentile_interval(samples, n_patients=n_patients)
     return Estimate(value=float(value), low=low, high=high)
 
 
 def bca_interval(
-    value: float, samples: Array, jackknife: Array, confidence: float = 0.95
+    value: float,
+    samples: Array,
+    jackknife: Array,
+    confidence: float = 0.95,
+    *,
+    n_patients: float = np.inf,
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987).
 
@@ -115,14 +153,13 @@ def bca_interval(
     finite = samples[np.isfinite(samples)]
     share_below = (np.sum(finite < value) + 0.5 * np.sum(finite == value)) / max(len(finite), 1)
     if not 0 < share_below < 1:
-        return percentile_interval(samples, confidence)
+        return percentile_interval(samples, confidence, n_patients=n_patients)
     bias = ndtri(share_below)
     left_out = jackknife[np.isfinite(jackknife)]
     deviation = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     spread = np.sum(deviation**2) ** 1.5
     acceleration = np.sum(deviation**3) / (6 * spread) if spread > 0 else 0.0
-    tail = (1 - confidence) / 2
-    z = bias + ndtri([tail, 1 - tail])
+    z = bias + reach(n_patients, confidence) * np.asarray([-1.0, 1.0])
     levels = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(finite, levels)
     return float(low), float(high)
@@ -177,41 +214,46 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
     """AUROC and average precision per label and macro, with patient bootstrap intervals."""
     targets, scores, labels = predictions.targets, predictions.scores, predictions.labels
     units = number_units(predictions.patients, len(predictions.paths))
-    reasons = [why_not_scored(column) for column in targets.T]
-    scored = np.asarray([reason is None for reason in reasons])
-    samples, missing = _resample(targets, scores, units, options)
+    n_patients = class_patients(targets, units)
+    without = [why_not_scored(column) for column in targets.T]
+    scored = np.asarray([reason is None for reason in without])
+    reasons = [no or why_no_interval(n) for no, n in zip(without, n_patients, strict=True)]
+    n_resamples, seed = options.n_resamples, options.seed
+    samples = bootstrap_ranking(targets, [scores], units, n_resamples=n_resamples, seed=seed)
+    averaged = samples.scored if samples.scored.any() else scored
     left_out: Sequence[Array | None] = (None, None)
-    if options.interval == "bca" and samples is not None:
+    if options.interval == "bca":
         left_out = jackknife_ranking(targets, scores, units)
     found: list[list[Estimate]] = []
     for metric, jackknife in zip((auroc, average_precision), left_out, strict=True):
         values = np.asarray([metric(*rows) for rows in zip(targets.T, scores.T, strict=True)])
-        values = _and_macro(values, scored)
-        drawn = (
-            None if samples is None else _and_macro(getattr(samples, metric.__name__)[0], scored)
-        )
-        left = None if jackknife is None else _and_macro(jackknife, scored)
+        values = _and_macro(values, averaged)
+        drawn = _and_macro(getattr(samples, metric.__name__)[0], averaged)
+        left = None if jackknife is None else _and_macro(jackknife, averaged)
+        rarer = n_patients.min(axis=1)
+        of_macro = effective_patients(rarer[averaged], drawn[:, :-1].var(axis=0)[averaged])
         found.append(
             [
-                Estimate(value=None, reason=reason)
-                if reason
-                else _with_interval(
-                    values[i],
-                    None if drawn is None else drawn[:, i],
-                    None if left is None else left[:, i],
-                    missing,
+                _with_interval(
+                    values[i], drawn[:, i], None if left is None else left[:, i], n, reason
                 )
-                for i, reason in enumerate([*reasons, None])
+                for i, (n, reason) in enumerate(
+                    zip([*rarer, of_macro], [*reasons, _why_no_macro(samples, scored)], strict=True)
+                )
             ]
         )
     macro = MacroResult(
         auroc=found[0].pop(),
         average_precision=found[1].pop(),
-        n_labels=int(scored.sum()),
-        labels=[label for label, reason in zip(labels, reasons, strict=True) if reason is None],
-        left_out={label: reason for label, reason in zip(labels, reasons, strict=True) if reason},
+        n_labels=int(averaged.sum()),
+        labels=[label for label, inside in zip(labels, averaged, strict=True) if inside],
+        left_out={
+            label: str(reason)
+            for label, reason, inside in zip(labels, reasons, averaged, strict=True)
+            if not inside
+        },
     )
-    return Ranked(found[0], found[1], macro, 0 if samples is None else samples.n_redrawn)
+    return Ranked(found[0], found[1], macro, samples.n_redrawn)
 
 
 def _and_macro(of_labels: Array, scored: Flags) -> Array:
@@ -219,28 +261,21 @@ def _and_macro(of_labels: Array, scored: Flags) -> Array:
     return np.concatenate([of_labels, macro_mean(of_labels, scored)[..., None]], axis=-1)
 
 
-def _resample(
-    targets: Floats32, scores: Floats32, units: Ints, options: EvaluationOptions
-) -> tuple[BootstrapRanking | None, str | None]:
-    if units.max() < 1:
-        return None, "one patient only"
-    try:
-        samples = bootstrap_ranking(
-            targets, [scores], units, n_resamples=options.n_resamples, seed=options.seed
-        )
-    except OneClassError:
-        return None, "nearly every resample of the patients has one class only"
-    return samples, None
+def _why_no_macro(samples: BootstrapRanking, scored: Flags) -> str | None:
+    if samples.scored.any():
+        return None
+    if scored.any():
+        return f"no label has {MIN_PATIENTS} positive and {MIN_PATIENTS} negative patients"
+    return "no label has both classes"
 
 
 def _with_interval(
-    value: float, samples: Array | None, jackknife: Array | None, missing: str | None
+    value: float, samples: Array, jackknife: Array | None, n_patients: float, reason: str | None
 ) -> Estimate:
-    if not np.isfinite(value):
-        return Estimate(value=None, reason="no label has both classes")
-    if samples is None:
-        return Estimate(value=float(value), reason=missing)
+    """The value alone, or no value, where there is a reason."""
+    if reason is not None:
+        return Estimate(value=float(value), reason=reason)
     if jackknife is None:
-        return estimate(value, samples)
-    low, high = bca_interval(float(value), samples, jackknife)
+        return estimate(value, samples, n_patients=n_patients)
+    low, high = bca_interval(float(value), samples, jackknife, n_patients=n_patients)
     return Estimate(value=float(value), low=low, high=high)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Floats, Ints
+from pulmonet.words import count
 
 #: Bytes that one block of resamples may take; bounds memory whatever the number of rows.
 BLOCK_BYTES = 16 * 2**20
@@ -19,8 +20,9 @@ BLOCK_BYTES = 16 * 2**20
 KEPT_BYTES = 64 * 2**20
 #: Where every resample costs time by the row, so many rows x resamples are drawn and no more.
 ROW_RESAMPLES = 6_000_000
-#: Draws per wanted resample before giving up on a label that is nearly always one class.
-MAX_DRAWS = 200
+#: A label with fewer positive (or negative) patients has a value, but no interval and no part in
+#: macros and comparisons: what a resample of them shows is mostly how often each was drawn.
+MIN_PATIENTS = 5
 
 
 def number_units(ids: Sequence[str] | None, n_rows: int) -> Ints:
@@ -29,6 +31,21 @@ def number_units(ids: Sequence[str] | None, n_rows: int) -> Ints:
         return np.arange(n_rows)
     numbers: dict[str, int] = {}
     return np.asarray([numbers.setdefault(name, len(numbers)) for name in ids], dtype=np.int64)
+
+
+def class_patients(targets: Floats, units: Ints) -> Ints:
+    """(L, 2) patients with a positive and with a negative row of each label of (N, L) targets."""
+    return np.asarray(
+        [[len(np.unique(units[column == value])) for value in (1, 0)] for column in targets.T]
+    ).reshape(-1, 2)
+
+
+def why_no_interval(n_patients: Ints) -> str | None:
+    """Why a label with (2,) positive and negative patients has no interval; None where it has."""
+    if (fewest := int(n_patients.min())) >= MIN_PATIENTS:
+        return None
+    kind = ("positive", "negative")[int(n_patients.argmin())]
+    return f"{count(fewest, f'{kind} patient')}, at least {MIN_PATIENTS} are needed"
 
 
 def class_counts(targets: Floats, units: Ints, n_units: int) -> Array:
@@ -47,15 +64,14 @@ def class_counts(targets: Floats, units: Ints, n_units: int) -> Array:
 class PatientResamples:
     """Resamples of the patients with replacement, in blocks, the same at every pass.
 
-    A resample in which some label has one class only is drawn again and counted, so that the
-    macro averages the same labels in every resample.
+    A resample in which a label of `targets` has one class only is drawn again.
     """
 
     def __init__(self, targets: Floats, units: Ints, n_resamples: int, seed: int) -> None:
         """Prepare resamples.
 
         Args:
-            targets: (N, L) 1, 0 or NaN.
+            targets: (N, L) 1, 0 or NaN of the labels that every resample needs both classes of.
             units: (N,) unit of each row, 0..U-1 (`number_units`).
             n_resamples: how many.
             seed: of the draws; they do not depend on the block size.
@@ -64,7 +80,6 @@ class PatientResamples:
         self.n_resamples = n_resamples
         self.seed = seed
         self.n_rows = len(units)
-        self.n_redrawn = 0
         self._needed = class_counts(targets, units, self.n_units)
         self._kept: NDArray[np.uint16] | None = None
 
@@ -79,9 +94,6 @@ class PatientResamples:
         Args:
             bytes_per_resample: what the caller allocates for one resample; 32 bytes a row
                 when None.
-
-        Raises:
-            OneClassError: next to no resample has both classes of every label.
         """
         per_resample = bytes_per_resample or 32 * max(self.n_rows, 1)
         height = int(np.clip(BLOCK_BYTES // per_resample, 1, 256))
@@ -103,23 +115,12 @@ class PatientResamples:
 
     def _draws(self, at_once: int) -> Iterator[NDArray[np.int32]]:
         generator = np.random.default_rng([self.seed, self.n_units])
-        self.n_redrawn = 0
-        n_accepted = 0
         while True:
             picks = generator.integers(0, self.n_units, size=(at_once, self.n_units))
             for pick in picks:
                 counts = np.bincount(pick, minlength=self.n_units)
                 if ((counts @ self._needed) > 0).all():
-                    n_accepted += 1
                     yield counts.astype(np.int32)
-                else:
-                    self.n_redrawn += 1
-                    if self.n_redrawn > MAX_DRAWS * (n_accepted + 10):
-                        raise OneClassError
-
-
-class OneClassError(ValueError):
-    """Nearly every resample leaves some label with one class."""
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,9 @@ def _label_table(
         columns = ("Run", *labels)
         rows = [(Cell(one.run), *(found(one, label) for label in labels)) for one in results]
     notes = tuple(
-        f"{label}: {item.reason}." for label, item in results[0].labels.items() if item.reason
+        f"{label}: {item.auroc.reason}."
+        for label, item in results[0].labels.items()
+        if item.auroc.reason
     )
     return Table(f"{name} per label", columns, tuple(rows), notes, forest=True)
 
@@ -191,7 +193,7 @@ def _counts_table(result: RunResult) -> list[Table]:
                 "Prevalence": Cell(percent(item.prevalence), item.prevalence),
                 "Patients": item.n_patients,
                 "Positive patients": item.positive_patients,
-                "Remark": "fewer than 20: interval too narrow" if item.few_positives else "",
+                "Remark": item.remark(),
             }
             for label, item in result.labels.items()
         ),

@@ -12,10 +12,12 @@ from pulmonet.metrics.ranking import resamples as drawing
 from pulmonet.metrics.ranking.intervals import (
     bca_interval,
     bootstrap_ranking,
+    effective_patients,
     jackknife_ranking,
     percentile_interval,
+    reach,
 )
-from pulmonet.metrics.ranking.resamples import OneClassError, PatientResamples
+from pulmonet.metrics.ranking.resamples import PatientResamples
 
 Array = NDArray[np.float64]
 
@@ -56,14 +58,12 @@ def test_a_second_pass_is_the_same_whether_kept_or_drawn_again(
     passes = [np.concatenate(list(kept.blocks())) for _ in range(2)]
     next(iter(kept.blocks()))  # a pass that is broken off
     passes.append(np.concatenate(list(kept.blocks())))
-    n_redrawn = kept.n_redrawn
     monkeypatch.setattr(drawing, "KEPT_BYTES", 0)
     drawn = PatientResamples(targets, units, 50, 1)
     passes += [np.concatenate(list(drawn.blocks())) for _ in range(2)]
     for one in passes:
         assert one.dtype == np.int32
         np.testing.assert_array_equal(one, passes[0])
-    assert drawn.n_redrawn == n_redrawn
 
 
 def test_memory_is_bounded_by_the_block() -> None:
@@ -73,20 +73,53 @@ def test_memory_is_bounded_by_the_block() -> None:
     assert block.nbytes <= drawing.BLOCK_BYTES
 
 
-def test_one_class_resamples_are_redrawn_and_counted() -> None:
-    targets = np.zeros((40, 1))
-    targets[0] = 1  # one positive patient: 36 % of resamples miss it
-    found = bootstrap_ranking(
-        targets, [np.linspace(0, 1, 40)[:, None]], np.arange(40), n_resamples=500, seed=0
+def test_one_class_resamples_of_a_label_leave_the_others_alone() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.zeros((60, 22))
+    targets[:20, 0] = 1
+    targets[:5, 1] = 1  # (55/60)^60 = 0.5 % of resamples miss all five
+    targets[:20, 2:] = np.eye(20)
+    scores = [generator.random((60, 22)) for _ in range(2)]
+    found = bootstrap_ranking(targets, scores, np.arange(60), n_resamples=2000, seed=0)
+    assert list(found.scored) == [True, True] + [False] * 20
+    counts = np.concatenate(
+        list(PatientResamples(np.empty((60, 0)), np.arange(60), 2000, 0).blocks())
     )
-    assert np.isfinite(found.auroc).all()
-    assert 180 < found.n_redrawn < 400  # 500 * 0.363 / 0.637 = 285
+    without = counts[:, :5].sum(axis=1) == 0
+    assert found.n_redrawn == without.sum() > 2
+    alone = bootstrap_ranking(targets[:, :1], [run[:, :1] for run in scores], np.arange(60))
+    np.testing.assert_array_equal(alone.auroc[..., 0], found.auroc[:, :1000, 0])
+    for resample in np.flatnonzero(without):
+        following = next(n for n in range(resample, 2000) if not without[n])  # both runs alike
+        for metric in (found.auroc, found.average_precision):
+            np.testing.assert_array_equal(metric[:, resample, 1], metric[:, following, 1])
+    assert np.isfinite(found.macro("auroc")).all()
 
 
-def test_hopeless_resampling_says_so() -> None:
-    targets = np.eye(40)[:, :20]  # twenty labels with one positive patient each
-    with pytest.raises(OneClassError):
-        bootstrap_ranking(targets, [np.full((40, 20), 0.5)], np.arange(40), n_resamples=100)
+@pytest.mark.parametrize(("n", "expected"), [(8, 2.528), (20, 2.147), (np.inf, 1.960)])
+def test_intervals_of_few_patients_reach_further(n: float, expected: float) -> None:
+    """Hesterberg's expanded percentiles: of a mean of normal values they are Student's interval."""
+    assert reach(n) == pytest.approx(expected, abs=0.001)
+    if np.isfinite(n):
+        values = np.random.default_rng(int(n)).normal(size=int(n))
+        draws = values.mean() + values.std() / n**0.5 * stats.norm.ppf((np.arange(1e5) + 0.5) / 1e5)
+        student = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
+        low, high = percentile_interval(draws, n_patients=n)
+        assert (low, high) == pytest.approx(student, rel=0.01, abs=0.005)
+        around = bca_interval(values.mean(), draws, np.zeros(3), n_patients=n)
+        assert around == pytest.approx(student, rel=0.01, abs=0.005)
+
+
+def test_effective_patients_of_a_macro() -> None:
+    alike = effective_patients(np.asarray([11.0, 11.0, 11.0]), np.full(3, 0.2))
+    assert alike == pytest.approx(1 + 3 * 10)  # Satterthwaite: degrees of freedom add up
+    one = effective_patients(np.asarray([11.0, 1001.0]), np.asarray([0.2, 1e-9]))
+    assert one == pytest.approx(11, rel=1e-3)
+    # statsmodels' and textbooks' Welch test: two means
+    first, second = np.random.default_rng(0).normal(size=(2, 9))
+    welch = stats.ttest_ind(first, 3 * second, equal_var=False)
+    variances = np.asarray([first.var(ddof=1) / 9, 9 * second.var(ddof=1) / 9])
+    assert effective_patients(np.full(2, 9.0), variances) == pytest.approx(1 + welch.df)
 
 
 def test_a_label_with_one_class_is_no_obstacle() -> None:
