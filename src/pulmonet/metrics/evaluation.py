@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +106,7 @@ def evaluate_predictions(
         labels=labels,
         macro=ranked.macro,
         study=_study_level(images, options) if options.level == "image" else None,
-        subgroups=_subgroups(predictions, units, [name for name in labels if labels[name].reason is None], calls, options),
+        subgroups=_subgroups(predictions, units, labels, calls, options),
         **(facts or {}),
     )
 
@@ -220,10 +220,11 @@ def _first_calls(rows: LabelRows, criterion: str, kept: LabelCalibration | None)
 def _subgroups(
     predictions: Predictions,
     units: Ints,
-    scored: Sequence[str],
+    labels: Mapping[str, LabelResult],
     calls: Mapping[str, Flags],
     options: EvaluationOptions,
 ) -> list[Subgroup]:
+    scored = [label for label, entry in labels.items() if entry.reason is None]
     groups = choose_columns(predictions.columns, options.subgroup_columns)
     if not scored:
         return []

@@ -167,8 +167,7 @@ class LabelResult(Record):
     """Patients with at least one positive row."""
     prevalence: Number
     few_positives: bool
-    """Fewer than 20 positive (or negative) patients: the interval may be too narrow, see docs;
-    below 5 there is none."""
+    """Fewer than 20 positive (or negative) patients: the interval may be too narrow, see docs."""
     reason: str | None = None
     """Why there is no AUROC."""
     auroc: Estimate
@@ -188,18 +187,9 @@ class LabelResult(Record):
     decision_curve: DecisionCurve | None = None
     worst_cases: list[WorstCase] = []
 
-    def remark(self) -> str:
-        """What to beware of where patients are few; empty where they are not."""
-        if self.few_positives and self.auroc.low is not None:
-            return "fewer than 20: interval may be too narrow"
-        return self.auroc.reason or ""
-
 
 class MacroResult(Record):
-    """Mean over the labels with at least 5 positive and 5 negative patients, in every resample.
-
-    Where there is none, over those that have both classes, and without an interval.
-    """
+    """Mean over labels with 5 positive and negative patients; with both classes where none has."""
 
     auroc: Estimate
     average_precision: Estimate

@@ -63,7 +63,9 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
     else:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
     if few:
-        console.note("* fewer than 20 positive (or negative) patients: the interval may be too narrow.")
+        console.note(
+            "* fewer than 20 positive (or negative) patients: the interval may be too narrow."
+        )
     for text in result.label_notes():
         console.note(f"{text[:1].upper()}{text[1:]}.")
     too_small = {

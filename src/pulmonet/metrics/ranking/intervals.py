@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
-from pulmonet.arrays import Array, Flags, Floats, Floats32, Ints
+from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import (
@@ -87,7 +87,7 @@ def bootstrap_ranking(
         start = stop
     scored = class_patients(targets, units).min(axis=1) >= MIN_PATIENTS
     missing = np.isnan(auroc[0]) & scored
-    for label in np.flatnonzero(missing.any(axis=0)):
+    for label in np.flatnonzero(missing.any(axis=0)).tolist():
         holes, whole = np.flatnonzero(missing[:, label]), np.flatnonzero(~missing[:, label])
         instead = whole[np.searchsorted(whole, holes) % len(whole)]
         for values in (auroc, precision):
@@ -96,7 +96,7 @@ def bootstrap_ranking(
 
 
 def reach(n_patients: float = np.inf, confidence: float = 0.95) -> float:
-    """Standard errors from the middle of an interval to its end, with n patients of the rarer class.
+    """Standard errors from an interval's middle to its end; n patients of the rarer class.
 
     The bootstrap divides by n where n - 1 is right, and its normal tails should be Student's: 2.53
     at eight patients instead of 1.96. Source: the expanded percentile interval of Hesterberg 2015

@@ -193,7 +193,8 @@ def _counts_table(result: RunResult) -> list[Table]:
                 "Prevalence": Cell(percent(item.prevalence), item.prevalence),
                 "Patients": item.n_patients,
                 "Positive patients": item.positive_patients,
-                "Remark": item.remark(),
+                "Remark": item.auroc.reason
+                or ("fewer than 20: interval may be too narrow" if item.few_positives else ""),
             }
             for label, item in result.labels.items()
         ),
