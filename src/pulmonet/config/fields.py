@@ -363,6 +363,14 @@ class RunConfig(Section):
     select: SelectConfig = SelectConfig.model_construct()
     runtime: RuntimeConfig = RuntimeConfig.model_construct()
 
+    def flat(self) -> dict[str, Any]:
+        """All values as JSON has them, by dotted name: ``seed``, ``optim.lr``."""
+        return {
+            f"{section}.{name}".removesuffix("."): value
+            for section, values in self.model_dump(mode="json").items()
+            for name, value in (values if isinstance(values, dict) else {"": values}).items()
+        }
+
     @property
     def total_epochs(self) -> int:
         """Epochs of all members together."""

@@ -72,11 +72,7 @@ def load_config(
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
-    """Validate a nested mapping; `where` opens the messages.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
+    """Validate a nested mapping; `where` opens the messages. ConfigError: as `load_config`."""
     try:
         config = RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
     except ValidationError as error:

@@ -104,6 +104,15 @@ class LabelLocalization(Record):
     differences: list[Difference]
     """Each variant against each baseline; of the randomised networks only its own."""
 
+    def winners(self) -> list[str]:
+        """Variants that hit significantly more often than every baseline (pointing game)."""
+        won: dict[str, bool] = {}
+        for one in self.differences:
+            if one.metric == "pointing":
+                better = one.distinguished and (one.difference.value or 0.0) > 0
+                won[one.row] = won.get(one.row, True) and better
+        return [row for row, beats_all in won.items() if beats_all]
+
 
 class Localization(Record):
     """``localization.json``: all labels."""

@@ -233,11 +233,7 @@ def written_by_newer(raw: object) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
+    """Hex digest of a file. ArtifactError: it cannot be read."""
     try:
         check_plain(path)
         with path.open("rb") as file:

@@ -109,11 +109,7 @@ def _console(*, stderr: bool) -> Console:
 
 @contextmanager
 def _outliving(stream: TextIO) -> Iterator[None]:
-    """Go on when nobody reads any more (``| head``), or nothing can be said on stderr.
-
-    Raises:
-        ArtifactError: results that cannot be written: standard output on a full disk.
-    """
+    """Go on when nobody reads any more (``| head``), or nothing can be said on stderr."""
     try:
         yield
     except OSError as error:
@@ -137,11 +133,7 @@ def _print(content: Any, *, to_stderr: bool, style: str | None = None) -> None:
 
 
 def flush() -> None:
-    """Send what is still buffered to standard output.
-
-    Raises:
-        ArtifactError: it cannot be written.
-    """
+    """Send what is still buffered to standard output. ArtifactError: it cannot be written."""
     with _outliving(sys.stdout):
         sys.stdout.flush()
 

@@ -139,11 +139,7 @@ def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
 
 
 def _moved(recorded: Path) -> str:
-    """The dataset of ./data and so on, where that of a run is not there any more.
-
-    Raises:
-        DataError: none there either.
-    """
+    """The dataset of ./data and so on, where that of a run is not there any more."""
     try:
         found = locate_dataset()
     except DataError as error:
@@ -166,11 +162,7 @@ def _is_own(record: RunRecord, data: DataConfig) -> bool:
 
 
 def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
-    """The pack with `rows` decoded, behind a progress bar.
-
-    Raises:
-        DataError: as `open_pack`.
-    """
+    """The pack with `rows` decoded, behind a progress bar. DataError: as `open_pack`."""
     with steps("packing", 0) as bar:
         return open_pack(
             manifest,
@@ -201,13 +193,9 @@ def left_out(bad_rows: Mapping[int, str], rows: Ints, split: str) -> Ints:
 
 
 def _check_split(record: RunRecord, manifest: Manifest, split: str) -> None:
-    """Refuse a split of the run's own dataset that may hold patients whom the run was trained on.
+    """Refuse a split of the run's own dataset that may hold patients it was trained on.
 
-    A table that is gone or cut makes another split: without valid.csv, one is drawn from the
-    training patients.
-
-    Raises:
-        DataError: neither this split nor the training split has the run's patients.
+    A table that is gone or cut makes another split: without valid.csv, one is drawn from train.
     """
     facts = record.provenance.dataset
     if facts is None or not facts.split_patients or split == "train":

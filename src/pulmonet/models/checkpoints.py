@@ -54,8 +54,7 @@ class Blank(list[Any]):
     def __setstate__(self, _: Any) -> None:
         pass
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 class BlankMapping:
@@ -97,11 +96,10 @@ def read_content(path: Path) -> Any:
     except (OSError, ValueError, ImportError):
         raise
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
+        reason = f"damaged, or not a file of torch.save ({first_line(error).split('  (')[0][:160]})"
         if isinstance(error, MemoryError) or "memory" in str(error):
             reason = f"it asks for more memory than its {size:,} bytes and {SLACK_BYTES >> 30} GB"
-            raise ValueError(reason) from None
-        reason = first_line(error).split("  (")[0][:160]
-        raise ValueError(f"damaged, or not a file of torch.save ({reason})") from None
+        raise ValueError(reason) from None
 
 
 def _load_plain(path: Path) -> Any:
@@ -117,14 +115,11 @@ def _load_plain(path: Path) -> Any:
                 continue
             found = re.search(r"GLOBAL (\S+)", str(error))
             if found is None:
-                newer = re.search(r"Unsupported operand 1(4|5)\d", str(error))  # codes of 4 and 5
                 reason = "not a file of torch.save, or damaged"
-                raise ValueError(
-                    "saved with a newer pickle_protocol, which the weights-only reader does not "
-                    "know; save it with torch.save's own"
-                    if newer
-                    else reason
-                ) from None
+                if re.search(r"Unsupported operand 1(4|5)\d", str(error)):  # codes of 4 and 5
+                    reason = "saved with a newer pickle_protocol, which the weights-only reader "
+                    reason += "does not know; save it with torch.save's own"
+                raise ValueError(reason) from None
             name = found[1] if "." in found[1] else f"builtins.{found[1]}"
             if name in blanks or len(blanks) == MAX_CLASSES or not HARMLESS.fullmatch(name):
                 raise ValueError(_explain_refused(name)) from None
@@ -151,9 +146,8 @@ def read_tensors(path: Path) -> StateDict:
     try:
         content = read_content(path)
     except ImportError:
-        raise ArtifactError(
-            f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
-        ) from None
+        text = f"{path}: needs safetensors; pip install 'pulmonet[safetensors]'"
+        raise ArtifactError(text) from None
     except (OSError, ValueError) as error:
         reason = first_line(error).replace('"FILE"', f'"{path.name}"')
         raise ArtifactError(f"{path}: not readable as plain weights: {reason}") from None
@@ -205,16 +199,15 @@ def check_dense(tensors: Mapping[str, Tensor], where: Path | str) -> None:
         ArtifactError: the first that is sparse, quantised, without data, or a weight of integers.
     """
     for name, tensor in tensors.items():
-        kind = ""
         if tensor.is_meta:
             kind = "without data (meta)"
         elif tensor.is_quantized:
             kind = "quantised"
         elif tensor.layout != torch.strided:
-            kind = str(tensor.layout).removeprefix("torch.")
+            kind = str(tensor.layout)
         elif name.endswith(("weight", "bias")) and not tensor.is_floating_point():
-            kind = str(tensor.dtype).removeprefix("torch.")
-        if kind:
-            raise ArtifactError(
-                f"{where}: its tensor {name} is {kind}; give weights of floating-point numbers"
-            )
+            kind = str(tensor.dtype)
+        else:
+            continue
+        what = f"its tensor {name} is {kind.removeprefix('torch.')}"
+        raise ArtifactError(f"{where}: {what}; give weights of floating-point numbers")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -57,20 +58,19 @@ def match_keys(state: Mapping[str, Tensor], network: nn.Module, model_name: str)
     """
     own, backbone = network.state_dict(), backbone_keys(network)
 
-    def by_name(names: Mapping[str, str], plain: Callable[[str], str], how: str) -> Match:
-        plain_names = {plain(name): key for name, key in names.items()}
-        return _by_name({plain(key): key for key in state}, state, own, backbone, plain_names, how)
+    def ways() -> Iterator[Match]:
+        by_name = partial(_by_name, state=state, own=own, backbone=backbone)
+        same = {key: key for key in state}
+        yield by_name(same, names={key: key for key in own})
+        theirs = {_FILLER.sub("", key): key for key in state}
+        yield by_name(theirs, names={_FILLER.sub("", key): key for key in own})
+        names = _twin_names(model_name, own, backbone)
+        yield by_name(same, names=names, how="by another library's names")
+        yield _in_order(state, own, backbone)
 
-    same = {key: key for key in own}
     best = Match({})
-    ways: tuple[Callable[[], Match], ...] = (
-        lambda: by_name(same, str, "by name"),
-        lambda: by_name(same, lambda key: _FILLER.sub("", key), "by name"),
-        lambda: by_name(_twin_names(model_name, own, backbone), str, "by another library's names"),
-        lambda: _in_order(state, own, backbone),
-    )
-    for way in ways:
-        best = max(best, way(), key=lambda match: match.n_fit)
+    for match in ways():
+        best = max(best, match, key=lambda each: each.n_fit)
         if best.n_fit >= MIN_SHARE * len(backbone):
             break
     return best
@@ -100,7 +100,7 @@ def _by_name(
     own: Mapping[str, Tensor],
     backbone: list[str],
     names: Mapping[str, str],
-    how: str,
+    how: str = "by name",
 ) -> Match:
     """The prefix behind which most of `theirs` (name -> key of `state`) are among `names`."""
     depth = max((name.count(".") + 1 for name in names), default=0)
@@ -131,14 +131,10 @@ def _in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor], backbone: 
         if not len(backbone) <= below[prefix] <= len(backbone) + MAX_BEHIND:
             continue
         keys = dict(zip(backbone, (key for key in kept if key.startswith(prefix)), strict=False))
-        if all(_kind(k) == _kind(v) and fits(own[k], state[v]) for k, v in keys.items()):
+        kinds = ((k.rpartition(".")[2], v.rpartition(".")[2]) for k, v in keys.items())
+        if all(a == b for a, b in kinds) and all(fits(own[k], state[v]) for k, v in keys.items()):
             return Match(keys, prefix, "in order, kind and shape alike", len(keys))
     return Match({})
-
-
-def _kind(key: str) -> str:
-    """``weight``, ``bias``, ``running_mean``, ..."""
-    return key.rpartition(".")[2]
 
 
 def _twin_names(model_name: str, own: Mapping[str, Tensor], backbone: list[str]) -> dict[str, str]:
@@ -152,8 +148,8 @@ def _twin_names(model_name: str, own: Mapping[str, Tensor], backbone: list[str])
             import timm
 
             twin = timm.create_model(bare)  # they have the same names there
-        match = _in_order(twin.state_dict(), own, backbone)
-        return {theirs: key for key, theirs in match.keys.items()}
+        found = _in_order(twin.state_dict(), own, backbone).keys
+        return {theirs: key for key, theirs in found.items()}
     return {}
 
 
@@ -189,9 +185,8 @@ def check_match(match: Match, state: Mapping[str, Tensor], network: nn.Module, w
         one = f"{match.keys[key]} {_shape(state[match.keys[key]])}, here {_shape(own[key])}"
         said = f"{len(misfits)} tensors have another shape ({one}); {said}".removesuffix("; ")
     if said:
-        raise ArtifactError(
-            f"{where}: {said}; give weights of this very architecture, or another --model"
-        )
+        advice = "give weights of this very architecture, or another --model"
+        raise ArtifactError(f"{where}: {said}; {advice}")
 
 
 def _pattern(key: str) -> str:

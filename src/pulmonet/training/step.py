@@ -96,10 +96,7 @@ def _try_step(
 
 
 def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Parts of this process's rows: as many in every process, since each part is an exchange.
-
-    Where no row is left, a part is one image without known targets.
-    """
+    """Parts of this process's rows, as many in every process; one without rows has no targets."""
     size = engine.micro_batch_size or max(len(images), 1)
     starts = range(0, len(images), size)
     parts = [(images[start:][:size], targets[start:][:size]) for start in starts]
@@ -138,9 +135,7 @@ def _loss_of(
 def _spread_or_running_statistics(network: nn.Module) -> Iterator[None]:
     """While one image passes, a batch norm that sees one value a channel takes its running ones.
 
-    Of a single value the variance is 0: torch refuses it. Nor does it help to show the image
-    twice, for the gradients of a DenseNet overflow. Batch norm that several processes share sees
-    their images, too.
+    torch refuses the variance of one value; of an image twice a DenseNet's gradients overflow.
     """
 
     def choose(module: nn.Module, given: tuple[Tensor]) -> None:

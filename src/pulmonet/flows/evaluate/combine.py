@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,12 +74,9 @@ def _check_folds(flag: str, sources: Sequence[Source], options: EvaluateOptions)
         what = f"fold {missing[0]}" if len(missing) == 1 else f"folds {', '.join(missing)}"
         raise ConfigError(f"{flag}: no run of {what} of {n_folds}; name one of each")
     # one recipe is what the pooled row stands for: settings that differ are named
-    (first, like), *others = (
-        (run, dict(_settings(config.model_dump(mode="json")))) for run, config in configs.items()
-    )
+    (first, like), *others = ((run, config.flat()) for run, config in configs.items())
     for run, found in others:
-        differing = [key for key in found if found[key] != like.get(key)]
-        if differing:
+        if differing := [key for key in found if found[key] != like[key] and _is_learned(key)]:
             console.warn(f"{run} was not trained as {first} was: other {', '.join(differing)}")
 
 
@@ -92,10 +89,8 @@ def _names_by_fold(flag: str, configs: Mapping[str, RunConfig]) -> dict[int, str
             raise ConfigError(
                 f"{flag}: {run} was not trained with --folds; name the runs of one recipe's folds"
             )
-        for what, ours, theirs in (
-            ("--folds", like.data.folds, config.data.folds),
-            ("--seed", like.seed, config.seed),
-        ):
+        pairs = ((like.data.folds, config.data.folds), (like.seed, config.seed))
+        for what, (ours, theirs) in zip(("--folds", "--seed"), pairs, strict=True):
             if ours != theirs:
                 raise ConfigError(
                     f"{flag}: {first} was trained with {what} {ours}, {run} with {theirs}: their "
@@ -110,20 +105,10 @@ def _names_by_fold(flag: str, configs: Mapping[str, RunConfig]) -> dict[int, str
     return names
 
 
-#: What may differ between runs that are combined.
-_NOT_LEARNED = ("runtime", "data.fold", "data.data_dir", "data.skip_bad", "data.follow_links")
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings that decide what is learned, by dotted name."""
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if name in _NOT_LEARNED:
-            continue
-        if isinstance(value, dict):
-            yield from _settings(value, f"{name}.")
-        else:
-            yield name, value
+def _is_learned(setting: str) -> bool:
+    """Whether runs that are combined should have it alike."""
+    places = {"data.fold", "data.data_dir", "data.skip_bad", "data.follow_links"}
+    return setting not in places and not setting.startswith("runtime.")
 
 
 def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
@@ -199,25 +184,20 @@ def _same_truth(first: Predictions, other: Predictions, order: Ints) -> None:
         )
     if first.patients is not None and other.patients is not None:
         theirs = np.asarray(other.patients, object)[order]
-        wrong = int((np.asarray(first.patients, object) != theirs).sum())
-        if wrong:
-            raise ConfigError(
-                f"{both} name other patients in {wrong:,} of {len(order):,} rows; make them the "
-                "same"
-            )
+        if wrong := int((np.asarray(first.patients, object) != theirs).sum()):
+            where = f"in {wrong:,} of {len(order):,} rows"
+            raise ConfigError(f"{both} name other patients {where}; make them the same")
 
 
 def _shared_training(found: Sequence[KnownRows | None]) -> KnownRows | None:
     """The rows that all members were trained on; None where they differ or are not at hand."""
-    first = found[0]
-    for other in found[1:]:
-        if first is None or other is None:
-            return None
-        ages = (first.covariates.age_years, other.covariates.age_years)
-        same = np.array_equal(first.targets, other.targets, equal_nan=True)
-        if not same or not np.array_equal(*ages, equal_nan=True):
-            return None
-    return first
+    known = [(one.targets, one.covariates.age_years) for one in found if one is not None]
+    same = len(known) == len(found) and all(
+        np.array_equal(theirs, ours, equal_nan=True)
+        for other in known[1:]
+        for theirs, ours in zip(other, known[0], strict=True)
+    )
+    return found[0] if same else None
 
 
 def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
@@ -312,11 +292,7 @@ def _joined(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
 
 
 def _sharing_labels(name: str, materials: Sequence[Material]) -> list[Material]:
-    """The members cut to the labels that all have, in the first one's order; others are named.
-
-    Raises:
-        ConfigError: they share none.
-    """
+    """The members cut to the labels that all have, in the first one's order; others are named."""
     all_labels = [material.predictions.labels for material in materials]
     shared = [label for label in all_labels[0] if all(label in labels for labels in all_labels)]
     if not shared:

@@ -87,10 +87,10 @@ def _write(material: Material, path: Path, content: Any) -> None:
 
 def stored_calibration(material: Material, options: EvaluationOptions) -> Calibration | None:
     """Calibration fitted on other rows with the same weights; None cross-fits on these."""
-    kept = _kept_calibration(material)
+    kept, path = _kept_calibration(material), material.run_dir.calibration_path
+    if kept is None and path.exists():
+        console.note(f"{path}: of other weights, or rows have changed since; fitted anew")
     if kept is None or options.level == "study" or material.without_calibration:
-        if kept is None and (path := material.run_dir.calibration_path).exists():
-            console.note(f"{path}: of other weights, or rows have changed since; fitted anew")
         return None
     return None if _same_rows(kept, material) else kept
 
@@ -117,11 +117,11 @@ def write_calibration(material: Material, options: EvaluationOptions) -> None:
 def _kept_calibration(material: Material) -> Calibration | None:
     """That of an earlier evaluation of the same weights, on rows that are the same still."""
     kept = read_calibration(material.run_dir.calibration_path)
-    if kept is None or kept.checkpoint_sha256 != material.facts.get("checkpoint_sha256"):
+    facts, rows = material.facts, material.predictions
+    if kept is None or kept.checkpoint_sha256 != facts.get("checkpoint_sha256"):
         return None
-    of_these = kept.dataset == material.predictions.dataset and kept.dataset_fingerprint is not None
-    changed = kept.dataset_fingerprint != material.facts.get("dataset_fingerprint")
-    return None if of_these and changed else kept
+    changed = kept.dataset_fingerprint not in (None, facts.get("dataset_fingerprint"))
+    return None if kept.dataset == rows.dataset and changed else kept
 
 
 def _same_rows(kept: Calibration, material: Material) -> bool:
@@ -133,10 +133,8 @@ def write_figures(material: Material, result: RunResult) -> None:
     """A run's figures, beside its evaluation_*.json."""
     from pulmonet.figures.evaluation import evaluation_figures
 
-    path = material.run_dir.evaluation_path(result.dataset, result.split)
     for name, png in evaluation_figures(result, material.read_image).items():
-        picture = path.with_name(f"{name}{path.stem.removeprefix('evaluation')}.png")
-        _write(material, picture, png)
+        _write(material, material.run_dir.figure_path(name, result.dataset, result.split), png)
 
 
 def ledger_of(artifacts_dir: Path) -> Ledger:

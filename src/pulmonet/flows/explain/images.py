@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,14 +18,12 @@ from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
 from pulmonet.explain.results import BadImage
-from pulmonet.files.paths import expand, portable_path
+from pulmonet.files.paths import ENDINGS, expand, portable_path
 from pulmonet.flows import console
 from pulmonet.flows.dataset import RunRows
 from pulmonet.flows.explain.options import Settled
 from pulmonet.labels import file_name_of
 from pulmonet.words import count, list_first
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
 
 #: SOP class of a DICOMDIR, a CD's table of contents (DICOM PS3.4, annex F), in its first kilobyte.
 _DIRECTORY = b"1.2.840.10008.1.3.10"
@@ -89,10 +88,7 @@ def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
 
 
 def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
-    """Files, and images of folders and globs, each once; a missing file fails when it is read.
-
-    What in them is no image is counted and passed over.
-    """
+    """Files, and images of folders and globs, each once; a missing file fails when it is read."""
     paths: dict[Path, bool] = {}
     others: Counter[str] = Counter()
     for argument in arguments:
@@ -121,29 +117,20 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
 
 
 def _images_among(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
-    """Files that are named or begin like an image, sorted; and how many others of each kind.
-
-    Hidden files, such as the ``._`` ones that macOS leaves on foreign disks, are no images.
-    """
+    """Files that are named or begin like an image, sorted; and how many others of each kind."""
     found, others = [], Counter[str]()
+    # no hidden ones, such as the ``._`` files that macOS leaves on foreign disks
     for path in sorted(path for path in paths if path.is_file() and path.name[:1] != "."):
-        suffix = path.suffix.lower()
-        start = b"" if suffix in SUFFIXES[:-2] else _start_of(path)
+        start, ending = b"", path.suffix.lower()
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            start = file.read(_START_BYTES)
         if _DIRECTORY in start or path.stem.upper() == "DICOMDIR":
             others["DICOMDIR"] += 1
-        elif suffix in SUFFIXES or read_header(start).kind:
+        elif ending[1:] in ENDINGS or read_header(start).kind:
             found.append(path)
         else:
-            others[suffix or "without an ending"] += 1
+            others[ending or "without an ending"] += 1
     return found, others
-
-
-def _start_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_START_BYTES)
-    except OSError:
-        return b""
 
 
 def _shown(others: Counter[str]) -> str:
@@ -155,21 +142,15 @@ def _shown(others: Counter[str]) -> str:
 
 def folder_names(parts: Sequence[tuple[str, ...]]) -> list[str]:
     """The stem of each path, with as many of its folders before it as make all names differ."""
-    stems = [(*path[:-1], _stem(path[-1])) for path in parts]
-    depth = 1
-    while True:
-        names = [_folder_name(path[-depth:]) for path in stems]
+    # of ``1.2.840.1`` the last number is no ending
+    last = [Path(path[-1]) for path in parts]
+    stems = [path.stem if path.suffix[1:].lower() in ENDINGS else path.name for path in last]
+    for depth in range(max(map(len, parts), default=1)):
+        pairs = zip(parts, stems, strict=True)
+        names = [_folder_name([*path[-depth - 1 : -1], stem]) for path, stem in pairs]
         if len(set(names)) == len(names):
             return names
-        if depth >= max(len(path) for path in stems):  # a.jpg beside a.png
-            return [f"{name}_{number}" for number, name in enumerate(names)]
-        depth += 1
-
-
-def _stem(name: str) -> str:
-    """The name less an image's ending; of ``1.2.840.1`` the last number is none."""
-    path = Path(name)
-    return path.stem if path.suffix.lower() in SUFFIXES else name
+    return [f"{name}_{number}" for number, name in enumerate(names)]  # a.jpg beside a.png
 
 
 def _folder_name(parts: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from pulmonet.explain.results import (
     BASELINES,
     Explanations,
     ImageExplanation,
-    LabelExplanation,
     LabelLocalization,
     Localization,
     Sanity,
@@ -66,11 +65,9 @@ def say_all(task: Settled, found: Explanations) -> None:
         console.say(f"… and {rest:,} more images; all scores are in explanations.json")
     if pairs:
         first = os.path.normpath(folder / (drawn or pairs)[0].panel)
-        if drawn:
-            n_images = count(len(images), "image")
-            console.say(f"{count(len(drawn), 'heat map')} of {n_images}, e.g. {first}")
-        else:
-            console.say(f"No map is drawn of an absent finding (--show-absent draws it): {first}")
+        maps = f"{count(len(drawn), 'heat map')} of {count(len(images), 'image')}, e.g."
+        none = "No map is drawn of an absent finding (--show-absent draws it):"
+        console.say(f"{maps if drawn else none} {first}")
     for name in found.contact_sheets[:1]:
         console.say(f"Contact sheet: {folder / name}")
     written = {
@@ -111,17 +108,14 @@ def _scores_table(images: Sequence[ImageExplanation]) -> Table:
         name = image.image if image.maps is None else Path(image.maps).parent.name
         for label, found in image.labels.items():
             numbers = (f"{found.score:.3f}", _number(found.probability), _number(found.threshold))
-            cells = (label, *numbers, _finding_words(found, short=several))
+            absent = "absent" if several else "absent (score below threshold)"
+            words = {None: "–", True: "present", False: absent}[found.present]
+            if found.empty and found.overlay is not None and not several:
+                words += "; empty map"
+            cells = (label, *numbers, words)
             table.add_row(*((name, *cells) if several else cells))
             name = ""
     return table
-
-
-def _finding_words(found: LabelExplanation, *, short: bool) -> str:
-    absent = "absent" if short else "absent (score below threshold)"
-    words = {None: "–", True: "present", False: absent}[found.present]
-    drawn = found.overlay is not None
-    return f"{words}; empty map" if found.empty and drawn and not short else words
 
 
 def _number(value: float | None) -> str:
@@ -166,17 +160,17 @@ def _localization_table(found: LabelLocalization, variants: Sequence[str]) -> Ta
 def _verdict(result: Localization) -> str:
     """Which labels are hit significantly more often than by every baseline."""
     names = [variant.name for variant in result.variants]
-    lines = []
+    winners = {label: found.winners() for label, found in result.labels.items()}
+    lines, beaten = [], []
     for name in names:
-        better = [label for label, found in result.labels.items() if _beats_all(found, name)]
-        if better:
+        if better := [label for label, rows in winners.items() if name in rows]:
             words = f"Pointing game, {name} significantly better than every baseline"
             lines.append(f"{words}: {list_first(better, 14)}.")
-    beaten = [
-        f"{label} (best baseline: {_best_baseline(found, names)})"
-        for label, found in result.labels.items()
-        if not any(_beats_all(found, name) for name in names)
-    ]
+    for label, found in result.labels.items():
+        if not winners[label]:
+            others = (name for name in found.rows if name not in names)
+            best = max(others, key=lambda name: _pointing(found, name))
+            beaten.append(f"{label} (best baseline: {best})")
     if beaten:
         lines.append(f"Not significantly better than every baseline: {list_first(beaten, 14)}.")
     if len(names) > 1:
@@ -185,18 +179,6 @@ def _verdict(result: Localization) -> str:
             "Confirm it on other rows (--split) or other data (--data-dir)."
         )
     return "\n".join(lines)
-
-
-def _beats_all(found: LabelLocalization, name: str) -> bool:
-    pointing = [d for d in found.differences if d.metric == "pointing" and d.row == name]
-    return bool(pointing) and all(
-        d.distinguished and (d.difference.value or 0) > 0 for d in pointing
-    )
-
-
-def _best_baseline(found: LabelLocalization, variants: Sequence[str]) -> str:
-    others = [name for name in found.rows if name not in variants]
-    return max(others, key=lambda name: _pointing(found, name))
 
 
 def _pointing(found: LabelLocalization, name: str) -> float:

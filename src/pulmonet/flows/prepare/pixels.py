@@ -149,10 +149,7 @@ def _tell_remarks(
 def _judge_images(
     report: PrepareReport, n_left: Mapping[str, int], skip_bad: bool, *, check_only: bool
 ) -> None:
-    """Problems or warnings; the same image twice stops a check alone.
-
-    `n_left` has the number of images that can be used, by split.
-    """
+    """Problems or warnings; the same image twice stops a check alone. `n_left` is by split."""
     if report.bad_images:
         splits = {name: split["images"] for name, split in report.summary["splits"].items()}
         shown = list_first(reason.partition(";")[0] for reason in report.bad_images.values())

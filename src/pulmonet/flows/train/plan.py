@@ -87,11 +87,6 @@ class Plan:
         """All labels that the network learns: L, then A."""
         return (*self.labels, *self.auxiliary)
 
-    @property
-    def selects(self) -> str:
-        """The role whose rows choose the best epoch: valid or dev."""
-        return "dev" if self.config.select.on == "dev" else "valid"
-
 
 def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> Plan:
     """Check everything that can be wrong before any long work starts."""
@@ -144,10 +139,7 @@ def _choose_rows(manifest: Manifest, config: RunConfig) -> tuple[dict[str, Ints]
 def first_network(
     config: RunConfig, outputs: Sequence[str], device: torch.device, member: int = 0
 ) -> tuple[nn.Module, dict[str, object]]:
-    """A network with its first weights, on `device`; random ones differ between members.
-
-    `outputs` are the names of its logits.
-    """
+    """A network of these `outputs` with its first weights; random ones differ by member."""
     torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
     model = config.model.member(member)
     network = build_network(model.name, len(outputs), model.dropout)
@@ -158,10 +150,7 @@ def first_network(
 def _check_networks(
     config: RunConfig, outputs: Sequence[str], device: torch.device
 ) -> dict[str, object]:
-    """Build a network of each architecture now, not after hours of the first.
-
-    The facts are about the first weights, those of other architectures below ``of NAME``.
-    """
+    """Facts about each architecture's first weights, tried now: the others' below ``of NAME``."""
     names = (config.model.name, *config.model.alternate)
     facts: dict[str, object] = {}
     for name in config.model.architectures():
@@ -189,11 +178,7 @@ def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
 
 
 def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
-    """The pack with the rows of all roles decoded, and the plan less those that could not be.
-
-    Raises:
-        DataError: no image of a role can be read, or no known value is left.
-    """
+    """The pack with the rows of all roles decoded, and the plan less those that could not be."""
     rows = np.concatenate(list(plan.rows.values()))
     pack = pack_rows(plan.manifest, rows, plan.config.data)
     if bad := sorted(pack.bad_rows):
@@ -201,16 +186,14 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
         paths = tuple(plan.manifest.table["path"].iloc[bad])
         excluded = plan.excluded | {"unreadable": len(bad)}
         plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths)
-    one_class = {
+    targets = first_targets(plan)
+    _check_known(plan, targets)
+    one_class = {"train": one_class_labels(targets, plan.taught)} | {
         role: one_class_labels(selection_targets(plan, role), plan.labels)
         for role in plan.rows
         if role != "train"
     }
-    targets = first_targets(plan)
-    _check_known(plan, targets)
-    return replace(
-        plan, one_class={"train": one_class_labels(targets, plan.taught), **one_class}
-    ), pack
+    return replace(plan, one_class=one_class), pack
 
 
 def raw_labels(plan: Plan, role: str, labels: tuple[str, ...]) -> Floats32:
@@ -256,7 +239,7 @@ def make_stages(
 
     `targets` are (n, L + A); by `key` the folder's checkpoint is told from that of another one.
     """
-    select = plan.selects
+    select = plan.config.select.on
     stage = Stage(
         config=config,
         number=0,
@@ -281,7 +264,8 @@ def make_stages(
 def run_fingerprint(plan: Plan, key: str = "final") -> str:
     """SHA-256 (hex) of what decides a stage's weights: only a checkpoint of the same is resumed."""
     config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
-    for section, name in CHANGEABLE:
+    for changeable in CHANGEABLE:
+        section, name = changeable.split(".")
         config[section].pop(name, None)
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     text = json.dumps([config, fingerprint(plan.manifest), rows, key], sort_keys=True)

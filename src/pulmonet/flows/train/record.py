@@ -33,10 +33,7 @@ from pulmonet.training.optimisers import learning_rate
 
 
 def _clear(run_dir: RunDir) -> None:
-    """Remove the files of an earlier run from its folder, and nothing else, nor behind a link.
-
-    What `train` writes is its own by name; what the other commands wrote is in their ledger.
-    """
+    """Remove an earlier run's files, not behind a link: those of `train` by name, others listed."""
     for folder in (run_dir.path, run_dir.path / "stage1", run_dir.path / "tensorboard"):
         if folder == run_dir.path or not folder.is_symlink():
             events = folder.glob("events.out.tfevents.*")
@@ -102,7 +99,7 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         auxiliary_labels=list(plan.auxiliary),
         dataset=_dataset_facts(plan),
         start=start,
-        selected_on=plan.selects,
+        selected_on=plan.config.select.on,
     )
     wait_for_all(plan.processes)
     write_record(plan, run_dir, provenance)

@@ -13,22 +13,14 @@ from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import expand, without_home
 from pulmonet.files.read import sha256_of
-from pulmonet.run.folder import RunDir
+from pulmonet.run.folder import RunDir, find_run
 from pulmonet.run.record import DatasetFacts, RunRecord
 from pulmonet.words import list_first
 
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
-CHANGEABLE = {
-    ("runtime", "device"),
-    ("runtime", "num_workers"),
-    ("runtime", "checkpoint_minutes"),
-    ("runtime", "keep_checkpoint"),
-    ("runtime", "tensorboard"),
-    ("optim", "epochs"),
-    ("optim", "prolonged"),
-    ("data", "data_dir"),
-    ("data", "follow_links"),
-}
+CHANGEABLE = {f"runtime.{name}" for name in ("device", "num_workers", "tensorboard")}
+CHANGEABLE |= {"runtime.checkpoint_minutes", "runtime.keep_checkpoint"}
+CHANGEABLE |= {"optim.epochs", "optim.prolonged", "data.data_dir", "data.follow_links"}
 
 
 def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
@@ -36,30 +28,23 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
 
     `source` is ``--config``.
     """
-    named = config.data.data_dir
-    if not named or expand(named).exists():
-        return config
-    if source is None or Path(source).name != "run_config.json":
-        return config
-    record = RunDir(Path(source).parent).read_record()
-    facts = record.provenance.dataset if named == record.config.data.data_dir else None
-    if facts is None or not expand(facts.root).exists():
-        return config
-    data = config.data.model_copy(update={"data_dir": facts.root})
-    return config.model_copy(update={"data": data})
+    named, path = config.data.data_dir, Path(source or "")
+    if named and not expand(named).exists() and path.name == "run_config.json":
+        record = RunDir(path.parent).read_record()
+        facts = record.provenance.dataset if named == record.config.data.data_dir else None
+        if facts is not None and expand(facts.root).exists():
+            data = config.data.model_copy(update={"data_dir": facts.root})
+            return config.model_copy(update={"data": data})
+    return config
 
 
 def at_its_start(config: RunConfig, artifacts_dir: Path) -> RunConfig:
     """The configuration with the best weights of a run whose folder or name is ``--weights``."""
     named = config.model.weights
-    with contextlib.suppress(OSError):  # a name that no disk takes
-        if named in ("imagenet", "none") or expand(named).is_file():
-            return config
-        for path in (expand(named), artifacts_dir / named):
-            if RunDir(path).exists():
-                weights = {"weights": str(RunDir(path).best_model_path)}
-                model = config.model.model_copy(update=weights)
-                return config.model_copy(update={"model": model})
+    with contextlib.suppress(OSError, ArtifactError):  # a name that no disk takes; no run
+        if named not in ("imagenet", "none") and not expand(named).is_file():
+            weights = {"weights": str(find_run(named, artifacts_dir).best_model_path)}
+            return config.model_copy(update={"model": config.model.model_copy(update=weights)})
     return config
 
 
@@ -93,11 +78,10 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
     Raises:
         ConfigError: names the fields that differ.
     """
-    old = _fields(record.config.model_dump(mode="json"))
-    new = _fields(without_home(config.model_dump(mode="json")))
+    new = without_home(config.flat())
     differing = [
-        f"{'.'.join(filter(None, key))} ({before} -> {new[key]})"
-        for key, before in old.items()
+        f"{key} ({before} -> {new[key]})"
+        for key, before in record.config.flat().items()
         if key not in CHANGEABLE and new[key] != before
     ]
     before, now = record.config.optim.epochs, config.optim.epochs
@@ -122,15 +106,6 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
         reason = f"--epochs {now} is fewer than the run's {before}; it can only be raised"
     if reason:
         raise ConfigError(f"--resume {run_dir.path}: {reason}")
-
-
-def _fields(sections: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """(section, field) -> value; no field where a section is but one value."""
-    return {
-        (name, field): value
-        for name, section in sections.items()
-        for field, value in (section if isinstance(section, dict) else {"": section}).items()
-    }
 
 
 def is_complete(record: RunRecord, config: RunConfig) -> bool:

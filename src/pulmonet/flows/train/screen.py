@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import pandas as pd
@@ -67,23 +67,25 @@ def announce_left(plan: Plan) -> None:
         console.say(f"Left:    {_rows_shown(plan)}")
     for role, meaning in (
         ("train", "nothing can be learned of it"),
-        (plan.selects, "left out of the macro AUROC that chooses the epoch"),
+        (plan.config.select.on, "left out of the macro AUROC that chooses the epoch"),
     ):
-        labels_of: dict[str, list[str]] = {}
-        for label, missing in plan.one_class[role].items():
-            labels_of.setdefault(missing, []).append(label)
-        for missing, labels in labels_of.items():
+        for missing, labels in _grouped(plan.one_class[role].items()).items():
             console.warn(f"{list_first(labels, 20)}: {missing} of {role}; {meaning}")
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """What labels have, and which have it."""
+    labels_of: dict[str, list[str]] = {}
+    for label, what in pairs:
+        labels_of.setdefault(what, []).append(label)
+    return labels_of
 
 
 def _policies_shown(plan: Plan) -> str:
     """``ones``, of several ``ones (Edema, Fracture), zeros (Consolidation)``."""
-    labels_of: dict[str, list[str]] = {}
-    for label, policy in zip(plan.taught, plan.policies, strict=True):
-        labels_of.setdefault(policy, []).append(label)
-    if len(labels_of) == 1:
-        return plan.policies[0]
-    return ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
+    labels_of = _grouped(zip(plan.taught, plan.policies, strict=True))
+    several = ", ".join(f"{policy} ({', '.join(labels)})" for policy, labels in labels_of.items())
+    return plan.policies[0] if len(labels_of) == 1 else several
 
 
 def _named(weights: Mapping[str, object]) -> str:
@@ -96,25 +98,16 @@ def _announce_weights(weights: Mapping[str, Any], what: str) -> None:
         console.warn(f"{what}: {note}")
     if "n_matched" not in weights:
         return
-    said = {
-        "taken over": f"{weights['n_matched']} tensors; {weights['n_fit']} of the "
-        f"{weights['n_backbone']} before the classifier, {weights['how']}",
-        "prefix": weights["prefix"],
-        "missing": _named_keys(weights["missing"]),
-        "unexpected": _named_keys(weights["unexpected"]),
-        "classifier": weights["head"],
-    }
-    if weights["source"] != "file":
-        said = {"taken over": said["taken over"], "missing": said["missing"]}
+    taken = f"{weights['n_matched']} tensors; {weights['n_fit']} of the {weights['n_backbone']}"
+    said = {"taken over": f"{taken} before the classifier, {weights['how']}"}
+    said |= {key: weights[key] for key in ("prefix", "missing", "unexpected", "head")}
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in said.items():
-        if value:
-            table.add_row(name, escape(value))
+        if value and (weights["source"] == "file" or name in ("taken over", "missing")):
+            some = f"{count(len(value), 'tensor')}, e.g. {list_first(value, 2)}"
+            shown = value if isinstance(value, str) else some
+            table.add_row("classifier" if name == "head" else name, escape(shown))
     console.show_table(table)
-
-
-def _named_keys(names: Sequence[str]) -> str:
-    return f"{count(len(names), 'tensor')}, e.g. {list_first(names, 2)}" if names else ""
 
 
 class Display(contextlib.ExitStack):

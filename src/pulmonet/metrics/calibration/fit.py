@@ -103,11 +103,7 @@ class Calibration(Record):
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """Read a run's ``calibration.json``; None where there is none.
-
-    Raises:
-        ArtifactError: damaged.
-    """
+    """Read a run's ``calibration.json``; None where there is none. ArtifactError: damaged."""
     remedy = "delete it and run `pulmonet evaluate` again"
     return read_model(path, Calibration, "a calibration", remedy) if path.exists() else None
 

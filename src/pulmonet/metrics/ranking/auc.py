@@ -41,11 +41,7 @@ class Ranking:
 
 
 def check_scores(scores: Floats) -> None:
-    """Refuse anything but scores in [0, 1].
-
-    Raises:
-        ValueError: NaN, or outside [0, 1] (logits, say).
-    """
+    """Refuse anything but scores in [0, 1]. ValueError: NaN, or outside [0, 1] (logits, say)."""
     if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # False for NaN too
         raise ValueError("scores outside [0, 1] or NaN: logits are refused, apply a sigmoid first")
 

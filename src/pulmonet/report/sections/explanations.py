@@ -160,17 +160,9 @@ def _localization(found: Localization) -> list[Block]:
 
 def _leads(found: Localization) -> str:
     """Which labels are hit significantly more often than by every baseline."""
-    shown, not_shown = [], []
-    for label, facts in found.labels.items():
-        by_row: dict[str, bool] = {}
-        for entry in facts.differences:
-            if entry.metric == "pointing":
-                beaten = entry.distinguished and (entry.difference.value or 0.0) > 0
-                by_row[entry.row] = by_row.get(entry.row, True) and beaten
-        if winners := [row for row, beaten in by_row.items() if beaten]:
-            shown.append(f"{label} ({', '.join(winners)})")
-        else:
-            not_shown.append(label)
+    winners = {label: facts.winners() for label, facts in found.labels.items()}
+    shown = [f"{label} ({', '.join(rows)})" for label, rows in winners.items() if rows]
+    not_shown = [label for label, rows in winners.items() if not rows]
     if not shown:
         return "In the pointing game no label's maps are significantly better than every baseline."
     rest = f" Not for {', '.join(not_shown)}." if not_shown else ""

@@ -63,10 +63,7 @@ def results_section(context: Context) -> Section:
 
 
 def _splits(results: list[RunResult]) -> list[Section]:
-    """A section for each set of rows: runs are set side by side on the same rows only.
-
-    Patient folds that were pooled share one, though each has rows of its own.
-    """
+    """A section for each set of rows; patient folds that were pooled share one."""
     pooled = [result for result in results if result.combines == "out-of-fold"]
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for result in results:

@@ -37,7 +37,7 @@ def config_with(run_dir: RunDir, section: str, **changes: Any) -> Any:
 def test_what_a_resumed_run_may_change(run_dir: RunDir) -> None:
     record = run_dir.read_record()
     others = {"device": "cpu", "num_workers": 7, "checkpoint_minutes": 3.0, "tensorboard": True}
-    assert {("runtime", name) for name in others} < CHANGEABLE
+    assert {f"runtime.{name}" for name in others} < CHANGEABLE
     config = config_with(run_dir, "runtime", **others)
     check_resumable(record, config, run_dir)
     assert is_complete(record, config)
