@@ -191,9 +191,8 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
         return None
     parts = split_commas(values)
     if not parts:
-        raise ConfigError(
-            f"--uncertain-policy: names no policy; choose from {', '.join(UNCERTAIN_POLICIES)}"
-        )
+        text = f"--uncertain-policy: names no policy; choose from {', '.join(UNCERTAIN_POLICIES)}"
+        raise ConfigError(text)
     if len(parts) == 1 and "=" not in parts[0]:
         return parts[0]
     policies: dict[str, str] = {}
@@ -202,9 +201,8 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
         key = label.strip() if sign else "default"
         if key in policies:
             who = key if sign else "all labels"
-            raise ConfigError(
-                f"--uncertain-policy: {policies[key]} and {policy} for {who}; give one of them"
-            )
+            text = f"--uncertain-policy: {policies[key]} and {policy} for {who}; give one of them"
+            raise ConfigError(text)
         policies[key] = policy.strip()
     return policies
 

@@ -82,9 +82,8 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
             lines.append(f"{where}: and {len(problems) - MAX_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{where}: not a configuration ({error}); see docs/configuration.md"
-        ) from None
+        text = f"{where}: not a configuration ({error}); see docs/configuration.md"
+        raise ConfigError(text) from None
     changed = config.model_dump_json(exclude_defaults=True)
     logging.getLogger(__name__).info("settings of %s and flags, defaults aside: %s", where, changed)
     return config
@@ -123,26 +122,23 @@ def _read_source(source: str) -> dict[str, Any]:
             logging.getLogger(__name__).warning("--config %s: %s", source, newer)
         raw = raw["config"]
     if not isinstance(raw, dict):
-        raise ConfigError(
-            f"--config {source}: holds no table of settings; see docs/configuration.md"
-        )
+        words = f"--config {source}: holds no table of settings; see docs/configuration.md"
+        raise ConfigError(words)
     return raw
 
 
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:
     if key.count(".") > MAX_DOTS:
-        raise ConfigError(
-            f"--set {_short(key)}: no field is nested so deep; see docs/configuration.md"
-        )
+        text = f"--set {_short(key)}: no field is nested so deep; see docs/configuration.md"
+        raise ConfigError(text)
     *sections, field = key.removesuffix(".").split(".")
     for section in sections:
         table = raw.setdefault(section, {})
         if section == "uncertain_policy" and isinstance(table, str):
             table = raw[section] = {"default": table}
         if not isinstance(table, dict):
-            raise ConfigError(
-                f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE"
-            )
+            text = f"{section}: holds {table!r}, not a table; write {section}.FIELD=VALUE"
+            raise ConfigError(text)
         raw = table
     raw[field] = value
 

@@ -128,9 +128,7 @@ def noting_tables() -> Iterator[set[Path]]:
 def read_bytes(path: Path) -> bytes:
     """All bytes of a table, unpacked where it is compressed; a text's header is looked at first.
 
-    Raises:
-        OSError: missing, or not a plain file.
-        ValueError: more than `MAX_TABLE_BYTES` or `MAX_COLUMNS`, or damaged.
+    OSError: missing, or not a plain file. ValueError: too large, too many columns, or damaged.
     """
     logging.getLogger(__name__).info("reading the table %s", path)
     seen = _SEEN.get()
@@ -207,9 +205,8 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
             if n_bytes > unpacked:
                 raise ValueError(f"claims an array of {n_bytes:,} bytes and holds {unpacked:,}")
             if n_bytes > max(MAX_UNPACKED_BYTES, MAX_RATIO * path.stat().st_size):
-                raise ValueError(
-                    f"would unpack to {n_bytes:,} bytes, more than {MAX_RATIO} times its size"
-                )
+                text = f"would unpack to {n_bytes:,} bytes, more than {MAX_RATIO} times its size"
+                raise ValueError(text)
             with archive.open(entry) as file:
                 return np.asarray(npy.read_array(file, allow_pickle=False))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:

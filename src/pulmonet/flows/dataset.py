@@ -26,9 +26,7 @@ from pulmonet.words import count, list_first
 
 
 def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Manifest:
-    """The manifest that `data` describes; its name is the first line of output.
-
-    What was done to the rows on the way (a split drawn, columns joined) is said as notes.
+    """The manifest that `data` describes; its name is the first line of output, notes follow.
 
     Raises:
         DataError: no dataset, or one that cannot be used.
@@ -96,9 +94,7 @@ class Datasets:
         return RunRows(manifest, rows, split, external, other_splits)
 
     def training_rows_of(self, record: RunRecord, seen: RunRows) -> RunRows:
-        """The whole training split of a run, without its subset.
-
-        `seen` are rows of the run; they lie in the same dataset unless that is external.
+        """The training split of a run, without its subset; in the dataset of `seen`, its own rows.
 
         Raises:
             DataError, ConfigError: it is not at hand.

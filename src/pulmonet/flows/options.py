@@ -32,12 +32,7 @@ class RowOptions(Section):
 def check_options(
     model: type[Model], given: Mapping[str, Any], flags: Mapping[str, str] | None = None
 ) -> Model:
-    """The options that the flags give.
-
-    Args:
-        model: of the options.
-        given: field -> value, of the flags that were typed.
-        flags: field -> flag, where it is not called as the field is.
+    """The options that the flags give: field -> value `given`, and `flags` of other names.
 
     Raises:
         ConfigError: names the flag and the value.

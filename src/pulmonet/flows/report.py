@@ -29,8 +29,7 @@ def run(
 ) -> int:
     """Write report.md and its pictures, and the page when asked or when `output` names one.
 
-    Returns:
-        0, or 4 when a damaged file was named and left out.
+    Gives 0, or 4 when a damaged file was named and left out.
 
     Raises:
         ArtifactError: no readable run; the folder cannot be written.
@@ -77,9 +76,8 @@ def _paths(output: Path) -> tuple[Path, Path]:
     """report.md and the page: in a folder, or beside the one of them that `output` names."""
     suffix = "" if output.is_dir() else output.suffix.lower()
     if suffix in {".pdf", ".docx", ".txt"}:
-        raise ConfigError(
-            f"--output {output}: a report is .md or .html; print the page to get a {suffix} file"
-        )
+        text = f"--output {output}: a report is .md or .html; print the page to get a {suffix} file"
+        raise ConfigError(text)
     if suffix in {".html", ".htm"}:
         return output.with_suffix(".md"), output
     markdown_path = output if suffix == ".md" else output / "report.md"

@@ -89,15 +89,10 @@ class _Design:
 
 
 def fit_baseline(covariates: Covariates, targets: Floats, applied_to: Covariates) -> Array:
-    """Scores of a logistic model on view, age, age squared and sex, one a label.
+    """Scores (M, L) of a logistic model on view, age, age squared and sex, one a label.
 
-    Args:
-        covariates: of the fitting rows.
-        targets: (N, L) 1, 0 or NaN of the fitting rows.
-        applied_to: of M rows to score.
-
-    Returns:
-        (M, L) scores; a label with one class among the fitting rows gets its prevalence.
+    Fitted on `covariates` and `targets` (N, L) of 1, 0 or NaN, applied to M rows; a label with one
+    class among the fitting rows gets its prevalence.
     """
     design = _Design.of(covariates)
     fitting, applying = design.columns(covariates), design.columns(applied_to)
@@ -120,11 +115,7 @@ def cross_fit_baseline(
 ) -> Array:
     """As `fit_baseline`, each patient scored by a model fitted on other patients.
 
-    Args:
-        covariates: of N rows.
-        targets: (N, L).
-        units: (N,) patient numbers.
-        seed: of the folds.
+    Of N rows, `targets` (N, L) and patient numbers `units` (N,); `seed` is of the folds.
     """
     any_positive = np.nanmax(np.nan_to_num(targets), axis=1)
     folds = patient_folds(any_positive, units, seed=seed)[units]
@@ -159,11 +150,8 @@ def evaluate_baseline(
 ) -> Baseline | None:
     """How well view, age and sex alone rank the rows; None where none of them varies.
 
-    Args:
-        predictions: images as rows.
-        training: what to fit on; where it is None or all the same, the rows themselves,
-            cross-fitted by patient.
-        options: how.
+    It is fitted on `training`; where that is None or all the same, on the rows themselves,
+    cross-fitted by patient.
     """
     if options.level == "study":
         predictions = join_studies(predictions, options.study_rule)

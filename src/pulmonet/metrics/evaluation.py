@@ -255,13 +255,7 @@ def fit_calibration(
     *,
     checkpoint_sha256: str | None = None,
 ) -> Calibration:
-    """Calibrators and thresholds of all labels, fitted on all of these rows, for later use.
-
-    Args:
-        predictions: images as rows.
-        options: which calibrator, which criteria.
-        checkpoint_sha256: of the weights that gave the scores.
-    """
+    """Calibrators and thresholds of all labels, fitted on all of these rows, for later use."""
     options = options or EvaluationOptions()
     labels: dict[str, LabelCalibration] = {}
     for column, label in enumerate(predictions.labels):

@@ -47,9 +47,8 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); move it away") from None
     if not set(_KEY) <= set(table) or table[_KEY].isna().any(axis=None):
-        raise ArtifactError(
-            f"{path}: not a results table (no column {', '.join(_KEY)}); move it away"
-        )
+        words = f"{path}: not a results table (no column {', '.join(_KEY)}); move it away"
+        raise ArtifactError(words)
     return table.fillna("")
 
 

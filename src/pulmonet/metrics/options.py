@@ -61,9 +61,8 @@ def _read_prevalence(given: Any) -> Any:
         label, _, fraction = text.rpartition("=")
         value = _fraction(fraction)
         if value is None:
-            raise ConfigError(
-                f"--prevalence {text}: not a fraction between 0 and 1; write 0.05 or Edema=0.05"
-            )
+            words = f"--prevalence {text}: not a fraction between 0 and 1; write 0.05 or Edema=0.05"
+            raise ConfigError(words)
         found[label.strip()] = value
     return found
 

@@ -12,13 +12,7 @@ from pulmonet.metrics.results import Shift
 
 
 def describe_shift(labels: Sequence[str], training: KnownRows, here: KnownRows) -> Shift:
-    """Compare the rows trained on with the rows here.
-
-    Args:
-        labels: L labels.
-        training: rows trained on.
-        here: rows evaluated.
-    """
+    """Compare the rows trained on with the rows here, label by label and in view, age and sex."""
     prevalence = {
         label: (_mean(training.targets[:, i]), _mean(here.targets[:, i]))
         for i, label in enumerate(labels)

@@ -58,13 +58,8 @@ def _gain(criterion: str) -> Callable[[Counts, Counts, Counts, Counts], Array]:
 def choose_threshold(targets: Floats, scores: Floats, criterion: str) -> float | None:
     """The threshold that a criterion picks on these rows; positive means score >= threshold.
 
-    Args:
-        targets: (N,) 1 or 0.
-        scores: (N,) in [0, 1].
-        criterion: youden, f1, sensitivity=S, specificity=S or ppv=S.
-
-    Returns:
-        An observed score; None with one class only, or where nothing reaches the wanted PPV.
+    An observed score of `scores` (N,), for targets (N,) of 1 or 0 and youden, f1, sensitivity=S,
+    specificity=S or ppv=S; None with one class only, or where nothing reaches the wanted PPV.
     """
     positive = np.asarray(targets) == 1
     if positive.all() or not positive.any():  # also of no rows: all known ones in one fold
@@ -196,14 +191,10 @@ def operating_points(
     chosen_on: str | None = None,
     prevalence: float | None = None,
 ) -> list[OperatingPoint]:
-    """Operating points of one label on rows that did not choose the thresholds.
+    """Operating points of one label, with both classes, on rows that did not choose the thresholds.
 
-    Args:
-        rows: with both classes.
-        criteria: what chooses (`options.check_criterion`).
-        stored: thresholds chosen on other rows; None cross-fits on these.
-        chosen_on: the rows that chose `stored`.
-        prevalence: deployment prevalence for further PPV and NPV.
+    `stored` ones were chosen on `chosen_on`; None cross-fits on these. `prevalence` is that of the
+    deployment, for further PPV and NPV.
     """
     if stored is None:
         thresholds = [choose_threshold(rows.targets, rows.scores, name) for name in criteria]
@@ -259,10 +250,8 @@ def decision_curve(
 ) -> DecisionCurve:
     """Net benefit over threshold probabilities 0.01 ... 0.99 (Vickers and Elkin 2006).
 
-    Args:
-        targets: (N,) 1 or 0.
-        probabilities: (N,) calibrated, at `prevalence` where one is stated.
-        prevalence: weighs sensitivity and specificity; None takes the rows' own.
+    Of targets (N,) 1 or 0 and calibrated probabilities (N,); `prevalence` weighs sensitivity and
+    specificity, None takes the rows' own.
     """
     truth = np.asarray(targets) == 1
     share = float(truth.mean()) if prevalence is None else prevalence

@@ -31,9 +31,8 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(
-            f"--device {name}: no such kind; use auto, cpu, cuda, cuda:N or mps"
-        ) from None
+        text = f"--device {name}: no such kind; use auto, cpu, cuda, cuda:N or mps"
+        raise ConfigError(text) from None
     n_mps = int(torch.backends.mps.is_available())
     n_devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": n_mps}
     if device.type not in n_devices:

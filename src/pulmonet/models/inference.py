@@ -82,9 +82,8 @@ def in_parts(work: Callable[[int], Result], size: int) -> Result:
             if not is_out_of_memory(error):
                 raise
             if size <= 1:
-                raise TrainingError(
-                    "out of memory with one image at a time; free some, or use --device cpu"
-                ) from None
+                text = "out of memory with one image at a time; free some, or use --device cpu"
+                raise TrainingError(text) from None
         size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -79,17 +79,15 @@ def _build_timm(name: str, n_outputs: int) -> nn.Module:
     try:
         import timm
     except ImportError:
-        raise ConfigError(
-            f"model timm:{name}: timm is not installed; pip install 'pulmonet[timm]'"
-        ) from None
+        text = f"model timm:{name}: timm is not installed; pip install 'pulmonet[timm]'"
+        raise ConfigError(text) from None
     bare, _, tag = name.partition(".")
     known = timm.list_models()
     if bare in known and tag:
         known = [bare, *timm.list_pretrained(f"{bare}.*")]
     if name not in known:
-        raise ConfigError(
-            f"model timm:{name[:100]}: timm has no such model{did_you_mean(name[:100], known)}"
-        )
+        text = f"model timm:{name[:100]}: timm has no such model{did_you_mean(name[:100], known)}"
+        raise ConfigError(text)
     return timm.create_model(name, pretrained=False, num_classes=n_outputs)
 
 
@@ -150,9 +148,8 @@ def classifier_path(network: nn.Module) -> str:
     for path, module in network.named_modules():
         if module is classifier and isinstance(module, nn.Linear):
             return str(path)
-    raise ConfigError(
-        f"{type(network).__name__}: its classifier is not one linear layer; choose another model"
-    )
+    text = f"{type(network).__name__}: its classifier is not one linear layer; choose another model"
+    raise ConfigError(text)
 
 
 def as_array(tensor: Tensor) -> Floats32:

@@ -34,9 +34,8 @@ def check_onnx_installed() -> None:
     """ConfigError, before the long work, when onnx or onnxscript is not installed."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"--export onnx: {' and '.join(missing)} not installed; pip install 'pulmonet[onnx]'"
-        )
+        text = f"--export onnx: {' and '.join(missing)} not installed; pip install 'pulmonet[onnx]'"
+        raise ConfigError(text)
 
 
 def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) -> None:

@@ -78,9 +78,8 @@ class RunDir:
     def read_record(self) -> RunRecord:
         """run_config.json. ArtifactError: missing, damaged, or written by something else."""
         if not self.exists():
-            raise ArtifactError(
-                f"{self.path}: no run_config.json, so no run; name a run folder or train one"
-            )
+            text = f"{self.path}: no run_config.json, so no run; name a run folder or train one"
+            raise ArtifactError(text)
         remedy = "restore it from a backup or train again with --overwrite"
         return read_model(self.config_path, RunRecord, "a run configuration", remedy)
 
@@ -122,9 +121,8 @@ class RunDir:
         except OSError as error:
             raise ArtifactError(explain_write(self.path, error)) from None
         if lock is None:
-            raise ArtifactError(
-                f"{self.path}: in use by another process; wait for it or choose --name"
-            )
+            text = f"{self.path}: in use by another process; wait for it or choose --name"
+            raise ArtifactError(text)
         try:
             yield
         finally:
@@ -199,7 +197,6 @@ def check_run_name(name: str, flag: str = "--name") -> str:
             f"{flag} {name[:20]}...: {len(name)} letters; at most {MAX_RUN_NAME} make a folder name"
         )
     if not is_run_name(name):
-        raise ConfigError(
-            f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"
-        )
+        text = f"{flag} {name!r}: not usable as a folder name; use letters, digits and . _ + -"
+        raise ConfigError(text)
     return name

@@ -55,9 +55,8 @@ class Predictions:
     def __post_init__(self) -> None:
         shape = (len(self.paths), len(self.labels))
         if self.targets.shape != shape or self.scores.shape != shape:
-            raise ValueError(
-                f"targets {self.targets.shape}, scores {self.scores.shape}: not {shape}"
-            )
+            text = f"targets {self.targets.shape}, scores {self.scores.shape}: not {shape}"
+            raise ValueError(text)
         if ((self.scores < 0) | (self.scores > 1)).any():
             raise ValueError("scores outside [0, 1]: logits are refused, apply a sigmoid first")
 
@@ -99,9 +98,8 @@ class Predictions:
             table = plain_cells(_read_table(path))
         except (OSError, ValueError, ModuleNotFoundError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ArtifactError(
-                f"{path}: cannot be read as CSV ({reason}); check the file"
-            ) from None
+            text = f"{path}: cannot be read as CSV ({reason}); check the file"
+            raise ArtifactError(text) from None
         names = [str(name) for name in table.columns]
         labels = tuple(name for name in names if f"{name}_score" in names)
         if not labels:

@@ -143,13 +143,10 @@ def joint_digest(digests: Iterable[str | None]) -> str | None:
 def explain_stale(
     digest: str | None, runs: Iterable[str], weights: Mapping[str, str | None], command: str
 ) -> str:
-    """What to say of something of other weights than its runs have now; empty if nothing.
+    """What to say of something of other weights than its `runs` have now; empty if nothing.
 
-    Args:
-        digest: of the weights it was computed from; without one it is believed.
-        runs: whose weights these were; ``quick+jitter`` are those of ``quick``.
-        weights: digest of what lies there now, by run.
-        command: that computes it.
+    `digest` is of the weights it was computed from (without one it is believed), `weights` of what
+    lies there now, by run (``quick+jitter`` are those of ``quick``); `command` computes it.
     """
     plain = (run.removesuffix("+jitter").removesuffix("+flip") for run in runs)
     ours = joint_digest([weights.get(run) for run in plain])

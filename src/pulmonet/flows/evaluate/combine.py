@@ -43,9 +43,8 @@ def check_combination(
     if kind == "out-of-fold":
         _check_folds(f"{flag} {name}", sources, options)
     elif len(sources) < 2:
-        raise ConfigError(
-            f"--ensemble: averages two or more runs, and there is only {members[0]}; name more"
-        )
+        text = f"--ensemble: averages two or more runs, and there is only {members[0]}; name more"
+        raise ConfigError(text)
     run_dir = RunDir(options.artifacts_dir / name)
     check_folder(run_dir, kind, members, options.tta, flag)
     return run_dir
@@ -54,15 +53,13 @@ def check_combination(
 def _check_folds(flag: str, sources: Sequence[Source], options: EvaluateOptions) -> None:
     """A run that cannot be read is passed over: it will be named when it is its turn."""
     if options.split not in {None, "valid"} or "splits" in options.columns:
-        raise ConfigError(
-            f"{flag}: takes each run's own validation fold; leave out --split and --splits"
-        )
+        text = f"{flag}: takes each run's own validation fold; leave out --split and --splits"
+        raise ConfigError(text)
     configs: dict[str, RunConfig] = {}
     for source in sources:
         if source.run_dir is None:
-            raise ConfigError(
-                f"{flag}: takes runs; a file of scores does not say which fold it is of"
-            )
+            text = f"{flag}: takes runs; a file of scores does not say which fold it is of"
+            raise ConfigError(text)
         with contextlib.suppress(ArtifactError):
             configs[source.run_dir.name] = source.run_dir.read_record().config
     if not configs:
@@ -114,10 +111,7 @@ def _is_learned(setting: str) -> bool:
 def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
     """The mean of the members' scores, row by row, on the labels that all share.
 
-    Args:
-        name: of the ensemble.
-        materials: two or more, scored on the same rows with the same targets.
-        run_dir: where its results go.
+    Two or more `materials`, scored on the same rows; the results go to `run_dir`.
 
     Raises:
         ConfigError: another dataset, split, rows, targets or patients; no label shared.
@@ -203,10 +197,7 @@ def _shared_training(found: Sequence[KnownRows | None]) -> KnownRows | None:
 def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
     """All rows of all folds, each with the score of the run that did not train on its patient.
 
-    Args:
-        name: of the row.
-        materials: one run a fold, each scored on its own fold.
-        run_dir: where the results go.
+    `materials` are of one run a fold, scored on its own fold; the results go to `run_dir`.
 
     Raises:
         ConfigError: an image or patient in two folds; other data or views.

@@ -63,13 +63,11 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
             if self.export is not None:
                 raise ConfigError("--export: saved predictions hold no network; name runs instead")
             if self.tta != "none":
-                raise ConfigError(
-                    f"--tta {self.tta}: saved scores have no images; name runs instead"
-                )
+                text = f"--tta {self.tta}: saved scores have no images; name runs instead"
+                raise ConfigError(text)
             if self.runs:
-                raise ConfigError(
-                    "--predictions: takes no runs beside it; name runs or predictions files"
-                )
+                text = "--predictions: takes no runs beside it; name runs or predictions files"
+                raise ConfigError(text)
         if self.export is not None:
             from pulmonet.models.onnx import check_onnx_installed
 
@@ -93,9 +91,8 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
         found = Combination("ensemble", name or "", "--ensemble-name")
         if self.pool_folds is not None:
             if name is not None:
-                raise ConfigError(
-                    "--pool-folds: folds share no rows that --ensemble could average; choose one"
-                )
+                text = "--pool-folds: folds share no rows that --ensemble could average; choose one"
+                raise ConfigError(text)
             found = Combination("out-of-fold", self.pool_folds, "--pool-folds")
         elif name is None:
             return None

@@ -28,13 +28,8 @@ def check_folder(
 ) -> None:
     """Refuse a folder that holds a run, or results of something else; earlier ones of it may be.
 
-    Args:
-        run_dir: where results are to go that are no run's own.
-        combines: ``ensemble``, ``out-of-fold``, or None for a file of scores, or for a run with
-            test-time augmentation.
-        members: the runs combined.
-        tta: none, jitter or flip.
-        flag: that chooses another folder.
+    `combines` is None for a file of scores, and for a run with test-time augmentation; `flag`
+    chooses another folder.
 
     Raises:
         ArtifactError: the folder is taken, or its results cannot be read.

@@ -57,8 +57,7 @@ def score_localization(
 ) -> Localization:
     """Score the maps of all rows of the split that have a region of a wanted label.
 
-    With several runs (patient folds) each is scored on the split of its own fold, and their
-    cases are pooled. Several methods and layers are scored on the same cases.
+    Of several runs (patient folds) each is scored on its own fold, and their cases are pooled.
 
     Raises:
         DataError: the file is no box file, or no region fits split and labels.

@@ -49,10 +49,7 @@ def read_sources(
 ) -> Iterator[tuple[Source, Pixels]]:
     """The images one after the other; those that cannot be read are named and added to `bad`.
 
-    Other modalities of a folder, such as a patient's CD, are counted and passed over.
-
-    Raises:
-        DataError: none of them can be read.
+    Other modalities of a folder are passed over. DataError: none can be read.
     """
     others = Counter[str]()
     for source in sources:

@@ -116,9 +116,8 @@ def settle(options: ExplainOptions) -> Settled:
     _check_combination(options)
     names = [part.strip() for part in (options.run or "").split(",") if part.strip()]
     if len(names) > 1 and options.boxes is None:
-        raise ConfigError(
-            f"--run {options.run}: several runs (patient folds) go with --boxes only; name one"
-        )
+        text = f"--run {options.run}: several runs (patient folds) go with --boxes only; name one"
+        raise ConfigError(text)
     run_dir = _choose_run(names[0] if names else None, options.artifacts_dir)
     record = run_dir.read_record()
     if options.against is not None:
@@ -174,6 +173,5 @@ def _check_combination(options: ExplainOptions) -> None:
             "of images"
         )
     if boxes is not None and boxes.suffix.lower() not in {".csv", ".json"}:
-        raise ConfigError(
-            f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
-        )
+        text = f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
+        raise ConfigError(text)

@@ -39,15 +39,9 @@ def explain_sources(
     *,
     synthetic: bool,
 ) -> tuple[list[ImageExplanation], list[str]]:
-    """All files of all images, and contact sheets where there are several.
+    """All files of all images, and contact sheets where there are several: records, sheets' names.
 
-    Images that cannot be read are named, added to `bad` and left out.
-
-    Returns:
-        Each image's part of explanations.json, and the names of the contact sheets.
-
-    Raises:
-        DataError: none of the images can be read.
+    Images that cannot be read are named, added to `bad` and left out. DataError: none can be read.
     """
     images: list[ImageExplanation] = []
     sheets: list[str] = []

@@ -34,10 +34,8 @@ def check_maps(
 ) -> Sanity:
     """Cascading randomisation, ROAD, and the maps of another run where one is named.
 
-    Images that cannot be read are named, added to `bad` and left out.
-
     Raises:
-        DataError: none of the images can be read.
+        DataError: none of the images can be read; others are named, and added to `bad`.
         ConfigError: the other run has none of the labels.
     """
     images = [image for _, image in read_sources(sources, bad, lambda: None)]

@@ -78,15 +78,9 @@ class Calibration(Record):
     def probability(
         self, label: str, score: float, *, prevalence: float | None = None
     ) -> float | None:
-        """Calibrated probability of one score.
+        """Calibrated probability of a raw score in [0, 1]; None where the label has no calibrator.
 
-        Args:
-            label: one of `labels`.
-            score: raw score in [0, 1].
-            prevalence: where the image comes from; None takes that of the rows fitted on.
-
-        Returns:
-            The probability; None where the label has no calibrator.
+        `prevalence` is where the image comes from; None takes that of the rows fitted on.
         """
         entry = self.labels.get(label)
         if entry is None or entry.calibrator is None:
@@ -109,16 +103,11 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "platt") -> Calibrator:
-    """Fit one label's calibrator.
+    """Fit one label's calibrator on targets (N,) 1 or 0, both present, and scores (N,) in [0, 1].
 
     Platt's is logistic on the logit, with his smoothed targets (Platt 1999), so that it stays
     finite on few rows; its slope and intercept also undo a pos_weight. Temperature fits the
     slope alone (Guo et al. 2017). Isotonic falls back to Platt below 100 positives.
-
-    Args:
-        targets: (N,) 1 or 0, both present.
-        scores: (N,) in [0, 1].
-        kind: platt, temperature or isotonic.
     """
     values = np.asarray(targets, dtype=np.float64)
     n_positive = int(values.sum())
@@ -146,11 +135,7 @@ def _fit_isotonic(targets: Array, scores: Array) -> Calibrator:
 def patient_folds(targets: Floats, units: Ints, n_folds: int = 5, seed: int = 0) -> Ints:
     """(U,) fold of each patient; patients with a positive are dealt out evenly.
 
-    Args:
-        targets: (N,) 1, 0 or NaN of one label.
-        units: (N,) patient numbers.
-        n_folds: folds.
-        seed: of the shuffle.
+    `targets` (N,) are 1, 0 or NaN of one label, `units` (N,) patient numbers.
     """
     n_units = int(units.max()) + 1
     has_positive = np.bincount(units, weights=np.asarray(targets) == 1, minlength=n_units) > 0
@@ -190,14 +175,9 @@ def cross_fit(rows: LabelRows, kind: CalibratorKind = "platt") -> Array | None:
 
 
 def to_prevalence(probabilities: Array, fitted: float, wanted: float) -> Array:
-    """Probabilities moved from one prevalence to another (Saerens et al. 2002).
+    """Probabilities (N,) moved from one prevalence, in (0, 1), to another (Saerens et al. 2002).
 
     Assumes that images of either class look the same in both places.
-
-    Args:
-        probabilities: (N,) calibrated at prevalence `fitted`.
-        fitted: prevalence where the calibrator was fitted, in (0, 1).
-        wanted: prevalence to move to, in (0, 1).
     """
     shift = logit(np.asarray([wanted]))[0] - logit(np.asarray([fitted]))[0]
     return sigmoid(logit(probabilities, clip=1e-12) + shift)

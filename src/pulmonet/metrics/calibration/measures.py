@@ -25,11 +25,7 @@ def slope_and_intercept(
 ) -> tuple[Estimate, Estimate]:
     """Calibration slope, and intercept at slope 1, with patient-clustered intervals.
 
-    Args:
-        targets: (N,) 1 or 0.
-        scores: (N,) in [0, 1].
-        units: (N,) patient numbers.
-        confidence: level.
+    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,).
     """
     values = np.asarray(targets, dtype=np.float64)
     logits = logit(scores)
@@ -69,10 +65,7 @@ def expected_calibration_error(
 ) -> float:
     """ECE with 15 bins: mean over rows of |observed share - mean score| of the row's bin.
 
-    Args:
-        targets: (N,) 1 or 0.
-        scores: (N,) in [0, 1].
-        equal_mass: bins of equal row counts instead of equal width.
+    Of targets (N,) 1 or 0 and scores (N,) in [0, 1]; `equal_mass` bins have equal row counts.
     """
     values = np.asarray(scores, dtype=np.float64)
     bins = bin_numbers(values, equal_mass=equal_mass)
@@ -111,12 +104,9 @@ def ece_if_perfect(
 def measure_calibration(
     rows: LabelRows, *, calibrator: str | None = None, fitted_on: str | None = None
 ) -> CalibrationResult:
-    """Everything about one label's calibration.
+    """Everything about one label's calibration, of rows with both classes.
 
-    Args:
-        rows: with both classes; their scores are probabilities where `calibrator` is named.
-        calibrator: kind that made the probabilities; None for raw scores.
-        fitted_on: rows that fitted it.
+    Their scores are probabilities where a `calibrator` is named, which `fitted_on` fitted.
     """
     targets, scores, seed = rows.targets, rows.scores, rows.resamples.seed
     check_scores(scores)

@@ -126,11 +126,7 @@ def weighted_ranking(
 def auroc(targets: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve of targets (N,) 1, 0 or NaN (left out) and scores (N,) in [0, 1].
 
-    Returns:
-        The area, NaN with one class only.
-
-    Raises:
-        ValueError: scores outside [0, 1].
+    NaN with one class only. ValueError: scores outside [0, 1].
     """
     return float(_unweighted(targets, scores)[0][0])
 
@@ -158,12 +154,7 @@ def why_not_scored(targets: Floats) -> str | None:
 
 
 def macro_mean(values: Array, scored: Flags) -> Array:
-    """Mean over the scored labels (last axis); NaN when there is none.
-
-    Args:
-        values: (..., L).
-        scored: (L,) labels that have both classes; the same set for every resample.
-    """
+    """Mean of values (..., L) over the scored labels (L,), the same in every resample; else NaN."""
     if not scored.any():
         return np.full(values.shape[:-1], np.nan)
     return np.asarray(values[..., scored].mean(axis=-1), dtype=np.float64)

@@ -160,16 +160,9 @@ def compare(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> ModelComparison:
-    """Compare runs on the same rows and the same patient resamples.
+    """Compare M runs on the same rows and the same `n_resamples` patient resamples.
 
-    Args:
-        names: M run names.
-        labels: L labels.
-        targets: (N, L) the same for all.
-        scores: M arrays (N, L) in [0, 1].
-        units: (N,) patient numbers.
-        n_resamples: R.
-        seed: of the resamples.
+    `targets` (N, L) are the same for all, `scores` M arrays (N, L), `units` (N,) patient numbers.
 
     Returns:
         Only labels with enough patients of both classes (`class_patients`); none without one.

@@ -65,13 +65,9 @@ def bootstrap_ranking(
     seed: int = 0,
     with_precision: bool = True,
 ) -> BootstrapRanking:
-    """AUROC and average precision of one or more runs on the same patient resamples.
+    """AUROC and average precision (NaN without `with_precision`) of M runs on the same resamples.
 
-    Args:
-        targets: (N, L) 1, 0 or NaN; the same for all runs.
-        scores: M arrays (N, L) in [0, 1].
-        units: (N,) patient number of each row (`number_units`).
-        with_precision: False leaves average precision out (NaN).
+    `targets` (N, L) are 1, 0 or NaN, `scores` M arrays (N, L), `units` (N,) patient numbers.
     """
     rankings = [rankings_of(targets, of_run, units) for of_run in scores]
     resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, seed)

@@ -91,9 +91,7 @@ class PatientResamples:
     def blocks(self, bytes_per_resample: int | None = None) -> Iterator[NDArray[np.int32]]:
         """How often each unit counts, (R', U) per block; all blocks together have R rows.
 
-        Args:
-            bytes_per_resample: what the caller allocates for one resample; 32 bytes a row
-                when None.
+        The caller allocates `bytes_per_resample`; None is 32 a row.
         """
         per_resample = bytes_per_resample or 32 * max(self.n_rows, 1)
         height = int(np.clip(BLOCK_BYTES // per_resample, 1, 256))

@@ -40,10 +40,7 @@ def threshold_steps(
 ) -> ThresholdSteps | None:
     """Cumulative counts for one label; None where one class is missing.
 
-    Args:
-        predictions: scores (N, L) and targets (N, L), NaN = unknown, left out.
-        label: one of its labels.
-        stored: (criterion, threshold) of stored operating points.
+    `stored` has (criterion, threshold) of its operating points.
     """
     column = predictions.labels.index(label)
     targets, scores = predictions.targets[:, column], predictions.scores[:, column]
