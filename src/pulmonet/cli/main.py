@@ -27,8 +27,8 @@ from typer.exceptions import TyperException
 
 from pulmonet import __version__
 from pulmonet.errors import ConfigError, PulmoNetError, TrainingError, is_out_of_memory
+from pulmonet.files import system
 from pulmonet.files.paths import expand
-from pulmonet.files.system import STOP_SIGNALS, leave_closed_terminal, on_signals
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -131,11 +131,13 @@ class Terminated(BaseException):
 
 
 def _raise_terminated(number: int, _frame: FrameType | None) -> None:
-    leave_closed_terminal()
+    system.leave_closed_terminal()
     raise Terminated(number)
 
 
-@on_signals(set(STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated)  # Ctrl-C has its exception
+@system.on_signals(
+    set(system.STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated
+)  # Ctrl-C has its exception
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become codes.
 
@@ -168,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write("terminated\n")
         return 128 + int(stop.args[0])
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        system.lead_nowhere(sys.stdout.fileno())
         return 0
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # rich, in the middle of a help page

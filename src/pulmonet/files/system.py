@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -32,11 +32,8 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 #: What asks a process to end. A terminal that is closed sends SIGHUP; Windows sends SIGBREAK for
 #: Ctrl-Break, and never SIGTERM.
-STOP_SIGNALS = tuple(
-    number
-    for number in signal.Signals
-    if number.name in {"SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"}
-)
+_STOPS = {"SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"}
+STOP_SIGNALS = tuple(number for number in signal.Signals if number.name in _STOPS)
 
 #: How file systems say that they have no locks: Lustre without flock, NFS without its daemon, FUSE,
 #: and Cray's DVS, whose number is the kernel's own ENOTSUPP.
@@ -47,11 +44,12 @@ _folders_without_locks: set[Path] = set()  # found so far
 _position_lock = threading.Lock()
 
 
-class Lock:
+class Lock(NamedTuple):
     """A lock file that this process holds, until `release_lock` or the process's end."""
 
-    def __init__(self, path: Path, handle: int, other: BaseFileLock | None = None) -> None:
-        self.path, self.handle, self.other = path, handle, other
+    path: Path
+    handle: int = -1
+    other: BaseFileLock | None = None
 
 
 def take_lock(path: Path, *, wait: bool) -> Lock | None:
@@ -94,20 +92,16 @@ def _take_other_lock(path: Path, *, wait: bool) -> Lock | None:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
-    try:
+    with contextlib.suppress(Timeout):
         lock.acquire(blocking=wait)
-    except Timeout:
-        return None
-    return Lock(path, -1, lock)
+        return Lock(path, other=lock)
+    return None
 
 
 def _warn_of_no_locks(folder: Path) -> None:
+    text = "%s: its file system has no locks, so nothing keeps two commands out of one folder; "
     if not _folders_without_locks:
-        logging.getLogger(__name__).warning(
-            "%s: its file system has no locks, so nothing keeps two commands out of one folder; "
-            "start no second one there",
-            folder,
-        )
+        logging.getLogger(__name__).warning(f"{text}start no second one there", folder)
     _folders_without_locks.add(folder)
 
 
@@ -242,12 +236,9 @@ def _windows_peak_memory() -> float:
 
     kernel = getattr(getattr(ctypes, "windll", None), "kernel32", None)
     counters = (ctypes.c_size_t * 9)()
-    this_process = ctypes.c_void_p(-1)
-    if kernel is None or not kernel.K32GetProcessMemoryInfo(
-        this_process, counters, ctypes.sizeof(counters)
-    ):
-        return float("nan")
-    return float(counters[1])
+    given = ctypes.c_void_p(-1), counters, ctypes.sizeof(counters)  # of this process
+    done = kernel is not None and kernel.K32GetProcessMemoryInfo(*given)
+    return float(counters[1]) if done else float("nan")
 
 
 def leave_closed_terminal() -> None:
@@ -259,9 +250,14 @@ def leave_closed_terminal() -> None:
         try:
             os.write(handle, b"")
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, handle)
-            os.close(nowhere)
+            lead_nowhere(handle)
+
+
+def lead_nowhere(handle: int) -> None:
+    """Drop from now on what is written to a handle."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, handle)
+    os.close(nowhere)
 
 
 @contextlib.contextmanager

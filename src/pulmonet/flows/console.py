@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from pulmonet.errors import ArtifactError
+from pulmonet.files.system import lead_nowhere
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -113,9 +114,7 @@ def _outliving(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        lead_nowhere(stream.fileno())
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             raise ArtifactError(
                 f"standard output: cannot be written ({error.strerror}); make room, or send it "

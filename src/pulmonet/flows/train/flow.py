@@ -143,7 +143,7 @@ def _train_networks(
             n_rows = count(len(uncertain), "row")
             console.say(f"stage 2 of 2: {n_rows} relabelled, training from the start")
         provenance = with_policy_changes(plan, provenance, targets)
-        write_record(plan, run_dir, provenance)
+        write_record(plan, run_dir, provenance, "running")
         progress = train(plans.make_stages(plan, plan.config, pack, targets, run_dir))
     except Interrupted as stop:
         write_record(plan, run_dir, provenance, "interrupted")

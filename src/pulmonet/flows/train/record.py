@@ -34,17 +34,17 @@ from pulmonet.training.optimisers import learning_rate
 
 def _clear(run_dir: RunDir) -> None:
     """Remove an earlier run's files, not behind a link: those of `train` by name, others listed."""
-    for folder in (run_dir.path, run_dir.path / "stage1", run_dir.path / "tensorboard"):
-        if folder == run_dir.path or not folder.is_symlink():
-            events = folder.glob("events.out.tfevents.*")
-            for path in (*(folder / name for name in TRAINED), *events):
-                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                    path.unlink()
+    below = [run_dir.path / name for name in ("stage1", "tensorboard")]
+    for folder in (run_dir.path, *(each for each in below if not each.is_symlink())):
+        events = folder.glob("events.out.tfevents.*")
+        for path in (*(folder / name for name in TRAINED), *events):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                path.unlink()
     Ledger(run_dir.path, "").remove(*run_dir.path.rglob("*"))
     (run_dir.path / NAME).unlink(missing_ok=True)
-    for name in ("stage1", "tensorboard"):
+    for folder in below:
         with contextlib.suppress(OSError):  # not there, a link, or not empty: kept
-            (run_dir.path / name).rmdir()
+            folder.rmdir()
 
 
 def continued(plan: Plan, run_dir: RunDir) -> Plan:
@@ -102,14 +102,12 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         selected_on=plan.config.select.on,
     )
     wait_for_all(plan.processes)
-    write_record(plan, run_dir, provenance)
+    write_record(plan, run_dir, provenance, provenance.status)
     wait_for_all(plan.processes)
     return provenance
 
 
-def write_record(
-    plan: Plan, run_dir: RunDir, provenance: Provenance, status: str = "running"
-) -> None:
+def write_record(plan: Plan, run_dir: RunDir, provenance: Provenance, status: str) -> None:
     """Write run_config.json on the first process."""
     if plan.processes.is_first:
         run_dir.write_record(plan.config, provenance.model_copy(update={"status": status}))
@@ -154,12 +152,12 @@ def with_policy_changes(plan: Plan, provenance: Provenance, targets: Floats32) -
 
 def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress: Progress) -> None:
     """Write down and say what came of a run; best_model.pth is its own from here on."""
-    notes, epochs = [], plan.config.optim.epochs
-    for n_planned, n_trained in plan.config.optim.prolonged:
-        notes.append(
-            f"prolonged to {epochs} epochs: the learning rate of the first {n_trained} was planned "
-            f"over {n_planned} (optim.prolonged in run_config.json repeats that)"
-        )
+    notes = [
+        f"prolonged to {plan.config.optim.epochs} epochs: the learning rate of the first "
+        f"{n_trained} was planned over {n_planned} (optim.prolonged in run_config.json repeats "
+        "that)"
+        for n_planned, n_trained in plan.config.optim.prolonged
+    ]
     if progress.micro_batch_size:
         notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
     if progress.n_skipped:
