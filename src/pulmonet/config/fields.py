@@ -13,22 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pulmonet.choices import (
-    DEVICES,
-    TORCHVISION_MODELS,
-    BlankPolicy,
-    Fit,
-    Geometry,
-    KeptCheckpoint,
-    Loss,
-    Optimiser,
-    PositiveWeight,
-    Precision,
-    Schedule,
-    SelectOn,
-    SubsetMode,
-    Views,
-)
+from pulmonet import choices
 from pulmonet.labels import DEFAULT_LABELS, UncertainPolicy, check_label_name
 from pulmonet.words import did_you_mean
 
@@ -64,7 +49,7 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The network and what its weights start from."""
 
-    name: Annotated[str, Field(examples=[*TORCHVISION_MODELS, "timm:NAME"])] = "densenet121"
+    name: Annotated[str, Field(examples=[*choices.TORCHVISION_MODELS, "timm:NAME"])] = "densenet121"
     """Architecture; those of timm take the extra `timm`."""
     weights: Annotated[str, Field(examples=["imagenet", "none", "RUN", "PATH"])] = "imagenet"
     """Where the weights start, RUN by its name, PATH of a .pth or .safetensors file."""
@@ -81,11 +66,10 @@ class ModelConfig(Section):
     @classmethod
     def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
-            if not name.startswith("timm:") and name not in TORCHVISION_MODELS:
-                raise ValueError(
-                    f"{name}: unknown model; choose from {', '.join(TORCHVISION_MODELS)} or "
-                    f"timm:NAME{did_you_mean(name, TORCHVISION_MODELS)}"
-                )
+            if not name.startswith("timm:") and name not in choices.TORCHVISION_MODELS:
+                known = choices.TORCHVISION_MODELS
+                meant = f"{', '.join(known)} or timm:NAME{did_you_mean(name, known)}"
+                raise ValueError(f"{name}: unknown model; choose from {meant}")
         return value
 
     @model_validator(mode="after")
@@ -128,15 +112,15 @@ class DataConfig(Section):
     auxiliary_labels: tuple[str, ...] = ()
     """Further labels that are only trained on (they shape the features), neither scored nor
     part of best_model.pth; `all` takes every other annotated label."""
-    views: Views = "all"
+    views: choices.Views = "all"
     """Rows by view."""
     subset: Share = 1.0
     """Fraction of the training patients (or images) that is used."""
-    subset_mode: SubsetMode = "patient"
+    subset_mode: choices.SubsetMode = "patient"
     """What `subset` draws, patients with all their images or single images."""
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
     """Side of the square that the network sees, pixels."""
-    fit: Fit = "stretch"
+    fit: choices.Fit = "stretch"
     """How images become square."""
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     """Patient folds over all rows, in place of the source's own splits."""
@@ -179,7 +163,7 @@ class TargetConfig(Section):
 
     uncertain_policy: UncertainPolicy | dict[str, UncertainPolicy] = "ones"
     """One policy for all labels, or one per label, `default` for the rest."""
-    blank: BlankPolicy = "zeros"
+    blank: choices.BlankPolicy = "zeros"
     """What a blank (not mentioned) label becomes."""
     ones_lsr: Bounds = (0.55, 0.85)
     """Range of the smoothed positive that `ones-lsr` draws (Pham et al. 2021)."""
@@ -192,7 +176,7 @@ class TargetConfig(Section):
 class OptimConfig(Section):
     """Optimiser, schedule, and how long."""
 
-    name: Optimiser = "adam"
+    name: choices.Optimiser = "adam"
     """adam, adamw, sgd, or pesg (the min-max optimiser that `loss.name = "aucm"` needs)."""
     lr: Positive = 1e-4
     """Learning rate; the peak of a schedule."""
@@ -200,7 +184,7 @@ class OptimConfig(Section):
     """Weight decay (decoupled for adamw)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of sgd; in pesg the weight of the new gradient, as in LibAUC."""
-    schedule: Schedule = "constant"
+    schedule: choices.Schedule = "constant"
     """Learning rate over the run, per step."""
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Fraction of the steps over which the rate rises (cosine, one-cycle: 0.3 when 0)."""
@@ -257,9 +241,9 @@ class OptimConfig(Section):
 class LossConfig(Section):
     """The loss, from logits; unknown targets are masked."""
 
-    name: Loss = "bce"
+    name: choices.Loss = "bce"
     """bce, balanced-bce (class-balanced), focal, asymmetric (ASL) or aucm (AUC margin)."""
-    pos_weight: PositiveWeight = "none"
+    pos_weight: choices.PositiveWeight = "none"
     """balanced weighs positives by negatives / positives of the training rows, per label."""
     pos_weight_max: Positive = 20.0
     """Cap on a balanced pos_weight, so that a label with a handful of positives stays stable."""
@@ -295,7 +279,7 @@ class LossConfig(Section):
 class AugmentConfig(Section):
     """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""
 
-    geometry: Geometry = "jitter"
+    geometry: choices.Geometry = "jitter"
     """jitter: small affine over the whole image; original: centre crop, RandomResizedCrop."""
     rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 7.0
     """Largest rotation either way (jitter)."""
@@ -318,22 +302,22 @@ class AugmentConfig(Section):
 class SelectConfig(Section):
     """Which rows choose the best epoch."""
 
-    on: SelectOn = "valid"
+    on: choices.SelectOn = "valid"
     """Rows that choose the best epoch; dev is a fraction of the training patients."""
     dev_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     """Fraction of the training patients that `dev` takes."""
-    checkpoint: KeptCheckpoint = "best"
+    checkpoint: choices.KeptCheckpoint = "best"
     """best keeps the epoch with the highest macro AUROC; last keeps the final epoch."""
 
 
 class RuntimeConfig(Section):
     """Where and how fast; none of it changes what is computed, apart from rounding."""
 
-    device: Annotated[str, Field(examples=list(DEVICES))] = "auto"
+    device: Annotated[str, Field(examples=list(choices.DEVICES))] = "auto"
     """Where it is computed."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Loader threads."""
-    amp: Precision = "auto"
+    amp: choices.Precision = "auto"
     """Mixed precision: auto takes what was measured to pay for this network and device."""
     compile: bool = False
     """torch.compile the network (GPU)."""
