@@ -64,9 +64,7 @@ def check_plain(path: Path) -> None:
 def check_archive(path: Path) -> None:
     """Refuse a file of `torch.save` with a wrong byte: torch itself does not look at the CRC-32.
 
-    Raises:
-        OSError: missing, or not a plain file.
-        ValueError: no such archive, or damaged.
+    OSError: missing, or not a plain file. ValueError: no such archive, or damaged.
     """
     check_plain(path)
     try:
@@ -101,9 +99,7 @@ def mistaken_for(start: bytes) -> str:
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     """The text of a plain UTF-8 file, less the byte order mark that Windows editors begin it with.
 
-    Raises:
-        OSError: missing, not a plain file, or of more than `limit` bytes.
-        ValueError: not UTF-8.
+    OSError: missing, not a plain file, or of more than `limit` bytes. ValueError: not UTF-8.
     """
     check_plain(path)
     with path.open("rb") as file:
@@ -185,10 +181,8 @@ def _bounded(file: Any) -> bytes:
 def read_array(path: Path, name: str) -> NDArray[Any]:
     """One array of an ``.npz`` archive, after a look at what it claims to become.
 
-    Raises:
-        OSError: missing, or not a plain file.
-        KeyError: no such array.
-        ValueError: damaged, in need of a pickle, or a bomb.
+    OSError: missing, or not a plain file. KeyError: no such array. ValueError: damaged, in need
+    of a pickle, or a bomb.
     """
     import numpy as np
     from numpy.lib import format as npy

@@ -65,9 +65,7 @@ def run(
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
     if html or page_path == output:
         console.say(f"page: {page_path}")
-    for stale in collection.stale:
-        console.warn(f"left out {stale.where}: {stale.what}")
-    for problem in collection.problems:
+    for problem in (*collection.stale, *collection.problems):
         console.warn(f"left out {problem.where}: {problem.what}")
     return ArtifactError.exit_code if collection.problems else 0
 

@@ -13,7 +13,6 @@ from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 from torch import Tensor, nn
 
 from pulmonet.errors import ArtifactError
-from pulmonet.files.read import check_archive
 from pulmonet.files.write import write_atomic
 from pulmonet.models.checkpoints import read_content
 from pulmonet.models.device import place
@@ -125,7 +124,6 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         ArtifactError: missing, damaged, hostile, or not of this `fingerprint` (config and data).
     """
     try:
-        check_archive(path)
         content = dict(read_content(path))
         version, written_for = content["format"], content["fingerprint"]
         content["progress"] = _read_progress(content["progress"])

@@ -150,11 +150,8 @@ def _choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
     auroc = facts.best_valid_macro_auroc
     n_runs = len(list_runs(artifacts_dir))
     why = "the only run" if n_runs == 1 else f"the best of {n_runs} runs"
-    shown = (
-        ""
-        if auroc is None
-        else f" (validation {facts.selection_score().removeprefix('macro ')} {auroc:.3f})"
-    )
+    score = f"validation {facts.selection_score().removeprefix('macro ')}"
+    shown = "" if auroc is None else f" ({score} {auroc:.3f})"
     say(f"Run: {chosen.name}, {why} in {artifacts_dir}{shown}; choose another with --run")
     return chosen
 

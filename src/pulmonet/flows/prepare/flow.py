@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from pulmonet import __version__
 from pulmonet.config.fields import RunConfig
 from pulmonet.data.boxes import read_boxes
@@ -31,10 +29,8 @@ from pulmonet.words import list_first
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
 #: What it may write into its folder, beside the images' own in a cache.
-FILES = (
-    *("prepare_report.json", "boxes.csv", "dataset.png"),
-    *("near_duplicates.csv", "near_duplicates.png"),
-)
+FILES = ("prepare_report.json", "boxes.csv", "dataset.png")
+FILES += ("near_duplicates.csv", "near_duplicates.png")
 
 
 def run(
@@ -150,26 +146,19 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], report: PrepareRe
         console.note(text)
 
 
-def _boxes(manifest: Manifest, report: PrepareReport) -> pd.DataFrame:
-    """Boxes of images that can be used; a file that does not hold boxes is a warning."""
-    try:
-        boxes = read_boxes(manifest, warnings=report.warnings)
-    except DataError as error:
-        report.warnings.append(f"no boxes: {error}")
-        return pd.DataFrame()
-    return boxes[~boxes["path"].isin(report.bad_images)]
-
-
 def _write_report(manifest: Manifest, report: PrepareReport, ledger: Ledger) -> None:
     """prepare_report.json, and boxes.csv where the source has boxes of its own kind."""
     folder = ledger.folder
     report.ok = not report.problems
     if manifest.source != "chexpert" and report.ok:
-        boxes = _boxes(manifest, report)
-        if len(boxes):
-            boxes = boxes.rename(columns={"path": "Path"})
-            ledger.write(folder / "boxes.csv", table_text(boxes, "%.5f"))
-            report.files.append(portable_path(folder / "boxes.csv"))
+        try:
+            boxes = read_boxes(manifest, warnings=report.warnings).rename(columns={"path": "Path"})
+            boxes = boxes[~boxes["Path"].isin(report.bad_images)]
+            if len(boxes):
+                ledger.write(folder / "boxes.csv", table_text(boxes, "%.5f"))
+                report.files.append(portable_path(folder / "boxes.csv"))
+        except DataError as error:  # a file that does not hold boxes
+            report.warnings.append(f"no boxes: {error}")
     report.files.append(portable_path(folder / "prepare_report.json"))
     document = report.model_dump(mode="json", by_alias=True)
     ledger.write(folder / "prepare_report.json", to_json(document))
