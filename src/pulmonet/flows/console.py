@@ -204,18 +204,12 @@ class Steps:
     """Progress of one task: a bar on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, description: str, total: int, done: int, progress: Progress | None) -> None:
-        self._description = description
-        self._total = total
-        self._done = done
-        self._progress = progress
-        self._start = time.monotonic()
-        self._last_line = self._start
-        self._n_images = 0
-        self._task = (
-            progress.add_task(description, total=total or None, completed=done, note="")
-            if progress
-            else None
-        )
+        self._description, self._total, self._done = description, total, done
+        self._start = self._last_line = time.monotonic()
+        self._progress, self._n_images = progress, 0
+        if progress is not None:
+            end = total or None
+            self._task = progress.add_task(description, total=end, completed=done, note="")
 
     def advance(self, n: int = 1, note: str = "", n_images: int = 0) -> None:
         """Say that `n` more are done; `note` and the rate of images end the line."""
@@ -228,7 +222,7 @@ class Steps:
     def reach(self, done: int, total: int, note: str = "") -> None:
         """Say that `done` of `total` are done, where the total is known late."""
         self._done, self._total = done, total
-        if self._progress is not None and self._task is not None:
+        if self._progress is not None:
             self._progress.update(self._task, completed=done, total=total, note=note)
         elif not _settings["quiet"] and time.monotonic() - self._last_line > SECONDS_PER_LINE:
             self._last_line = time.monotonic()

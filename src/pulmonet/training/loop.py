@@ -189,9 +189,7 @@ class LossesSeen:
     """
 
     def __init__(self, engine: Engine, progress: Progress, paths: Sequence[str]) -> None:
-        self._engine = engine
-        self._progress = progress
-        self._paths = paths
+        self._engine, self._progress, self._paths = engine, progress, paths
         self._waiting: list[tuple[int, Ints, Tensor, Tensor, Tensor | None]] = []
         self.last = progress.loss_sum / progress.known_sum if progress.known_sum else float("nan")
 

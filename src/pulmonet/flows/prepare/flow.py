@@ -29,8 +29,8 @@ from pulmonet.words import list_first
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
 DEMO_PATIENTS = 200
 #: What it may write into its folder, beside the images' own in a cache.
-FILES = ("prepare_report.json", "boxes.csv", "dataset.png")
-FILES += ("near_duplicates.csv", "near_duplicates.png")
+FILES = ["prepare_report.json", "boxes.csv", "dataset.png"]
+FILES += ["near_duplicates.csv", "near_duplicates.png"]
 
 
 def run(
