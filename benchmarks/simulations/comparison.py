@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from pulmonet.metrics.ranking.auc import auroc
-from pulmonet.metrics.ranking.comparison import narrowness, paired_differences
-from pulmonet.metrics.ranking.intervals import bootstrap_ranking
+from pulmonet.metrics.ranking.comparison import paired_differences
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking, effective_patients
+from pulmonet.metrics.ranking.resamples import class_patients
 
 PREVALENCE = np.asarray([0.3, 0.12, 0.08, 0.25, 0.4])
 SHARED = 0.6  # correlation of two models' scores, given the class
@@ -70,9 +71,11 @@ def told_apart(
             [np.mean([auroc(targets[:, i], run[:, i]) for i in range(5)]) for run in scores]
         )
         macro = samples.macro("auroc")
-        factor = float(narrowness(targets, units).mean())
         for index, size in enumerate(sizes):
-            found = paired_differences(values[:size], macro[:size], variance_factor=factor)
+            rarer = class_patients(targets, units).min(axis=1)
+            variances = (samples.auroc[0] - samples.auroc[1]).var(axis=0)
+            n_patients = effective_patients(rarer, variances)
+            found = paired_differences(values[:size, None], macro[:size, :, None], n_patients)
             counts[index] += found.distinguished.any()
     return counts / n_datasets
 

@@ -371,12 +371,15 @@ class Comparison(Record):
     """null for the macro."""
     difference: Number
     low: Number
-    """Simultaneous 95 % interval over all pairs (max-t)."""
+    """Simultaneous 95 % interval (max-t) over the family: all pairs of macro AUROC, the primary
+    measure; or all pairs of all other measures, of every label."""
     high: Number
     p: Number
-    """Bootstrap p of this pair alone."""
-    p_holm: Number
-    """After Holm, over all pairs."""
+    """Bootstrap p of this difference alone."""
+    p_adjusted: Number = None
+    """Max-t p over the family: at most 0.05 where the interval leaves out 0."""
+    p_holm: Number = None
+    """In files of versions that corrected p otherwise than the interval."""
     p_delong: Number = None
     """DeLong's paired test (clustered), per label, as a cross-check."""
     distinguished: bool

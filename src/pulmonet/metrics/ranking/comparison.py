@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from pulmonet.arrays import Array, Flags, Floats, Ints
-from pulmonet.metrics.ranking.auc import macro_mean, weighted_ranking
+from pulmonet.metrics.ranking.auc import weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
-from pulmonet.metrics.ranking.intervals import bootstrap_ranking, rankings_of
+from pulmonet.metrics.ranking.intervals import (
+    bootstrap_ranking,
+    effective_patients,
+    rankings_of,
+)
 from pulmonet.metrics.ranking.resamples import class_patients
 from pulmonet.metrics.results import Comparison, Metric
+
+METRICS: tuple[Metric, ...] = ("auroc", "average_precision")
 
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """All pairs of M models, in the order of `itertools.combinations`.
+    """One family: K pairs of M models, in the order of `itertools.combinations`, by H measures.
 
     Attributes:
         pairs: (first, second) positions.
-        difference: (K,) first less second on all rows.
-        low, high: (K,) simultaneous interval: all K hold together in 95 % of datasets.
-        p: (K,) of each pair alone.
-        p_holm: (K,) after Holm.
+        difference: (K, H) first less second on all rows.
+        low, high: (K, H) simultaneous interval: all hold together in 95 % of datasets.
+        p: (K, H) of each difference alone.
+        p_adjusted: (K, H) for the whole family: at most 0.05 where the interval leaves out 0.
     """
 
     pairs: list[tuple[int, int]]
@@ -33,73 +40,54 @@ class PairedDifferences:
     low: Array
     high: Array
     p: Array
-    p_holm: Array
+    p_adjusted: Array
 
     @property
     def distinguished(self) -> Flags:
-        """(K,) whether the simultaneous interval leaves out 0."""
+        """(K, H) whether the simultaneous interval leaves out 0."""
         return (self.low > 0) | (self.high < 0)
 
 
-def narrowness(targets: Floats, units: Ints) -> Array:
-    """(L,) factor by which the bootstrap's variance of a label's AUROC is too small.
-
-    A bootstrap of n patients has the variance of dividing by n, not by n - 1 (Hesterberg 2015,
-    doi:10.1080/00031305.2015.1089789, "narrowness bias"). What counts here is the rarer class:
-    n patients of it give n / (n - 1), 1.14 at eight patients.
-
-    Args:
-        targets: (N, L) 1, 0 or NaN.
-        units: (N,) patient numbers.
-    """
-    rarer = np.maximum(class_patients(targets, units).min(axis=1), 2)
-    return np.asarray(rarer / (rarer - 1), dtype=np.float64)
-
-
 def paired_differences(
-    values: Array, samples: Array, confidence: float = 0.95, *, variance_factor: float = 1.0
+    values: Array, samples: Array, n_patients: Array | float = np.inf, confidence: float = 0.95
 ) -> PairedDifferences:
-    """Differences of all pairs with simultaneous max-t intervals.
+    """Differences of all pairs in all measures, with simultaneous max-t intervals and p values.
 
-    The largest studentised deviation over the pairs, resample by resample, gives one critical
-    value for all of them (Westfall and Young 1993), which uses how strongly models on the same
-    rows correlate; Bonferroni would ignore it.
+    The largest studentised deviation over the family, resample by resample, gives one critical
+    value and all adjusted p values (Westfall and Young 1993), which uses how strongly models and
+    measures on the same rows correlate; Bonferroni and Holm would ignore it. A difference that
+    hangs on few patients is judged by Student's distribution (`intervals.reach`).
 
     Args:
-        values: (M,) a metric of M models on all rows.
-        samples: (M, R) the same under the same resamples for all.
+        values: (M, H) measures of M models on all rows.
+        samples: (M, R, H) the same under the same resamples for all.
+        n_patients: (K, H), or (H,), patients of the rarer class.
         confidence: simultaneous level.
-        variance_factor: by which the bootstrap's variance is too small (`narrowness`).
     """
     pairs = list(combinations(range(len(values)), 2))
     first, second = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
     difference = values[first] - values[second]
-    deviations = (samples[first] - samples[second]) - difference[:, None]
-    spread = np.sqrt(np.mean(deviations**2, axis=1))
-    same = spread < 1e-12
-    scale = np.where(same, 1.0, spread)
-    studentised = np.where(same[:, None], 0.0, np.abs(deviations) / scale[:, None])
-    n_resamples = samples.shape[1]
+    n = np.maximum(np.broadcast_to(np.minimum(n_patients, 1e9), difference.shape), 2)
+    p, spread = np.empty_like(difference), np.empty_like(difference)
+    observed, largest = np.empty_like(difference), np.zeros(samples.shape[1])
+    for k, (one, other) in enumerate(pairs):
+        deviations = np.abs(samples[one] - samples[other] - difference[k])
+        spread[k] = np.sqrt(np.mean(deviations**2, axis=0) * n[k] / (n[k] - 1))
+        spread[k, spread[k] < 1e-12] = 0
+        studentised = deviations / np.where(spread[k], spread[k] * np.sqrt(1 - 1 / n[k]), np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_student = np.abs(difference[k]) / spread[k]
+        of_student[np.abs(difference[k]) < 1e-12] = 0
+        observed[k] = -ndtri(stdtr(n[k] - 1, -of_student))
+        p[k] = (1 + (studentised >= observed[k]).sum(axis=0)) / (1 + len(largest))
+        np.maximum(largest, studentised.max(axis=1), out=largest)
     # A share of R + 1 draws, not of R: the data themselves count as one (Davison, Hinkley 1997).
-    level = min(confidence * (1 + 1 / n_resamples), 1.0)
-    largest = studentised.max(axis=0, initial=0.0)
-    critical = np.quantile(largest, level, method="higher")
-    widened = spread * np.sqrt(variance_factor)
-    observed = np.abs(difference) / np.where(same, 1.0, widened)
-    n_beyond = (studentised >= observed[:, None]).sum(axis=1)
-    p = np.where(same, 1.0, (1 + n_beyond) / (1 + n_resamples))
-    half = critical * np.where(same, 0.0, widened)
-    return PairedDifferences(pairs, difference, difference - half, difference + half, p, holm(p))
-
-
-def holm(p: Array) -> Array:
-    """Holm's adjusted p-values (1979), in the order of `p`; NaN stays NaN and does not count."""
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
-    return adjusted
+    n_beyond = len(largest) - np.searchsorted(np.sort(largest), observed)
+    n_allowed = int((1 - confidence) * (1 + len(largest)) + 1e-9) - 1
+    critical = np.sort(largest)[::-1][max(n_allowed, 0)]
+    half = -stdtrit(n - 1, ndtr(-critical)) * spread
+    p_adjusted = (1 + n_beyond) / (1 + len(largest))
+    return PairedDifferences(pairs, difference, difference - half, difference + half, p, p_adjusted)
 
 
 def compact_letters(values: Sequence[float], distinguished: Sequence[tuple[int, int]]) -> list[str]:
@@ -140,7 +128,8 @@ class ModelComparison:
     """M runs on the same rows.
 
     Attributes:
-        comparisons: macro and per label, AUROC and average precision, every pair.
+        comparisons: macro and per label, AUROC and average precision, every pair. Two families:
+            macro AUROC (primary), and all the others together.
         letters: (M,) compact letters by macro AUROC.
         names: (M,) the runs.
     """
@@ -177,41 +166,50 @@ def compare(
             for of_run in (rankings_of(targets, run_scores, units) for run_scores in scores)
         ]
     )  # (M, L, 2)
-    too_small = narrowness(targets, units)
-    comparisons: list[Comparison] = []
-    letters: list[str] = []
-    metrics: tuple[Metric, Metric] = ("auroc", "average_precision")
-    for column, metric in enumerate(metrics):
-        macro_values = macro_mean(point[:, :, column], bootstrap.scored)
-        macro = paired_differences(
-            macro_values,
-            bootstrap.macro(metric),
-            variance_factor=float(macro_mean(too_small, bootstrap.scored)),
-        )
-        comparisons += _records(names, metric, None, macro)
-        if metric == "auroc":
-            pairs = zip(macro.pairs, macro.distinguished, strict=True)
-            letters = compact_letters(list(macro_values), [pair for pair, apart in pairs if apart])
-        for label in np.flatnonzero(bootstrap.scored).tolist():
-            of_label = paired_differences(
-                point[:, label, column],
-                getattr(bootstrap, metric)[:, :, label],
-                variance_factor=float(too_small[label]),
-            )
-            test = None
-            if metric == "auroc":
-                columns = np.stack([run[:, label] for run in scores], axis=1)
-                test = delong(targets[:, label], columns, units)
-            comparisons += _records(names, metric, labels[label], of_label, test)
-    return ModelComparison(comparisons, letters, list(names))
+    rarer = class_patients(targets, units).min(axis=1)[bootstrap.scored]
+    kept = np.flatnonzero(bootstrap.scored).tolist()
+    columns: list[tuple[Metric, int | None]] = []  # None: the macro
+    values, samples, n_patients = [], [], []
+    for index, metric in enumerate(METRICS):
+        of_labels = getattr(bootstrap, metric)[..., kept]
+        of_rows = point[:, kept, index]
+        values += [of_rows.mean(axis=1, keepdims=True), of_rows]
+        samples += [of_labels.mean(axis=2, keepdims=True), of_labels]
+        n_patients.append(_patients_of_pairs(of_labels, rarer))
+        columns += [(metric, column) for column in (None, *kept)]
+    numbers = (np.concatenate(part, axis=-1) for part in (values, samples, n_patients))
+    primary, secondary = zip(*((part[..., :1], part[..., 1:]) for part in numbers), strict=True)
+    families = [paired_differences(*primary), paired_differences(*secondary)]
+    pairs = families[0].pairs
+    apart = [pair for pair, yes in zip(pairs, families[0].distinguished[:, 0], strict=True) if yes]
+    comparisons = []
+    for place, (metric, column) in enumerate(columns):
+        label = None if column is None else labels[column]
+        test = None
+        if metric == "auroc" and column is not None:
+            test = delong(targets[:, column], np.stack([s[:, column] for s in scores], 1), units)
+        family, at = families[min(place, 1)], max(place - 1, 0)
+        comparisons += _records(names, metric, label, family, at, test)
+    return ModelComparison(comparisons, compact_letters(list(values[0][:, 0]), apart), list(names))
+
+
+def _patients_of_pairs(of_labels: Array, rarer: Ints) -> Array:
+    """(K, 1 + L) patients of the rarer class behind each pair's macro and labels (M, R, L)."""
+    return np.asarray(
+        [
+            [effective_patients(rarer, (of_labels[one] - of_labels[other]).var(axis=0)), *rarer]
+            for one, other in combinations(range(len(of_labels)), 2)
+        ]
+    )
 
 
 def _records(
     names: Sequence[str],
     metric: Metric,
     label: str | None,
-    differences: PairedDifferences,
-    test: DeLong | None = None,
+    family: PairedDifferences,
+    column: int,
+    test: DeLong | None,
 ) -> list[Comparison]:
     return [
         Comparison(
@@ -219,13 +217,13 @@ def _records(
             b=names[second],
             metric=metric,
             label=label,
-            difference=float(differences.difference[index]),
-            low=float(differences.low[index]),
-            high=float(differences.high[index]),
-            p=float(differences.p[index]),
-            p_holm=float(differences.p_holm[index]),
+            difference=float(family.difference[index, column]),
+            low=float(family.low[index, column]),
+            high=float(family.high[index, column]),
+            p=float(family.p[index, column]),
+            p_adjusted=float(family.p_adjusted[index, column]),
             p_delong=None if test is None else test.paired_p(first, second),
-            distinguished=bool(differences.distinguished[index]),
+            distinguished=bool(family.distinguished[index, column]),
         )
-        for index, (first, second) in enumerate(differences.pairs)
+        for index, (first, second) in enumerate(family.pairs)
     ]

@@ -1,4 +1,4 @@
-"""Paired differences, Holm and compact letters."""
+"""Paired differences in families, and compact letters."""
 
 from __future__ import annotations
 
@@ -11,45 +11,74 @@ from scipy import stats
 from pulmonet.metrics.ranking.comparison import (
     compact_letters,
     compare,
-    holm,
-    narrowness,
     paired_differences,
 )
 
 
 def test_paired_interval_of_one_pair_is_the_usual_one() -> None:
     generator = np.random.default_rng(0)
-    samples = generator.normal([[0.8], [0.75]], [[0.02], [0.03]], (2, 4000))
-    found = paired_differences(np.asarray([0.8, 0.75]), samples)
+    samples = generator.normal([[0.8], [0.75]], [[0.02], [0.03]], (2, 4000))[..., None]
+    found = paired_differences(np.asarray([[0.8], [0.75]]), samples)
     spread = np.hypot(0.02, 0.03)
-    assert found.difference[0] == pytest.approx(0.05)
-    assert found.low[0] == pytest.approx(0.05 - 1.96 * spread, abs=0.004)
-    assert found.p[0] == pytest.approx(2 * stats.norm.sf(0.05 / spread), abs=0.02)
+    assert found.difference.item() == pytest.approx(0.05)
+    assert found.low.item() == pytest.approx(0.05 - 1.96 * spread, abs=0.004)
+    assert found.p.item() == pytest.approx(2 * stats.norm.sf(0.05 / spread), abs=0.02)
+    assert found.p_adjusted == found.p
 
 
 def test_simultaneous_intervals_are_wider() -> None:
-    samples = np.random.default_rng(0).normal(0.8, 0.02, (5, 4000))
-    alone = paired_differences(np.full(2, 0.8), samples[:2])
-    together = paired_differences(np.full(5, 0.8), samples)
-    assert together.high[0] > 1.2 * alone.high[0]
-    assert together.high[0] < 1.6 * alone.high[0]
+    samples = np.random.default_rng(0).normal(0.8, 0.02, (5, 4000))[..., None]
+    alone = paired_differences(np.full((2, 1), 0.8), samples[:2])
+    together = paired_differences(np.full((5, 1), 0.8), samples)
+    assert together.high[0, 0] > 1.2 * alone.high[0, 0]
+    assert together.high[0, 0] < 1.6 * alone.high[0, 0]
     # Tukey's studentised range is what max-t approaches for independent models
     expected = stats.studentized_range.ppf(0.95, 5, 10_000) / 2**0.5
-    critical = together.high[0] / np.std(samples[0] - samples[1])
+    critical = together.high[0, 0] / np.std(samples[0] - samples[1])
     assert critical == pytest.approx(expected, rel=0.04)
 
 
+def test_a_family_over_labels_is_sidak_where_labels_are_independent() -> None:
+    generator = np.random.default_rng(1)
+    values = np.full((2, 13), 0.8)
+    values[0, 0] += 0.06
+    samples = values[:, None] + generator.normal(0, 0.02, (2, 20_000, 13))
+    found = paired_differences(values, samples)
+    alone = 2 * stats.norm.sf(0.06 / (0.02 * 2**0.5))
+    assert found.p[0, 0] == pytest.approx(alone, rel=0.1)
+    assert found.p_adjusted[0, 0] == pytest.approx(1 - (1 - alone) ** 13, rel=0.1)
+    critical = stats.norm.isf((1 - 0.95 ** (1 / 13)) / 2)
+    half = (found.high - found.low)[0] / 2
+    np.testing.assert_allclose(half, critical * 0.02 * 2**0.5, rtol=0.03)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_interval_and_p_say_the_same(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    n_resamples = int(generator.integers(100, 700))
+    shape = (int(generator.integers(2, 5)), n_resamples, int(generator.integers(1, 9)))
+    values = 0.8 + 0.05 * generator.normal(size=(shape[0], shape[2]))
+    samples = values[:, None] + 0.02 * generator.standard_t(5, shape)
+    found = paired_differences(values, samples, generator.integers(5, 200, shape[2]))
+    apart = (found.low > 0) | (found.high < 0)
+    np.testing.assert_array_equal(apart, found.p_adjusted <= 0.05)
+    assert (found.p_adjusted >= found.p).all()
+    assert 0 < apart.mean() < 1 or found.p_adjusted.min() > 0.05 or found.p_adjusted.max() <= 0.05
+
+
 def test_equal_models_are_not_distinguished() -> None:
-    samples = np.tile(np.random.default_rng(0).normal(0.8, 0.02, 500), (2, 1))
-    found = paired_differences(np.asarray([0.8, 0.8]), samples)
-    assert not found.distinguished[0]
-    assert found.p[0] == 1.0
-    assert (found.low[0], found.high[0]) == (0, 0)
+    samples = np.tile(np.random.default_rng(0).normal(0.8, 0.02, 500), (2, 1))[..., None]
+    found = paired_differences(np.full((2, 1), 0.8), samples)
+    assert not found.distinguished.any()
+    assert found.p.item() == found.p_adjusted.item() == 1.0
+    assert (found.low.item(), found.high.item()) == (0, 0)
 
 
-def test_holm_against_its_definition() -> None:
-    p = np.asarray([0.04, 0.001, np.nan, 0.03])
-    np.testing.assert_allclose(holm(p), [0.06, 0.003, np.nan, 0.06])
+def test_a_difference_without_spread_is_one() -> None:
+    values = np.asarray([[1.0], [0.5]])
+    found = paired_differences(values, np.repeat(values[:, None], 200, axis=1))
+    assert found.distinguished.all()
+    assert found.p_adjusted.item() == pytest.approx(1 / 201)
 
 
 def test_letters_of_a_tie_that_is_not_transitive() -> None:
@@ -119,20 +148,40 @@ def test_letters_are_those_of_the_auroc() -> None:
     assert found.letters == ["a", "b"]
 
 
-def test_narrowness_counts_patients_of_the_rarer_class() -> None:
-    targets = np.asarray([[1, 0], [1, 1], [0, np.nan], [0, 0], [1, 1], [0, 1]])
-    units = np.asarray([0, 0, 1, 1, 2, 3])
-    assert narrowness(targets, units).tolist() == [2 / 1, 2 / 1]  # two patients of each at least
-    many = np.repeat([1.0, 0.0], [8, 92])[:, None]
-    assert narrowness(many, np.arange(100)) == pytest.approx(8 / 7)
+def test_few_patients_are_judged_by_student() -> None:
+    """One measure of n patients: the paired t test, in the interval and in p."""
+    for n in (6, 12):
+        difference = np.random.default_rng(n).normal(0.9, 1, n)
+        draws = difference.mean() + difference.std() / n**0.5 * stats.norm.ppf(
+            (np.arange(20_000) + 0.5) / 20_000
+        )
+        values = np.asarray([[difference.mean()], [0.0]])
+        samples = np.stack([draws, np.zeros_like(draws)])[..., None]
+        found = paired_differences(values, samples, n)
+        test = stats.ttest_1samp(difference, 0)
+        expected = test.confidence_interval()
+        assert found.p.item() == pytest.approx(test.pvalue, abs=1e-3)
+        assert found.low.item() == pytest.approx(expected.low, abs=0.01)
+        assert found.high.item() == pytest.approx(expected.high, abs=0.01)
 
 
-def test_the_variance_factor_widens_intervals_and_raises_p() -> None:
-    generator = np.random.default_rng(5)
-    values = np.asarray([0.80, 0.83])
-    samples = values[:, None] + generator.normal(size=(2, 2000)) * 0.02
-    plain = paired_differences(values, samples)
-    wide = paired_differences(values, samples, variance_factor=1.21)
-    assert (wide.high - wide.low) == pytest.approx(1.1 * (plain.high - plain.low))
-    assert wide.difference == plain.difference
-    assert wide.p > plain.p
+def test_labels_are_one_family_and_the_macro_is_primary() -> None:
+    """Two equal models: over thirteen labels one seldom differs, where each alone would."""
+    n_apart, n_alone = 0, 0
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        targets = (generator.random((150, 13)) < 0.3).astype(float)
+        scores = [stats.norm.cdf(targets + generator.normal(size=(150, 13))) for _ in range(2)]
+        labels = [f"L{number}" for number in range(13)]
+        found = compare(["a", "b"], labels, targets, scores, np.arange(150), n_resamples=200)
+        of_labels = [one for one in found.comparisons if one.label is not None]
+        assert len(found.comparisons) == 2 * 14
+        for one in found.comparisons:
+            assert one.distinguished == (one.p_adjusted <= 0.05) == (one.low * one.high > 0)
+        macro = found.comparisons[0]
+        assert (macro.metric, macro.label, macro.p_adjusted) == ("auroc", None, macro.p)
+        assert len(set(found.letters)) == 1 + macro.distinguished
+        n_apart += any(one.distinguished for one in of_labels)
+        n_alone += any(one.p < 0.05 for one in of_labels if one.metric == "auroc")
+    assert n_alone >= 12  # 1 - 0.95^13 = 49 %
+    assert n_apart <= 6  # at most 5 %: P(7 or more of 40) = 0.3 %
