@@ -12,11 +12,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.ranking.auc import weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
-from pulmonet.metrics.ranking.intervals import (
-    bootstrap_ranking,
-    effective_patients,
-    rankings_of,
-)
+from pulmonet.metrics.ranking.intervals import bootstrap_ranking, effective_patients, rankings_of
 from pulmonet.metrics.ranking.resamples import class_patients
 from pulmonet.metrics.results import Comparison, Metric
 
@@ -166,7 +162,7 @@ def compare(
             for of_run in (rankings_of(targets, run_scores, units) for run_scores in scores)
         ]
     )  # (M, L, 2)
-    rarer = class_patients(targets, units).min(axis=1)[bootstrap.scored]
+    rarer = class_patients(targets, units).min(axis=1)[bootstrap.scored].astype(np.float64)
     kept = np.flatnonzero(bootstrap.scored).tolist()
     columns: list[tuple[Metric, int | None]] = []  # None: the macro
     values, samples, n_patients = [], [], []
@@ -193,7 +189,7 @@ def compare(
     return ModelComparison(comparisons, compact_letters(list(values[0][:, 0]), apart), list(names))
 
 
-def _patients_of_pairs(of_labels: Array, rarer: Ints) -> Array:
+def _patients_of_pairs(of_labels: Array, rarer: Array) -> Array:
     """(K, 1 + L) patients of the rarer class behind each pair's macro and labels (M, R, L)."""
     return np.asarray(
         [

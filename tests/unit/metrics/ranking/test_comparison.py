@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pulmonet.metrics.ranking.comparison import (
-    compact_letters,
-    compare,
-    paired_differences,
-)
+from pulmonet.metrics.ranking.comparison import compact_letters, compare, paired_differences
 
 
 def test_paired_interval_of_one_pair_is_the_usual_one() -> None:
