@@ -89,9 +89,6 @@ def rows_of(
     paths = _in_batches(rows.strip_root(raw["Path"].to_numpy(object), root), root)
     column = patient_column(raw)
     patient, study = rows.patients_of(paths, id_column(raw[column], where) if column else None)
-    side = rows.column_or(raw, ["Frontal/Lateral"], rows.parse_view)
-    projection = rows.column_or(raw, ["AP/PA"], rows.parse_view)
-    projected = np.isin(projection.astype(str), ("AP", "PA")) & (side != "LATERAL")
     problems: list[str] = []
     labels = rows.label_columns(raw, [name for name in names if name in raw], where, problems)
     return rows.source_rows(
@@ -101,7 +98,7 @@ def rows_of(
         split=split,
         patient=patient,
         study=study,
-        view=np.where(projected, projection, side),
+        view=rows.view_of(raw, "Frontal/Lateral", "AP/PA"),
         sex=rows.column_or(raw, ["Sex"], rows.parse_sex),
         age_years=rows.column_or(raw, ["Age"], rows.parse_age, np.nan),
         further=rows.other_columns(raw, {*_META, column}, labels),

@@ -7,16 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pulmonet.data.sources import (
-    chexpert,
-    chexpert_plus,
-    folders,
-    medmnist,
-    mimic,
-    nih,
-    padchest,
-    vindr,
-)
+from pulmonet.data.sources import chexpert, folders, medmnist, mimic, vindr
 from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.tables import find_tables
@@ -30,10 +21,7 @@ from pulmonet.words import list_first
 #: is tried: telling file names come before CheXpert's, which are plain, and folders last.
 SOURCES: dict[str, Any] = {
     "mimic": mimic,
-    "nih": nih,
-    "padchest": padchest,
     "vindr": vindr,
-    "chexpert-plus": chexpert_plus,
     **LAYOUTS,
     "chexpert": chexpert,
     "medmnist": medmnist,

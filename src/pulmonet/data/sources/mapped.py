@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pulmonet.arrays import Floats32
 from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
@@ -80,11 +79,12 @@ def read_table(
     split: Any = "",
     *,
     patients_known: bool = True,
+    findings: Sequence[str] = (),
 ) -> rows.SourceRows:
     """The rows of the table `raw`, which `where` holds.
 
     `names` are its labels, where `mapping` does not say them; `split` is used where no column
-    says it.
+    says it; `findings` are annotated even where no row has them.
 
     Raises:
         ConfigError: a column that is not there.
@@ -97,14 +97,17 @@ def read_table(
                 f"{did_you_mean(column, raw.columns)}; columns there: {list_first(raw.columns, 20)}"
             )
     paths = rewrite_paths(rows.strip_root(id_column(raw[used["path"]], where), root), mapping)
-    patient, study = rows.patients_of(paths)
-    if "patient" in used:
-        patient, study = id_column(raw[used["patient"]], where), paths
+    own = id_column(raw[used["patient"]], where) if "patient" in used else None
+    patient, study = rows.patients_of(paths, own)
     if "study" in used:
         study = id_column(raw[used["study"]], where)
     problems: list[str] = []
-    names = rows.label_names([raw], used.values()) if names is None else names
-    labels = _labels(raw, mapping, names, where, problems)
+    if "findings" in used:
+        parts = mapping.get("separator") or "|"
+        listed = raw[used["findings"]]
+        labels = rows.finding_columns(listed, lambda cell: cell.split(parts), findings)
+    else:
+        labels = rows.label_columns(raw, _label_names(raw, mapping, names, where), where, problems)
     if "split" in used:
         split = map_column(raw[used["split"]], parse_split)
         unknown = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
@@ -128,20 +131,15 @@ def read_table(
     )
 
 
-def _labels(
-    raw: pd.DataFrame,
-    mapping: Mapping[str, str],
-    names: Sequence[str],
-    where: Path,
-    problems: list[str],
-) -> dict[str, Floats32]:
-    if "findings" in mapping:
-        separator = mapping.get("separator") or "|"
-        return rows.finding_columns(raw[mapping["findings"]], lambda cell: cell.split(separator))
+def _label_names(
+    raw: pd.DataFrame, mapping: Mapping[str, str], names: Sequence[str] | None, where: Path
+) -> list[str]:
     if "labels" not in mapping:
-        return rows.label_columns(raw, [each for each in names if each in raw], where, problems)
-    names = [name.strip() for name in mapping["labels"].split("|")]
-    missing = [name for name in names if name not in raw.columns]
+        taken = (mapping[key] for key in _COLUMNS if key in mapping)
+        found = rows.label_names([raw], [*taken]) if names is None else names
+        return [name for name in found if name in raw]
+    wanted = [name.strip() for name in mapping["labels"].split("|")]
+    missing = [name for name in wanted if name not in raw.columns]
     if missing:
         raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
-    return rows.label_columns(raw, names, where, problems)
+    return wanted

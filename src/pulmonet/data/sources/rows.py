@@ -110,6 +110,13 @@ def parse_view(value: str) -> str:
     return _VIEWS.get(words[0], "") if words else ""
 
 
+def view_of(raw: pd.DataFrame, side: str, projection: str) -> NDArray[Any]:
+    """(N,) views from two columns, as CheXpert has them: AP or PA says more than frontal."""
+    sides, projections = (column_or(raw, [name], parse_view) for name in (side, projection))
+    known = np.isin(projections.astype(str), ("AP", "PA")) & (sides != "LATERAL")
+    return np.where(known, projections, sides)
+
+
 def parse_sex(value: str) -> str:
     """Male, Female, or "" where unknown."""
     return _SEX.get(value.lower(), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulmonet.data.sources import read_manifest
-from pulmonet.data.sources.padchest import KINDS
+from pulmonet.data.sources.layouts import KINDS
 from small_dataset import write_picture, write_text
 
 ROOT = Path(__file__).parents[4]
