@@ -53,19 +53,10 @@ class _Drawn:
 def read_boxes(
     manifest: Manifest, path: Path | None = None, warnings: list[str] | None = None
 ) -> pd.DataFrame:
-    """All boxes of the dataset; no rows where it has none.
+    """All boxes of the dataset: path, label, xmin, ymin, xmax, ymax (fractions from the top left).
 
-    From `path`, else the root's ``boxes.csv``, NIH's ``BBox_List_2017.csv``, VinDr's
-    ``annotations_*.csv`` or its Kaggle edition's ``train.csv``, RSNA's table or SIIM's masks.
-
-    Args:
-        manifest: the dataset.
-        path: a file in the form of ``boxes.csv``.
-        warnings: where given, wrong boxes are left out and said here.
-
-    Returns:
-        Columns path (as in the manifest), label (the vocabulary's), xmin, ymin, xmax, ymax
-        (fractions of the image from its top left).
+    From `path`, else the root's ``boxes.csv``, else the collection's own. Wrong boxes are left out
+    and said in `warnings`, where given.
 
     Raises:
         DataError: unreadable; or coordinates that are no box, where `warnings` is None.

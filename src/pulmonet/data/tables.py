@@ -153,14 +153,12 @@ def parse_number(value: str) -> float:
 
 
 def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
-    """`table` with the columns of the CSV at `path`, and a note that says so.
+    """`table` with the columns of the CSV at `path`, and a note; rows not listed stay blank.
 
-    Rows that it does not list stay blank. The key is its column patient (patient_id, PatientID,
-    subject_id), else its column Path (image, filename), which may leave out the folders.
+    The key is its column patient, else Path (image, filename), which may leave out the folders.
 
     Raises:
-        DataError: no key column, a key listed twice, no row matches, or a column that the
-            dataset has already.
+        DataError: no key column or one twice, no row matches, or a column that is there already.
     """
     raw = read_csv(path)
     by_name = {str(name).lower(): str(name) for name in raw.columns}

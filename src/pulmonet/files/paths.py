@@ -37,7 +37,7 @@ def portable_path(path: Path | str) -> str:
     """An absolute path with the home folder written as ``~``: no user name in artifacts."""
     text = os.path.abspath(expand(path))  # noqa: PTH100 (keeps links)
     home = _home()
-    if home not in {"/", ""} and (text == home or text.startswith(home + os.sep)):
+    if home and (text == home or text.startswith(home + os.sep)):
         return "~" + text[len(home) :]
     return text
 
@@ -45,10 +45,8 @@ def portable_path(path: Path | str) -> str:
 def without_home(value: Any) -> Any:
     """A JSON value with the home folder written as ``~`` in every string."""
     home = _home()
-    if home in {"/", ""}:
-        return value
     if isinstance(value, str):
-        return value.replace(home + os.sep, "~" + os.sep)
+        return value.replace(home + os.sep, "~" + os.sep) if home else value
     if isinstance(value, list):
         return [without_home(item) for item in value]
     if isinstance(value, dict):
@@ -64,7 +62,7 @@ def folder_name(path: Path) -> str:
 def _home() -> str:
     """The home folder; empty for a user without one, as a container may have it."""
     try:
-        return str(Path.home())
+        return str(Path.home()).rstrip("/")
     except RuntimeError:
         return ""
 

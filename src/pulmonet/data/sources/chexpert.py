@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pulmonet.arrays import Strings
+from pulmonet.choices import SPLITS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.files import split_tables
@@ -50,7 +50,7 @@ def read(root: Path) -> rows.SourceRows:
     raws = {split: _read_table(where, root) for split, where in files.items()}
     taken = {*_META, *rows.ROW_COLUMNS, *map(patient_column, raws.values())}
     names = rows.label_names(raws.values(), taken)
-    parts = {split: rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
+    parts = {split: _rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
     whole = rows.stack(parts.values())
     wanted = [label for label in whole.labels if label in VOCABULARY]
     for split in ("train", "valid") if {"train", "valid"} <= parts.keys() else ():
@@ -74,18 +74,9 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
     return raw
 
 
-def rows_of(
-    raw: pd.DataFrame, root: Path, split: Any, where: Path, names: list[str]
+def _rows_of(
+    raw: pd.DataFrame, root: Path, split: str, where: Path, names: list[str]
 ) -> rows.SourceRows:
-    """The rows of a table with CheXpert's columns, which `where` holds.
-
-    Args:
-        raw: the table.
-        root: of the dataset.
-        split: of all rows, or of each.
-        where: named in messages.
-        names: columns that are labels.
-    """
     paths = _in_batches(rows.strip_root(raw["Path"].to_numpy(object), root), root)
     column = patient_column(raw)
     patient, study = rows.patients_of(paths, id_column(raw[column], where) if column else None)
@@ -107,18 +98,16 @@ def rows_of(
 
 def _in_batches(paths: Strings, root: Path) -> Strings:
     """``CheXpert-v1.0/train/patient1/…`` in the batch that has the patient; else as it was."""
-    folders = [path for path in root.glob(f"{_BATCHES}*") if path.is_dir()]
-    folders += [path / name for path in folders for name in ("train", "valid", "test")]
     there = {
         name: f"{folder.relative_to(root).as_posix()}/"
-        for folder in folders
+        for batch in root.glob(f"{_BATCHES}*")
+        for folder in (batch, *(batch / split for split in SPLITS))
         if folder.is_dir()
         for name in os.listdir(folder)  # noqa: PTH208 - names of 65,000 patients
     }
     if not there:
         return paths
-    split = [path.partition("/patient") for path in paths.tolist()]
-    tails = [f"patient{tail}" for *_, tail in split]
+    tails = [f"patient{path.partition('/patient')[2]}" for path in paths.tolist()]
     homes = [there.get(tail.partition("/")[0]) for tail in tails]
     pairs = zip(paths.tolist(), homes, tails, strict=True)
     return np.asarray([home + tail if home else path for path, home, tail in pairs], object)

@@ -47,14 +47,9 @@ def place_images(
 ) -> Places:
     """Find the files of N paths, by their names where a path leads nowhere.
 
-    A file has a path's name when its stem is the same: its folders and its ending may differ
-    (`ImageIndex.find`). The root is searched, once, only where a path needs it.
-
-    Args:
-        root: of the dataset.
-        paths: as a table has them; ``x.npz#train/17`` and "" stay as they are.
-        folder: below the root, the only one to be searched.
-        follow_links: whether linked folders are searched, too.
+    Folders and ending may differ (`ImageIndex.find`); ``x.npz#train/17`` and "" stay as they are.
+    The root, or its `folder` alone, is searched once, where a path needs it; linked folders if
+    `follow_links`.
     """
     files = [file_of(path) for path in paths]
     leave = leaving(files)
@@ -171,8 +166,7 @@ def absent_folders(root: Path, paths: Iterable[str]) -> Counter[str]:
 def image_files(root: Path, folder: str = "", *, follow_links: bool = False) -> Iterator[str]:
     """Paths, relative to the root, of all files in `folder` that may be images by their names.
 
-    Those without an ending may be DICOM. Folders behind a symbolic link are passed over unless
-    `follow_links`; what macOS puts beside a file always is.
+    Folders behind a symbolic link are passed over unless `follow_links`.
     """
     real_root = os.path.realpath(root)
     linked: set[str] = set()

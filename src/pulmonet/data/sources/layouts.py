@@ -30,10 +30,6 @@ from pulmonet.files.read import MAX_JSON_BYTES, read_bytes, read_text
 from pulmonet.labels import CHEXPERT_LABELS
 from pulmonet.words import count
 
-#: A table in the form of its mapping, and what was done to it on the way (a sentence, or "").
-Tidied = tuple[pd.DataFrame, str]
-
-
 #: The 14 findings; a file in which one never occurs still annotates it (as absent).
 NIH_FINDINGS = (
     *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema"),
@@ -90,7 +86,7 @@ class Layout:
     tables: tuple[str, ...]  # its table's name without the ending, or patterns, the best one first
     columns: tuple[str, ...]  # what the table's header has, and others of that name have not
     mapping: Mapping[str, str]  # as `--map`; of columns separated by | the first that is there
-    tidy: Callable[[pd.DataFrame, Path], Tidied] = lambda raw, _root: (raw, "")
+    tidy: Callable[[pd.DataFrame, Path], pd.DataFrame] = lambda raw, _root: raw  # into that form
     is_telling: bool = False  # whether the name alone tells the table; the newest is taken
     kept: tuple[str, ...] | None = None  # further columns; None: all
     findings: tuple[str, ...] = ()  # annotated even where no row has them
@@ -113,7 +109,8 @@ class Layout:
             DataError: the table, or one that belongs to it, cannot be read.
         """
         where = self.table_in(root) or root / self.tables[0]  # gone since: the reader says so
-        raw, note = self.tidy(read_csv(where, self.columns), root)
+        raw = self.tidy(read_csv(where, self.columns), root)
+        note = raw.attrs.get("note")
         mapping = {}
         for key, names in self.mapping.items():
             there = [name for name in names.split("|") if name in raw]
@@ -131,7 +128,7 @@ class Layout:
         return found
 
 
-def _rsna(raw: pd.DataFrame, root: Path) -> Tidied:
+def _rsna(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """A row a box -> a row an image. What is opaque and what normal stands in a file beside."""
     table = raw[["patientId"]].assign(Pneumonia=raw.groupby("patientId")["Target"].transform("max"))
     classes = root / "stage_2_detailed_class_info.csv"
@@ -140,37 +137,38 @@ def _rsna(raw: pd.DataFrame, root: Path) -> Tidied:
         of_image = table["patientId"].map(said.set_index("patientId")["class"])
         for label, name in (("Lung Opacity", "Lung Opacity"), ("No Finding", "Normal")):
             table[label] = np.where(of_image.isna(), "", (of_image == name).astype(int).astype(str))
-    return table.drop_duplicates("patientId", ignore_index=True), ""
+    return table.drop_duplicates("patientId", ignore_index=True)
 
 
-def _siim(raw: pd.DataFrame, _root: Path) -> Tidied:
+def _siim(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
     """A row a mask -> a row an image; ``-1`` is no mask."""
     drawn = pd.Series(text_column(raw["EncodedPixels"]), index=raw.index) != "-1"
     found = drawn.groupby(raw["ImageId"]).transform("max").astype(int).astype(str)
     table = raw[["ImageId"]].assign(Pneumothorax=found)
-    return table.drop_duplicates("ImageId", ignore_index=True), ""
+    return table.drop_duplicates("ImageId", ignore_index=True)
 
 
-def _openi(raw: pd.DataFrame, root: Path) -> Tidied:
+def _openi(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """The findings of a study stand in a file beside."""
     reports = read_csv(root / "indiana_reports.csv", ("uid", "Problems")).drop_duplicates("uid")
-    return raw.assign(Problems=raw["uid"].map(reports.set_index("uid")["Problems"]).fillna("")), ""
+    return raw.assign(Problems=raw["uid"].map(reports.set_index("uid")["Problems"]).fillna(""))
 
 
-def _covid(raw: pd.DataFrame, _root: Path) -> Tidied:
+def _covid(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
     """X-rays alone: CT volumes stand in the same table."""
     if "modality" not in raw:
-        return raw, ""
+        return raw
     other = raw["modality"].str.strip().str.lower().isin(("ct", "mri"))
-    note = f"{count(int(other.sum()), 'row')} of CT left out" if other.any() else ""
-    return raw[~other].reset_index(drop=True), note
+    kept = raw[~other].reset_index(drop=True)
+    kept.attrs["note"] = f"{count(int(other.sum()), 'row')} of CT left out" if other.any() else ""
+    return kept
 
 
-def _nih(raw: pd.DataFrame, root: Path) -> Tidied:
+def _nih(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """With the lists and images beside; Kaggle's sample has these in ``sample/images/``."""
     names = text_column(raw["Image Index"])
     folder = "sample/images/" if (root / "sample" / "images").is_dir() else "images/"
-    return raw.assign(path=folder + names, split=_nih_splits(root, names)), ""
+    return raw.assign(path=folder + names, split=_nih_splits(root, names))
 
 
 def _nih_splits(root: Path, names: Strings) -> Strings:
@@ -196,7 +194,7 @@ def _nih_splits(root: Path, names: Strings) -> Strings:
     return split
 
 
-def _padchest(raw: pd.DataFrame, _root: Path) -> Tidied:
+def _padchest(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
     """Images in ``<ImageDir>/``, or anywhere; ages from years."""
     study, birth = (
         rows.column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
@@ -204,12 +202,11 @@ def _padchest(raw: pd.DataFrame, _root: Path) -> Tidied:
     )
     age = np.asarray(study - birth, np.float64)
     folder = rows.column_or(raw, ["ImageDir"], lambda name: name and f"{name}/")
-    table = raw.assign(
+    return raw.assign(
         path=folder + text_column(raw["ImageID"]),
         findings=map_column(raw["Labels"], _padchest_findings),
         age=np.where((age >= 0) & (age <= 120), age, np.nan),
     )
-    return table, ""
 
 
 def _padchest_findings(cell: str) -> str:
@@ -220,7 +217,7 @@ def _padchest_findings(cell: str) -> str:
     return "|".join([*names, *kinds])
 
 
-def _chexpert_plus(raw: pd.DataFrame, root: Path) -> Tidied:
+def _chexpert_plus(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """CheXbert's labels stand beside; the table names JPEGs, which are PNGs in ``PNG/``, or DICOMs.
 
     Of several label files that of the whole report is taken.
@@ -239,7 +236,7 @@ def _chexpert_plus(raw: pd.DataFrame, root: Path) -> Tidied:
         png = raw["path_to_image"].str.replace(r"\.\w+$", "", regex=True)
         raw["path_to_image"] = "PNG/" + png + ".png"
     own = [name for name in raw if name not in labels]
-    return pd.concat([raw[own], labels.reset_index(drop=True)], axis=1), ""
+    return pd.concat([raw[own], labels.reset_index(drop=True)], axis=1)
 
 
 def _chexbert_labels(path: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
-from pulmonet.data.splits.files import parse_split, split_tables
+from pulmonet.data.splits.files import BESIDE, parse_split, split_tables
 from pulmonet.data.tables import find_tables, id_column, join_table, map_column, read_csv
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand
@@ -60,8 +60,7 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     there = [(path, split) for split, path in split_tables(root).items()]
     if there:
         return there
-    beside = {"boxes.csv", "splits.csv"}
-    found = [path for path in find_tables(root) if path.name not in beside]
+    found = [path for path in find_tables(root) if path.name not in BESIDE]
     if len(found) != 1:
         names = list_first(path.name for path in found)
         raise DataError(

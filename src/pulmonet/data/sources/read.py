@@ -57,9 +57,8 @@ def read_manifest(
     Args:
         root: folder, or the npz file of a MedMNIST set.
         data: folds, splits, valid_fraction, join and map decide the rows and their splits.
-        seed: of a validation split where the source has none, and of the folds.
+        seed: of a split and folds drawn here; such a split is kept for later runs if `keep_split`.
         check_files: also that every image file is there, inside the root.
-        keep_split: whether a validation split drawn here is kept for later runs.
 
     Raises:
         DataError: anything wrong with the rows; all problems in one message.
@@ -119,8 +118,11 @@ def inspect_manifest(
     table["split"], notes = assign(
         table, rows.labels, root, data, seed, keep=keep_split, all_read=not unread
     )
-    notes = [*_moved(places), *notes]
     problems += [f"{root}: {text}" for text in split_problems(table)]
+    if places.moved:
+        path, file = next(iter(places.moved.items()))
+        n_moved = count(len(places.moved), "image")
+        notes.insert(0, f"{n_moved} found by name, not at the table's path ({path} is {file})")
     notes = [*rows.notes, *notes]
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
@@ -235,21 +237,11 @@ def several_problems(places: Places) -> list[str]:
     path, files = next(iter(places.several.items()))
     n_paths = count(len(places.several), "path fits", "paths fit")
     parts, others = (file.split("/")[:-1] for file in files[:2])
-    folder = next((part for part, other in zip(parts, others, strict=False) if part != other), "")
-    folder = "/".join(parts[: parts.index(folder) + 1]) if folder else "/".join(parts) or "."
+    n_same = len(os.path.commonprefix([parts, others]))  # noqa: RUF071 - of lists
+    folder = "/".join(parts[: n_same + 1]) or "."
     return [
         f"{n_paths} several files each ({path}: {list_first(files)}); write the folder into the "
         f"table, or name the one to take, e.g. --map folder={folder}"
-    ]
-
-
-def _moved(places: Places) -> list[str]:
-    if not places.moved:
-        return []
-    path, file = next(iter(places.moved.items()))
-    return [
-        f"{count(len(places.moved), 'image')} found by name, not at the table's path "
-        f"({path} is {file})"
     ]
 
 
@@ -262,14 +254,13 @@ def unusable_files(
     absolute = root.absolute()
     inside = {""}
     for path in dict.fromkeys(map(file_of, paths.tolist())):
-        name, folder = f"{absolute}/{path}", path.rpartition("/")[0]
+        name = f"{absolute}/{path}"
         try:
             mode = os.lstat(name).st_mode
-            if folder not in inside:
-                inside_root(absolute, folder, follow_links=follow_links)
-                inside.add(folder)
-            if stat.S_ISLNK(mode):
-                inside_root(absolute, path, follow_links=follow_links)
+            place = path if stat.S_ISLNK(mode) else path.rpartition("/")[0]
+            if place not in inside:
+                inside_root(absolute, place, follow_links=follow_links)
+                inside.add(place)
         except (OSError, ValueError):
             missing.append(path)
         except DataError:

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.data.sources.index import image_files
-from pulmonet.data.splits.files import split_tables
+from pulmonet.data.splits.files import BESIDE, split_tables
 from pulmonet.data.tables import is_blank, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import stem_of
 from pulmonet.words import count, list_first
 
 _TABLES = re.compile(r"(?i).*\.(csv(\.gz)?|tsv|xlsx|parquet|jsonl?|txt)")
-_BESIDE = {"boxes.csv", "splits.csv"}
 
 #: Key of `--map` -> what such a column is called, letters and digits alone.
 _NAMES = {
@@ -42,7 +41,7 @@ def describe(root: Path) -> str:
     names = [table.relative_to(root).as_posix() for table in tables]
     found = f"found {list_first([*names, *shown], 8) or 'no table and no image'}"
     stems = {stem_of(path) for path in images}
-    lines = (_map_line(root, path, stems) for path in tables if path.name not in _BESIDE)
+    lines = (_map_line(root, path, stems) for path in tables if path.name not in BESIDE)
     if line := next(filter(None, lines), ""):
         return f"{found}; to read it: {line}"
     if images and not tables:

@@ -22,36 +22,28 @@ _LABEL_FILES = {"image_labels_train.csv": "train", "image_labels_test.csv": "tes
 KAGGLE_COLUMNS = ("image_id", "class_name", "rad_id")
 
 
-def recognises(root: Path, names: Collection[str]) -> bool:
+def recognises(root: Path, _names: Collection[str]) -> bool:
     """By PhysioNet's label files, or by the header of Kaggle's ``train.csv``."""
-    return (
-        not {*names}.isdisjoint(_LABEL_FILES)
-        or (root / "annotations" / "image_labels_train.csv").is_file()
-        or is_kaggle(root / "train.csv")
-    )
+    return bool(_label_files(root)) or is_kaggle(root / "train.csv")
 
 
-def read(root: Path) -> rows.SourceRows:
-    """``image_labels_train.csv`` and ``image_labels_test.csv``, in the root or ``annotations/``.
-
-    A training image has one line a radiologist: a label is positive where at least half of its
-    readers say so. The files name no patients. The Kaggle edition's ``train.csv`` lists each
-    reader's boxes instead: a reader says what he drew a box of.
-    """
-    if is_kaggle(root / "train.csv"):
-        return _read_kaggle(root)
-    there = {
+def _label_files(root: Path) -> dict[str, Path]:
+    return {
         split: root / folder / name
         for name, split in _LABEL_FILES.items()
         for folder in ("annotations", "")  # the root's file wins
         if (root / folder / name).is_file()
     }
-    if not there:
-        raise DataError(
-            f"{root}: no image_labels_train.csv or image_labels_test.csv (nor Kaggle's train.csv); "
-            "add one"
-        )
-    return rows.stack(_read_split(path, split) for split, path in there.items())
+
+
+def read(root: Path) -> rows.SourceRows:
+    """A label is positive where at least half of an image's readers say so; no patients are named.
+
+    The Kaggle edition lists each reader's boxes: a reader says what he drew a box of.
+    """
+    if is_kaggle(root / "train.csv"):
+        return _read_kaggle(root)
+    return rows.stack(_read_split(path, split) for split, path in _label_files(root).items())
 
 
 def _read_split(where: Path, split: str) -> rows.SourceRows:

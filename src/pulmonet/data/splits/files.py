@@ -15,14 +15,7 @@ import pandas as pd
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.tables import (
-    find_tables,
-    id_column,
-    map_column,
-    read_csv,
-    table_stem,
-    text_column,
-)
+from pulmonet.data.tables import find_tables, id_column, map_column, read_csv, table_stem
 from pulmonet.errors import DataError
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import dataset_dir
@@ -33,6 +26,9 @@ from pulmonet.words import count, list_first
 
 #: A shareable split has 16 to 64 bytes a patient.
 MAX_SPLIT_BYTES = 1024 * 1024 * 1024
+
+#: Tables that lie beside that of the images.
+BESIDE = {"boxes.csv", "splits.csv"}
 
 _SPELLINGS = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
@@ -85,17 +81,15 @@ def read_splits(path: Path, patients: Strings) -> Strings:
     if path.suffix == ".json":
         return _match_shareable(path, patients)
     raw = read_csv(path, ("patient", "split"))
-    written = text_column(raw["split"])
     parsed = map_column(raw["split"], parse_split)
     wrong = np.flatnonzero(parsed == "")
     if len(wrong):
         raise DataError(
             f"{path}: {count(len(wrong), 'wrong split')}, the first in line {wrong[0] + 2}: "
-            f"{written[wrong[0]]!r}; choose from {', '.join(SPLITS)}"
+            f"{raw['split'].iloc[wrong[0]].strip()!r}; choose from {', '.join(SPLITS)}"
         )
     ids = [unescaped(str(one)) for one in id_column(raw["patient"], path)]
-    pairs = pd.DataFrame({"patient": ids, "split": parsed})
-    pairs = pairs.drop_duplicates()
+    pairs = pd.DataFrame({"patient": ids, "split": parsed}).drop_duplicates()
     twice = pairs["patient"][pairs["patient"].duplicated()]
     if len(twice):
         raise DataError(
@@ -122,10 +116,9 @@ def _hashed(patients: Iterable[str], salt: str) -> list[str]:
 def write_shareable_split(manifest: Manifest, path: Path, salt: str | None = None) -> None:
     """Write the split with salted patient hashes (HMAC-SHA-256, 128 bits) instead of ids.
 
-    No id and no label of the dataset is in the file, so it can be published under a data-use
-    agreement. The salt stands in it: whoever has the dataset can check the split (`read_splits`);
-    whoever has not learns counts alone, unless the ids can be guessed (CheXpert's are numbered
-    through), and then only which numbers are in which split. `salt` is a phrase; drawn where None.
+    It can be published under a data-use agreement: whoever has the dataset can check the split
+    with the salt that stands in it (a phrase; drawn where None); whoever has not learns counts
+    alone, unless the ids can be guessed (CheXpert's are numbered through).
     """
     salt = salt or secrets.token_hex(16)
     pairs = manifest.table[["patient", "split"]].drop_duplicates()
