@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ _MARGIN = 0.02
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _SIDES = ("x", "y", "width", "height")
+_OF_LAYOUTS = {"rsna": ("patientId", *_SIDES), "siim": ("ImageId", "EncodedPixels")}
 
 #: Names of width and height of an original, in its collection's table or a ``…_meta.csv``.
 _SIZES = (("dim1", "dim0"), ("width", "height"))
@@ -69,29 +69,27 @@ def read_boxes(
         paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
         return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
-    parts = [
-        _in_fractions(manifest, where, read(read_csv(where, needed), where, root), warnings)
-        for where, read, needed in _tables(manifest)
-    ]
-    empty = pd.DataFrame({name: np.zeros(0, object) for name in COLUMNS})
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    parts = [pd.DataFrame({name: np.zeros(0, object) for name in COLUMNS})]
+    for where, needed in _tables(manifest):
+        raw = read_csv(where, needed)
+        drawn = _vindr(raw, where, root) if "class_name" in raw else _of_originals(raw, where)
+        parts.append(_in_fractions(manifest, where, drawn, warnings))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def _tables(manifest: Manifest) -> list[tuple[Path, _Read, tuple[str, ...]]]:
-    """The tables of the dataset that hold boxes, with their readers and what these need."""
+def _tables(manifest: Manifest) -> list[tuple[Path, tuple[str, ...]]]:
+    """The tables of the dataset that hold boxes, and the columns that they need."""
     root, source = manifest.root, manifest.source
     found = sorted(root.glob("BBox_List_2017*.csv"))
-    if found:
-        return [(found[0], _nih, ())]
-    if source in _OF_LAYOUTS:
-        where = LAYOUTS[source].table_in(root)
-        return [(where, *_OF_LAYOUTS[source])] if where else []
+    if found or source in _OF_LAYOUTS:
+        where = found[0] if found else LAYOUTS[source].table_in(root)
+        return [(where, () if found else _OF_LAYOUTS[source])] if where else []
     if source != "vindr":
         return []
     folders = (root, root / "annotations")
     files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
     files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
-    return [(path, _vindr, ("image_id", "class_name", *_EDGES)) for path in files]
+    return [(path, ("image_id", "class_name", *_EDGES)) for path in files]
 
 
 def _numbers(raw: pd.DataFrame, names: Any) -> Array:
@@ -99,42 +97,26 @@ def _numbers(raw: pd.DataFrame, names: Any) -> Array:
     return np.stack([map_column(raw[name], parse_number, float) for name in names], axis=1)
 
 
-def _of_originals(names: Strings, labels: Any, sides: Array) -> _Drawn:
-    """Boxes of (N, 4) x, y, width and height in pixels of originals of 1024 pixels a side."""
-    corners = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
-    return _Drawn(names, labels, corners, np.full((len(names), 2), float(_SIDE)))
-
-
-def _nih(raw: pd.DataFrame, where: Path, _root: Path) -> _Drawn:
-    """NIH's list: its header splits ``Bbox [x,y,w,h]`` into four columns, three more are empty."""
-    if raw.shape[1] < 6:
+def _of_originals(raw: pd.DataFrame, where: Path) -> _Drawn:
+    """Boxes or masks of SIIM, RSNA or NIH, whose originals have 1024 pixels a side."""
+    label: Any
+    if "EncodedPixels" in raw:
+        names, label, codes = raw["ImageId"], "Pneumothorax", text_column(raw["EncodedPixels"])
+        sides = np.asarray([_around_runs(code) for code in codes.tolist()]).reshape(-1, 4)
+    elif "patientId" in raw:
+        names, label, sides = raw["patientId"], "Pneumonia", _numbers(raw, _SIDES)
+    elif raw.shape[1] >= 6:  # the header splits ``Bbox [x,y,w,h]`` into four columns
+        names, label = raw.iloc[:, 0], map_column(raw.iloc[:, 1], align)
+        sides = _numbers(raw, raw.columns[2:6])
+    else:
         raise DataError(f"{where}: fewer than 6 columns; take NIH's own BBox_List_2017.csv")
-    labels = map_column(raw.iloc[:, 1], align)
-    return _of_originals(text_column(raw.iloc[:, 0]), labels, _numbers(raw, raw.columns[2:6]))
-
-
-def _rsna(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
-    labels = np.full(len(raw), "Pneumonia", object)
-    return _of_originals(text_column(raw["patientId"]), labels, _numbers(raw, _SIDES))
-
-
-def _siim(raw: pd.DataFrame, _where: Path, _root: Path) -> _Drawn:
-    """The box around each mask: gaps and lengths of its runs, column by column."""
-    codes = text_column(raw["EncodedPixels"])
-    sides = np.asarray([_around_runs(code) for code in codes.tolist()]).reshape(-1, 4)
-    labels = np.full(len(raw), "Pneumothorax", object)
-    return _of_originals(text_column(raw["ImageId"]), labels, sides)
-
-
-_Read = Callable[[pd.DataFrame, Path, Path], _Drawn]
-_OF_LAYOUTS: dict[str, tuple[_Read, tuple[str, ...]]] = {
-    "rsna": (_rsna, ("patientId", *_SIDES)),
-    "siim": (_siim, ("ImageId", "EncodedPixels")),
-}
+    corners = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
+    sizes = np.full((len(raw), 2), float(_SIDE))
+    return _Drawn(text_column(names), np.full(len(raw), label, object), corners, sizes)
 
 
 def _around_runs(code: str) -> list[float]:
-    """x, y, width and height around run lengths; NaN where there are none."""
+    """x, y, width and height around a mask: gaps and lengths of its runs, column by column."""
     try:
         gaps, lengths = np.asarray(code.split(), np.int64).reshape(-1, 2).T
     except ValueError:
