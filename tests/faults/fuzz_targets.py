@@ -30,7 +30,7 @@ from pulmonet.cli.main import main
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images.read import decode_grey
+from pulmonet.data.images.read import decode
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.metrics.results import read_evaluation
@@ -173,7 +173,7 @@ def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom remarks on damage before it gives up
         try:
-            image = decode_grey(content, where)
+            image = decode(content, where)[0]
         except DataError as error:
             assert where in str(error)
             return

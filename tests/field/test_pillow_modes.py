@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pulmonet.data.images.read import decode_grey
+from pulmonet.data.images.read import decode
 from pulmonet.errors import DataError
 from small_dataset import smooth_image
 
@@ -73,12 +73,12 @@ def test_every_mode(mode: str, kind: str) -> None:
     where = f"a.{SUFFIX[kind]}"
     if kind == "BMP":
         with pytest.raises(DataError, match="but a BMP; convert it to PNG"):
-            decode_grey(content, where)
+            decode(content, where)[0]
     elif mode == "LAB":
         with pytest.raises(DataError, match="a TIFF of CIELab or other rare colours"):
-            decode_grey(content, where)
+            decode(content, where)[0]
     else:
-        assert np.abs(decode_grey(content, where) - grey_of(content)).max() <= 2
+        assert np.abs(decode(content, where)[0] - grey_of(content)).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -87,13 +87,13 @@ def test_every_mode(mode: str, kind: str) -> None:
 )
 def test_compressed_tiffs(mode: str, way: str) -> None:
     content = written(picture(mode), "TIFF", compression=way)
-    assert np.abs(decode_grey(content, "a.tif") - grey_of(content)).max() <= 2
+    assert np.abs(decode(content, "a.tif")[0] - grey_of(content)).max() <= 2
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(256))])
 def test_transparent_palettes(transparency: Any) -> None:
     content = written(picture("P"), "PNG", transparency=transparency)
-    assert np.abs(decode_grey(content, "a.png") - grey_of(content)).max() <= 2
+    assert np.abs(decode(content, "a.png")[0] - grey_of(content)).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16"])
@@ -108,4 +108,4 @@ def test_tiffs_where_white_is_zero(mode: str) -> None:
     values = np.asarray(image).astype(float)
     if mode == "I;16":
         values = (values - values.min()) / (values.max() - values.min()) * 255
-    assert np.abs(decode_grey(bytes(content), "a.tif") - (255 - values)).max() <= 1
+    assert np.abs(decode(bytes(content), "a.tif")[0] - (255 - values)).max() <= 1

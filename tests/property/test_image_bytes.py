@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulmonet.data.images.header import read_header
-from pulmonet.data.images.read import decode_grey
+from pulmonet.data.images.read import decode
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.errors import DataError
 from small_dataset import smooth_image
@@ -47,9 +47,9 @@ FILES = {
 }
 
 
-def decode(content: bytes, name: str) -> None:
+def check(content: bytes, name: str) -> None:
     try:
-        image = decode_grey(content, name)
+        image = decode(content, name)[0]
     except DataError as error:
         assert str(error).startswith(name)
     else:
@@ -59,9 +59,9 @@ def decode(content: bytes, name: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=300), name=st.sampled_from(["a.jpg", "a.dcm"]))
 def test_arbitrary_bytes(content: bytes, name: str) -> None:
-    decode(content, name)
+    check(content, name)
     for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\0" * 128 + b"DICM"):
-        decode(start + content, name)
+        check(start + content, name)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom remarks on damaged values
@@ -77,7 +77,7 @@ def test_mutated_files(kind: str, edits: list[tuple[float, int]], end: float | N
         content[int(place * (len(content) - 1))] = value
     if end is not None:
         del content[int(end * len(content)) :]
-    decode(bytes(content), f"image.{kind}")
+    check(bytes(content), f"image.{kind}")
 
 
 @given(kind=st.sampled_from(["jpg", "png", "png16", "tif"]))

@@ -130,11 +130,8 @@ def decode_squares(
 
 def read_squares(manifest: Manifest, rows: Ints) -> Pixels:
     """(n, R, R) squares of readable rows, as `decode_squares` gave them."""
-    return np.stack([_square(manifest, row) for row in rows.tolist()])
-
-
-def _square(manifest: Manifest, row: int) -> Pixels:
-    return fit_square(read_source_image(manifest, row), _SCAN_SIDE, "stretch")
+    images = (read_source_image(manifest, row) for row in rows.tolist())
+    return np.stack([fit_square(image, _SCAN_SIDE, "stretch") for image in images])
 
 
 def perceptual_hash(image: Pixels) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ _OF_STUDY = {
     "PatientID": "ANONYMOUS", "PatientName": "ANONYMOUS", "PatientBirthDate": "", "PatientSex": "",
     "StudyInstanceUID": "", "StudyID": "", "StudyDate": "", "StudyTime": "",
     "AccessionNumber": "", "ReferringPhysicianName": "",
+}  # fmt: skip
+
+#: What every capture says of itself.
+_OF_CAPTURES = {
+    "SeriesNumber": 9001, "InstanceNumber": 1, "Modality": "OT", "ConversionType": "WSD",
+    "ImageType": ["DERIVED", "SECONDARY", "OTHER"], "PatientOrientation": "",
+    "Manufacturer": "PulmoNet", "SoftwareVersions": __version__, "LossyImageCompression": "00",
+    "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0,
+    "PixelRepresentation": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7,
 }  # fmt: skip
 
 
@@ -52,42 +62,37 @@ def encode_secondary_capture(
         ConfigError: pydicom is not installed.
     """
     check_dicom_installed()
+    import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-    capture: Any = Dataset()
-    header = _read_header(source)
+    header: Any = None
+    with contextlib.suppress(pydicom.errors.InvalidDicomError, OSError):
+        header = source and pydicom.dcmread(source, stop_before_pixels=True)
     original = None if anonymous else header
+    capture: Any = Dataset()
     capture.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: a name may be written in any
     for name, instead in _OF_STUDY.items():
         setattr(capture, name, getattr(original, name, instead))
     capture.StudyInstanceUID = capture.StudyInstanceUID or generate_uid()
-    capture.SOPClassUID = SecondaryCaptureImageStorage
-    capture.SOPInstanceUID = generate_uid()
+    capture.SOPClassUID, capture.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
     capture.SeriesInstanceUID = generate_uid()
-    capture.SeriesNumber, capture.InstanceNumber = 9001, 1
-    capture.Modality, capture.ConversionType = "OT", "WSD"
-    capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     # DICOM limits a description (LO) to 64 characters
     capture.SeriesDescription = f"{description[:47]} (research only)"
     capture.DerivationDescription = (
         f"{description}: heat map of a neural network, PulmoNet {__version__}; "
         "research and education only, not a medical device"
     )
-    capture.Manufacturer, capture.SoftwareVersions = "PulmoNet", __version__
     if "BurnedInAnnotation" in (header or ()):
         capture.BurnedInAnnotation = header.BurnedInAnnotation
-    capture.PatientOrientation = ""
-    capture.LossyImageCompression = "00"
     if original is not None and "SOPInstanceUID" in original:
         reference: Any = Dataset()
         reference.ReferencedSOPClassUID = original.SOPClassUID
         reference.ReferencedSOPInstanceUID = original.SOPInstanceUID
         capture.SourceImageSequence = [reference]
+    for name, value in _OF_CAPTURES.items():
+        setattr(capture, name, value)
     capture.Rows, capture.Columns = overlay.shape[:2]
-    capture.SamplesPerPixel, capture.PhotometricInterpretation = 3, "RGB"
-    capture.PlanarConfiguration, capture.PixelRepresentation = 0, 0
-    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
     pixels = np.ascontiguousarray(overlay).tobytes()
     capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
     capture.file_meta = FileMetaDataset()
@@ -97,15 +102,3 @@ def encode_secondary_capture(
     buffer = io.BytesIO()
     capture.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def _read_header(source: Path | None) -> Any:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    if source is None:
-        return None
-    try:
-        return pydicom.dcmread(source, stop_before_pixels=True)
-    except (InvalidDicomError, OSError):
-        return None

@@ -33,8 +33,12 @@ def draw_model_comparison(
     panels = figure.subplots(1, 1 + len(labels), sharey=True, width_ratios=widths, squeeze=False)[0]
     for axes in panels[2:]:
         axes.sharex(panels[1])  # one scale for all labels
+    looks: dict[str, Any] = {"va": "center", "fontsize": 9, "fontweight": "bold", "color": INK}
     for place, result in enumerate(shown):
-        _draw_macro(panels[0], result, place)
+        auroc = result.macro.auroc
+        whisker(panels[0], auroc, place, BLUE, "D")
+        end = auroc.high or auroc.value or 0, place
+        panels[0].annotate(result.group_letters, end, (5, 0), textcoords="offset points", **looks)
         for axes, label in zip(panels[1:], labels, strict=True):
             if label in result.labels:
                 whisker(axes, result.labels[label].auroc, place, GREEN, "o")
@@ -58,14 +62,6 @@ def draw_model_comparison(
     synthetic = "SYNTHETIC. " if any(result.synthetic for result in shown) else ""
     head(figure, f"{synthetic}Comparison{where} ({note})")
     return png_of(figure)
-
-
-def _draw_macro(axes: Axes, result: RunResult, place: int) -> None:
-    auroc = result.macro.auroc
-    whisker(axes, auroc, place, BLUE, "D")
-    end = auroc.high or auroc.value or 0, place
-    looks: dict[str, Any] = {"va": "center", "fontsize": 9, "fontweight": "bold", "color": INK}
-    axes.annotate(result.group_letters, end, (5, 0), textcoords="offset points", **looks)
 
 
 def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:

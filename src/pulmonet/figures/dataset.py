@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.summary import most_frequent_labels
+from pulmonet.explain.maps.overlay import encode_png
 from pulmonet.figures.style import X_RAY, png_of
 from pulmonet.words import count
 
@@ -122,17 +123,12 @@ def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]], side: int = 
         pairs: (caption, image, caption, image), images (H, W) uint8.
         side: pixels of each image on the sheet.
     """
-    tiles = [
-        np.hstack([_tile(a, text_a, side), _tile(b, text_b, side)])
-        for text_a, a, text_b, b in pairs
-    ]
+    tiles = [np.hstack([_tile(a, x, side), _tile(b, y, side)]) for x, a, y, b in pairs]
     if len(tiles) % 2:
         tiles.append(np.full_like(tiles[0], 255))
     gap = np.full((tiles[0].shape[0], 12), 255, np.uint8)
     lines = [np.hstack([tiles[i], gap, tiles[i + 1]]) for i in range(0, len(tiles), 2)]
-    written, png = cv2.imencode(".png", np.vstack(lines))
-    assert written
-    return png.tobytes()
+    return encode_png(np.vstack(lines))
 
 
 def _tile(image: Pixels, caption: str, side: int) -> Pixels:

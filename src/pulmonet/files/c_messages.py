@@ -19,28 +19,26 @@ class _CookieFunctions(ctypes.Structure):
     _fields_ = (("r", ctypes.c_void_p), ("w", _Write), ("s", ctypes.c_void_p), ("c", _Write))
 
 
-#: `lines` of a thread that listens.
-_thread = threading.local()
-_lock, _listeners = threading.Lock(), set[int]()
+_lock = threading.Lock()
+_listeners: dict[int, list[bytes]] = {}  # by thread
 
 
 @_Write  # type: ignore[untyped-decorator]
 def _hear(_cookie: int, text: int, n_bytes: int) -> int:
     said = ctypes.string_at(text, n_bytes)
-    lines: list[bytes] | None = getattr(_thread, "lines", None)
-    if lines is None:
-        os.write(2, said)
-    else:
+    if (lines := _listeners.get(threading.get_ident())) is not None:
         lines.append(said)
+    else:
+        os.write(2, said)
     return n_bytes
 
 
 @cache
-def _streams() -> tuple[Any, int, int] | None:
-    """The variable `stderr` of glibc, what it holds, and a stream that `_hear` writes.
+def _streams() -> tuple[Any, int | None, int | None]:
+    """The variable `stderr` of glibc, which may be set, its value, a stream that `_hear` writes.
 
-    glibc says that it may be set. musl has it in memory that is read-only, macOS and Windows have
-    nothing of this name: None.
+    musl has it in memory that is read-only, macOS and Windows have nothing of this name: there a
+    variable of no meaning.
     """
     try:
         library = ctypes.CDLL(None)
@@ -52,31 +50,25 @@ def _streams() -> tuple[Any, int, int] | None:
         # unbuffered (2): `_hear` is called at once, in the thread that prints
         library.setvbuf(ctypes.c_void_p(stream), None, 2, ctypes.c_size_t(0))
     except (OSError, TypeError, AttributeError, ValueError):
-        return None
-    return (variable, variable.value, stream) if stream and variable.value else None
+        stream = None
+    return (variable, variable.value, stream) if stream else (ctypes.c_void_p(), None, None)
 
 
 @contextlib.contextmanager
 def listen_to_c() -> Iterator[list[bytes]]:
-    """What C libraries print in this thread meanwhile, instead of on the screen.
+    """What C libraries print in this thread meanwhile, instead of on the screen; not to be nested.
 
     The handle 2 stays as it is. Nothing is heard on macOS and Windows: there these lines are
     printed, without a file's name.
     """
-    lines: list[bytes] = []
-    _thread.lines = lines
-    found, me = _streams(), threading.get_ident()
-    if found is None:
-        yield lines
-        return
-    variable, screen, stream = found
+    variable, screen, stream = _streams()
+    me, lines = threading.get_ident(), list[bytes]()
     with _lock:
-        _listeners.add(me)
+        _listeners[me] = lines
         variable.value = stream
     try:
         yield lines
     finally:
-        _thread.lines = None
         with _lock:
-            _listeners.discard(me)
+            del _listeners[me]
             variable.value = stream if _listeners else screen

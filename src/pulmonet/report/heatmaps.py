@@ -22,7 +22,7 @@ from PIL import Image
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import METHODS
-from pulmonet.data.images.read import decode_grey
+from pulmonet.data.images.read import decode
 from pulmonet.data.images.square import Placement, placement
 from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
@@ -139,7 +139,7 @@ def _read_image(
     xray, xray_path = None, path.with_name("xray.png")
     if xray_path.exists():
         check_plain(xray_path)
-        xray = decode_grey(xray_path.read_bytes(), str(xray_path))
+        xray = decode(xray_path.read_bytes(), str(xray_path))[0]
     told = described.labels.items() if described else ()
     return ExplainedImage(
         folder=path.parent.name,

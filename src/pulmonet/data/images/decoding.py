@@ -19,7 +19,6 @@ _DAMAGE = re.compile(
     r"Corrupt JPEG data: (?!\d extraneous|bad ICC)|Premature end|libpng error|IDAT|image data|CRC"
 )
 
-
 COPY_AGAIN = "copy it again or remove its row"
 
 
@@ -31,6 +30,7 @@ class Remark(IntFlag):
     ASSUMED = 2  # DICOM that does not say how its pixels are stored
     WINDOW = 4  # DICOM whose window or lookup table lies beside its values
     WARNED = 8  # its decoder had something to say, and the picture is whole
+    FEW_GREYS = 16  # mostly black or white, or of few greys; seen on its square, so in no pack
 
 
 @contextlib.contextmanager
@@ -38,22 +38,22 @@ def decoding(where: str, kind: str) -> Iterator[list[str]]:
     """Whatever a decoder raises, or its C library prints, as a DataError that names the file.
 
     Gives a list that holds at the end what was said of a picture that is whole. What stops the
-    whole process goes through: Ctrl-C, and memory that has run out. A panic of a decoder in Rust,
-    which is no `Exception`, does not.
+    whole process goes through: Ctrl-C, and memory that has run out.
     """
     remarks: list[str] = []
+    reason = ""
     with listen_to_c() as heard, np.errstate(all="ignore"):
         try:
             yield remarks
         except (DataError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except BaseException as error:
+        except BaseException as error:  # a panic of a decoder in Rust is no `Exception`
             said = " ".join(str(error).split()).rpartition("available plugins: ")[2]
-            reason = said.partition(" - ")[0][:160] or type(error).__name__
-            raise DataError(f"{where}: damaged {kind} ({reason}); {COPY_AGAIN}") from None
-    if heard:
-        told = b"".join(heard).decode("utf-8", "replace").strip().replace("\n", "; ")
-        if _DAMAGE.search(told):
-            raise DataError(f"{where}: damaged {kind} ({told[:160]}); {COPY_AGAIN}")
+            reason = said.partition(" - ")[0] or type(error).__name__
+    told = b"".join(heard).decode("utf-8", "replace").strip().replace("\n", "; ")
+    reason = told if _DAMAGE.search(told) else reason
+    if reason:
+        raise DataError(f"{where}: damaged {kind} ({reason[:160]}); {COPY_AGAIN}")
+    if told:
         logging.getLogger(__name__).info("%s: %s", where, told)
         remarks.append(told)

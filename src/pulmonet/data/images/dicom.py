@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -15,16 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Floats32, Pixels
-from pulmonet.data.images.decoding import COPY_AGAIN, Remark, decoding
-from pulmonet.data.images.dicom_elements import (
-    complete_elements,
-    first_number,
-    look_up,
-    numbers,
-    transfer_syntax,
-)
+from pulmonet.data.images.decoding import COPY_AGAIN, Remark
 from pulmonet.data.images.grey import to_8_bits, to_grey
-from pulmonet.data.images.header import check_size, read_header, stream_size
+from pulmonet.data.images.header import check_size, read_header
 from pulmonet.errors import DataError
 
 #: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
@@ -44,8 +40,29 @@ MAX_INFLATED_BYTES = 2**30
 #: many greys or more.
 _MAX_CLIPPED, _MIN_GREYS = 0.75, 32
 
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+
+#: What one and three values a pixel can mean; the first where a file says nothing else.
+_KINDS = {
+    1: ("MONOCHROME2", "MONOCHROME1", "PALETTE COLOR"),
+    3: (
+        *("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"),
+        *("YBR_ICT", "YBR_RCT"),
+    ),
+}
+
+#: How a compressed picture starts, and what a JPEG's frame header makes it.
+_ITEM, _JPEG_2000 = b"\xfe\xff\x00\xe0", b"\xff\x4f\xff\x51"
+_JPEG_FRAME = re.compile(rb"\xff([\xc0\xc1\xc3\xf7])..[\x02-\x10]", re.DOTALL)
+_JPEGS = {
+    b"\xc0": "JPEGBaseline8Bit",
+    b"\xc1": "JPEGExtended12Bit",
+    b"\xc3": "JPEGLosslessSV1",
+    b"\xf7": "JPEGLSLossless",
+}
+
+#: What is wrong with a lookup table that is passed over.
+_NO_TABLE = (AttributeError, ValueError, TypeError, IndexError, KeyError)
 
 
 class NotARadiographError(DataError):
@@ -57,35 +74,33 @@ class NotARadiographError(DataError):
 
 
 def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
-    """The first frame of a DICOM file as (H, W) uint8 grey, air dark.
+    """The first frame of a DICOM file as (H, W) uint8 grey, air dark; to be guarded by `decoding`.
 
     In the order of the standard (PS3.4, N.2): rescale or modality LUT, VOI LUT or window, and
     MONOCHROME1 inverted. Without a window, or where none shows the image, the range that it uses
     is scaled to 0-255, padding left aside. Colours become luma, palettes too.
 
     Raises:
-        DataError: no pydicom, no radiograph, damaged, compressed in a way that no plugin reads,
-            too large.
+        DataError: no pydicom, no radiograph, compressed in a way that no plugin reads, too large.
+        Exception: damaged; whatever pydicom and its plugins make of it.
     """
-    dataset, height, width = _open(content, where, stop_before_pixels=False)
+    height, width = dicom_size(content, where)
     check_size(height, width, where)
-    with decoding(where, "DICOM") as said:
-        remark = complete_elements(dataset, height * width, where)
-        pixels, kind = _first_frame(dataset, where)
-        if pixels.ndim == 3 or kind == "PALETTE COLOR":
-            return _grey_of_colours(dataset, pixels, kind), remark
-        grey, seen = _grey(dataset, pixels)
-        remark |= seen
-    return grey, remark | (Remark.WARNED if said else Remark.NONE)
+    from pydicom import dcmread
+
+    dataset = dcmread(io.BytesIO(content), force=True)
+    if not any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")):
+        raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
+    remark = _complete(dataset, height * width, where)
+    pixels, kind = _first_frame(dataset, where)
+    if pixels.ndim == 3 or kind == "PALETTE COLOR":
+        return _grey_of_colours(dataset, pixels, kind), remark
+    grey, seen = _grey(dataset, pixels)
+    return grey, remark | seen
 
 
 def dicom_size(content: bytes, where: str) -> tuple[int, int]:
-    """(height, width) of a DICOM file; a DataError as in `decode_dicom`."""
-    return _open(content, where, stop_before_pixels=True)[1:]
-
-
-def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any, int, int]:
-    """The dataset, its height and width."""
+    """(height, width) of a DICOM file; errors as in `decode_dicom`."""
     try:
         import pydicom
     except ImportError:
@@ -93,36 +108,27 @@ def _open(content: bytes, where: str, *, stop_before_pixels: bool) -> tuple[Any,
             f"{where}: a DICOM file; reading these takes the extra: pip install 'pulmonet[dicom]'"
         ) from None
     warnings.filterwarnings("ignore", module="pydicom")  # they carry no file's name
-    with decoding(where, "DICOM"):
-        _check_inflated(content, where)
-        # old archives write no preamble; what is no DICOM at all has no rows then
-        file = io.BytesIO(content)
-        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-        modality = str(dataset.get("Modality") or "")
-        if modality in NO_RADIOGRAPHS:
-            raise NotARadiographError(where, modality)
-        height, width = first_number(dataset, "Rows"), first_number(dataset, "Columns")
-        if (not height or not width) and stop_before_pixels:
-            raise DataError(
-                f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
-            )
-        if not height or not width:  # a cut file with compressed pixels gives nothing at all
-            _open(content, where, stop_before_pixels=True)
-        if not stop_before_pixels and not any(name in dataset for name in _PIXELS):
-            raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
-    return dataset, int(height or 0), int(width or 0)
+    _check_inflated(content, where)
+    # old archives write no preamble; what is no DICOM at all has no rows then
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
+    if (modality := str(dataset.get("Modality") or "")) in NO_RADIOGRAPHS:
+        raise NotARadiographError(where, modality)
+    height, width = (int(_number(dataset, name) or 0) for name in ("Rows", "Columns"))
+    if not height or not width:
+        raise DataError(
+            f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
+        )
+    return height, width
 
 
 def _check_inflated(content: bytes, where: str) -> None:
     """Refuse a deflated file that unfolds without end, before it is unfolded."""
-    if _DEFLATED.encode() not in content[:4096]:
-        return
     from pydicom.filereader import read_dataset, read_preamble
 
     file = io.BytesIO(content)
     read_preamble(file, force=True)
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
+    if meta.get("TransferSyntaxUID") != _DEFLATED:
         return
     inflater, packed, n_bytes = zlib.decompressobj(-zlib.MAX_WBITS), file.read(), 0
     while packed and n_bytes <= MAX_INFLATED_BYTES:
@@ -132,100 +138,163 @@ def _check_inflated(content: bytes, where: str) -> None:
         raise DataError(f"{where}: unfolds to more than a gigabyte; remove its row")
 
 
+def _numbers(dataset: Any, name: str) -> list[float]:
+    """All values of an element that are finite numbers; none where it is missing or empty."""
+    found: list[float] = []
+    with contextlib.suppress(Exception):  # pydicom converts, and complains, when it is asked
+        for value in np.atleast_1d(dataset.get(name)):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                found.append(float(value))
+    return [value for value in found if math.isfinite(value)]
+
+
+def _number(dataset: Any, name: str) -> float | None:
+    return next(iter(_numbers(dataset, name)), None)
+
+
+def _complete(dataset: Any, n_pixels: int, where: str) -> Remark:
+    """Fill in what a file does not say of its pixels, as the number of its bytes shows it.
+
+    MONOCHROME2 and unsigned where nothing else is known. Whether anything had to be assumed.
+    """
+    names = "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"
+    said: dict[str, Any] = {name: _number(dataset, name) for name in names}
+    n_frames = max(1, int(_number(dataset, "NumberOfFrames") or 1))
+    stored = dataset.get("PixelData") or b""
+    is_packed = stored[:4] == _ITEM
+    n_bytes = 0 if is_packed else len(stored) // (n_pixels * n_frames)
+    kind = " ".join(str(dataset.get("PhotometricInterpretation") or "").upper().split())
+    if not kind and "RedPaletteColorLookupTableDescriptor" in dataset:
+        kind = "PALETTE COLOR"
+    if kind and kind not in _KINDS[1] + _KINDS[3]:
+        raise DataError(f"{where}: its colours are {kind[:40]}, which is not read; convert it")
+    if kind == "YBR_FULL_422" and n_bytes == 3:  # all three values are there for every pixel
+        kind = "YBR_FULL"
+    said["PhotometricInterpretation"] = kind
+    samples = int(said["SamplesPerPixel"] or 0)
+    if samples not in _KINDS:
+        samples = 3 if kind in _KINDS[3] or n_bytes in (3, 6) else 1
+    bits = int(said["BitsAllocated"] or 8 * n_bytes // samples or said["BitsStored"] or 8)
+    filled = {
+        "SamplesPerPixel": samples,
+        "BitsAllocated": bits if bits == 1 else -(-bits // 8) * 8,
+        "BitsStored": min(bits, int(said["BitsStored"] or bits)),
+        "PixelRepresentation": int(said["PixelRepresentation"] == 1),
+        "PhotometricInterpretation": kind if kind in _KINDS[samples] else _KINDS[samples][0],
+    }
+    dataset.PlanarConfiguration = int(_number(dataset, "PlanarConfiguration") == 1)
+    dataset.NumberOfFrames = n_frames if is_packed else 1  # the first one is read
+    for name, value in filled.items():
+        setattr(dataset, name, value)
+    return Remark.ASSUMED if said != filled and "PixelData" in dataset else Remark.NONE
+
+
+def _transfer_syntax(dataset: Any) -> Any:
+    """How the pixels are stored; as it was read, and as they start, where the file says nothing."""
+    from pydicom import uid
+    from pydicom.encaps import get_frame
+
+    meta, stored = dataset.file_meta, dataset.get("PixelData") or b""
+    if not meta.get("TransferSyntaxUID"):
+        is_implicit, is_little = dataset.original_encoding
+        name = "ImplicitVRLittleEndian" if is_implicit else "ExplicitVRLittleEndian"
+        name = "ExplicitVRBigEndian" if is_little is False else name
+        if stored[:4] == _ITEM:
+            frame = get_frame(stored, 0, number_of_frames=dataset.NumberOfFrames)
+            sof = _JPEG_FRAME.search(frame[:65536]) if frame[:2] == b"\xff\xd8" else None
+            is_jpeg_2000 = frame[:4] == _JPEG_2000
+            name = _JPEGS[sof[1]] if sof else "JPEG2000" if is_jpeg_2000 else "RLELossless"
+        meta.TransferSyntaxUID = getattr(uid, name)
+    return meta.TransferSyntaxUID
+
+
 def _first_frame(dataset: Any, where: str) -> tuple[NDArray[Any], str]:
     """Pixels as they are stored, (H, W) or (H, W, 3), and what they mean once decoded."""
     from pydicom.pixels.decoders.base import get_decoder
 
-    syntax = transfer_syntax(dataset)
+    syntax = _transfer_syntax(dataset)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise DataError(
             f"{where}: stored as {syntax.name}, which is not read; convert it, or remove its row"
         ) from None
-    if not decoder.is_available:
+    if decoder.is_encapsulated and "pylibjpeg" not in decoder.available_plugins:
         raise DataError(
             f"{where}: stored as {syntax.name}; reading it takes all decoders: "
             "pip install 'pulmonet[dicom]'"
         )
     if decoder.is_encapsulated:
-        _check_frame(dataset, syntax.name, where)
+        _check_frame(dataset, is_rle=syntax.name.startswith("RLE"))
     pixels, facts = decoder.as_array(dataset, index=0)
     return pixels, str(facts["photometric_interpretation"])
 
 
-def _check_frame(dataset: Any, name: str, where: str) -> None:
-    """Refuse what would unfold to more than the header says, before it is unfolded."""
+def _check_frame(dataset: Any, *, is_rle: bool) -> None:
+    """A ValueError for what would unfold to more than the header says, before it is unfolded."""
     from pydicom.encaps import get_frame
 
     frame = get_frame(dataset.PixelData, 0, number_of_frames=dataset.NumberOfFrames)
-    height, width = dataset.Rows, dataset.Columns
-    if name.startswith("RLE"):
+    height, width, n_samples = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
+    if is_rle:
+        from rle.utils import decode_pixel_data
+
         n_segments, *starts = struct.unpack("<16I", frame[:64])
-        n_expected = dataset.SamplesPerPixel * -(-dataset.BitsAllocated // 8)
-        ends = [*starts[1:n_segments], len(frame)]
-        segments = [frame[start:end] for start, end in zip(starts, ends, strict=False)]
-        most = height * width + 64  # some writers pad
-        if n_segments != n_expected or any(_rle_size(one, most) > most for one in segments):
-            raise DataError(f"{where}: damaged DICOM (wrong RLE segments); {COPY_AGAIN}")
+        if n_segments != n_samples * -(-dataset.BitsAllocated // 8):
+            raise ValueError("wrong RLE segments")
+        too_long = height * width + 65  # some writers pad
+        for start, end in pairwise([*starts[:n_segments], len(frame)]):
+            one = struct.pack("<16I", 1, 64, *[0] * 14) + frame[start:end]
+            try:
+                decode_pixel_data(one, version=2, rows=1, columns=too_long, bits_allocated=8)
+            except ValueError:  # it is shorter, as it should be
+                continue
+            raise ValueError("wrong RLE segments")
         return
-    if "JPEG" in name:
-        expected = height, width, dataset.SamplesPerPixel
-        said, found = (f"{w:,} x {h:,} x {n}" for h, w, n in (expected, stream_size(frame)))
-        if said != found:
-            raise DataError(
-                f"{where}: holds a picture of {found} values, its header says {said}; {COPY_AGAIN}"
-            )
     header = read_header(frame)
+    found = header.height, header.width, header.n_samples
+    if header.kind != "JPEG":
+        place = frame.index(_JPEG_2000)  # its size marker (T.800, A.5.1)
+        right, bottom, left, top = struct.unpack_from(">IIII", frame, place + 8)
+        found = bottom - top, right - left, *struct.unpack_from(">H", frame, place + 40)
+    if found != (height, width, n_samples):
+        raise ValueError(
+            f"holds a picture of {found[1]:,} x {found[0]:,} x {found[2]} values, its header says "
+            f"{width:,} x {height:,} x {n_samples}"
+        )
     if not header.complete:
-        raise DataError(f"{where}: truncated DICOM (its JPEG has no end marker); {COPY_AGAIN}")
+        raise ValueError("its JPEG has no end marker")
     if header.kind == "JPEG" and not header.is_rare:
         # pylibjpeg fills what is missing and says nothing; libjpeg prints it
         cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
-
-
-def _rle_size(segment: bytes, most: int) -> int:
-    """Bytes that an RLE segment unfolds to (PS3.5, G.3.2), until there are too many; 0 if few."""
-    start, n_packed = segment[: 2**16], len(segment)
-    # counting takes as long as decoding: only where the first part promises too much
-    if len(start) < n_packed < 2**24 and _rle_size(start, most) * n_packed < 1.5 * most * 2**16:
-        return 0
-    place = n_bytes = 0
-    while place < len(segment) and n_bytes <= most:
-        code = segment[place]
-        n_bytes += code + 1 if code < 128 else 257 - code if code > 128 else 0
-        place += code + 2 if code < 128 else 2
-    return n_bytes
 
 
 def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:
     """Luma of RGB, of a palette's colours, or Y as it is, without stretching the contrast."""
     from pydicom.pixels.processing import apply_color_lut
 
-    bits = int(dataset.BitsStored)
+    bits = dataset.BitsStored
     if kind == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, dataset)[..., :3]
         bits = 16 if pixels.max(initial=0) > 255 else 8
     colours = (pixels >> max(bits - 8, 0)).astype(np.uint8)
-    if kind.startswith("YBR"):  # Y is the grey already, in 16 to 235 where it is partial
-        grey = colours[..., 0]
-        is_partial = kind.startswith("YBR_PARTIAL")
-        levels = np.clip((np.arange(256) - 16) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(levels[grey] if is_partial else grey)
-    return to_grey(np.ascontiguousarray(colours[..., ::-1]))
+    if not kind.startswith("YBR"):
+        return to_grey(np.ascontiguousarray(colours[..., ::-1]))
+    levels = np.arange(256)  # Y is the grey already, in 16 to 235 where it is partial
+    if kind.startswith("YBR_PARTIAL"):
+        levels = np.clip((levels - 16) * 255 / 219 + 0.5, 0, 255)
+    return np.asarray(levels.astype(np.uint8)[colours[..., 0]])
 
 
 def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:
     """The first of lookup table, windows and range that leaves a picture of the values."""
-    values = _rescaled(dataset, pixels)
     used: Flags | None = None
-    if (padding := first_number(dataset, "PixelPaddingValue")) is not None:
-        limit = first_number(dataset, "PixelPaddingRangeLimit")
+    if (padding := _number(dataset, "PixelPaddingValue")) is not None:
+        limit = _number(dataset, "PixelPaddingRangeLimit")
         low, high = sorted((padding, padding if limit is None else limit))
         used = np.asarray((pixels < low) | (pixels > high))
-    remark = Remark.NONE
-    views = _views(dataset, values, used)
-    shown = next(views)
+    views = _views(dataset, _rescaled(dataset, pixels), used)
+    shown, remark = next(views), Remark.NONE
     if not _is_seen(shown, used):
         better = next((view for view in views if _is_seen(view, used)), None)
         shown, remark = (shown, remark) if better is None else (better, Remark.WINDOW)
@@ -235,10 +304,10 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:
 
 def _rescaled(dataset: Any, pixels: NDArray[Any]) -> NDArray[Any]:
     """Pixels through the modality LUT, or slope and intercept (PS3.3, C.11.1)."""
-    with contextlib.suppress(AttributeError, ValueError, TypeError, IndexError, KeyError):
-        return look_up(pixels, dataset.ModalityLUTSequence[0])
-    slope = first_number(dataset, "RescaleSlope") or 1.0
-    intercept = first_number(dataset, "RescaleIntercept") or 0.0
+    with contextlib.suppress(*_NO_TABLE):
+        return _look_up(pixels, dataset.ModalityLUTSequence[0])
+    slope = _number(dataset, "RescaleSlope") or 1.0
+    intercept = _number(dataset, "RescaleIntercept") or 0.0
     if (slope, intercept) == (1.0, 0.0):
         return pixels
     return np.asarray(pixels.astype(np.float64) * slope + intercept)
@@ -246,15 +315,36 @@ def _rescaled(dataset: Any, pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _views(dataset: Any, values: NDArray[Any], used: Flags | None) -> Iterator[Pixels]:
     """Every way to show the values, as they stand in the file; their own range at the end."""
-    with contextlib.suppress(AttributeError, ValueError, TypeError, IndexError, KeyError):
-        yield to_8_bits(look_up(values, dataset.VOILUTSequence[0]))
+    with contextlib.suppress(*_NO_TABLE):
+        yield to_8_bits(_look_up(values, dataset.VOILUTSequence[0]))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     for center, width in zip(centers, widths, strict=False):
         if width > 0:
-            shown = window(values, center, width, function)
-            yield (shown * 255 + 0.5).astype(np.uint8)
+            yield (window(values, center, width, function) * 255 + 0.5).astype(np.uint8)
     yield to_8_bits(values, used)
+
+
+def _look_up(values: NDArray[Any], item: Any) -> NDArray[Any]:
+    """Values through a modality or VOI lookup table (PS3.3, C.11.1.1 and C.11.2.1.1).
+
+    By hand: pydicom reads no table of 12 bits (stored in 16; 8 bits are stored in 8 or in 16), and
+    none that is shorter than it says. One of `_NO_TABLE` where there is none.
+    """
+    n_entries, first, bits = (int(value) for value in item.LUTDescriptor)
+    n_entries = n_entries % 65536 or 65536
+    data = item.LUTData
+    if isinstance(data, bytes):
+        order = ">" if item.original_encoding[1] is False else "<"
+        is_narrow = bits <= 8 and len(data) <= n_entries + 1
+        whole = data if is_narrow else data[: len(data) // 2 * 2]
+        table = np.frombuffer(whole, "u1" if is_narrow else f"{order}u2")
+    else:
+        table = np.asarray(data, np.int64).astype(np.uint16)
+    table = table[:n_entries]
+    if table.size < 2:
+        raise ValueError("an empty lookup table")
+    return np.asarray(table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)])
 
 
 def _is_seen(grey: Pixels, used: Flags | None) -> bool:

@@ -6,11 +6,12 @@ the decoding.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_inside(root: Path, path: str, *, follow_links: bool = False) -> tuple[b
         DataError: it leaves the root, is no readable file, or changes while it is read.
     """
     where = f"{root}/{path}"
-    try:
+    with reading(where, path):
         is_plain = NO_LINK and not follow_links and _is_plain(root, path)
         if is_plain and _within(_real_folder(where.rpartition("/")[0]), root):
             try:
@@ -60,10 +61,17 @@ def read_inside(root: Path, path: str, *, follow_links: bool = False) -> tuple[b
                     raise
         inside_root(root, path, follow_links=follow_links)
         return _read_at_rest(where, path, READ_PLAIN)
+
+
+@contextlib.contextmanager
+def reading(where: str, name: str) -> Iterator[None]:
+    """A DataError for a file that cannot be read, or whose name, in a CSV, can be none."""
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{where}: cannot be read ({error.strerror}); check the file") from None
     except ValueError:
-        raise DataError(f"{path!r}: not a file name; check the CSV") from None
+        raise DataError(f"{name!r}: not a file name; check the CSV") from None
 
 
 def still_changing(path: str) -> DataError:
@@ -102,19 +110,16 @@ def inside_root(root: Path, path: str, *, follow_links: bool = False) -> Path:
     leaves = Path(path).is_absolute() or ".." in Path(path).parts
     if follow_links and not leaves:
         return root / path
-    try:
+    with reading(path, path):
         plain = _is_plain(root, path)
         real = _real_path(f"{root}/{path}") if plain else os.path.realpath(root / path)
-    except ValueError:
-        raise DataError(f"{path!r}: not a file name; check the CSV") from None
-    if not _within(real, root):
-        what = (
-            f"leaves the dataset root {root}; paths must stay below it"
-            if leaves
-            else f"a symbolic link leaves the dataset root {root} (--follow-links allows that)"
-        )
-        raise DataError(f"{path}: {what}")
-    return root / path
+    if _within(real, root):
+        return root / path
+    if leaves:
+        raise DataError(f"{path}: leaves the dataset root {root}; paths must stay below it")
+    raise DataError(
+        f"{path}: a symbolic link leaves the dataset root {root} (--follow-links allows that)"
+    )
 
 
 def _is_plain(root: Path, path: str) -> bool:
@@ -137,9 +142,7 @@ def _real_path(path: str) -> str:
     return f"{_real_folder(folder)}/{name}" if folder else os.path.realpath(path)
 
 
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return _real_path(folder)
+_real_folder = lru_cache(maxsize=4096)(_real_path)
 
 
 def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
@@ -160,16 +163,12 @@ def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
 
 
 def _stat_each(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    stats = []
     base = os.path.join(root, "")  # noqa: PTH118 - a Path a file would double the time
-    last_name, last = "", (-1, -1)
-    for name in names:
-        if name != last_name:  # rows of one npz share its stat
-            try:
-                found = os.stat(base + name)  # noqa: PTH116
-                last = (found.st_size, found.st_mtime_ns)
-            except (OSError, ValueError):
-                last = (-1, -1)
-            last_name = name
-        stats.append(last)
-    return stats
+    states: dict[str, tuple[int, int]] = {}
+    for name in dict.fromkeys(names):  # rows of one npz share its stat
+        try:
+            found = os.stat(base + name)  # noqa: PTH116
+            states[name] = found.st_size, found.st_mtime_ns
+        except (OSError, ValueError):
+            states[name] = -1, -1
+    return [states[name] for name in names]

@@ -49,7 +49,13 @@ def to_8_bits(values: NDArray[Any], used: Flags | None = None) -> Pixels:
     counted = counted[np.isfinite(counted)] if counted.dtype.kind == "f" else counted
     if not counted.size:
         return np.zeros(values.shape, np.uint8)
-    low, high = _used_range(counted)
+    low, high = float(counted.min()), float(counted.max())
+    inner_low, inner_high = np.percentile(counted, (0.1, 99.9))
+    if 0 < inner_high - inner_low < (high - low) / 2:
+        low, high = float(inner_low), float(inner_high)
+    sample = counted.ravel()[:: max(1, counted.size // _SAMPLE)]
+    while (shorter := _without_strangers(sample, low, high)) is not None:
+        low, high = shorter
     scaled = values.astype(np.float32)
     scaled -= low
     scaled *= 255.0 / max(high - low, 1e-12)
@@ -79,17 +85,6 @@ def few_greys(counts: Ints) -> bool:
         return True
     inner = np.sort(counts)[::-1][:_FEW]
     return int(inner.sum()) > 0.95 * n_pixels
-
-
-def _used_range(values: NDArray[Any]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    inner_low, inner_high = np.percentile(values, (0.1, 99.9))
-    if 0 < inner_high - inner_low < (high - low) / 2:
-        low, high = float(inner_low), float(inner_high)
-    sample = values.ravel()[:: max(1, values.size // _SAMPLE)]
-    while (shorter := _without_strangers(sample, low, high)) is not None:
-        low, high = shorter
-    return low, high
 
 
 def _without_strangers(sample: NDArray[Any], low: float, high: float) -> tuple[float, float] | None:

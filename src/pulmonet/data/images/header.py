@@ -6,6 +6,7 @@ end, and refuses TIFFs that OpenCV decodes (float64; several channels of float).
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pulmonet.errors import DataError
 MAX_PIXELS = 200_000_000
 
 _PNG_END = b"IEND\xaeB`\x82"
+#: DICOM without its mark, as old archives wrote it: it begins with an element of group 2 or 8.
 _BARE_DICOM = re.compile(rb"[\2\x08]\0[\0-\x90]\0([A-Z]{2}|..\0\0)", re.DOTALL)
 
 
@@ -31,10 +33,10 @@ class ImageHeader:
     width: int = 0
     complete: bool = True  # whether the end marker is there (JPEG, PNG)
     orientation: int = 1  # of EXIF, 1 to 8: what viewers do before they show it
-    colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
-    has_alpha: bool = False  # a TIFF with samples beyond its colours
     n_samples: int = 1  # values a pixel (JPEG)
     is_rare: bool = False  # JPEG beside baseline and progressive, or not of 8 bits
+    colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
+    has_alpha: bool = False  # a TIFF with samples beyond its colours
 
 
 def check_size(height: int, width: int, where: str) -> None:
@@ -52,7 +54,7 @@ def check_size(height: int, width: int, where: str) -> None:
 
 def read_header(content: bytes) -> ImageHeader:
     """The header of an image file; never decodes, never raises."""
-    if is_dicom(content):
+    if content[128:132] == b"DICM" or _BARE_DICOM.match(content):
         return ImageHeader("DICOM")
     try:
         if content.startswith(b"\xff\xd8\xff"):
@@ -60,41 +62,16 @@ def read_header(content: bytes) -> ImageHeader:
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(content)
         if content[:4] in (b"II*\0", b"MM\0*"):
-            tags = _tiff_tags(content)
+            tags, turn = _tiff_tags(content), _orientation(content)
             size, colours = (tags.get(257, 0), tags.get(256, 0)), tags.get(262, 1)
-            return ImageHeader("TIFF", *size, True, _orientation(tags), colours, 338 in tags)
+            return ImageHeader("TIFF", *size, True, turn, 1, False, colours, 338 in tags)
     except (struct.error, IndexError, ValueError):
         return ImageHeader({b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF"))
     return ImageHeader("")
 
 
-def is_dicom(start: bytes) -> bool:
-    """Whether a file starts as DICOM: with its mark, or without one as old archives wrote it.
-
-    These begin with an element of group 2 or 8.
-    """
-    return start[128:132] == b"DICM" or _BARE_DICOM.match(start) is not None
-
-
-def stream_size(stream: bytes) -> tuple[int, int, int]:
-    """Height, width, values a pixel of a JPEG, JPEG-LS or JPEG 2000 picture inside a DICOM file.
-
-    Raises:
-        ValueError, struct.error, IndexError: it is none, or damaged.
-    """
-    if stream.startswith(b"\xff\xd8"):
-        header = _jpeg(stream)
-        return header.height, header.width, header.n_samples
-    place = stream.index(b"\xff\x4f\xff\x51")  # the size marker of JPEG 2000 (T.800, A.5.1)
-    right, bottom, left, top = struct.unpack_from(">IIII", stream, place + 8)
-    return bottom - top, right - left, struct.unpack_from(">H", stream, place + 40)[0]
-
-
 def _jpeg(content: bytes) -> ImageHeader:
-    """Walk the marker segments to the frame header, SOF0-SOF15 but DHT, JPG and DAC (T.81, B.1).
-
-    JPEG-LS has a frame header of its own, F7.
-    """
+    """Walk the segments to the frame header: SOF0-15 but DHT, JPG, DAC (T.81, B.1), or JPEG-LS."""
     place, orientation = 2, 1
     while True:
         place = content.index(b"\xff", place)
@@ -107,14 +84,13 @@ def _jpeg(content: bytes) -> ImageHeader:
             # entropy-coded data cannot hold a marker, so an EOI after the first scan ends it; asked
             # from both ends, because a search through the whole file costs 5 % of its decoding
             complete = 0 < content.find(b"\xff\xda", place) < content.rfind(b"\xff\xd9")
-            is_rare, n_samples = marker > 0xC2 or content[place + 2] != 8, content[place + 7]
-            size = height, width, complete, orientation
-            return ImageHeader("JPEG", *size, n_samples=n_samples, is_rare=is_rare)
+            n_samples, is_rare = content[place + 7], marker > 0xC2 or content[place + 2] != 8
+            return ImageHeader("JPEG", height, width, complete, orientation, n_samples, is_rare)
         if marker in (0x01, *range(0xD0, 0xD9)):
             continue
         (length,) = struct.unpack(">H", content[place : place + 2])
         if marker == 0xE1 and content[place + 2 : place + 8] == b"Exif\0\0":
-            orientation = _exif(content[place + 8 : place + length])
+            orientation = _orientation(content[place + 8 : place + length])
         place += length
 
 
@@ -122,21 +98,15 @@ def _png(content: bytes) -> ImageHeader:
     """The first chunk, and the chunk eXIf where there is one (PNG, third edition, 11.3.4.5)."""
     width, height = struct.unpack(">II", content[16:24])
     place = content.find(b"eXIf", 33)
-    (length,) = struct.unpack(">I", content[place - 4 : place]) if place > 0 else (0,)
-    orientation = _exif(content[place + 4 : place + 4 + length]) if length else 1
+    orientation = _orientation(content[place + 4 :]) if place > 0 else 1
     return ImageHeader("PNG", height, width, _PNG_END in content, orientation)
 
 
-def _exif(block: bytes) -> int:
-    """The orientation in an EXIF block, which is a small TIFF; 1 where it says none."""
-    try:
-        return _orientation(_tiff_tags(block))
-    except struct.error:
-        return 1
-
-
-def _orientation(tags: dict[int, int]) -> int:
-    return tags.get(274, 1) if 1 <= tags.get(274, 1) <= 8 else 1
+def _orientation(tiff: bytes) -> int:
+    """The orientation that a TIFF or a block of EXIF, which is a small one, says; 1 where none."""
+    with contextlib.suppress(struct.error):
+        return found if 1 <= (found := _tiff_tags(tiff).get(274, 1)) <= 8 else 1
+    return 1
 
 
 def _tiff_tags(content: bytes) -> dict[int, int]:
@@ -148,7 +118,6 @@ def _tiff_tags(content: bytes) -> dict[int, int]:
     for place in range(start + 2, start + 2 + 12 * n_entries, 12):
         tag, kind = struct.unpack_from(order + "HH", content, place)
         if tag in (256, 257, 262, 274, 338):
-            (tags[tag],) = struct.unpack_from(
-                order + ("H" if kind == 3 else "I"), content, place + 8
-            )
+            form = order + ("H" if kind == 3 else "I")
+            (tags[tag],) = struct.unpack_from(form, content, place + 8)
     return tags

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Pixels
-from pulmonet.data.images.decoding import COPY_AGAIN, Remark, decoding
+from pulmonet.data.images.decoding import Remark, decoding
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
-from pulmonet.data.images.file import FileState, read_inside
+from pulmonet.data.images.file import FileState, read_inside, reading
 from pulmonet.data.images.grey import to_grey, upright
 from pulmonet.data.images.header import ImageHeader, check_size, read_header
 from pulmonet.data.images.npz import read_npz_row
@@ -77,66 +77,62 @@ def read_grey(path: Path) -> Pixels:
     Raises:
         DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
-    return decode_grey(_content(path), str(path))
+    return decode(_content(path), str(path))[0]
 
 
-def decode_grey(content: bytes, where: str) -> Pixels:
-    """The bytes of an image file as (H, W) uint8 grey; `where` opens the messages.
+def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
+    """The bytes of an image file as (H, W) uint8 grey, and what there is to remark.
 
     Colours become luma, transparency is ignored, EXIF orientation followed as viewers do. 16 bits
-    are scaled to 8 over the range that the image uses (`to_8_bits`).
+    are scaled to 8 over the range that the image uses (`to_8_bits`). `where` opens the messages.
 
     Raises:
         DataError: as `read_grey`.
     """
-    return decode(content, where)[0]
-
-
-def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
-    """`decode_grey`, and what there is to remark."""
     if not content:
         raise DataError(f"{where}: empty file; copy it again")
     header = read_header(content)
     is_called_dicom = where.lower().endswith((".dcm", ".dicom"))
-    if header.kind == "DICOM" or (is_called_dicom and not header.kind):
-        return decode_dicom(content, where)
-    if not header.kind:
+    kind = header.kind or ("DICOM" if is_called_dicom else "")
+    if not kind:
         start = content[:64].lstrip(b"\xef\xbb\xbf\r\n\t ")
         other = next((text for mark, text in _OTHERS.items() if start.startswith(mark)), None)
         way = f", but {other}" if other else "; convert it or copy it again"
         raise DataError(f"{where}: not a JPEG, PNG, TIFF or DICOM file{way}")
+    with decoding(where, kind) as said:
+        if kind == "DICOM":
+            grey, remark = decode_dicom(content, where)
+        else:
+            grey, remark = _decode_picture(content, header, where)
+    return grey, remark | (Remark.WARNED if said else Remark.NONE)
+
+
+def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pixels, Remark]:
     if header.height < 1 or header.width < 1:
-        raise DataError(f"{where}: damaged {header.kind} (no size in its header); copy it again")
+        raise ValueError("no size in its header")
     check_size(header.height, header.width, where)
     if header.colours > 6:
         raise DataError(f"{where}: a TIFF of CIELab or other rare colours; convert it to grey")
     if not header.complete:
         raise DataError(f"{where}: truncated {header.kind} (no end marker); copy it again")
     remark = Remark.TURNED if header.orientation > 1 else Remark.NONE
-    with decoding(where, header.kind) as said:
-        grey = _decode_picture(content, header)
-    if grey is None:
-        if header.is_rare:
-            raise DataError(f"{where}: a lossless JPEG, or of 12 bits; convert it to PNG")
-        raise DataError(f"{where}: damaged {header.kind}; {COPY_AGAIN}")
-    remark |= Remark.WARNED if said else Remark.NONE
-    # both decoders of TIFF turn it upright themselves
-    return grey if header.kind == "TIFF" else upright(grey, header.orientation), remark
-
-
-def _decode_picture(content: bytes, header: ImageHeader) -> Pixels | None:
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         image = None
-    if header.kind != "TIFF":
-        return None if image is None else to_grey(np.asarray(image))
-    if image is None or (header.has_alpha and image.dtype == np.uint8):
-        image = _decode_tiff(content)
-    grey = to_grey(np.asarray(image))
-    # OpenCV turns 8 bits over where white is zero, and no others
-    return 255 - grey if header.colours == 0 and image.dtype != np.uint8 else grey
+    if header.kind == "TIFF":  # both decoders turn it upright themselves
+        if image is None or (header.has_alpha and image.dtype == np.uint8):
+            image = _decode_tiff(content)
+        grey = to_grey(image)
+        # OpenCV turns 8 bits over where white is zero, and no others
+        is_inverted = header.colours == 0 and image.dtype != np.uint8
+        return 255 - grey if is_inverted else grey, remark
+    if image is None and header.is_rare:
+        raise DataError(f"{where}: a lossless JPEG, or of 12 bits; convert it to PNG")
+    if image is None:
+        raise ValueError("cannot be decoded")
+    return upright(to_grey(image), header.orientation), remark
 
 
 def _decode_tiff(content: bytes) -> NDArray[Any]:
@@ -159,7 +155,8 @@ def image_size(path: Path) -> tuple[int, int]:
     content = _content(path)
     header = read_header(content)
     if header.kind == "DICOM":
-        return dicom_size(content, str(path))
+        with decoding(str(path), "DICOM"):
+            return dicom_size(content, str(path))
     if header.height < 1 or header.width < 1:
         raise DataError(f"{path}: no image size in its header; copy it again")
     is_turned = header.orientation >= 5
@@ -167,10 +164,6 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _content(path: Path) -> bytes:
-    try:
+    with reading(str(path), str(path)):
         check_plain(path)
         return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file") from None
-    except ValueError:
-        raise DataError(f"{str(path)!r}: not a file name; check the CSV") from None

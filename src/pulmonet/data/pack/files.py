@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Pixels
+from pulmonet.data.manifest import Manifest
 from pulmonet.files import system
 from pulmonet.files.write import write_atomic
 
@@ -42,26 +43,19 @@ def checksum_of(image: Pixels) -> int:
 class PackFiles:
     """One pack folder, opened."""
 
-    def __init__(
-        self,
-        folder: Path,
-        root: Path,
-        paths: Sequence[str],
-        side: int,
-        fit: str,
-        follow_links: bool = False,
-    ) -> None:
-        """Open the pack of N image `paths` under `root`, making or mending its files where needed.
+    def __init__(self, folder: Path, manifest: Manifest, side: int, fit: str) -> None:
+        """Open the pack of a manifest's N images, making or mending its files where needed.
 
         Raises:
             OSError: neither there nor to be made.
         """
-        self.folder, self.root, self.paths, self.side, self.fit = folder, root, paths, side, fit
-        self.follow_links = follow_links
+        self.folder, self.root, self.side, self.fit = folder, manifest.root, side, fit
+        self.paths: list[str] = manifest.table["path"].tolist()
+        self.follow_links = manifest.follow_links
         self.row_bytes = side * side
         #: Rows that are locked, written and synced together.
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
-        n_rows = len(paths)
+        n_rows = len(self.paths)
         self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
         self._checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
         self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
@@ -97,14 +91,9 @@ class PackFiles:
     def _describe(self) -> None:
         index = pd.DataFrame({"Path": self.paths}).to_csv(index=False, lineterminator="\n")
         write_atomic(self.folder / "index.csv", index.encode("utf-8", "surrogateescape"))
-        identity = {
-            "version": FORMAT_VERSION,
-            "key": self.folder.name,
-            "root": os.path.realpath(self.root),
-            "side": self.side,
-            "fit": self.fit,
-            "n_rows": len(self.paths),
-        }
+        identity = {"version": FORMAT_VERSION, "key": self.folder.name}
+        identity |= {"root": os.path.realpath(self.root), "side": self.side, "fit": self.fit}
+        identity["n_rows"] = len(self.paths)
         write_atomic(self.folder / "pack.json", json.dumps(identity, indent=2) + "\n")
 
     def lock_of(self, row: int) -> Path:
@@ -225,11 +214,9 @@ class _NpyFile:
     def read_into(self, row: int, values: NDArray[Any]) -> int:
         """Fill `values` (C order) from `row` on; the number of bytes that there were."""
         view = values.data.cast("B") if values.size else memoryview(b"")
-        done = 0
-        while done < len(view):
+        done, n_read = 0, 1
+        while n_read and done < len(view):
             n_read = system.read_at(self._handle, view[done:], self._offset(row) + done)
-            if n_read == 0:
-                break
             done += n_read
         return done
 

@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.files.paths import expand
+from pulmonet.files.paths import expand, portable_path
 from pulmonet.files.system import bytes_on_disk, locked, usable_cores
 from pulmonet.words import list_first
 
@@ -167,13 +167,13 @@ def open_pack(
     if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(manifest):
         raise ValueError(f"rows outside 0..{len(manifest) - 1}")
     side = pack_side(image_size)
-    paths: list[str] = manifest.table["path"].tolist()
-    folder = cache_dir() / "packs" / pack_key(manifest.root, paths, side, fit)
+    key = pack_key(manifest.root, manifest.table["path"].tolist(), side, fit)
+    folder = cache_dir() / "packs" / key
     log = logging.getLogger(__name__)
     log.info("images at %d px from the pack %s, else from %s", side, folder, manifest.root)
     try:
         n_threads = decoding_threads() if num_workers is None else num_workers
-        files = PackFiles(folder, manifest.root, paths, side, fit, manifest.follow_links)
+        files = PackFiles(folder, manifest, side, fit)
         pack = Pack(files, wanted, n_threads, progress)
     except OSError as error:
         raise DataError(_explain_os(folder, error)) from None
@@ -193,33 +193,21 @@ def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
     return digest.hexdigest()[:24]
 
 
-@dataclass(frozen=True)
-class CachedPack:
-    """A pack folder, complete or not."""
+def other_packs(root: Path, pack: Pack) -> dict[str, int]:
+    """Packs of the dataset at `root` beside `pack`, in words: other sizes, fits, earlier lists.
 
-    folder: Path
-    side: int  # R, pixels
-    fit: str  # stretch, pad or crop
-    n_bytes: int  # that it takes on the disk
-
-
-def other_packs(root: Path, pack: Pack) -> list[CachedPack]:
-    """Packs of the dataset at `root` beside `pack`: other sizes and fits, earlier lists of images.
-
-    A folder that says nothing readable of itself is passed over.
+    Each with the bytes that it takes on the disk. A folder that says nothing readable of itself is
+    passed over.
     """
-    found = []
+    found: dict[str, int] = {}
     here = os.path.realpath(root)
     for path in sorted((cache_dir() / "packs").glob("*/pack.json")):
-        try:
+        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             identity = json.loads(path.read_text("utf-8"))
-            if path.parent == pack.folder or identity["root"] != here:
-                continue
-            n_bytes = sum(bytes_on_disk(file) for file in path.parent.iterdir())
-            side, fit = int(identity["side"]), str(identity["fit"])
-            found.append(CachedPack(path.parent, side, fit, n_bytes))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            continue
+            if path.parent != pack.folder and identity["root"] == here:
+                words = f"({int(identity['side'])} px, {identity['fit']})"
+                n_bytes = sum(bytes_on_disk(file) for file in path.parent.iterdir())
+                found[f"{portable_path(path.parent)} {words}"] = n_bytes
     return found
 
 

@@ -57,8 +57,7 @@ def score_map(heat: Floats, region: Flags) -> MapScores:
 
 def prior_density(regions: Sequence[Flags]) -> Array:
     """(S, S) share of the given regions that cover each pixel."""
-    density: Array = np.mean(np.stack(regions), axis=0)
-    return density
+    return np.asarray(np.mean(np.stack(regions), axis=0))
 
 
 def mean_box(regions: Sequence[Flags]) -> Array:
@@ -82,8 +81,7 @@ def image_centre(side: int) -> Array:
     """(S, S) cone that falls from 1 at the centre to 0 in the corners."""
     offsets = (np.arange(side) + 0.5) / side - 0.5
     distances = np.hypot(offsets[:, None], offsets)
-    heat: Array = 1 - distances / distances.max()
-    return heat
+    return np.asarray(1 - distances / distances.max())
 
 
 def tuned_ious(ious: Array, units: Ints) -> tuple[Array, float | None]:
@@ -154,11 +152,8 @@ def compare_with_baselines(
             found = mean(values[row][metric] - values[baseline][metric])
             low, high = found.low, found.high
             apart = low is not None and high is not None and not low <= 0 <= high
-            differences.append(
-                Difference(
-                    row=row, metric=metric, baseline=baseline, difference=found, distinguished=apart
-                )
-            )
+            facts = {"row": row, "metric": metric, "baseline": baseline}
+            differences.append(Difference(**facts, difference=found, distinguished=apart))
     return LabelLocalization(
         n_images=len(patients), n_patients=n_units, rows=rows, differences=differences
     )

@@ -168,9 +168,7 @@ def gradient_maps_of(
     HiResCAM, Draelos and Carin 2020; LayerCAM, Jiang et al. 2021.
 
     Args:
-        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
-        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
-        columns: outputs to explain, L of them.
+        network, images, columns: as in `explain_images`.
         methods: of `GRADIENT_METHODS`.
         layer: dotted name of a module whose output is (B, C, h, w); None is the last feature
             map (DenseNet's after its final ReLU). A module called several times counts with
@@ -188,40 +186,28 @@ def gradient_maps_of(
             raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
 
     def of_parts(size: int) -> dict[str, RawMaps]:
-        parts = torch.split(images, size)
-        found = [_gradient_maps(network, part, columns, methods, layer) for part in parts]
+        found: dict[str, list[Tensor]] = {method: [] for method in methods}
+        all_logits: list[Tensor] = []
+        for part in torch.split(images, size):
+            logits, leaves = forward_to(network, part, layer)
+            features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
+            rows: dict[str, list[Tensor]] = {method: [] for method in methods}
+            for position, column in enumerate(columns):
+                # images do not mix in eval mode, so the sum's gradient is every image's own
+                gradients = torch.autograd.grad(
+                    logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
+                )
+                for method, row in rows.items():
+                    row.append(_combine(method, features, torch.cat(gradients, dim=1)))
+            for method, row in rows.items():
+                found[method].append(torch.stack(row, dim=1))
+            all_logits.append(logits.detach())
+        shared = as_array(torch.cat(all_logits))
         return {
-            method: RawMaps(
-                np.concatenate([each[method].logits for each in found]),
-                np.concatenate([each[method].raw for each in found]),
-            )
-            for method in methods
+            method: RawMaps(shared, as_array(torch.cat(maps))) for method, maps in found.items()
         }
 
     return in_parts(of_parts, len(images))
-
-
-def _gradient_maps(
-    network: nn.Module,
-    images: Tensor,
-    columns: Sequence[int],
-    methods: Sequence[str],
-    layer: str | None,
-) -> dict[str, RawMaps]:
-    logits, leaves = forward_to(network, images, layer)
-    features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
-    maps: dict[str, list[Tensor]] = {method: [] for method in methods}
-    for position, column in enumerate(columns):
-        # images do not mix in eval mode, so the sum's gradient is every image's own
-        gradients = torch.autograd.grad(
-            logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
-        )
-        for method, found in maps.items():
-            found.append(_combine(method, features, torch.cat(gradients, dim=1)))
-    return {
-        method: RawMaps(as_array(logits), as_array(torch.stack(found, dim=1)))
-        for method, found in maps.items()
-    }
 
 
 def _combine(method: str, features: Tensor, gradients: Tensor) -> Tensor:
@@ -295,11 +281,9 @@ def score_maps(
     pixel becomes `NEUTRAL_GREY`. Source: Wang et al. 2020, eq. 8-10.
 
     Args:
-        network: in eval mode.
-        images: (B, 1, S, S) pixels.
-        columns: outputs to explain.
+        network, images, columns: as in `explain_images`.
         batch_size: masked images per forward pass.
-        layer: as in `gradient_maps`.
+        layer: as in `gradient_maps_of`.
 
     Returns:
         Logits and (B, L, h, w) maps, none of them negative where the features are not.

@@ -12,7 +12,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-from pulmonet.arrays import Floats, Floats32, Pixels
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.images.square import Placement
 
 #: Share of colour where the map is 1; it falls with the map, so that 0 leaves the X-ray as it is.
@@ -45,40 +45,23 @@ def scale_maps(raw: Floats32, side: int) -> Floats32:
 
 
 def place_map(heat: Floats32, height: int, width: int, where: Placement) -> Floats32:
-    """The square's map in the image's own pixels, bilinear.
+    """The square's map in the image's own pixels, bilinear; NaN outside a crop, which is not seen.
 
     Args:
         heat: (S, S) in [0, 1], cells of equal size that tile the square.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height, width: of the image and of the answer (float32), pixels.
         where: the part of the image that the square covers, in its pixels; it may lie outside.
-
-    Returns:
-        (H, W) float32; NaN where the network did not look (outside a crop).
     """
-    columns = _cells(width, where.x0, where.x1, heat.shape[1])
-    rows = _cells(height, where.y0, where.y1, heat.shape[0])
-    grid_x, grid_y = np.meshgrid(columns, rows)
-    placed = cv2.remap(
-        np.ascontiguousarray(heat, dtype=np.float32),
-        grid_x,
-        grid_y,
-        interpolation=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    inside_x = np.abs(_fractions(width, where.x0, where.x1) - 0.5) <= 0.5
-    inside_y = np.abs(_fractions(height, where.y0, where.y1) - 0.5) <= 0.5
+    spans = (width, where.x0, where.x1), (height, where.y0, where.y1)
+    # where each pixel's centre lies between the square's edges, 0 to 1 inside
+    x, y = ((np.arange(n) + 0.5 - start) / (stop - start) for n, start, stop in spans)
+    cells = x * heat.shape[1] - 0.5, y * heat.shape[0] - 0.5
+    columns, rows = np.meshgrid(*(along.astype(np.float32) for along in cells))
+    flat = np.ascontiguousarray(heat, np.float32)
+    placed = cv2.remap(flat, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside_x, inside_y = (np.abs(along - 0.5) <= 0.5 for along in (x, y))
     placed[~(inside_y[:, None] & inside_x)] = np.nan
     return cast(Floats32, placed)
-
-
-def _fractions(n_pixels: int, start: float, stop: float) -> Floats:
-    """Where each pixel's centre lies between the square's edges, 0 to 1 inside."""
-    return (np.arange(n_pixels) + 0.5 - start) / (stop - start)
-
-
-def _cells(n_pixels: int, start: float, stop: float, n_cells: int) -> Floats32:
-    return (_fractions(n_pixels, start, stop) * n_cells - 0.5).astype(np.float32)
 
 
 def colour_table(name: str) -> Pixels:

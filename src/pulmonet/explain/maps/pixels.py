@@ -29,9 +29,7 @@ def integrated_gradients(
     the midpoint rule. Source: Sundararajan et al. 2017, eq. 1.
 
     Args:
-        network: in eval mode.
-        images: (B, 1, S, S) pixels.
-        columns: outputs to explain, L of them.
+        network, images, columns: as in `explain_images`.
         batch_size: points per pass.
         n_steps: points of the midpoint rule.
         baseline: grey value of the reference image, 0-255.
@@ -75,9 +73,7 @@ def occlusion(
     it, so neighbouring patches overlap. Source: Zeiler and Fergus 2014.
 
     Args:
-        network: in eval mode.
-        images: (B, 1, S, S) pixels.
-        columns: outputs to explain, L of them; all come from the same passes.
+        network, images, columns: as in `explain_images`; all columns come from the same passes.
         batch_size: covered images per pass.
         n_cells: cells per side.
 

@@ -43,27 +43,18 @@ def choose_variants(methods: str, layers: str | None) -> tuple[MapVariant, ...]:
         ConfigError: an unknown method, or layers for methods that have none.
     """
     wanted = _split(layers or LAST_LAYER) or [LAST_LAYER]
-    named = [None if name.lower() == LAST_LAYER else name for name in wanted]
-    names = _split(methods) or [methods]
-    chosen = dict.fromkeys(check_method(name) for name in names)
+    named = dict.fromkeys(None if name.lower() == LAST_LAYER else name for name in wanted)
+    chosen = dict.fromkeys(check_method(name) for name in _split(methods) or [methods])
     if all(name in PIXEL_METHODS for name in chosen):
         for name in chosen:
             check_method(name, next(filter(None, named), None))
-    pairs = {
-        (method, None if method in PIXEL_METHODS else layer): None
-        for method in chosen
-        for layer in named
-    }
-    return tuple(
-        MapVariant(
-            name=method
-            if len(named) < 2 or method in PIXEL_METHODS
-            else f"{method} {layer or LAST_LAYER}",
-            method=method,
-            layer=layer,
-        )
-        for method, layer in pairs
-    )
+    found = []
+    for method in chosen:
+        for layer in [None] if method in PIXEL_METHODS else named:
+            is_alone = len(named) < 2 or method in PIXEL_METHODS
+            name = method if is_alone else f"{method} {layer or LAST_LAYER}"
+            found.append(MapVariant(name=name, method=method, layer=layer))
+    return tuple(found)
 
 
 def _split(text: str) -> list[str]:

@@ -148,19 +148,18 @@ def _check_labels(manifest: Manifest, labels: tuple[str, ...], report: PrepareRe
 
 def _write_report(manifest: Manifest, report: PrepareReport, ledger: Ledger) -> None:
     """prepare_report.json, and boxes.csv where the source has boxes of its own kind."""
-    folder = ledger.folder
     report.ok = not report.problems
     if manifest.source != "chexpert" and report.ok:
         try:
-            boxes = read_boxes(manifest, warnings=report.warnings).rename(columns={"path": "Path"})
-            boxes = boxes[~boxes["Path"].isin(report.bad_images)]
+            boxes = read_boxes(manifest, warnings=report.warnings)
+            boxes = boxes[~boxes["path"].isin(report.bad_images)].rename(columns={"path": "Path"})
             if len(boxes):
-                ledger.write(folder / "boxes.csv", table_text(boxes, "%.5f"))
-                report.files.append(portable_path(folder / "boxes.csv"))
+                report.write(ledger, "boxes.csv", table_text(boxes, "%.5f"))
         except DataError as error:  # a file that does not hold boxes
             report.warnings.append(f"no boxes: {error}")
-    report.files.append(portable_path(folder / "prepare_report.json"))
+    path = ledger.folder / "prepare_report.json"
+    report.files.append(portable_path(path))
     document = report.model_dump(mode="json", by_alias=True)
-    ledger.write(folder / "prepare_report.json", to_json(document))
+    ledger.write(path, to_json(document))
     if console.wants_json():
         console.show_json(document)

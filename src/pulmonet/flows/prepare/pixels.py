@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pulmonet.arrays import Ints, Pixels
+from pulmonet.arrays import Pixels
 from pulmonet.config.fields import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.duplicates import Read, Scan
@@ -29,19 +29,19 @@ _SHEET_PAIRS = 20
 
 #: What is said of images with a remark, and whether it is a warning.
 _REMARKS = {
-    "turned": ("turned upright, as the EXIF orientation says", False),
-    "assumed": (
+    Remark.TURNED: ("turned upright, as the EXIF orientation says", False),
+    Remark.ASSUMED: (
         "without all DICOM elements about the pixels: MONOCHROME2, unsigned and the depth that "
         "the number of bytes shows were assumed",
         False,
     ),
-    "warned": ("whose decoder printed a warning; --verbose shows it", False),
-    "window": (
+    Remark.WARNED: ("whose decoder printed a warning; --verbose shows it", False),
+    Remark.WINDOW: (
         "with a DICOM window or lookup table that hides the image: another window of the file, or "
         "the range of its values, was taken",
         True,
     ),
-    "few_greys": ("of mostly black or white pixels, or of few greys; check them", True),
+    Remark.FEW_GREYS: ("of mostly black or white pixels, or of few greys; check them", True),
 }
 
 
@@ -62,11 +62,9 @@ def look_at_pixels(
     if check_only:
         if report.problems:  # what is not there is a problem already
             paths = inside_paths(manifest.table["path"])
-            links = manifest.follow_links
-            missing, leaving = unusable_files(manifest.root, paths, follow_links=links)
-            gone = {*missing, *leaving}
-            is_there = [file_of(path) not in gone for path in paths]
-            rows = paths.index.to_numpy(np.int64)[is_there]
+            gone = unusable_files(manifest.root, paths, follow_links=manifest.follow_links)
+            is_gone = paths.map(file_of).isin([path for names in gone for path in names])
+            rows = paths.index.to_numpy(np.int64)[~is_gone]
         read: Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
         remarks: dict[int, Remark] = {}
@@ -84,14 +82,15 @@ def look_at_pixels(
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    _tell_remarks(report, paths, remarks, scan.rows[scan.few_greys])
+    for row in scan.rows[scan.few_greys].tolist():
+        remarks[row] |= Remark.FEW_GREYS
+    _tell_remarks(report, paths, remarks)
     n_left = Counter(manifest.table["split"].drop(labels=list(bad)).tolist())
     _judge_images(report, n_left, config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, ledger)
     if not check_only and not report.problems:
         picture = dataset_figure(report.summary, _examples(manifest, scan, read))
-        ledger.write(ledger.folder / "dataset.png", picture)
-        report.files.append(portable_path(ledger.folder / "dataset.png"))
+        report.write(ledger, "dataset.png", picture)
 
 
 def _pack(
@@ -117,29 +116,23 @@ def _pack(
     )
     packs = other_packs(manifest.root, pack)
     if packs:  # nothing deletes packs by itself
-        each = (f"{portable_path(one.folder)} ({one.side} px, {one.fit})" for one in packs)
-        size = sum(one.n_bytes for one in packs) / 1e6
+        take = f"{'takes' if len(packs) == 1 else 'take'} {sum(packs.values()) / 1e6:,.0f} MB"
         text = (
-            f"cache: {count(len(packs), 'other pack')} of this dataset "
-            f"{'takes' if len(packs) == 1 else 'take'} {size:,.0f} MB: {list_first(each)}; "
-            "delete what is not used any more (a missing pack is made again)"
+            f"cache: {count(len(packs), 'other pack')} of this dataset {take}: "
+            f"{list_first(packs)}; delete what is not used any more (a missing pack is made again)"
         )
         report.notes.append(text)
         console.note(text)
     return pack
 
 
-def _tell_remarks(
-    report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark], few_greys: Ints
-) -> None:
+def _tell_remarks(report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark]) -> None:
     """What was done to images, as notes; which do not look like a picture, as warnings."""
     for kind, (text, is_warning) in _REMARKS.items():
-        flag = Remark[kind.upper()] if kind != "few_greys" else None
-        rows = few_greys if flag is None else [row for row, all_ in remarks.items() if all_ & flag]
-        names = [str(paths.iloc[row]) for row in sorted(rows)]
+        names = [str(paths.iloc[row]) for row, found in sorted(remarks.items()) if found & kind]
         if not names:
             continue
-        report.remarks[kind] = names
+        report.remarks[str(kind.name).lower()] = names
         said = f"{count(len(names), 'image')} {text} ({list_first(names, 3)})"
         (report.warnings if is_warning else report.notes).append(said)
         if not is_warning:
@@ -184,20 +177,17 @@ def _near_duplicates(
     report.near_duplicates = len(pairs)
     if not pairs:
         return
-    table, sheet = (ledger.folder / f"near_duplicates.{kind}" for kind in ("csv", "png"))
-    ledger.write(table, duplicates.pairs_csv(manifest, pairs))
+    table = report.write(ledger, "near_duplicates.csv", duplicates.pairs_csv(manifest, pairs))
     captioned = []
     for pair in pairs[:_SHEET_PAIRS]:
         rows = np.asarray([pair.row_a, pair.row_b])
         (a, b), (path_a, path_b) = read(rows), manifest.table["path"].iloc[rows]
         captioned.append((str(path_a), a, f"{path_b} r={pair.correlation:.3f}", b))
-    ledger.write(sheet, contact_sheet(captioned))
-    report.files += [portable_path(table), portable_path(sheet)]
+    sheet = report.write(ledger, "near_duplicates.png", contact_sheet(captioned))
     report.warnings.append(
         f"{count(len(pairs), 'pair')} of images in different splits "
         f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
-        f"{portable_path(sheet)} (repeat radiographs of one patient look alike, too); the pairs "
-        f"are in {portable_path(table)}"
+        f"{sheet} (repeat radiographs of one patient look alike, too); the pairs are in {table}"
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from pulmonet.files.ledger import Ledger
+from pulmonet.files.paths import portable_path
 from pulmonet.run.record import Record
 
 
@@ -72,3 +74,9 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     """What was written beside the pack."""
     summary: dict[str, Any]
     """Per split: patients, studies, images, views, sex, ages, and per label the values."""
+
+    def write(self, ledger: Ledger, name: str, content: bytes | str) -> str:
+        """Write a file, note that, and give its name for people."""
+        ledger.write(ledger.folder / name, content)
+        self.files.append(portable_path(ledger.folder / name))
+        return self.files[-1]
