@@ -27,11 +27,9 @@ _SPLIT_COLOURS = {"train": "#31688e", "valid": "#e07b39", "test": "#5a9a57"}
 
 
 def dataset_figure(summary: dict[str, Any], examples: Sequence[tuple[str, Pixels]] = ()) -> bytes:
-    """The summary of a dataset as one PNG: examples, labels per split, age, view and sex.
+    """What `summarise` gives as one PNG: labels per split, age, view and sex.
 
-    Args:
-        summary: of `summarise`.
-        examples: (caption, (H, W) uint8 image), up to eight.
+    Above, up to eight examples: (caption, (H, W) uint8 image).
     """
     splits = summary["splits"]
     figure = Figure(figsize=(12, 8.6 if examples else 6.4), dpi=110, layout="constrained")
@@ -117,11 +115,9 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
 
 
 def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]], side: int = 256) -> bytes:
-    """Pairs of images side by side, two pairs a line, captions below, as one PNG.
+    """Pairs of (H, W) uint8 images, each after its caption, two pairs a line, as one PNG.
 
-    Args:
-        pairs: (caption, image, caption, image), images (H, W) uint8.
-        side: pixels of each image on the sheet.
+    An image takes `side` pixels on the sheet.
     """
     tiles = [np.hstack([_tile(a, x, side), _tile(b, y, side)]) for x, a, y, b in pairs]
     if len(tiles) % 2:

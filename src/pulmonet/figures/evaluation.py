@@ -32,14 +32,10 @@ if TYPE_CHECKING:
 def evaluation_figures(
     result: RunResult, read_image: Callable[[str], Pixels] | None = None
 ) -> dict[str, bytes]:
-    """All figures of one run's result, by the start of their file's name.
+    """All figures of one run's result as PNG, by the start of their file's name.
 
-    Args:
-        result: of `evaluate`.
-        read_image: path in the dataset -> grey image; without it there is no contact sheet.
-
-    Returns:
-        name -> PNG; empty where no label has both classes.
+    None where no label has both classes; no contact sheet without `read_image`, which gives the
+    grey image of a path in the dataset.
     """
     if all(entry.roc is None for entry in result.labels.values()):
         return {}

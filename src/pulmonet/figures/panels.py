@@ -106,12 +106,7 @@ class SheetRow:
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
-    """Images below each other, labels beside each other, as PNG.
-
-    Args:
-        rows: at most `ROWS_PER_SHEET`, all with the same labels.
-        title: above all.
-    """
+    """Images below each other, at most `ROWS_PER_SHEET`, their labels beside each other, as PNG."""
     n_columns = 1 + len(rows[0].labels)
     inches, head = 1.8, 0.55
     total = (inches + 0.32) * len(rows) + head
@@ -157,11 +152,9 @@ def _shrink(image: Pixels, side: int) -> Pixels:
 
 
 def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:
-    """An X-ray and its overlays side by side, as PNG.
+    """An (H, W) X-ray and its overlays, each with words above it, side by side, as PNG.
 
-    Args:
-        xray: (H, W) grey.
-        overlays: (words, (H, W, 3) RGB) each; (H, W) grey where no map is drawn.
+    They are (H, W, 3) RGB; (H, W) grey where no map is drawn.
     """
     pictures = [("X-ray", xray), *overlays]
     height, width = xray.shape

@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 
 
 def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
-    """Training curves: losses, AUROC and average precision per epoch, the best epoch marked.
+    """Losses, AUROC and average precision per epoch, the best epoch marked, as PNG.
 
-    Args:
-        log: training_log.csv, one row an epoch; NaN leaves a gap, a missing column its line.
-        title: stands above the panels, e.g. the run's name.
-
-    Returns:
-        PNG bytes, about 1,400 pixels wide.
+    The log is training_log.csv, one row an epoch; NaN leaves a gap, a missing column its line.
     """
     figure = Figure(figsize=(12.6, 4.4), dpi=110, layout="constrained")
     loss_axes, auroc_axes, precision_axes = figure.subplots(1, 3)

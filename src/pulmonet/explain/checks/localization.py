@@ -85,14 +85,10 @@ def image_centre(side: int) -> Array:
 
 
 def tuned_ious(ious: Array, units: Ints) -> tuple[Array, float | None]:
-    """IoU of each case at the threshold that is best on all other patients.
+    """(N,) IoU of each case at the threshold that is best on all other patients.
 
-    Args:
-        ious: (N, T) per case and threshold.
-        units: (N,) patient number of each case.
-
-    Returns:
-        (N,) IoU; NaN where there is no other patient. And the threshold most often chosen.
+    From (N, T) IoU per case and threshold, and the (N,) patients' numbers. NaN where there is no
+    other patient. And the threshold most often chosen.
     """
     sums = np.zeros((int(units.max()) + 1, ious.shape[1]))
     np.add.at(sums, units, ious)

@@ -20,16 +20,9 @@ OPACITY = 0.65
 
 
 def scale_maps(raw: Floats32, side: int) -> Floats32:
-    """Raw maps to [0, 1] at the size of the square: ReLU, bilinear, then min to 0 and max to 1.
+    """Signed (..., h, w) maps as (..., S, S) float32 in [0, 1]: ReLU, bilinear, min 0 and max 1.
 
     A map without any positive value, or constant, becomes all zero: it points nowhere.
-
-    Args:
-        raw: (..., h, w) signed.
-        side: S, pixels.
-
-    Returns:
-        (..., S, S) float32 in [0, 1].
     """
     flat = np.maximum(raw, 0).reshape(-1, *raw.shape[-2:])
     scaled = np.zeros((len(flat), side, side), dtype=np.float32)
@@ -71,15 +64,9 @@ def colour_table(name: str) -> Pixels:
 
 
 def blend(image: Pixels, placed: Floats32, colour_map: str = "plasma") -> Pixels:
-    """The overlay: colour over grey, the more of it the higher the map.
+    """The overlay, (H, W, 3) RGB uint8: colour over grey, the more of it the higher the map.
 
-    Args:
-        image: (H, W) grey.
-        placed: (H, W) in [0, 1]; NaN leaves the image as it is.
-        colour_map: one of `choices.COLOUR_MAPS`.
-
-    Returns:
-        (H, W, 3) RGB uint8.
+    Image, grey, and map, in [0, 1], are (H, W); NaN leaves the image as it is.
     """
     values = np.nan_to_num(placed, nan=0.0)
     colours = colour_table(colour_map)[np.round(values * 255).astype(np.uint8)]

@@ -102,14 +102,9 @@ def occlusion(
 
 
 def smooth(raw: Floats32, n_cells: int = 56) -> Floats32:
-    """Pixel attributions averaged over a grid of cells, which is what an eye can follow.
+    """Positive attributions averaged over a grid of cells, which is what an eye can follow.
 
-    Args:
-        raw: (..., S, S) signed.
-        n_cells: cells per side; S is returned unchanged where it is smaller.
-
-    Returns:
-        (..., n_cells, n_cells) float32 of the positive attributions.
+    (..., S, S) becomes (..., n_cells, n_cells) float32; a smaller S stays as it is.
     """
     side = raw.shape[-1]
     if side <= n_cells:
