@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import datetime
 import errno
+import gc
 import importlib
 import json
 import os
@@ -67,7 +68,8 @@ def inject(plan: dict[str, Any]) -> None:
     """Break this process as the plan says.
 
     Keys: ``limits`` {name of RLIMIT_*: value}; ``fail_write`` [n, errno name, stays] (the n-th
-    call that writes fails, with ``stays`` all later ones too); ``kill_write`` n (SIGKILL there);
+    call that writes fails, with ``stays`` all later ones too); ``kill_write`` n (SIGKILL there, or
+    the ``kill_signal`` by name); ``coarse`` (figures of few pixels, which are quick to draw);
     ``count_writes`` path (their number is written there at the end); ``read_only`` [folders];
     ``no_shm``; ``close`` [file descriptors]; ``broken_stdout``; ``full_stdout``; ``clock``
     "back" or "future"; ``no_network``.
@@ -76,6 +78,8 @@ def inject(plan: dict[str, Any]) -> None:
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     if "fail_write" in plan or "kill_write" in plan or "count_writes" in plan:
         _patch_writes(plan)
+    if plan.get("coarse"):
+        _draw_coarsely()
     if plan.get("read_only") or plan.get("no_shm"):
         _own_mounts(plan.get("read_only", []), no_shm=bool(plan.get("no_shm")))
     if plan.get("clock"):
@@ -93,13 +97,14 @@ def inject(plan: dict[str, Any]) -> None:
 def _patch_writes(plan: dict[str, Any]) -> None:
     fails_at, code, stays = plan.get("fail_write", (0, "ENOSPC", False))
     kills_at = plan.get("kill_write", 0)
+    kills_with = signal.Signals[plan.get("kill_signal", "SIGKILL")]
     count = [0]
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         def checked(*arguments: Any) -> Any:
             count[0] += 1
             if kills_at and count[0] == kills_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), kills_with)
             if fails_at and (count[0] == fails_at or (stays and count[0] > fails_at)):
                 number = getattr(errno, code)
                 raise OSError(number, os.strerror(number))
@@ -111,6 +116,17 @@ def _patch_writes(plan: dict[str, Any]) -> None:
 
     for name in WRITE_CALLS:
         setattr(os, name, wrapped(getattr(os, name)))
+
+
+def _draw_coarsely() -> None:
+    from matplotlib.figure import Figure
+
+    real = Figure.__init__
+
+    def small(figure: Figure, *arguments: Any, **how: Any) -> None:
+        real(figure, *arguments, **(how | {"dpi": 16, "layout": None}))
+
+    Figure.__init__ = small  # type: ignore[method-assign]
 
 
 def _own_mounts(read_only: list[str], *, no_shm: bool) -> None:
@@ -189,6 +205,7 @@ def serve() -> None:
     """Answer requests until stdin ends."""
     for name in HEAVY:
         importlib.import_module(name)
+    gc.freeze()  # a child that collects garbage would copy all of it
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)

@@ -144,8 +144,10 @@ def write_table(path: Path, results: Sequence[RunResult]) -> None:
     """
     weights = {}
     for run_dir in list_runs(path.parent):
-        with contextlib.suppress(ArtifactError):
-            weights[run_dir.name] = run_dir.read_record().provenance.checkpoint_sha256
+        with contextlib.suppress(ArtifactError, OSError):
+            file, name = run_dir.best_model_path, run_dir.name  # the file decides
+            said = run_dir.read_record().provenance.checkpoint_sha256
+            weights[name] = sha256_of(file) if file.is_file() else said
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
     ledger = ledger_of(path.parent)
     with changing(path):
