@@ -82,6 +82,25 @@ def test_the_table_marks_rows_of_weights_that_are_gone(
     assert re.search(r"\| a \(STALE: of other weights", text)
 
 
+def test_the_table_goes_by_the_weights_that_lie_there(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by run_config.json, which has no digest while a longer run is unfinished."""
+    for seed, name in enumerate("ab"):
+        make(tmp_path, data, name, seed)
+    assert evaluate(tmp_path) == 0
+    path = tmp_path / "a" / "run_config.json"
+    record = json.loads(path.read_text())
+    record["provenance"] |= {"status": "interrupted", "checkpoint_sha256": None}
+    path.write_text(json.dumps(record))
+    (tmp_path / "a" / "best_model.pth").write_bytes(
+        (tmp_path / "b" / "best_model.pth").read_bytes()
+    )
+    capsys.readouterr()
+    assert evaluate(tmp_path, "b") == 0
+    assert "a on tiny, valid is of other weights" in capsys.readouterr().err
+
+
 def test_a_comparison_with_weights_that_are_gone_is_dropped(data: Path, tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         make(tmp_path, data, name, seed)

@@ -2,7 +2,7 @@
 
 A step is plain data, ``{"do": "train", "run": "a", ...}``, so that a sequence of them can be drawn
 by hypothesis (`sequence_rules`), kept as JSON (``kept_sequences.json``) and played again. Commands
-are real processes (`fault_server`); what they may do is told by a model that reads the files itself.
+are real processes (`fault_server`); a model that reads the files itself tells what they may do.
 """
 
 from __future__ import annotations
@@ -98,6 +98,19 @@ class Command:
     """What it may end with; worked out before it starts."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a command did."""
+
+    code: int
+    said: str
+    runs: dict[str, Run]
+    """As they were before it."""
+    before: dict[str, str]
+    after: dict[str, str]
+    alone: bool
+
+
 class World:
     """One small world; `do` takes a step and gives the promises that it broke."""
 
@@ -105,7 +118,6 @@ class World:
         self.lab, self.root = lab, lab.case
         self.users: dict[str, str] = {}
         self.tables: dict[str, str] = {}
-        self.was_killed = False
         self.counts: Counter[str] = Counter()
         self.codes: Counter[int] = Counter()
 
@@ -127,7 +139,14 @@ class World:
             if trained:
                 first = [
                     {"do": "prepare", "data": "tiny", "out": None},
-                    {"do": "train", "run": "a", "mode": "new", "epochs": 1, "seed": 0, "keep": True},
+                    {
+                        "do": "train",
+                        "run": "a",
+                        "mode": "new",
+                        "epochs": 1,
+                        "seed": 0,
+                        "keep": True,
+                    },
                     {"do": "evaluate", "runs": ["a"], "split": "valid", "how": "plain"},
                     {"do": "explain", "run": "a", "what": "first"},
                     {"do": "report", "out": None, "html": True},
@@ -144,14 +163,14 @@ class World:
         seen = self.snapshot()
         mine = ("tiny/", "other/", "home/pictures/")
         self.users = {name: what for name, what in seen.items() if name.startswith(mine)}
-        self.tables, self.was_killed = {}, False
+        self.tables = {}
 
     def snapshot(self) -> dict[str, str]:
         """Digest of every file, and where links lead, but of caches."""
         found = {}
         for folder, folders, files in os.walk(self.root):
             place = Path(folder).relative_to(self.root)
-            if place == Path("."):
+            if place == Path():
                 folders[:] = [name for name in folders if name not in {"cache", "user", "tmp"}]
             links = [name for name in folders if Path(folder, name).is_symlink()]
             for name in (*files, *links):
@@ -200,6 +219,10 @@ class World:
         beside = [name for name in self.users if not name.startswith(("tiny/", "other/", "home/"))]
         return any(re.fullmatch(pattern, name) for pattern in patterns for name in beside)
 
+    def runs(self) -> dict[str, Run]:
+        """All runs by name."""
+        return {name: run for name in self.run_names() if (run := self.run(name)) is not None}
+
     # --- steps ------------------------------------------------------------------------------
 
     def do(self, step: Step) -> list[str]:
@@ -209,15 +232,21 @@ class World:
         if act is not None:
             act(step)
             return []
-        if step["do"] == "together":
-            return self._run_all([self._command(one) for one in (step["first"], step["second"])])
-        return self._run_all([self._command(step)], step.get("kill"))
+        steps = [step["first"], step["second"]] if step["do"] == "together" else [step]
+        return self._run_all([self.command(one) for one in steps], step.get("kill"))
 
     def _run_all(self, commands: Sequence[Command], kill: Any = None) -> list[str]:
-        before = self.snapshot()
-        runs = {name: run for name in (*RUNS, "d") if (run := self.run(name))}
+        before, runs = self.snapshot(), self.runs()
         for command in commands:
-            command.codes = self._codes_of(command.step, runs)
+            command.codes = getattr(self, f"_codes_{command.step['do']}")(command.step, runs)
+            if len(commands) > 1:  # a folder in use, a run that the other has just made
+                command.codes |= {0, 4}
+            if kill:
+                command.codes.add(SIGNALS[kill[0]])
+        return self.judge(commands, self.finish(commands, kill), before, runs)
+
+    def finish(self, commands: Sequence[Command], kill: Any = None) -> list[int]:
+        """Run commands, several at once; their exit codes."""
         plan: dict[str, Any] = {"coarse": True}
         if kill:
             plan |= {"kill_write": kill[1], "kill_signal": kill[0]}
@@ -225,30 +254,32 @@ class World:
             self.lab.start_argv(command.argv, plan, str(number))
             for number, command in enumerate(commands)
         ]
-        found: list[str] = []
-        codes = [self.lab.finish(one) for one in going]
+        return [self.lab.finish(one) for one in going]
+
+    def judge(
+        self,
+        commands: Sequence[Command],
+        codes: Sequence[int],
+        before: dict[str, str],
+        runs: dict[str, Run],
+    ) -> list[str]:
+        """What commands broke that ended with `codes`; `before`, `runs`: how it was before them."""
         self.codes.update(codes)
-        self.was_killed |= codes[0] == -9
+        after, found = self.snapshot(), []
         for number, (command, code) in enumerate(zip(commands, codes, strict=True)):
-            said = self.lab.said(str(number))
-            told = f"{' '.join(command.argv)}: "
-            codes_here = command.codes | ({SIGNALS[kill[0]]} if kill else set())
-            if len(commands) > 1:  # a folder in use, a folder that the other has just made
-                codes_here = codes_here | {0, 4}
-            if code not in codes_here:
-                found.append(f"{told}exit code {code}, not {sorted(codes_here)}: {said[-600:]}")
+            said, told = self.lab.said(str(number)), f"{' '.join(command.argv)}: "
+            if code not in command.codes:
+                found.append(f"{told}exit code {code}, not {sorted(command.codes)}: {said[-600:]}")
             if "Traceback" in said:
                 found.append(f"{told}{said[said.index('Traceback') :][-1500:]}")
             if 1 < code < 100 and "error:" not in said and "warning:" not in said:
                 found.append(f"{told}exit code {code} without a message")
-        after = self.snapshot()
         allowed = [pattern for command in commands for pattern in command.writes]
-        found += self._files_broken(before, after, allowed, killed=codes[0] == -9)
-        alone = len(commands) == 1
+        found += self._files_broken(before, after, allowed, killed=-9 in codes)
         for number, (command, code) in enumerate(zip(commands, codes, strict=True)):
-            check = getattr(self, f"_check_{command.step['do']}")
-            said = self.lab.said(str(number))
-            found += check(command.step, code, said, runs, before, after, alone=alone)
+            seen = Seen(code, self.lab.said(str(number)), runs, before, after, len(commands) == 1)
+            if check := getattr(self, f"_check_{command.step['do']}", None):
+                found += check(command.step, seen)
         return found
 
     def _files_broken(
@@ -272,7 +303,7 @@ class World:
 
     # --- command lines ----------------------------------------------------------------------
 
-    def _command(self, step: Step) -> Command:
+    def command(self, step: Step) -> Command:
         make = getattr(self, f"_{step['do']}")
         argv, writes = make(step)
         return Command(argv, (r"mine/?", *writes), step)
@@ -280,7 +311,9 @@ class World:
     def _prepare(self, step: Step) -> tuple[list[str], tuple[str, ...]]:
         out = step["out"] or f"artifacts/prepare/{step['data']}"
         argv = ["prepare", step["data"], *(("--out-dir", out) if step["out"] else ())]
-        names = r"(prepare_report\.json|boxes\.csv|dataset\.png|near_duplicates\.(csv|png)|\.pulmonet)"
+        names = (
+            r"(prepare_report\.json|boxes\.csv|dataset\.png|near_duplicates\.(csv|png)|\.pulmonet)"
+        )
         return argv, (rf"{out}/{names}",)
 
     def _train(self, step: Step) -> tuple[list[str], tuple[str, ...]]:
@@ -292,7 +325,9 @@ class World:
             *(() if step["keep"] else ("--set", "runtime.keep_checkpoint=false")),
             *(() if step["mode"] == "new" else (f"--{step['mode']}",)),
         ]
-        own = r"(run_config\.json|best_model\.pth|last_checkpoint\.pth|training_log\.csv|curves\.png"
+        own = (
+            r"(run_config\.json|best_model\.pth|last_checkpoint\.pth|training_log\.csv|curves\.png"
+        )
         own += r"|\.pulmonet)"
         folder = rf"artifacts/{step['run']}"
         return argv, (rf"{folder}/{own if step['mode'] != 'overwrite' else '.*'}",)
@@ -329,12 +364,7 @@ class World:
 
     # --- exit codes -------------------------------------------------------------------------
 
-    def _codes_of(self, step: Step, runs: dict[str, Run]) -> set[int]:
-        """What a command must end with, as far as it can be told from the files."""
-        codes: set[int] = getattr(self, f"_codes_{step['do']}")(step, runs)
-        return codes
-
-    def _codes_prepare(self, step: Step, runs: dict[str, Run]) -> set[int]:
+    def _codes_prepare(self, step: Step, _: dict[str, Run]) -> set[int]:
         folder = self.root / step["data"]
         if not folder.exists():
             return {3}
@@ -413,7 +443,9 @@ class World:
         is_same = {run.tables for run in chosen} == {self._tables()}
         if not is_image and not is_same:
             return {0, 3}
-        folders = ["mine"] if is_image else [f"artifacts/{one}" for one in ([name] if name else runs)]
+        folders = (
+            ["mine"] if is_image else [f"artifacts/{one}" for one in ([name] if name else runs)]
+        )
         in_way = r"mine/.*" if is_image else r"artifacts/[abcd]/(explain|explain/.*json|grad.*)"
         return {0, 4} if self._is_in_way(in_way) else self._orderly(*folders)
 
@@ -432,37 +464,24 @@ class World:
 
     # --- what must hold ---------------------------------------------------------------------
 
-    def _check_prepare(self, *_: Any, **how: Any) -> list[str]:
-        return []
-
-    def _check_train(
-        self,
-        step: Step,
-        code: int,
-        said: str,
-        runs: dict[str, Run],
-        before: dict[str, str],
-        after: dict[str, str],
-        *,
-        alone: bool,
-    ) -> list[str]:
+    def _check_train(self, step: Step, seen: Seen) -> list[str]:
         name = step["run"]
-        was, now, found = runs.get(name), self.run(name), []
+        was, now, found = seen.runs.get(name), self.run(name), []
         place = f"artifacts/{name}"
-        overwrites = step["mode"] == "overwrite" and code not in {2, 3, 4}
-        if was is not None and not overwrites and alone:
+        overwrites = step["mode"] == "overwrite" and seen.code not in {2, 3, 4}
+        if was is not None and not overwrites and seen.alone:
             longer = step["mode"] == "resume" and step["epochs"] > was.epochs
             goes_on = step["mode"] == "resume" and (was.status != "finished" or longer)
             if now is None:
                 found.append(f"{place}: the run is gone")
-            elif code in {2, 3, 4} or not goes_on:
+            elif seen.code in {2, 3, 4} or not goes_on:
                 if now.folder != was.folder:
-                    found.append(f"{place}: changed with exit code {code}")
+                    found.append(f"{place}: changed with exit code {seen.code}")
             elif now.log[: len(was.log)] != was.log:
                 found.append(f"{place}: its log has lost epochs")
         if was is None or overwrites:
             self.tables[place] = self._tables()
-        if code == 0 and alone and now is not None:
+        if seen.code == 0 and seen.alone and now is not None:
             found += self._check_trained(step, now, was)
         return found
 
@@ -485,13 +504,9 @@ class World:
                 found.append(f"{place}: other bits than another run of the same work")
         return found
 
-    def _weights(self) -> dict[str, str | None]:
-        """Digest of best_model.pth by run, as it lies there."""
-        return {name: run.best for name in self.run_names() if (run := self.run(name)) is not None}
-
     def _is_fresh(self, digest: str | None, members: Sequence[str]) -> bool:
         """Whether a digest is that of the members' weights now; without any, it is believed."""
-        weights = self._weights()
+        weights = {name: run.best for name, run in self.runs().items()}
         now = [weights.get(name.removesuffix("+flip")) for name in members]
         if not digest or None in now:
             return True
@@ -499,19 +514,11 @@ class World:
             return digest == now[0]
         return digest == hashlib.sha256("\n".join(sorted(map(str, now))).encode()).hexdigest()
 
-    def _check_evaluate(
-        self,
-        step: Step,
-        code: int,
-        said: str,
-        runs: dict[str, Run],
-        before: dict[str, str],
-        after: dict[str, str],
-        *,
-        alone: bool,
-    ) -> list[str]:
+    def _check_evaluate(self, step: Step, seen: Seen) -> list[str]:
         table = "artifacts/final_evaluation_results.csv"
-        if code != 0 and (table not in after or before.get(table) == after[table]):
+        if seen.code != 0 and (
+            table not in seen.after or seen.before.get(table) == seen.after[table]
+        ):
             return []
         found = []
         with (self.root / table).open(newline="") as file:
@@ -525,42 +532,37 @@ class World:
                 members = made_of.removeprefix(prefix).split(", ")
             if not self._is_fresh(digest, members) and not row["Stale"]:
                 found.append(f"{table}: {row['Model']}, {row['Dataset']} is stale and not named so")
-        if code != 0 or not alone:
+        if seen.code != 0 or not seen.alone:
             return found
         data = "other" if step["how"] == "other" else "tiny"
         ends = "+flip" if step["how"] == "flip" else ""
-        for name in step["runs"] or list(runs):
+        for name in step["runs"] or list(seen.runs):
             own = [
                 row
                 for row in rows
-                if (row["Model"], row["Dataset"], row["Split"]) == (name + ends, data, step["split"])
+                if (row["Model"], row["Dataset"], row["Split"])
+                == (name + ends, data, step["split"])
             ]
-            if len(own) != 1 or own[0]["Checkpoint_SHA256"] != runs[name].best or own[0]["Stale"]:
+            if (
+                len(own) != 1
+                or own[0]["Checkpoint_SHA256"] != seen.runs[name].best
+                or own[0]["Stale"]
+            ):
                 found.append(f"{table}: no good row of {name}{ends}: {own}")
             folder = self.root / "artifacts" / f"{name}{ends}"
             document = json.loads((folder / f"evaluation_{data}_{step['split']}.json").read_text())
             result = document["runs"][0]
             scores = folder / f"predictions_{data}_{step['split']}.csv"
-            if result["checkpoint_sha256"] != runs[name].best:
+            if result["checkpoint_sha256"] != seen.runs[name].best:
                 found.append(f"{name}: evaluation of other weights")
             if result["predictions_sha256"] != _digest(scores):
                 found.append(f"{name}: evaluation of other predictions")
         return found
 
-    def _check_explain(
-        self,
-        step: Step,
-        code: int,
-        said: str,
-        runs: dict[str, Run],
-        before: dict[str, str],
-        after: dict[str, str],
-        *,
-        alone: bool,
-    ) -> list[str]:
-        if code != 0 or not step["run"] or step["what"] == "sanity" or not alone:
+    def _check_explain(self, step: Step, seen: Seen) -> list[str]:
+        if seen.code != 0 or not step["run"] or step["what"] == "sanity" or not seen.alone:
             return []
-        found, best = [], runs[step["run"]].best
+        found, best = [], seen.runs[step["run"]].best
         folder = self.root / "artifacts" / step["run"]
         place = self.root / "mine" if step["what"] == "image" else folder / "explain"
         document = json.loads((place / "explanations.json").read_text())
@@ -572,22 +574,12 @@ class World:
         if kept["checkpoint_sha256"] not in (None, best):
             if threshold is not None:
                 found.append(f"{place}: a threshold of other weights")
-            if "calibration.json: left out" not in said:
+            if "calibration.json: left out" not in seen.said:
                 found.append(f"{path}: of other weights, and nothing was said")
         return found
 
-    def _check_report(
-        self,
-        step: Step,
-        code: int,
-        said: str,
-        runs: dict[str, Run],
-        before: dict[str, str],
-        after: dict[str, str],
-        *,
-        alone: bool,
-    ) -> list[str]:
-        if code != 0 or not alone:
+    def _check_report(self, step: Step, seen: Seen) -> list[str]:
+        if seen.code != 0 or not seen.alone:
             return []
         found, n_stale = [], 0
         pages = [self.root / (step["out"] or "artifacts") / "report.md"]
@@ -602,17 +594,20 @@ class World:
             value = result["macro"]["auroc"]["value"]
             fresh = self._is_fresh(digest, result["members"] or [result["run"]])
             n_stale += not fresh
-            named = f"left out {where}: of other weights (SHA-256 {digest[:12]}" in said
+            named = f"left out {where}: of other weights (SHA-256 {digest[:12]}" in seen.said
             if fresh == named:
                 found.append(f"{where}: {'fresh' if fresh else 'stale'}, but named: {named}")
             if fresh and value is not None:
                 shown = f"{value:.3f}"
-                found += [f"{page.name}: no {shown} of {where}" for page in pages if shown not in text[page]]
+                found += [
+                    f"{page.name}: no {shown} of {where}"
+                    for page in pages
+                    if shown not in text[page]
+                ]
         for page in pages:
             if n_stale and "STALE" not in text[page]:
                 found.append(f"{page.name}: stale evaluations are not named")
-        stale_said = "left out" in said
-        if not stale_said and any("STALE" in content for content in text.values()):
+        if "left out" not in seen.said and any("STALE" in content for content in text.values()):
             found.append("the report names something stale, and the screen does not")
         return found
 
@@ -722,5 +717,3 @@ def play(world: World, steps: Sequence[Step], *, trained: bool) -> list[str]:
         if problems := world.do(step):
             return [f"step {number} {json.dumps(step)}: {problem}" for problem in problems]
     return []
-
-
