@@ -55,12 +55,8 @@ def randomised(
 
     Matrices and kernels get He's normal weights, which keep the signal's size from layer to
     layer; normalisations become the identity; biases become 0. Fresh weights of one seed do not
-    depend on which parts are randomised.
-
-    Args:
-        network: left as it is.
-        names: parameters to randomise, with the running statistics beside them; None takes all.
-        seed: of the draws.
+    depend on which parts are randomised: `names`, parameters, with the running statistics beside
+    them; None takes all.
     """
     fresh = copy.deepcopy(network)
     chosen = {name for name, _ in network.named_parameters()} if names is None else set(names)

@@ -56,11 +56,8 @@ def cascade(
 ) -> Sanity:
     """Correlations with maps under weights randomised from the top down, and whether it passes.
 
-    Args:
-        network: in eval mode; copies of it are randomised, `n_seeds` per stage.
-        images: (B, 1, S, S) pixels on its device.
-        columns: outputs to explain.
-        progress: called after every stage and seed.
+    The network is in eval mode; `n_seeds` copies of it are randomised per stage. Images are
+    (B, 1, S, S) pixels on its device; `progress` is called after every stage and seed.
     """
     trained = method(network, images, columns)
     names: list[str] = []
@@ -137,13 +134,8 @@ def road(
 ) -> RoadCurve:
     """Score of the label as pixels are removed, highest of the map first and lowest first.
 
-    Args:
-        network: in eval mode.
-        images: (B, 1, S, S) pixels.
-        pairs: (image, output) to follow, one per map.
-        maps: (len(pairs), S, S) in [0, 1].
-        seed: of the imputation's noise.
-        progress: called after every pair.
+    Of a network in eval mode and (B, 1, S, S) images, for each pair of image and output and its
+    map, (S, S) in [0, 1]; `seed` is of the imputation's noise, `progress` called after every pair.
     """
     generator = np.random.default_rng(seed)
     curves = np.zeros((2, len(REMOVED_SHARES)))

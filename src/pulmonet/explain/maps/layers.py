@@ -13,10 +13,8 @@ from pulmonet.words import did_you_mean, list_first
 def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """One pass: logits, and the layer's output as the leaf that they are differentiable in.
 
-    Args:
-        network: in eval mode, no ensemble.
-        images: (B, 1, S, S) pixels.
-        layer: dotted name of a module; one that is called several times counts with its last.
+    Of a network in eval mode, no ensemble, and (B, 1, S, S) pixels. A layer that is called several
+    times counts with its last.
 
     Returns:
         (B, n_outputs) float32 logits and (B, C, h, w) features that require a gradient.

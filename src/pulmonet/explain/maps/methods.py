@@ -67,13 +67,8 @@ def to_network_input(
 ) -> Tensor:
     """X-rays as the network takes them, by the same way as in evaluation: through the pack's size.
 
-    Args:
-        images: B of them, (H, W) grey.
-        run: whose network, on whose device.
-        view: one of `augment.tta_views`; None is the whole square.
-
-    Returns:
-        (B, 1, S, S) pixels, 0-255.
+    (H, W) grey each become (B, 1, S, S) pixels, 0-255, on the run's device; under one of
+    `augment.tta_views`, or as the whole square.
     """
     side = run.image_size
     squares = [fit_square(image, pack_side(side), run.fit) for image in images]

@@ -33,11 +33,9 @@ class MapVariant(Record):
 
 
 def choose_variants(methods: str, layers: str | None) -> tuple[MapVariant, ...]:
-    """Every method at every layer; methods without a layer once.
+    """Every method at every layer, both with commas; methods without a layer once.
 
-    Args:
-        methods: one or several, with commas.
-        layers: likewise; ``last`` is the last feature map, and so is None.
+    Layer ``last`` is the last feature map, and so is None.
 
     Raises:
         ConfigError: an unknown method, or layers for methods that have none.
