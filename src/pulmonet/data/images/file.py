@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +152,16 @@ def stat_sources(root: Path, paths: Sequence[str], rows: Ints) -> Ints:
     Many at once where the storage is slow: a network folder answers a thread in milliseconds.
     """
     names = [file_of(paths[row]) for row in rows.tolist()]
-    starts = range(_STATS_PER_TASK, len(names), _STATS_PER_TASK)
-    rest = [names[start : start + _STATS_PER_TASK] for start in starts]
+    first, rest = names[:_STATS_PER_TASK], names[_STATS_PER_TASK:]
     started = time.perf_counter()
-    stats = _stat_each(root, names[:_STATS_PER_TASK])
-    is_slow = time.perf_counter() - started > _SLOW_STAT_SECONDS * len(stats)
-    with ThreadPoolExecutor(16 if is_slow else 1) as pool:
-        for part in pool.map(partial(_stat_each, root), rest):
-            stats += part
+    stats = _stat_each(root, first)
+    if time.perf_counter() - started > _SLOW_STAT_SECONDS * len(stats):
+        starts = range(0, len(rest), _STATS_PER_TASK)
+        with ThreadPoolExecutor(16) as pool:
+            parts = [rest[start : start + _STATS_PER_TASK] for start in starts]
+            stats += chain.from_iterable(pool.map(partial(_stat_each, root), parts))
+    else:
+        stats += _stat_each(root, rest)
     return np.array(stats, np.int64).reshape(-1, 2)
 
 
