@@ -56,3 +56,11 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether a library has failed; not Ctrl-C or SIGTERM.
+
+    pyo3's exception for a panic in Rust (safetensors, pylibjpeg-rle) is no `Exception`.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -237,6 +237,8 @@ def test_resume_without_the_best_model_is_refused(
 ) -> None:
     assert train(data, tmp_path) == 0
     RunDir(tmp_path / NAME).best_model_path.unlink()
+    assert train(data, tmp_path, "--resume") == 4
+    assert "best_model.pth: missing from a finished run; put it back" in capsys.readouterr().err
     assert train(data, tmp_path, "--resume", "--epochs", "2") == 4
     assert (
         "best_model.pth: missing, and a resumed run may find no better" in capsys.readouterr().err

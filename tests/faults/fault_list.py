@@ -12,6 +12,7 @@ import itertools
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,9 @@ class Fault:
         killed: whether temporary files may be left behind.
         truthful: whether exit code 0 must come with the results of an undisturbed run.
         also: a command that runs at the same time; must end with one of `codes` too.
+        kept: patterns of the user's files: nothing may change, remove or add them.
+        names: pattern of what the message of an error must contain.
+        warns: pattern of what is said however it ends.
     """
 
     name: str
@@ -61,12 +65,15 @@ class Fault:
     killed: bool = False
     truthful: bool = True
     also: str | None = None
+    kept: tuple[str, ...] = ()
+    names: str = ""
+    warns: str = ""
 
 
 def judge(lab: Lab, fault: Fault) -> dict[str, Any]:
     """Meet one fault; its exit code and the promises that were broken."""
-    lab.restore(fault.command)
     try:
+        lab.restore(fault.command)
         return _judge(lab, fault)
     finally:
         with contextlib.suppress(OSError):
@@ -86,11 +93,14 @@ def _judge(lab: Lab, fault: Fault) -> dict[str, Any]:
     codes = [code] + ([lab.finish(other)] if other else [])
     problems = _wrong_codes(lab, fault, codes)
     problems += lab.complaints(fault.command, before, _broken(fault), killed=fault.killed)
+    problems += _touched(lab, fault, before)
     if code == 0 and fault.truthful and not _has_right_results(lab, fault.command):
         problems.append("exit code 0, but other results than undisturbed")
     if fault.after:
         fault.after(lab)
+    before = lab.snapshot()
     again = lab.finish(lab.start(fault.command))
+    problems += _touched(lab, fault, before)
     if again != 0:
         problems.append(f"the next run ended with {again}: {_last_line(lab.said())}")
     elif not _has_right_results(lab, fault.command):
@@ -101,6 +111,17 @@ def _judge(lab: Lab, fault: Fault) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begun, 2),
         "problems": problems,
     }
+
+
+def _touched(lab: Lab, fault: Fault, before: dict[str, str]) -> list[str]:
+    """The user's files that are others than they were."""
+    after = lab.snapshot() if fault.kept else before
+    return [
+        f"the user's own: {name}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+        and any(re.fullmatch(pattern, name) for pattern in fault.kept)
+    ]
 
 
 def _has_right_results(lab: Lab, command: str) -> bool:
@@ -122,6 +143,9 @@ def _wrong_codes(lab: Lab, fault: Fault, codes: list[int]) -> list[str]:
         said = lab.said(place)
         if code not in fault.codes:
             found.append(f"exit code {code}, not one of {sorted(fault.codes)}: {_last_line(said)}")
+        wanted = (fault.names if 1 < code < 100 else "", fault.warns)
+        missing = [one for one in wanted if not re.search(one, " ".join(said.split()))]
+        found += [f"exit code {code} does not say {one}: {said[-500:]}" for one in missing]
         if "Traceback" in said:
             found.append(f"traceback: {said[said.index('Traceback') :][-1500:]}")
         mute = 2 in fault.plan.get("close", []) or fault.plan.get("limits", {}).get("FSIZE") == 0
@@ -139,6 +163,8 @@ def _last_line(text: str) -> str:
 
 def all_faults(lab: Lab, seed: int = 0) -> Iterator[Fault]:
     """The long form, in an order in which every kind comes early."""
+    import fault_parts
+
     kinds = [
         list(kind)
         for kind in (
@@ -155,6 +181,11 @@ def all_faults(lab: Lab, seed: int = 0) -> Iterator[Fault]:
             _full_disks(),
             _failing_writes(lab),
             _killed_writes(lab),
+            fault_parts.deleted(lab),
+            fault_parts.links(),
+            fault_parts.beside(),
+            fault_parts.stale(),
+            fault_parts.liars(),
         )
     ]
     placed = [
@@ -190,6 +221,12 @@ def short_faults(lab: Lab) -> Iterator[Fault]:
         "write-fails/report/9/ENOSPC",
         "write-fails/evaluate/3/EIO",
         "killed-write/explain/5",
+        "deleted/resume/last_checkpoint.pth",
+        "link/explain/artifacts/run/explain/mine",
+        "beside/report/artifacts/MODEL_CARD.md",
+        "stale/report/calibration",
+        "liar/prepare/dicom-jpeg-2000-size",
+        "liar/evaluate/torch.load/panic",
     )
     by_name = {fault.name: fault for fault in all_faults(lab)}
     for name in wanted:
@@ -400,7 +437,7 @@ def _in_place() -> Iterator[Fault]:
                     command,
                     frozenset({0, 2, 3, 4}),
                     before=_replace(name, kind),
-                    after=_put_back(name),
+                    after=put_back(name),
                     broken=(rf"{name}(/.*)?",),
                     truthful=False,
                 )
@@ -409,7 +446,7 @@ def _in_place() -> Iterator[Fault]:
 def _replace(name: str, kind: str) -> Callable[[Lab], None]:
     def act(lab: Lab) -> None:
         path = lab.case / name
-        _remove(path)
+        remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "file":
             path.write_text("a file\n")
@@ -420,12 +457,13 @@ def _replace(name: str, kind: str) -> Callable[[Lab], None]:
     return act
 
 
-def _put_back(pattern: str) -> Callable[[Lab], None]:
+def put_back(pattern: str) -> Callable[[Lab], None]:
     """What the template has of a file or folder, or nothing."""
 
     def act(lab: Lab) -> None:
-        for path in lab.case.glob(pattern):
-            _remove(path)
+        # a link to nowhere is not found as a pattern
+        for path in {*lab.case.glob(pattern), lab.case / pattern}:
+            remove(path)
         for source in lab.template.glob(pattern):
             target = lab.case / source.relative_to(lab.template)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -439,8 +477,8 @@ def _put_back(pattern: str) -> Callable[[Lab], None]:
     return act
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -487,7 +525,7 @@ def _damage(seed: int) -> Iterator[Fault]:
                     command,
                     frozenset({0}) if of_pack else frozenset({0, 2, 3, 4}),
                     before=_spoil(pattern, kind, seed),
-                    after=None if of_pack else _put_back(pattern),
+                    after=None if of_pack else put_back(pattern),
                     broken=(pattern.replace(".", r"\.").replace("*", "[^/]*"),),
                     truthful=of_pack,
                 )
@@ -583,7 +621,7 @@ def _images() -> Iterator[Fault]:
             "prepare",
             frozenset({3}),
             before=act,
-            after=_put_back(one),
+            after=put_back(one),
             broken=spoilt,
         )
     for delay in (0.02, 0.05, 0.1, 0.2):
@@ -592,7 +630,7 @@ def _images() -> Iterator[Fault]:
             "prepare",
             frozenset({0, 3}),
             during=_later(delay, lambda lab: shutil.rmtree(lab.case / "tiny" / "train")),
-            after=_put_back("tiny/train"),
+            after=put_back("tiny/train"),
             broken=(r"tiny/train/.*",),
             truthful=False,
         )
@@ -601,7 +639,7 @@ def _images() -> Iterator[Fault]:
             "prepare",
             frozenset({0, 3}),
             during=_later(delay, _change_images),
-            after=_put_back("tiny/train"),
+            after=put_back("tiny/train"),
             broken=(r"tiny/train/.*",),
             truthful=False,
         )
@@ -617,7 +655,7 @@ def _images() -> Iterator[Fault]:
 
 
 def _fresh_data(lab: Lab) -> None:
-    _put_back("tiny/train.csv")(lab)
+    put_back("tiny/train.csv")(lab)
     shutil.rmtree(lab.case / "artifacts" / "new", ignore_errors=True)
 
 
@@ -697,9 +735,9 @@ def _mount_small(folder: str, room: int, *, empty: bool) -> Callable[[Lab], None
     def act(lab: Lab) -> None:
         target = lab.case / folder
         kept = lab.folder / "kept"
-        _remove(kept)
+        remove(kept)
         if empty:
-            _remove(target)
+            remove(target)
             kept.mkdir()
         else:
             target.rename(kept)

@@ -10,6 +10,7 @@ What a plan can hold stands in `inject`.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import datetime
@@ -72,7 +73,7 @@ def inject(plan: dict[str, Any]) -> None:
     the ``kill_signal`` by name); ``coarse`` (figures of few pixels, which are quick to draw);
     ``count_writes`` path (their number is written there at the end); ``read_only`` [folders];
     ``no_shm``; ``close`` [file descriptors]; ``broken_stdout``; ``full_stdout``; ``clock``
-    "back" or "future"; ``no_network``.
+    "back" or "future"; ``break_call`` [function, what it raises: an exception or "panic"].
     """
     for name, value in plan.get("limits", {}).items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
@@ -84,6 +85,8 @@ def inject(plan: dict[str, Any]) -> None:
         _own_mounts(plan.get("read_only", []), no_shm=bool(plan.get("no_shm")))
     if plan.get("clock"):
         _jump(plan["clock"])
+    if "break_call" in plan:
+        _break_call(*plan["break_call"])
     if plan.get("broken_stdout"):
         read, write = os.pipe()
         os.close(read)
@@ -152,6 +155,21 @@ def _own_mounts(read_only: list[str], *, no_shm: bool) -> None:
         Path("/dev/shm/full").write_bytes(bytes(4096))
 
 
+class PanicException(BaseException):
+    """What pyo3 makes of a panic of a library in Rust."""
+
+
+def _break_call(name: str, kind: str) -> None:
+    """A function of another library that only raises."""
+    error = PanicException if kind == "panic" else getattr(builtins, kind)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise error("index out of bounds: the len is 4 but the index is 7")
+
+    module, _, function = name.rpartition(".")
+    setattr(importlib.import_module(module), function, broken)
+
+
 def _jump(kind: str) -> None:
     """Clocks that go back by an hour at every third look, or stand in the year 2100."""
     real_time, real_monotonic = time.time, time.perf_counter
@@ -188,17 +206,24 @@ def run_child(request: dict[str, Any]) -> int:
     for number, name in ((1, "stdout"), (2, "stderr")):
         path = request[name]
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     sys.argv = ["pulmonet", *request["argv"]]
     from pulmonet.cli.main import main
 
     inject(request.get("plan", {}))
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
     code = main(request["argv"])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     return code
+
+
+def _stream(number: int) -> Any:
+    """As Python opens it when it starts: None where the descriptor is closed."""
+    try:
+        return os.fdopen(number, "w", encoding="utf-8", closefd=False)
+    except OSError:
+        return None
 
 
 def serve() -> None:

@@ -26,11 +26,16 @@ import numpy as np
 from fuzz_tables import FILES, csv_texts, read_table
 from hypothesis import strategies as st
 
+import pulmonet
+from chexpert_factory import write_dataset as write_chexpert
+from hostile_files import deflated_dicom, deflated_zeros, pictures, png, rle_dicom
+from pulmonet.arrays import Pixels
 from pulmonet.cli.main import main
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.data.boxes import read_boxes
-from pulmonet.data.images.read import decode
+from pulmonet.data.images.read import decode, read_source_image
+from pulmonet.data.pack.open import open_pack
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.metrics.results import read_evaluation
@@ -168,6 +173,18 @@ def _dicom(kind: str, syntax: str = "1.2.840.10008.1.2.1", **elements: Any) -> b
     return buffer.getvalue()
 
 
+@cache
+def liars() -> tuple[bytes, ...]:
+    """Hostile images that are met fast: they lie about their size, or unfold without end."""
+    slow = {"png-small-much", "dicom-deflated", "dicom-rle", "dicom-more-pixels", "png-text"}
+    makers = pictures() | {
+        "deflated": lambda: deflated_dicom(64 << 20),
+        "rle": lambda: rle_dicom(64 << 20),
+        "png": lambda: png(64, 64, (b"IDAT", deflated_zeros(64 << 20))),
+    }
+    return tuple(make() for name, make in makers.items() if name not in slow)
+
+
 def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:
     """uint8 (H, W), or a DataError that names the file."""
     with warnings.catch_warnings():
@@ -183,6 +200,77 @@ def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:
 def check_dicom(content: bytes, folder: Path) -> None:
     """The same of what is called a DICOM file."""
     check_image(content, folder, "a.dcm")
+
+
+@cache
+def medmnist() -> tuple[bytes, ...]:
+    """Small right ``chestmnist.npz``, packed and not."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (3, 8, 8)).astype(np.uint8)
+        arrays[f"{split}_labels"] = rng.integers(0, 2, (3, 14)).astype(np.uint8)
+    made = []
+    for save in (np.savez, np.savez_compressed):
+        buffer = io.BytesIO()
+        save(buffer, **arrays)
+        made.append(buffer.getvalue())
+    return tuple(made)
+
+
+def check_medmnist(content: bytes, folder: Path) -> None:
+    """A Manifest and its images, or a DataError."""
+    (folder / "chestmnist.npz").write_bytes(content)
+    with contextlib.suppress(ConfigError, DataError):
+        manifest = read_manifest(folder)
+        for row in range(len(manifest.table)):
+            image = read_source_image(manifest, row)
+            assert image.dtype == np.uint8 and image.ndim == 2 and image.size
+
+
+@cache
+def pack() -> tuple[dict[str, bytes], Pixels]:
+    """A right dataset and its pack, by the path below a folder; and the pack's pixels."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        images = _open_packed(folder, write=True)
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    return files, images
+
+
+def _open_packed(folder: Path, *, write: bool = False) -> Pixels:
+    os.environ["PULMONET_CACHE_DIR"] = str(folder / "cache")
+    if write:
+        write_chexpert(folder / "tiny", n_train=3, n_valid=1, side=12)
+    manifest = read_manifest(folder / "tiny")
+    opened = open_pack(manifest, range(len(manifest.table)), image_size=16)
+    return opened.read(range(len(manifest.table)))
+
+
+def pack_names() -> st.SearchStrategy[str]:
+    """Which file of the pack is damaged."""
+    return st.deferred(
+        lambda: st.sampled_from([name for name in sorted(pack()[0]) if name.startswith("cache")])
+    )
+
+
+def check_pack(damaged_file: tuple[str, bytes], folder: Path) -> None:
+    """A damaged pack gives the pixels of a right one, or a DataError; it says which file."""
+    name, content = damaged_file
+    files, expected = pack()
+    for place, original in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(original)
+    # the key is of the dataset's own folder: pack once more there, then damage
+    np.testing.assert_array_equal(_open_packed(folder), expected)
+    for path in (folder / "cache").rglob(Path(name).name):
+        path.write_bytes(content)
+    with contextlib.suppress(ArtifactError, DataError):
+        np.testing.assert_array_equal(_open_packed(folder), expected)
 
 
 # --- JSON --------------------------------------------------------------------------------------
@@ -263,6 +351,22 @@ def check_record(content: bytes, folder: Path) -> None:
         assert isinstance(load_config(str(run_dir.config_path)), RunConfig)
     except ConfigError as error:
         assert str(error)
+
+
+@cache
+def recipes() -> tuple[bytes, ...]:
+    """The recipes, and a configuration with a little of everything."""
+    folder = Path(pulmonet.__file__).parent / "recipes"
+    found = [path.read_bytes() for path in sorted(folder.glob("*.toml"))]
+    return (*found, b'seed = 1\n[model]\nname = "densenet121"\n[data]\nlabels = ["Edema"]\n')
+
+
+def check_toml(content: bytes, folder: Path) -> None:
+    """A RunConfig or a ConfigError."""
+    path = folder / "mine.toml"
+    path.write_bytes(content)
+    with contextlib.suppress(ConfigError):
+        assert isinstance(load_config(str(path)), RunConfig)
 
 
 @cache
@@ -454,6 +558,14 @@ def check_command(argv: list[str], folder: Path) -> None:
 TARGETS: dict[str, Target] = {
     "images": Target(st.binary(max_size=200) | damaged(images()), check_image, 3),
     "dicom": Target(st.binary(max_size=200) | damaged(dicoms()), check_dicom, 2),
+    "liars": Target(damaged(liars()), check_image, 1),
+    "medmnist": Target(damaged(medmnist()), check_medmnist, 0.5),
+    "packs": Target(
+        pack_names().flatmap(lambda name: st.tuples(st.just(name), damaged((pack()[0][name],)))),
+        check_pack,
+        0.5,
+    ),
+    "recipes": Target(damaged(recipes()), check_toml, 0.5),
     "run_config": Target(st.binary(max_size=50) | changed_documents(run_record), check_record, 1.5),
     "evaluation": Target(changed_documents(evaluation), check_evaluation, 1),
     "predictions": Target(

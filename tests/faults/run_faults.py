@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="every fault")
     parser.add_argument("--json", type=Path, help="results; those in it are not repeated")
-    parser.add_argument("--only", default="*", help="names to run, e.g. 'damage/*'")
+    parser.add_argument("--only", nargs="+", default=["*"], help="names, e.g. 'damage/*'")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long")
     parser.add_argument("--list", action="store_true", help="only count the faults")
     options = parser.parse_args()
@@ -40,7 +40,11 @@ def main() -> int:
         try:
             lab.build(list(COMMANDS) if options.long else list(QUICK))
             faults = list(all_faults(lab) if options.long else short_faults(lab))
-            faults = [fault for fault in faults if fnmatch.fnmatch(fault.name, options.only)]
+            faults = [
+                fault
+                for fault in faults
+                if any(fnmatch.fnmatch(fault.name, pattern) for pattern in options.only)
+            ]
             print(f"{len(faults)} faults: {count_by_kind([fault.name for fault in faults])}")
             if options.list:
                 return 0

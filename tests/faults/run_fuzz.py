@@ -22,6 +22,9 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 from fuzz_targets import TARGETS, Target, empty_folder  # noqa: E402
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 
+from pulmonet.errors import is_out_of_memory  # noqa: E402
+from pulmonet.files.system import peak_memory_bytes  # noqa: E402
+
 #: Inputs of a piece: few enough that hypothesis, which remembers what it tried, stays fast.
 PIECE = 500
 
@@ -41,7 +44,7 @@ def fuzz(name: str, target: Target, n_examples: int, until: float, first: int) -
         first: seed of the piece.
     """
     begun = time.monotonic()
-    met = [0]
+    met, refused = [0], [0]
 
     @seed(first)
     @settings(
@@ -56,7 +59,12 @@ def fuzz(name: str, target: Target, n_examples: int, until: float, first: int) -
             raise OutOfTime
         met[0] += 1
         with empty_folder() as folder:
-            target.check(value, folder)
+            try:
+                target.check(value, folder)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                refused[0] += 1  # `main` ends with 5
 
     crash = None
     try:
@@ -70,6 +78,8 @@ def fuzz(name: str, target: Target, n_examples: int, until: float, first: int) -
         "target": name,
         "seed": first,
         "inputs": met[0],
+        "out_of_memory": refused[0],
+        "peak_mb": round(peak_memory_bytes() / 2**20),
         "seconds": round(spent, 1),
         "crash": crash,
     }
@@ -112,6 +122,9 @@ def show(done: list[dict[str, Any]]) -> int:
         n_inputs = sum(piece["inputs"] for piece in pieces)
         seconds = sum(piece["seconds"] for piece in pieces)
         print(f"{name:14} {n_inputs:8,} inputs {seconds:8.1f} s")
+    n_refused = sum(piece.get("out_of_memory", 0) for piece in done)
+    peak = max((piece.get("peak_mb", 0) for piece in done), default=0)
+    print(f"{n_refused} of them asked for more memory; most that was resident: {peak:,} MB")
     crashed = [piece for piece in done if piece["crash"] is not None]
     for piece in crashed:
         print(f"{piece['target']}, seed {piece['seed']}:\n{piece['crash']}")
@@ -127,9 +140,15 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="time of this call")
     parser.add_argument("--only", choices=list(TARGETS), help="one target")
+    parser.add_argument("--memory-gb", type=float, help="bound of this process (Linux)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where the pieces are written down")
     options = parser.parse_args()
+    if options.memory_gb:
+        import resource
+
+        bound = int(options.memory_gb * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
     targets = {name: t for name, t in TARGETS.items() if options.only in {None, name}}
     done = read_done(options.json)
     begun_before = {(piece["target"], piece["seed"]) for piece in done}

@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, given, settings
 N_EXAMPLES = {
     "images": 150,
     "dicom": 100,
+    "liars": 30,
+    "medmnist": 25,
+    "packs": 10,
+    "recipes": 20,
     "run_config": 60,
     "evaluation": 40,
     "predictions": 60,

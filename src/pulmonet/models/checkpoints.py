@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pulmonet.errors import ArtifactError
+from pulmonet.errors import ArtifactError, is_failure
 from pulmonet.files.read import check_archive, check_plain, mistaken_for
 from pulmonet.files.system import bounded_memory
 from pulmonet.words import first_line
@@ -95,7 +95,9 @@ def read_content(path: Path) -> Any:
             return _load_plain(path)
     except (OSError, ValueError, ImportError):
         raise
-    except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
+    except BaseException as error:  # torch.load raises a dozen kinds on damaged or hostile files
+        if not is_failure(error):
+            raise
         reason = f"damaged, or not a file of torch.save ({first_line(error).split('  (')[0][:160]})"
         if isinstance(error, MemoryError) or "memory" in str(error):
             reason = f"it asks for more memory than its {size:,} bytes and {SLACK_BYTES >> 30} GB"

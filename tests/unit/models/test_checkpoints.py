@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
-import io
-import json
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import zipfile
@@ -20,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from hostile_files import write_checkpoints
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import mistaken_for
 from pulmonet.models.checkpoints import SLACK_BYTES, read_tensors
@@ -143,54 +141,24 @@ def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
         read_tensors(path)
 
 
+def test_a_panic_of_safetensors_is_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyo3's exception for a panic in Rust is no `Exception`."""
+    panic = type("PanicException", (BaseException,), {})
+
+    def panics(_: Path) -> None:
+        raise panic("index out of bounds")
+
+    safetensors = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "w.safetensors"
+    safetensors.save_file(STATE, path)
+    monkeypatch.setattr(safetensors, "load_file", panics)
+    with pytest.raises(ArtifactError, match=r"w.safetensors: .*index out of bounds"):
+        read_tensors(path)
+
+
 # --- memory --------------------------------------------------------------------------------------
-
-
-def _archive(data: bytes, path: Path, **members: bytes) -> Path:
-    """A file of torch.save with this pickle, members deflated."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("x/data.pkl", data)
-        for name, content in {"version": b"3\n", **members}.items():
-            archive.writestr(f"x/{name}", content)
-    return path
-
-
-def _call(name: bytes, *numbers: int) -> bytes:
-    """A pickle that calls something with whole numbers."""
-    arguments = b"".join(b"\x8a\x08" + struct.pack("<q", number) for number in numbers)
-    return b"\x80\x02c" + name + b"\n(" + arguments + b"tR."
-
-
-def write_bombs(folder: Path) -> list[Path]:
-    """Small files of which each asks for gigabytes."""
-    deflated = save({"w": torch.zeros(1 << 26)}, folder / "plain.pth")
-    with zipfile.ZipFile(deflated) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    deflated.unlink()
-    with zipfile.ZipFile(folder / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    paths = [
-        folder / "deflated.pth",
-        _archive(_call(b"builtins\nbytearray", 8 << 30), folder / "bytes.pth"),
-        _archive(_call(b"torch\nFloatTensor", 1 << 34), folder / "tensor.pth"),
-        _archive(_call(b"numpy\ndtype", 1 << 40), folder / "numpy.pth"),
-    ]
-    legacy = io.BytesIO()
-    torch.save({"w": torch.zeros(123_456)}, legacy, _use_new_zipfile_serialization=False)
-    small, large = (b"J" + struct.pack("<i", number) for number in (123_456, 2**31 - 1))
-    (folder / "legacy.pth").write_bytes(legacy.getvalue().replace(small, large))
-    many: dict[str, Any] = {"w": torch.zeros(1)}
-    for _ in range(60):
-        many = {"left": many, "right": many}
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 32], "data_offsets": [0, 1 << 34]}})
-    claims = struct.pack("<Q", len(header)) + header.encode()
-    (folder / "claims.safetensors").write_bytes(claims)
-    return [*paths, folder / "legacy.pth", save(many, folder / "many.pth"), folder / claims_name()]
-
-
-def claims_name() -> str:
-    return "claims.safetensors"
 
 
 _MEASURE = """
@@ -212,7 +180,7 @@ print(peak_memory_bytes() - before)
 def test_no_file_takes_more_than_its_size_and_the_stated_bound(tmp_path: Path) -> None:
     """In a process of its own, whose peak is measured."""
     pytest.importorskip("resource")
-    paths = write_bombs(tmp_path)
+    paths = write_checkpoints(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, *map(str, paths)],
         capture_output=True,

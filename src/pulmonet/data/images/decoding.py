@@ -10,7 +10,7 @@ from enum import IntFlag
 
 import numpy as np
 
-from pulmonet.errors import DataError
+from pulmonet.errors import DataError, is_failure
 from pulmonet.files.c_messages import listen_to_c
 
 #: What libjpeg and libpng say of a picture that is not whole. The rest is harmless: a few bytes
@@ -38,17 +38,20 @@ def decoding(where: str, kind: str) -> Iterator[list[str]]:
     """Whatever a decoder raises, or its C library prints, as a DataError that names the file.
 
     Gives a list that holds at the end what was said of a picture that is whole. What stops the
-    whole process goes through: Ctrl-C, and memory that has run out.
+    whole process goes through: Ctrl-C, SIGTERM, and memory that has run out.
     """
     remarks: list[str] = []
     reason = ""
     with listen_to_c() as heard, np.errstate(all="ignore"):
         try:
             yield remarks
-        except (DataError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (DataError, MemoryError):
             raise
-        except BaseException as error:  # a panic of a decoder in Rust is no `Exception`
-            said = " ".join(str(error).split()).rpartition("available plugins: ")[2]
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            said = re.sub(r" ?<\S+ object at 0x\w+>", "", " ".join(str(error).split()))
+            said = said.rpartition("available plugins: ")[2]
             reason = said.partition(" - ")[0] or type(error).__name__
     told = b"".join(heard).decode("utf-8", "replace").strip().replace("\n", "; ")
     reason = told if _DAMAGE.search(told) else reason

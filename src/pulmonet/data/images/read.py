@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 from pathlib import Path
@@ -124,6 +125,8 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
     if header.kind == "TIFF":  # both decoders turn it upright themselves
         if image is None or (header.has_alpha and image.dtype == np.uint8):
             image = _decode_tiff(content)
+        elif image.dtype == np.uint8:
+            _check_tiff(content, image.shape)
         grey = to_grey(image)
         # OpenCV turns 8 bits over where white is zero, and no others
         is_inverted = header.colours == 0 and image.dtype != np.uint8
@@ -144,6 +147,16 @@ def _decode_tiff(content: bytes) -> NDArray[Any]:
             return np.asarray(picture)
         colours = np.asarray(picture.convert("RGBA"))
     return np.ascontiguousarray(colours[..., 2::-1])
+
+
+def _check_tiff(content: bytes, shape: tuple[int, ...]) -> None:
+    """Whether 8 bits are whole: where they are not, OpenCV fills with black and says nothing."""
+    from PIL import Image, UnidentifiedImageError
+
+    if shape[0] * shape[1] > (Image.MAX_IMAGE_PIXELS or 0):
+        return
+    with contextlib.suppress(UnidentifiedImageError):  # which OpenCV reads all the same
+        Image.open(io.BytesIO(content), formats=("TIFF",)).load()
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -182,7 +182,11 @@ def image_files(root: Path, folder: str = "", *, follow_links: bool = False) -> 
                 name = entry.name
                 if is_litter(name):
                     continue
-                if not entry.is_dir():
+                try:
+                    is_folder = entry.is_dir()
+                except OSError:  # a link to itself
+                    is_folder = False
+                if not is_folder:
                     if is_image_name(name):
                         yield start + name
                 elif not entry.is_symlink():

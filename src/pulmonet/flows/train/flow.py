@@ -71,7 +71,7 @@ def run(
         if source is None:
             config = at_its_start(resumed_config(run_dir, flags, assignments), out_dir)
         check_resumable(record, config, run_dir)
-        if is_complete(record, config):
+        if is_complete(record, config, run_dir):
             n_epochs = count(record.config.total_epochs, "epoch")
             console.say(f"{run_dir.path}: finished already after {n_epochs}")
             return 0

@@ -108,10 +108,21 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
         raise ConfigError(f"--resume {run_dir.path}: {reason}")
 
 
-def is_complete(record: RunRecord, config: RunConfig) -> bool:
-    """Whether nothing is left to train."""
+def is_complete(record: RunRecord, config: RunConfig, run_dir: RunDir) -> bool:
+    """Whether nothing is left to train.
+
+    Raises:
+        ArtifactError: so it seems, but the weights are gone.
+    """
     n_epochs = record.config.optim.epochs
-    return record.provenance.status == "finished" and config.optim.epochs <= n_epochs
+    if record.provenance.status != "finished" or config.optim.epochs > n_epochs:
+        return False
+    if not run_dir.best_model_path.exists():
+        raise ArtifactError(
+            f"{run_dir.best_model_path}: missing from a finished run; put it back, or train again "
+            "with --overwrite"
+        )
+    return True
 
 
 def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:

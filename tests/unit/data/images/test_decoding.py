@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pulmonet.cli.main import Terminated
 from pulmonet.data.images.decoding import Remark, decoding
 from pulmonet.data.images.read import decode, image_size, read_grey
 from pulmonet.errors import DataError
@@ -20,7 +21,7 @@ from small_dataset import smooth_image
 IMAGE = smooth_image(3, 160, 200)
 
 
-class Panic(BaseException):
+class PanicException(BaseException):
     """As pyo3 makes of a panic in Rust: no `Exception`."""
 
 
@@ -29,14 +30,22 @@ def jpeg(image: np.ndarray = IMAGE) -> bytes:
     return cv2.imencode(".jpg", noisy)[1].tobytes()
 
 
-@pytest.mark.parametrize("error", [ValueError("wrong"), RecursionError("deep"), Panic("index 7")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ValueError("wrong"), RecursionError("deep"), PanicException("index 7")),
+        OSError("no picture <_io.BytesIO object at 0x7f00>"),
+    ],
+)
 def test_whatever_a_decoder_raises_is_an_error_with_the_name(error: BaseException) -> None:
-    reason = r"a.dcm: damaged DICOM \((wrong|deep|index 7)\); copy it"
+    reason = r"a.dcm: damaged DICOM \((wrong|deep|index 7|no picture)\); copy it"
     with pytest.raises(DataError, match=reason), decoding("a.dcm", "DICOM"):
         raise error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(2), MemoryError(), Terminated(15)]
+)
 def test_what_stops_the_process_goes_through(error: BaseException) -> None:
     with pytest.raises(type(error)), decoding("a.dcm", "DICOM"):
         raise error

@@ -99,6 +99,22 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, kept: float) -> 
         read_grey(path)
 
 
+@pytest.mark.parametrize("way", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_damaged_compressed_pixels_of_a_tiff_are_named(tmp_path: Path, way: str) -> None:
+    """OpenCV makes black of them and says nothing."""
+    path = tmp_path / "image.tif"
+    Image.fromarray(smooth_image(0, 200, 240)).save(path, compression=way)
+    whole = read_grey(path)
+    content = bytearray(path.read_bytes())
+    with Image.open(path) as picture:
+        start = picture.tag_v2[273][0]  # type: ignore[attr-defined]
+    content[start + 20 : start + 120] = b"\xff" * 100
+    path.write_bytes(content)
+    assert len(np.unique(whole)) > 50
+    with pytest.raises(DataError, match=r"image.tif: damaged TIFF"):
+        read_grey(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"<html>", b"GIF89a", b"\x00" * 500])
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "image.jpg").write_bytes(content)
