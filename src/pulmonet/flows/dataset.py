@@ -75,8 +75,7 @@ class Datasets:
         Without a split it is valid, else the only one; without views, the run's.
 
         Raises:
-            DataError: no dataset, one that cannot be used, no such row, or another split than
-                the run's.
+            DataError: no dataset, one that cannot be used, no such row, or not the run's split.
         """
         data = _run_data(record, options.data_dir)
         external = not _is_own(record, data)
@@ -171,11 +170,7 @@ def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
 
 
 def left_out(bad_rows: Mapping[int, str], rows: Ints, split: str) -> Ints:
-    """`rows` less the `bad_rows`, of which the reason is known; how many are left is said.
-
-    Raises:
-        DataError: none.
-    """
+    """`rows` less the `bad_rows`, of which the reason is known, said. DataError: none is left."""
     bad = [row for row in rows.tolist() if row in bad_rows]
     if not bad:
         return rows

@@ -19,8 +19,7 @@ class DisjointFolds:
         """One more fold: paths of its rows, and their patients where they are known.
 
         Raises:
-            ConfigError: an image or a patient of it was in an earlier fold of `split`; the message
-                names `run` as the user did.
+            ConfigError: an earlier fold of `split` had one of them; `run` is what the user named.
         """
         people = set() if patients is None else set(patients)
         for what, new in (("images", set(images)), ("patients", people)):

@@ -50,8 +50,7 @@ class Classifier(nn.Linear):
 def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn.Module:
     """A network with random weights drawn from torch's global generator.
 
-    `name` is torchvision's or timm:NAME; `dropout` is before the classifier, None the
-    architecture's own.
+    `name` is torchvision's or timm:NAME; `dropout` before the classifier, None is its own.
 
     Raises:
         ConfigError: unknown name, or timm is not installed.

@@ -108,9 +108,7 @@ class RunDir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one writer; the system lets go when the process ends.
-
-        A folder that is made for this and stays empty is removed again.
+        """Hold the folder for one writer; one that is made for this and stays empty goes again.
 
         Raises:
             ArtifactError: another process holds it.

@@ -91,8 +91,7 @@ class Predictions:
         Labels are the columns that have a ``<label>_score`` beside them.
 
         Raises:
-            ArtifactError: missing, damaged, no label columns, a path twice, or scores outside
-                [0, 1].
+            ArtifactError: missing, damaged, no label columns, a path twice, scores outside [0, 1].
         """
         try:
             table = plain_cells(_read_table(path))

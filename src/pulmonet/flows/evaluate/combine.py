@@ -32,8 +32,7 @@ def check_combination(
     """What can be known before the long work; gives the folder of the results.
 
     Raises:
-        ConfigError: too few runs, a name that one of them has, runs that are not all folds of one
-            deal, each once.
+        ConfigError: too few runs, a name that one of them has, not all folds of one deal.
         ArtifactError: the folder is taken.
     """
     kind, name, flag = combination

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
 from pulmonet.flows.evaluate.combine import average, check_combination, pool
@@ -16,6 +17,7 @@ from pulmonet.flows.evaluate.compare import compare_all
 from pulmonet.flows.evaluate.material import (
     Material,
     Source,
+    each_of,
     find_sources,
     read_scores,
     with_labels,
@@ -57,7 +59,8 @@ def run(options: EvaluateOptions) -> int:
     ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
 
     # material: predictions, with what is known around them
-    materials, failures = _gather(sources, options)
+    score_one = partial(_material, options=options, datasets=Datasets())
+    materials, failures = each_of(sources, score_one)
     _check_prevalence(options, (name for one in materials for name in one.predictions.labels))
     if combination is not None and failures:  # a mean of the others would pass for that of all
         console.warn(f"{combination.name}: not made, since not all of its members were scored")
@@ -115,31 +118,18 @@ def _recorded_labels(sources: Sequence[Source]) -> list[str]:
     return labels
 
 
-def _gather(
-    sources: Sequence[Source], options: EvaluateOptions
-) -> tuple[list[Material], list[PulmoNetError]]:
-    """Score or read all of them; a damaged one among several is named, and the others go on."""
-    materials: list[Material] = []
-    failures: list[PulmoNetError] = []
-    datasets = Datasets()
-    for source in sources:
-        try:
-            if source.run_dir is None:
-                material = read_scores(source, options.split)
-                check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
-            else:
-                from pulmonet.flows.evaluate.score import score
+def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> Material:
+    """A run scored, or a file of scores read."""
+    if source.run_dir is None:
+        material = read_scores(source, options.split)
+        check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
+    else:
+        from pulmonet.flows.evaluate.score import score
 
-                if options.tta != "none":
-                    check_folder(source.results_dir, None, [], options.tta, "train --name")
-                material = score(source.name, source.run_dir, source.results_dir, options, datasets)
-            materials.append(with_labels(material, options.labels))
-        except ArtifactError as error:
-            if len(sources) == 1:
-                raise
-            console.show_error(str(error))
-            failures.append(error)
-    return materials, failures
+        if options.tta != "none":
+            check_folder(source.results_dir, None, [], options.tta, "train --name")
+        material = score(source.name, source.run_dir, source.results_dir, options, datasets)
+    return with_labels(material, options.labels)
 
 
 def _evaluate(material: Material, options: EvaluateOptions) -> RunResult:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pulmonet.arrays import Pixels
-from pulmonet.errors import ArtifactError, ConfigError
+from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.files.paths import expand
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
@@ -19,6 +19,8 @@ from pulmonet.run.predictions import Predictions
 from pulmonet.words import list_first
 
 ReadImage = Callable[[str], Pixels]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Fold(NamedTuple):
@@ -65,6 +67,23 @@ class Source:
     results_dir: RunDir
     run_dir: RunDir | None = None
     file: Path | None = None
+
+
+def each_of(
+    items: Sequence[Item], make: Callable[[Item], Made]
+) -> tuple[list[Made], list[PulmoNetError]]:
+    """What comes of each; a damaged one among several is named, and the others go on."""
+    made: list[Made] = []
+    failures: list[PulmoNetError] = []
+    for item in items:
+        try:
+            made.append(make(item))
+        except ArtifactError as error:
+            if len(items) == 1:
+                raise
+            console.show_error(str(error))
+            failures.append(error)
+    return made, failures
 
 
 def find_sources(options: EvaluateOptions) -> list[Source]:

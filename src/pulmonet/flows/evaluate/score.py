@@ -34,8 +34,7 @@ def score(
 ) -> Material:
     """Score the rows of a split with a run's best checkpoint and write the predictions.
 
-    With test-time augmentation nothing is written: such results go to a folder of their own,
-    and thresholds chosen on them serve nothing but themselves.
+    With test-time augmentation nothing is written: such results go to a folder of their own.
 
     Raises:
         ArtifactError: the run is damaged.

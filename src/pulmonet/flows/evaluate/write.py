@@ -13,7 +13,7 @@ from pulmonet.files.ledger import Ledger
 from pulmonet.files.read import sha256_of
 from pulmonet.files.write import changing, to_bytes, to_json
 from pulmonet.flows import console
-from pulmonet.flows.evaluate.material import Material
+from pulmonet.flows.evaluate.material import Material, each_of
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
@@ -172,26 +172,14 @@ def write_comparison_figure(
 
 
 def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:
-    """Write ``model.onnx`` into each run's folder; gives what went wrong with one among several.
-
-    Raises:
-        ArtifactError: the only run, or its weights, cannot be read.
-    """
+    """Write ``model.onnx`` into each run's folder; gives what went wrong with one among several."""
     from pulmonet.flows.calibration import calibration_of
     from pulmonet.models.onnx import export_onnx
     from pulmonet.models.trained import load_run
 
-    failures: list[PulmoNetError] = []
-    for run_dir in run_dirs:
-        path = run_dir.path / "model.onnx"
-        try:
-            trained = load_run(run_dir, "cpu")
-            export_onnx(trained, calibration_of(trained), path)
-        except ArtifactError as error:
-            if len(run_dirs) == 1:
-                raise
-            console.show_error(str(error))
-            failures.append(error)
-        else:
-            console.say(f"Exported: {path}")
-    return failures
+    def export(run_dir: RunDir) -> None:
+        path, trained = run_dir.path / "model.onnx", load_run(run_dir, "cpu")
+        export_onnx(trained, calibration_of(trained), path)
+        console.say(f"Exported: {path}")
+
+    return each_of(run_dirs, export)[1]

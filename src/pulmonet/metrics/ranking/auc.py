@@ -47,12 +47,9 @@ def check_scores(scores: Floats) -> None:
 
 
 def rank(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None) -> Ranking:
-    """Sort one label's rows once.
+    """Sort one label's rows once: targets (N,) of 1, 0, or NaN (left out), scores (N,) in [0, 1].
 
-    Args:
-        targets: (N,) 1, 0, or NaN = unknown (left out).
-        scores: (N,) in [0, 1].
-        units: (N,) unit number of each row; rows are their own units when None.
+    `units` (N,) number each row's unit; rows are their own when None.
 
     Raises:
         ValueError: scores outside [0, 1], or targets other than 0, 1 and NaN.
