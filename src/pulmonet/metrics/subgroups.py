@@ -19,8 +19,9 @@ from pulmonet.metrics.calibration.measures import slope_and_intercept
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
 from pulmonet.metrics.ranking.intervals import estimate
-from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.ranking.resamples import PatientResamples, class_patients, why_no_interval
 from pulmonet.metrics.results import Subgroup, SubgroupLabel
+from pulmonet.run.predictions import text_of
 from pulmonet.words import did_you_mean, list_first
 
 #: A group with fewer positive (or negative) patients of a label is named, not scored.
@@ -43,7 +44,7 @@ def group_values(name: str, values: NDArray[np.generic]) -> Strings:
         index = np.searchsorted(AGE_EDGES, np.nan_to_num(years), side="right") - 1
         named = np.asarray(bands, dtype=object)[np.clip(index, 0, len(bands) - 1)]
         return np.where(np.isfinite(years), named, "")
-    groups = np.asarray([_group_name(value) for value in values], dtype=object)
+    groups = np.asarray([text_of(value) for value in values], dtype=object)
     distinct = sorted(set(groups) - {""})
     if len(distinct) > MAX_GROUPS:
         raise ConfigError(
@@ -51,12 +52,6 @@ def group_values(name: str, values: NDArray[np.generic]) -> Strings:
             f"name a column with at most {MAX_GROUPS}, or put its values into bands"
         )
     return groups
-
-
-def _group_name(value: object) -> str:
-    if isinstance(value, float | np.floating):
-        return f"{value:g}" if np.isfinite(value) else ""
-    return "" if value is None else str(value)
 
 
 def choose_columns(
@@ -190,12 +185,8 @@ def subgroups(
 
 
 def _too_small(targets: Floats, units: Ints) -> str | None:
-    n_positive = len(np.unique(units[targets == 1]))
-    n_negative = len(np.unique(units[targets == 0]))
-    if min(n_positive, n_negative) >= MIN_PATIENTS:
-        return None
-    kind, count = ("positive", n_positive) if n_positive <= n_negative else ("negative", n_negative)
-    return f"too small to score: {count} {kind} patients, at least {MIN_PATIENTS} are needed"
+    few = why_no_interval(class_patients(targets[:, None], units)[0], MIN_PATIENTS)
+    return few and f"too small to score: {few}"
 
 
 def _label_result(

@@ -76,10 +76,10 @@ class Predictions:
             "study": self.studies or blank,
         }
         for column, label in enumerate(self.labels):
-            table[label] = [_text(target) for target in self.targets[:, column]]
+            table[label] = [text_of(target) for target in self.targets[:, column]]
             table[f"{label}_score"] = [f"{score:.9g}" for score in self.scores[:, column]]
         for name, values in self.columns.items():
-            table[name] = [_text(value) for value in values]
+            table[name] = [text_of(value) for value in values]
         return table_text(pd.DataFrame(table))
 
     @classmethod
@@ -146,7 +146,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     return read_cells(path).map(str.strip)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """A cell: a number in six digits, an unknown one blank."""
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:g}"

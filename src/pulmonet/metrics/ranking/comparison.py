@@ -108,15 +108,11 @@ def compact_letters(values: Sequence[float], distinguished: Sequence[tuple[int, 
         groups = [one for one in unique if not any(one < other for other in unique)]
     rank_of = {model: place for place, model in enumerate(np.argsort(-np.asarray(values)))}
     groups.sort(key=lambda group: sorted(rank_of[model] for model in group))
-    letters = [_letter(index) for index in range(len(groups))]
+    letters = [f"{chr(ord('a') + n % 26)}{n // 26 or ''}" for n in range(len(groups))]
     return [
         "".join(letters[index] for index, group in enumerate(groups) if model in group)
         for model in range(len(values))
     ]
-
-
-def _letter(index: int) -> str:
-    return chr(ord("a") + index % 26) + ("" if index < 26 else str(index // 26))
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ def class_patients(targets: Floats, units: Ints) -> Ints:
     ).reshape(-1, 2)
 
 
-def why_no_interval(n_patients: Ints) -> str | None:
+def why_no_interval(n_patients: Ints, least: int = MIN_PATIENTS) -> str | None:
     """Why a label with (2,) positive and negative patients has no interval; None where it has."""
-    if (fewest := int(n_patients.min())) >= MIN_PATIENTS:
+    if (fewest := int(n_patients.min())) >= least:
         return None
     kind = ("positive", "negative")[int(n_patients.argmin())]
-    return f"{count(fewest, f'{kind} patient')}, at least {MIN_PATIENTS} are needed"
+    return f"{count(fewest, f'{kind} patient')}, at least {least} are needed"
 
 
 def class_counts(targets: Floats, units: Ints, n_units: int) -> Array:
@@ -68,18 +68,12 @@ class PatientResamples:
     """
 
     def __init__(self, targets: Floats, units: Ints, n_resamples: int, seed: int) -> None:
-        """Prepare resamples.
+        """Every resample needs both classes of the labels of `targets` (N, L) of 1, 0 or NaN.
 
-        Args:
-            targets: (N, L) 1, 0 or NaN of the labels that every resample needs both classes of.
-            units: (N,) unit of each row, 0..U-1 (`number_units`).
-            n_resamples: how many.
-            seed: of the draws; they do not depend on the block size.
+        `units` (N,) number each row's unit, 0..U-1; draws do not depend on the block size.
         """
         self.n_units = int(units.max()) + 1 if len(units) else 0
-        self.n_resamples = n_resamples
-        self.seed = seed
-        self.n_rows = len(units)
+        self.n_rows, self.n_resamples, self.seed = len(units), n_resamples, seed
         self._needed = class_counts(targets, units, self.n_units)
         self._kept: NDArray[np.uint16] | None = None
 
