@@ -29,7 +29,7 @@ def test_a_page_written_by_hand_is_named_and_stays(
     before = digests(tmp_path)
     assert report(tmp_path / "artifacts", "--html") == 4
     said = capsys.readouterr().err
-    assert f"{name}: not written by PulmoNet, or changed since; remove or rename it" in said
+    assert f"{name}: not PulmoNet's (another file, edited, or of an earlier version); remove or rename, or" in said
     assert "--output" in said
     after = digests(tmp_path)
     after.pop("artifacts/.pseudonym_key", None)
@@ -114,7 +114,7 @@ def test_explain_leaves_files_of_others_where_they_are(
         content = path.read_bytes()
         path.write_bytes(MINE)
         assert explain(artifacts, *arguments) == 4, path
-        assert "remove or rename it, or choose another folder with --out-dir" in (
+        assert "remove or rename, or choose another folder with --out-dir" in (
             capsys.readouterr().err
         )
         assert path.read_bytes() == MINE
@@ -137,7 +137,7 @@ def test_evaluate_leaves_a_picture_of_the_users(
     artifacts.mkdir()
     (artifacts / "final_evaluation_results.md").write_bytes(MINE)
     assert evaluate(artifacts, "--predictions", str(scores)) == 4
-    assert "final_evaluation_results.md: not written by PulmoNet" in capsys.readouterr().err
+    assert "final_evaluation_results.md: not PulmoNet's" in capsys.readouterr().err
     assert list(artifacts.iterdir()) == [artifacts / "final_evaluation_results.md"]
 
 

@@ -11,6 +11,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text, sha256_of
 from pulmonet.files.system import BINARY, NO_LINK
 from pulmonet.files.write import explain_write, to_bytes, write_atomic
+from pulmonet.words import list_first
 
 NAME = ".pulmonet"
 
@@ -34,18 +35,18 @@ class Ledger:
         Raises:
             ArtifactError: one is there and is not PulmoNet's, or lies behind a link.
         """
-        for path in paths:
-            link = next((part for part in self._below(path) if part.is_symlink()), None)
-            if link is not None or (os.path.lexists(path) and not self.owns(path)):
-                what = "not written by PulmoNet, or changed since"
-                what = what if link is None else "a link, and PulmoNet writes through none"
-                raise ArtifactError(
-                    f"{link or path}: {what}; remove or rename it, or {self._way_out}"
-                )
+        found = [path for path in paths if os.path.lexists(path) or self._link(path)]
+        if link := next(filter(None, map(self._link, found)), None):
+            what = f"{link}: a link, and PulmoNet writes through none"
+        elif strange := [path for path in found if not self.owns(path)]:
+            what = f"{list_first(strange)}: not PulmoNet's (another file, edited, or of an earlier version)"
+        else:
+            return
+        raise ArtifactError(f"{what}; remove or rename, or {self._way_out}")
 
     def owns(self, path: Path) -> bool:
         """Whether a file is there as PulmoNet has written it, and not behind a link."""
-        if any(part.is_symlink() for part in self._below(path)) or not path.is_file():
+        if self._link(path) or not path.is_file():
             return False
         return self._has(self._line(path, sha256_of(path)))
 
@@ -71,6 +72,9 @@ class Ledger:
                 path.unlink()
                 for folder in self._below(path)[1:]:
                     folder.rmdir()
+
+    def _link(self, path: Path) -> Path | None:
+        return next((part for part in self._below(path) if part.is_symlink()), None)
 
     def _below(self, path: Path) -> list[Path]:
         """The path and its folders, up to the ledger's own, which may be a link."""
