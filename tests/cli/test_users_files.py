@@ -29,7 +29,8 @@ def test_a_page_written_by_hand_is_named_and_stays(
     before = digests(tmp_path)
     assert report(tmp_path / "artifacts", "--html") == 4
     said = capsys.readouterr().err
-    assert f"{name}: not PulmoNet's (another file, edited, or of an earlier version); remove or rename, or" in said
+    reason = "not PulmoNet's (another file, edited, or of an earlier version)"
+    assert f"{name}: {reason}; remove or rename, or" in said
     assert "--output" in said
     after = digests(tmp_path)
     after.pop("artifacts/.pseudonym_key", None)

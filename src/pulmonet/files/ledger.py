@@ -39,7 +39,8 @@ class Ledger:
         if link := next(filter(None, map(self._link, found)), None):
             what = f"{link}: a link, and PulmoNet writes through none"
         elif strange := [path for path in found if not self.owns(path)]:
-            what = f"{list_first(strange)}: not PulmoNet's (another file, edited, or of an earlier version)"
+            reason = "not PulmoNet's (another file, edited, or of an earlier version)"
+            what = f"{list_first(strange)}: {reason}"
         else:
             return
         raise ArtifactError(f"{what}; remove or rename, or {self._way_out}")
