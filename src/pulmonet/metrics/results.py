@@ -344,14 +344,11 @@ class RunResult(Record):
 
     def label_notes(self) -> list[str]:
         """Labels that the macro leaves out, and those of which nothing could be learned."""
-        notes = []
-        if self.macro.left_out:
-            named = "; ".join(f"{label}: {why}" for label, why in self.macro.left_out.items())
-            notes.append(f"{self.macro.auroc_name()} ({named})")
         untrained = self.one_class_in_training.items()
-        if named := "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels):
-            notes.append(f"nothing could be learned in training of {named}")
-        return notes
+        left_out = "; ".join(f"{label}: {why}" for label, why in self.macro.left_out.items())
+        unknown = "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels)
+        notes = [f"{self.macro.auroc_name()} ({left_out})"] if left_out else []
+        return notes + [f"nothing could be learned in training of {unknown}"] * bool(unknown)
 
     def combination_text(self) -> str:
         """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""
