@@ -57,6 +57,9 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
 }
 CHEXPERT_LABELS = tuple(VOCABULARY)[:14]
 
+#: Labels that are no disease: CheXpert's labeller says No Finding beside Support Devices, too.
+NO_DISEASE = ("No Finding", "Support Devices")
+
 MAX_LABEL_LENGTH = 200
 #: A file name has at most 255 bytes on most disks, and words stand around the label in it.
 MAX_NAME_BYTES = 120

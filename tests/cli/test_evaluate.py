@@ -20,7 +20,7 @@ from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Evaluation
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
-from run_factory import make_named_runs
+from run_factory import make_named_runs, make_run
 
 # --- saved predictions ----------------------------------------------------------------------
 
@@ -516,6 +516,28 @@ def test_missing_split_and_data(runs: Path, capsys: pytest.CaptureFixture[str]) 
     assert "no row in split 'test'; it has train, valid" in capsys.readouterr().err
     assert evaluate(runs, "first", "--data-dir", str(runs / "nowhere")) == 3
     assert evaluate(runs, "first", "--blank", "ones") == 2
+
+
+@pytest.mark.parametrize("trained_with", ["zeros", "ignore"])
+@pytest.mark.parametrize("blank", ["zeros", "ignore"])
+def test_shift_counts_blanks_alike_on_both_sides(
+    tmp_path: Path, blank: str, trained_with: str
+) -> None:
+    data = write_dataset(tmp_path / "tiny")
+    for name in ("train.csv", "valid.csv"):
+        table = pd.read_csv(data / name, dtype=str, keep_default_na=False)
+        table.loc[table.index % 3 == 0, "Edema"] = ""
+        table.to_csv(data / name, index=False)
+    table = pd.read_csv(data / "train.csv")["Edema"]
+    expected = (table == 1).sum() / (len(table) if blank == "zeros" else table.notna().sum())
+    artifacts = tmp_path / "artifacts"
+    settings = {"targets": {"blank": trained_with}}
+    make_run(artifacts, model="timm:test_resnet", image_size=32, data_dir=data, settings=settings)
+    assert evaluate(artifacts, "--split", "train", "--blank", blank) == 0
+    (path,) = artifacts.glob("*/evaluation_*_train.json")
+    shift = json.loads(path.read_text())["runs"][0]["shift"]
+    assert shift["prevalence"]["Edema"] == pytest.approx([expected, expected])
+    assert shift["notes"] == []
 
 
 def test_an_unfinished_run_is_called_one(

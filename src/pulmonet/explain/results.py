@@ -147,7 +147,7 @@ class SanityStage(Record):
     stage: str
     """What was randomised last: this and everything above it has fresh weights."""
     mean: Number
-    """Mean Spearman correlation with the trained network's maps over images, labels and seeds."""
+    """Mean absolute Spearman correlation with the trained network's maps."""
     low: Number = None
     """10th percentile."""
     high: Number = None
@@ -179,7 +179,7 @@ class Comparison(Record):
     shuffled_labels: bool
     """Whether it was trained on shuffled labels."""
     correlation: Number
-    """Mean Spearman correlation of the two runs' maps."""
+    """Mean absolute Spearman correlation of the two runs' maps."""
     passed: bool
     """Whether it is below `threshold`."""
 

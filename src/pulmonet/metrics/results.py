@@ -75,10 +75,10 @@ class CalibrationResult(Record):
     ece_simulations: int | None = None
     """Datasets drawn for the two values below: 1,000, fewer above 20,000 rows."""
     ece_if_perfect: Estimate
-    """ECE (equal width) that a perfectly calibrated model shows at this n: mean, 95 % range."""
+    """ECE (equal width) of a perfectly calibrated model on these rows: mean, 95 % range."""
     ece_equal_mass_if_perfect: Estimate
     ece_debiased: Number
-    """ECE (equal mass) less what a perfect model shows at this n, at least 0."""
+    """Root of the squared ECE (equal mass) less that of a perfect model's, at least 0."""
     bins: list[ReliabilityBin]
     """Reliability diagram, bins of equal mass."""
     bins_equal_width: list[ReliabilityBin] = []
@@ -237,7 +237,7 @@ class Subgroup(Record):
     """Resamples of the intervals here: fewer than the others' on many rows."""
     labels: dict[str, SubgroupLabel]
     underdiagnosis: Estimate | None = None
-    """Rows with a finding for which no label was called (Seyyed-Kalantari et al. 2021)."""
+    """Rows with a disease of which none was called (Seyyed-Kalantari et al. 2021)."""
     underdiagnosis_gap: Estimate | None = None
 
 
@@ -368,8 +368,7 @@ class Comparison(Record):
     """null for the macro."""
     difference: Number
     low: Number
-    """Simultaneous 95 % interval (max-t) over the family: all pairs of macro AUROC, the primary
-    measure; or all pairs of all other measures, of every label."""
+    """Simultaneous 95 % interval (max-t): over all pairs in macro AUROC; over all of the others."""
     high: Number
     p: Number
     """Bootstrap p of this difference alone."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.errors import ConfigError
+from pulmonet.labels import NO_DISEASE, align
 from pulmonet.metrics.calibration.measures import slope_and_intercept
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
@@ -110,8 +111,12 @@ class SubgroupInput:
         return measures
 
     def missed_findings(self, rows: Flags) -> _Measures:
-        """Fraction of rows with a finding for which nothing is called; none when too small."""
-        positions = [index for index, label in enumerate(self.labels) if label in self.calls]
+        """Fraction of rows with a disease for which no disease is called; none when too small."""
+        positions = [
+            index
+            for index, label in enumerate(self.labels)
+            if label in self.calls and align(label) not in NO_DISEASE
+        ]
         sick = rows & (self.targets[:, positions] == 1).any(axis=1)
         if len(np.unique(self.units[sick])) < MIN_PATIENTS:
             return {}

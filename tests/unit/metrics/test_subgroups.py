@@ -41,6 +41,24 @@ def test_group_and_gap_equal_direct_computation() -> None:
     assert female.underdiagnosis.value == pytest.approx(missed.mean())
 
 
+@pytest.mark.parametrize("healthy", ["No Finding", "no_finding", "Normal", "Support Devices"])
+def test_no_finding_is_no_finding(healthy: str) -> None:
+    """It is neither missed in a healthy patient, nor is a sick one served by it."""
+    rows, sex = make_input()
+    sick = (rows.targets == 1).any(axis=1)
+    targets = np.column_stack([rows.targets, ~sick])
+    scores = np.column_stack([rows.scores, np.full(400, 0.5)])
+    always, never = np.ones(400, bool), np.zeros(400, bool)
+    resamples = PatientResamples(np.empty((400, 0)), rows.units, 200, 0)
+    expected = [group.underdiagnosis for group in subgroups(rows, {"sex": sex}, resamples)]
+    for called in (always, never):
+        with_it = SubgroupInput(
+            ["A", "B", healthy], targets, scores, rows.units, {**rows.calls, healthy: called}
+        )
+        found = subgroups(with_it, {"sex": sex}, resamples)
+        assert [group.underdiagnosis for group in found] == expected
+
+
 def test_small_groups_are_named_not_scored() -> None:
     rows, sex = make_input()
     female = subgroups(rows, {"sex": sex}, PatientResamples(np.empty((400, 0)), rows.units, 100, 0))

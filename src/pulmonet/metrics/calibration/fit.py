@@ -107,7 +107,7 @@ def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "plat
 
     Platt's is logistic on the logit, with his smoothed targets (Platt 1999), so that it stays
     finite on few rows; its slope and intercept also undo a pos_weight. Temperature fits the
-    slope alone (Guo et al. 2017). Isotonic falls back to Platt below 100 positives.
+    slope alone, on the targets as they are where a finite slope exists (Guo et al. 2017). Isotonic falls back to Platt below 100 positives.
     """
     values = np.asarray(targets, dtype=np.float64)
     n_positive = int(values.sum())
@@ -117,7 +117,9 @@ def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "plat
     smoothed = np.where(values == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
     logits = logit(scores)
     if kind == "temperature":
-        fit = fit_logistic(logits[:, None], smoothed)
+        right = (2 * values - 1) * logits
+        is_finite = right.min() < 0 < right.max()
+        fit = fit_logistic(logits[:, None], values if is_finite else smoothed)
         return Calibrator(kind="temperature", slope=float(fit.coefficients[0]))
     fit = fit_logistic(np.stack([np.ones_like(logits), logits], axis=1), smoothed)
     intercept, slope = fit.coefficients

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from pulmonet.arrays import Array, Floats, Ints
+from pulmonet.metrics.calibration.fit import fit_calibrator
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import check_scores
@@ -30,13 +31,14 @@ def slope_and_intercept(
     values = np.asarray(targets, dtype=np.float64)
     logits = logit(scores)
     ones = np.ones((len(values), 1))
+    of_class = [logits[values == value] for value in (0, 1)]
     if np.ptp(logits) < 1e-12:
         slope = Estimate(value=None, reason="all scores are equal")
+    elif any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
+        slope = Estimate(value=None, reason="the scores separate the classes")
     else:
         fit = fit_logistic(np.column_stack([ones, logits]), values, units=units)
         slope = _wald(fit.coefficients[1], fit.covariance[1, 1], confidence)
-        if not fit.converged:
-            slope = Estimate(value=None, reason="the scores separate the classes")
     large = fit_logistic(ones, values, offset=logits, units=units)
     return slope, _wald(large.coefficients[0], large.covariance[0, 0], confidence)
 
@@ -78,12 +80,35 @@ def n_ece_simulations(n_rows: int, wanted: int = 1000) -> int:
     return int(np.clip(2e7 // max(n_rows, 1), 100, wanted))
 
 
+def correlation_in_patients(targets: Array, scores: Array, units: Ints) -> float:
+    """Correlation, 0 to 1, of what the scores leave open in two images of one patient.
+
+    Pearson residuals of the scores after Platt's recalibration, so that scores that are too high
+    throughout are not taken for it; 0 where no patient has two images.
+    """
+    n_images = np.bincount(units)
+    if n_images.max() < 2:
+        return 0.0
+    fitted = fit_calibrator(targets, scores).apply(scores)
+    left = (targets - fitted) / np.sqrt(fitted * (1 - fitted))
+    products = np.sum(np.bincount(units, left) ** 2 - np.bincount(units, left**2))
+    share = products / np.sum(n_images * (n_images - 1.0)) / np.mean(left**2)
+    return float(np.clip(share, 0, 1))
+
+
 def ece_if_perfect(
-    scores: Array, *, equal_mass: bool, n_simulations: int = 1000, seed: int = 0
+    scores: Array,
+    *,
+    equal_mass: bool,
+    n_simulations: int = 1000,
+    seed: int = 0,
+    units: Ints | None = None,
+    correlation: float = 0.0,
 ) -> Estimate:
     """Mean and 95 % range of the ECE that a perfectly calibrated model shows on these scores.
 
-    Targets are drawn from the scores; far above 20,000 rows fewer simulations are drawn.
+    Targets are drawn from the scores, those of a patient (`units`) all at one stroke with the
+    probability `correlation`; far above 20,000 rows fewer simulations are drawn.
     """
     generator = np.random.default_rng([seed, len(scores)])
     n_draws = n_ece_simulations(len(scores), n_simulations)
@@ -94,7 +119,11 @@ def ece_if_perfect(
     expected = np.add.reduceat(ordered, starts)
     values = np.empty(n_draws)
     for draw in range(n_draws):
-        positives = generator.random(len(ordered)) < ordered
+        strokes = generator.random(len(ordered))
+        if units is not None and correlation > 0:
+            is_one, of_patient = generator.random((2, int(units.max()) + 1))[:, units[order]]
+            strokes = np.where(is_one < correlation, of_patient, strokes)
+        positives = strokes < ordered
         drawn = np.add.reduceat(positives, starts, dtype=np.float64)
         values[draw] = np.abs(drawn - expected).sum() / len(ordered)
     low, high = np.quantile(values, [0.025, 0.975])
@@ -111,7 +140,11 @@ def measure_calibration(
     targets, scores, seed = rows.targets, rows.scores, rows.resamples.seed
     check_scores(scores)
     slope, intercept = slope_and_intercept(targets, scores, rows.units)
-    perfect_mass = ece_if_perfect(scores, equal_mass=True, seed=seed)
+    alike = correlation_in_patients(targets, scores, rows.units)
+    perfect, perfect_mass = (
+        ece_if_perfect(scores, equal_mass=mass, seed=seed, units=rows.units, correlation=alike)
+        for mass in (False, True)
+    )
     ece_mass = expected_calibration_error(targets, scores, equal_mass=True)
     brier, bins, bins_equal_width = _resampled_means(rows)
     return CalibrationResult(
@@ -124,9 +157,9 @@ def measure_calibration(
         ece=expected_calibration_error(targets, scores),
         ece_equal_mass=ece_mass,
         ece_simulations=n_ece_simulations(len(scores)),
-        ece_if_perfect=ece_if_perfect(scores, equal_mass=False, seed=seed),
+        ece_if_perfect=perfect,
         ece_equal_mass_if_perfect=perfect_mass,
-        ece_debiased=max(ece_mass - (perfect_mass.value or 0.0), 0.0),
+        ece_debiased=max(ece_mass**2 - (perfect_mass.value or 0.0) ** 2, 0.0) ** 0.5,
         bins=bins,
         bins_equal_width=bins_equal_width,
     )

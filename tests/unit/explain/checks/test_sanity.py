@@ -80,6 +80,23 @@ def test_an_edge_detector_fails_and_grad_cam_passes(trained: nn.Module) -> None:
     assert result.stages[-1].n == 8 * 3
 
 
+def test_an_edge_detector_with_the_networks_sign_fails(trained: nn.Module) -> None:
+    """A mean of signed correlations is about 0 there, whatever the maps show."""
+    images, _ = blobs(8, seed=99)
+
+    def signed(network: nn.Module, images: Tensor, columns: Sequence[int]) -> NDArray[np.float32]:
+        (weights,) = [one for one in network.parameters() if one.ndim == 2]  # the classifier's
+        signs = np.sign(weights[0, : len(images)].detach().numpy())[:, None, None, None]
+        return np.asarray(signs * edges(network, images, columns), np.float32)
+
+    pairs = [signed(one, images, [0]) for one in (trained, randomised(trained, seed=0))]
+    correlations = [rank_correlation(*maps) for maps in zip(*(p[:, 0] for p in pairs), strict=True)]
+    assert np.mean(correlations) < PASS_BELOW  # of both signs, or this would test nothing
+    result = cascade(trained, images, [0], signed, n_seeds=1)
+    assert not result.passed
+    assert result.value == pytest.approx(1.0)
+
+
 def test_a_method_of_constant_maps_does_not_pass(trained: nn.Module) -> None:
     """Nothing to correlate is no evidence of dependence."""
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
 from pulmonet.errors import ArtifactError
@@ -27,6 +28,7 @@ from pulmonet.metrics.calibration.fit import (
 )
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
 from pulmonet.metrics.calibration.measures import (
+    correlation_in_patients,
     ece_if_perfect,
     expected_calibration_error,
     measure_calibration,
@@ -114,6 +116,67 @@ def test_equal_scores_have_no_slope() -> None:
     assert slope.reason == "all scores are equal"
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.4])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_separate_the_classes_have_no_slope(gap: float, sign: int) -> None:
+    """Also where they meet in one value; it once was 60 with an interval of width zero."""
+    low, high = np.linspace(0.1, 0.5, 40), np.linspace(0.5 + gap, 0.95, 40)
+    targets = np.repeat([0.0, 1.0], 40)[::sign]
+    slope, _ = slope_and_intercept(targets, np.concatenate([low, high]), np.arange(80))
+    assert (slope.value, slope.low, slope.high) == (None, None, None)
+    assert slope.reason == "the scores separate the classes"
+    targets[[5, 70]] = targets[[70, 5]]  # one of each class on the other side
+    assert slope_and_intercept(targets, np.concatenate([low, high]), np.arange(80))[0].high
+
+
+@pytest.mark.parametrize(("slope", "n"), [(1.5, 500), (2.0, 500), (2.0, 200)])
+def test_debiased_ece_is_that_of_the_population(slope: float, n: int) -> None:
+    """It once took the whole ECE of a perfect model away: 0.068 for 0.101."""
+
+    def draw(generator: np.random.Generator, size: int) -> tuple[Array, Array]:
+        logits = generator.normal(-0.5, 1.5, size)
+        return sigmoid(logits), sigmoid(slope * logits)
+
+    true, scored = draw(np.random.default_rng(0), 400_000)
+    found = []
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        chances, scores = draw(generator, n)
+        targets = (generator.random(n) < chances).astype(float)
+        found.append(measure_calibration(label_rows(targets, scores, np.arange(n))).ece_debiased)
+    assert np.mean(found) == pytest.approx(np.abs(true - scored).mean(), rel=0.12)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_the_band_of_a_perfect_model_knows_that_patients_repeat(shared: float) -> None:
+    units = np.repeat(np.arange(120), 4)
+    inside, found = 0, []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        scores = sigmoid(generator.normal(-0.5, 1.5, 120))[units]
+        alike = (generator.random(120) < shared)[units]
+        strokes = np.where(alike, generator.random(120)[units], generator.random(480))
+        targets = (strokes < scores).astype(float)
+        correlation = correlation_in_patients(targets, scores, units)
+        found.append(correlation)
+        band = ece_if_perfect(
+            scores, equal_mass=False, n_simulations=200, units=units, correlation=correlation
+        )
+        inside += band.low <= expected_calibration_error(targets, scores) <= band.high
+    assert np.mean(found) == pytest.approx(shared, abs=0.05)
+    assert inside >= 34  # of 40 at 95 %; 3 of 40 where copies count as evidence
+
+
+def test_scores_that_are_too_high_are_no_correlation() -> None:
+    targets, scores = calibrated_rows(0, 800)
+    units = np.repeat(np.arange(200), 4)
+    assert correlation_in_patients(targets, sigmoid(logit(scores) + 2), units) < 0.05
+    assert correlation_in_patients(targets, scores, np.arange(800)) == 0
+    alone = ece_if_perfect(scores, equal_mass=True, n_simulations=100)
+    of_rows = ece_if_perfect(scores, equal_mass=True, n_simulations=100, units=np.arange(800))
+    assert alone == of_rows
+
+
 def test_perfect_model_has_an_ece_far_from_zero_on_few_rows() -> None:
     _, scores = calibrated_rows(0, 234)
     few = ece_if_perfect(scores, equal_mass=False)
@@ -161,6 +224,25 @@ def test_temperature_moves_the_slope_only() -> None:
     fitted = fit_calibrator(targets, sigmoid(3 * logit(scores)), "temperature")
     assert fitted.intercept == 0
     assert fitted.slope == pytest.approx(1 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [30, 200])
+def test_temperature_is_that_of_the_likelihood(n: int) -> None:
+    """Guo et al.: the targets as they are, not Platt's smoothed ones."""
+    targets, scores = calibrated_rows(4, n)
+    sharp = sigmoid(3 * logit(scores))
+
+    def loss(slope: float) -> float:
+        return float(log_loss(targets, sigmoid(slope * logit(sharp))))
+
+    expected = minimize_scalar(loss, bounds=(0.01, 5), method="bounded", options={"xatol": 1e-8})
+    assert fit_calibrator(targets, sharp, "temperature").slope == pytest.approx(expected.x, rel=1e-4)
+
+
+def test_temperature_of_scores_that_are_all_on_the_right_side_is_finite() -> None:
+    targets, scores = np.asarray([1, 1, 0, 0]), np.asarray([0.9, 0.6, 0.4, 0.2])
+    fitted = fit_calibrator(targets, scores, "temperature")
+    assert 0 < fitted.slope < 10
 
 
 def test_isotonic_from_a_hundred_positives_up() -> None:
