@@ -375,7 +375,7 @@ class Comparison(Record):
     p_adjusted: Number = None
     """Max-t p over the family: at most 0.05 where the interval leaves out 0."""
     p_holm: Number = None
-    """In files of versions that corrected p otherwise than the interval."""
+    """In older files only."""
     p_delong: Number = None
     """DeLong's paired test (clustered), per label, as a cross-check."""
     distinguished: bool

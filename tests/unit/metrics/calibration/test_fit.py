@@ -236,7 +236,8 @@ def test_temperature_is_that_of_the_likelihood(n: int) -> None:
         return float(log_loss(targets, sigmoid(slope * logit(sharp))))
 
     expected = minimize_scalar(loss, bounds=(0.01, 5), method="bounded", options={"xatol": 1e-8})
-    assert fit_calibrator(targets, sharp, "temperature").slope == pytest.approx(expected.x, rel=1e-4)
+    found = fit_calibrator(targets, sharp, "temperature").slope
+    assert found == pytest.approx(expected.x, rel=1e-4)
 
 
 def test_temperature_of_scores_that_are_all_on_the_right_side_is_finite() -> None:
