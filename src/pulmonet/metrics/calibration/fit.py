@@ -107,7 +107,8 @@ def fit_calibrator(targets: Floats, scores: Floats, kind: CalibratorKind = "plat
 
     Platt's is logistic on the logit, with his smoothed targets (Platt 1999), so that it stays
     finite on few rows; its slope and intercept also undo a pos_weight. Temperature fits the
-    slope alone, on the targets as they are where a finite slope exists (Guo et al. 2017). Isotonic falls back to Platt below 100 positives.
+    slope alone (Guo et al. 2017), on smoothed targets only where no finite slope fits the others.
+    Isotonic falls back to Platt below 100 positives.
     """
     values = np.asarray(targets, dtype=np.float64)
     n_positive = int(values.sum())
