@@ -100,7 +100,7 @@ def _judge(lab: Lab, fault: Fault) -> dict[str, Any]:
         fault.after(lab)
     before = lab.snapshot()
     again = lab.finish(lab.start(fault.command))
-    problems += _touched(lab, fault, before)
+    problems += _touched(lab, fault, before, fault.broken)
     if again != 0:
         problems.append(f"the next run ended with {again}: {_last_line(lab.said())}")
     elif not _has_right_results(lab, fault.command):
@@ -113,14 +113,14 @@ def _judge(lab: Lab, fault: Fault) -> dict[str, Any]:
     }
 
 
-def _touched(lab: Lab, fault: Fault, before: dict[str, str]) -> list[str]:
-    """The user's files that are others than they were."""
+def _touched(lab: Lab, fault: Fault, before: dict[str, str], gone: Sequence[str] = ()) -> list[str]:
+    """The user's files that are others than they were; those of the patterns `gone` are none."""
     after = lab.snapshot() if fault.kept else before
     return [
         f"the user's own: {name}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
-        and any(re.fullmatch(pattern, name) for pattern in fault.kept)
+        and any(re.fullmatch(pattern, name) for pattern in fault.kept if pattern not in gone)
     ]
 
 

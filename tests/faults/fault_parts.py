@@ -176,7 +176,6 @@ def beside() -> Iterator[Fault]:
                 frozenset({0}),
                 before=_writing(*mine),
                 kept=tuple(_exact(name) for name in mine),
-                broken=tuple(_exact(name) for name in mine),
             )
 
 
