@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_tables import FILES, csv_texts, read_table
+from fuzz_tables import FILES, PLUS, csv_texts, read_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,7 @@ def read(name: str, content: bytes, data: DataConfig | None = None) -> Manifest 
 @example(name="train.csv", content=b"Path\n\n\n")
 @example(name="train.csv", content=b'Path\n"unclosed')
 @example(name="train.csv", content=b"Path,Path\na,b\n")
+@example(name=PLUS, content=b"path_to_image,deid_patient_id,Path,Path,Study\n,,,,\n,,,,1\n")
 @example(name="train.csv", content=b"Path,path\npatient1/a,b\n")
 @example(name="train.csv", content=b"Path,Edema,Pulmonary Edema\npatient1/a,1,0\n")
 @example(name="train.csv", content=b"Path\npatient1/" + b"a" * 5000 + b"\n")
