@@ -68,14 +68,17 @@ def told_apart(
             targets, scores, units, n_resamples=n_resamples, seed=dataset, with_precision=False
         )
         values = np.asarray(
-            [np.mean([auroc(targets[:, i], run[:, i]) for i in range(5)]) for run in scores]
+            [
+                np.mean([auroc(targets[:, i], run[:, i]) for i in np.flatnonzero(samples.scored)])
+                for run in scores
+            ]
         )
         macro = samples.macro("auroc")
         for index, size in enumerate(sizes):
             rarer = class_patients(targets, units).min(axis=1)
             variances = (samples.auroc[0] - samples.auroc[1]).var(axis=0)
-            n_patients = effective_patients(rarer, variances)
-            found = paired_differences(values[:size, None], macro[:size, :, None], n_patients)
+            behind = effective_patients(rarer[samples.scored], variances[samples.scored])
+            found = paired_differences(values[:size, None], macro[:size, :, None], behind)
             counts[index] += found.distinguished.any()
     return counts / n_datasets
 

@@ -35,10 +35,20 @@ def test_patient_intervals_cover_and_image_intervals_do_not() -> None:
 
 
 def test_few_positive_patients_cover_too_little() -> None:
-    """The reason for the flag below 20 positive patients."""
+    """The reason why intervals of few patients reach further: the bootstrap's own."""
     simulation = load("coverage")
     found = simulation.coverage(simulation.Design(5, 100, auroc=0.9), 150, n_resamples=200)
     assert found["patients"] < 0.90
+
+
+def test_counts_of_chexpert_cover_and_equal_models_are_not_told_apart() -> None:
+    simulation = load("rare_labels")
+    n, found = simulation.simulate(*simulation.DESIGNS["CheXpert valid"], 30, 600, 200)
+    assert n == 30
+    assert not {"label of   1"} & set(found)
+    assert found["macro"] >= 0.8 and found["labels"] >= 0.9
+    assert found["secondary"] <= 0.17  # P(6 or more of 30 at 5 %) = 0.3 %
+    assert found["each alone"] > 0.25
 
 
 def test_equal_models_are_seldom_told_apart_and_a_crippled_one_always() -> None:

@@ -117,17 +117,18 @@ def ece_if_perfect(
     starts = np.unique(bins[order], return_index=True)[1]
     ordered = scores[order]
     expected = np.add.reduceat(ordered, starts)
-    values = np.empty(n_draws)
-    for draw in range(n_draws):
-        strokes = generator.random(len(ordered))
-        if units is not None and correlation > 0:
-            is_one, of_patient = generator.random((2, int(units.max()) + 1))[:, units[order]]
-            strokes = np.where(is_one < correlation, of_patient, strokes)
-        positives = strokes < ordered
-        drawn = np.add.reduceat(positives, starts, dtype=np.float64)
-        values[draw] = np.abs(drawn - expected).sum() / len(ordered)
+    own = None if units is None or correlation <= 0 else units[order]
+    values = []
+    height = max(2**18 // len(ordered), 1)
+    for n_here in [height] * (n_draws // height) + [n_draws % height]:
+        strokes = generator.random((n_here, len(ordered)))
+        if own is not None:
+            is_one, of_patient = generator.random((2, n_here, int(own.max()) + 1))
+            strokes = np.where((is_one < correlation)[:, own], of_patient[:, own], strokes)
+        drawn = np.add.reduceat(strokes < ordered, starts, axis=1, dtype=np.float64)
+        values += (np.abs(drawn - expected).sum(axis=1) / len(ordered)).tolist()
     low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(value=float(values.mean()), low=float(low), high=float(high))
+    return Estimate(value=float(np.mean(values)), low=float(low), high=float(high))
 
 
 def measure_calibration(
