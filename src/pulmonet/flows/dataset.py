@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
-from pulmonet.data.manifest import Manifest, patients_by_split
+from pulmonet.data.manifest import Manifest, fingerprint, patients_by_split
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifest
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
-from pulmonet.errors import DataError
+from pulmonet.errors import DataError, PulmoNetError
 from pulmonet.files.paths import expand, folder_name
 from pulmonet.flows.console import note, say, steps, warn
 from pulmonet.flows.options import RowOptions
@@ -69,21 +69,24 @@ class Datasets:
         self._opened: dict[str, Manifest] = {}
         self._named: set[Path] = set()
 
-    def rows_of(self, record: RunRecord, options: RowOptions) -> RunRows:
+    def rows_of(self, record: RunRecord, options: RowOptions, *, by_name: bool = False) -> RunRows:
         """The rows as the run saw them: its folds decide the splits of its own dataset.
 
-        Without a split it is valid, else the only one; without views, the run's.
+        Without a split it is valid, else the only one; without views, the run's. A folder of the
+        dataset's name is the run's own `by_name` where nothing else can tell.
 
         Raises:
             DataError: no dataset, one that cannot be used, no such row, or not the run's split.
         """
         data = _run_data(record, options.data_dir)
-        external = not _is_own(record, data)
+        external = not self._is_own(record, data, by_name=by_name)
         if external:  # folds, splits and columns of the run belong to the data it was trained on
             kept = {"data_dir", "skip_bad", "views", "labels", "auxiliary_labels"}
             data = DataConfig(**data.model_dump(include=kept))
         data = data.model_copy(update=dict(options.columns))
         manifest = self._open(data, record.config.seed, keep_split=external)
+        if facts := record.provenance.dataset:
+            manifest = _renamed(manifest, facts.name, external=external)
         there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
         split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
         other_splits = "splits" in options.columns
@@ -102,6 +105,22 @@ class Datasets:
         if seen.external:
             manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
         return RunRows(manifest, select_rows(manifest, "train", config.data.views), "train")
+
+    def _is_own(self, record: RunRecord, data: DataConfig, *, by_name: bool) -> bool:
+        """Whether `data` is what a run was trained on: its place, its rows, a split's patients."""
+        facts, written = record.provenance.dataset, record.config.data.data_dir
+        own = facts.name if facts else (folder_name(Path(written)) if written else None)
+        root = locate_dataset(data.data_dir)
+        same_name = own in {None, folder_name(root) if root.is_dir() else root.stem}
+        if facts is None or expand(facts.root).resolve() == root.resolve():
+            return same_name
+        try:
+            manifest = read_manifest(root, data, record.config.seed, keep_split=False)
+        except PulmoNetError:  # it has not the columns, or the patients, that the run's has
+            return same_name and by_name
+        here, trained = patients_by_split(manifest), facts.split_patients
+        shared = any(here.get(split) == digest for split, digest in trained.items())
+        return shared or fingerprint(manifest) == facts.fingerprint or (same_name and by_name)
 
     def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
         """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
@@ -146,14 +165,14 @@ def _moved(recorded: Path) -> str:
     return str(found)
 
 
-def _is_own(record: RunRecord, data: DataConfig) -> bool:
-    """Whether `data` is the dataset that a run was trained on, by its name: it may have moved."""
-    facts, written = record.provenance.dataset, record.config.data.data_dir
-    own = facts.name if facts is not None else (folder_name(Path(written)) if written else None)
-    if own is None:
-        return True
-    root = locate_dataset(data.data_dir)
-    return (folder_name(root) if root.is_dir() else root.stem) == own
+def _renamed(manifest: Manifest, own: str, *, external: bool) -> Manifest:
+    """The run's `own` dataset by that name wherever it lies now, and no other one by it."""
+    if external is (manifest.name != own):
+        return manifest
+    name = f"{own}-{fingerprint(manifest)[:8]}" if external else own
+    what = "is another dataset than the one trained on" if external else "is the one trained on"
+    note(f"{manifest.root} {what}: called {name} in the results")
+    return replace(manifest, name=name)
 
 
 def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:

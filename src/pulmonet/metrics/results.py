@@ -8,6 +8,7 @@ it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -296,6 +297,36 @@ class BootstrapFacts(Record):
     confidence: float = 0.95
 
 
+class SeenBefore(Record):
+    """What of the evaluated images the run had before it: by digests of their pixels."""
+
+    n_images: int
+    """Images evaluated."""
+    trained_on: int
+    """Of them those that the run was trained on."""
+    patients: int | None
+    """Their patients here; null = the dataset names none."""
+    of_their_patients: int
+    """Further images of patients that it was trained on."""
+    of_the_same_ids: int
+    """Images whose patient's id it was trained on, which may be another person's."""
+    selected_on: int
+    """Images that chose the checkpoint."""
+    validated_on: int
+    """Images of the run's own validation split."""
+
+    def text(self) -> str:
+        """``212 of these 558 images, of 131 patients, were trained on``; empty where none was."""
+        if not self.trained_on + self.of_their_patients:
+            return ""
+        whose = "" if self.patients is None else f", of {count(self.patients, 'patient')},"
+        more = f", and {self.of_their_patients:,} are further images of patients trained on"
+        return (
+            f"{self.trained_on:,} of these {self.n_images:,} images{whose} were trained on"
+            f"{more if self.of_their_patients else ''}"
+        )
+
+
 class RunResult(Record):
     """One run (or predictions file) on one split of one dataset."""
 
@@ -338,6 +369,10 @@ class RunResult(Record):
     dataset_fingerprint: str | None = None
     same_data_as_training: bool | None = None
     """Whether the fingerprint equals the training's; null = unknown."""
+    external: bool | None = None
+    """Whether this is another dataset, of which the run was trained on nothing; null = unknown."""
+    seen: SeenBefore | None = None
+    """What was trained on, by the digests beside the run; null = it has none."""
     one_class_in_training: dict[str, str] = {}
     """Labels without a positive, a negative or any known value in training -> what is missing."""
     notes: list[str] = []
@@ -349,6 +384,12 @@ class RunResult(Record):
         unknown = "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels)
         notes = [f"{self.macro.auroc_name()} ({left_out})"] if left_out else []
         return notes + [f"nothing could be learned in training of {unknown}"] * bool(unknown)
+
+    def is_external(self, trained_on: Collection[str]) -> bool:
+        """Whether this is external testing; by the names of datasets where nothing else tells."""
+        if self.external is None:
+            return self.dataset not in trained_on and not self.same_data_as_training
+        return self.external
 
     def combination_text(self) -> str:
         """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Letters of a run's name: most disks take 255 in a folder's, and ``-tta`` may come behind.
 MAX_RUN_NAME = 200
 #: What `train` writes beside run_config.json.
-TRAINED = ("best_model.pth", "last_checkpoint.pth", "training_log.csv", "curves.png")
+TRAINED = ("best_model.pth", "last_checkpoint.pth", "training_log.csv", "curves.png", "seen.npz")
 
 
 class _Inside:
@@ -52,6 +52,7 @@ class RunDir:
     last_checkpoint_path = _Inside("last_checkpoint.pth")
     log_path = _Inside("training_log.csv")
     curves_path = _Inside("curves.png")
+    seen_path = _Inside("seen.npz")
     calibration_path = _Inside("calibration.json")
     explain_dir = _Inside("explain")
 

@@ -299,6 +299,8 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
     facts = [material.facts for material in materials]
     same_data = {one.get("same_data_as_training") for one in facts}
     digests = [one.get("checkpoint_sha256") for one in facts]
+    external = [one.get("external") for one in facts]
+    seen = [one["seen"] for one in facts if one.get("seen")]
     shared = {
         key: values.pop()
         for key in ("blank", "views", "tta", "dataset_fingerprint")
@@ -316,5 +318,7 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
             for label, missing in one.get("one_class_in_training", {}).items()
         },
         "same_data_as_training": False if False in same_data else same_data == {True} or None,
+        "external": None if None in external else all(external),
+        "seen": max(seen, key=lambda one: one.trained_on, default=None),
         "notes": list(dict.fromkeys([note, *(x for one in facts for x in one.get("notes", []))])),
     }

@@ -14,6 +14,7 @@ from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
+from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.ledger import Ledger
@@ -21,8 +22,10 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
+from pulmonet.flows.seen import find_seen, used_before
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
+from pulmonet.metrics.results import SeenBefore
 from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
@@ -42,16 +45,21 @@ def score(
     """
     trained = load_run(run_dir, options.device)
     data = trained.record.config.data
-    chosen = datasets.rows_of(trained.record, options)
-    scores, rows = _score(trained, chosen, options)
+    by_name = not trained.run_dir.seen_path.exists()
+    chosen = datasets.rows_of(trained.record, options, by_name=by_name)
+    pack = pack_rows(chosen.manifest, chosen.rows, data)
+    rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     chosen = replace(chosen, rows=rows)
+    own = not chosen.external
+    seen = find_seen(trained.run_dir, chosen, pack, trained.record.provenance.selected_on)
+    scores = _score(trained, pack, rows, options)
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"
     if is_plain:
         path = run_dir.predictions_path(predictions.dataset, predictions.split)
         Ledger(run_dir.path, "move it away").write(path, predictions.to_csv(), by_name=True)
-    facts = _facts(trained, chosen, options)
-    own_valid = chosen.split == "valid" and not chosen.external
+    facts = _facts(trained, chosen, options, seen)
+    own_valid = chosen.split == "valid" and own
     own_fold = own_valid and data.folds is not None
     row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
     return Material(
@@ -62,7 +70,8 @@ def score(
         lambda path: read_source_image(chosen.manifest, row_of[path]),
         fits_calibration=own_valid,
         without_calibration=not is_plain
-        or (chosen.other_splits and not facts["same_data_as_training"]),
+        or (chosen.other_splits and not facts["same_data_as_training"])
+        or bool(seen and seen.validated_on and not own_valid),
         fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
         is_saved=is_plain,
     )
@@ -82,13 +91,11 @@ def _training_rows(
     return KnownRows(covariates, _targets(seen, trained.labels, blank))
 
 
-def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tuple[Floats32, Ints]:
-    """Scores (N, L) of the rows that can be read, and these rows (N,)."""
+def _score(trained: TrainedRun, pack: Pack, rows: Ints, options: EvaluateOptions) -> Floats32:
+    """Scores (N, L) of `rows`."""
     n_workers = options.num_workers
     if n_workers is None:
         n_workers = trained.record.config.runtime.num_workers
-    pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
-    rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     views = tta_views(options.tta)
     found = []
     with console.steps(f"scoring with {trained.run_dir.name}", len(rows) * len(views)) as bar:
@@ -111,7 +118,7 @@ def _score(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> tu
             f"{trained.run_dir.best_model_path}: gives scores that are not numbers; the weights "
             "are damaged, train again with --overwrite"
         )
-    return scores, rows
+    return scores
 
 
 def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Floats32:
@@ -163,28 +170,23 @@ def _values(column: Any) -> NDArray[Any]:
     return np.asarray(column.fillna("").astype(str).to_numpy(object))
 
 
-def _facts(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> dict[str, Any]:
+def _facts(
+    trained: TrainedRun, chosen: RunRows, options: EvaluateOptions, seen: SeenBefore | None
+) -> dict[str, Any]:
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
     trained_on = provenance.dataset.fingerprint if provenance.dataset else None
     same = None if trained_on is None else here == trained_on
-    used: list[str] = []
-    notes: list[str] = []
+    used, notes = used_before(trained.record, chosen, seen, same=same is True)
+    external = chosen.external and not used
     if chosen.external:
-        notes.append("Another dataset than the one trained on: external testing.")
-    else:
-        if chosen.split == "train":
-            used.append("training")
-        elif chosen.other_splits and not same:
-            used.append("perhaps training (--splits are not the run's)")
-        selects = trained.record.config.select.checkpoint == "best"
-        if selects and chosen.split == provenance.selected_on:
-            used.append("checkpoint selection")
-        if same is False:
-            notes.append(
-                "The data's fingerprint differs from the training's: rows, splits or labels have "
-                "changed since."
-            )
+        what = ": external testing" if external else ", but no external testing"
+        notes.insert(0, f"Another dataset than the one trained on{what}.")
+    elif same is False:
+        notes.append(
+            "The data's fingerprint differs from the training's: rows, splits or labels have "
+            "changed since."
+        )
     if provenance.status != "finished":
         notes.append(
             f"Training is unfinished ({provenance.status}): these are its best weights so far."
@@ -203,6 +205,8 @@ def _facts(trained: TrainedRun, chosen: RunRows, options: EvaluateOptions) -> di
         "checkpoint_sha256": trained.sha256,
         "dataset_fingerprint": here,
         "same_data_as_training": same,
+        "external": external,
+        "seen": seen,
         "one_class_in_training": provenance.one_class("train"),
         "notes": notes,
     }

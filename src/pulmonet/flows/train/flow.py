@@ -94,6 +94,7 @@ def run(
 def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
     import torch
 
+    from pulmonet.flows.seen import write_seen
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
     from pulmonet.flows.train.record import begin_record, continued
     from pulmonet.flows.train.screen import announce, announce_left
@@ -113,6 +114,8 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
         if resume and run_dir.exists():
             plan = continued(plan, run_dir)
         provenance = begin_record(plan, run_dir, resume=resume, overwrite=overwrite)
+        if processes.is_first and not run_dir.seen_path.exists():
+            write_seen(run_dir, plan.manifest, pack, plan.rows)
         return _train_networks(plan, pack, run_dir, provenance, resume=resume)
 
 

@@ -120,8 +120,8 @@ def _of_results(collection: Collection) -> dict[str, str]:
         "output": "A score in [0, 1] per finding"
         + ("; classes at the thresholds under Operating points" if has_points else ""),
         "performance": _performance(collection),
-        "internal": _tested(one for one in of_runs if one.dataset in inside),
-        "external": _tested(one for one in of_runs if one.dataset not in inside)
+        "internal": _tested(one for one in of_runs if not one.is_external(inside)),
+        "external": _tested(one for one in of_runs if one.is_external(inside))
         or "None in the artifacts",
     }
     if not results:
@@ -203,5 +203,6 @@ def _tested(results: Iterable[RunResult]) -> str:
     for result in results:
         used = listing(result.rows_used_for)
         words = f"rows used for {used}" if used else "unused"
+        words += f"; {seen}" if (seen := result.seen and result.seen.text()) else ""
         names.add(f"{result.dataset}, {result.split} ({words})")
     return f"On {'; '.join(sorted(names))}" if names else ""

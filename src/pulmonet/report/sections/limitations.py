@@ -21,9 +21,8 @@ def limitations_section(context: Context) -> Section:
             "Some results come from rows that also chose the checkpoint or a calibration, so they "
             "are optimistic; `train --select-on dev` keeps the reported rows untouched."
         )
-    elsewhere = {result.dataset for result in results} - {
-        facts.name for facts in collection.datasets
-    }
+    inside = {facts.name for facts in collection.datasets}
+    elsewhere = {result.dataset for result in results if result.is_external(inside)}
     if elsewhere:
         lines.append(f"External testing was done on {listing(sorted(elsewhere))} only.")
     else:
