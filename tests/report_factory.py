@@ -24,10 +24,9 @@ from pulmonet.config.load import parse_config
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.estimate import BootstrapFacts, Estimate
 from pulmonet.metrics.results import (
     Baseline,
-    BootstrapFacts,
     CalibrationResult,
     Comparison,
     Confusion,

@@ -69,17 +69,16 @@ class Datasets:
         self._opened: dict[str, Manifest] = {}
         self._named: set[Path] = set()
 
-    def rows_of(self, record: RunRecord, options: RowOptions, *, by_name: bool = False) -> RunRows:
+    def rows_of(self, record: RunRecord, options: RowOptions) -> RunRows:
         """The rows as the run saw them: its folds decide the splits of its own dataset.
 
-        Without a split it is valid, else the only one; without views, the run's. A folder of the
-        dataset's name is the run's own `by_name` where nothing else can tell.
+        Without a split it is valid, else the only one; without views, the run's.
 
         Raises:
             DataError: no dataset, one that cannot be used, no such row, or not the run's split.
         """
         data = _run_data(record, options.data_dir)
-        external = not self._is_own(record, data, by_name=by_name)
+        external = not _is_own(record, data)
         if external:  # folds, splits and columns of the run belong to the data it was trained on
             kept = {"data_dir", "skip_bad", "views", "labels", "auxiliary_labels"}
             data = DataConfig(**data.model_dump(include=kept))
@@ -105,22 +104,6 @@ class Datasets:
         if seen.external:
             manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
         return RunRows(manifest, select_rows(manifest, "train", config.data.views), "train")
-
-    def _is_own(self, record: RunRecord, data: DataConfig, *, by_name: bool) -> bool:
-        """Whether `data` is what a run was trained on: its place, its rows, a split's patients."""
-        facts, written = record.provenance.dataset, record.config.data.data_dir
-        own = facts.name if facts else (folder_name(Path(written)) if written else None)
-        root = locate_dataset(data.data_dir)
-        same_name = own in {None, folder_name(root) if root.is_dir() else root.stem}
-        if facts is None or expand(facts.root).resolve() == root.resolve():
-            return same_name
-        try:
-            manifest = read_manifest(root, data, record.config.seed, keep_split=False)
-        except PulmoNetError:  # it has not the columns, or the patients, that the run's has
-            return same_name and by_name
-        here, trained = patients_by_split(manifest), facts.split_patients
-        shared = any(here.get(split) == digest for split, digest in trained.items())
-        return shared or fingerprint(manifest) == facts.fingerprint or (same_name and by_name)
 
     def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
         """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
@@ -163,6 +146,24 @@ def _moved(recorded: Path) -> str:
         ) from None
     note(f"{recorded} is not there any more: {found} is taken")
     return str(found)
+
+
+def _is_own(record: RunRecord, data: DataConfig) -> bool:
+    """Whether `data` is what a run was trained on: its place, else its rows, or its patients."""
+    facts, written = record.provenance.dataset, record.config.data.data_dir
+    name = facts.name if facts else (folder_name(Path(written)) if written else None)
+    root = locate_dataset(data.data_dir)
+    same_name = name in {None, folder_name(root) if root.is_dir() else root.stem}
+    if facts is None or (same_name and not facts.split_patients):  # of an earlier version
+        return same_name
+    if expand(facts.root).resolve() == root.resolve():
+        return True
+    try:
+        manifest = read_manifest(root, data, record.config.seed, keep_split=False)
+    except PulmoNetError:  # without the columns or patients that the run's own has
+        return False
+    alike = patients_by_split(manifest).items() & facts.split_patients.items()
+    return fingerprint(manifest) == facts.fingerprint or (same_name and bool(alike))
 
 
 def _renamed(manifest: Manifest, own: str, *, external: bool) -> Manifest:

@@ -19,9 +19,8 @@ from pulmonet.files.read import read_array
 from pulmonet.files.write import write_atomic
 from pulmonet.flows.console import steps
 from pulmonet.flows.dataset import RunRows
-from pulmonet.metrics.results import SeenBefore
 from pulmonet.run.folder import RunDir
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import SeenBefore
 
 
 def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]) -> None:
@@ -41,7 +40,6 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
 
     Images are known by their pixels, whatever they are called. An id means the same patient in
     the run's own dataset, or where most of the images found have the patient that they had.
-    `selected_on` is the role whose rows chose the checkpoint.
 
     Raises:
         ArtifactError: a damaged file.
@@ -49,65 +47,30 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
     path, manifest, rows = run_dir.seen_path, chosen.manifest, chosen.rows
     if not path.exists():
         return None
+    names = ("salt", "images_train", "patients_train", f"images_{selected_on}")
     try:
-        salt = read_array(path, "salt").tobytes()
-        trained, valid, selecting = (
-            read_array(path, f"images_{role}") for role in ("train", "valid", selected_on)
-        )
-        patients = read_array(path, "patients_train")
-        images = _digests(_pixels(pack, rows), salt)
+        salt, trained, patients, selecting = (read_array(path, name) for name in names)
+        images = _digests(_pixels(pack, rows), salt.tobytes())
     except (OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); restore or remove it") from None
-    here = _digests(_patients(manifest, rows), salt)
-    patient_of = dict(zip(trained.tolist(), patients.tolist(), strict=False))
+    here = _digests(_patients(manifest, rows), salt.tobytes())
     found = np.isin(images, trained)
-    then = [patient_of.get(image) for image in images[found].tolist()]
-    same_ids = not chosen.external or 2 * int(np.sum(then == here[found])) > len(then)
-    known = found | np.isin(here, here[found])
-    by_id = np.isin(here, patients)
+    patient_of = dict(zip(trained.tolist(), patients.tolist(), strict=False))
+    n_alike = sum(
+        patient_of.get(one) == patient
+        for one, patient in zip(images.tolist(), here.tolist(), strict=True)
+    )
+    known, by_id = np.isin(here, here[found]), np.isin(here, patients) & manifest.patients_known
+    if not chosen.external or 2 * n_alike > found.sum():
+        known, by_id = known | by_id, by_id & False
     return SeenBefore(
         n_images=len(rows),
         trained_on=int(found.sum()),
         patients=len(set(here[found].tolist())) if manifest.patients_known else None,
-        of_their_patients=int(((known | (by_id & same_ids)) & ~found).sum()),
-        of_the_same_ids=0 if same_ids else int((by_id & ~known).sum()),
+        of_their_patients=int((known & ~found).sum()),
+        of_the_same_ids=int((by_id & ~known).sum()),
         selected_on=int(np.isin(images, selecting).sum()),
-        validated_on=int(np.isin(images, valid).sum()),
     )
-
-
-def used_before(
-    record: RunRecord, chosen: RunRows, seen: SeenBefore | None, *, same: bool
-) -> tuple[list[str], list[str]]:
-    """What the rows decided before, and notes on how that is known.
-
-    `same` says that the dataset's fingerprint is the training's.
-    """
-    used, notes, own = [], [], not chosen.external
-    if own and chosen.split == "train":
-        used.append("training")
-    elif seen and (text := seen.text()):
-        n_known = seen.trained_on + seen.of_their_patients
-        used.append(f"training ({n_known:,} of {seen.n_images:,} images)")
-        notes.append(f"{text}.")
-    elif own and chosen.other_splits and not same and not seen:
-        used.append("perhaps training (--splits are not the run's)")
-    if record.config.select.checkpoint == "best":
-        if own and chosen.split == record.provenance.selected_on:
-            used.append("checkpoint selection")
-        elif seen and seen.selected_on:
-            used.append(f"checkpoint selection ({seen.selected_on:,} of {seen.n_images:,} images)")
-    if seen and seen.of_the_same_ids:
-        notes.append(
-            f"{seen.of_the_same_ids:,} of these {seen.n_images:,} images have a patient whose id "
-            "was trained on, and no image tells whether it is the same person."
-        )
-    elif seen is None and not same:
-        notes.append(
-            "The run has no digests of its images (seen.npz), so the dataset's fingerprint and "
-            "name alone tell whether it was trained on some of these."
-        )
-    return used, notes
 
 
 def _pixels(pack: Pack, rows: Ints) -> Iterator[bytes]:
@@ -119,12 +82,9 @@ def _pixels(pack: Pack, rows: Ints) -> Iterator[bytes]:
             bar.advance(len(images))
 
 
-def _patients(manifest: Manifest, rows: Ints) -> list[bytes]:
-    """The id of each row's patient; noise where the source has none."""
-    if not manifest.patients_known:
-        return [os.urandom(8) for _ in rows]
+def _patients(manifest: Manifest, rows: Ints) -> Iterator[bytes]:
     patients = manifest.table["patient"].to_numpy(object)[rows]
-    return [str(one).encode("utf-8", "surrogatepass") for one in patients]
+    return (str(one).encode("utf-8", "surrogatepass") for one in patients)
 
 
 def _digests(parts: Iterable[bytes], salt: bytes) -> NDArray[np.uint64]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from pulmonet.choices import IntervalKind
 from pulmonet.run.record import Record
 
 
@@ -52,3 +53,16 @@ def without_intervals(found: Any, reason: str) -> Any:
         elif name in {"observed_low", "observed_high"}:
             parts[name] = None
     return found.model_copy(update=parts)
+
+
+class BootstrapFacts(Record):
+    """How the intervals were made."""
+
+    unit: Literal["patient", "image"]
+    """What was resampled; images only where the rows name no patients."""
+    n_resamples: int
+    n_redrawn: int
+    """Resamples with one class of a label: of that label alone, another stands in."""
+    seed: int
+    method: IntervalKind
+    confidence: float = 0.95

@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from pulmonet.choices import COMBINATIONS, TTA_VIEWS, IntervalKind, Level, StudyRule, Tta
-from pulmonet.metrics.estimate import Estimate, Number
-from pulmonet.run.record import Record, read_model
+from pulmonet.choices import COMBINATIONS, TTA_VIEWS, Level, StudyRule, Tta
+from pulmonet.metrics.estimate import BootstrapFacts, Estimate, Number
+from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
@@ -282,49 +282,6 @@ class Shift(Record):
     """Fraction of rows per view."""
     sex: dict[str, tuple[Number, Number]] = {}
     """Fraction of rows per sex."""
-
-
-class BootstrapFacts(Record):
-    """How the intervals were made."""
-
-    unit: Literal["patient", "image"]
-    """What was resampled; images only where the rows name no patients."""
-    n_resamples: int
-    n_redrawn: int
-    """Resamples with one class of a label: of that label alone, another stands in."""
-    seed: int
-    method: IntervalKind
-    confidence: float = 0.95
-
-
-class SeenBefore(Record):
-    """What of the evaluated images the run had before it: by digests of their pixels."""
-
-    n_images: int
-    """Images evaluated."""
-    trained_on: int
-    """Of them those that the run was trained on."""
-    patients: int | None
-    """Their patients here; null = the dataset names none."""
-    of_their_patients: int
-    """Further images of patients that it was trained on."""
-    of_the_same_ids: int
-    """Images whose patient's id it was trained on, which may be another person's."""
-    selected_on: int
-    """Images that chose the checkpoint."""
-    validated_on: int
-    """Images of the run's own validation split."""
-
-    def text(self) -> str:
-        """``212 of these 558 images, of 131 patients, were trained on``; empty where none was."""
-        if not self.trained_on + self.of_their_patients:
-            return ""
-        whose = "" if self.patients is None else f", of {count(self.patients, 'patient')},"
-        more = f", and {self.of_their_patients:,} are further images of patients trained on"
-        return (
-            f"{self.trained_on:,} of these {self.n_images:,} images{whose} were trained on"
-            f"{more if self.of_their_patients else ''}"
-        )
 
 
 class RunResult(Record):

@@ -14,7 +14,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name
-from pulmonet.words import first_line, macro_auroc
+from pulmonet.words import count, first_line, macro_auroc
 
 
 class Record(BaseModel):
@@ -120,6 +120,31 @@ class Provenance(Record):
         """What `best_valid_macro_auroc` is: ``macro AUROC of 4 of 5 labels``."""
         n_labels = len(self.labels)
         return macro_auroc(n_labels - len(self.one_class(self.selected_on)), n_labels)
+
+
+class SeenBefore(Record):
+    """What of the evaluated images the run had before, by digests of pixels and patients."""
+
+    n_images: int
+    """Images evaluated."""
+    trained_on: int
+    """Those that the run was trained on."""
+    patients: int | None
+    """Their patients here; null = the dataset names none."""
+    of_their_patients: int
+    """Further images of patients trained on."""
+    of_the_same_ids: int
+    """Images whose patient has an id that was trained on, perhaps another person's."""
+    selected_on: int
+    """Those that chose the checkpoint."""
+
+    def text(self) -> str:
+        """``212 of these 558 images, of 131 patients``; empty where none was trained on."""
+        whose = "" if self.patients is None else f", of {count(self.patients, 'patient')}"
+        more = f", and {self.of_their_patients:,} more of patients"
+        text = f"{self.trained_on:,} of these {self.n_images:,} images{whose}"
+        text += more if self.of_their_patients else ""
+        return text if self.trained_on + self.of_their_patients else ""
 
 
 class RunRecord(Record):

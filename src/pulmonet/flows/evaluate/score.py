@@ -22,14 +22,14 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
-from pulmonet.flows.seen import find_seen, used_before
+from pulmonet.flows.seen import find_seen
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
-from pulmonet.metrics.results import SeenBefore
 from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
+from pulmonet.run.record import RunRecord, SeenBefore
 
 
 def score(
@@ -45,8 +45,7 @@ def score(
     """
     trained = load_run(run_dir, options.device)
     data = trained.record.config.data
-    by_name = not trained.run_dir.seen_path.exists()
-    chosen = datasets.rows_of(trained.record, options, by_name=by_name)
+    chosen = datasets.rows_of(trained.record, options)
     pack = pack_rows(chosen.manifest, chosen.rows, data)
     rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     chosen = replace(chosen, rows=rows)
@@ -71,7 +70,7 @@ def score(
         fits_calibration=own_valid,
         without_calibration=not is_plain
         or (chosen.other_splits and not facts["same_data_as_training"])
-        or bool(seen and seen.validated_on and not own_valid),
+        or bool(seen and seen.selected_on and not own_valid),
         fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
         is_saved=is_plain,
     )
@@ -170,22 +169,48 @@ def _values(column: Any) -> NDArray[Any]:
     return np.asarray(column.fillna("").astype(str).to_numpy(object))
 
 
+def _used_before(
+    record: RunRecord, chosen: RunRows, seen: SeenBefore | None, *, same: bool
+) -> list[str]:
+    own, used = not chosen.external, []
+    if own and chosen.split == "train":
+        used.append("training")
+    elif seen and (trained_on := seen.text()):
+        used.append(f"training ({trained_on})")
+    elif own and chosen.other_splits and not same and not seen:
+        used.append("perhaps training (--splits are not the run's)")
+    if record.config.select.checkpoint == "best":
+        if own and chosen.split == record.provenance.selected_on:
+            used.append("checkpoint selection")
+        elif seen and seen.selected_on:
+            used.append(f"checkpoint selection ({seen.selected_on:,} of these images)")
+    return used
+
+
 def _facts(
     trained: TrainedRun, chosen: RunRows, options: EvaluateOptions, seen: SeenBefore | None
 ) -> dict[str, Any]:
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
-    trained_on = provenance.dataset.fingerprint if provenance.dataset else None
-    same = None if trained_on is None else here == trained_on
-    used, notes = used_before(trained.record, chosen, seen, same=same is True)
-    external = chosen.external and not used
-    if chosen.external:
-        what = ": external testing" if external else ", but no external testing"
-        notes.insert(0, f"Another dataset than the one trained on{what}.")
+    own, facts = not chosen.external, provenance.dataset
+    same = None if facts is None else here == facts.fingerprint
+    notes: list[str] = []
+    used = _used_before(trained.record, chosen, seen, same=same is True)
+    trained_on = seen.text() if seen else ""
+    if not own:
+        but = f", but {trained_on or 'some of these images'}, were trained on" if used else ""
+        notes.append(f"Another dataset than the one trained on{but or ': external testing'}.")
     elif same is False:
         notes.append(
             "The data's fingerprint differs from the training's: rows, splits or labels have "
             "changed since."
+        )
+    if seen is None and not own:
+        notes.append("That is told by fingerprint and name alone: the run has no seen.npz.")
+    elif seen and seen.of_the_same_ids:
+        notes.append(
+            f"{seen.of_the_same_ids:,} of these images have a patient whose id was trained on; no "
+            "image tells whether it is the same person."
         )
     if provenance.status != "finished":
         notes.append(
@@ -205,7 +230,7 @@ def _facts(
         "checkpoint_sha256": trained.sha256,
         "dataset_fingerprint": here,
         "same_data_as_training": same,
-        "external": external,
+        "external": not own and not used,
         "seen": seen,
         "one_class_in_training": provenance.one_class("train"),
         "notes": notes,

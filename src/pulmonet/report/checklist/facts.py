@@ -203,6 +203,5 @@ def _tested(results: Iterable[RunResult]) -> str:
     for result in results:
         used = listing(result.rows_used_for)
         words = f"rows used for {used}" if used else "unused"
-        words += f"; {seen}" if (seen := result.seen and result.seen.text()) else ""
         names.add(f"{result.dataset}, {result.split} ({words})")
     return f"On {'; '.join(sorted(names))}" if names else ""
