@@ -26,6 +26,9 @@ def report(
     show_identifiers: Annotated[
         bool, typer.Option("--show-identifiers", help="Write patient ids and paths as they are.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compute every number again, and compare.")
+    ] = False,
 ) -> int:
     """Example: [bold]pulmonet report --html[/bold]"""
     from pulmonet.flows.report import run
@@ -36,4 +39,5 @@ def report(
         html=html,
         author_notes=author_notes,
         show_identifiers=show_identifiers,
+        verify=verify,
     )

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
+from pulmonet.flows.verify import verify as verify_all
 from pulmonet.report.checklist.items import read_author_notes
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card
@@ -26,10 +27,11 @@ def run(
     html: bool = False,
     author_notes: Path | None = None,
     show_identifiers: bool = False,
+    verify: bool = False,
 ) -> int:
     """Write report.md and its pictures, and the page when asked or when `output` names one.
 
-    Gives 0, or 4 when a damaged file was named and left out.
+    Gives 0, or 4 when a damaged file was named and left out, or `verify` found a difference.
 
     Raises:
         ArtifactError: no readable run; the folder cannot be written.
@@ -38,11 +40,13 @@ def run(
     markdown_path, page_path = _paths(output or artifacts_dir)
     notes = read_author_notes(author_notes) if author_notes is not None else {}
     collection = collect(artifacts_dir)
+    verdicts = verify_all(collection, artifacts_dir) if verify else {}
     context = Context(
         collection=collection,
         notes=notes,
         identities=load_identities(artifacts_dir, shown=show_identifiers),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        verdicts=verdicts,
     )
     document = build_document(context)
     folder = markdown_path.parent
@@ -67,7 +71,8 @@ def run(
         console.say(f"page: {page_path}")
     for problem in (*collection.stale, *collection.problems):
         console.warn(f"left out {problem.where}: {problem.what}")
-    return ArtifactError.exit_code if collection.problems else 0
+    differs = any(verdict.startswith("differs") for verdict in verdicts.values())
+    return ArtifactError.exit_code if collection.problems or differs else 0
 
 
 def _paths(output: Path) -> tuple[Path, Path]:

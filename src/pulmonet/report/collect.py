@@ -170,6 +170,8 @@ class Context:
     """The authors' words by key (``--author-notes``)."""
     written: str = ""
     """When, ISO 8601 in UTC."""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    """Of ``--verify`` by run: begins with verified, not verified or differs."""
 
 
 def collect(artifacts_dir: Path) -> Collection:

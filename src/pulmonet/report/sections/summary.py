@@ -46,9 +46,24 @@ def summary_section(context: Context) -> Section:
     if collection.problems:
         named = _named(context, collection.problems)
         blocks.append(Text(f"Left out because it could not be read: {named}", "warning"))
-    blocks += stale_note(context)
+    blocks += [*stale_note(context), _verified(context)]
     blocks.append(Bullets(lines, numbered=True))
     return Section("summary", "Summary", tuple(blocks))
+
+
+def _verified(context: Context) -> Text:
+    """Whether the numbers were computed again from the predictions, and when."""
+    scrub = context.identities.quoteless
+    wrong = [f"{name} {scrub(one)}" for name, one in context.verdicts.items() if one[0] != "v"]
+    if wrong:
+        return Text(f"NOT VERIFIED on {context.written}: {'; '.join(wrong)}", "warning")
+    if not context.verdicts:
+        return Text("Not verified: `pulmonet report --verify` computes the numbers again.", "note")
+    return Text(
+        f"Verified on {context.written}: digests of the weights and predictions (see How to "
+        "reproduce), and every number that follows from the predictions.",
+        "note",
+    )
 
 
 def stale_note(context: Context) -> list[Text]:
