@@ -65,7 +65,7 @@ def write_image(path: Path, height: int = 60, width: int = 90, seed: int = 0) ->
     return path
 
 
-def calibrate(run_dir: RunDir, threshold: float) -> None:
+def calibrate(run_dir: RunDir, threshold: float, **facts: Any) -> None:
     """A calibration as `evaluate` writes it: the same threshold for all labels."""
     entry = {
         "calibrator": {"kind": "platt", "intercept": 0.0, "slope": 1.0},
@@ -73,7 +73,10 @@ def calibrate(run_dir: RunDir, threshold: float) -> None:
         "n": 100,
         "positives": 40,
         "thresholds": {"youden": threshold},
-    }
+        "positive_patients": 40,
+        "negative_patients": 60,
+        "auroc": {"value": 0.81, "low": 0.72, "high": 0.89},
+    } | facts
     write_json(
         run_dir.path / "calibration.json",
         {
@@ -164,7 +167,7 @@ def test_the_best_run_is_taken_and_named(
     assert (artifacts / "small" / "gradcam_Edema.png").exists()
 
 
-def test_a_finding_below_its_threshold_is_called_absent(
+def test_no_map_is_drawn_of_a_finding_below_its_threshold(
     artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = RunDir(artifacts / "small")
@@ -178,8 +181,9 @@ def test_a_finding_below_its_threshold_is_called_absent(
     calibrate(run_dir, threshold=1.0)
     assert explain(artifacts, "--label", "Edema") == 0
     said = capsys.readouterr()
-    assert "absent (score below threshold)" in said.out
-    assert "No map is drawn of an absent finding (--show-absent draws it)" in said.out
+    assert "above the threshold (Youden's)" in said.out
+    assert "below the threshold (Youden's)" in said.out and "0.810" in said.out
+    assert "No map is drawn below the threshold (--show-absent draws it)" in said.out
     assert not overlay.exists(), "an earlier overlay must not outlive its verdict"
     hidden = read_image(run_dir.path / "gradcam_Edema.png")
 
@@ -190,8 +194,110 @@ def test_a_finding_below_its_threshold_is_called_absent(
     assert colourfulness(hidden) < 0.1 < colourfulness(shown)
     assert explain(artifacts, "--label", "Edema", "--show-absent") == 0
     assert overlay.exists()
-    label = json.loads((run_dir.explain_dir / "explanations.json").read_text())["images"][0]
-    assert label["labels"]["Edema"]["present"] is False
+    (image,) = json.loads((run_dir.explain_dir / "explanations.json").read_text())["images"]
+    assert image["labels"]["Edema"]["present"] is False
+    assert image["labels"]["Edema"]["auroc"]["value"] == 0.81
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (
+            {"positive_patients": 9},
+            "threshold chosen on 9 positive and 60 negative patients (10 of each",
+        ),
+        (
+            {"negative_patients": 9},
+            "threshold chosen on 40 positive and 9 negative patients (10 of each",
+        ),
+        (
+            {"auroc": {"value": 0.6, "low": 0.5, "high": 0.7}},
+            "AUROC 0.600 (0.500–0.700) is not significantly above 0.5",
+        ),
+        (  # five labels: 0.65 is no surprise, one label: it is
+            {"auroc": {"value": 0.65, "low": 0.51, "high": 0.79}},
+            "AUROC 0.650 (0.510–0.790) is not significantly above 0.5 among 5 labels",
+        ),
+        (
+            {"positive_patients": None, "negative_patients": None, "auroc": None},
+            "threshold of an earlier version; run `pulmonet evaluate` again",
+        ),
+        (
+            {"thresholds": {"f1": 0.3}},
+            "no threshold (Youden's); `pulmonet evaluate` without --threshold",
+        ),
+    ],
+)
+def test_no_verdict_stands_on_a_threshold_that_cannot_carry_it(
+    facts: dict[str, Any], reason: str, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = RunDir(artifacts / "small")
+    calibrate(run_dir, threshold=0.0, **facts)
+    assert explain(artifacts, "--label", "Edema") == 0
+    said = capsys.readouterr()
+    assert "no verdict" in said.out and "above the threshold" not in said.out
+    assert f"no verdict on Edema: {reason}" in " ".join(said.err.split())
+    (image,) = json.loads((run_dir.explain_dir / "explanations.json").read_text())["images"]
+    found = image["labels"]["Edema"]
+    assert reason in found["reason"]
+    assert [found[key] for key in ("present", "threshold", "probability")] == [None] * 3
+    assert main(["report", "--artifacts-dir", str(artifacts), "--html"]) == 0
+    page = (artifacts / "report.html").read_text()
+    assert '"verdict":"no verdict: ' in page and "the threshold (Youden's)\"" not in page
+
+
+def test_the_page_draws_no_map_below_the_threshold(artifacts: Path) -> None:
+    calibrate(RunDir(artifacts / "small"), threshold=1.0)
+
+    def maps_of_page() -> list[dict[str, Any]]:
+        assert main(["report", "--artifacts-dir", str(artifacts), "--html"]) == 0
+        page = (artifacts / "report.html").read_text()
+        start = page.index("{", page.index('type="application/json"'))
+        data = json.JSONDecoder().raw_decode(page[start:])[0]
+        return list(data["exhibits"][0]["maps"])
+
+    assert explain(artifacts) == 0
+    for item in maps_of_page():
+        assert item["png"] is None
+        assert item["verdict"] == "below the threshold (Youden's): AUROC 0.81 (0.72–0.89)"
+    assert explain(artifacts, "--show-absent") == 0
+    assert all(item["png"].startswith("data:image/png") for item in maps_of_page())
+    # another call tells of other images: what was drawn of this one is known still
+    assert explain(artifacts) == 0
+    (RunDir(artifacts / "small").explain_dir / "explanations.json").unlink()
+    assert all(item["png"] is None for item in maps_of_page())
+
+
+def test_a_label_of_one_class_is_the_reason_that_it_has_no_verdict(
+    artifacts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also: the facts that verdicts rest on are those of the evaluation."""
+    root = shutil.copytree(data, tmp_path / "tiny")
+    table = (root / "valid.csv").read_text().splitlines()
+    column = table[0].split(",").index("Edema")
+    rows = [line.split(",") for line in table[1:]]
+    lines = [",".join([*row[:column], "0.0", *row[column + 1 :]]) for row in rows]
+    (root / "valid.csv").write_text("\n".join([table[0], *lines]) + "\n")
+    arguments = ["--artifacts-dir", str(artifacts), "--data-dir", str(root)]
+    assert main(["evaluate", *arguments, "--bootstrap", "100"]) == 0
+    run_dir = RunDir(artifacts / "small")
+    calibration = json.loads((run_dir.path / "calibration.json").read_text())
+    evaluation = json.loads(next(run_dir.path.glob("evaluation_*.json")).read_text())
+    own = evaluation["runs"][0]["labels"]
+    with next(run_dir.path.glob("predictions_*.csv")).open() as file:
+        predicted = list(csv.DictReader(file))
+    assert set(calibration["labels"]) == set(own) - {"Edema"}
+    for label, entry in calibration["labels"].items():
+        for value, key in (("1", "positive_patients"), ("0", "negative_patients")):
+            patients = {row["patient"] for row in predicted if row[label] == value}
+            assert entry[key] == len(patients) > 0
+        assert entry["auroc"] == own[label]["auroc"]
+    capsys.readouterr()
+    assert main(["explain", *arguments]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no verdict on Edema: no threshold: one class only: no positive among 12 rows" in said
+    assert "evaluate` sets" not in said
+    assert "(10 of each needed)" in said
 
 
 def test_folders_globs_and_a_bad_file_among_many(
@@ -476,14 +582,28 @@ def test_sanity_is_one_command(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name="other", seed=9, auroc=0.1)
-    arguments = ("--sanity", "--rows", 3, "--against", "other", "--layer", "layer2")
+    arguments = ["--sanity", "--rows", 3, "--against", "other", "--layer", "layer2"]
+    coarse = "too coarse to tell: maps of 2 x 2 cells (5 x 5 needed)"
+    few = "too few maps to tell: 15 (20 needed)"
+    for layer, reason in (("layer4", coarse), ("layer2", few)):
+        arguments[-1] = layer
+        assert explain(artifacts, "--run", "small", *arguments) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        document = json.loads((artifacts / "small" / "explain" / "sanity.json").read_text())
+        assert document["passed"] is document["against"]["passed"] is None
+        assert document["reason"] == reason
+        assert f"Sanity check {reason}: mean Spearman" in out
+        assert "Against other (not shuffled): no verdict" in out
+    assert main(["report", "--artifacts-dir", str(artifacts)]) == 0
+    assert f"Sanity check {few}" in (artifacts / "report.md").read_text()
+    arguments[2] = 4
     assert explain(artifacts, "--run", "small", *arguments) == 0
     out = capsys.readouterr().out
     document = json.loads((artifacts / "small" / "explain" / "sanity.json").read_text())
     assert document["passed"]
-    assert document["n_images"] == 3
+    assert document["n_images"] == 4
     assert document["against"]["run"] == "other"
-    assert document["road"]["n"] == 3
+    assert document["road"]["n"] == 4
     assert "Sanity check PASSED" in out
     assert "Against other (not shuffled)" in out
     assert read_image(artifacts / "small" / "explain" / "sanity.png") is not None

@@ -22,11 +22,17 @@ class LabelExplanation(Record):
     score: float
     """The network's score in [0, 1]."""
     probability: float | None = None
-    """Calibrated probability; null where the run has no calibration."""
+    """Calibrated probability; null without verdict."""
     threshold: float | None = None
-    """Score from which on the finding counts as present; null before `evaluate` set one."""
+    """Youden's threshold on the score; null without verdict."""
     present: bool | None = None
-    """Whether the score reaches the threshold."""
+    """Whether the score reaches the threshold; null without verdict."""
+    reason: str | None = None
+    """Why there is no verdict."""
+    auroc: Estimate | None = None
+    """The label's AUROC on the rows that chose the threshold."""
+    reference: bool | None = None
+    """The reference standard of this image; null where it is not known."""
     empty: bool = False
     """The map is all zero: nothing in the image speaks for the label."""
     peak_x: float | None = None
@@ -36,9 +42,32 @@ class LabelExplanation(Record):
     panel: str
     """PNG with X-ray, overlay, colour bar, score and threshold, relative to this file."""
     overlay: str | None = None
-    """PNG at the image's own resolution; null where the finding is absent."""
+    """PNG at the image's own resolution; null below the threshold."""
     dicom: str | None = None
     """DICOM Secondary Capture of the overlay, with --dicom."""
+
+    def verdict(self) -> str:
+        """What every picture, table and page says of the score."""
+        if self.present is None or self.auroc is None:
+            return "no verdict"
+        return f"{'above' if self.present else 'below'} the threshold (Youden's)"
+
+    def grounds(self) -> str:
+        """What stands beside the verdict: the label's AUROC, or why there is no verdict."""
+        if self.present is None or self.auroc is None:
+            return self.reason or "made by an earlier version; run `pulmonet explain` again"
+        return f"AUROC {self.auroc.text(2)}"
+
+    def caption(self, label: str) -> str:
+        """The same in short, in lines, for a picture among others."""
+        auroc = self.grounds() if self.verdict() != "no verdict" else ""
+        beside = "; ".join(filter(None, (auroc, "empty map" * self.empty)))
+        return f"{label} {self.score:.2f}\n{self.verdict()}\n{beside}".rstrip()
+
+    def reference_text(self) -> str:
+        """``reference standard: positive``; empty where it is not known."""
+        words = {None: "", True: "positive", False: "negative"}[self.reference]
+        return words and f"reference standard: {words}"
 
 
 class ImageExplanation(Record):
@@ -180,8 +209,8 @@ class Comparison(Record):
     """Whether it was trained on shuffled labels."""
     correlation: Number
     """Mean absolute Spearman correlation of the two runs' maps."""
-    passed: bool
-    """Whether it is below `threshold`."""
+    passed: bool | None
+    """Whether it is below `threshold`; null where the maps cannot tell."""
 
 
 class Sanity(Record):
@@ -193,8 +222,10 @@ class Sanity(Record):
     """The statistic."""
     threshold: float
     """Below it the check is passed."""
-    passed: bool
-    """Whether the maps depend on the trained weights."""
+    passed: bool | None
+    """Whether the maps depend on the trained weights; null where they cannot tell."""
+    reason: str | None = None
+    """Why they cannot tell: too coarse, or too few."""
     n_images: int
     n_seeds: int
     """Randomised copies of the network per stage."""
@@ -204,6 +235,10 @@ class Sanity(Record):
     against: Comparison | None = None
     checkpoint_sha256: str | None = None
     """Of the weights that were checked."""
+
+    def outcome(self) -> str:
+        """``passed``, ``FAILED``, or why neither."""
+        return self.reason or ("passed" if self.passed else "FAILED")
 
 
 class Explanations(Record):

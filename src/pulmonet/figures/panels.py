@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +27,6 @@ PANEL_SIDE = 640
 SHEET_CELL = 180
 ROWS_PER_SHEET = 20
 
-_ABOVE, _BELOW = "(score above threshold)", "(score below threshold)"
-
 
 def draw_panel(
     image: Pixels,
@@ -43,10 +42,10 @@ def draw_panel(
 
     Args:
         image: (H, W) grey.
-        overlay: (H, W, 3) RGB, or None where the finding is absent: then the words take its
+        overlay: (H, W, 3) RGB, or None for a finding below its threshold: then the words take its
             place, so that no picture suggests a lesion.
         label: its name.
-        found: score, probability, threshold, and whether nothing spoke for the label.
+        found: score, verdict, what it rests on, and whether nothing spoke for the label.
         colour_map: of the overlay.
         method: named over the overlay, with its layer where one was chosen.
         subtitle: image and run, in small print.
@@ -55,11 +54,14 @@ def draw_panel(
     shown = 4.2 * min(1.0, width / height), 4.2 * min(1.0, height / width)
     beside = 1.5 if overlay is not None else 0.3  # room for the colour bar
     total = 2 * shown[0] + beside
-    figure = Figure(figsize=(total, shown[1] + 1.35), dpi=110, facecolor="white")
+    lines = _numbers(found, width=int(14 * total))
+    above = 0.62 + 0.15 * len(lines)  # inches
+    tall = shown[1] + above + 0.5
+    figure = Figure(figsize=(total, tall), dpi=110, facecolor="white")
     grid = GridSpec(
         1, 3, figure=figure, width_ratios=[1, 1, 0.04], wspace=0.04,
         left=0.02, right=1 - 0.65 * beside / total,
-        bottom=0.5 / (shown[1] + 1.35), top=1 - 0.75 / (shown[1] + 1.35),
+        bottom=0.5 / tall, top=1 - above / tall,
     )  # fmt: skip
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     _show(left, image, PANEL_SIDE)
@@ -67,7 +69,8 @@ def draw_panel(
     _show(right, image if overlay is None else overlay, PANEL_SIDE)
     right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
     if overlay is None or found.empty:
-        words = f"absent\n{_BELOW}" if overlay is None else "no positive evidence\n(empty map)"
+        words = found.verdict().replace(" (", "\n(")
+        words = words if overlay is None else "no positive evidence\n(empty map)"
         right.text(
             0.5, 0.5, words, transform=right.transAxes, ha="center", va="center",
             fontsize=13, color="white", bbox={"facecolor": "black", "alpha": 0.6, "pad": 6},
@@ -78,21 +81,22 @@ def draw_panel(
         )
         bar.set_label("evidence, fraction of the map's maximum", fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    verdict = {None: "", True: f": present {_ABOVE}", False: f": absent {_BELOW}"}[found.present]
-    figure.text(0.02, 0.985, f"{label}{verdict}", va="top", fontsize=12, fontweight="bold")
-    figure.text(0.02, 0.985 - 0.3 / (shown[1] + 1.35), _numbers(found), va="top", fontsize=9)
+    headline = f"{label}: {found.verdict()}"
+    figure.text(0.02, 0.985, headline, va="top", fontsize=12, fontweight="bold")
+    figure.text(0.02, 0.985 - 0.3 / tall, "\n".join(lines), va="top", fontsize=9)
     figure.text(0.02, 0.02, f"{subtitle}\n{NOTICE}".strip(), va="bottom", fontsize=7, color="0.3")
     return png_of(figure)
 
 
-def _numbers(found: LabelExplanation) -> str:
-    """Score, probability and threshold as one line of text."""
-    probability, threshold = "", "no threshold yet: pulmonet evaluate sets one"
+def _numbers(found: LabelExplanation, width: int) -> list[str]:
+    """Score, probability and threshold; AUROC, or the reason, and the reference standard."""
+    numbers = [f"score {found.score:.3f}"]
     if found.probability is not None:
-        probability = f"   calibrated probability {found.probability:.2f}"
+        numbers.append(f"calibrated probability {found.probability:.2f}")
     if found.threshold is not None:
-        threshold = f"threshold {found.threshold:.3f}"
-    return f"score {found.score:.3f}{probability}   {threshold}"
+        numbers.append(f"threshold {found.threshold:.3f}")
+    beside = "; ".join(filter(None, (found.grounds(), found.reference_text())))
+    return ["   ".join(numbers), *textwrap.wrap(beside, width)]
 
 
 @dataclass(frozen=True)
@@ -108,26 +112,25 @@ class SheetRow:
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     """Images below each other, at most `ROWS_PER_SHEET`, their labels beside each other, as PNG."""
     n_columns = 1 + len(rows[0].labels)
-    inches, head = 1.8, 0.55
-    total = (inches + 0.32) * len(rows) + head
+    inches, head = 1.8, 0.75
+    total = (inches + 0.52) * len(rows) + head
     figure = Figure(figsize=(inches * n_columns, total), dpi=100, facecolor="white")
     grid = GridSpec(
-        len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.2,
+        len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.3,
         left=0.01, right=0.99, bottom=0.06 / total, top=1 - head / total,
     )  # fmt: skip
     for number, row in enumerate(rows):
         pictures: list[tuple[Pixels, str, str]] = [(row.image, row.name, "black")]
         for label, found in row.labels.items():
-            overlay, absent = row.overlays[label], found.present is False
-            remark = " absent" if absent else " empty map" if found.empty else ""
-            words, colour = f"{label} {found.score:.2f}{remark}", "0.5" if absent else "black"
-            pictures.append((row.image if overlay is None else overlay, words, colour))
+            overlay, colour = row.overlays[label], "0.5" if found.present is False else "black"
+            picture = row.image if overlay is None else overlay
+            pictures.append((picture, found.caption(label), colour))
         for column, (picture, words, colour) in enumerate(pictures):
             axes = figure.add_subplot(grid[number, column])
             _show(axes, picture, SHEET_CELL)
             # the end of a text too long for its place: file names differ there
-            shown = words if len(words) <= 34 else "…" + words[-33:]
-            axes.set_title(shown, fontsize=7, pad=2, color=colour)
+            shown = [text if len(text) <= 34 else "…" + text[-33:] for text in words.split("\n")]
+            axes.set_title("\n".join(shown), fontsize=7, pad=2, color=colour)
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
     return png_of(figure)
 
@@ -159,11 +162,11 @@ def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) ->
     pictures = [("X-ray", xray), *overlays]
     height, width = xray.shape
     figure = Figure(
-        figsize=(1.9 * len(pictures), 1.9 * height / width + 0.3), dpi=110, layout="constrained"
+        figsize=(1.9 * len(pictures), 1.9 * height / width + 0.5), dpi=110, layout="constrained"
     )
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (words, picture) in zip(panels, pictures, strict=True):
         axes.imshow(picture, **X_RAY)
-        axes.set_title(words, fontsize=8.5, color=INK, parse_math=False)
+        axes.set_title(words, fontsize=7.5, color=INK, parse_math=False)
         axes.set_axis_off()
     return png_of(figure)

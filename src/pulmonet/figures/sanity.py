@@ -22,8 +22,7 @@ def draw_sanity(result: Sanity, method: str) -> bytes:
     _draw_cascade(axes[0], result)
     if result.road is not None:
         _draw_road(axes[1], result.road)
-    outcome = "passed" if result.passed else "FAILED"
-    figure.suptitle(f"{method}: sanity check {outcome}", fontsize=11)
+    figure.suptitle(f"{method}: sanity check {result.outcome()}", fontsize=11)
     return png_of(figure)
 
 

@@ -246,13 +246,20 @@ def fit_calibration(
     predictions: Predictions,
     options: EvaluationOptions | None = None,
     *,
+    result: RunResult | None = None,
     checkpoint_sha256: str | None = None,
 ) -> Calibration:
-    """Calibrators and thresholds of all labels, fitted on all of these rows, for later use."""
+    """Calibrators and thresholds of all labels, fitted on all of these rows, for later use.
+
+    Without `result`, of these rows image by image, thresholds have no AUROC and judge no image.
+    """
     options = options or EvaluationOptions()
     labels: dict[str, LabelCalibration] = {}
+    left_out: dict[str, str] = {}
+    units = number_units(predictions.patients, len(predictions.paths))
     for column, label in enumerate(predictions.labels):
-        if why_not_scored(predictions.targets[:, column]) is not None:
+        if reason := why_not_scored(predictions.targets[:, column]):
+            left_out[label] = reason
             continue
         known = np.isfinite(predictions.targets[:, column])
         targets = predictions.targets[known, column].astype(np.float64)
@@ -263,6 +270,9 @@ def fit_calibration(
             n=len(targets),
             positives=int(targets.sum()),
             thresholds={name: choose_threshold(targets, scores, name) for name in options.criteria},
+            positive_patients=len(np.unique(units[known][targets == 1])),
+            negative_patients=len(np.unique(units[known][targets == 0])),
+            auroc=None if result is None else result.labels[label].auroc,
         )
     return Calibration(
         fitted_on=f"{predictions.dataset}, split {predictions.split}",
@@ -272,4 +282,5 @@ def fit_calibration(
         n_patients=len(set(predictions.patients or predictions.paths)),
         checkpoint_sha256=checkpoint_sha256,
         labels=labels,
+        left_out=left_out,
     )

@@ -26,12 +26,20 @@ from pulmonet.data.images.read import decode
 from pulmonet.data.images.square import Placement, placement
 from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
-from pulmonet.explain.results import Explanations, ImageExplanation, Localization, Sanity
+from pulmonet.explain.results import (
+    Explanations,
+    ImageExplanation,
+    LabelExplanation,
+    Localization,
+    Sanity,
+)
 from pulmonet.files.read import check_plain, read_array
+from pulmonet.labels import file_name_of
 from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import Record, read_model
 
+_EARLIER = "explained by an earlier call"
 _REMEDY = "remove it and run `pulmonet explain` again"  # which replaces no damaged file
 #: Images per run that a report shows; fewer where many runs share the page.
 MAX_IMAGES = 6
@@ -52,9 +60,8 @@ class ExplainedImage:
     image: str | None
     method: str
     labels: tuple[str, ...]
-    scores: Floats32
-    """(L,) in [0, 1]."""
-    thresholds: Mapping[str, float]
+    found: Mapping[str, LabelExplanation]
+    """By label: score and verdict; `overlay` is None where no map is to be drawn."""
     maps: Floats32
     """(L, S, S) in [0, 1]."""
     xray: Pixels | None
@@ -140,14 +147,18 @@ def _read_image(
     if xray_path.exists():
         check_plain(xray_path)
         xray = decode(xray_path.read_bytes(), str(xray_path))[0]
-    told = described.labels.items() if described else ()
+    found = dict(described.labels) if described else {}
+    for label, score, heat in zip(labels, scores.tolist(), maps, strict=True):
+        drawn = next(path.parent.glob(f"*_{file_name_of(label)}_overlay.png"), None)
+        told = {"score": score, "panel": "", "reason": _EARLIER, "empty": not heat.any()}
+        told["overlay"] = drawn and drawn.name
+        found.setdefault(label, LabelExplanation.model_validate(told))
     return ExplainedImage(
         folder=path.parent.name,
         image=described.image if described else None,
         method=method,
         labels=labels,
-        scores=scores,
-        thresholds={label: one.threshold for label, one in told if one.threshold is not None},
+        found=found,
         maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
         xray=xray,
     )

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pulmonet.explain.maps.overlay import blend
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.panels import SheetRow, draw_contact_sheet, draw_panel, thumbnail
+from pulmonet.metrics.estimate import Estimate
 
 
 def decode(png: bytes) -> Any:
@@ -27,7 +28,14 @@ def found(
 ) -> LabelExplanation:
     present = None if threshold is None else score >= threshold
     return LabelExplanation(
-        score=score, probability=probability, threshold=threshold, present=present, panel="a.png"
+        score=score,
+        probability=probability,
+        threshold=threshold,
+        present=present,
+        reason="only 3 positive patients" if present is None else None,
+        auroc=Estimate(value=0.8, low=0.7, high=0.9),
+        reference=True,
+        panel="a.png",
     )
 
 
@@ -49,9 +57,9 @@ def test_a_panel_keeps_the_aspect_and_shows_both_pictures(shape: tuple[int, int]
 @pytest.mark.parametrize(
     ("score", "threshold", "probability", "headline", "numbers"),
     [
-        (0.5, 0.5, None, "Edema: present (score above threshold)", "threshold 0.500"),
-        (0.49, 0.5, 0.123, "Edema: absent (score below threshold)", "calibrated probability 0.12"),
-        (0.5, None, None, "Edema", "no threshold yet: pulmonet evaluate sets one"),
+        (0.5, 0.5, None, "Edema: above the threshold (Youden's)", "threshold 0.500\nAUROC 0.80 (0"),
+        (0.49, 0.5, 0.123, "Edema: below the threshold (Youden's)", "calibrated probability 0.12"),
+        (0.5, None, None, "Edema: no verdict", "score 0.500\nonly 3 positive patients; ref"),
     ],
 )
 def test_a_panel_says_the_verdict_and_its_numbers(
@@ -65,11 +73,12 @@ def test_a_panel_says_the_verdict_and_its_numbers(
     draw_panel(x_ray(64, 64), None, "Edema", found(score, threshold, probability))
     said = [text.get_text() for text in drawn[0].texts]
     assert said[0] == headline
-    assert said[1].startswith(f"score {score:.3f}   ") and numbers in said[1]
+    assert said[1].startswith(f"score {score:.3f}") and numbers in said[1]
+    assert said[1].replace("\n", " ").endswith("; reference standard: positive")
     assert "not a medical device" in said[2]
 
 
-def test_a_contact_sheet_holds_every_image_and_label() -> None:
+def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> None:
     image = thumbnail(x_ray(400, 300))
     assert max(image.shape) == 180
     overlay = blend(image, np.ones(image.shape, np.float32))
@@ -77,5 +86,8 @@ def test_a_contact_sheet_holds_every_image_and_label() -> None:
     overlays = {"Edema": overlay, "Pneumonia": None}
     one = decode(draw_contact_sheet([SheetRow("a", image, labels, overlays)]))
     three = decode(draw_contact_sheet([SheetRow(name, image, labels, overlays) for name in "abc"]))
+    words = [axes.get_title() for axes in drawn[0].axes]
+    below = "Pneumonia 0.10\nbelow the threshold (Youden's)\nAUROC 0.80 (0.70–0.90)"
+    assert words == ["a", "Edema 0.80\nno verdict", below]
     assert three.shape[1] == one.shape[1]
     assert three.shape[0] > 2 * one.shape[0]

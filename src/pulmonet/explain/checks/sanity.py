@@ -30,6 +30,9 @@ Method = Callable[[nn.Module, Tensor, Sequence[int]], Floats32]
 #: sign from the network exactly 1.
 PASS_BELOW = 0.5
 
+#: Below this many cells a side, and below this many maps, correlations tell nothing.
+MIN_CELLS, MIN_MAPS = 5, 20
+
 STATISTIC = (
     "mean absolute Spearman correlation, over images, labels and seeds, of the signed maps of the "
     "trained and the fully randomised network"
@@ -61,6 +64,7 @@ def cascade(
     (B, 1, S, S) pixels on its device; `progress` is called after every stage and seed.
     """
     trained = method(network, images, columns)
+    reason = why_undecided(trained)
     names: list[str] = []
     stages: list[SanityStage] = []
     for stage, own in weight_stages(network):
@@ -79,11 +83,21 @@ def cascade(
         statistic=STATISTIC,
         value=value,
         threshold=PASS_BELOW,
-        passed=value is not None and value < PASS_BELOW,
+        passed=value is not None and value < PASS_BELOW if reason is None else None,
+        reason=reason,
         n_images=len(images),
         n_seeds=n_seeds,
         stages=stages,
     )
+
+
+def why_undecided(maps: Floats) -> str | None:
+    """Why ranks of (B, L, h, w) maps cannot tell: too few cells, or too few maps; else None."""
+    n_maps, (height, width) = maps.shape[0] * maps.shape[1], maps.shape[-2:]
+    if min(height, width) < MIN_CELLS:
+        least = f"{MIN_CELLS} x {MIN_CELLS} needed"
+        return f"too coarse to tell: maps of {height} x {width} cells ({least})"
+    return f"too few maps to tell: {n_maps} ({MIN_MAPS} needed)" if n_maps < MIN_MAPS else None
 
 
 def map_correlations(a: Floats, b: Floats) -> list[float]:

@@ -75,7 +75,7 @@ def run(options: EvaluateOptions) -> int:
     # write
     for material, result in zip(materials, results, strict=True):
         write_run(material, result, records)
-        write_calibration(material, options)
+        write_calibration(material, options, result)
         if options.figures:
             write_figures(material, result)
     if results:

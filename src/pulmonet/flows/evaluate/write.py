@@ -90,7 +90,7 @@ def stored_calibration(material: Material, options: EvaluationOptions) -> Calibr
     return None if _same_rows(kept, material) else kept
 
 
-def write_calibration(material: Material, options: EvaluationOptions) -> None:
+def write_calibration(material: Material, options: EvaluationOptions, result: RunResult) -> None:
     """Store calibrators and thresholds, unless better ones (of the valid split) are there."""
     if options.level == "study" or material.without_calibration:
         return
@@ -101,11 +101,14 @@ def write_calibration(material: Material, options: EvaluationOptions) -> None:
         if kept is not None and not same_rows and not material.fits_calibration:
             return
         sha256 = material.facts.get("checkpoint_sha256")
-        fitted = fit_calibration(material.predictions, options, checkpoint_sha256=sha256)
+        rows = material.predictions
+        fitted = fit_calibration(rows, options, result=result, checkpoint_sha256=sha256)
         if kept is not None and same_rows:  # --labels fits some, the others stay
-            fitted = fitted.model_copy(update={"labels": {**kept.labels, **fitted.labels}})
-        rows = {"dataset_fingerprint": material.facts.get("dataset_fingerprint")}
-        document = fitted.model_copy(update=rows).model_dump(mode="json", by_alias=True)
+            labels = kept.labels | fitted.labels
+            missing = kept.left_out | fitted.left_out
+            fitted = fitted.model_copy(update={"labels": labels, "left_out": missing})
+        facts = {"dataset_fingerprint": material.facts.get("dataset_fingerprint")}
+        document = fitted.model_copy(update=facts).model_dump(mode="json", by_alias=True)
         _write(material, path, document)
 
 

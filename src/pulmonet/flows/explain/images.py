@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,8 @@ _START_BYTES = 1024
 class Source:
     """One image to explain; its output folder's name is unique among the images of one call.
 
-    `read` gives (H, W) uint8, or raises DataError; `path` is None inside an archive.
+    `read` gives (H, W) uint8, or raises DataError; `path` is None inside an archive; `reference`
+    has the labels whose reference standard is known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     read: Callable[[], Pixels]
     path: Path | None = None
     was_found: bool = False  # in a folder or by a pattern, not named
+    reference: Mapping[str, bool] = field(default_factory=dict)
 
 
 def read_sources(
@@ -168,5 +170,8 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         taken.add(folder)
         is_file, links = file_of(path) == path, manifest.follow_links
         file = inside_root(manifest.root, path, follow_links=links) if is_file else None
-        found.append(Source(path, folder, partial(read_source_image, manifest, row), file))
+        known = manifest.table.iloc[row][list(manifest.labels)].items()
+        reference = {str(label): bool(value == 1) for label, value in known if value in (0, 1)}
+        read = partial(read_source_image, manifest, row)
+        found.append(Source(path, folder, read, file, reference=reference))
     return found

@@ -25,7 +25,7 @@ from pulmonet.figures.panels import (
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
-from pulmonet.metrics.calibration.fit import Calibration
+from pulmonet.metrics.calibration.fit import NO_CALIBRATION, Calibration
 from pulmonet.models.trained import TrainedRun
 from pulmonet.run.folder import RunDir
 
@@ -98,6 +98,7 @@ def _explain_one(
         placed = place_map(maps.maps[0, position], height, width, where)
         path = RunDir(folder).heat_map_path(label, variant.method)
         found = _judge(task, label, float(scores[position]), calibration, placed, path)
+        found = found.model_copy(update={"reference": source.reference.get(label)})
         overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
         panel = draw_panel(
             image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
@@ -132,17 +133,21 @@ def _judge(
     path: Path,
 ) -> LabelExplanation:
     """Its part of explanations.json; `placed` (H, W); `path`, the panel's, names the others."""
-    threshold = None if calibration is None else calibration.threshold(label)
-    present = None if threshold is None else score >= threshold
-    drawn = present is not False or task.show_absent
+    verdict, known = NO_CALIBRATION, None
+    if calibration is not None:
+        verdict, known = calibration.judge(label, score), calibration.labels.get(label)
+    judged = calibration if verdict.present is not None else None
+    drawn = verdict.present is not False or task.show_absent
     values = np.nan_to_num(placed, nan=0.0)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     empty = not values.any()
     return LabelExplanation(
         score=score,
-        probability=None if calibration is None else calibration.probability(label, score),
-        threshold=threshold,
-        present=present,
+        probability=None if judged is None else judged.probability(label, score),
+        threshold=None if judged is None else judged.threshold(label),
+        present=verdict.present,
+        reason=verdict.reason,
+        auroc=None if known is None else known.auroc,
         empty=empty,
         peak_x=None if empty else (float(column) + 0.5) / values.shape[1],
         peak_y=None if empty else (float(row) + 0.5) / values.shape[0],

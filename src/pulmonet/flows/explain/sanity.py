@@ -10,7 +10,13 @@ import numpy as np
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.errors import ConfigError
 from pulmonet.explain.checks.randomisation import weight_stages
-from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, map_correlations, road
+from pulmonet.explain.checks.sanity import (
+    PASS_BELOW,
+    cascade,
+    map_correlations,
+    road,
+    why_undecided,
+)
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.figures.sanity import draw_sanity
@@ -101,5 +107,5 @@ def _compare_runs(
         run=other.run_dir.name,
         shuffled_labels=other.record.config.data.shuffle_labels,
         correlation=value,
-        passed=value is not None and value < PASS_BELOW,
+        passed=value is not None and value < PASS_BELOW if why_undecided(ours) is None else None,
     )

@@ -66,7 +66,7 @@ def say_all(task: Settled, found: Explanations) -> None:
     if pairs:
         first = os.path.normpath(folder / (drawn or pairs)[0].panel)
         maps = f"{count(len(drawn), 'heat map')} of {count(len(images), 'image')}, e.g."
-        none = "No map is drawn of an absent finding (--show-absent draws it):"
+        none = "No map is drawn below the threshold (--show-absent draws it):"
         console.say(f"{maps if drawn else none} {first}")
     for name in found.contact_sheets[:1]:
         console.say(f"Contact sheet: {folder / name}")
@@ -77,10 +77,11 @@ def say_all(task: Settled, found: Explanations) -> None:
     }
     paths = ", ".join(str(folder / name) for name, content in written.items() if content)
     console.say(f"All of it as data: {paths}")
-    if any(pair.threshold is None for pair in pairs):
-        console.note("no thresholds or calibrated probabilities yet: `pulmonet evaluate` sets them")
+    for reason in dict.fromkeys(pair.reason for pair in pairs if pair.reason):
+        names = {x: 0 for one in images for x, pair in one.labels.items() if pair.reason == reason}
+        console.note(f"no verdict on {list_first(names, 20)}: {reason}")
     if 0 < len(drawn) < len(pairs):
-        console.note("no maps are drawn of absent findings; --show-absent draws them")
+        console.note("no maps are drawn below the threshold; --show-absent draws them")
     if not task.anonymous and any(pair.dicom is not None for pair in drawn):
         console.note(
             "a capture of a DICOM image carries its patient's name and study; --anonymous leaves "
@@ -98,22 +99,26 @@ def _scores_table(images: Sequence[ImageExplanation]) -> Table:
     table = Table(box=None, pad_edge=False)
     several = len(images) > 1
     if several:
-        table.add_column("Image", no_wrap=True, max_width=max(30, console.stdout().width - 60))
+        table.add_column("Image", no_wrap=True, max_width=max(20, console.stdout().width - 70))
     table.add_column("Label", overflow="fold")
-    for name in ("Score", "Prob.", "Thr." if several else "Threshold"):
+    for name in ("Score", "Prob.", "AUROC"):
         table.add_column(name, justify="right")
-    table.add_column("Finding")
+    table.add_column("Threshold\n(Youden's)" if several else "Verdict", no_wrap=True)
+    is_known = any(one.reference is not None for image in images for one in image.labels.values())
+    if is_known:
+        table.add_column("Ref.")
     for image in images:
         # the folder's name rather than the path: `view1_frontal.jpg` says little
         name = image.image if image.maps is None else Path(image.maps).parent.name
         for label, found in image.labels.items():
-            numbers = (f"{found.score:.3f}", _number(found.probability), _number(found.threshold))
-            absent = "absent" if several else "absent (score below threshold)"
-            words = {None: "–", True: "present", False: absent}[found.present]
-            if found.empty and found.overlay is not None and not several:
-                words += "; empty map"
-            cells = (label, *numbers, words)
-            table.add_row(*((name, *cells) if several else cells))
+            auroc = found.auroc.value if found.auroc and found.present is not None else None
+            cells = [label, *map(_number, (found.score, found.probability, auroc))]
+            words = found.verdict().partition(" the")[0] if several else found.verdict()
+            is_empty = found.empty and found.overlay is not None and not several
+            cells.append(words + "\n(empty map)" * is_empty)
+            if is_known:
+                cells.append({None: "–", True: "pos.", False: "neg."}[found.reference])
+            table.add_row(*([name, *cells] if several else cells))
             name = ""
     return table
 
@@ -198,7 +203,7 @@ def show_sanity(result: Sanity, picture: Path) -> None:
         table.add_row(stage.stage, mean, spread)
     console.show_table(table)
     value = "undefined (constant maps)" if result.value is None else f"{result.value:.2f}"
-    outcome = "PASSED" if result.passed else "FAILED"
+    outcome = "PASSED" if result.passed else result.outcome()
     console.say(
         f"Sanity check {outcome}: {result.statistic} is {value}; passed below {result.threshold}."
     )
@@ -210,7 +215,9 @@ def show_sanity(result: Sanity, picture: Path) -> None:
         )
     if result.against is not None and result.against.correlation is not None:
         kind = "trained on shuffled labels" if result.against.shuffled_labels else "not shuffled"
-        outcome = "different maps" if result.against.passed else "SIMILAR maps"
+        outcome = {None: "no verdict", True: "different maps", False: "SIMILAR maps"}[
+            result.against.passed
+        ]
         console.say(
             f"Against {result.against.run} ({kind}): {outcome}, mean rank correlation "
             f"{result.against.correlation:.2f}."

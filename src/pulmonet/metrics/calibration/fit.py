@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.special import ndtri
 
 from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
-from pulmonet.metrics.estimate import Number
+from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.run.record import Record, read_model
+
+#: Positive, and negative, patients that a threshold must have been chosen on to judge an image.
+MIN_PATIENTS = 10
 
 #: Isotonic regression overfits below about this many positives (Niculescu-Mizil, Caruana 2005).
 ISOTONIC_MIN_POSITIVES = 100
@@ -57,6 +61,50 @@ class LabelCalibration(Record):
     positives: int
     thresholds: dict[str, Number]
     """Per criterion (youden, f1, sensitivity=0.9, ...): positive when score >= threshold."""
+    positive_patients: int | None = None
+    """Patients with a positive row among those; null in files of earlier versions."""
+    negative_patients: int | None = None
+    """Patients with a negative row."""
+    auroc: Estimate | None = None
+    """On the rows that chose the thresholds, with its 95 % interval."""
+
+    def why_too_few(self) -> str | None:
+        """Why these rows cannot settle a threshold, whatever the AUROC; None where they can."""
+        positive, negative = self.positive_patients, self.negative_patients
+        if positive is None or negative is None or self.auroc is None:
+            return "threshold of an earlier version; run `pulmonet evaluate` again"
+        if min(positive, negative) < MIN_PATIENTS:
+            return (
+                f"threshold chosen on {positive:,} positive and {negative:,} negative patients "
+                f"({MIN_PATIENTS} of each needed)"
+            )
+        return None
+
+    def why_chance(self, n_labels: int) -> str | None:
+        """Why the AUROC may be that of guessing; None where it is significantly above 0.5.
+
+        Its interval has to lie above 0.5. So that a useless network of many labels passes in none,
+        the AUROC also has to lie above 0.5 by Bonferroni's quantile for `n_labels` at the null
+        variance of Mann and Whitney (1947), (P + N + 1) / 12PN, with patients as units.
+        """
+        found, p, n = self.auroc, self.positive_patients, self.negative_patients
+        assert found is not None and p and n
+        value, low = found.value or 0.0, found.low or 0.0
+        margin = -ndtri(0.025 / n_labels) * ((p + n + 1) / (12 * p * n)) ** 0.5
+        if low > 0.5 and value > 0.5 + margin:
+            return None
+        among = f" among {n_labels} labels" if low > 0.5 and n_labels > 1 else ""
+        return f"AUROC {found.text()} is not significantly above 0.5{among}"
+
+
+class Verdict(NamedTuple):
+    """Whether a score reaches its label's threshold; `present` is None with the `reason`."""
+
+    present: bool | None
+    reason: str | None
+
+
+NO_CALIBRATION = Verdict(None, "no threshold yet; `pulmonet evaluate` sets it")
 
 
 class Calibration(Record):
@@ -74,6 +122,8 @@ class Calibration(Record):
     dataset_fingerprint: str | None = None
     """Of the dataset then; null where it is not known."""
     labels: dict[str, LabelCalibration]
+    left_out: dict[str, str] = {}  # noqa: RUF012
+    """Labels without thresholds, with the reason."""
 
     def probability(
         self, label: str, score: float, *, prevalence: float | None = None
@@ -94,6 +144,21 @@ class Calibration(Record):
         """Threshold on the raw score, or None where there is none."""
         entry = self.labels.get(label)
         return None if entry is None else entry.thresholds.get(criterion)
+
+    def judge(self, label: str, score: float) -> Verdict:
+        """Whether a score reaches Youden's threshold, where that one can be relied on.
+
+        Each verdict of an image that PulmoNet gives is from here.
+        """
+        entry, threshold = self.labels.get(label), self.threshold(label)
+        if entry is None:
+            why = self.left_out.get(label, "not among the labels evaluated")
+            return Verdict(None, f"no threshold: {why}")
+        if threshold is None:
+            return Verdict(None, "no threshold (Youden's); `pulmonet evaluate` without --threshold")
+        able = [one for one in self.labels.values() if one.why_too_few() is None]
+        reason = entry.why_too_few() or entry.why_chance(len(able))
+        return Verdict(score >= threshold if reason is None else None, reason)
 
 
 def read_calibration(path: Path) -> Calibration | None:

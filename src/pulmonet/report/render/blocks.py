@@ -112,12 +112,14 @@ class Charts:
 
 @dataclass(frozen=True)
 class ExhibitMap:
-    """A heat map of one label; `png` is RGBA, transparent where the map is 0."""
+    """A heat map of one label; `png` is RGBA, transparent where the map is 0; None: not drawn."""
 
     label: str
-    png: bytes
+    png: bytes | None
     score: float
-    threshold: float | None = None
+    verdict: str = ""
+    """What is said of the score, with its grounds."""
+    present: bool | None = None
     target: float | None = None
     empty: bool = False
     """The map is 0 everywhere."""

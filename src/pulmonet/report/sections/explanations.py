@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
-from pulmonet.explain.results import Localization, Sanity
+from pulmonet.explain.results import LabelExplanation, Localization, Sanity
 from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
@@ -68,37 +68,39 @@ def _show(
     name = context.identities.image(path)
     where = (*image.xray.shape, run.config.data.fit, heatmaps.MAP_SIDE)
     placed = [heatmaps.lay_map(heat, *where) for heat in image.maps]
+    of_labels = [(label, image.found[label]) for label in image.labels]
     maps = tuple(
         ExhibitMap(
             label=label,
-            png=heatmaps.map_png(placed[position]),
-            score=float(image.scores[position]),
-            threshold=image.thresholds.get(label),
-            target=targets.get(label),
+            png=heatmaps.map_png(placed[position]) if found.overlay else None,
+            score=found.score,
+            verdict=": ".join(filter(None, (found.verdict(), found.grounds()))),
+            present=found.present,
+            target=targets.get(label, found.reference),
             empty=not image.maps[position].any(),
         )
-        for position, label in enumerate(image.labels)
+        for position, (label, found) in enumerate(of_labels)
     )
     exhibit = Exhibit(run.name, name, heatmaps.xray_jpeg(image.xray), maps, image.method)
-    chosen = np.argsort(-image.scores, kind="stable")[:MAX_STRIP_LABELS]
+    scores = np.asarray([found.score for _, found in of_labels])
+    chosen = np.argsort(-scores, kind="stable")[:MAX_STRIP_LABELS]
     shown = "highest scores" if len(chosen) < len(maps) else "scores"
     xray = heatmaps.shrink(image.xray, 320)
     return exhibit, Picture(
         picture_name(run.name, name, "maps"),
-        draw_heat_map_strip(xray, [_overlay(xray, maps[n], placed[n]) for n in chosen]),
+        draw_heat_map_strip(xray, [_overlay(xray, of_labels[n], placed[n]) for n in chosen]),
         f"X-ray {name} and heat maps of {run.name}",
         f"{name}, {run.name}: X-ray and heat maps with {shown}",
     )
 
 
-def _overlay(xray: Pixels, item: ExhibitMap, placed: Floats32) -> tuple[str, Pixels]:
-    """What stands below a panel of the strip, and the panel."""
-    words = f"{item.label} {number(item.score, 2)}"
-    if item.threshold is not None and item.score < item.threshold:
-        return f"{words}, absent", xray  # no picture suggests a lesion then
-    if item.empty:
-        return f"{words}, empty map", xray
-    return words, heatmaps.draw_overlay(xray, placed)
+def _overlay(
+    xray: Pixels, of_label: tuple[str, LabelExplanation], placed: Floats32
+) -> tuple[str, Pixels]:
+    """What stands above a panel of the strip, and the panel."""
+    label, found = of_label
+    is_drawn = found.overlay is not None and placed.any()  # else no picture suggests a lesion
+    return found.caption(label), heatmaps.draw_overlay(xray, placed) if is_drawn else xray
 
 
 def _identify(run: RunArtifacts, image: heatmaps.ExplainedImage) -> tuple[str, dict[str, float]]:
@@ -173,7 +175,7 @@ def _leads(found: Localization) -> str:
 
 def _sanity(found: Sanity) -> list[Block]:
     words = (
-        f"Sanity check {'passed' if found.passed else 'NOT passed'}: {found.statistic}: "
+        f"Sanity check {found.outcome()}: {found.statistic}: "
         f"{number(found.value)}, threshold {number(found.threshold)}, {found.n_images} images."
     )
     stages = table(

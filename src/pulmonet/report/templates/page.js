@@ -132,24 +132,22 @@
       label = map.label;
       grey.src = exhibit.grey;
       grey.alt = `X-ray ${exhibit.image}`;
-      heat.src = map.png;
+      heat.hidden = map.png === null;
+      if (map.png !== null) heat.src = map.png;
       heat.alt = `Heat map of ${map.label}`;
       const words = [];
       if (map.score !== null) words.push(`${map.label}: score ${map.score.toFixed(3)}`);
       else words.push(map.label);
-      if (map.threshold !== null && map.score !== null) {
-        words.push(map.score >= map.threshold
-          ? `called present (threshold ${map.threshold.toFixed(3)})`
-          : `called absent (threshold ${map.threshold.toFixed(3)}): the map shows no finding`);
-      }
-      if (map.empty) words.push("the map is empty: nothing in the image raised this score");
-      if (map.target !== null) words.push(map.target === 1 ? "reference standard: present" : "reference standard: absent");
+      if (map.verdict) words.push(map.verdict);
+      if (map.png === null) words.push("no map drawn");
+      else if (map.empty) words.push("the map is empty: nothing in the image raised this score");
+      if (map.target !== null) words.push(Number(map.target) === 1 ? "reference standard: positive" : "reference standard: negative");
       verdict.textContent = `${words.join("; ")}.`;
     };
     const offer = () => {
       const exhibit = data.exhibits[Number(select.value)];
       if (!exhibit.maps.some((item) => item.label === label)) {
-        const present = exhibit.maps.find((item) => item.threshold !== null && item.score >= item.threshold && !item.empty);
+        const present = exhibit.maps.find((item) => item.present && !item.empty);
         label = (present || exhibit.maps[0]).label;
       }
       chips.replaceChildren(...exhibit.maps.map((map) => {

@@ -11,6 +11,7 @@ import pytest
 from pulmonet.explain.checks.localization import THRESHOLDS, MapScores, compare_with_baselines
 from pulmonet.explain.results import Localization, MapVariant, Sanity, SanityStage
 from pulmonet.files.write import write_json
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
 from report_factory import make_run
@@ -93,13 +94,20 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
     image = run.heat_maps.images[0]
     maps = np.ones_like(image.maps)
     maps[1] = 0
-    thresholds = {image.labels[0]: 1.1, image.labels[1]: 0.0, image.labels[2]: 0.0}
-    changed = replace(image, maps=maps, thresholds=thresholds)
+    judged = {"auroc": Estimate(value=0.8, low=0.7, high=0.9), "present": True, "overlay": "a.png"}
+    told = [judged | {"present": False, "overlay": None}, judged | {"empty": True}, judged]
+    found = {
+        label: image.found[label].model_copy(update=update)
+        for label, update in zip(image.labels, told, strict=False)
+    }
+    changed = replace(image, maps=maps, found={**image.found, **found})
     run = replace(run, heat_maps=replace(run.heat_maps, images=(changed,)))
     explanations.explanations_section(
         Context(replace(collection, runs=(run,)), Identities(b"k" * 32))
     )
-    found = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
-    for position, ending, colours in ((0, ", absent", 2), (1, ", empty map", 2), (2, "", 3)):
-        words, drawn = found[image.labels[position]]
-        assert words.endswith(ending or words) and drawn.ndim == colours
+    strip = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
+    below, above = (f"\n{way} the threshold (Youden's)\nAUROC" for way in ("below", "above"))
+    expected = ((0, below, ")", 2), (1, above, "; empty map", 2), (2, above, ")", 3))
+    for position, verdict, ending, colours in expected:
+        words, drawn = strip[image.labels[position]]
+        assert verdict in words and words.endswith(ending) and drawn.ndim == colours
