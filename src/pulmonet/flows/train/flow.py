@@ -94,7 +94,6 @@ def run(
 def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
     import torch
 
-    from pulmonet.flows.seen import write_seen
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
     from pulmonet.flows.train.record import begin_record, continued
     from pulmonet.flows.train.screen import announce, announce_left
@@ -114,14 +113,13 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
         if resume and run_dir.exists():
             plan = continued(plan, run_dir)
         provenance = begin_record(plan, run_dir, resume=resume, overwrite=overwrite)
-        if processes.is_first and not run_dir.seen_path.exists():
-            write_seen(run_dir, plan.manifest, pack, plan.rows)
         return _train_networks(plan, pack, run_dir, provenance, resume=resume)
 
 
 def _train_networks(
     plan: Plan, pack: Pack, run_dir: RunDir, provenance: Provenance, *, resume: bool
 ) -> int:
+    from pulmonet.flows.seen import write_seen
     from pulmonet.flows.train import plan as plans
     from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
     from pulmonet.flows.train.screen import Display
@@ -133,6 +131,8 @@ def _train_networks(
             return train_stages(stages, partial(plans.stage_engine, plan), display, resume=resume)
 
     try:
+        if plan.processes.is_first and not run_dir.seen_path.exists():
+            write_seen(run_dir, plan.manifest, pack, plan.rows)
         targets = plans.first_targets(plan)
         uncertain = plans.rows_to_relabel(plan)
         if len(uncertain):
