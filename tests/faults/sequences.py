@@ -466,9 +466,11 @@ class World:
 
     def _check_train(self, step: Step, seen: Seen) -> list[str]:
         name = step["run"]
-        was, now, found = seen.runs.get(name), self.run(name), []
-        place = f"artifacts/{name}"
+        was, place, found = seen.runs.get(name), f"artifacts/{name}", []
         overwrites = step["mode"] == "overwrite" and seen.code not in {2, 3, 4}
+        if was is None or overwrites:
+            self.tables[place] = self._tables()
+        now = self.run(name)
         if was is not None and not overwrites and seen.alone:
             longer = step["mode"] == "resume" and step["epochs"] > was.epochs
             goes_on = step["mode"] == "resume" and (was.status != "finished" or longer)
@@ -479,8 +481,6 @@ class World:
                     found.append(f"{place}: changed with exit code {seen.code}")
             elif now.log[: len(was.log)] != was.log:
                 found.append(f"{place}: its log has lost epochs")
-        if was is None or overwrites:
-            self.tables[place] = self._tables()
         if seen.code == 0 and seen.alone and now is not None:
             found += self._check_trained(step, now, was)
         return found
