@@ -468,7 +468,8 @@ class World:
         name = step["run"]
         was, place, found = seen.runs.get(name), f"artifacts/{name}", []
         overwrites = step["mode"] == "overwrite" and seen.code not in {2, 3, 4}
-        if was is None or overwrites:
+        is_new = was is None or (overwrites and self.run(name) != was)  # a kill may come before
+        if is_new:
             self.tables[place] = self._tables()
         now = self.run(name)
         if was is not None and not overwrites and seen.alone:
