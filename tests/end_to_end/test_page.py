@@ -150,6 +150,14 @@ def test_prevalence_moves_ppv_and_leaves_sensitivity(page: Any) -> None:
     )
     assert _text(page, ".sens") == before[0]
     assert float(_text(page, ".ppv").split(" ")[0]) < float(before[1].split(" ")[0])
+    for wrong in ("", "-5", "0", "100"):
+        page.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
+            field,
+            wrong,
+        )
+        assert _text(page, ".ppv").startswith("–")
+        assert "enter a prevalence between 0 and 100 %" in page.page_source
 
 
 def test_a_click_sorts_a_table_and_a_second_one_turns_it(page: Any) -> None:

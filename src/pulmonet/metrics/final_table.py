@@ -183,14 +183,13 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
         shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in here)]
         header = ["Model", *(f"AUROC_{label}" for label in shown)]
         header += [f"PR_AUC_{label}" for label in shown] + ["Macro_AUROC", "Macro_PR_AUC"]
-        extra = ["Macro_AUROC 95 %", "Macro_PR_AUC 95 %", "Group", "Rows", "Patients", "Used for"]
+        extra = ["Group", "Rows", "Patients", "Used for"]
         lines.append("| " + " | ".join(_safe(name) for name in header + extra) + " |")
-        lines.append("|---|" + "---:|" * (len(header) - 1) + "---|---|---|---:|---:|---|")
+        lines.append("|---|" + "---:|" * (len(header) - 1) + "---|---:|---:|---|")
         for row in here:
             stale = f" (STALE: {row['Stale']})" if row.get("Stale") else ""
             cells = [_safe(row["Model"] + stale)]
-            cells += [_short(row.get(name, "")) for name in header[1:]]
-            cells += [_interval(row, "Macro_AUROC"), _interval(row, "Macro_PR_AUC")]
+            cells += [_with_interval(row, name) for name in header[1:]]
             cells += [row.get("Group", ""), row.get("Rows", ""), row.get("Patients", "")]
             cells.append(_safe(row.get("Rows_Used_For", "")))
             lines.append("| " + " | ".join(cells) + " |")
@@ -210,13 +209,11 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _short(value: str) -> str:
-    return f"{float(value):.4f}" if value else "–"
-
-
-def _interval(row: Mapping[Any, str], name: str) -> str:
-    low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
-    return f"{float(low):.3f}–{float(high):.3f}" if low and high else "–"
+def _with_interval(row: Mapping[Any, str], name: str) -> str:
+    """``0.8123 (0.774–0.846)``."""
+    value, low, high = (row.get(f"{name}{end}", "") for end in ("", "_low", "_high"))
+    interval = f" ({float(low):.3f}–{float(high):.3f})" if low and high else ""
+    return f"{float(value):.4f}{interval}" if value else "–"
 
 
 def _safe(text: str) -> str:

@@ -54,3 +54,12 @@ def test_foreign_table_is_left_alone(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ArtifactError, match="not a results table"):
         final_table.read_table(path)
+
+
+def test_every_number_of_the_markdown_has_its_interval(result: RunResult) -> None:
+    text = final_table.to_markdown(final_table.table_of([result]), ["Edema", "Rare"])
+    pairs = [(entry.auroc, entry.average_precision) for entry in result.labels.values()]
+    for one in [*pairs, (result.macro.auroc, result.macro.average_precision)]:
+        for found in one:
+            if found.value is not None:
+                assert f"| {found.value:.4f} ({found.low:.3f}–{found.high:.3f}) |" in text

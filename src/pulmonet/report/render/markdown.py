@@ -97,7 +97,7 @@ def _table(table: blocks.Table) -> list[str]:
         *map(_row, cells),
     ]
     if table.notes:
-        lines += ["", *(f"*{escape_inline(note)}*  " for note in table.notes)]
+        lines += ["", *(f"*{escape(note)}*  " for note in table.notes)]
     return lines
 
 
@@ -115,4 +115,4 @@ def _picture(picture: blocks.Picture, files_dir: str) -> list[str]:
 
 
 def _caption(text: str) -> list[str]:
-    return ["", f"*{escape_inline(text)}*"] if text else []
+    return ["", f"*{escape(text)}*"] if text else []

@@ -31,7 +31,7 @@ def summary_section(context: Context) -> Section:
     ]
     lines = (
         ("What it is.", _what(context)),
-        ("Training data.", _training_data(best)),
+        ("Training data.", _training_data(best, collection.trained)),
         ("How good it is.", " ".join([_how_good(context), *together])),
         ("What to keep in mind.", _caution(context)),
         ("What it is not.", RESEARCH_ONLY),
@@ -92,16 +92,22 @@ def _what(context: Context) -> str:
     )
 
 
-def _training_data(run: RunArtifacts) -> str:
+def _training_data(run: RunArtifacts, runs: Sequence[RunArtifacts]) -> str:
     facts = run.provenance.dataset
     if facts is None:
         return "The artifacts do not say which images it was trained on."
     images, whose = _trained_on(facts, "X-rays")
-    start = {
-        "imagenet": " It started from a network that had seen everyday photographs (ImageNet).",
-        "none": " It started from nothing: no earlier training.",
-    }.get(run.config.model.weights, " It started from weights given in a file.")
-    return f"{images} {whose} from {facts.name}.{start}"
+    words = {
+        "imagenet": "started from a network that had seen everyday photographs (ImageNet)",
+        "none": "started from nothing: no earlier training",
+    }
+    starts: dict[str, list[str]] = {}
+    for one in runs:
+        start = words.get(one.config.model.weights, "started from weights given in a file")
+        starts.setdefault(start, []).append(one.name)
+    several = len(starts) > 1
+    said = [f"{listing(names) if several else 'It'} {start}." for start, names in starts.items()]
+    return f"{images} {whose} from {facts.name}. {' '.join(said)}"
 
 
 def _trained_on(facts: DatasetFacts, kind: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmonet.report.render.blocks import Cell, Document, Section, Table, Text
+from pulmonet.report.render.blocks import Cell, Document, Picture, Section, Table, Text
 from pulmonet.report.render.markdown import escape_inline, render_markdown
 from report_factory import HOSTILE_LABELS
 
@@ -49,3 +49,12 @@ def test_a_paragraph_never_becomes_a_list_or_heading(text: str) -> None:
 def test_code_in_prose_keeps_its_spaces() -> None:
     document = Document("t", "s", "w", "v", False, (Section("k", "S", (Text("run `a b` now"),)),))
     assert "run `a b` now" in render_markdown(document)
+
+
+def test_code_in_a_table_note_and_in_a_caption_is_code() -> None:
+    table = Table("t", ("a",), ((Cell("x"),),), ("run `pulmonet explain` again",))
+    picture = Picture("p.png", b"", "alt", "made by `explain`")
+    document = Document("T", "s", "now", "1", False, (Section("k", "K", (table, picture)),))
+    text = render_markdown(document)
+    assert "*run `pulmonet explain` again*" in text and "*made by `explain`*" in text
+    assert "\\`" not in text

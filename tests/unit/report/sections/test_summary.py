@@ -30,3 +30,14 @@ def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
     assert "A computer program (DenseNet-121, a neural network)" in summary
     assert "It reaches a mean AUROC" in summary
     assert "Not trained to the end of an epoch, and not counted: b." in summary
+
+
+def test_runs_that_started_from_different_weights_are_told_apart(tmp_path: Path) -> None:
+    for name, weights in (("a", "none"), ("b", "imagenet"), ("c", "none")):
+        run_dir = make_run(tmp_path, name)
+        record = json.loads(run_dir.config_path.read_text())
+        record["config"]["model"]["weights"] = weights
+        run_dir.config_path.write_text(json.dumps(record))
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "b started from a network that had seen everyday photographs (ImageNet)." in summary
+    assert "a and c started from nothing: no earlier training." in summary
