@@ -195,6 +195,7 @@ def test_training_anew_removes_only_what_a_run_has_written(data: Path, tmp_path:
     left = {path for path in run.rglob("*") if path.is_file()} - set(mine) - {edited}
     assert {path.name for path in left} == {
         *("run_config.json", "best_model.pth", "last_checkpoint.pth", "training_log.csv"),
+        "seen.npz",
         "curves.png",
     }
 
