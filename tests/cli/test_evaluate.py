@@ -136,6 +136,11 @@ def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (letters["good"], letters["alike"], letters["bad"]) == ("a", "a", "b")
     assert letters["baseline (view, age, sex)"] == ""
     assert "share a letter are not significantly different" in capsys.readouterr().err
+    assert evaluate(tmp_path / "artifacts", *flags[:2]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "compare the runs no longer, since one was evaluated alone" in said
+    assert evaluate(tmp_path / "artifacts", *flags[:2]) == 0
+    assert "compare the runs no longer" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_differences_are_shown_whether_told_apart_or_not(

@@ -154,7 +154,13 @@ def write_table(path: Path, results: Sequence[RunResult]) -> None:
     labels = list(dict.fromkeys(label for result in results for label in result.labels))
     ledger = ledger_of(path.parent)
     with changing(path):
-        table = final_table.merge(final_table.read_table(path), final_table.table_of(results))
+        old = final_table.read_table(path)
+        table = final_table.merge(old, final_table.table_of(results))
+        if any(old.get("Group", ())) and not any(table["Group"]):
+            console.warn(
+                f"{path.name} and model_comparison.png compare the runs no longer, since one was "
+                "evaluated alone; evaluate them together to compare them"
+            )
         table = final_table.mark_stale(table, weights)
         labels = final_table.labels_in(table, labels)
         ledger.write(path, final_table.to_csv(table, labels), by_name=True)  # it was read before
