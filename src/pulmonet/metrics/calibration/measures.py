@@ -89,7 +89,7 @@ def correlation_in_patients(targets: Array, scores: Array, units: Ints) -> float
     n_images = np.bincount(units)
     if n_images.max() < 2:
         return 0.0
-    fitted = fit_calibrator(targets, scores).apply(scores)
+    fitted = np.clip(fit_calibrator(targets, scores).apply(scores), 1e-6, 1 - 1e-6)
     left = (targets - fitted) / np.sqrt(fitted * (1 - fitted))
     products = np.sum(np.bincount(units, left) ** 2 - np.bincount(units, left**2))
     share = products / np.sum(n_images * (n_images - 1.0)) / np.mean(left**2)

@@ -172,6 +172,8 @@ def test_scores_that_are_too_high_are_no_correlation() -> None:
     units = np.repeat(np.arange(200), 4)
     assert correlation_in_patients(targets, sigmoid(logit(scores) + 2), units) < 0.05
     assert correlation_in_patients(targets, scores, np.arange(800)) == 0
+    certain = np.repeat([0.0, 1.0], 400)  # scores that leave nothing open
+    assert 0 <= correlation_in_patients(certain, certain, units) <= 1
     alone = ece_if_perfect(scores, equal_mass=True, n_simulations=100)
     of_rows = ece_if_perfect(scores, equal_mass=True, n_simulations=100, units=np.arange(800))
     assert alone == of_rows

@@ -8,7 +8,7 @@ from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.layouts import KINDS
 from small_dataset import write_picture, write_text
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 
 
 def test_padchest(tmp_path: Path) -> None:
