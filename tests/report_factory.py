@@ -455,6 +455,7 @@ def add_heat_maps(
                         "score": float(predictions.scores[row, n]),
                         "threshold": 0.41,
                         "panel": f"{folder.name}/gradcam_{n}.png",
+                        "overlay": f"{folder.name}/gradcam_{n}_overlay.png",
                     }
                     for n, label in enumerate(labels)
                 },

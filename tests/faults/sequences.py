@@ -327,8 +327,8 @@ class World:
         ]
         own = (
             r"(run_config\.json|best_model\.pth|last_checkpoint\.pth|training_log\.csv|curves\.png"
+            r"|seen\.npz|\.pulmonet)"
         )
-        own += r"|\.pulmonet)"
         folder = rf"artifacts/{step['run']}"
         return argv, (rf"{folder}/{own if step['mode'] != 'overwrite' else '.*'}",)
 

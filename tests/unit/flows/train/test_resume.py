@@ -40,10 +40,10 @@ def test_what_a_resumed_run_may_change(run_dir: RunDir) -> None:
     assert {f"runtime.{name}" for name in others} < CHANGEABLE
     config = config_with(run_dir, "runtime", **others)
     check_resumable(record, config, run_dir)
-    assert is_complete(record, config)
+    assert is_complete(record, config, run_dir)
     longer = config_with(run_dir, "optim", epochs=record.config.optim.epochs + 1)
     check_resumable(record, longer, run_dir)
-    assert not is_complete(record, longer)
+    assert not is_complete(record, longer, run_dir)
 
 
 @pytest.mark.parametrize(
