@@ -108,7 +108,7 @@ def test_symlinked_images(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (farm / "boxes.csv").write_text(
         "Path,label,xmin,ymin,xmax,ymax\nvalid/patient90010/study1/view1_frontal.jpg,Pneumonia,0,0,1,1\n"
     )
-    assert main(["explain", "--run", "f", "--boxes", str(farm / "boxes.csv")]) in (0, 3)
+    assert main(["explain", "--run", "f", "--boxes", str(farm / "boxes.csv")]) == 0
     assert "--follow-links" not in capsys.readouterr().err
     farm.rename(here / "other")  # the run's data under another name: as in training
     assert main(["evaluate", "f", "--data-dir", "other"]) == 0

@@ -62,6 +62,7 @@ def place_images(
         and (".." not in path or ".." not in re.split(r"[\\/]", path))
     ]
     found_there = _beside(root, paths, [row for row in lost if not leave[row]])
+    found_there |= _below(root, paths, [row for row in lost if row not in found_there])
     for row, file in found_there.items():
         places.paths[row] = file
     left = [row for row in lost if row not in found_there]
@@ -107,6 +108,22 @@ def _beside(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]
     files = [paths[row].removesuffix(f".{old}") + next(iter(new)) for row in alike]
     sizes = stat_sources(root, files, np.arange(len(files)))[:, 0].tolist()
     return {row: file for row, file, size in zip(alike, files, sizes, strict=True) if size >= 0}
+
+
+def _below(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
+    """Files of `rows` whose paths begin with one and the same that the disk lacks: no search."""
+    posix = [paths[row].replace("\\", "/") for row in rows]
+    parts = posix[0].split("/") if rows else []
+    tails = ("/".join(parts[n:]) for n in range(1, len(parts) - 1))
+    tail = next((one for one in tails if one and os.path.isfile(f"{root}/{one}")), "")
+    start = posix[0].removesuffix(tail) if tail else ""
+    if not start or os.path.isdir(f"{root}/{start}") or not all(p.startswith(start) for p in posix):
+        return {}
+    files = [path[len(start) :] for path in posix]
+    if not {*paths}.isdisjoint(files):  # two rows do not mean one file
+        return {}
+    sizes = stat_sources(root, files, np.arange(len(files)))[:, 0].tolist()
+    return {row: file for row, file, size in zip(rows, files, sizes, strict=True) if size >= 0}
 
 
 def leaving(paths: Sequence[str]) -> Flags:
