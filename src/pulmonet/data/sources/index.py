@@ -115,9 +115,11 @@ def _below(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
     posix = [paths[row].replace("\\", "/") for row in rows]
     parts = posix[0].split("/") if rows else []
     tails = ("/".join(parts[n:]) for n in range(1, len(parts) - 1))
-    tail = next((one for one in tails if one and os.path.isfile(f"{root}/{one}")), "")
+    # os.path has no errors of its own: a name may be too long
+    tail = next((t for t in tails if t and os.path.isfile(f"{root}/{t}")), "")  # noqa: PTH113
     start = posix[0].removesuffix(tail) if tail else ""
-    if not start or os.path.isdir(f"{root}/{start}") or not all(p.startswith(start) for p in posix):
+    is_there = bool(start) and os.path.isdir(f"{root}/{start}")  # noqa: PTH112
+    if not start or is_there or not all(path.startswith(start) for path in posix):
         return {}
     files = [path[len(start) :] for path in posix]
     if not {*paths}.isdisjoint(files):  # two rows do not mean one file

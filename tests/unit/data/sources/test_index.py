@@ -30,6 +30,18 @@ def test_what_is_there_needs_no_search(tmp_path: Path) -> None:
     assert places.paths == ["a/x.png", "b/x.png", "", "set.npz#train/0", "gone.npz#t/1"]
 
 
+def test_one_first_folder_that_the_disk_lacks_needs_no_search(tmp_path: Path) -> None:
+    make(tmp_path, "train/p1/x.png", "train/p2/x.png")
+    places = place_images(tmp_path, [f"C:\\set\\train\\p{n}\\x.png" for n in (1, 2)])
+    assert places.index is None and places.paths == ["train/p1/x.png", "train/p2/x.png"]
+    # not where the folder is there, where two rows would mean one file, or for a name too long
+    make(tmp_path, "other/train/p1/y.png")
+    gone, there = "other/train/p1/x.png", "train/p1/x.png"
+    assert place_images(tmp_path, [gone]).paths == [gone]
+    assert place_images(tmp_path, [f"set/{there}", there]).paths == [f"set/{there}", there]
+    assert place_images(tmp_path, [f"a/{'b' * 300}/x.png"]).index is not None
+
+
 @pytest.mark.parametrize(
     ("path", "file"),
     [
