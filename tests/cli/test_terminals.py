@@ -126,7 +126,7 @@ def test_a_terminal_that_lacks_letters_ends_nothing(stream: str, tmp_path: Path)
         ("train", *where, *small),  # an error
         ("explain", "--help"),
     )
-    folders = {"HOME": str(tmp_path), "PULMONET_CACHE": str(tmp_path / "cache")}
+    folders = {"HOME": str(tmp_path), "PULMONET_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", ALL_IN_ONE_PROCESS, json.dumps(lines)],
         cwd=tmp_path,

@@ -157,7 +157,7 @@ def test_prevalence_moves_ppv_and_leaves_sensitivity(page: Any) -> None:
             wrong,
         )
         assert _text(page, ".ppv").startswith("–")
-        assert "enter a prevalence between 0 and 100 %" in page.page_source
+        assert "enter a prevalence between 0 and 100 %" in _text(page, ".ppv")
 
 
 def test_a_click_sorts_a_table_and_a_second_one_turns_it(page: Any) -> None:

@@ -31,7 +31,7 @@ def pulmonet(cwd: Path, *arguments: str, code: int = 0) -> str:
     home = cwd.parent
     environment = os.environ | {
         "HOME": str(home),
-        "PULMONET_CACHE": str(home / "cache"),
+        "PULMONET_CACHE_DIR": str(home / "cache"),
         "XDG_DATA_HOME": str(home / "user"),
     }
     done = subprocess.run(

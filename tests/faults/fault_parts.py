@@ -216,7 +216,7 @@ def stale() -> Iterator[Fault]:
                 command,
                 frozenset({0, 4}),
                 before=_exchanging(patterns),
-                after=_restoring(patterns),
+                after=_restore_run,
                 broken=(rf"{RUN}/.*",),
                 truthful=command in {"evaluate", "explain"}
                 and part not in {"weights", "training", "all-but-calibration"},
@@ -256,8 +256,8 @@ def _exchanging(patterns: tuple[str, ...]) -> Callable[[Lab], None]:
     return lambda lab: _copy_parts(patterns, _other(lab), lab.case / RUN)
 
 
-def _restoring(patterns: tuple[str, ...]) -> Callable[[Lab], None]:
-    return lambda lab: _copy_parts(("*",), lab.template / RUN, lab.case / RUN)
+def _restore_run(lab: Lab) -> None:
+    _copy_parts(("*",), lab.template / RUN, lab.case / RUN)
 
 
 def _copy_parts(patterns: tuple[str, ...], source: Path, target: Path) -> None:

@@ -62,8 +62,9 @@ def test_chexpert_in_full_size(tmp_path: Path) -> None:
 def test_chexpert_in_full_size_without_its_first_batch(tmp_path: Path) -> None:
     write_text(tmp_path / "train_cheXbert.csv", chexpert_lines("CheXpert-v1.0", "train", range(4)))
     batch = tmp_path / "CheXpert-v1.0 batch 2 (train 1)"
+    batch.mkdir()
     with pytest.raises(DataError, match="no dataset there"):
-        locate_dataset(str(tmp_path / "nothing" if batch.mkdir() else batch))
+        locate_dataset(str(batch))
     for p in range(4):
         write_picture(batch / f"patient{p:05d}" / "study1" / "view1_frontal.jpg", p)
     manifest = read_manifest(tmp_path, check_files=True)

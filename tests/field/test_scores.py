@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ def test_the_baseline_does_not_know_the_order_of_the_rows(tmp_path: Path) -> Non
     assert first["macro"]["auroc"]["value"] == second["macro"]["auroc"]["value"]
 
 
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
 def one_twice(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, table.iloc[[4]]])
 
@@ -87,9 +91,8 @@ def with_other_names(table: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def test_what_is_wrong_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, message: str
 ) -> None:
-    assert callable(change)
     assert evaluate(tmp_path, change(scores())) == 4
     assert message in " ".join(capsys.readouterr().err.split())
 

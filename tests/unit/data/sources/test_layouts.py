@@ -264,8 +264,9 @@ def test_folders_that_are_no_classes(tmp_path: Path, names: list[str]) -> None:
     root = tmp_path / "x"
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / name), smooth_image(number)) if name.endswith("png") else None
         (root / name).touch()
+        if name.endswith("png"):
+            cv2.imwrite(str(root / name), smooth_image(number))
     assert main(["prepare", str(root)]) == 3
 
 

@@ -59,7 +59,6 @@ def test_interval_and_p_say_the_same(seed: int) -> None:
     apart = (found.low > 0) | (found.high < 0)
     np.testing.assert_array_equal(apart, found.p_adjusted <= 0.05)
     assert (found.p_adjusted >= found.p).all()
-    assert 0 < apart.mean() < 1 or found.p_adjusted.min() > 0.05 or found.p_adjusted.max() <= 0.05
 
 
 def test_equal_models_are_not_distinguished() -> None:
