@@ -37,7 +37,7 @@ from pulmonet.words import closest, count, list_first
 
 #: Tables that are read for boxes or splits, or that MIMIC brings and nobody needs.
 _BESIDE = re.compile(
-    r"(?:boxes|splits|(?:train|test)_meta|(?:.*_)?sample_submission|train_annotations)$"
+    r"(?:boxes|splits|truth|(?:train|test)_meta|(?:.*_)?sample_submission|train_annotations)$"
     r"|bbox_list|annotations_|cxr-(?:record|study)-|mimic-cxr-2"
 )
 #: Lists of images, and spreadsheets that no reader takes.
