@@ -139,7 +139,7 @@ def _vindr(raw: pd.DataFrame, where: Path, root: Path) -> _Drawn:
     for path in [where, *dict.fromkeys(beside)]:
         pair = next((pair for pair in _SIZES if has_columns(path, ("image_id", *pair))), None)
         if pair is not None:
-            table = read_csv(path).drop_duplicates("image_id")
+            table = (raw if path == where else read_csv(path)).drop_duplicates("image_id")
             ids = pd.Index(text_column(table["image_id"]))
             own = pd.DataFrame(_numbers(table, pair), index=ids)
             sizes = np.where(np.isnan(sizes), own.reindex(names).to_numpy(), sizes)
@@ -176,9 +176,8 @@ def _in_fractions(
 def _picture_size(manifest: Manifest, path: str) -> tuple[float, float]:
     """Width and height of a picture; NaN where it cannot be read, which others say."""
     try:
-        height, width = image_size(
-            inside_root(manifest.root, path, follow_links=manifest.follow_links)
-        )
+        file = inside_root(manifest.root, path, follow_links=manifest.follow_links)
+        height, width = image_size(file)
     except DataError:
         return np.nan, np.nan
     return width, height

@@ -85,9 +85,10 @@ def table_stem(name: str) -> str:
     return found[1] if found else ""
 
 
-def find_tables(folder: Path, stem: str = "?*") -> list[Path]:
-    """Tables in a folder whose name without its ending matches, letter case aside; by name."""
-    names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 (of 100,000 images no Paths)
+def find_tables(folder: Path, stem: str = "?*", names: Iterable[str] | None = None) -> list[Path]:
+    """Tables in a folder (of `names`, if known) whose stem matches, letter case aside; by name."""
+    if names is None:
+        names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 (no 100,000 Paths)
     found = sorted(name for name in names if fnmatchcase(table_stem(name), stem.lower()))
     return [folder / name for name in found if (folder / name).is_file()]
 

@@ -33,8 +33,9 @@ def table_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     """A table as CSV, its header and its cells of text `escaped`."""
     safe = _replaced(table, escaped)
     text: str = safe.to_csv(index=False, lineterminator="\n", float_format=float_format)
-    # a cell with a carriage return is quoted only where lines end in one
-    return safe.to_csv(index=False, lineterminator="\r\n") if "\r" in text else text
+    if "\r" in text:  # such a cell is quoted only where lines end in a carriage return
+        text = safe.to_csv(index=False, lineterminator="\r\n", float_format=float_format)
+    return text
 
 
 def plain_cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -86,6 +86,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def explain_write(path: Path, error: OSError) -> str:
+    """What is said of a file that could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         way_out = "free some space and run it again; what was there before is untouched"
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:

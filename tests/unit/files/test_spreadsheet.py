@@ -37,3 +37,9 @@ def test_a_table_comes_back_with_its_header() -> None:
     assert text.splitlines()[:2] == ["'=name,b", "'=1+1,-0.5"]
     read = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(plain_cells(read), table.astype({"b": str}), check_dtype=False)
+
+
+def test_decimals_stay_beside_a_cell_with_a_carriage_return() -> None:
+    table = pd.DataFrame({"Path": ["a\rb.png", "c.png"], "xmin": [0.123456789, 0.5]})
+    text = table_text(table, "%.5f")
+    assert text == 'Path,xmin\r\n"a\rb.png",0.12346\r\nc.png,0.50000\r\n'

@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import cv2
@@ -294,10 +294,9 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:
         low, high = sorted((padding, padding if limit is None else limit))
         used = np.asarray((pixels < low) | (pixels > high))
     views = _views(dataset, _rescaled(dataset, pixels), used)
-    shown, remark = next(views), Remark.NONE
-    if not _is_seen(shown, used):
-        better = next((view for view in views if _is_seen(view, used)), None)
-        shown, remark = (shown, remark) if better is None else (better, Remark.WINDOW)
+    first = next(views)
+    shown = next((view for view in chain([first], views) if _is_seen(view, used)), first)
+    remark = Remark.NONE if shown is first else Remark.WINDOW
     is_inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     return np.asarray(255 - shown if is_inverted else shown, np.uint8), remark
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmonet.data.sources import chexpert, folders, medmnist, mimic, vindr
+from pulmonet.data.sources.index import is_image_name
 from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.tables import find_tables
@@ -129,9 +130,11 @@ def recognise(root: Path) -> str | None:
     if not root.is_dir():
         return None
     try:
-        names = {entry.name for entry in root.iterdir() if not is_litter(entry.name)}
+        everything = os.listdir(root)  # noqa: PTH208 - names alone
     except OSError:
         return None
+    # 100,000 images are not looked through by each reader
+    names = {name for name in everything if not (is_litter(name) or is_image_name(name))}
     return next((kind for kind, one in SOURCES.items() if one.recognises(root, names)), None)
 
 

@@ -38,10 +38,8 @@ NIH_FINDINGS = (
 )
 
 #: Lists by a part of their name; editions and other people's code add to NIH's two names.
-_LISTS = {
-    **{"train_val_list": "train", "test_list": "test"},
-    **{"val_list": "valid", "train_list": "train"},
-}
+_LISTS = {"train_val_list": "train", "test_list": "test"}
+_LISTS |= {"val_list": "valid", "train_list": "train"}
 
 #: PadChest's label -> findings that are kinds of it (the tree of the paper's appendix): a
 #: plate-like atelectasis must not count as a negative. They stay labels of their own, too.
@@ -74,7 +72,6 @@ KINDS = {
 
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
-
 #: Labels of the whole report come first, then of its parts.
 _CHEXBERT_FILES = ("report_fixed.json", "impression_fixed.json", "findings_fixed.json")
 
@@ -91,14 +88,14 @@ class Layout:
     kept: tuple[str, ...] | None = None  # further columns; None: all
     findings: tuple[str, ...] = ()  # annotated even where no row has them
 
-    def recognises(self, root: Path, _names: Collection[str]) -> bool:
+    def recognises(self, root: Path, names: Collection[str]) -> bool:
         """By its table's name and header."""
-        return self.table_in(root) is not None
+        return self.table_in(root, names) is not None
 
-    def table_in(self, root: Path) -> Path | None:
-        """Its table in `root`."""
+    def table_in(self, root: Path, names: Collection[str] | None = None) -> Path | None:
+        """Its table in `root`, of these `names` if known."""
         step = -1 if self.is_telling else 1
-        named = (path for stem in self.tables for path in find_tables(root, stem)[::step])
+        named = (path for stem in self.tables for path in find_tables(root, stem, names)[::step])
         own = (path for path in named if self.is_telling or has_columns(path, self.columns))
         return next(own, None)
 

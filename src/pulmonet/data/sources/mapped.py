@@ -57,8 +57,7 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
         if not path.is_file() or root.resolve() not in path.resolve().parents:
             raise ConfigError(f"--map csv={mapping['csv']}: no such file in {root}")
         return [(path, "")]
-    there = [(path, split) for split, path in split_tables(root).items()]
-    if there:
+    if there := [(path, split) for split, path in split_tables(root).items()]:
         return there
     found = [path for path in find_tables(root) if path.name not in BESIDE]
     if len(found) != 1:

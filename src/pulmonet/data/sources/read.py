@@ -190,8 +190,7 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
         problems.append(
             f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
         )
-    outside = paths[leaving(paths.tolist())].tolist()
-    if outside:
+    if outside := paths[leaving(paths.tolist())].tolist():
         problems.append(
             f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "
             f"({list_first(outside)}); paths must be relative and stay below it"

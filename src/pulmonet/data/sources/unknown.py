@@ -8,16 +8,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pulmonet.data.sources.index import image_files
 from pulmonet.data.splits.files import BESIDE, split_tables
-from pulmonet.data.tables import is_blank, parse_number, read_csv, text_column
+from pulmonet.data.tables import is_blank, parse_number, read_csv, table_stem, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import stem_of
 from pulmonet.words import count, list_first
 
-_TABLES = re.compile(r"(?i).*\.(csv(\.gz)?|tsv|xlsx|parquet|jsonl?|txt)")
+#: What may hold labels, too, and no reader takes.
+_TEXTS = re.compile(r"(?i)[^.~].*\.(jsonl?|txt)")
 
 #: Key of `--map` -> what such a column is called, letters and digits alone.
 _NAMES = {
@@ -34,7 +34,8 @@ _NAMES = {
 def describe(root: Path) -> str:
     """``found labels.csv, 120 images in pngs; to read it: --map csv=labels.csv --map …``."""
     entries = sorted([*root.iterdir(), *root.glob("*/*")], key=lambda path: len(path.parts))
-    tables = [path for path in entries if _TABLES.fullmatch(path.name) and path.is_file()]
+    named = (path for path in entries if table_stem(path.name) or _TEXTS.fullmatch(path.name))
+    tables = [path for path in named if path.is_file()]
     images = [path for path in image_files(root) if "." in path]
     n_in = Counter(path.partition("/")[0] if "/" in path else "." for path in images)
     shown = [f"{count(n, 'image')} in {folder}" for folder, n in n_in.most_common()]
@@ -67,7 +68,10 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
         key: next((folded[name] for name in reversed(folded) if re.fullmatch(pattern, name)), "")
         for key, pattern in _NAMES.items()
     }
-    n_images = {name: _n_images(raw[name], stems) for name in raw.columns}
+    n_images = {  # of the cells, those that name an image that lies there
+        name: sum(stem_of(cell) in stems for cell in text_column(raw[name]).tolist() if cell)
+        for name in raw.columns
+    }
     best = max(n_images, key=lambda name: n_images[name], default="")
     mapping["path"] = best if n_images.get(best) else mapping["path"]
     if not mapping["path"]:
@@ -82,8 +86,3 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
     pairs = {"csv": csv, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
     line = " ".join(f"--map {shlex.quote(f'{key}={name}')}" for key, name in pairs if name)
     return f"{line} (columns of {table.name}: {list_first(raw.columns, 20)})"
-
-
-def _n_images(column: pd.Series[str], stems: set[str]) -> int:
-    """How many cells name an image that lies there."""
-    return sum(stem_of(cell) in stems for cell in text_column(column).tolist() if cell)

@@ -128,8 +128,9 @@ def _pack(
 
 def _tell_remarks(report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark]) -> None:
     """What was done to images, as notes; which do not look like a picture, as warnings."""
+    marked = [(str(paths.iloc[row]), found) for row, found in sorted(remarks.items()) if found]
     for kind, (text, is_warning) in _REMARKS.items():
-        names = [str(paths.iloc[row]) for row, found in sorted(remarks.items()) if found & kind]
+        names = [path for path, found in marked if found & kind]
         if not names:
             continue
         report.remarks[str(kind.name).lower()] = names

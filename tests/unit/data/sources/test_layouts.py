@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -420,3 +421,21 @@ def test_images_without_a_table_are_counted(
     said = " ".join(capsys.readouterr().err.split())
     assert "2 images in a" in said and "1 image in ." in said
     assert "no table" in said and "train/NORMAL/x.jpeg" in said
+
+
+def test_tables_of_an_unknown_folder_are_those_that_are_read(
+    tmp_path: Path, pictures: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A packed table is one, what macOS leaves beside it is none."""
+    root = tmp_path / "mine"
+    write_images(root, [f"{n}.png" for n in range(4)], pictures)
+    lines = [f"{n}.png,p{n},{n % 2}\n" for n in range(4)]
+    with zipfile.ZipFile(root / "labels.csv.zip", "w") as archive:
+        archive.writestr("labels.csv", "".join(["FileName,Who,Edema\n", *lines]))
+    write_text(root / "._labels.csv", "Mac OS X")
+    assert main(["prepare", str(root)]) == 3
+    said = capsys.readouterr().err
+    assert "found labels.csv.zip, 4 images in ." in said
+    assert "to read it: --map csv=labels.csv.zip --map path=FileName" in said
+    flags = ("csv=labels.csv.zip", "path=FileName", "patient=Who")
+    assert main(["prepare", str(root), *(part for one in flags for part in ("--map", one))]) == 0
