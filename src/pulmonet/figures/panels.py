@@ -169,4 +169,5 @@ def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) ->
         axes.imshow(picture, **X_RAY)
         axes.set_title(words, fontsize=7.5, color=INK, parse_math=False)
         axes.set_axis_off()
+        axes.set_anchor("S")  # an image centred in its place would push its words over the edge
     return png_of(figure)

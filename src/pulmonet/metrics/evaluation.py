@@ -42,8 +42,8 @@ from pulmonet.metrics.thresholds import (
 )
 from pulmonet.run.predictions import Predictions
 
-#: Below this many positive (or negative) patients intervals are too narrow: the coverage of the
-#: nominal 95 % falls to about 88 % (docs/experiments.md).
+#: Below this many positive (or negative) patients intervals may be too narrow: at a high AUROC 95 %
+#: are 91 to 92 % (docs/experiments/evaluation-statistics.md).
 FEW_PATIENTS = 20
 
 
@@ -257,6 +257,7 @@ def fit_calibration(
     labels: dict[str, LabelCalibration] = {}
     left_out: dict[str, str] = {}
     units = number_units(predictions.patients, len(predictions.paths))
+    n_patients = class_patients(predictions.targets, units)
     for column, label in enumerate(predictions.labels):
         if reason := why_not_scored(predictions.targets[:, column]):
             left_out[label] = reason
@@ -270,8 +271,8 @@ def fit_calibration(
             n=len(targets),
             positives=int(targets.sum()),
             thresholds={name: choose_threshold(targets, scores, name) for name in options.criteria},
-            positive_patients=len(np.unique(units[known][targets == 1])),
-            negative_patients=len(np.unique(units[known][targets == 0])),
+            positive_patients=int(n_patients[column, 0]),
+            negative_patients=int(n_patients[column, 1]),
             auroc=None if result is None else result.labels[label].auroc,
         )
     return Calibration(

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 
 from pulmonet.explain.maps.overlay import blend
 from pulmonet.explain.results import LabelExplanation
-from pulmonet.figures.panels import SheetRow, draw_contact_sheet, draw_panel, thumbnail
+from pulmonet.figures.panels import (
+    SheetRow,
+    draw_contact_sheet,
+    draw_heat_map_strip,
+    draw_panel,
+    thumbnail,
+)
 from pulmonet.metrics.estimate import Estimate
 
 
@@ -91,3 +97,10 @@ def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> Non
     assert words == ["a", "Edema 0.80\nno verdict", below]
     assert three.shape[1] == one.shape[1]
     assert three.shape[0] > 2 * one.shape[0]
+
+
+@pytest.mark.parametrize("size", [(165, 200), (320, 260)])
+def test_three_lines_above_a_map_are_not_cut_off(size: tuple[int, int]) -> None:
+    words = "Edema 0.31\nno verdict\nempty map"
+    strip = decode(draw_heat_map_strip(x_ray(*size), [(words, x_ray(*size))] * 2))
+    assert (strip[:4] == 255).all() and (strip[4:40] < 128).any()

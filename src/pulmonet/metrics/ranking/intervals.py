@@ -111,7 +111,7 @@ def effective_patients(n_patients: Array, variances: Array) -> float:
     """
     total = variances.sum()
     if total <= 0:
-        return float(n_patients.min(initial=2))
+        return 2.0  # any: the interval has no width
     return float(1 + total**2 / np.sum(variances**2 / np.maximum(n_patients - 1, 1)))
 
 
@@ -220,24 +220,16 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
     left_out: Sequence[Array | None] = (None, None)
     if options.interval == "bca":
         left_out = jackknife_ranking(targets, scores, units)
+    rarer, whys = n_patients.min(axis=1), [*reasons, _why_no_macro(samples, scored)]
     found: list[list[Estimate]] = []
     for metric, jackknife in zip((auroc, average_precision), left_out, strict=True):
         values = np.asarray([metric(*rows) for rows in zip(targets.T, scores.T, strict=True)])
         values = _and_macro(values, averaged)
         drawn = _and_macro(getattr(samples, metric.__name__)[0], averaged)
-        left = None if jackknife is None else _and_macro(jackknife, averaged)
-        rarer = n_patients.min(axis=1)
+        left = [None] * len(values) if jackknife is None else _and_macro(jackknife, averaged).T
         of_macro = effective_patients(rarer[averaged], drawn[:, :-1].var(axis=0)[averaged])
-        found.append(
-            [
-                _with_interval(
-                    values[i], drawn[:, i], None if left is None else left[:, i], n, reason
-                )
-                for i, (n, reason) in enumerate(
-                    zip([*rarer, of_macro], [*reasons, _why_no_macro(samples, scored)], strict=True)
-                )
-            ]
-        )
+        parts = zip(values, drawn.T, left, [*rarer, of_macro], whys, strict=True)
+        found.append([_with_interval(*part) for part in parts])
     macro = MacroResult(
         auroc=found[0].pop(),
         average_precision=found[1].pop(),

@@ -105,8 +105,8 @@ def _training_data(run: RunArtifacts, runs: Sequence[RunArtifacts]) -> str:
     for one in runs:
         start = words.get(one.config.model.weights, "started from weights given in a file")
         starts.setdefault(start, []).append(one.name)
-    several = len(starts) > 1
-    said = [f"{listing(names) if several else 'It'} {start}." for start, names in starts.items()]
+    it = "" if len(starts) > 1 else "It" if len(runs) == 1 else "They"
+    said = [f"{it or listing(names)} {start}." for start, names in starts.items()]
     return f"{images} {whose} from {facts.name}. {' '.join(said)}"
 
 
@@ -175,6 +175,8 @@ def _which(context: Context, result: RunResult) -> str:
         return f"The best run, {best.name},"
     if n_rivals:
         return f"{best.name}, the best of {n_rivals + 1} runs that were tested on the same images,"
+    if not any(run.main_result() for run in runs if run is not best):
+        return f"{best.name}, the only run that was evaluated,"
     return f"{best.name} (each run was tested on other images, so that none can be called best)"
 
 

@@ -41,3 +41,13 @@ def test_runs_that_started_from_different_weights_are_told_apart(tmp_path: Path)
     summary = words_of(sections_of(tmp_path)["Summary"])
     assert "b started from a network that had seen everyday photographs (ImageNet)." in summary
     assert "a and c started from nothing: no earlier training." in summary
+
+
+def test_a_run_beside_one_that_was_not_evaluated_was_not_tested_on_other_images(
+    tmp_path: Path,
+) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", evaluated=False)
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "a, the only run that was evaluated, reaches a mean AUROC" in summary
+    assert "They started from" in summary
