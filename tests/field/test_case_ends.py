@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.run.folder import RunDir
 from run_factory import make_run
 
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 LABELS = ["Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion"]
 SMALL = (
     *("--image-size", "32", "--no-amp", "--weights", "none", "--model", "timm:test_resnet"),
@@ -60,9 +60,7 @@ def test_nothing_to_learn(
 
 def test_explain_dicom_cd_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pydicom")
-    case = CASES / "explain-dicom-cd-folder"
-    if not case.is_dir():
-        pytest.skip(f"{case} is not there")
+    case = case_folder("explain-dicom-cd-folder")
     make_run(here / "artifacts", model="timm:test_resnet", name="run")
     assert main(["explain", str(case), "--run", "run", "--label", "Edema"]) == 0
     said = capsys.readouterr()

@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.files.read import sha256_of
 from pulmonet.run.folder import RunDir
-
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 @pytest.fixture
@@ -50,9 +49,7 @@ def test_resume_cosine_longer(command: list[str], capsys: pytest.CaptureFixture[
 def test_lone_image_small_densenet(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = CASES / "lone-image-small-densenet" / "mk.py"
-    if not script.exists():
-        pytest.skip(f"{script} is not there")
+    script = case_folder("lone-image-small-densenet") / "mk.py"
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "data").symlink_to(shared_data)
     (tmp_path / "here").mkdir()

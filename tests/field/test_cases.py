@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.data.sources import read_manifest
-
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 @pytest.fixture
@@ -25,11 +24,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def copy_case(name: str, here: Path) -> Path:
-    """A copy of a case; the test is skipped where the case is not there."""
-    if not (CASES / name).is_dir():
-        pytest.skip(f"{CASES / name} is not there")
+    """A copy of a case."""
     root = here / name
-    shutil.copytree(CASES / name, root)
+    shutil.copytree(case_folder(name), root)
     for path in [root, *root.rglob("*")]:
         path.chmod(0o755)
     return root

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,23 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.data.images.read import read_grey
-
-ROOT = Path(__file__).resolve().parents[2]
 
 Case = Callable[[str], Path]
 
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """A copy of a case by its name, made the working folder; a skip where it is not there."""
+    """A copy of a case by its name, made the working folder."""
 
     def copy(name: str) -> Path:
-        cases = Path(os.environ.get("PULMONET_CASES", ROOT.parent / "shared" / "cases"))
-        if not (cases / name / "case.md").exists():
-            pytest.skip(f"no case {name} in {cases}; set PULMONET_CASES")
-        shutil.copytree(cases / name, tmp_path / name, symlinks=True)
+        shutil.copytree(case_folder(name), tmp_path / name, symlinks=True)
         monkeypatch.chdir(tmp_path / name)
         return tmp_path / name
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from chexpert_factory import write_dataset
+from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.run.folder import RunDir
-
-CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
 
 
 @pytest.fixture
@@ -24,9 +23,7 @@ def files_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     monkeypatch.chdir(tmp_path)
 
     def make(case: str) -> None:
-        if not (CASES / case).is_dir():
-            pytest.skip(f"no case {CASES / case}")
-        runpy.run_path(str(CASES / case / "mk.py"))
+        runpy.run_path(str(case_folder(case) / "mk.py"))
 
     return make
 
