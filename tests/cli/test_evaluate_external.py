@@ -101,22 +101,34 @@ def test_training_rows_renumbered_under_other_names_are_counted(
     assert counted in (place / "artifacts" / "MODEL_CARD.md").read_text()
 
 
-def test_a_part_among_another_hospitals_images_is_counted(place: Path) -> None:
-    """12 images trained on among 25 that were not; the thresholds of neither reach the others."""
+@pytest.mark.parametrize(
+    ("split", "used", "note"),
+    [
+        ("train", "training (12 of these 37 images, of 12 patients)", "were trained on"),
+        ("valid", "checkpoint selection (12 of these images)", "images chose the checkpoint"),
+    ],
+)
+def test_a_part_among_another_hospitals_images_is_counted(
+    split: str, used: str, note: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 images that the run had among 25 that it had not."""
     other = write_dataset(place / "mixed", n_train=4, n_valid=25, seed=5)
     table = other / "valid.csv"
-    lines = (place / "copy" / "train.csv").read_text().splitlines()[1:13]
+    lines = (place / "copy" / f"{split}.csv").read_text().splitlines()[1:13]
     for line in lines:
         path = line.split(",", 1)[0].replace("copy/", "", 1).removeprefix("hospital/")
-        new = path.replace("train/patient", "valid/patient7")
+        new = path.replace(f"{split}/patient", "valid/patient7")
         (other / new).parent.mkdir(parents=True)
         shutil.copy(place / "copy" / path, other / new)
         table.write_text(f"{table.read_text()}mixed/{new},{line.split(',', 1)[1]}\n")
     result = evaluate(place, other)
     assert result.external is False
     assert result.seen is not None
-    assert (result.seen.trained_on, result.seen.n_images, result.seen.patients) == (12, 37, 12)
-    assert result.rows_used_for == ["training (12 of these 37 images, of 12 patients)"]
+    n_known = 12 if split == "train" else 0
+    seen = (result.seen.trained_on, result.seen.n_images, result.seen.patients)
+    assert seen == (n_known, 37, n_known)
+    assert result.rows_used_for == [used]
+    assert f"{note}." in " ".join(capsys.readouterr().err.split())
 
 
 def test_further_images_of_patients_trained_on_are_counted(place: Path) -> None:

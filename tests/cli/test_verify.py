@@ -168,3 +168,28 @@ def test_what_is_missing_is_not_verified(
     assert f"first: not verified: {EVALUATION}: its predictions are not there" in said
     assert "second: not verified: best_model.pth is not there" in said
     assert "NOT VERIFIED on" in (received / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "verdict"),
+    [
+        ("first/calibration.json", "{", "first: differs: calibration.json: not a calibration"),
+        (f"first/{EVALUATION}", '"seed": -1', f"first: differs: {EVALUATION}: --seed -1: at least"),
+        (
+            "final_evaluation_results.csv",
+            "mine,and\nonly,mine\n",
+            "final_evaluation_results.csv: differs: final_evaluation_results.csv: not a results",
+        ),
+    ],
+)
+def test_a_damaged_file_is_a_difference_and_the_report_is_written(
+    file: str, content: str, verdict: str, received: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = received / file
+    whole = re.sub(r'"seed": \d+', content, path.read_text()) if "seed" in content else content
+    path.write_text(whole)
+    code, said = verify(received, capsys)
+    assert code == 4
+    assert verdict in said
+    assert "second: verified" in said
+    assert "NOT VERIFIED on" in (received / "report.md").read_text()

@@ -49,7 +49,8 @@ class Ledger:
         """Whether a file is there as PulmoNet has written it, and not behind a link."""
         if self._link(path) or not path.is_file():
             return False
-        return self._has(self._line(path, sha256_of(path)))
+        line = self._line(path, sha256_of(path))
+        return line in self._lines or line in self._read()
 
     def write(self, path: Path, content: bytes | str, *, by_name: bool = False) -> None:
         """Write a file; with `by_name`, in a run's folder, its name alone makes it PulmoNet's.
@@ -86,16 +87,16 @@ class Ledger:
         name = path.relative_to(self.folder).as_posix()
         return hashlib.sha256(to_bytes(f"{name}\0{digest}")).hexdigest()
 
-    def _has(self, line: str) -> bool:
-        if line not in self._lines:  # another process may have written it meanwhile
-            with contextlib.suppress(OSError, ValueError):
-                self._lines |= set(read_text(self.folder / NAME).split("\n"))
-        return line in self._lines
+    def _read(self) -> set[str]:
+        """The lines by now: another process may have written some."""
+        with contextlib.suppress(OSError, ValueError):
+            self._lines |= set(read_text(self.folder / NAME).split("\n"))
+        return self._lines
 
     def _note(self, line: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY
         try:
-            if not self._has(line):
+            if line not in (self._lines or self._read()):  # once: a line twice does no harm
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with os.fdopen(os.open(self.folder / NAME, flags, 0o666), "ab") as file:
                     file.write(to_bytes(f"\n{line}"))  # a line that was cut short ends here

@@ -50,10 +50,10 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
     names = ("salt", "images_train", "patients_train", f"images_{selected_on}")
     try:
         salt, trained, patients, selecting = (read_array(path, name) for name in names)
-        images = _digests(_pixels(pack, rows), salt.tobytes())
+        here = _digests(_patients(manifest, rows), salt.tobytes())
     except (OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); restore or remove it") from None
-    here = _digests(_patients(manifest, rows), salt.tobytes())
+    images = _digests(_pixels(pack, rows), salt.tobytes())
     found = np.isin(images, trained)
     patient_of = dict(zip(trained.tolist(), patients.tolist(), strict=False))
     n_alike = sum(

@@ -49,7 +49,6 @@ def score(
     pack = pack_rows(chosen.manifest, chosen.rows, data)
     rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     chosen = replace(chosen, rows=rows)
-    own = not chosen.external
     seen = find_seen(trained.run_dir, chosen, pack, trained.record.provenance.selected_on)
     scores = _score(trained, pack, rows, options)
     predictions = _predictions(name, trained, chosen, scores, options.blank)
@@ -58,7 +57,7 @@ def score(
         path = run_dir.predictions_path(predictions.dataset, predictions.split)
         Ledger(run_dir.path, "move it away").write(path, predictions.to_csv(), by_name=True)
     facts = _facts(trained, chosen, options, seen)
-    own_valid = chosen.split == "valid" and own
+    own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
     row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
     return Material(
@@ -198,7 +197,8 @@ def _facts(
     used = _used_before(trained.record, chosen, seen, same=same is True)
     trained_on = seen.text() if seen else ""
     if not own:
-        but = f", but {trained_on or 'some of these images'}, were trained on" if used else ""
+        but = ", but some of these images chose the checkpoint" if used else ""
+        but = f", but {trained_on}, were trained on" if trained_on else but
         notes.append(f"Another dataset than the one trained on{but or ': external testing'}.")
     elif same is False:
         notes.append(
