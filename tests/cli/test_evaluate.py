@@ -307,18 +307,6 @@ def test_no_runs_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "no run there; train one with `pulmonet train`" in capsys.readouterr().err
 
 
-def test_foreign_table_stops_before_any_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_predictions(tmp_path / "mine.csv")
-    artifacts = tmp_path / "artifacts"
-    artifacts.mkdir()
-    (artifacts / "final_evaluation_results.csv").write_text("mine,and\nonly,mine\n")
-    assert evaluate(artifacts, "--predictions", str(path)) == 4
-    assert "not a results table" in capsys.readouterr().err
-    assert [path.name for path in artifacts.iterdir()] == ["final_evaluation_results.csv"]
-
-
 def test_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = []
     for folder in ("a", "b"):

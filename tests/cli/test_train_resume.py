@@ -42,6 +42,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def refused(data: Path, capsys: pytest.CaptureFixture[str], *extra: str) -> str:
+    """What is said where a resumed run ends with code 4 and all of it stays as it was."""
+    before = contents(run_of(data).path)
+    capsys.readouterr()
+    assert train(data, *extra, "--resume") == 4
+    assert contents(run_of(data).path) == before
+    return capsys.readouterr().err
+
+
 def rates(run_dir: RunDir) -> list[float]:
     with run_dir.log_path.open() as file:
         return [float(row["lr"]) for row in csv.DictReader(file)]
@@ -56,10 +65,8 @@ def test_results_without_their_checkpoint_are_not_started_over(
     run_dir.last_checkpoint_path.unlink()
     text = run_dir.config_path.read_text().replace('"finished"', f'"{status}"')
     run_dir.config_path.write_text(text)
-    before = contents(run_dir.path)
-    assert train(data, "--epochs", "4", "--resume") == 4
-    assert "last_checkpoint.pth: missing, so the run cannot go on" in capsys.readouterr().err
-    assert contents(run_dir.path) == before
+    said = refused(data, capsys, "--epochs", "4")
+    assert "last_checkpoint.pth: missing, so the run cannot go on" in said
 
 
 def test_weights_of_another_run_do_not_become_this_ones(
@@ -68,10 +75,8 @@ def test_weights_of_another_run_do_not_become_this_ones(
     assert train(data) == 0
     content = torch.load(run_of(data).best_model_path, weights_only=True)
     torch.save(content | {"fc.bias": content["fc.bias"] + 1}, run_of(data).best_model_path)
-    before = contents(run_of(data).path)
-    assert train(data, "--epochs", "2", "--resume") == 4
-    assert "its digest is not the one in run_config.json" in capsys.readouterr().err
-    assert contents(run_of(data).path) == before
+    said = refused(data, capsys, "--epochs", "2")
+    assert "its digest is not the one in run_config.json" in said
 
 
 def test_a_first_stage_without_its_checkpoint_is_not_started_over(
@@ -81,10 +86,8 @@ def test_a_first_stage_without_its_checkpoint_is_not_started_over(
     policy = ("--uncertain-policy", "self-trained", "--set", "targets.self_trained_epochs=1")
     assert train(data, *policy) == 0
     (run_of(data).path / "stage1" / "last_checkpoint.pth").unlink()
-    before = contents(run_of(data).path)
-    assert train(data, *policy, "--epochs", "2", "--resume") == 4
-    assert "stage1/last_checkpoint.pth: missing" in capsys.readouterr().err
-    assert contents(run_of(data).path) == before
+    said = refused(data, capsys, *policy, "--epochs", "2")
+    assert "stage1/last_checkpoint.pth: missing" in said
 
 
 def test_a_finished_run_is_whole_without_its_checkpoint(

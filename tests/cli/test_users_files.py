@@ -130,16 +130,24 @@ def test_explain_writes_through_no_link(artifacts: Path, data: Path, tmp_path: P
     assert not list(mine.iterdir())
 
 
-def test_evaluate_leaves_a_picture_of_the_users(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("final_evaluation_results.md", "final_evaluation_results.md: not PulmoNet's"),
+        ("final_evaluation_results.csv", "final_evaluation_results.csv: not a results table"),
+    ],
+)
+def test_evaluate_leaves_a_table_of_the_users_before_any_work(
+    name: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores = write_predictions(tmp_path / "scores.csv")
     artifacts = tmp_path / "artifacts"
     artifacts.mkdir()
-    (artifacts / "final_evaluation_results.md").write_bytes(MINE)
+    (artifacts / name).write_bytes(MINE)
     assert evaluate(artifacts, "--predictions", str(scores)) == 4
-    assert "final_evaluation_results.md: not PulmoNet's" in capsys.readouterr().err
-    assert list(artifacts.iterdir()) == [artifacts / "final_evaluation_results.md"]
+    assert reason in capsys.readouterr().err
+    assert list(artifacts.iterdir()) == [artifacts / name]
+    assert (artifacts / name).read_bytes() == MINE
 
 
 def test_prepare_leaves_a_report_of_the_users(data: Path, tmp_path: Path) -> None:

@@ -135,9 +135,8 @@ def _raise_terminated(number: int, _frame: FrameType | None) -> None:
     raise Terminated(number)
 
 
-@system.on_signals(
-    set(system.STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated
-)  # Ctrl-C has its exception
+# Ctrl-C has its exception already
+@system.on_signals(set(system.STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated)
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become codes.
 

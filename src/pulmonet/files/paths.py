@@ -8,8 +8,6 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from pulmonet.errors import ConfigError
 
 #: Endings of image files.
@@ -69,6 +67,8 @@ def _home() -> str:
 
 def user_data_dir() -> Path:
     """PulmoNet's folder in the user's data folder; `XDG_DATA_HOME` moves it."""
+    import platformdirs  # not at the start of every command
+
     return Path(platformdirs.user_data_dir("pulmonet", appauthor=False))
 
 

@@ -74,8 +74,7 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
     network = place(network, target).eval()
-    size, fit = data.image_size, data.fit
-    return TrainedRun(run_dir, record, network, labels, size, fit, target, sha256)
+    return TrainedRun(run_dir, record, network, labels, data.image_size, data.fit, target, sha256)
 
 
 def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Module:
