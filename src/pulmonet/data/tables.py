@@ -88,7 +88,8 @@ def table_stem(name: str) -> str:
 def find_tables(folder: Path, stem: str = "?*", names: Iterable[str] | None = None) -> list[Path]:
     """Tables in a folder (of `names`, if known) whose stem matches, letter case aside; by name."""
     if names is None:
-        names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 (no 100,000 Paths)
+        is_open = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)  # lost+found is not
+        names = os.listdir(folder) if is_open else ()  # noqa: PTH208 (no 100,000 Paths)
     found = sorted(name for name in names if fnmatchcase(table_stem(name), stem.lower()))
     return [folder / name for name in found if (folder / name).is_file()]
 
@@ -123,8 +124,7 @@ def id_column(column: pd.Series[Any], where: Path) -> Strings:
     """
     codes, distinct = factorise(column)
     ids = ["" if is_blank(value) else value.strip() for value in distinct]
-    short = next((one for one in ids if _SHORTENED.fullmatch(one)), None)
-    if short:
+    if short := next((one for one in ids if _SHORTENED.fullmatch(one)), None):
         raise DataError(
             f"{where}: {short} in column '{column.name}' is no id, a spreadsheet has shortened it; "
             "take the original table"
@@ -172,8 +172,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
             f"{list_first(raw.columns, 20)}"
         )
     columns = [name for name in raw.columns if name not in (patient_key, path_key)]
-    taken = [name for name in columns if name in table.columns]
-    if taken:
+    if taken := [name for name in columns if name in table.columns]:
         raise DataError(
             f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
         )

@@ -62,8 +62,10 @@ def locate_dataset(data_dir: str | None = None) -> Path:
 
 
 def _named_root(place: Path, where: str) -> Path:
-    if not place.exists():
-        raise DataError(f"{where}: no such folder; {WAYS_OUT}")
+    if not os.access(place, os.R_OK):
+        is_there = os.path.lexists(place)
+        state = "its permissions forbid to read it" if is_there else "no such folder"
+        raise DataError(f"{where}: {state}; {WAYS_OUT}")
     if place.is_file() and place.suffix != ".npz":
         csv = f" (and, of several CSV files, this one with --map csv={place.name})"
         raise DataError(

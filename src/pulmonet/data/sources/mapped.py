@@ -137,7 +137,6 @@ def _label_names(
         found = rows.label_names([raw], [*taken]) if names is None else names
         return [name for name in found if name in raw]
     wanted = [name.strip() for name in mapping["labels"].split("|")]
-    missing = [name for name in wanted if name not in raw.columns]
-    if missing:
+    if missing := [name for name in wanted if name not in raw.columns]:
         raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
     return wanted

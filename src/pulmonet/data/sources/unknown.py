@@ -33,7 +33,7 @@ _NAMES = {
 
 def describe(root: Path) -> str:
     """``found labels.csv, 120 images in pngs; to read it: --map csv=labels.csv --map …``."""
-    entries = sorted([*root.iterdir(), *root.glob("*/*")], key=lambda path: len(path.parts))
+    entries = sorted([*root.glob("*"), *root.glob("*/*")], key=lambda path: len(path.parts))
     named = (path for path in entries if table_stem(path.name) or _TEXTS.fullmatch(path.name))
     tables = [path for path in named if path.is_file()]
     images = [path for path in image_files(root) if "." in path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,22 @@ def test_phantoms_say_that_they_are(tmp_path: Path) -> None:
     for text, said in (("{", False), ("[]", False), ('{"synthetic": true}', True)):
         (tmp_path / "phantoms.json").write_text(text)
         assert is_synthetic(tmp_path) == said
+
+
+def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As lost+found on a disk of one's own."""
+    (tmp_path / "lost+found").mkdir(mode=0)
+    (tmp_path / "x.json").touch()
+    listdir, access, closed = os.listdir, os.access, tmp_path / "lost+found"
+
+    def refuse(path: str | Path) -> list[str]:  # whoever runs this may be root
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "access", lambda path, how: path != closed and access(path, how))
+    with pytest.raises(DataError, match=r"no dataset there.*found x\.json"):
+        locate_dataset(str(tmp_path))
+    with pytest.raises(DataError, match=r"lost\+found: its permissions forbid to read it; name"):
+        locate_dataset(str(closed))
