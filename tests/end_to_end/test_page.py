@@ -194,6 +194,27 @@ def test_the_viewer_fades_and_changes_labels(page: Any) -> None:
     assert page.execute_script("return document.querySelectorAll('script').length") == 2
 
 
+def test_below_its_threshold_a_finding_shows_no_map_of_another(
+    browser: Any, tmp_path: Path
+) -> None:
+    run_dir = make_run(tmp_path, n_explained=1)
+    path = run_dir.explain_dir / "explanations.json"
+    facts = json.loads(path.read_text())
+    first, below = list(facts["images"][0]["labels"].values())[:2]
+    judged = {"auroc": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    first |= judged | {"present": True}
+    below |= judged | {"present": False, "overlay": None}
+    path.write_text(json.dumps(facts))
+    assert main(["report", "--html", "--artifacts-dir", str(tmp_path)]) == 0
+    browser.get((tmp_path / "report.html").as_uri())
+    is_shown = []
+    for chip in browser.find_elements(By.CSS_SELECTOR, ".chips label")[:2]:
+        chip.click()
+        is_shown.append(browser.find_element(By.CSS_SELECTOR, ".heat").is_displayed())
+    assert is_shown == [True, False]
+    assert "no map drawn" in _text(browser, ".viewer .verdict")
+
+
 def test_arrow_keys_and_pointer_read_a_chart(page: Any) -> None:
     figure = page.find_element(By.CSS_SELECTOR, "[data-chart$='auroc']")
     drawing = figure.find_element(By.CSS_SELECTOR, "svg[role=img]")

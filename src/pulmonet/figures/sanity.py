@@ -34,11 +34,10 @@ def _draw_cascade(axes: Axes, result: Sanity) -> None:
     axes.fill_between(positions, low, high, alpha=0.2, label="10th to 90th percentile")
     axes.plot(positions, mean, marker="o", label="mean")
     axes.axhline(result.threshold, color="0.4", linestyle="--", label="must end below")
-    axes.axhline(0, color="0.8", linewidth=0.8)
     axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=7)
     axes.set_xlabel("weights randomised from the classifier down to", fontsize=9)
-    axes.set_ylabel("rank correlation with the trained maps", fontsize=9)
-    axes.set_ylim(-1.05, 1.05)
+    axes.set_ylabel("absolute rank correlation with trained maps", fontsize=9)
+    axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=7)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def locate_dataset(data_dir: str | None = None) -> Path:
 
 def _named_root(place: Path, where: str) -> Path:
     if not os.access(place, os.R_OK):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            place.stat()  # a name that is too long raises: the call is wrong, not the data
         is_there = os.path.lexists(place)
         state = "its permissions forbid to read it" if is_there else "no such folder"
         raise DataError(f"{where}: {state}; {WAYS_OUT}")

@@ -192,7 +192,7 @@ def _pointing(found: LabelLocalization, name: str) -> float:
 
 def show_sanity(result: Sanity, picture: Path) -> None:
     """The cascade's table, the verdict, and what removing pixels and another run showed."""
-    console.say("Rank correlation with the trained network's maps", style="bold")
+    console.say("Absolute rank correlation with the trained network's maps", style="bold")
     table = Table(box=None, pad_edge=False)
     table.add_column("Randomised down to")
     table.add_column("Mean", justify="right")

@@ -119,7 +119,8 @@ def _checks(run: RunArtifacts) -> list[Section]:
     localization, sanity = run.heat_maps.localization, run.heat_maps.sanity
     blocks = _localization(localization) if localization else []
     blocks += _sanity(sanity) if sanity else []
-    title = f"Do the maps of {run.name} localise the findings?"
+    does = "localise the findings" if localization else "depend on the weights"
+    title = f"Do the maps of {run.name} {does}?"
     key = f"checks-{safe_name(run.name)}"
     return [Section(key, title, tuple(blocks), folded=True)] if blocks else []
 
