@@ -25,24 +25,26 @@ from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate
-from pulmonet.metrics.results import (
-    Baseline,
+from pulmonet.metrics.label_result import (
     CalibrationResult,
-    Comparison,
     Confusion,
     Curve,
-    Evaluation,
     LabelResult,
-    MacroResult,
     OperatingPoint,
-    RankingResult,
     ReliabilityBin,
+    WorstCase,
+)
+from pulmonet.metrics.results import (
+    Baseline,
+    Comparison,
+    Evaluation,
+    MacroResult,
+    RankingResult,
     RunResult,
     Shift,
     StudyLevel,
     Subgroup,
     SubgroupLabel,
-    WorstCase,
 )
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions

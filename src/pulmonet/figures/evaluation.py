@@ -23,7 +23,8 @@ from pulmonet.figures.style import (
     png_of,
     whisker,
 )
-from pulmonet.metrics.results import Curve, LabelResult, RunResult
+from pulmonet.metrics.label_result import Curve, LabelResult
+from pulmonet.metrics.results import RunResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Floats, Ints
+from pulmonet.metrics.label_result import Curve, ErrorKind, Histogram, WorstCase
 from pulmonet.metrics.ranking.resamples import LabelRows
-from pulmonet.metrics.results import Curve, ErrorKind, Histogram, WorstCase
 from pulmonet.run.predictions import Predictions
 
 MAX_POINTS = 200

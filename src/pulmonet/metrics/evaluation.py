@@ -20,6 +20,7 @@ from pulmonet.metrics.calibration.fit import (
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, without_intervals
+from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import why_not_scored
 from pulmonet.metrics.ranking.delong import delong
@@ -31,7 +32,7 @@ from pulmonet.metrics.ranking.resamples import (
     number_units,
     why_no_interval,
 )
-from pulmonet.metrics.results import LabelResult, RankingResult, RunResult, StudyLevel, Subgroup
+from pulmonet.metrics.results import RankingResult, RunResult, StudyLevel, Subgroup
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import (

@@ -16,7 +16,8 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import LabelResult, MacroResult, RankingResult, RunResult
+from pulmonet.metrics.label_result import LabelResult
+from pulmonet.metrics.results import MacroResult, RankingResult, RunResult
 from pulmonet.run.record import explain_stale
 
 if TYPE_CHECKING:  # not for a wrong flag

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.label_result import DecisionCurve, OperatingPoint
 from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import LabelRows
-from pulmonet.metrics.results import DecisionCurve, OperatingPoint
 
 Counts = NDArray[np.int32]
 

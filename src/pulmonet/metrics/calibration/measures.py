@@ -13,10 +13,10 @@ from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.calibration.fit import fit_calibrator
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
 from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
 from pulmonet.metrics.ranking.resamples import LabelRows
-from pulmonet.metrics.results import CalibrationResult, ReliabilityBin
 
 N_BINS = 15
 

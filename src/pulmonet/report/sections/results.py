@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.final_table import BASELINE_NAME
-from pulmonet.metrics.results import Comparison, LabelResult, MacroResult, RunResult
+from pulmonet.metrics.label_result import LabelResult
+from pulmonet.metrics.results import Comparison, MacroResult, RunResult
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pulmonet.metrics.results import Curve, MacroResult, RankingResult, RunResult
+from pulmonet.metrics.label_result import Curve
+from pulmonet.metrics.results import MacroResult, RankingResult, RunResult
 from pulmonet.report.collect import FIGURES, Context, Evaluated
 from pulmonet.report.render.blocks import (
     Block,

@@ -1,0 +1,178 @@
+"""One label of an evaluation as data: curves, calibration, operating points, the worst cases."""
+
+# ruff: noqa: RUF012  (pydantic copies a default for every object)
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pulmonet.metrics.estimate import Estimate, Number
+from pulmonet.run.record import Record
+
+ErrorKind = Literal["false positive", "false negative"]
+
+
+class Curve(Record):
+    """A curve as points, thinned to a few hundred, with a pointwise bootstrap band."""
+
+    x: list[float]
+    """False positive rate (ROC) or recall (precision-recall), ascending."""
+    y: list[float]
+    """True positive rate or precision."""
+    threshold: list[Number] = []
+    """A row is called positive when its score is at least this; null = never."""
+    band_x: list[float] = []
+    band_low: list[float] = []
+    """Lower end of the pointwise 95 % band at `band_x`."""
+    band_high: list[float] = []
+    band_resamples: int | None = None
+    """Resamples that the band was made of: fewer than the intervals' on many rows."""
+
+
+class ReliabilityBin(Record):
+    """One bin of a reliability diagram: scores from low to high."""
+
+    low: float
+    high: float
+    n: int
+    mean_score: Number
+    observed: Number
+    """Fraction of positives among its rows."""
+    observed_low: Number = None
+    """Lower end of the 95 % interval of `observed` (patients resampled)."""
+    observed_high: Number = None
+
+
+class CalibrationResult(Record):
+    """How far scores are probabilities; read slope and intercept first."""
+
+    scores: Literal["raw", "calibrated"]
+    """Raw scores, or probabilities from the calibrator named in `calibrator`."""
+    calibrator: str | None = None
+    """platt, temperature or isotonic."""
+    fitted_on: str | None = None
+    """Rows that the calibrator was fitted on, or how it was cross-fitted."""
+    slope: Estimate
+    """Slope of target on logit(score); 1 is right, below 1 is too extreme."""
+    intercept: Estimate
+    """Calibration in the large: intercept at slope 1; 0 is right, below 0 is too high."""
+    brier: Estimate
+    """Mean squared error of the scores."""
+    ece: Number
+    """Expected calibration error, 15 bins of equal width."""
+    ece_equal_mass: Number
+    """Expected calibration error, 15 bins of equal mass."""
+    ece_simulations: int | None = None
+    """Datasets drawn for the two values below: 1,000, fewer above 20,000 rows."""
+    ece_if_perfect: Estimate
+    """ECE (equal width) of a perfectly calibrated model on these rows: mean, 95 % range."""
+    ece_equal_mass_if_perfect: Estimate
+    ece_debiased: Number
+    """Root of the squared ECE (equal mass) less that of a perfect model's, at least 0."""
+    bins: list[ReliabilityBin]
+    """Reliability diagram, bins of equal mass."""
+    bins_equal_width: list[ReliabilityBin] = []
+    """Reliability diagram, bins of equal width; empty bins left out."""
+
+
+class Confusion(Record):
+    """Counts of rows."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+class OperatingPoint(Record):
+    """What a threshold does on rows that did not choose it."""
+
+    criterion: str
+    """youden, f1, sensitivity=0.9, specificity=0.9, ppv=0.5, ..."""
+    chosen_on: str
+    """Rows that chose the threshold: another split, or cross-fitted by patient."""
+    threshold: Number
+    """The stored threshold: a row is called positive when its score is at least this."""
+    estimates: Literal["threshold", "procedure"]
+    """threshold: the numbers belong to the stored one (chosen on other rows); procedure: to
+    choosing it this way (cross-fitted; the stored one is chosen once more on all rows)."""
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    """Positive predictive value at this dataset's prevalence."""
+    npv: Estimate
+    """Negative predictive value at this dataset's prevalence."""
+    f1: Estimate
+    n_resamples: int | None = None
+    """Resamples of these intervals: fewer than the others' where many rows choose the threshold
+    anew in each."""
+    confusion: Confusion
+    deployment_prevalence: Number = None
+    """Prevalence stated by the user."""
+    ppv_at_deployment: Estimate | None = None
+    npv_at_deployment: Estimate | None = None
+    reason: str | None = None
+    """Why there is no threshold."""
+
+
+class DecisionCurve(Record):
+    """Net benefit over threshold probabilities (Vickers and Elkin 2006), calibrated scores."""
+
+    prevalence: float
+    """Prevalence that it is drawn at: stated by the user, else the rows' own."""
+    threshold_probability: list[float]
+    net_benefit: list[Number]
+    treat_all: list[float]
+
+
+class Histogram(Record):
+    """Counts of raw scores in equal bins over [0, 1], by reference standard."""
+
+    edges: list[float]
+    positives: list[int]
+    negatives: list[int]
+
+
+class WorstCase(Record):
+    """A confident error."""
+
+    path: str
+    """The image's path in the dataset."""
+    patient: str | None
+    kind: ErrorKind
+    """Scored high though negative, or low though positive, by the reference standard."""
+    score: float
+
+
+class LabelResult(Record):
+    """One label on the evaluated rows."""
+
+    n: int
+    """Rows with a known target."""
+    positives: int
+    negatives: int
+    n_patients: int
+    """Patients with a known target."""
+    positive_patients: int
+    """Patients with at least one positive row."""
+    prevalence: Number
+    few_positives: bool
+    """Fewer than 20 positive (or negative) patients: the interval may be too narrow, see docs."""
+    reason: str | None = None
+    """Why there is no AUROC."""
+    auroc: Estimate
+    """Patient bootstrap; no interval below 5 positive (or negative) patients."""
+    auroc_delong: Estimate
+    """The same value; DeLong's interval, clustered after Obuchowski where patients repeat."""
+    average_precision: Estimate
+    brier: Estimate
+    calibration: CalibrationResult | None = None
+    """Raw scores."""
+    calibrated: CalibrationResult | None = None
+    """Calibrated scores; never fitted on the rows that they are judged on."""
+    operating_points: list[OperatingPoint] = []
+    roc: Curve | None = None
+    precision_recall: Curve | None = None
+    histogram: Histogram | None = None
+    decision_curve: DecisionCurve | None = None
+    worst_cases: list[WorstCase] = []
