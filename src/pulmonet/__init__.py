@@ -3,8 +3,6 @@
 Research and education only; not a medical device.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"

@@ -1,7 +1,5 @@
 """Names for the types of numpy arrays; shapes and units stand in docstrings."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

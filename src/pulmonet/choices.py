@@ -3,8 +3,6 @@
 But for the uncertainty policies, which stand beside what they do, in `labels`.
 """
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 TORCHVISION_MODELS = ("densenet121", "resnet50", "efficientnet_b0")

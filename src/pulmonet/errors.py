@@ -4,8 +4,6 @@ Messages read ``where: what; what to do``. Anything that is not a `PulmoNetError
 reaches the command line is a bug and ends with a traceback and exit code 1.
 """
 
-from __future__ import annotations
-
 import re
 
 

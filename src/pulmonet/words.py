@@ -1,7 +1,5 @@
 """Words that every part needs: counts, durations, near misses, and what an error says first."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Signature of `pulmonet explain`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

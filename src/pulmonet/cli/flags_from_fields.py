@@ -3,8 +3,6 @@
 A flag's type, choices, default and help stand where its field stands; `flags_of` reads them there.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import types

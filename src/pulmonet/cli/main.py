@@ -4,8 +4,6 @@ Nothing heavy is imported here, and no signature: `pulmonet --help` shows the su
 every command imports its flow when it is called.
 """
 
-from __future__ import annotations
-
 import codecs
 import errno
 import importlib

@@ -4,8 +4,6 @@ A field, its type, default and meaning stand in one place, here; the configurati
 documentation is generated from it. Flags, ``--config`` and ``--set`` all end in `load_config`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise

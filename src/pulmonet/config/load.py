@@ -1,7 +1,5 @@
 """From --config, flags and --set to a RunConfig, or to words about what is wrong with them."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

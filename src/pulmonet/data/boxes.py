@@ -1,7 +1,5 @@
 """Boxes that people drew around findings, as fractions of the image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ Perceptual hashes propose, pixels confirm. On the 1,302 NIH images of the tests,
 size, other contrast, gamma 0.7) correlate by at least 0.975 and differ by at most 8 bits.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Overlays as DICOM Secondary Capture, so that a PACS can show them. Needs the extra ``dicom``."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from pathlib import Path

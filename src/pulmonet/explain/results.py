@@ -2,8 +2,6 @@
 
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Pictures of a dataset: its summary on one page, and pairs of images to look at."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

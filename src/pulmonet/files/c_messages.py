@@ -1,7 +1,5 @@
 """What C libraries print, as lines that can be given a file's name."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

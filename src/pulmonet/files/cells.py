@@ -4,8 +4,6 @@ What cannot be read is an `OSError` or a `ValueError` here; each reader makes it
 What a file is, its first bytes say: browsers unpack a ``.csv.gz`` and leave it its name.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

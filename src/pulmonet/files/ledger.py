@@ -1,7 +1,5 @@
 """Files beside people's own: PulmoNet replaces and removes only what it has written itself."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Paths as artifacts hold them, without the user's name; folders of what is remembered."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import unicodedata

@@ -1,7 +1,5 @@
 """run_config.json: what a run was told, and where it comes from."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Checkpoints: everything that a resumed run needs, written whole or not at all."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Several processes under torchrun; one process needs none of it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

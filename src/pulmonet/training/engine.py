@@ -1,7 +1,5 @@
 """What one training run moves: network, optimiser, loss and averages."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 

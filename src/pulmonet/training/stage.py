@@ -1,7 +1,5 @@
 """One network of a run: the only one, a member of an ensemble, or the first of `self-trained`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

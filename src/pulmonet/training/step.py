@@ -1,7 +1,5 @@
 """One optimiser step: micro-batches, mixed precision, several processes, out of memory."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterator

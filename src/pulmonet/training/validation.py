@@ -1,7 +1,5 @@
 """An epoch that has ended: scores of the selection rows, and its row of training_log.csv."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ out where the images are: with OpenCV on uint8 for the CPU, with torch on float 
 agree to within rounding (`GPU_TOLERANCE`).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -6,8 +6,6 @@ exception arrives in the main thread as what it was. Order, augmentation and Mix
 of (seed, epoch, row), so batches are the same for any number of threads.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

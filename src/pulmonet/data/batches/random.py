@@ -5,8 +5,6 @@ size, worker count and where a run was resumed. A hash of the coordinates does n
 written out here, in 64-bit integers, so that a new NumPy draws what an old one drew.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

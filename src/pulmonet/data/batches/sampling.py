@@ -1,7 +1,5 @@
 """Class-aware order: batches that hold positives of a label, for losses that compare pairs."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pulmonet.arrays import Floats32, Ints

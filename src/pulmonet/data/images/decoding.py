@@ -1,7 +1,5 @@
 """One guard around every decoder, and what there is to remark about an image that was decoded."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

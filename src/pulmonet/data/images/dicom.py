@@ -1,7 +1,5 @@
 """DICOM pixels as they are meant to be seen, through the extra `dicom` (pydicom)."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

@@ -4,8 +4,6 @@ The inner loop of packing: few calls, plain strings. A `Path` here costs as much
 the decoding.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Values of any depth and colour as 8-bit grey."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

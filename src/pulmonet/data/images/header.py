@@ -4,8 +4,6 @@ By hand: Pillow takes 15 us a JPEG where this takes 3 (and decoding 200), says n
 end, and refuses TIFFs that OpenCV decodes (float64; several channels of float).
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import struct

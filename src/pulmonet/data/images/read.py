@@ -4,8 +4,6 @@
 Imports no torch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

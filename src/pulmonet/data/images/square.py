@@ -1,7 +1,5 @@
 """How an image becomes a square, and where its pixels lie there."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

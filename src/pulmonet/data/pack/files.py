@@ -7,8 +7,6 @@ moment a kill comes at, a row without a matching checksum is simply not packed. 
 written, or read, through a memory map: that dies with SIGBUS on a full disk or a cut file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -7,8 +7,6 @@ takes blocks of rows under a lock that the system releases when its holder dies.
 Imports no torch.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Making rows of a pack: which are missing or outdated, decoding them, committing them."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading

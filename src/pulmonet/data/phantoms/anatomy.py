@@ -6,8 +6,6 @@ the right dome (1) at full inspiration. Shapes are schematic; what counts is tha
 its place, its edges and its neighbours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """From anatomy to an 8-bit film: exposure, noise, devices, letters; one front view image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

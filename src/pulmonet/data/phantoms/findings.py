@@ -5,8 +5,6 @@ Heart size, raised domes and displacement of the mediastinum go into the `Pose` 
 move anatomy. The box of a finding is the box of its own map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 

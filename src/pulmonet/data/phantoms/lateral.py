@@ -1,7 +1,5 @@
 """The phantoms' side view: x runs from the breastbone (-1, left on the film) to the back (+1)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

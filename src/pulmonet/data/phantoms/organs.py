@@ -1,7 +1,5 @@
 """What is seen of any chest from the front: heart, vessels, airways, bones and soft tissue."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pulmonet.arrays import Array

@@ -3,8 +3,6 @@
 Everything about patient number k is a function of (seed, k).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """What the phantoms are drawn with: coordinates, shapes and textures on a film's grid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -5,8 +5,6 @@ well on them has learnt to see drawn findings and nothing about patients; they s
 the program out and as the ground truth on which heat maps are tested.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

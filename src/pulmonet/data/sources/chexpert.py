@@ -1,7 +1,5 @@
 """CheXpert's layout: train.csv, valid.csv, test.csv (Irvin et al. 2019, arXiv:1901.07031)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection
 from pathlib import Path

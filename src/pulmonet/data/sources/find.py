@@ -1,7 +1,5 @@
 """Which data (the flag, the environment, ./data, or the last prepared), and of which source."""
 
-from __future__ import annotations
-
 import json
 import os
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A folder a class: ``train/NORMAL/x.jpeg`` or ``NORMAL/x.jpeg``, and no table."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Collection, Iterator

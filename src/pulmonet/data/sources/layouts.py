@@ -3,8 +3,6 @@
 A row of `LAYOUTS` is all that such a collection needs: `mapped` reads it as a table of one's own.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """Any CSV, with a mapping that says what its columns mean: ``--map path=FileName …``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

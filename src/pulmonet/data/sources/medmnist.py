@@ -1,7 +1,5 @@
 """MedMNIST's chest sets (Yang et al. 2023): ChestMNIST and PneumoniaMNIST, images inside an npz."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Collection
 from pathlib import Path

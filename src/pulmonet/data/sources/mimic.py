@@ -1,7 +1,5 @@
 """MIMIC-CXR-JPG (Johnson et al. 2019, arXiv:1901.07042): labels per study, images below files/."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any

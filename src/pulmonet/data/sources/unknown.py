@@ -1,7 +1,5 @@
 """A folder that no reader knows: what lies there, and the ``--map`` that would read it."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections import Counter

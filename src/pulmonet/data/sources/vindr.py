@@ -1,7 +1,5 @@
 """VinDr-CXR (Nguyen et al. 2022, arXiv:2012.15029): DICOMs, three readers an image in training."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Every draw is a function of (seed, patient id) alone: the same patients whatever
 and a larger subset holds the smaller one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

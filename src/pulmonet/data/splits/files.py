@@ -1,7 +1,5 @@
 """Splits in files: splits.csv, and the shareable form with hashes in place of patients."""
 
-from __future__ import annotations
-
 import hmac
 import json
 import re

@@ -4,8 +4,6 @@ Every number stands beside what needs no look at the image: where boxes of other
 densest, their mean box, the image centre, and the same method on randomised networks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

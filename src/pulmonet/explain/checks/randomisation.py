@@ -1,7 +1,5 @@
 """Networks with fresh weights, whole or from the top down: what a map must not look like."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from itertools import zip_longest

@@ -11,8 +11,6 @@ its files map an image id, ``patient64541_study1_view1_frontal``, to tasks:
 Format: https://github.com/rajpurkarlab/cheXlocalize, README and sample/
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

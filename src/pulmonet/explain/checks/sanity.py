@@ -5,8 +5,6 @@ classifier downwards, and the maps compared with the trained network's. A method
 the network keeps its maps and fails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 

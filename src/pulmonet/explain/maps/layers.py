@@ -1,7 +1,5 @@
 """A network cut at one of its layers, for maps that are read from there (``--layer``)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -8,8 +8,6 @@ There, before global average pooling and a linear head, Grad-CAM and HiResCAM ar
 function: the gradient is constant over the map. Their agreeing says nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

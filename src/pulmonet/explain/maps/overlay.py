@@ -4,8 +4,6 @@ The network sees a square that was cut out of the image, padded or stretched; it
 where that square lay (`pulmonet.data.images.square.placement`).
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import cv2

@@ -1,7 +1,5 @@
 """Attributions on the pixels themselves: integrated gradients and occlusion."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Names of methods and colour maps, methods at layers: what needs no torch."""
 
-from __future__ import annotations
-
 from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
 from pulmonet.errors import ConfigError
 from pulmonet.run.record import Record

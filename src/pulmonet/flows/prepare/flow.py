@@ -1,7 +1,5 @@
 """`pulmonet prepare`: find or draw a dataset, check it, sum it up, look at it, pack it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pulmonet import __version__

@@ -1,7 +1,5 @@
 """prepare_report.json: what `prepare` found, as one documented record."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import Field

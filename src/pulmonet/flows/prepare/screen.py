@@ -1,7 +1,5 @@
 """What `prepare` says: the dataset in a line and a table, and how to go on."""
 
-from __future__ import annotations
-
 import shlex
 from typing import Any
 

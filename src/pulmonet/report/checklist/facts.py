@@ -1,7 +1,5 @@
 """What the artifacts can answer of a reporting checklist; an empty string is "unknown"."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from pulmonet.metrics.results import RunResult

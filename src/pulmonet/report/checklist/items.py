@@ -3,8 +3,6 @@
 The items and their sources are in ``items.toml``, what authors are asked in ``author_notes.toml``.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

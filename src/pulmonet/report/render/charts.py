@@ -1,7 +1,5 @@
 """Line charts as SVG: geometry here, colours in the page's style sheet (light and dark)."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Any

@@ -5,8 +5,6 @@ content security policy allows no network at all and only the two inline blocks 
 it names.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The report as markdown: GitHub's flavour, every character of the artifacts escaped."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

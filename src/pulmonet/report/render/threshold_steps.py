@@ -3,8 +3,6 @@
 Counts per threshold, not rows: the page holds no score that belongs to a nameable image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
