@@ -11,7 +11,7 @@ from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
 from pulmonet.data.splits.files import BESIDE, parse_split, split_tables
-from pulmonet.data.tables import find_tables, id_column, join_table, map_column, read_csv
+from pulmonet.data.tables import factorise, find_tables, id_column, join_table, map_column, read_csv
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand
 from pulmonet.words import did_you_mean, list_first
@@ -44,9 +44,18 @@ def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> row
         files = [(where, split, join_table(raw, key, at)) for where, split, raw in files]
     used = [mapping[key] for key in _COLUMNS if key in mapping]
     names = rows.label_names([raw for *_, raw in files], used)
-    return rows.stack(
+    found = rows.stack(
         read_table(raw, root, where, mapping, names, split) for where, split, raw in files
     )
+    if "split" not in mapping:
+        found.notes += [
+            f"{where.name}: column '{name}' looks like a split and was not asked for; "
+            f"--map split={name} takes it"
+            for where, split, raw in files
+            for name in ([] if split else raw.columns)
+            if (words := {*factorise(raw[name])[1]} - {""}) and all(map(parse_split, words))
+        ]
+    return found
 
 
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:

@@ -30,7 +30,11 @@ NO_FINDINGS = {
 }
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
-_LABEL_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_LABEL_WORDS = {
+    **dict.fromkeys(("yes", "y", "true", "positive", "present"), 1.0),
+    **dict.fromkeys(("no", "n", "false", "negative", "absent"), 0.0),
+    "uncertain": -1.0,
+}
 #: Names, letters alone, of columns that may hold 0 and 1 and are no findings.
 _ABOUT_ROWS = {
     *("index", "level", "id", "fold", "split", "set", "subset", "train", "valid", "val", "test"),
@@ -141,7 +145,7 @@ def _parse_label(value: str) -> float:
 def label_columns(
     raw: pd.DataFrame, names: Iterable[str], where: Path, problems: list[str]
 ) -> dict[str, Floats32]:
-    """Label -> (N,) values of the columns `names`; yes, no, true and false are understood, too.
+    """Label -> (N,) values of the columns `names`; words like yes, negative, uncertain are read, too.
 
     Wrong values, which become NaN, and a second column for a label go to `problems`.
 

@@ -9,6 +9,7 @@ import pytest
 
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
+from pulmonet.data.sources.read import inspect_manifest
 from pulmonet.errors import ConfigError, DataError
 from small_dataset import write_picture, write_text
 
@@ -47,6 +48,26 @@ def test_any_csv_with_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert read_manifest(tmp_path).table.equals(table)
     monkeypatch.chdir(tmp_path / "pictures")
     assert locate_dataset(None) == tmp_path
+
+
+def test_a_split_column_that_the_mapping_leaves_out_is_named(tmp_path: Path) -> None:
+    write_text(
+        tmp_path / "labels.csv",
+        "f,p,Group,Part,Empty,Edema,TB\na.png,1,dev,train,,positive,Y\nb.png,2,test,,,negative,n\n"
+        "c.png,3,test,one,,uncertain,absent\n",
+    )
+    for name in "abc":
+        write_picture(tmp_path / f"{name}.png")
+    mapping = {"path": "f", "patient": "p"}
+    manifest, _, notes = inspect_manifest(tmp_path, DataConfig(map=mapping))
+    said = [note for note in notes if "looks like a split" in note]
+    assert len(said) == 1 and "--map split=Group takes it" in said[0]
+    assert manifest.labels == ("Edema", "TB")
+    assert manifest.table["Edema"].tolist() == [1, 0, -1]
+    assert manifest.table["TB"].tolist() == [1, 0, 0]
+    asked, _, notes = inspect_manifest(tmp_path, DataConfig(map={**mapping, "split": "Group"}))
+    assert asked.table["split"].tolist() == ["valid", "test", "test"]
+    assert not any("looks like a split" in note for note in notes)
 
 
 def test_a_mapping_of_findings_in_words(tmp_path: Path) -> None:
