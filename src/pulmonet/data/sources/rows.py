@@ -145,7 +145,7 @@ def _parse_label(value: str) -> float:
 def label_columns(
     raw: pd.DataFrame, names: Iterable[str], where: Path, problems: list[str]
 ) -> dict[str, Floats32]:
-    """Label -> (N,) values of the columns `names`; words like yes, negative, uncertain are read, too.
+    """Label -> (N,) values of the columns `names`; yes, negative and the like are read, too.
 
     Wrong values, which become NaN, and a second column for a label go to `problems`.
 

@@ -53,7 +53,7 @@ def test_any_csv_with_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_split_column_that_the_mapping_leaves_out_is_named(tmp_path: Path) -> None:
     write_text(
         tmp_path / "labels.csv",
-        "f,p,Group,Part,Empty,Edema,TB\na.png,1,dev,train,,positive,Y\nb.png,2,test,,,negative,n\n"
+        "f,p,Group,Part,Empty,Edema,Fracture\na.png,1,dev,train,,positive,Y\nb.png,2,test,,,negative,n\n"
         "c.png,3,test,one,,uncertain,absent\n",
     )
     for name in "abc":
@@ -62,9 +62,9 @@ def test_a_split_column_that_the_mapping_leaves_out_is_named(tmp_path: Path) -> 
     manifest, _, notes = inspect_manifest(tmp_path, DataConfig(map=mapping))
     said = [note for note in notes if "looks like a split" in note]
     assert len(said) == 1 and "--map split=Group takes it" in said[0]
-    assert manifest.labels == ("Edema", "TB")
+    assert manifest.labels == ("Edema", "Fracture")
     assert manifest.table["Edema"].tolist() == [1, 0, -1]
-    assert manifest.table["TB"].tolist() == [1, 0, 0]
+    assert manifest.table["Fracture"].tolist() == [1, 0, 0]
     asked, _, notes = inspect_manifest(tmp_path, DataConfig(map={**mapping, "split": "Group"}))
     assert asked.table["split"].tolist() == ["valid", "test", "test"]
     assert not any("looks like a split" in note for note in notes)
