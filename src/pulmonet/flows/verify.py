@@ -138,5 +138,5 @@ def _differing_rows(collection: Collection, table: pd.DataFrame) -> Iterator[tup
         new = final_table.table_of([result]).to_dict("records")[0]
         old = rows.get(tuple(new[name] for name in key), {})
         for name, value in new.items():
-            if name in old and name != "Group" and old[name] != value:
+            if name in old and name not in ("Group", "Combines") and old[name] != value:
                 yield result.run, f"{_TABLE}: {name} is {old[name]}, in the evaluation {value}"

@@ -205,6 +205,10 @@ def collect(artifacts_dir: Path) -> Collection:
         for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir())
         if not RunDir(folder).exists()
     ]
+    compared = {
+        key: [item.model_copy(update=attempt.names_of(item.a, item.b)) for item in items]
+        for key, items in compared.items()
+    }
     pairs = {
         (item.a, item.b, item.metric, item.label): item
         for key, items in compared.items()
@@ -270,14 +274,18 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Eva
     left_out: set[Path] = set()
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
         evaluation = attempt(path, read_evaluation)
-        for result in evaluation.runs if evaluation else ():
-            if result.run != run_dir.name:
+        for named in evaluation.runs if evaluation else ():
+            if len(evaluation.runs) > 1 and named.run != run_dir.name:
                 continue
+            members = [attempt.renamed.get(name, name) for name in named.members]
+            result = named.model_copy(update={"run": run_dir.name, "members": members})
             table = run_dir.predictions_path(result.dataset, result.split)
             of = result.members or [result.run]
             fresh = attempt.is_fresh(path, result.checkpoint_sha256, "evaluate", *of)
             if fresh:
                 results.append(result)
+                if named.run not in attempt.weights:  # the folder was called so then
+                    attempt.renamed[named.run] = run_dir.name
                 compared[result.run, result.dataset, result.split] = evaluation.comparisons
             if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)

@@ -33,6 +33,8 @@ class Reader:
     """Files of other weights or rows."""
     weights: dict[str, str | None] = field(default_factory=dict)
     """Digest of best_model.pth by run, as it lies there; None where it is not known."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """What folders were called when they were evaluated -> what they are called now."""
 
     def __call__(self, path: Path, read: Callable[[Path], Any]) -> Any:
         """What `read` returns; None when the file is missing, or damaged and named."""
@@ -60,6 +62,10 @@ class Reader:
         if why := explain_stale(digest, runs, self.weights, command):
             self.stale.append(Problem(self._where(path), why))
         return not why
+
+    def names_of(self, a: str, b: str) -> dict[str, str]:
+        """Both sides of a comparison, as their folders are called now."""
+        return {"a": self.renamed.get(a, a), "b": self.renamed.get(b, b)}
 
     def check_rows(self, path: Path, result: RunResult) -> bool:
         """Whether predictions are those that an evaluation was computed from."""

@@ -96,7 +96,7 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
     artifacts_dir = options.artifacts_dir
     if options.predictions:
         return [
-            Source(name, RunDir(artifacts_dir / file_name_of(name)), file=file)
+            Source(name, RunDir(artifacts_dir / name), file=file)
             for name, file in _named_files(options.predictions).items()
         ]
     found = [find_run(name, artifacts_dir) for name in _without_others(options.runs)]
@@ -128,12 +128,12 @@ def _without_others(names: Sequence[str]) -> list[str]:
 
 
 def _named_files(predictions: Sequence[Path]) -> dict[str, Path]:
-    """Files by name: ``NAME=FILE`` as typed, else the file's stem."""
+    """Files by name: ``NAME=FILE`` as typed, else the file's stem as a folder is called."""
     files: dict[str, Path] = {}
     for path in predictions:
         name, separator, rest = str(path).partition("=")
         is_named = separator and rest and is_run_name(name) and not path.exists()
-        name, file = (name, expand(rest)) if is_named else (path.stem, expand(path))
+        name, file = (name, expand(rest)) if is_named else (file_name_of(path.stem), expand(path))
         if name in files:
             raise ConfigError(
                 f"--predictions: {files[name]} and {file} would both be called '{name}'; name "
