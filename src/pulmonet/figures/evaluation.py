@@ -40,12 +40,14 @@ def evaluation_figures(
     """
     if all(entry.roc is None for entry in result.labels.values()):
         return {}
-    reliability = "Reliability (○ raw, □ calibrated; bins of equal mass, 95 % intervals)"
+    reliability = "Reliability (○ raw, □ calibrated; bins of equal mass, smooth curves, 95 %)"
+    decision = "Net benefit (— model with 95 % interval, ┄ call all, ⋯ call none)"
     figures = {
         "roc": _draw_by_label(result, "ROC", _draw_roc),
         "precision_recall": _draw_by_label(result, "Precision and recall", _draw_precision_recall),
         "reliability": _draw_by_label(result, reliability, _draw_reliability),
         "score_histograms": draw_histograms(result),
+        "decision": _draw_by_label(result, decision, _draw_decision, square=False),
     }
     if any(group.labels for group in result.subgroups):
         figures["subgroups"] = draw_subgroups(result)
@@ -66,12 +68,12 @@ def _draw_by_label(
     )
     grid = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
     for axes, (label, entry) in zip(grid, scored.items(), strict=False):
-        draw(axes, entry)
         dress(axes, f"{label} *" if entry.few_positives else label)
         axes.set_xlim(-0.02, 1.02)
         if square:
             axes.set_ylim(-0.02, 1.02)
             axes.set_aspect("equal")
+        draw(axes, entry)
     for axes in grid[len(scored) :]:
         axes.axis("off")
     few = any(entry.few_positives for entry in scored.values())
@@ -121,9 +123,9 @@ def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
 
 
 def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
-    """Observed share of positives over predicted score, raw and calibrated."""
+    """Observed share of positives over predicted score, raw and calibrated: bins and curve."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    looks: dict[str, Any] = {"markersize": 4, "mfc": "white", "linewidth": 1.1, "elinewidth": 0.7}
+    looks: dict[str, Any] = {"markersize": 4, "mfc": "white", "linewidth": 0, "elinewidth": 0.7}
     lines = []
     for measured, colour, marker, name in (
         (entry.calibration, BLUE, "o", "raw"),
@@ -141,8 +143,31 @@ def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
         axes.errorbar(x, y, yerr=reach, color=colour, marker=marker, alpha=0.9, **looks)
         slope = measured.slope.value
         lines.append(f"{name}: slope {'–' if slope is None else f'{slope:.2f}'}")
+        if measured.smooth is not None:
+            lines[-1] += f", ICI {measured.smooth.ici:.3f}"
+            _curve(axes, measured.smooth.curve, colour, "default")
     _note(axes, "\n".join(lines), "upper left")
     name_axes(axes, "score", "observed positive")
+
+
+def _draw_decision(axes: Axes, entry: LabelResult) -> None:
+    """Up to three times the prevalence, at least to 20 %: the range is on the axis."""
+    found = entry.decision_curve
+    if found is None:
+        return
+    cuts, prevalence = np.asarray(found.threshold_probability), found.prevalence
+    end = float(np.clip(3 * prevalence, 0.2, 0.99))
+    all_called = np.asarray(found.treat_all, float)
+    axes.plot(cuts, all_called, color=GREY, linewidth=1.2, linestyle="--")
+    axes.axhline(0, color=GREY, linewidth=1.2, linestyle=":")
+    if found.low:
+        band = np.asarray([found.low, found.high], float)
+        axes.fill_between(cuts, *band, color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(cuts, np.asarray(found.net_benefit, float), color=BLUE, linewidth=1.8)
+    axes.set_xlim(0.01, end)
+    axes.set_ylim(-0.25 * prevalence, 1.1 * prevalence)
+    _note(axes, f"prevalence {prevalence:.1%}", "upper right")
+    name_axes(axes, "threshold probability", "net benefit")
 
 
 def draw_histograms(result: RunResult) -> bytes:

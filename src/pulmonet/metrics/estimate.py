@@ -29,6 +29,12 @@ class Estimate(Record):
     reason: str | None = None
     """Why the value or its interval is missing."""
 
+    def caveat(self) -> str | None:
+        """Why there is no value or interval, or why it says nothing: AUROC 1.000 (1.000–1.000)."""
+        if self.low is None or self.low != self.high:
+            return self.reason
+        return "all resamples give this value: an interval without width, other patients may differ"
+
     def text(self, digits: int = 3) -> str:
         """``0.812 (0.774-0.846)``, or an en dash where there is no value."""
         if self.value is None:
@@ -52,6 +58,8 @@ def without_intervals(found: Any, reason: str) -> Any:
             parts[name] = []
         elif name in {"observed_low", "observed_high"}:
             parts[name] = None
+        elif name in {"low", "high"} and isinstance(part, list):
+            parts[name] = []
     return found.model_copy(update=parts)
 
 

@@ -12,6 +12,7 @@ from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.fit import (
     Calibration,
+    Calibrator,
     LabelCalibration,
     cross_fit,
     fit_calibrator,
@@ -19,8 +20,9 @@ from pulmonet.metrics.calibration.fit import (
 )
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
+from pulmonet.metrics.decision import decision_curve
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, without_intervals
-from pulmonet.metrics.label_result import LabelResult
+from pulmonet.metrics.label_result import LabelResult, OperatingPoint
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import why_not_scored
 from pulmonet.metrics.ranking.delong import delong
@@ -35,12 +37,7 @@ from pulmonet.metrics.ranking.resamples import (
 from pulmonet.metrics.results import RankingResult, RunResult, StudyLevel, Subgroup
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
-from pulmonet.metrics.thresholds import (
-    choose_threshold,
-    cross_fitted_calls,
-    decision_curve,
-    operating_points,
-)
+from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls, operating_points
 from pulmonet.run.predictions import Predictions
 
 #: Below this many positive (or negative) patients intervals may be too narrow: at a high AUROC 95 %
@@ -159,22 +156,41 @@ def _detail(
     low, high = test.interval()
     raw = measure_calibration(rows)
     roc, precision_recall = curves(rows)
+    points = operating_points(
+        rows,
+        criteria=options.criteria,
+        stored=None if kept is None else kept.thresholds,
+        chosen_on=fitted_on,
+        prevalence=prevalence,
+    )
+    calibrator = fit_calibrator(rows.targets, rows.scores, options.calibrator)
+    fitted_at = float(rows.targets.mean())
+    if kept is not None and kept.calibrator is not None:
+        calibrator, fitted_at = kept.calibrator, kept.prevalence
     return {
         "auroc_delong": Estimate(value=float(test.auroc[0]), low=low, high=high),
         "brier": raw.brier,
         "calibration": raw,
-        "operating_points": operating_points(
-            rows,
-            criteria=options.criteria,
-            stored=None if kept is None else kept.thresholds,
-            chosen_on=fitted_on,
-            prevalence=prevalence,
-        ),
+        "operating_points": [
+            _with_probability(point, calibrator, fitted_at, prevalence) for point in points
+        ],
         "roc": roc,
         "precision_recall": precision_recall,
         "histogram": histogram(rows.targets, rows.scores),
         **_calibrated(rows, options.calibrator, prevalence, kept, fitted_on),
     }
+
+
+def _with_probability(
+    point: OperatingPoint, calibrator: Calibrator, fitted_at: float, prevalence: float | None
+) -> OperatingPoint:
+    """What a score at the threshold means, at the prevalence of the rows and at a stated one."""
+    if point.threshold is None:
+        return point
+    here = calibrator.apply(np.asarray([point.threshold]))
+    there = None if prevalence is None else float(to_prevalence(here, fitted_at, prevalence)[0])
+    update = {"probability": float(here[0]), "probability_at_deployment": there}
+    return point.model_copy(update=update)
 
 
 def _calibrated(
@@ -199,7 +215,7 @@ def _calibrated(
     if prevalence is not None:
         fitted = float(rows.targets.mean()) if kept is None else kept.prevalence
         probabilities = to_prevalence(probabilities, fitted, prevalence)
-    decision = decision_curve(rows.targets, probabilities, prevalence)
+    decision = decision_curve(replace(rows, scores=probabilities), prevalence)
     return {"calibrated": measured, "decision_curve": decision}
 
 

@@ -2,8 +2,6 @@
 
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pulmonet.metrics.estimate import Estimate, Number
@@ -43,6 +41,19 @@ class ReliabilityBin(Record):
     observed_high: Number = None
 
 
+class SmoothCalibration(Record):
+    """Distances from the diagonal of a smooth calibration curve (Austin and Steyerberg 2019)."""
+
+    curve: Curve
+    """Observed share of positives over the score, from its 1 % to its 99 % quantile."""
+    ici: Number
+    """Integrated calibration index: mean distance over the rows."""
+    e50: Number
+    """Median distance."""
+    e90: Number
+    """90 % quantile of the distances."""
+
+
 class CalibrationResult(Record):
     """How far scores are probabilities; read slope and intercept first."""
 
@@ -73,6 +84,8 @@ class CalibrationResult(Record):
     """Reliability diagram, bins of equal mass."""
     bins_equal_width: list[ReliabilityBin] = []
     """Reliability diagram, bins of equal width; empty bins left out."""
+    smooth: SmoothCalibration | None = None
+    """Null where no finite curve can be fitted."""
 
 
 class Confusion(Record):
@@ -111,6 +124,10 @@ class OperatingPoint(Record):
     """Prevalence stated by the user."""
     ppv_at_deployment: Estimate | None = None
     npv_at_deployment: Estimate | None = None
+    probability: Number = None
+    """Calibrated probability of a score that just reaches the threshold."""
+    probability_at_deployment: Number = None
+    """The same, moved to `deployment_prevalence` (Saerens et al. 2002)."""
     reason: str | None = None
     """Why there is no threshold."""
 
@@ -122,6 +139,11 @@ class DecisionCurve(Record):
     """Prevalence that it is drawn at: stated by the user, else the rows' own."""
     threshold_probability: list[float]
     net_benefit: list[Number]
+    low: list[Number] = []
+    """Lower ends of the pointwise 95 % intervals of `net_benefit` (patients resampled)."""
+    high: list[Number] = []
+    n_resamples: int | None = None
+    """Resamples of these intervals: fewer than the others' on many rows."""
     treat_all: list[float]
 
 

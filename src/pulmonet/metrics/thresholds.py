@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import DecisionCurve, OperatingPoint
+from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import LabelRows
@@ -242,28 +242,4 @@ def _point(facts: Mapping[str, Any], counts: Array, samples: Array) -> Operating
     confusion = dict(zip(names, (int(count) if known else 0 for count in counts), strict=True))
     return OperatingPoint.model_validate(
         {**facts, **estimates, "confusion": confusion, "reason": reason}
-    )
-
-
-def decision_curve(
-    targets: Floats, probabilities: Floats, prevalence: float | None = None
-) -> DecisionCurve:
-    """Net benefit over threshold probabilities 0.01 ... 0.99 (Vickers and Elkin 2006).
-
-    Of targets (N,) 1 or 0 and calibrated probabilities (N,); `prevalence` weighs sensitivity and
-    specificity, None takes the rows' own.
-    """
-    truth = np.asarray(targets) == 1
-    share = float(truth.mean()) if prevalence is None else prevalence
-    cuts = np.arange(1, 100) / 100
-    positives, negatives = np.sort(probabilities[truth]), np.sort(probabilities[~truth])
-    sensitivity = 1 - np.searchsorted(positives, cuts, "left") / max(len(positives), 1)
-    alarms = 1 - np.searchsorted(negatives, cuts, "left") / max(len(negatives), 1)
-    odds = cuts / (1 - cuts)
-    benefit = sensitivity * share - alarms * (1 - share) * odds
-    return DecisionCurve(
-        prevalence=share,
-        threshold_probability=cuts.tolist(),
-        net_benefit=benefit.tolist(),
-        treat_all=(share - (1 - share) * odds).tolist(),
     )

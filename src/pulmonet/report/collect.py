@@ -38,7 +38,8 @@ Compared = dict[tuple[str, str, str], list[Comparison]]
 FIGURES = {
     "roc": "ROC curves",
     "precision_recall": "precision-recall curves",
-    "reliability": "reliability diagrams",
+    "reliability": "reliability diagrams with smooth calibration curves",
+    "decision": "decision curves: net benefit beside calling all and calling none",
     "subgroups": "AUROC per subgroup",
 }
 

@@ -14,7 +14,6 @@ from pulmonet.metrics.thresholds import (
     at_prevalence,
     choose_threshold,
     cross_fitted_calls,
-    decision_curve,
     operating_points,
 )
 
@@ -165,17 +164,3 @@ def test_predictive_values_at_a_prevalence() -> None:
     ppv, npv = at_prevalence(np.asarray(0.9), np.asarray(0.8), 0.01)
     assert ppv == pytest.approx(0.009 / (0.009 + 0.198))
     assert npv == pytest.approx(0.792 / (0.792 + 0.001))
-
-
-def test_decision_curve_by_definition() -> None:
-    targets, scores = rows(4)
-    found = decision_curve(targets, scores)
-    for cut in (0.1, 0.3, 0.7):
-        at = found.threshold_probability.index(cut)
-        called = scores >= cut
-        tp, fp = np.sum(called & (targets == 1)), np.sum(called & (targets == 0))
-        expected = tp / 200 - fp / 200 * cut / (1 - cut)
-        assert found.net_benefit[at] == pytest.approx(expected)
-        share = targets.mean()
-        assert found.treat_all[at] == pytest.approx(share - (1 - share) * cut / (1 - cut))
-    assert decision_curve(targets, scores, 0.01).prevalence == 0.01

@@ -66,6 +66,9 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
         console.note(
             "* fewer than 20 positive (or negative) patients: the interval may be too narrow."
         )
+    for label, entry in result.labels.items():
+        if entry.auroc.low is not None and (caveat := entry.auroc.caveat()):
+            console.note(f"{label}: {caveat}.")
     for text in result.label_notes():
         console.note(f"{text[:1].upper()}{text[1:]}.")
     too_small = {

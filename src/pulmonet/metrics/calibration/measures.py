@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.calibration.fit import fit_calibrator
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit
+from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
 from pulmonet.metrics.ranking.auc import check_scores
@@ -163,6 +164,7 @@ def measure_calibration(
         ece_debiased=max(ece_mass**2 - (perfect_mass.value or 0.0) ** 2, 0.0) ** 0.5,
         bins=bins,
         bins_equal_width=bins_equal_width,
+        smooth=smooth_calibration(targets, scores, rows.units),
     )
 
 

@@ -131,10 +131,14 @@ class LabelRows:
     units: Ints
     resamples: PatientResamples
 
-    def resampled_sums(self, values: Array) -> Array:
-        """(R, K) sums of values (N, K) over the rows of every resample."""
+    def resampled_sums(self, values: Array, at_most: int | None = None) -> Array:
+        """(R, K) sums of values (N, K) over the rows of every resample, or of the first ones."""
         n_units = self.resamples.n_units
         columns = [np.bincount(self.units, column, minlength=n_units) for column in values.T]
         of_units = np.stack(columns, axis=1)
-        blocks = self.resamples.blocks(8 * n_units)
-        return np.concatenate([weights.astype(np.float64) @ of_units for weights in blocks])
+        sums: list[Array] = []
+        for weights in self.resamples.blocks(8 * n_units):
+            sums.append(weights.astype(np.float64) @ of_units)
+            if at_most is not None and sum(map(len, sums)) >= at_most:
+                break
+        return np.concatenate(sums)[:at_most]

@@ -172,9 +172,9 @@ def _label_table(
         columns = ("Run", *labels)
         rows = [(Cell(one.run), *(found(one, label) for label in labels)) for one in results]
     notes = tuple(
-        f"{label}: {item.auroc.reason}."
+        f"{label}: {caveat}."
         for label, item in results[0].labels.items()
-        if item.auroc.reason
+        if (caveat := pick(item).caveat())
     )
     return Table(f"{name} per label", columns, tuple(rows), notes, forest=True)
 
@@ -191,7 +191,7 @@ def _counts_table(result: RunResult) -> list[Table]:
                 "Prevalence": Cell(percent(item.prevalence), item.prevalence),
                 "Patients": item.n_patients,
                 "Positive patients": item.positive_patients,
-                "Remark": item.auroc.reason
+                "Remark": item.auroc.caveat()
                 or ("fewer than 20: interval may be too narrow" if item.few_positives else ""),
             }
             for label, item in result.labels.items()

@@ -16,7 +16,16 @@ from pulmonet.report.render.blocks import (
     Text,
     bullets,
 )
-from pulmonet.report.wording import Value, cell, criterion, listing, picture_name, safe_name, table
+from pulmonet.report.wording import (
+    Value,
+    cell,
+    criterion,
+    listing,
+    percent,
+    picture_name,
+    safe_name,
+    table,
+)
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
@@ -27,9 +36,11 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
         words = "The data's fingerprint differs from the one the run was trained on."
         blocks.append(Text(words, "note"))
     blocks += _curves(run, result, key)
+    blocks += _intervals(result)
     blocks += _calibration(result)
     blocks += _pictures(run, result, "reliability")
     blocks += _operating_points(result)
+    blocks += _pictures(run, result, "decision")
     blocks += _subgroups(result)
     blocks += _pictures(run, result, "subgroups")
     blocks += _study_level(result)
@@ -79,6 +90,19 @@ def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, 
     )
 
 
+def _intervals(result: RunResult) -> list[Table]:
+    """Two kinds of interval beside each other: they differ where patients are few."""
+    return table(
+        "AUROC with its interval, by two methods",
+        (
+            {"Label": label, "Bootstrap": item.auroc, "DeLong": item.auroc_delong}
+            for label, item in result.labels.items()
+            if item.auroc.value is not None
+        ),
+        ["DeLong's variance is clustered by patient (Obuchowski 1997)."],
+    )
+
+
 def _calibration(result: RunResult) -> list[Table]:
     return table(
         "Calibration",
@@ -91,6 +115,8 @@ def _calibration(result: RunResult) -> list[Table]:
                 "Brier": found.brier,
                 "ECE": found.ece,
                 "ECE of a perfect model": found.ece_if_perfect,
+                "ICI": found.smooth and found.smooth.ici,
+                "E90": found.smooth and found.smooth.e90,
             }
             for label, item in result.labels.items()
             for found in (item.calibration, item.calibrated)
@@ -99,7 +125,8 @@ def _calibration(result: RunResult) -> list[Table]:
         [
             "Slope 1 and intercept 0 are right; a slope below 1 means scores too extreme, an "
             "intercept below 0 scores too high. A perfect model's ECE is not 0 at this number of "
-            "rows."
+            "rows. ICI and E90: mean and 90 % quantile of the distance between score and smooth "
+            "calibration curve (Austin and Steyerberg 2019)."
         ],
     )
 
@@ -107,6 +134,7 @@ def _calibration(result: RunResult) -> list[Table]:
 def _operating_points(result: RunResult) -> list[Table]:
     points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
     sources = sorted({point.chosen_on for _, point in points})
+    is_moved = any(point.deployment_prevalence for _, point in points)
     notes = [f"Chosen on {sources[0]}."] if len(sources) == 1 else []
     notes.append("No threshold was chosen on the rows that its numbers come from.")
     if any(point.estimates == "procedure" for _, point in points):
@@ -128,6 +156,17 @@ def _operating_points(result: RunResult) -> list[Table]:
                 "NPV": point.npv,
             }
             | ({"Threshold chosen on": point.chosen_on} if len(sources) > 1 else {})
+            | (
+                {
+                    "Stated prevalence": cell(percent(point.deployment_prevalence)),
+                    "PPV there": point.ppv_at_deployment,
+                    "NPV there": point.npv_at_deployment,
+                    "Probability at the threshold": point.probability,
+                    "The same, there": point.probability_at_deployment,
+                }
+                if is_moved
+                else {}
+            )
             for label, point in points
         ),
         notes,

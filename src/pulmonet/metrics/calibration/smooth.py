@@ -1,0 +1,55 @@
+"""A smooth calibration curve, and how far it lies from the diagonal (Austin and Steyerberg 2019).
+
+The curve is logistic in a restricted cubic spline of logit(score), as theirs in a loess: the
+spline's covariance knows that patients repeat. doi:10.1002/sim.8281
+"""
+
+import numpy as np
+
+from pulmonet.arrays import Array, Floats, Ints
+from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.label_result import Curve, SmoothCalibration
+
+#: Knots at these quantiles of the scores (Harrell, Regression Modeling Strategies 2015, table 2.3).
+KNOTS, KNOTS_OF_FEW = (0.05, 0.35, 0.65, 0.95), (0.1, 0.5, 0.9)
+#: Below so many rows of the rarer class there are three knots.
+FEW_ROWS = 100
+
+
+def spline(values: Array, knots: Array) -> Array:
+    """(N, K) intercept, values (N,) and the K - 2 terms of a cubic spline that ends in lines."""
+    cubes = np.maximum(values[:, None] - knots, 0) ** 3
+    last, before = knots[-1], knots[-2:-1]
+    inner = knots[:-2]
+    terms = cubes[:, :-2] - cubes[:, -2:-1] * (last - inner) / (last - before)
+    terms += cubes[:, -1:] * (before - inner) / (last - before)
+    return np.column_stack([np.ones_like(values), values, terms / (last - knots[0]) ** 2])
+
+
+def smooth_calibration(targets: Floats, scores: Floats, units: Ints) -> SmoothCalibration | None:
+    """Curve with a pointwise 95 % band, and ICI, E50 and E90.
+
+    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,); None where there is no
+    finite curve: the scores separate the classes, or have fewer than four values.
+    """
+    logits = logit(scores)
+    rarer = min(np.sum(np.asarray(targets) == value) for value in (0, 1))
+    knots = np.unique(np.quantile(logits, KNOTS if rarer >= FEW_ROWS else KNOTS_OF_FEW))
+    if len(knots) < 3 or len(np.unique(logits)) < 4:
+        return None
+    fit = fit_logistic(spline(logits, knots), np.asarray(targets, np.float64), units=units)
+    if not fit.converged:
+        return None
+    far = np.abs(sigmoid(spline(logits, knots) @ fit.coefficients) - scores)
+    x = np.unique(np.quantile(scores, np.linspace(0.01, 0.99, 50)))
+    design = spline(logit(x), knots)
+    middle = design @ fit.coefficients
+    half = 1.96 * np.sqrt(np.einsum("nk,kl,nl->n", design, fit.covariance, design))
+    y, low, high = (sigmoid(middle + reach).round(6).tolist() for reach in (0, -half, half))
+    x = x.round(6).tolist()
+    return SmoothCalibration(
+        curve=Curve(x=x, y=y, band_x=x, band_low=low, band_high=high),
+        ici=float(far.mean()),
+        e50=float(np.median(far)),
+        e90=float(np.quantile(far, 0.9)),
+    )
