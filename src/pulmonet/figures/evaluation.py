@@ -41,7 +41,7 @@ def evaluation_figures(
     if all(entry.roc is None for entry in result.labels.values()):
         return {}
     reliability = "Reliability (○ raw, □ calibrated; bins of equal mass, smooth curves, 95 %)"
-    decision = "Net benefit (— model with 95 % interval, ┄ call all, ⋯ call none)"
+    decision = "Net benefit (— model with 95 % interval, -- treat all, ·· treat none)"
     figures = {
         "roc": _draw_by_label(result, "ROC", _draw_roc),
         "precision_recall": _draw_by_label(result, "Precision and recall", _draw_precision_recall),

@@ -39,7 +39,7 @@ FIGURES = {
     "roc": "ROC curves",
     "precision_recall": "precision-recall curves",
     "reliability": "reliability diagrams with smooth calibration curves",
-    "decision": "decision curves: net benefit beside calling all and calling none",
+    "decision": "decision curves: net benefit of the model, of treating all and of treating none",
     "subgroups": "AUROC per subgroup",
 }
 

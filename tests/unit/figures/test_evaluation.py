@@ -24,7 +24,7 @@ def test_all_figures_are_pictures_and_repeat(make_result: Callable[..., RunResul
     result = make_result(("Edema", "$x_$ & <b>"))
     figures = evaluation_figures(result, read_image)
     assert set(figures) == {
-        *("roc", "precision_recall", "reliability"),
+        *("roc", "precision_recall", "reliability", "decision"),
         *("score_histograms", "subgroups", "worst_cases"),
     }
     for png in figures.values():

@@ -115,8 +115,8 @@ def _calibration(result: RunResult) -> list[Table]:
                 "Brier": found.brier,
                 "ECE": found.ece,
                 "ECE of a perfect model": found.ece_if_perfect,
-                "ICI": found.smooth and found.smooth.ici,
-                "E90": found.smooth and found.smooth.e90,
+                "ICI": getattr(found.smooth, "ici", None),
+                "E90": getattr(found.smooth, "e90", None),
             }
             for label, item in result.labels.items()
             for found in (item.calibration, item.calibrated)

@@ -1,0 +1,82 @@
+"""What `evaluate` computes is seen: on the screen, in its pictures, in report and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from evaluation_factory import LABELS, evaluate, write_predictions
+from pulmonet.cli.main import main
+from pulmonet.metrics.calibration.fit import read_calibration
+from pulmonet.metrics.results import RunResult, read_evaluation
+from pulmonet.run.folder import RunDir
+from report_factory import make_run
+from report_reader import tables_of
+
+
+def result_of(artifacts: Path, run: str = "mine") -> RunResult:
+    path = RunDir(artifacts / run).evaluation_path("predictions", "all")
+    return read_evaluation(path).runs[0]
+
+
+def report(artifacts: Path) -> tuple[str, str]:
+    """report.md and report.html of the artifacts, with a run beside what was evaluated."""
+    make_run(artifacts, "trained", labels=LABELS)
+    assert main(["report", "--html", "--artifacts-dir", str(artifacts)]) == 0
+    return tuple((artifacts / name).read_text("utf-8") for name in ("report.md", "report.html"))  # type: ignore[return-value]
+
+
+def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) -> None:
+    path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
+    options = ("--predictions", str(path), "--prevalence", "0.05", "--figures")
+    assert evaluate(artifacts, *options) == 0
+    text, page = report(artifacts)
+    for shown in (text, page):
+        assert "net benefit of the model, of treating all and of treating none" in shown
+    assert (artifacts / "report_files" / "mine_decision_predictions_all.png").exists()
+    tables = tables_of(artifacts)
+    points = tables["Operating points"]
+    row = dict(zip(points.columns, points.rows[0], strict=True))
+    rates = [float(row[name].text.split(" ")[0]) for name in ("Sensitivity", "Specificity")]
+    hits, alarms = rates[0] * 0.05, (1 - rates[1]) * 0.95
+    assert row["Stated prevalence"].text == "5.0 %"
+    assert row["PPV there"].sort == pytest.approx(hits / (hits + alarms), abs=0.002)
+    both = tables["AUROC with its interval, by two methods"]
+    entry = result_of(artifacts).labels["Edema"]
+    assert entry.auroc_delong.low is not None
+    assert f"{entry.auroc_delong.low:.3f}–{entry.auroc_delong.high:.3f}" in both.rows[0][2].text
+    ici = entry.calibration.smooth.ici  # type: ignore[union-attr]
+    assert tables["Calibration"].rows[0][7].text == f"{ici:.3f}"
+
+
+def test_probability_at_a_threshold_is_moved_to_the_prevalence(tmp_path: Path) -> None:
+    path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
+    assert evaluate(artifacts, "--predictions", str(path), "--prevalence", "0.05") == 0
+    stored = read_calibration(RunDir(artifacts / "mine").calibration_path)
+    assert stored is not None
+    share = pd.read_csv(path)["Edema"].mean()
+    for point in result_of(artifacts).labels["Edema"].operating_points:
+        assert point.threshold is not None
+        here = stored.probability("Edema", point.threshold)
+        assert point.probability == pytest.approx(here)
+        there = expit(logit(here) + logit(0.05) - logit(share))
+        assert point.probability_at_deployment == pytest.approx(there, abs=1e-6)
+
+
+def test_an_interval_without_width_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = np.tile([0, 1], 30)
+    table = pd.DataFrame({"Path": [f"{n}.png" for n in range(60)], "Edema": targets})
+    table["Edema_score"] = 0.2 + 0.5 * targets + 0.004 * np.arange(60)
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    artifacts = tmp_path / "artifacts"
+    assert evaluate(artifacts, "--predictions", str(tmp_path / "mine.csv")) == 0
+    words = "an interval without width, other patients may differ"
+    assert f"Edema: all resamples give this value: {words}." in capsys.readouterr().err
+    assert words in report(artifacts)[0]
+    assert any(words in note for note in tables_of(artifacts)["AUROC per label"].notes)
