@@ -1,18 +1,13 @@
 """Manifest: the checked rows of a dataset, and digests that tell whether they have changed."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from pulmonet.arrays import Floats32
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)

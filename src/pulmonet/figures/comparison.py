@@ -1,18 +1,14 @@
 """model_comparison.png: all runs of an evaluation beside each other."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, png_of, whisker
 from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def draw_model_comparison(

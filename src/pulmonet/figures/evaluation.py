@@ -1,33 +1,18 @@
 """The figures of one run's evaluation: curves, scores and subgroups by label, worst cases."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pulmonet.arrays import Pixels
-from pulmonet.figures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    X_RAY,
-    dress,
-    head,
-    name_axes,
-    png_of,
-    whisker,
-)
+from pulmonet.figures import style
 from pulmonet.metrics.label_result import Curve, LabelResult
 from pulmonet.metrics.results import RunResult
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def evaluation_figures(
@@ -68,7 +53,7 @@ def _draw_by_label(
     )
     grid = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
     for axes, (label, entry) in zip(grid, scored.items(), strict=False):
-        dress(axes, f"{label} *" if entry.few_positives else label)
+        style.dress(axes, f"{label} *" if entry.few_positives else label)
         axes.set_xlim(-0.02, 1.02)
         if square:
             axes.set_ylim(-0.02, 1.02)
@@ -78,13 +63,13 @@ def _draw_by_label(
         axes.axis("off")
     few = any(entry.few_positives for entry in scored.values())
     _head_of_run(figure, result, title + ("  * fewer than 20 positive patients" if few else ""))
-    return png_of(figure)
+    return style.png_of(figure)
 
 
 def _head_of_run(figure: Figure, result: RunResult, text: str) -> None:
     """The title, with run, dataset and split below it."""
     synthetic = "SYNTHETIC. " if result.synthetic else ""
-    head(figure, f"{synthetic}{text}\n{result.run} on {result.dataset}, split {result.split}")
+    style.head(figure, f"{synthetic}{text}\n{result.run} on {result.dataset}, split {result.split}")
 
 
 def _note(axes: Axes, text: str, corner: str) -> None:
@@ -93,25 +78,25 @@ def _note(axes: Axes, text: str, corner: str) -> None:
     x = 0.97 if horizontal == "right" else 0.03
     y, va = (0.04, "bottom") if vertical == "lower" else (0.97, "top")
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
-    looks: dict[str, Any] = {"fontsize": 7.5, "color": INK, "ha": horizontal, "va": va, "bbox": box}
-    axes.text(x, y, text, transform=axes.transAxes, **looks)
+    looks: dict[str, Any] = {"fontsize": 7.5, "color": style.INK, "ha": horizontal, "va": va}
+    axes.text(x, y, text, transform=axes.transAxes, bbox=box, **looks)
 
 
 def _draw_roc(axes: Axes, entry: LabelResult) -> None:
     assert entry.roc is not None
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    _curve(axes, entry.roc, BLUE, "default")
+    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=1, linestyle=":")
+    _curve(axes, entry.roc, style.BLUE, "default")
     _note(axes, f"AUROC {entry.auroc.text()}", "lower right")
-    name_axes(axes, "1 − specificity", "sensitivity")
+    style.name_axes(axes, "1 − specificity", "sensitivity")
 
 
 def _draw_precision_recall(axes: Axes, entry: LabelResult) -> None:
     """The dotted line is the prevalence."""
     assert entry.precision_recall is not None
-    axes.axhline(entry.prevalence or 0, color=GREY, linewidth=1, linestyle=":")
-    _curve(axes, entry.precision_recall, ORANGE, "steps-pre")
+    axes.axhline(entry.prevalence or 0, color=style.GREY, linewidth=1, linestyle=":")
+    _curve(axes, entry.precision_recall, style.ORANGE, "steps-pre")
     _note(axes, f"AP {entry.average_precision.text()}", "lower left")
-    name_axes(axes, "recall (sensitivity)", "precision (PPV)")
+    style.name_axes(axes, "recall (sensitivity)", "precision (PPV)")
 
 
 def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
@@ -124,12 +109,12 @@ def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
 
 def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
     """Observed share of positives over predicted score, raw and calibrated: bins and curve."""
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=1, linestyle=":")
     looks: dict[str, Any] = {"markersize": 4, "mfc": "white", "linewidth": 0, "elinewidth": 0.7}
     lines = []
     for measured, colour, marker, name in (
-        (entry.calibration, BLUE, "o", "raw"),
-        (entry.calibrated, ORANGE, "s", "calibrated"),
+        (entry.calibration, style.BLUE, "o", "raw"),
+        (entry.calibrated, style.ORANGE, "s", "calibrated"),
     ):
         if measured is None:
             continue
@@ -147,7 +132,7 @@ def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
             lines[-1] += f", ICI {measured.smooth.ici:.3f}"
             _curve(axes, measured.smooth.curve, colour, "default")
     _note(axes, "\n".join(lines), "upper left")
-    name_axes(axes, "score", "observed positive")
+    style.name_axes(axes, "score", "observed positive")
 
 
 def _draw_decision(axes: Axes, entry: LabelResult) -> None:
@@ -158,16 +143,16 @@ def _draw_decision(axes: Axes, entry: LabelResult) -> None:
     cuts, prevalence = np.asarray(found.threshold_probability), found.prevalence
     end = float(np.clip(3 * prevalence, 0.2, 0.99))
     all_called = np.asarray(found.treat_all, float)
-    axes.plot(cuts, all_called, color=GREY, linewidth=1.2, linestyle="--")
-    axes.axhline(0, color=GREY, linewidth=1.2, linestyle=":")
+    axes.plot(cuts, all_called, color=style.GREY, linewidth=1.2, linestyle="--")
+    axes.axhline(0, color=style.GREY, linewidth=1.2, linestyle=":")
     if found.low:
         band = np.asarray([found.low, found.high], float)
-        axes.fill_between(cuts, *band, color=BLUE, alpha=0.18, linewidth=0)
-    axes.plot(cuts, np.asarray(found.net_benefit, float), color=BLUE, linewidth=1.8)
+        axes.fill_between(cuts, *band, color=style.BLUE, alpha=0.18, linewidth=0)
+    axes.plot(cuts, np.asarray(found.net_benefit, float), color=style.BLUE, linewidth=1.8)
     axes.set_xlim(0.01, end)
     axes.set_ylim(-0.25 * prevalence, 1.1 * prevalence)
     _note(axes, f"prevalence {prevalence:.1%}", "upper right")
-    name_axes(axes, "threshold probability", "net benefit")
+    style.name_axes(axes, "threshold probability", "net benefit")
 
 
 def draw_histograms(result: RunResult) -> bytes:
@@ -186,18 +171,18 @@ def draw_histograms(result: RunResult) -> bytes:
         assert entry.histogram is not None
         edges = np.asarray(entry.histogram.edges)
         for counts, sign, colour, hatch, name in (
-            (entry.histogram.positives, 1, ORANGE, "", "positive"),
-            (entry.histogram.negatives, -1, BLUE, "////", "negative"),
+            (entry.histogram.positives, 1, style.ORANGE, "", "positive"),
+            (entry.histogram.negatives, -1, style.BLUE, "////", "negative"),
         ):
             heights = sign * np.asarray(counts) / max(sum(counts), 1)
             looks: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
             looks |= {"align": "edge", "linewidth": 0.6, "label": f"{name} ({sum(counts):,})"}
             axes.bar(edges[:-1], heights, np.diff(edges), **looks)
-        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.axhline(0, color=style.INK, linewidth=0.8)
         axes.set_ylim(-1.3 * top, 1.3 * top)  # room for the legend
         axes.set_yticks(ticks, [f"{abs(tick):g}" for tick in ticks])
         axes.legend(fontsize=7.5, frameon=False, loc="upper right")
-        name_axes(axes, "score", "fraction of rows")
+        style.name_axes(axes, "score", "fraction of rows")
 
     return _draw_by_label(result, "Scores by reference standard", draw, square=False)
 
@@ -218,25 +203,25 @@ def draw_subgroups(result: RunResult) -> bytes:
     lows = [found.low for found in shown if found is not None and found.low is not None]
     for axes, (label, overall) in zip(panels, scored.items(), strict=True):
         if overall.auroc.value is not None:
-            axes.axvline(overall.auroc.value, color=GREY, linewidth=1, linestyle=":")
-        whisker(axes, overall.auroc, 0, INK, "D")
+            axes.axvline(overall.auroc.value, color=style.GREY, linewidth=1, linestyle=":")
+        style.whisker(axes, overall.auroc, 0, style.INK, "D")
         for group, place in zip(groups, places, strict=True):
             entry = group.labels.get(label)
             if entry is not None and entry.auroc is not None and entry.auroc.value is not None:
-                whisker(axes, entry.auroc, place, BLUE, "o")
+                style.whisker(axes, entry.auroc, place, style.BLUE, "o")
                 continue
-            where = axes.get_yaxis_transform()
+            at = axes.get_yaxis_transform()
             reason = "too small" if entry is None else entry.reason or "too small"
             words = reason.replace(" to score", "").partition(",")[0]
-            axes.text(0.02, place, words, fontsize=6.5, color=GREY, va="center", transform=where)
-        dress(axes, label)
-        axes.set_xlabel("AUROC", fontsize=8.5, color=INK)
+            axes.text(0.02, place, words, fontsize=6.5, color=style.GREY, va="center", transform=at)
+        style.dress(axes, label)
+        axes.set_xlabel("AUROC", fontsize=8.5, color=style.INK)
         axes.set_xlim(max(min([*lows, 0.5]) - 0.03, 0.0), 1.02)
     names = [f"{group.column} {group.group} ({group.n_rows:,})" for group in groups]
     panels[0].set_yticks([0, *places], ["all", *names], parse_math=False)
     panels[0].set_ylim(max(places, default=0) + 0.7, -0.7)  # upwards, half a line beyond both ends
     _head_of_run(figure, result, "Subgroups (95 % intervals, patients resampled)")
-    return png_of(figure)
+    return style.png_of(figure)
 
 
 def draw_worst_cases(
@@ -245,7 +230,7 @@ def draw_worst_cases(
     """Contact sheet of the confident errors: per label, false positives and false negatives."""
     labels = [label for label, entry in result.labels.items() if entry.worst_cases]
     height = 2.0 * max(len(labels), 1) + 0.7
-    looks: dict[str, Any] = {"fontsize": 5.5, "color": INK, "ha": "center", "va": "top"}
+    looks: dict[str, Any] = {"fontsize": 5.5, "color": style.INK, "ha": "center", "va": "top"}
     looks["parse_math"] = False
     foot = 0.1 / height  # with h_pad, for the captions, which the layout leaves aside
     engine = ConstrainedLayoutEngine(
@@ -257,14 +242,14 @@ def draw_worst_cases(
         axes.axis("off")
     for line, label in zip(grid, labels, strict=True):
         for panels, kind, colour in (
-            (line[:n_each], "false positive", ORANGE),
-            (line[n_each:], "false negative", BLUE),
+            (line[:n_each], "false positive", style.ORANGE),
+            (line[n_each:], "false negative", style.BLUE),
         ):
             cases = [case for case in result.labels[label].worst_cases if case.kind == kind]
             for axes, case in zip(panels, cases, strict=False):
                 image = read_image(case.path)
                 stride = max(1, max(image.shape) // 320)
-                axes.imshow(image[::stride, ::stride], **X_RAY)
+                axes.imshow(image[::stride, ::stride], **style.X_RAY)
                 title = f"{label}: {case.score:.2f}"
                 axes.set_title(title, fontsize=7, color=colour, pad=2, parse_math=False)
                 # folder above, file below, each cut from the left
@@ -274,4 +259,4 @@ def draw_worst_cases(
                 caption.set_in_layout(False)
     words = "Scores that contradict the reference standard most: left absent, right present"
     _head_of_run(figure, result, words)
-    return png_of(figure)
+    return style.png_of(figure)

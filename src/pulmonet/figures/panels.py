@@ -1,14 +1,12 @@
 """Heat maps for people: the panel of one label, the contact sheet of several, the strip."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -18,9 +16,6 @@ from pulmonet.arrays import Pixels
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.style import INK, X_RAY, png_of
 from pulmonet.words import NOTICE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
 PANEL_SIDE = 640

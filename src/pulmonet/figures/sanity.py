@@ -1,17 +1,11 @@
 """The figure of the sanity checks: correlation by depth, and deletion and insertion curves."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulmonet.explain.results import RoadCurve, Sanity
 from pulmonet.figures.style import png_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def draw_sanity(result: Sanity, method: str) -> bytes:

@@ -1,19 +1,15 @@
 """How every figure looks: palette, ink, axes, legends; and its PNG. No window, no global state."""
 
-from __future__ import annotations
-
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.estimate import Estimate
 
 #: Okabe and Ito's palette: told apart with every kind of colour vision.
 #: https://jfly.uni-koeln.de/color/

@@ -1,19 +1,15 @@
 """Training curves."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pulmonet.arrays import Array
 from pulmonet.figures.style import INK, dress, head, line_style, png_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 
 def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:

@@ -16,13 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pulmonet.files.read import (
-    MAX_HEADER_BYTES,
-    MAX_TABLE_BYTES,
-    SEPARATORS,
-    check_plain,
-    read_bytes,
-)
+from pulmonet.files import read
 from pulmonet.words import count, list_first
 
 _MARKS = {
@@ -48,7 +42,7 @@ def read_cells(path: Path) -> pd.DataFrame:
         ModuleNotFoundError: Parquet without pyarrow, Excel without openpyxl.
     """
     try:
-        content = read_bytes(path)
+        content = read.read_bytes(path)
         if content.startswith(b"PAR1"):
             return _tidy(*_parquet(content))
         return _tidy(*(_excel if content.startswith(b"PK\x03\x04") else _text)(content))
@@ -64,7 +58,7 @@ def read_names(path: Path) -> list[str]:
     Raises:
         OSError, ValueError, ModuleNotFoundError: as `read_cells`.
     """
-    check_plain(path)
+    read.check_plain(path)
     with path.open("rb") as file:
         start = file.read(2**16)
     if start.startswith((b"PAR1", b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
@@ -104,9 +98,9 @@ def _records(content: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 def _separator_of(content: bytes) -> str:
     """What parts the first lines into the most cells, equally many each; else the header."""
-    start = content[:MAX_HEADER_BYTES].decode("utf-8", "replace").encode()
+    start = content[: read.MAX_HEADER_BYTES].decode("utf-8", "replace").encode()
     widths: dict[str, list[int]] = {}
-    for separator in SEPARATORS:
+    for separator in read.SEPARATORS:
         with suppress(csv.Error):
             widths[separator] = [len(each) for _, each in islice(_records(start, separator), 20)]
     even = [each for each in widths if len({*widths[each]}) == 1 and widths[each][0] > 1]
@@ -195,8 +189,8 @@ def _parquet(content: bytes) -> tuple[list[str], pd.DataFrame]:
     from pyarrow import parquet, types
 
     file = parquet.ParquetFile(io.BytesIO(content))
-    if file.metadata.num_rows * file.metadata.num_columns > MAX_TABLE_BYTES // 10:
-        raise ValueError(f"a table of more than {MAX_TABLE_BYTES // 10:,} cells")
+    if file.metadata.num_rows * file.metadata.num_columns > read.MAX_TABLE_BYTES // 10:
+        raise ValueError(f"a table of more than {read.MAX_TABLE_BYTES // 10:,} cells")
     plain = [f for f in file.schema_arrow if not types.is_nested(f.type) | types.is_binary(f.type)]
     table = file.read(columns=[field.name for field in plain])
     columns = (column.cast(pyarrow.string()).fill_null("").to_pylist() for column in table.columns)

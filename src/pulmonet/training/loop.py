@@ -18,13 +18,8 @@ from pulmonet.data.batches.load import TrainingBatches
 from pulmonet.errors import ArtifactError, TrainingError
 from pulmonet.files.system import STOP_SIGNALS, leave_closed_terminal, on_signals
 from pulmonet.models.networks import Ensemble
-from pulmonet.training.checkpoint import (
-    Progress,
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-    save_weights,
-)
+from pulmonet.training import checkpoint
+from pulmonet.training.checkpoint import Progress
 from pulmonet.training.distributed import Processes, any_process
 from pulmonet.training.engine import Engine
 from pulmonet.training.optimisers import finish_epoch, learning_rate
@@ -78,7 +73,7 @@ def train_stages(
         for stage in stages[n_done:]:
             engine = build(stage, ensemble)
             if saved is not None:
-                restore(engine, stage, stages[:n_done], saved)
+                checkpoint.restore(engine, stage, stages[:n_done], saved)
                 saved = None
             if progress.micro_batch_size:
                 engine.micro_batch_size, engine.is_halved = progress.micro_batch_size, True
@@ -86,7 +81,7 @@ def train_stages(
                 _train_epoch(engine, stage, progress, listener, watch)
                 if not stage.run_dir.last_checkpoint_path.exists():
                     # first of all files: without it, what else is there is no run to go on with
-                    save_checkpoint(stage, engine, progress)
+                    checkpoint.save_checkpoint(stage, engine, progress)
                 scores = validate(engine, stage, progress.epoch)
                 is_best = _close_epoch(engine, stage, progress, scores)
                 listener.on_epoch(stage, progress.log, is_best)
@@ -98,7 +93,7 @@ def _saved(stage: Stage) -> dict[str, Any] | None:
     run_dir = stage.run_dir
     if not run_dir.last_checkpoint_path.exists():
         return None
-    saved = load_checkpoint(run_dir.last_checkpoint_path, stage.fingerprint)
+    saved = checkpoint.load_checkpoint(run_dir.last_checkpoint_path, stage.fingerprint)
     if saved["progress"].best_epoch >= 0 and not run_dir.best_model_path.exists():
         raise ArtifactError(
             f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch; "
@@ -155,7 +150,7 @@ def _train_epoch(
         if stop or (processes.is_first and minutes >= config.runtime.checkpoint_minutes):
             losses.look()
             progress.epoch_seconds = time.monotonic() - start
-            save_checkpoint(stage, engine, progress)
+            checkpoint.save_checkpoint(stage, engine, progress)
             last_save = time.monotonic()
         if stop:
             raise Interrupted(watch.received or 15)
@@ -176,9 +171,9 @@ def _close_epoch(engine: Engine, stage: Stage, progress: Progress, scores: Epoch
     progress.loss_sum, progress.known_sum, progress.epoch_seconds = 0.0, 0, 0.0
     if engine.processes.is_first:
         if is_best or stage.config.select.checkpoint == "last":
-            save_weights(stage.run_dir.best_model_path, engine)
+            checkpoint.save_weights(stage.run_dir.best_model_path, engine)
         stage.run_dir.write_log(progress.log)
-        save_checkpoint(stage, engine, progress)
+        checkpoint.save_checkpoint(stage, engine, progress)
     return is_best
 
 

@@ -15,16 +15,8 @@ import pandas as pd
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.sources import mapped
+from pulmonet.data.sources import index, mapped
 from pulmonet.data.sources.find import SOURCES, is_synthetic, recognise, remembered_map
-from pulmonet.data.sources.index import (
-    REWRITES,
-    Places,
-    absent_folders,
-    leaving,
-    place_images,
-    rewrite_paths,
-)
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows, label_columns
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.folds import assign
@@ -107,7 +99,7 @@ def inspect_manifest(
     further = [name for name in rows.table.columns if name not in first]
     table = rows.table[[*first, *further]].astype(types)
     paths, below = table["path"].tolist(), mapping.get("folder", "")
-    places = place_images(folder, paths, below, follow_links=data.follow_links)
+    places = index.place_images(folder, paths, below, follow_links=data.follow_links)
     table["path"] = pd.Series(places.paths, dtype="str")
     problems = rows.problems + row_problems(table, patients_known=rows.patients_known)
     problems += [f"{root}: {text}" for text in several_problems(places)]
@@ -168,14 +160,14 @@ def _read_source(root: Path, mapping: dict[str, str], join: str | None) -> tuple
     """Kind of source, and its rows as it has them."""
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
-    if not mapping.keys() <= {*REWRITES}:
+    if not mapping.keys() <= {*index.REWRITES}:
         return "mapped", mapped.read(root, mapping, join)
     kind = recognise(root)
     if kind is None:
         raise DataError(f"{root}: not a dataset that a reader knows: {describe(root)}")
     try:
         rows = SOURCES[kind].read(root)
-        rows.table["path"] = rewrite_paths(rows.table["path"], mapping)
+        rows.table["path"] = index.rewrite_paths(rows.table["path"], mapping)
         return kind, rows
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
@@ -190,7 +182,7 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
         problems.append(
             f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
         )
-    if outside := paths[leaving(paths.tolist())].tolist():
+    if outside := paths[index.leaving(paths.tolist())].tolist():
         problems.append(
             f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "
             f"({list_first(outside)}); paths must be relative and stay below it"
@@ -214,7 +206,7 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
 def inside_paths(paths: pd.Series[Any]) -> pd.Series[Any]:
     """The distinct paths that can be looked at: neither empty nor leaving the root."""
     paths = paths[paths != ""].drop_duplicates()
-    return paths[~leaving(paths.tolist())]
+    return paths[~index.leaving(paths.tolist())]
 
 
 def split_problems(table: pd.DataFrame) -> list[str]:
@@ -229,7 +221,7 @@ def split_problems(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def several_problems(places: Places) -> list[str]:
+def several_problems(places: index.Places) -> list[str]:
     """Paths whose images may be any of several files."""
     if not places.several:
         return []
@@ -271,7 +263,7 @@ def unusable_files(
 
 
 def file_problems(
-    root: Path, paths: pd.Series[Any], places: Places, *, follow_links: bool = False
+    root: Path, paths: pd.Series[Any], places: index.Places, *, follow_links: bool = False
 ) -> list[str]:
     """Missing images, and images that a symbolic link moves out of the root."""
     missing, leaving = unusable_files(root, paths, follow_links=follow_links)
@@ -287,10 +279,10 @@ def file_problems(
     return problems
 
 
-def _about_missing(root: Path, missing: list[str], n_images: int, places: Places) -> str:
+def _about_missing(root: Path, missing: list[str], n_images: int, places: index.Places) -> str:
     """How many images are missing, what was tried, what lies near, and what to do."""
     n_files = places.index.n_files if places.index else 0
-    absent = absent_folders(root, missing)
+    absent = index.absent_folders(root, missing)
     if "" not in absent and len(missing) > len(absent) < 100:
         what = f"folders that are not there: {list_first(absent)}"
     else:
