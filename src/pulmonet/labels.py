@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pulmonet.choices import BlankPolicy
 from pulmonet.errors import ConfigError
-from pulmonet.words import count, did_you_mean
+from pulmonet.words import count, did_you_mean, unknown
 
 if TYPE_CHECKING:
     from pulmonet.arrays import Flags, Floats, Floats32
@@ -83,11 +83,9 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
     named: dict[str, str] = {}
     for label, value in mapping.items():
         if value not in UNCERTAIN_POLICIES:
-            raise ConfigError(
-                f"targets.uncertain_policy: unknown policy '{value}'"
-                f"{did_you_mean(value, UNCERTAIN_POLICIES)}; "
-                f"choose from {', '.join(UNCERTAIN_POLICIES)}"
-            )
+            what = f"unknown policy '{value}'"
+            field = "targets.uncertain_policy"
+            raise ConfigError(unknown(field, value, UNCERTAIN_POLICIES, what))
         found = label if label == "default" else match_label(label, labels)
         if found is None:
             raise ConfigError(
@@ -309,10 +307,8 @@ def resolve_label(name: str, labels: Sequence[str]) -> str:
     """
     found = match_label(name, labels)
     if found is None:
-        raise ConfigError(
-            f"label '{name}': not among this model's labels{did_you_mean(name, labels)}; "
-            f"choose from {', '.join(labels)}"
-        )
+        what = "not among this model's labels"
+        raise ConfigError(unknown(f"label '{name}'", name, labels, what))
     return found
 
 

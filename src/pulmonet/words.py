@@ -1,7 +1,7 @@
 """Words that every part needs: counts, durations, near misses, and what an error says first."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 NOTICE = "Research and education only; not a medical device."
 
@@ -46,9 +46,9 @@ def closest(word: str, options: Iterable[str]) -> str:
     return by_lowercase[found[0]] if found else ""
 
 
-def no_such(typed: str, what: str, word: str, options: Sequence[str]) -> str:
-    """``--fit pod: no such fit (did you mean 'pad'?); choose from stretch, pad, crop``."""
-    return f"{typed}: no such {what}{did_you_mean(word, options)}; choose from {', '.join(options)}"
+def unknown(typed: str, word: str, options: Iterable[str], what: str = "unknown") -> str:
+    """``--fit pod: unknown (did you mean 'pad'?); choose from stretch, pad, crop``."""
+    return f"{typed}: {what}{did_you_mean(word, options)}; choose from {', '.join(options)}"
 
 
 def list_first(items: Iterable[object], n_shown: int = 5) -> str:

@@ -205,16 +205,6 @@ class OptimConfig(Section):
     prolonged: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
     """Earlier plans of a run that got more epochs: (epochs planned, epochs trained by then)."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_soup(cls, content: Any) -> Any:
-        """Runs of a time when there was `soup` have it, mostly as 1: no soup."""
-        if not isinstance(content, dict) or "soup" not in content:
-            return content
-        if content["soup"] != 1:
-            raise ValueError("soup: there is none any more; set model.members for an ensemble")
-        return {name: value for name, value in content.items() if name != "soup"}
-
     @model_validator(mode="after")
     def _growth_fits(self) -> Self:
         n_epochs = sum(stage_epochs for _, stage_epochs in self.growth)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,12 +99,10 @@ class RunDir:
 
     def write_log(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write training_log.csv whole (a few dozen rows), atomically."""
-        buffer = io.StringIO()
-        if rows:
-            writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        write_atomic(self.log_path, buffer.getvalue())
+        import pandas as pd
+
+        table = pd.DataFrame(list(rows)).to_csv(index=False, lineterminator="\n", na_rep="nan")
+        write_atomic(self.log_path, table)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -74,12 +74,6 @@ def test_json_and_run_config_round_trip(tmp_path: Path) -> None:
     assert load_config(str(wrapped)) == config
 
 
-def test_a_run_of_the_time_of_soups_is_read() -> None:
-    assert parse_config({"optim": {"soup": 1, "epochs": 3}}).optim.epochs == 3
-    with pytest.raises(ConfigError, match=r"set model\.members for an ensemble"):
-        parse_config({"optim": {"soup": 3}})
-
-
 def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         RunConfig().seed = 1  # type: ignore[misc]

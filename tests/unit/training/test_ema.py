@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pulmonet.training.ema import WeightAverage
+from pulmonet.training.engine import WeightAverage
 
 
 def _network() -> nn.Module:

@@ -20,7 +20,7 @@ from pulmonet.choices import TTA_VIEWS
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.random import uniform
 from pulmonet.errors import ConfigError
-from pulmonet.words import did_you_mean
+from pulmonet.words import unknown
 
 #: Largest mean difference, in grey levels, between the CPU's and the GPU's image of a batch: the
 #: CPU rounds to whole levels and OpenCV to 1/32 pixel.
@@ -102,10 +102,7 @@ def tta_views(kind: str) -> tuple[Floats32 | None, ...]:
         ConfigError: another kind.
     """
     if kind not in TTA_VIEWS:
-        raise ConfigError(
-            f"--tta {kind}: unknown{did_you_mean(kind, TTA_VIEWS)}; choose from "
-            f"{', '.join(TTA_VIEWS)}"
-        )
+        raise ConfigError(unknown(f"--tta {kind}", kind, TTA_VIEWS))
     if kind == "flip":
         return None, np.array([[-1, 0, 0], [0, 1, 0]], np.float32)
     views: list[Floats32 | None] = [None]

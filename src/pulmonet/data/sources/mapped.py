@@ -14,7 +14,7 @@ from pulmonet.data.splits.files import BESIDE, parse_split, split_tables
 from pulmonet.data.tables import factorise, find_tables, id_column, join_table, map_column, read_csv
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand
-from pulmonet.words import did_you_mean, list_first
+from pulmonet.words import did_you_mean, list_first, unknown
 
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
 
@@ -30,10 +30,7 @@ def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> row
     """
     for key in mapping:
         if key not in MAP_KEYS:
-            raise ConfigError(
-                f"--map {key}: unknown{did_you_mean(key, MAP_KEYS)}; choose from "
-                f"{', '.join(MAP_KEYS)}"
-            )
+            raise ConfigError(unknown(f"--map {key}", key, MAP_KEYS))
     if "path" not in mapping:
         raise ConfigError("--map: says nothing of the images; add --map path=COLUMN")
     if "join" in mapping and not join:
@@ -115,10 +112,10 @@ def read_table(
         labels = rows.label_columns(raw, _label_names(raw, mapping, names, where), where, problems)
     if "split" in used:
         split = map_column(raw[used["split"]], parse_split)
-        unknown = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
-        if len(unknown):
+        wrong = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
+        if len(wrong):
             problems.append(
-                f"{where}: {len(unknown):,} unknown splits ({list_first(unknown.unique())}); "
+                f"{where}: {len(wrong):,} unknown splits ({list_first(wrong.unique())}); "
                 "write train, valid or test"
             )
     columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}

@@ -15,7 +15,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.folds import deal_patients, draws, take_share
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.labels import VOCABULARY, align, file_name_of, match_label
-from pulmonet.words import did_you_mean, list_first
+from pulmonet.words import did_you_mean, list_first, unknown
 
 #: What ``--views`` takes, by the views of the table.
 VIEWS = {"frontal": ("AP", "PA", "FRONTAL"), "AP": ("AP",), "PA": ("PA",), "lateral": ("LATERAL",)}
@@ -48,12 +48,12 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
             raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
         return _with_files_of_their_own(annotated)
     resolved = [match_label(name, manifest.labels) or align(name) for name in requested]
-    unknown = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
+    strange = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
     there = f"this dataset has {', '.join(annotated) or 'none'}"
-    if unknown:
+    if strange:
         options = dict.fromkeys([*annotated, *VOCABULARY])
         raise ConfigError(
-            f"label '{unknown[0]}': unknown{did_you_mean(unknown[0], options)}; {there}"
+            f"label '{strange[0]}': unknown{did_you_mean(strange[0], options)}; {there}"
         )
     missing = [name for name in resolved if name not in annotated]
     if missing:
@@ -98,14 +98,9 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> Ints:
     """
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
     if split not in SPLITS:
-        raise ConfigError(
-            f"split '{split}': unknown{did_you_mean(split, there)}; choose from {', '.join(there)}"
-        )
+        raise ConfigError(unknown(f"split '{split}'", split, there))
     if views != "all" and views not in VIEWS:
-        raise ConfigError(
-            f"--views {views}: unknown{did_you_mean(views, VIEWS)}; "
-            f"choose from all, {', '.join(VIEWS)}"
-        )
+        raise ConfigError(unknown(f"--views {views}", views, ["all", *VIEWS]))
     if split not in there:
         raise DataError(
             f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"

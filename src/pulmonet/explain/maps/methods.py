@@ -27,15 +27,9 @@ from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
 from pulmonet.explain.maps.variants import MapVariant, check_method
+from pulmonet.models import networks
 from pulmonet.models.inference import in_parts
-from pulmonet.models.networks import (
-    IMAGENET_MEAN,
-    Ensemble,
-    as_array,
-    forward_features,
-    forward_head,
-    mean_logits,
-)
+from pulmonet.models.networks import IMAGENET_MEAN, Ensemble, as_array
 from pulmonet.models.trained import TrainedRun
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
@@ -104,7 +98,7 @@ def explain_images(
     elif name == "scorecam":
         found = in_parts(partial(score_maps, network, images, columns, layer=layer), 32)
     else:
-        found = gradient_maps(network, images, columns, method=name, layer=layer)
+        found = gradient_maps_of(network, images, columns, [name], layer=layer)[name]
     visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
     scores = torch.sigmoid(torch.from_numpy(found.logits)).numpy()
     return Maps(scores, found.raw, scale_maps(visible, images.shape[-1]))
@@ -133,18 +127,6 @@ def maps_of_variants(
             for one in sharing:
                 found[one] = scale_maps(raw[one.method].raw, images.shape[-1])
     return found
-
-
-def gradient_maps(
-    network: nn.Module,
-    images: Tensor,
-    columns: Sequence[int],
-    *,
-    method: str = "gradcam",
-    layer: str | None = None,
-) -> RawMaps:
-    """Maps of one gradient method: see `gradient_maps_of`."""
-    return gradient_maps_of(network, images, columns, [method], layer=layer)[method]
 
 
 def gradient_maps_of(
@@ -196,9 +178,7 @@ def gradient_maps_of(
                 found[method].append(torch.stack(row, dim=1))
             all_logits.append(logits.detach())
         shared = as_array(torch.cat(all_logits))
-        return {
-            method: RawMaps(shared, as_array(torch.cat(maps))) for method, maps in found.items()
-        }
+        return {name: RawMaps(shared, as_array(torch.cat(maps))) for name, maps in found.items()}
 
     return in_parts(of_parts, len(images))
 
@@ -249,13 +229,13 @@ def forward_to(
                 "occlusion or integrated-gradients, which need none"
             )
         with torch.enable_grad():
-            return mean_logits([logits for logits, _ in parts]), leaves
+            return networks.mean_logits([logits for logits, _ in parts]), leaves
     if layer is None:
         with torch.no_grad():
-            features = forward_features(network, images)
+            features = networks.forward_features(network, images)
         features.requires_grad_()
         with torch.enable_grad():
-            return forward_head(network, features), (features,)
+            return networks.forward_head(network, features), (features,)
     logits, leaf = forward_at(network, images, layer)
     return logits, (leaf,)
 
@@ -298,11 +278,8 @@ def _masked_logits(
     """(1, S, S) image seen through each of (C, h, w) channels -> (C, L) logits."""
     found: list[Tensor] = []
     for part in torch.split(channels, batch_size):
-        masks = F.interpolate(
-            part[:, None], size=image.shape[-2:], mode="bilinear", align_corners=False
-        )
-        low = masks.amin(dim=(2, 3), keepdim=True)
-        high = masks.amax(dim=(2, 3), keepdim=True)
+        masks = F.interpolate(part[:, None], image.shape[-2:], mode="bilinear")
+        low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = (masks - low) / (high - low + 1e-8)
         seen = NEUTRAL_GREY + masks * (image - NEUTRAL_GREY)
         found.append(network(seen).float()[:, list(columns)])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from pulmonet.arrays import Floats32
@@ -107,14 +108,8 @@ def smooth(raw: Floats32, n_cells: int = 56) -> Floats32:
     side = raw.shape[-1]
     if side <= n_cells:
         return raw
-    flat = torch.from_numpy(np.maximum(raw, 0).reshape(-1, 1, side, side))
     # a Gaussian of one cell's width, then the cells' means
-    width = side / n_cells
-    reach = int(3 * width)
-    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (offsets / width) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(flat, (reach, reach, reach, reach), mode="replicate")
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    cells = F.adaptive_avg_pool2d(blurred, (n_cells, n_cells))
+    flat, width = np.maximum(raw, 0).reshape(-1, side, side), side / n_cells
+    blurred = gaussian_filter(flat, width, mode="nearest", truncate=3, axes=(1, 2))
+    cells = F.adaptive_avg_pool2d(torch.from_numpy(blurred), n_cells)
     return cells.numpy().reshape(*raw.shape[:-2], n_cells, n_cells)

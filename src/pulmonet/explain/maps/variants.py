@@ -3,7 +3,7 @@
 from pulmonet.choices import COLOUR_MAPS, LAST_LAYER, METHODS, PIXEL_METHODS
 from pulmonet.errors import ConfigError
 from pulmonet.run.record import Record
-from pulmonet.words import no_such
+from pulmonet.words import unknown
 
 
 def check_method(method: str, layer: str | None = None) -> str:
@@ -14,7 +14,7 @@ def check_method(method: str, layer: str | None = None) -> str:
     """
     name = method.strip().lower().replace("_", "-").replace("grad-cam", "gradcam")
     if name not in METHODS:
-        raise ConfigError(no_such(f"--method {method}", "method", name, METHODS))
+        raise ConfigError(unknown(f"--method {method}", name, METHODS, "no such method"))
     if layer is not None and name in PIXEL_METHODS:
         raise ConfigError(f"--layer {layer}: {name} works on the pixels; leave --layer out")
     return name
@@ -64,5 +64,5 @@ def check_colour_map(name: str) -> str:
         ConfigError: it is not.
     """
     if name not in COLOUR_MAPS:
-        raise ConfigError(no_such(f"--colour-map {name}", "colour map", name, COLOUR_MAPS))
+        raise ConfigError(unknown(f"--colour-map {name}", name, COLOUR_MAPS, "no such colour map"))
     return name

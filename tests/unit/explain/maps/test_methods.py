@@ -18,7 +18,7 @@ from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.methods import (
     explain_images,
     forward_to,
-    gradient_maps,
+    gradient_maps_of,
     maps_of_variants,
     score_maps,
 )
@@ -33,6 +33,11 @@ REFERENCES = {
     "layercam": LayerCAM,
 }
 SIDE = 96
+
+
+def gradient_maps(network, images, columns, *, method="gradcam", layer=None):  # type: ignore[no-untyped-def]
+    """Maps of one gradient method."""
+    return gradient_maps_of(network, images, columns, [method], layer=layer)[method]
 
 
 def network_of(name: str) -> nn.Module:
