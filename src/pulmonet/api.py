@@ -1,7 +1,5 @@
 """The Python API: ``pulmonet.load("artifacts/densenet121").explain(image, label="Edema")``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -174,11 +174,8 @@ def fill_uncertain(
 ) -> Floats32:
     """Second stage of ``self-trained``: uncertain labels become a first model's scores.
 
-    Args:
-        targets: (N, L) first-stage training targets; a copy is changed.
-        raw: (N, L) raw labels.
-        scores: (N, L) the first model's scores in [0, 1].
-        policies: L policies; only ``self-trained`` columns change.
+    From (N, L) first-stage targets, raw labels, and scores in [0, 1] to a changed copy of the
+    targets; of the L policies only ``self-trained`` columns change.
     """
     import numpy as np
 
@@ -190,12 +187,8 @@ def fill_uncertain(
 def one_class_labels(targets: Floats, labels: Sequence[str]) -> dict[str, str]:
     """Labels without a positive, a negative or any known value: nothing is learned of these.
 
-    Args:
-        targets: (N, L); a soft one counts as the class that it is nearer to.
-        labels: L names.
-
-    Returns:
-        What is missing, by label: ``no positive among 65 known values``.
+    What is missing, by label: ``no positive among 65 known values``. A soft target, (N, L), counts
+    as the class that it is nearer to.
     """
     import numpy as np
 
@@ -216,14 +209,9 @@ def describe_policy_changes(
 ) -> dict[str, dict[str, int]]:
     """What became of how many uncertain and blank labels, to be printed and recorded.
 
-    Args:
-        raw: (N, L) raw labels.
-        targets: (N, L) the training targets made of them.
-        labels: L names.
-
-    Returns:
-        Per label, the counts that are not 0, e.g. ``{"uncertain->1": 123, "blank->0": 456}``.
-        An outcome is ``0``, ``1``, ``soft`` (between the two), ``third class`` or ``masked``.
+    From (N, L) raw labels and the training targets made of them, per label the counts that are not
+    0, e.g. ``{"uncertain->1": 123, "blank->0": 456}``. An outcome is ``0``, ``1``, ``soft`` (between
+    the two), ``third class`` or ``masked``.
 
     Raises:
         ValueError: the arguments differ in shape.
@@ -315,12 +303,9 @@ def resolve_label(name: str, labels: Sequence[str]) -> str:
 def choose_labels(
     names: Sequence[str], indices: Sequence[int], available: Sequence[str]
 ) -> tuple[str, ...]:
-    """Some of a model's labels, in its order; all where none is named.
+    """Some of a model's labels, `available`, in its order; all where none is named.
 
-    Args:
-        names: as the user wrote them.
-        indices: positions in `available`, as the original scripts' ``--class_idx``.
-        available: the model's labels.
+    By `names`, as the user wrote them, and `indices`, as the original scripts' ``--class_idx``.
 
     Raises:
         ConfigError: no such label or position; the message has the near miss.

@@ -33,21 +33,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 @dataclass(frozen=True)
 class Flag:
-    """A field as a flag.
+    """A field as a flag."""
 
-    Attributes:
-        field: its name, dotted below a model of models: ``optim.epochs``.
-        names: spellings; the parameter's own when empty.
-        default: what happens without the flag, where the field's own default does not say it.
-        help: in place of the field's docstring, choices and default.
-        read: makes the field's value of what was typed.
-    """
-
-    field: str
-    names: tuple[str, ...] = ()
-    default: str | None = None
-    help: str | None = None
-    read: Callable[[Any], Any] | None = None
+    field: str  # its name, dotted below a model of models: ``optim.epochs``
+    names: tuple[str, ...] = ()  # spellings; the parameter's own when empty
+    default: str | None = None  # what happens without it, where the field's own does not say it
+    help: str | None = None  # in place of the field's docstring, choices and default
+    read: Callable[[Any], Any] | None = None  # makes the field's value of what was typed
 
 
 def flag(field: str, *names: str, **more: Any) -> Flag:

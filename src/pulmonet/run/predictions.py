@@ -28,29 +28,20 @@ _OWN = b"Path,patient,study,"
 class Predictions:
     """Scores of one run on one split, row by row; of N rows and L labels.
 
-    Attributes:
-        run: the run's name.
-        dataset: the dataset root's name.
-        paths: N image paths, relative to the dataset root.
-        patients: N patient ids; None where unknown (images are then the units).
-        studies: N study ids (unique across patients); None where unknown.
-        targets: (N, L) float32: 1, 0, NaN = unknown.
-        scores: (N, L) float32 in [0, 1].
-        columns: further columns by name (view, sex, age_years, joined ones), N values each.
-        left_out: columns of a file that name a label and lack their target or their score.
+    Further `columns` (view, sex, age_years, joined ones) have N values each.
     """
 
-    run: str
-    dataset: str
+    run: str  # its name
+    dataset: str  # the dataset root's name
     split: str
     labels: tuple[str, ...]
-    paths: tuple[str, ...]
-    patients: tuple[str, ...] | None
-    studies: tuple[str, ...] | None
-    targets: Floats32
-    scores: Floats32
+    paths: tuple[str, ...]  # N, of the images, relative to the dataset root
+    patients: tuple[str, ...] | None  # N ids; None where unknown (images are then the units)
+    studies: tuple[str, ...] | None  # N ids (unique across patients); None where unknown
+    targets: Floats32  # (N, L): 1, 0, NaN = unknown
+    scores: Floats32  # (N, L) in [0, 1]
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # columns of a label that lacks its target or its score
 
     def __post_init__(self) -> None:
         shape = (len(self.paths), len(self.labels))

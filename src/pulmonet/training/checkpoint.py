@@ -26,36 +26,23 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Progress:
-    """How far a run has come; all that is neither weights nor optimiser.
-
-    Attributes:
-        epoch: 0-based epoch under way.
-        step: optimiser steps done in it.
-        loss_sum: sum of the loss over the `known_sum` known targets so far in this epoch.
-        epoch_seconds: wall time spent in this epoch, all sessions together.
-        total_seconds: wall time spent in finished epochs.
-        micro_batch_size: images per forward pass after out of memory, 0 = as configured.
-        best_auroc: highest macro AUROC on the selection rows so far; NaN = none yet.
-        best_epoch: its 0-based epoch, -1 = none.
-        n_skipped: fp16 steps skipped for a non-finite loss or gradient.
-        log: rows of training_log.csv so far.
-    """
+    """How far a run has come; all that is neither weights nor optimiser."""
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, revalidate_instances="always")
 
-    epoch: NonNegativeInt = 0
-    step: NonNegativeInt = 0
-    loss_sum: float = 0.0
+    epoch: NonNegativeInt = 0  # 0-based, under way
+    step: NonNegativeInt = 0  # optimiser steps done in it
+    loss_sum: float = 0.0  # over the `known_sum` known targets so far in this epoch
     known_sum: int = 0
-    epoch_seconds: float = 0.0
-    total_seconds: float = 0.0
-    micro_batch_size: int = 0
-    best_auroc: float = float("nan")
-    best_epoch: int = -1
+    epoch_seconds: float = 0.0  # wall time spent in this epoch, all sessions together
+    total_seconds: float = 0.0  # wall time spent in finished epochs
+    micro_batch_size: int = 0  # images per forward pass after out of memory, 0 = as configured
+    best_auroc: float = float("nan")  # highest macro AUROC on the selection rows; NaN = none yet
+    best_epoch: int = -1  # its 0-based epoch, -1 = none
     n_resumed: int = 0
-    n_skipped: int = 0
+    n_skipped: int = 0  # fp16 steps skipped for a non-finite loss or gradient
     n_skipped_in_a_row: int = 0
-    log: list[dict[str, int | float]] = field(default_factory=list)
+    log: list[dict[str, int | float]] = field(default_factory=list)  # of training_log.csv so far
 
 
 def save_weights(path: Path, engine: Engine) -> None:

@@ -16,31 +16,21 @@ class Stage:
     The members of an ensemble share a folder: its log, checkpoint and best_model.pth go on from
     one to the next. The first network of ``self-trained`` has a folder of its own.
 
-    Attributes:
-        config: the run's, as far as it is about this network: one architecture, its own length.
-        number: its 0-based place among the `n_stages` networks of its folder.
-        fingerprint: of config and data; a checkpoint of another one is refused.
-        pack: decoded images of all rows named below.
-        train_rows: (n,) manifest rows.
-        train_targets: (n, L + A), NaN = unknown, the auxiliary labels last.
-        select_rows: (m,) manifest rows that choose the best epoch.
-        select_targets: (m, L) of 1, 0, NaN; they do not depend on the policy.
-        labels: L names.
-        paths: image paths of all manifest rows, for messages.
+    `config` is the run's, as far as it is about this network: one architecture, its own length.
     """
 
     config: RunConfig
-    number: int
+    number: int  # its 0-based place among the `n_stages` networks of its folder
     n_stages: int
     run_dir: RunDir
-    fingerprint: str
-    pack: Pack
-    train_rows: Ints
-    train_targets: Floats32
-    select_rows: Ints
-    select_targets: Floats32
-    labels: tuple[str, ...]
-    paths: Sequence[str]
+    fingerprint: str  # of config and data; a checkpoint of another one is refused
+    pack: Pack  # decoded images of all rows named below
+    train_rows: Ints  # (n,) manifest rows
+    train_targets: Floats32  # (n, L + A), NaN = unknown, the auxiliary labels last
+    select_rows: Ints  # (m,) manifest rows that choose the best epoch
+    select_targets: Floats32  # (m, L) of 1, 0, NaN; they do not depend on the policy
+    labels: tuple[str, ...]  # L names
+    paths: Sequence[str]  # image paths of all manifest rows, for messages
 
     @property
     def first_epoch(self) -> int:

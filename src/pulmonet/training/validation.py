@@ -24,17 +24,11 @@ from pulmonet.training.stage import Stage
 
 @dataclass(frozen=True)
 class EpochScores:
-    """How good one epoch's network is on the selection rows.
+    """How good one epoch's network is on the selection rows."""
 
-    Attributes:
-        loss: binary cross-entropy, mean over known targets, whatever the training loss is.
-        aurocs: L values, NaN where a label has one class.
-        average_precisions: L values, likewise.
-    """
-
-    loss: float
-    aurocs: list[float]
-    average_precisions: list[float]
+    loss: float  # binary cross-entropy, mean over known targets, whatever the training loss is
+    aurocs: list[float]  # L values, NaN where a label has one class
+    average_precisions: list[float]  # L values, likewise
 
     @property
     def macro_auroc(self) -> float:

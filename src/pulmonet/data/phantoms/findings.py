@@ -14,8 +14,8 @@ from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.organs import HILA
 from pulmonet.data.phantoms.shapes import Map, sigmoid, soften, turned
 
+#: Label, xmin, ymin, xmax, ymax (fractions of the image).
 Box = tuple[str, float, float, float, float]
-"""Label, xmin, ymin, xmax, ymax (fractions of the image)."""
 
 #: Lobes a consolidation fills: side; centre and half axes of its core in body units, seen from the
 #: front and then from the side.

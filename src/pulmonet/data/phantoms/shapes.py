@@ -9,11 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulmonet.arrays import Array, Floats32, Pixels
 
-Map = Floats32
-"""(H, W) float32 over the film."""
-
-Canvas = Pixels
-"""(H, W) that shapes are drawn onto."""
+Map = Floats32  # (H, W) over the film
+Canvas = Pixels  # (H, W) that shapes are drawn onto
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
 from pulmonet.words import list_first
 
-MARKER = "phantoms.json"
-"""Its presence in a dataset root says that the images are synthetic."""
+MARKER = "phantoms.json"  # in a dataset root it says that the images are synthetic
 
 _CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_LABELS)
 _SEVERITIES = tuple(f"{label} severity" for label in DEFAULT_LABELS)

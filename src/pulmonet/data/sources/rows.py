@@ -186,25 +186,15 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
     known = [name for name in names if align(name) in VOCABULARY]
     if {*map(align, known)} >= {*CHEXPERT_LABELS}:
         return known
-    folded = {name: re.sub(r"[^a-z]", "", name.lower()).removeprefix("is") for name in names}
-    return [
-        name
-        for name in names
-        if name in known
-        or (
-            folded[name] not in _ABOUT_ROWS
-            and _holds_labels([raw[name] for raw in raws if name in raw])
-        )
-    ]
 
+    def is_label(name: str) -> bool:
+        if name in known or re.sub(r"[^a-z]", "", name.lower()).removeprefix("is") in _ABOUT_ROWS:
+            return name in known
+        cells = {cell for raw in raws if name in raw for cell in factorise(raw[name])[1]}
+        values = {str(_parse_label(cell)) for cell in cells} if len(cells) <= 64 else ()
+        return len(values) > 1 and "inf" not in values
 
-def _holds_labels(columns: Sequence[pd.Series[Any]]) -> bool:
-    """Whether the cells are label values and do not all say the same."""
-    distinct = {value for column in columns for value in factorise(column)[1]}
-    if len(distinct) > 64:
-        return False
-    values = {np.nan_to_num(_parse_label(value), nan=2.0, posinf=np.inf) for value in distinct}
-    return len(values) > 1 and np.inf not in values
+    return list(filter(is_label, names))
 
 
 def other_columns(

@@ -21,17 +21,11 @@ THRESHOLDS = np.arange(1, 20) / 20
 
 @dataclass(frozen=True)
 class MapScores:
-    """How one map agrees with one region.
+    """How one map agrees with one region."""
 
-    Attributes:
-        hit: 1 where the map's maximum lies in the region, else 0; 0 for an all-zero map.
-        energy: share of the map's sum inside the region; 0 for an all-zero map.
-        ious: (T,) intersection over union of the region and the map at each of `THRESHOLDS`.
-    """
-
-    hit: float
-    energy: float
-    ious: Array
+    hit: float  # 1 where the map's maximum lies in the region, else 0; 0 for an all-zero map
+    energy: float  # share of the map's sum inside the region; 0 for an all-zero map
+    ious: Array  # (T,) intersection over union of region and map at each of `THRESHOLDS`
 
 
 def score_map(heat: Floats, region: Flags) -> MapScores:

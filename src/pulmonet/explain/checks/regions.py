@@ -47,18 +47,13 @@ class Mask:
     """A mask of a whole X-ray in the small form it was published in, drawn only when asked for.
 
     CheXlocalize's 643 masks of its validation set would fill 4 GB as pixels, so a few megabytes.
-
-    Attributes:
-        runs: (K,) lengths, column by column, outside and inside in turns, outside first; their
-            sum is height x width, pixels.
-        contours: instead, closed lines (K, 2), x and y in pixels; what lies on or inside one of
-            them belongs to the mask.
+    The lengths of `runs` go column by column, outside and inside in turns, outside first.
     """
 
     height: int
     width: int
-    runs: Ints | None = None
-    contours: Sequence[Array] = ()
+    runs: Ints | None = None  # (K,), their sum is height x width, pixels
+    contours: Sequence[Array] = ()  # instead, closed lines (K, 2), x and y; they belong to it, too
 
     def any(self) -> bool:
         """Whether a pixel lies inside."""
@@ -78,16 +73,10 @@ class Mask:
 
 @dataclass(frozen=True)
 class Region:
-    """One finding's place on one image.
+    """One finding's place on one image."""
 
-    Attributes:
-        boxes: (K, 4) xmin, ymin, xmax, ymax as fractions of the image from its top left.
-        mask: instead, where the annotation is a segmentation: over the whole image, in its
-            own pixels.
-    """
-
-    boxes: Array
-    mask: Mask | None = None
+    boxes: Array  # (K, 4) xmin, ymin, xmax, ymax as fractions of the image from its top left
+    mask: Mask | None = None  # instead, of a segmentation: the whole image, in its own pixels
 
     def on_square(self, side: int, height: int, width: int, fit: str) -> Flags:
         """(S, S) mask on the square that the network sees.

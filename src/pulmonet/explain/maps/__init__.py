@@ -11,12 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawMaps:
-    """What a method gives for a batch of images.
+    """What a method gives for a batch of images."""
 
-    Attributes:
-        logits: (B, n_outputs) float32, of the unchanged images.
-        raw: (B, L, h, w) float32, signed: before ReLU, at the method's own resolution.
-    """
-
-    logits: Floats32
-    raw: Floats32
+    logits: Floats32  # (B, n_outputs) float32, of the unchanged images
+    raw: Floats32  # (B, L, h, w) float32, signed: before ReLU, at the method's own resolution

@@ -41,17 +41,11 @@ _PLUS_PLUS_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Maps:
-    """Scores and heat maps of a batch of images.
+    """Scores and heat maps of a batch of images."""
 
-    Attributes:
-        scores: (B, n_outputs) float32 in [0, 1], all outputs.
-        raw: (B, L, h, w) float32: signed, before ReLU and scaling, at the method's resolution.
-        maps: (B, L, S, S) float32 in [0, 1]; all zero where nothing speaks for the label.
-    """
-
-    scores: Floats32
-    raw: Floats32
-    maps: Floats32
+    scores: Floats32  # (B, n_outputs) in [0, 1], all outputs
+    raw: Floats32  # (B, L, h, w): signed, before ReLU and scaling, at the method's resolution
+    maps: Floats32  # (B, L, S, S) in [0, 1]; all zero where nothing speaks for the label
 
 
 def to_network_input(

@@ -27,10 +27,8 @@ class Item:
 
     number: str
     asks: str
-    fact: str = ""
-    """Key of `find_facts`, empty where the artifacts cannot know."""
-    notes: Sequence[str] = ()
-    """Keys of the author notes; all of them are wanted."""
+    fact: str = ""  # key of `find_facts`, empty where the artifacts cannot know
+    notes: Sequence[str] = ()  # keys of the author notes; all of them are wanted
 
 
 _LISTS = tomllib.loads((_HERE / "items.toml").read_text("utf-8"))

@@ -25,8 +25,7 @@ class Text:
 class Bullets:
     """A list; each item may start with a few words in bold."""
 
-    items: tuple[tuple[str, str], ...]
-    """(lead, text); the lead may be empty."""
+    items: tuple[tuple[str, str], ...]  # (lead, text); the lead may be empty
     numbered: bool = False
 
 
@@ -37,8 +36,7 @@ class Cell:
     text: str
     sort: float | None = None
     kind: Literal["", "todo", "good", "muted"] = ""
-    interval: tuple[float, float] | None = None
-    """Lower and upper end, for the small bar that the page draws."""
+    interval: tuple[float, float] | None = None  # its ends, for the small bar of the page
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
-    forest: bool = False
-    """Whether the page draws each interval as a bar, on one scale per table."""
+    forest: bool = False  # whether the page draws intervals as bars, on one scale a table
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,9 @@ class Code:
 class Picture:
     """A PNG that the report carries with it."""
 
-    name: str
-    """File name below ``report_files/``; carries no identifier."""
+    name: str  # of the file below ``report_files/``; carries no identifier
     png: bytes
-    alt: str
-    """What somebody who cannot see it needs to know."""
+    alt: str  # what somebody who cannot see it needs to know
     caption: str = ""
 
 
@@ -79,8 +74,7 @@ class Series:
     name: str
     x: tuple[float, ...]
     y: tuple[float | None, ...]
-    band: tuple[tuple[float, float, float], ...] = ()
-    """(x, low, high) of a 95 % band."""
+    band: tuple[tuple[float, float, float], ...] = ()  # (x, low, high) at 95 %
     strong: bool = False
 
 
@@ -93,12 +87,9 @@ class Chart:
     x_name: str
     y_name: str
     series: tuple[Series, ...]
-    mark_x: float | None = None
-    """A vertical line: the best epoch."""
-    square: bool = False
-    """Whether both axes go from 0 to 1 and are equally long."""
-    diagonal: bool = False
-    """Whether the line of chance is drawn."""
+    mark_x: float | None = None  # a vertical line: the best epoch
+    square: bool = False  # whether both axes go from 0 to 1 and are equally long
+    diagonal: bool = False  # whether the line of chance is drawn
 
 
 @dataclass(frozen=True)
@@ -117,12 +108,10 @@ class ExhibitMap:
     label: str
     png: bytes | None
     score: float
-    verdict: str = ""
-    """What is said of the score, with its grounds."""
+    verdict: str = ""  # what is said of the score, with its grounds
     present: bool | None = None
     target: float | None = None
-    empty: bool = False
-    """The map is 0 everywhere."""
+    empty: bool = False  # the map is 0 everywhere
 
 
 @dataclass(frozen=True)
@@ -130,12 +119,9 @@ class Exhibit:
     """One image with one run's heat maps, for the viewer."""
 
     run: str
-    image: str
-    """The image's pseudonym, or its name, when identifiers were asked for."""
-    grey: bytes
-    """The image as JPEG or PNG."""
-    maps: tuple[ExhibitMap, ...]
-    """One a label."""
+    image: str  # its pseudonym, or its name, when identifiers were asked for
+    grey: bytes  # the image as JPEG or PNG
+    maps: tuple[ExhibitMap, ...]  # one a label
     method: str = ""
 
 
@@ -165,8 +151,7 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     children: tuple[Section, ...] = ()
-    folded: bool = False
-    """Whether the page shows only the heading until it is asked for more."""
+    folded: bool = False  # whether the page shows only the heading until asked for more
 
 
 @dataclass(frozen=True)
@@ -179,8 +164,7 @@ class Document:
     version: str
     synthetic: bool
     sections: tuple[Section, ...]
-    tiles: tuple[tuple[str, str, str], ...] = ()
-    """(name, value, detail): numbers large enough to be read first."""
+    tiles: tuple[tuple[str, str, str], ...] = ()  # (name, value, detail), read first
 
 
 def bullets(items: Iterable[str]) -> Bullets:

@@ -25,12 +25,10 @@ class ThresholdSteps:
     label: str
     n_positives: int
     n_negatives: int
-    thresholds: tuple[float, ...]
-    """Ascending; a row is called positive when its score is at least this."""
+    thresholds: tuple[float, ...]  # ascending; a score of at least this is called positive
     true_positives: tuple[int, ...]
     false_positives: tuple[int, ...]
-    stored: tuple[tuple[str, float], ...]
-    """(criterion, threshold) of the stored operating points."""
+    stored: tuple[tuple[str, float], ...]  # (criterion, threshold) of stored operating points
 
 
 def threshold_steps(
