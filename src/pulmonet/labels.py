@@ -209,9 +209,9 @@ def describe_policy_changes(
 ) -> dict[str, dict[str, int]]:
     """What became of how many uncertain and blank labels, to be printed and recorded.
 
-    From (N, L) raw labels and the training targets made of them, per label the counts that are not
-    0, e.g. ``{"uncertain->1": 123, "blank->0": 456}``. An outcome is ``0``, ``1``, ``soft`` (between
-    the two), ``third class`` or ``masked``.
+    From (N, L) raw labels and the training targets made of them: by label the counts over 0, such
+    as ``{"uncertain->1": 123, "blank->0": 456}``. An outcome is ``0``, ``1``, ``soft`` (between the
+    two), ``third class`` or ``masked``.
 
     Raises:
         ValueError: the arguments differ in shape.

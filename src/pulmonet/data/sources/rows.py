@@ -191,8 +191,8 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
         if name in known or re.sub(r"[^a-z]", "", name.lower()).removeprefix("is") in _ABOUT_ROWS:
             return name in known
         cells = {cell for raw in raws if name in raw for cell in factorise(raw[name])[1]}
-        values = {str(_parse_label(cell)) for cell in cells} if len(cells) <= 64 else ()
-        return len(values) > 1 and "inf" not in values
+        values = {_parse_label(cell) for cell in cells} if len(cells) <= 64 else ()
+        return len(values) > 1 and np.inf not in values
 
     return list(filter(is_label, names))
 
