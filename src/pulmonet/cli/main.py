@@ -6,6 +6,7 @@ every command imports its flow when it is called.
 
 import codecs
 import errno
+import gc
 import importlib
 import inspect
 import io
@@ -54,6 +55,7 @@ class Command(_InWords, TyperCommand):
         for name, value in ctx.params.items():
             if isinstance(value, Path):
                 ctx.params[name] = expand(value)
+        gc.enable()
         try:
             code = super().invoke(ctx)
         except KeyboardInterrupt:
@@ -147,6 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = _as_typer_reads(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
+    gc.disable()  # until a command starts: the imports of a help page leave no garbage
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
         _flush_output()
@@ -175,6 +178,8 @@ def main(argv: list[str] | None = None) -> int:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         return _show_unforeseen(error)
+    finally:
+        gc.enable()
 
 
 def _show_unforeseen(error: Exception) -> int:
