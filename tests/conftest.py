@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # machines are shared and noisy, so no test is timed; CI draws the same examples every time
 settings.register_profile("pulmonet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("pulmonet")
+
+# collecting thousands of tests leaves no garbage, and what it makes stays
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
