@@ -38,6 +38,7 @@ from pulmonet.metrics.results import (
     Baseline,
     Comparison,
     Evaluation,
+    Gap,
     MacroResult,
     RankingResult,
     RunResult,
@@ -409,8 +410,8 @@ def _estimate(value: float) -> Estimate:
     return Estimate(value=value, low=max(0.0, value - 0.05), high=min(1.0, value + 0.05))
 
 
-def _gap(value: float) -> Estimate:
-    return Estimate(value=value, low=value - 0.08, high=value + 0.08)
+def _gap(value: float) -> Gap:
+    return Gap(value=value, low=value - 0.08, high=value + 0.08)
 
 
 def make_comparison(a: str, b: str) -> Comparison:

@@ -41,7 +41,7 @@ def test_predictions_give_every_file_and_the_same_bytes_again(tmp_path: Path) ->
             f"mine/{name}_predictions_all.png"
             for name in (
                 *("roc", "precision_recall", "reliability", "decision"),
-                *("score_histograms", "subgroups"),
+                *("score_histograms", "subgroups", "calibration_subgroups"),
             )
         ),
     }

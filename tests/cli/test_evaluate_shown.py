@@ -80,3 +80,28 @@ def test_an_interval_without_width_says_so(
     assert f"Edema: all resamples give this value: {words}." in capsys.readouterr().err
     assert words in report(artifacts)[0]
     assert any(words in note for note in tables_of(artifacts)["AUROC per label"].notes)
+
+
+def test_calibration_and_gaps_of_sites_are_in_report_and_page(tmp_path: Path) -> None:
+    path, artifacts = write_predictions(tmp_path / "mine.csv", n=400), tmp_path / "artifacts"
+    table = pd.read_csv(path)
+    table["site"] = np.where(table["patient"].str[-1].isin(list("0123")), "north", "south")
+    table.to_csv(path, index=False)
+    options = ("--predictions", str(path), "--subgroup", "site", "--figures")
+    assert evaluate(artifacts, *options) == 0
+    text, page = report(artifacts)
+    for shown in (text, page):
+        assert "smooth calibration curves per subgroup" in shown
+        assert "hold together in 95 % of datasets" in shown
+    tables = tables_of(artifacts)
+    of_sites = [row for row in tables["Subgroups"].rows if row[0].text.startswith("site: ")]
+    assert len(of_sites) == 4
+    north = next(group for group in result_of(artifacts).subgroups if group.group == "north")
+    gap = north.labels["Edema"].specificity_gap
+    assert gap is not None and gap.all_low < gap.low < gap.high < gap.all_high  # type: ignore[operator]
+    assert of_sites[0][-1].interval == (gap.all_low, gap.all_high)
+    calibration = tables["Calibration in subgroups (calibrated scores)"]
+    row = next(row for row in calibration.rows if row[0].text == "site: north")
+    assert row[2].sort == north.labels["Edema"].slope.value  # type: ignore[union-attr]
+    missed = tables["Images with a disease of which none was called"]
+    assert {row[0].text for row in missed.rows} >= {"site: north", "site: south"}

@@ -73,7 +73,8 @@ MAY_WRITE |= {
 }
 MAY_WRITE["figures"] = (
     *MAY_WRITE["evaluate"],
-    r"artifacts/run/(roc|precision_recall|reliability|decision|score_histograms|subgroups|worst_cases)_.*",
+    r"artifacts/run/(roc|precision_recall|reliability|decision|score_histograms)_.*",
+    r"artifacts/run/((calibration_)?subgroups|worst_cases|flow)_.*",
 )
 
 #: Written by libraries below the home folder, or empty marks of a lock.

@@ -29,8 +29,8 @@ RUNS = ("a", "b", "c")
 #: Signals that end a command in order, and their exit codes.
 SIGNALS = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129}
 _TIMED = {"seconds", "images_per_second", "peak_memory_mb"}
-_RESULTS = r"(predictions|evaluation|roc|precision_recall|reliability|score_histograms|subgroups|"
-_RESULTS += r"worst_cases)_.*|calibration\.json|\.pulmonet"
+_RESULTS = r"(predictions|evaluation|roc|precision_recall|reliability|decision|score_histograms|"
+_RESULTS += r"(calibration_)?subgroups|flow|worst_cases)_.*|calibration\.json|\.pulmonet"
 _TEMPORARY = re.compile(r"(.*/)?\.[^/]+\.[^/.]+\.tmp")
 _LOCK = re.compile(r"(.*/)?\.(.*\.)?lock")
 _HOME = re.compile(r"home/\.cache/(matplotlib|torch|huggingface)/.*")

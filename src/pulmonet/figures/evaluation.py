@@ -1,7 +1,7 @@
 """The figures of one run's evaluation: curves, scores and subgroups by label, worst cases."""
 
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ def evaluation_figures(
     }
     if any(group.labels for group in result.subgroups):
         figures["subgroups"] = draw_subgroups(result)
+    if any(entry.smooth for group in result.subgroups for entry in group.labels.values()):
+        figures["calibration_subgroups"] = draw_calibration_of_subgroups(result)
     if read_image is not None:
         figures["worst_cases"] = draw_worst_cases(result, read_image)
     return figures
@@ -99,12 +101,12 @@ def _draw_precision_recall(axes: Axes, entry: LabelResult) -> None:
     style.name_axes(axes, "recall (sensitivity)", "precision (PPV)")
 
 
-def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str) -> None:
+def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str, name: str = "") -> None:
     """With its pointwise 95 % bootstrap band."""
     axes.fill_between(
         curve.band_x, curve.band_low, curve.band_high, color=colour, alpha=0.18, linewidth=0
     )
-    axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, drawstyle=drawstyle)
+    axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, drawstyle=drawstyle, label=name)
 
 
 def _draw_reliability(axes: Axes, entry: LabelResult) -> None:
@@ -221,6 +223,35 @@ def draw_subgroups(result: RunResult) -> bytes:
     panels[0].set_yticks([0, *places], ["all", *names], parse_math=False)
     panels[0].set_ylim(max(places, default=0) + 0.7, -0.7)  # upwards, half a line beyond both ends
     _head_of_run(figure, result, "Subgroups (95 % intervals, patients resampled)")
+    return style.png_of(figure)
+
+
+def draw_calibration_of_subgroups(result: RunResult) -> bytes:
+    """Smooth curves of calibrated scores: a line of panels for a column, a curve for a group."""
+    shown = [
+        (group.column, label)
+        for group in result.subgroups
+        for label, entry in group.labels.items()
+        if entry.smooth is not None
+    ]
+    columns, labels = (list(dict.fromkeys(names)) for names in zip(*shown, strict=True))
+    size = (2.75 * len(labels) + 0.3, 2.85 * len(columns) + 0.5)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    grid = figure.subplots(len(columns), len(labels), squeeze=False)
+    for line, column in zip(grid, columns, strict=True):
+        groups = [group for group in result.subgroups if group.column == column]
+        for axes, label in zip(line, labels, strict=True):
+            axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=1, linestyle=":")
+            for group, colour in zip(groups, cycle(style.PALETTE), strict=False):
+                entry = group.labels.get(label)
+                if entry is not None and entry.smooth is not None:
+                    _curve(axes, entry.smooth.curve, colour, "default", group.group)
+            style.dress(axes, f"{label}, {column}")
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+            style.name_axes(axes, "calibrated score", "observed positive")
+    _head_of_run(figure, result, "Calibration of subgroups (smooth curves, pointwise 95 % bands)")
     return style.png_of(figure)
 
 

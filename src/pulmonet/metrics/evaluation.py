@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.choices import CalibratorKind
@@ -74,11 +75,14 @@ def evaluate_predictions(
     ranked = rank_all(predictions, options)
     labels: dict[str, LabelResult] = {}
     calls: dict[str, Flags] = {}
+    calibrated: dict[str, Array] = {}
     for column, (label, ranking) in enumerate(ranked.by_label(predictions).items()):
         found = _label_result(predictions, column, units, ranking, options, stored)
-        labels[label], called = found
+        labels[label], called, probabilities = found
         if called is not None:
             calls[label] = called
+        if probabilities is not None:
+            calibrated[label] = probabilities
     return RunResult(
         run=predictions.run,
         dataset=predictions.dataset,
@@ -97,7 +101,7 @@ def evaluate_predictions(
         labels=labels,
         macro=ranked.macro,
         study=_study_level(images, options) if options.level == "image" else None,
-        subgroups=_subgroups(predictions, units, labels, calls, options),
+        subgroups=_subgroups(predictions, units, labels, calls, calibrated, options),
         **(facts or {}),
     )
 
@@ -109,8 +113,11 @@ def _label_result(
     ranking: RankingResult,
     options: EvaluationOptions,
     stored: Calibration | None,
-) -> tuple[LabelResult, Flags | None]:
-    """One label, and its (N,) calls at the first operating point; None where it has none."""
+) -> tuple[LabelResult, Flags | None, Array | None]:
+    """One label, its (N,) calls at the first operating point, and (N,) calibrated scores.
+
+    The latter two are None where it has none, and mean nothing where the target is unknown.
+    """
     label, targets = predictions.labels[column], predictions.targets[:, column]
     known = np.isfinite(targets)
     n_patients = class_patients(targets[:, None], units)[0]
@@ -124,7 +131,7 @@ def _label_result(
     }
     if facts["reason"] is not None:
         nothing = Estimate(value=None, reason=facts["reason"])
-        return LabelResult(**facts, auroc_delong=nothing, brier=nothing), None
+        return LabelResult(**facts, auroc_delong=nothing, brier=nothing), None, None
     truth = targets[known].astype(np.float64)
     of_known = np.unique(units[known], return_inverse=True)[1].astype(np.int64)
     resamples = PatientResamples(truth[:, None], of_known, options.n_resamples, options.seed)
@@ -132,20 +139,36 @@ def _label_result(
     rows = LabelRows(truth, scores, of_known, resamples)
     kept = None if stored is None else stored.labels.get(label)
     fitted_on = None if stored is None or kept is None else stored.fitted_on
-    detail = _detail(rows, options, options.prevalence_of(label), kept, fitted_on)
+    probabilities = _probabilities(rows, options.calibrator, kept)
+    prevalence = options.prevalence_of(label)
+    detail = _detail(rows, probabilities, options, prevalence, kept, fitted_on)
     if rare := why_no_interval(n_patients):
         detail = {name: without_intervals(part, rare) for name, part in detail.items()}
     result = LabelResult(**facts, **detail, worst_cases=worst_cases(predictions, column))
     called = _first_calls(rows, options.criteria[0], kept)
-    if called is None:
-        return result, None
-    calls = np.zeros(len(units), dtype=bool)
-    calls[known] = called
-    return result, calls
+    return result, _on_all_rows(called, known), _on_all_rows(probabilities, known)
+
+
+def _on_all_rows(values: NDArray[Any] | None, known: Flags) -> NDArray[Any] | None:
+    if values is None:
+        return None
+    whole = np.zeros(len(known), values.dtype)
+    whole[known] = values
+    return whole
+
+
+def _probabilities(
+    rows: LabelRows, kind: CalibratorKind, kept: LabelCalibration | None
+) -> Array | None:
+    """(N,) calibrated scores, of a calibrator that has not seen the patient."""
+    if kept is not None and kept.calibrator is not None:
+        return kept.calibrator.apply(rows.scores)
+    return cross_fit(rows, kind)
 
 
 def _detail(
     rows: LabelRows,
+    probabilities: Array | None,
     options: EvaluationOptions,
     prevalence: float | None,
     kept: LabelCalibration | None,
@@ -177,7 +200,7 @@ def _detail(
         "roc": roc,
         "precision_recall": precision_recall,
         "histogram": histogram(rows.targets, rows.scores),
-        **_calibrated(rows, options.calibrator, prevalence, kept, fitted_on),
+        **_calibrated(rows, probabilities, options.calibrator, prevalence, kept, fitted_on),
     }
 
 
@@ -195,20 +218,19 @@ def _with_probability(
 
 def _calibrated(
     rows: LabelRows,
+    probabilities: Array | None,
     kind: CalibratorKind,
     prevalence: float | None,
     kept: LabelCalibration | None,
     fitted_on: str | None,
 ) -> dict[str, Any]:
     """How good calibrated scores are, and what decisions by them are worth."""
+    if probabilities is None:
+        return {}
     if kept is not None and kept.calibrator is not None:
-        probabilities: Array | None = kept.calibrator.apply(rows.scores)
         kind = kept.calibrator.kind
     else:
         fitted_on = "these rows, cross-fitted by patient in 5 folds"
-        probabilities = cross_fit(rows, kind)
-    if probabilities is None:
-        return {}
     measured = measure_calibration(
         replace(rows, scores=probabilities), calibrator=kind, fitted_on=fitted_on
     )
@@ -232,6 +254,7 @@ def _subgroups(
     units: Ints,
     labels: Mapping[str, LabelResult],
     calls: Mapping[str, Flags],
+    calibrated: Mapping[str, Array],
     options: EvaluationOptions,
 ) -> list[Subgroup]:
     scored = [label for label, entry in labels.items() if entry.reason is None]
@@ -242,7 +265,8 @@ def _subgroups(
     targets, scores = predictions.targets[:, columns], predictions.scores[:, columns]
     n_resamples = min(options.n_resamples, max(100, 20_000_000 // len(units)))
     resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, options.seed)
-    return subgroups(SubgroupInput(scored, targets, scores, units, calls), groups, resamples)
+    rows = SubgroupInput(scored, targets, scores, units, calls, calibrated)
+    return subgroups(rows, groups, resamples)
 
 
 def _study_level(images: Predictions, options: EvaluationOptions) -> StudyLevel | None:

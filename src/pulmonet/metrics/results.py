@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pulmonet.choices import COMBINATIONS, TTA_VIEWS, Level, StudyRule, Tta
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, Number
-from pulmonet.metrics.label_result import LabelResult
+from pulmonet.metrics.label_result import LabelResult, SmoothCalibration
 from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
 
@@ -43,6 +43,20 @@ class MacroResult(Record):
         return macro_auroc(self.n_labels, self.n_labels + len(self.left_out))
 
 
+class Gap(Estimate):
+    """A group less all other rows; `low` and `high` are of this gap alone."""
+
+    all_low: Number = None
+    """Lower end of the interval that holds together with those of all gaps of the run (max-t)."""
+    all_high: Number = None
+
+    def together(self) -> Estimate:
+        """With the simultaneous interval, where the file has one."""
+        if self.all_low is None:
+            return self
+        return Estimate(value=self.value, low=self.all_low, high=self.all_high)
+
+
 class SubgroupLabel(Record):
     """One label in one group, beside all other rows."""
 
@@ -51,14 +65,21 @@ class SubgroupLabel(Record):
     reason: str | None = None
     """Why nothing is scored here."""
     auroc: Estimate | None = None
-    auroc_gap: Estimate | None = None
+    auroc_gap: Gap | None = None
     """AUROC in the group less AUROC in the rest."""
     sensitivity: Estimate | None = None
-    sensitivity_gap: Estimate | None = None
+    sensitivity_gap: Gap | None = None
     """At the first operating point, group less rest."""
     specificity: Estimate | None = None
-    specificity_gap: Estimate | None = None
+    specificity_gap: Gap | None = None
     calibration_slope: Estimate | None = None
+    """Of raw scores; the following are of calibrated ones."""
+    slope: Estimate | None = None
+    slope_gap: Gap | None = None
+    intercept: Estimate | None = None
+    """At slope 1."""
+    intercept_gap: Gap | None = None
+    smooth: SmoothCalibration | None = None
 
 
 class Subgroup(Record):
@@ -73,7 +94,7 @@ class Subgroup(Record):
     labels: dict[str, SubgroupLabel]
     underdiagnosis: Estimate | None = None
     """Rows with a disease of which none was called (Seyyed-Kalantari et al. 2021)."""
-    underdiagnosis_gap: Estimate | None = None
+    underdiagnosis_gap: Gap | None = None
 
 
 class RankingResult(Record):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.errors import ConfigError
 from pulmonet.labels import NO_DISEASE, align
-from pulmonet.metrics.calibration.measures import slope_and_intercept
+from pulmonet.metrics.calibration.logistic import LogisticFit
+from pulmonet.metrics.calibration.measures import fit_slope_and_intercept, slope_and_intercept
+from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
+from pulmonet.metrics.ranking.comparison import paired_differences
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import PatientResamples, class_patients, why_no_interval
-from pulmonet.metrics.results import Subgroup, SubgroupLabel
+from pulmonet.metrics.results import Gap, Subgroup, SubgroupLabel
 from pulmonet.run.predictions import text_of
 from pulmonet.words import did_you_mean, list_first
 
@@ -73,10 +77,19 @@ def choose_columns(
     return {name: group_values(name, columns[name]) for name in wanted}
 
 
-#: What is measured inside some rows: name -> function of weights (R, U) that gives (R,).
-_Measures = dict[str, Callable[[NDArray[np.int32]], Array]]
+class Measure(NamedTuple):
+    """What is measured inside some rows: a function of weights (R, U) that gives (R,)."""
+
+    of: Callable[[NDArray[np.int32]], Array]
+    n_patients: int
+    """On whom it hangs: those of the rarer class, or of the one class that it is about."""
+
+
+_Measures = dict[str, Measure]
 #: (1 + R,) the value on the rows, then on each resample, by rows, label (-1 = all) and measure.
 _Values = Mapping[tuple[bytes, int, str], Array]
+#: Simultaneous interval of a group's gap, by the same key.
+_Ends = Mapping[tuple[bytes, int, str], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class SubgroupInput:
     """One label set's rows.
 
     (N, L) targets (1, 0 or NaN) and scores, (N,) patient numbers, and by label (N,) what is called
-    positive at the stored or cross-fitted threshold.
+    positive at the stored or cross-fitted threshold, and (N,) calibrated scores.
     """
 
     labels: Sequence[str]
@@ -92,23 +105,42 @@ class SubgroupInput:
     scores: Floats
     units: Ints
     calls: Mapping[str, Flags]
+    probabilities: Mapping[str, Array] = field(default_factory=dict)
 
     def label_measures(self, rows: Flags, position: int) -> _Measures:
-        """AUROC, sensitivity and specificity of a label inside rows; none when too small."""
+        """AUROC, sensitivity, specificity, slope and intercept inside rows; none when too small."""
         targets, units = self.targets[rows, position], self.units[rows]
         if _too_small(targets, units):
             return {}
         ranking = rank(targets, self.scores[rows, position], units)
+        patients = class_patients(targets[:, None], units)[0]
         measures: _Measures = {
-            "auroc": lambda weights: weighted_ranking(ranking, weights, with_precision=False)[0]
+            "auroc": Measure(
+                lambda weights: weighted_ranking(ranking, weights, with_precision=False)[0],
+                int(patients.min()),
+            )
         }
         called = self.calls.get(self.labels[position])
         if called is not None:
             for name, kind in (("sensitivity", 1), ("specificity", 0)):
                 of_kind = targets == kind
                 right = called[rows][of_kind] == bool(kind)
-                measures[name] = _share_of(units[of_kind], right)
+                measures[name] = Measure(_share_of(units[of_kind], right), int(patients[1 - kind]))
+        if (known := self.calibrated(rows, position)) is not None:
+            fits = fit_slope_and_intercept(*known)
+            for name, fit in zip(("slope", "intercept"), fits, strict=True):
+                if not isinstance(fit, str):
+                    measures[name] = Measure(_coefficient(fit, known[2]), int(patients.min()))
         return measures
+
+    def calibrated(self, rows: Flags, position: int) -> tuple[Array, Array, Ints] | None:
+        """Targets, calibrated scores and patients of the known rows inside `rows`."""
+        probabilities = self.probabilities.get(self.labels[position])
+        if probabilities is None:
+            return None
+        known = rows & np.isfinite(self.targets[:, position])
+        targets = self.targets[known, position].astype(np.float64)
+        return targets, probabilities[known], self.units[known]
 
     def missed_findings(self, rows: Flags) -> _Measures:
         """Fraction of rows with a disease for which no disease is called; none when too small."""
@@ -118,13 +150,15 @@ class SubgroupInput:
             if label in self.calls and align(label) not in NO_DISEASE
         ]
         sick = rows & (self.targets[:, positions] == 1).any(axis=1)
-        if len(np.unique(self.units[sick])) < MIN_PATIENTS:
+        n_patients = len(np.unique(self.units[sick]))
+        if n_patients < MIN_PATIENTS:
             return {}
         called = np.stack([self.calls[self.labels[index]][sick] for index in positions])
-        return {"underdiagnosis": _share_of(self.units[sick], np.sum(called, axis=0) == 0)}
+        missed = _share_of(self.units[sick], np.sum(called, axis=0) == 0)
+        return {"underdiagnosis": Measure(missed, n_patients)}
 
     def slope(self, rows: Flags, position: int) -> Estimate:
-        """Calibration slope of a label inside rows."""
+        """Calibration slope of a label's raw scores inside rows."""
         known = rows & np.isfinite(self.targets[:, position])
         return slope_and_intercept(
             self.targets[known, position], self.scores[known, position], self.units[known]
@@ -142,6 +176,15 @@ def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
             return np.asarray((present @ hits_of) / (present @ rows_of), dtype=np.float64)
 
     return share
+
+
+def _coefficient(fit: LogisticFit, units: Ints) -> Callable[[NDArray[np.int32]], Array]:
+    """The last coefficient under weights, to first order: no fit a resample.
+
+    The one-step bootstrap of Moulton and Zeger 1991 (doi:10.1016/0167-9473(91)90052-4).
+    """
+    present, influence = np.unique(units), fit.influence[:, -1]
+    return lambda weights: fit.coefficients[-1] + (weights[:, present] - 1) @ influence
 
 
 def subgroups(
@@ -168,10 +211,11 @@ def subgroups(
     }
     once = np.ones((1, resamples.n_units), np.int32)
     parts = [
-        [measure(weights) for measure in measures.values()]
+        [measure.of(weights) for measure in measures.values()]
         for weights in itertools.chain([once], resamples.blocks(64 * len(rows.units)))
     ]
     found = dict(zip(measures, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    ends = _simultaneous(found, measures, {here: rest for *_, here, rest in members})
     return [
         Subgroup(
             column="age" if column == "age_years" else column,
@@ -180,13 +224,31 @@ def subgroups(
             n_patients=len(np.unique(rows.units[inside])),
             n_resamples=resamples.n_resamples,
             labels={
-                label: _label_result(rows, inside, at, _estimates(found, here, rest, at))
+                label: _label_result(rows, inside, at, _estimates(found, ends, here, rest, at))
                 for at, label in enumerate(rows.labels)
             },
-            **_estimates(found, here, rest, -1),
+            **_estimates(found, ends, here, rest, -1),
         )
         for column, group, inside, here, rest in members
     ]
+
+
+def _simultaneous(
+    values: _Values,
+    measures: Mapping[tuple[bytes, int, str], Measure],
+    rest_of: Mapping[bytes, bytes],
+) -> _Ends:
+    """Intervals that hold together: max-t over all gaps, of all groups, labels and measures."""
+    pairs = [(key, (rest_of[key[0]], *key[1:])) for key in measures if key[0] in rest_of]
+    pairs = [pair for pair in pairs if pair[1] in measures]
+    if not pairs:
+        return {}
+    of_pairs = np.asarray([[values[key] for key in pair] for pair in pairs])  # (H, 2, 1 + R)
+    of_pairs = np.where(np.isnan(of_pairs), of_pairs[..., :1], of_pairs).transpose(1, 2, 0)
+    n_patients = np.asarray([min(measures[key].n_patients for key in pair) for pair in pairs])
+    found = paired_differences(of_pairs[:, 0], of_pairs[:, 1:], n_patients)
+    keys = (key for key, _ in pairs)
+    return dict(zip(keys, zip(found.low[0], found.high[0], strict=True), strict=True))
 
 
 def _too_small(targets: Floats, units: Ints) -> str | None:
@@ -195,25 +257,30 @@ def _too_small(targets: Floats, units: Ints) -> str | None:
 
 
 def _label_result(
-    rows: SubgroupInput, inside: Flags, position: int, estimates: Mapping[str, Estimate]
+    rows: SubgroupInput, inside: Flags, position: int, estimates: Mapping[str, Any]
 ) -> SubgroupLabel:
     targets = rows.targets[inside, position]
     reason = _too_small(targets, rows.units[inside])
+    known = None if reason else rows.calibrated(inside, position)
     return SubgroupLabel(
         n=int(np.isfinite(targets).sum()),
         positives=int((targets == 1).sum()),
         reason=reason,
         calibration_slope=None if reason else rows.slope(inside, position),
+        smooth=None if known is None else smooth_calibration(*known),
         **estimates,
     )
 
 
-def _estimates(values: _Values, inside: bytes, outside: bytes, at: int) -> dict[str, Estimate]:
+def _estimates(
+    values: _Values, ends: _Ends, inside: bytes, outside: bytes, at: int
+) -> dict[str, Any]:
     """Each measure of a group, and its gap to the rest, with intervals."""
-    found = {}
-    for name in ("auroc", "sensitivity", "specificity", "underdiagnosis"):
-        if (here := values.get((inside, at, name))) is not None:
-            found[name] = estimate(here[0], here[1:])
-            if (rest := values.get((outside, at, name))) is not None:
-                found[f"{name}_gap"] = estimate(here[0] - rest[0], here[1:] - rest[1:])
+    found: dict[str, Estimate] = {}
+    for key, here in values.items():
+        if key[:2] == (inside, at):
+            found[key[2]] = estimate(here[0], here[1:])
+            if (rest := values.get((outside, *key[1:]))) is not None:
+                gap, (low, high) = estimate(here[0] - rest[0], here[1:] - rest[1:]), ends[key]
+                found[f"{key[2]}_gap"] = Gap(**dict(gap), all_low=low, all_high=high)
     return found

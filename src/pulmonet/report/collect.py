@@ -41,6 +41,7 @@ FIGURES = {
     "reliability": "reliability diagrams with smooth calibration curves",
     "decision": "decision curves: net benefit of the model, of treating all and of treating none",
     "subgroups": "AUROC per subgroup",
+    "calibration_subgroups": "smooth calibration curves per subgroup",
 }
 
 

@@ -25,7 +25,7 @@ def test_all_figures_are_pictures_and_repeat(make_result: Callable[..., RunResul
     figures = evaluation_figures(result, read_image)
     assert set(figures) == {
         *("roc", "precision_recall", "reliability", "decision"),
-        *("score_histograms", "subgroups", "worst_cases"),
+        *("score_histograms", "subgroups", "calibration_subgroups", "worst_cases"),
     }
     for png in figures.values():
         pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score, roc_auc_score
 
 from pulmonet.errors import ConfigError
+from pulmonet.metrics.calibration.measures import slope_and_intercept
+from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.resamples import PatientResamples
+from pulmonet.metrics.results import Gap
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, group_values, subgroups
 
 
@@ -88,3 +92,74 @@ def test_columns_are_chosen_and_checked() -> None:
         choose_columns(columns, ["rase"])
     with pytest.raises(ConfigError, match="30 different values"):
         choose_columns(columns, ["number"])
+
+
+def make_calibrated(seed: int, n: int = 400, images: int = 2) -> tuple[SubgroupInput, np.ndarray]:
+    """Women and men alike: one label, `images` of a patient, scores that are probabilities."""
+    generator = np.random.default_rng(seed)
+    units = np.repeat(np.arange(n // images), images)
+    linear = generator.normal(-0.5, 1.2, n // images)[units] + 0.3 * generator.normal(size=n)
+    scores = 1 / (1 + np.exp(-linear))
+    targets = (generator.random(n // images)[units] < scores).astype(float)
+    sex = generator.choice(["Female", "Male"], n // images).astype(object)[units]
+    calls = {"A": scores > 0.4}
+    return SubgroupInput(["A"], targets[:, None], scores[:, None], units, calls, {"A": scores}), sex
+
+
+def test_slope_and_intercept_have_the_intervals_of_refitting_each_resample() -> None:
+    rows, sex = make_calibrated(0, n=1200)
+    resamples = PatientResamples(np.empty((1200, 0)), rows.units, 400, 0)
+    found = subgroups(rows, {"sex": sex}, resamples)[0].labels["A"]
+    refitted = {"Female": [], "Male": []}
+    for weights in np.concatenate([[np.ones(600, int)], *resamples.blocks()]):
+        for name, values in refitted.items():
+            copies = np.repeat(np.arange(1200), weights[rows.units] * (sex == name))
+            model = LogisticRegression(C=1e9, tol=1e-8)
+            logits = np.log(rows.scores / (1 - rows.scores))
+            values.append(model.fit(logits[copies], rows.targets[copies, 0]).coef_[0, 0])
+    female, male = (np.asarray(values) for values in refitted.values())
+    assert found.slope.value == pytest.approx(female[0], abs=1e-3)
+    assert found.slope_gap.value == pytest.approx(female[0] - male[0], abs=2e-3)
+    for estimate, values in ((found.slope, female), (found.slope_gap, female - male)):
+        low, high = np.quantile(values[1:], [0.025, 0.975])
+        assert estimate.high - estimate.low == pytest.approx(high - low, rel=0.12)
+    large = slope_and_intercept(*rows.calibrated(sex == "Female", 0))[1]
+    assert found.intercept.value == pytest.approx(large.value)
+    assert found.intercept.high - found.intercept.low == pytest.approx(
+        large.high - large.low, rel=0.1
+    )
+
+
+def test_a_gap_has_the_variance_of_both_groups() -> None:
+    rows, sex = make_calibrated(1, n=1200, images=1)
+    resamples = PatientResamples(np.empty((1200, 0)), rows.units, 1000, 0)
+    gap = subgroups(rows, {"sex": sex}, resamples)[0].labels["A"].auroc_gap
+    both = [
+        delong(rows.targets[inside, 0], rows.scores[inside, 0]).covariance[0, 0]
+        for inside in (sex == "Female", sex == "Male")
+    ]
+    assert gap.high - gap.low == pytest.approx(3.92 * np.sqrt(sum(both)), rel=0.1)
+
+
+def test_all_gaps_hold_together_and_each_alone_does_not() -> None:
+    """No group differs, in three columns: at most 5 % of datasets may show any gap."""
+    alone, together = 0, 0
+    for seed in range(40):
+        rows, sex = make_calibrated(seed)
+        shuffled = np.random.default_rng(seed + 1000)
+        patients = sex[::2]
+        groups = {str(k): shuffled.permutation(patients)[rows.units] for k in range(3)}
+        resamples = PatientResamples(np.empty((400, 0)), rows.units, 200, seed)
+        found = subgroups(rows, groups, resamples)
+        gaps = [
+            gap
+            for group in found
+            for item in (*group.labels.values(), group)
+            for gap in vars(item).values()
+            if isinstance(gap, Gap)
+        ]
+        assert len(gaps) == 6 * 6
+        alone += any(gap.low > 0 or gap.high < 0 for gap in gaps)
+        together += any(gap.all_low > 0 or gap.all_high < 0 for gap in gaps)
+    assert alone > 12
+    assert together <= 6  # P(7 or more of 40 at 5 %) = 0.3 %

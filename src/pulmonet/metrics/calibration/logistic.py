@@ -17,11 +17,13 @@ class LogisticFit:
         coefficients: (K,).
         covariance: (K, K) cluster-robust sandwich; NaN with fewer than two units.
         converged: False where the classes can be separated and no finite fit exists.
+        influence: (U, K) what each unit, once more, adds to the coefficients, to first order.
     """
 
     coefficients: Array
     covariance: Array
     converged: bool
+    influence: Array
 
 
 def sigmoid(values: Array) -> Array:
@@ -81,7 +83,10 @@ def fit_logistic(
     fitted = sigmoid(features @ coefficients + shift)
     hessian = (features * (fitted * (1 - fitted))[:, None]).T @ features + np.diag(penalty)
     scores = features * (targets - fitted)[:, None]
-    return LogisticFit(coefficients, _sandwich(hessian, scores, units), converged)
+    influence = _influence(hessian, scores, units)
+    n_units = len(influence)
+    sandwich = influence.T @ influence * (n_units / (n_units - 1) if n_units > 1 else np.nan)
+    return LogisticFit(coefficients, sandwich, converged, influence)
 
 
 def _objective(
@@ -92,15 +97,10 @@ def _objective(
     return likelihood - 0.5 * float(np.sum(penalty * coefficients**2))
 
 
-def _sandwich(hessian: Array, contributions: Array, units: Ints | None) -> Array:
-    bread = np.linalg.pinv(hessian, hermitian=True)
+def _influence(hessian: Array, contributions: Array, units: Ints | None) -> Array:
     if units is not None:
         _, numbers = np.unique(units, return_inverse=True)
         summed = np.zeros((int(numbers.max()) + 1, contributions.shape[1]))
         np.add.at(summed, numbers, contributions)
         contributions = summed
-    n_clusters = len(contributions)
-    if n_clusters < 2:
-        return np.full_like(bread, np.nan)
-    correction = n_clusters / (n_clusters - 1)
-    return np.asarray(correction * bread @ (contributions.T @ contributions) @ bread)
+    return np.asarray(contributions @ np.linalg.pinv(hessian, hermitian=True))

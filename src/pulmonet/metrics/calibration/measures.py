@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.calibration.fit import fit_calibrator
-from pulmonet.metrics.calibration.logistic import fit_logistic, logit
+from pulmonet.metrics.calibration.logistic import LogisticFit, fit_logistic, logit
 from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
@@ -22,31 +22,43 @@ from pulmonet.metrics.ranking.resamples import LabelRows
 N_BINS = 15
 
 
-def slope_and_intercept(
-    targets: Floats, scores: Floats, units: Ints, confidence: float = 0.95
-) -> tuple[Estimate, Estimate]:
-    """Calibration slope, and intercept at slope 1, with patient-clustered intervals.
+def fit_slope_and_intercept(
+    targets: Floats, scores: Floats, units: Ints
+) -> tuple[LogisticFit | str, LogisticFit]:
+    """Fits whose last coefficients are the calibration slope, and the intercept at slope 1.
 
-    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,).
+    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,). In place of the first
+    the reason why there is no slope.
     """
     values = np.asarray(targets, dtype=np.float64)
     logits = logit(scores)
     ones = np.ones((len(values), 1))
     of_class = [logits[values == value] for value in (0, 1)]
+    slope: LogisticFit | str
     if np.ptp(logits) < 1e-12:
-        slope = Estimate(value=None, reason="all scores are equal")
+        slope = "all scores are equal"
     elif any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
-        slope = Estimate(value=None, reason="the scores separate the classes")
+        slope = "the scores separate the classes"
     else:
-        fit = fit_logistic(np.column_stack([ones, logits]), values, units=units)
-        slope = _wald(fit.coefficients[1], fit.covariance[1, 1], confidence)
-    large = fit_logistic(ones, values, offset=logits, units=units)
-    return slope, _wald(large.coefficients[0], large.covariance[0, 0], confidence)
+        slope = fit_logistic(np.column_stack([ones, logits]), values, units=units)
+    return slope, fit_logistic(ones, values, offset=logits, units=units)
 
 
-def _wald(value: float, variance: float, confidence: float) -> Estimate:
+def slope_and_intercept(
+    targets: Floats, scores: Floats, units: Ints, confidence: float = 0.95
+) -> tuple[Estimate, Estimate]:
+    """The same with patient-clustered Wald intervals."""
+    slope, large = fit_slope_and_intercept(targets, scores, units)
+    if isinstance(slope, str):
+        return Estimate(value=None, reason=slope), _wald(large, confidence)
+    return _wald(slope, confidence), _wald(large, confidence)
+
+
+def _wald(fit: LogisticFit, confidence: float) -> Estimate:
+    """The last coefficient."""
+    value, variance = float(fit.coefficients[-1]), fit.covariance[-1, -1]
     half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
-    return Estimate(value=float(value), low=float(value) - half, high=float(value) + half)
+    return Estimate(value=value, low=value - half, high=value + half)
 
 
 def bin_numbers(scores: Array, *, equal_mass: bool) -> Ints:
