@@ -1,7 +1,7 @@
 """The same sweep on a cluster with Ray Tune: one `pulmonet train` process per trial, ASHA.
 
     pip install "ray[tune]"
-    python examples/ray_tune_sweep.py --trials 64 --gpus-per-trial 1 -- --config quick \\
+    python examples/ray_tune_sweep.py --trials 64 -- --config quick \\
         --set model.members=1
 
 Everything after `--` goes to every `pulmonet train`. PulmoNet and the dataset have to be at the
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None, train: tuple[str, ...] = TRAIN) -> tune.
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--out-dir", type=Path, default=Path("artifacts/sweep"))
     parser.add_argument("--cpus-per-trial", type=float, default=2)
-    parser.add_argument("--gpus-per-trial", type=float, default=0)
+    parser.add_argument("--gpus-per-trial", type=float, default=float(torch.cuda.is_available()))
     parser.add_argument("arguments", nargs="*", metavar="-- TRAIN_ARGUMENTS")
     options = parser.parse_args(argv)
 

@@ -42,7 +42,8 @@ class TrainingError(PulmoNetError):
 _OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|"
     "ALLOC_FAILED|DefaultCPUAllocator|could not create a (primitive|memory object)(?! desc)|"
-    "failed to map segment|can't start new thread|unable to mmap",
+    "failed to map segment|can't start new thread|unable to mmap|unable to find an engine|"
+    "valid cuDNN algorithm|CUBLAS_STATUS_NOT_INITIALIZED",
     re.IGNORECASE,
 )
 

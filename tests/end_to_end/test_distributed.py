@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +82,32 @@ def test_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:
     done = launch(2, "--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "resnet50")
     assert done.returncode != 0
     assert "train/patient00003/study1/view1_frontal.jpg" in done.stderr
+
+
+def test_a_process_that_is_killed_ends_its_peer_with_the_reason(tmp_path: Path) -> None:
+    """Without torchrun's agent, which would end the peer before it notices anything."""
+    data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=7)
+    common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = os.environ | {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    command = [*(sys.executable, "-m", "pulmonet"), *SMALL, *common, "--epochs", "5000"]
+    run_dir = RunDir(tmp_path / "timm-test_resnet")
+    with (tmp_path / "said.txt").open("w") as out:
+        first, second = (
+            subprocess.Popen(command, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=out)
+            for rank in "01"
+        )
+    while not run_dir.log_path.exists():
+        assert first.poll() is None and second.poll() is None
+        time.sleep(0.1)
+    second.kill()
+    second.wait()
+    first.wait(timeout=120)
+    said = (tmp_path / "said.txt").read_text()
+    assert first.returncode == 5, said
+    assert "process 0 of 2: another process of this torchrun has ended" in said
+    assert "Traceback" not in said
+    assert run_dir.read_record().provenance.status == "failed"

@@ -309,6 +309,10 @@ class RuntimeConfig(Section):
     """Mixed precision: auto takes what was measured to pay for this network and device."""
     compile: bool = False
     """torch.compile the network (GPU)."""
+    sync_batch_norm: bool | None = None
+    """Batch norm over all GPUs of torchrun; null: below 16 images a GPU."""
+    deterministic: bool = False
+    """Deterministic kernels alone, slower: the same bits on the same GPU."""
     threads: PositiveInt | None = None
     """CPU threads of torch; null keeps torch's own choice."""
     checkpoint_minutes: Positive = 10.0

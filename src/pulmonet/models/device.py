@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,12 +19,13 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU.
+    """``auto`` takes CUDA, then MPS, then the CPU; TF32 is off from then on.
 
     Raises:
         ConfigError: not a device's name.
         TrainingError: this machine has no such device.
     """
+    torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions: 10 bits of 23
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -58,6 +60,11 @@ def choose_precision(amp: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "mps":
+        if amp == "on" and torch.__version__ < "2.8":
+            raise TrainingError(
+                "--amp: torch's GradScaler and fused AdamW are wrong on MPS before torch 2.8; "
+                "update torch, or leave --amp out"
+            )
         return "fp16" if amp == "on" else "fp32"
     if cpu_has_bf16():
         return "bf16"
@@ -67,6 +74,16 @@ def choose_precision(amp: str, device: torch.device) -> str:
             "is slower than fp32; leave --amp out"
         )
     return "fp32"
+
+
+def make_deterministic() -> None:
+    """From now on torch takes deterministic kernels alone, and fails where there is none.
+
+    https://pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def cpu_has_bf16() -> bool:

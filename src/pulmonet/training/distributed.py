@@ -1,6 +1,7 @@
 """Several processes under torchrun; one process needs none of it."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,14 @@ from torch import Tensor, nn
 
 from pulmonet.arrays import Floats32
 from pulmonet.errors import TrainingError
+from pulmonet.words import first_line
+
+#: How gloo, NCCL and the store say that a peer does not answer any more.
+_PEER_GONE = re.compile(
+    r"(closed|reset) by peer|connection (was )?(refused|aborted)|broken pipe|ncclRemoteError|"
+    r"remote process exited|NCCL (communicator was aborted|watchdog)|timed ?out",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,11 @@ class Processes:
 def joined(device_type: str) -> Iterator[Processes]:
     """Join the process group of torchrun, NCCL on CUDA and gloo elsewhere; leave it at the end.
 
+    After an error it is not left: NCCL would wait there for the kernels of its peers, up to 30
+    minutes, before anybody reads the message. It ends with the process.
+
     Raises:
-        TrainingError: more processes than GPUs.
+        TrainingError: more processes than GPUs, or another process is gone.
     """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     processes = Processes()
@@ -58,8 +70,14 @@ def joined(device_type: str) -> Iterator[Processes]:
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
     try:
         yield processes
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if not _PEER_GONE.search(str(error)):
+            raise
+        raise TrainingError(
+            f"process {processes.rank} of {processes.world_size}: another process of this torchrun "
+            f"has ended, see its message ({first_line(error)[:160]}); resume with --resume"
+        ) from None
+    dist.destroy_process_group()
 
 
 def sum_over_processes(value: Tensor, processes: Processes) -> Tensor:

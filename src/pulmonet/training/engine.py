@@ -1,6 +1,7 @@
 """What one training run moves: network, optimiser, loss and averages."""
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -16,13 +17,18 @@ from pulmonet.training.distributed import Processes
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
 from pulmonet.training.optimisers import build_optimiser
 
+#: Below so many images a GPU, batch norm takes its statistics from those of all GPUs: each of its
+#: layers then waits for all.
+FEW_IMAGES = 16
+
 
 class Engine:
     """What a step works on.
 
     Attributes:
         network: the bare network, whose state_dict is saved.
-        forward: the same, perhaps compiled and wrapped for several processes.
+        parallel: the same, wrapped for several processes; None for one.
+        forward: the same or `parallel`, perhaps compiled.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
@@ -63,14 +69,25 @@ class Engine:
         self.auc_margin: AucMargin | None = None
         if loss.name == "aucm":
             self.auc_margin = AucMargin(len(policies), loss.aucm_margin).to(device)
-        if processes.are_many and device.type == "cuda":
+        on_gpus = processes.are_many and device.type == "cuda"
+        is_shared = config.runtime.sync_batch_norm
+        if is_shared is None:
+            is_shared = optim.batch_size // processes.world_size < FEW_IMAGES
+        if on_gpus and is_shared:
             network = with_shared_batch_norm(network)
         self.network = network
-        forward: Any = torch.compile(network) if config.runtime.compile else network
+        self.parallel: DistributedDataParallel | None = None
         if processes.are_many:
-            ids = [device.index] if device.type == "cuda" else None
-            forward = DistributedDataParallel(forward, device_ids=ids)
-        self.forward = cast(Callable[[Tensor], Tensor], forward)
+            # on CPUs rank 0's running statistics go to all in every step, as a lone image uses them
+            names = {*inspect.signature(DistributedDataParallel).parameters}
+            sync = next(iter(names & {"forward_sync_buffers"}), "broadcast_buffers")  # torch's new
+            changes: Any = {"device_ids": [device.index], sync: False} if on_gpus else {}
+            self.parallel = DistributedDataParallel(network, **changes)
+        forward: Any = self.parallel or network
+        self.forward = cast(
+            Callable[[Tensor], Tensor],
+            torch.compile(forward) if config.runtime.compile else forward,
+        )
         self.optimiser = build_optimiser(
             self.network, optim, device.type, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
         )

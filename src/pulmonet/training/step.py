@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError, is_out_of_memory
@@ -76,8 +75,8 @@ def _try_step(
     parts = _micro_batches(engine, images, targets)
     for part in parts:
         kept_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if isinstance(engine.forward, DistributedDataParallel) and part is not parts[-1]:
-            kept_here = engine.forward.no_sync()  # gradients are exchanged after the last part
+        if engine.parallel is not None and part is not parts[-1]:
+            kept_here = engine.parallel.no_sync()  # gradients are exchanged after the last part
         with kept_here:
             loss = _loss_of(engine, *part, class_counts)
             # DistributedDataParallel averages over processes; the loss is a sum over them
@@ -114,8 +113,8 @@ def _loss_of(
     with autocast(engine.device, engine.precision), fast:
         if len(images) == 1:
             with _spread_or_running_statistics(engine.network):  # hooks, which a compiler ignores
-                plain = compiled and not engine.processes.are_many
-                logits = (engine.network if plain else engine.forward)(images)
+                plain = engine.parallel or engine.network
+                logits = (plain if compiled else engine.forward)(images)
         else:
             logits = engine.forward(images)
     return label_loss(

@@ -16,7 +16,7 @@ from pulmonet.metrics.ranking.auc import auroc, average_precision
 from pulmonet.models.inference import predict
 from pulmonet.training.checkpoint import Progress, empty_member, own_state
 from pulmonet.training.distributed import gather_rows, share_buffers, wait_for_all
-from pulmonet.training.engine import Engine
+from pulmonet.training.engine import Engine, micro_batch_share
 from pulmonet.training.losses import scores_from_logits
 from pulmonet.training.optimisers import learning_rate
 from pulmonet.training.stage import Stage
@@ -53,7 +53,11 @@ def validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
     wait_for_all(processes)
     share_buffers(network, processes)
     own = np.array_split(stage.select_rows, processes.world_size)[processes.rank]
-    scores = scores_of(stage, own, network, policies, engine.device, engine.precision)
+    share = micro_batch_share(stage.config.optim, processes)
+    scores = scores_of(
+        *(stage, own, network, policies, engine.device, engine.precision),
+        batch_size=share or -(-stage.config.optim.batch_size // processes.world_size),
+    )
     scores = gather_rows(scores.reshape(len(own), len(policies))[:, : engine.n_labels], processes)
     if not np.isfinite(scores).all():
         raise TrainingError(
@@ -70,13 +74,17 @@ def scores_of(
     policies: Sequence[str],
     device: torch.device,
     precision: str = "fp32",
+    batch_size: int = 0,
 ) -> Floats32:
-    """A network's scores (N, L) of manifest rows (N,), at the stage's size."""
+    """A network's scores (N, L) of manifest rows (N,), at the stage's size.
+
+    `batch_size` is this process's; 0 = as in training.
+    """
     config = stage.config
     batches = evaluation_batches(
         *(stage.pack, rows),
         image_size=config.data.image_size,
-        batch_size=config.optim.batch_size,
+        batch_size=batch_size or config.optim.batch_size,
         num_workers=config.runtime.num_workers,
         device=device,
     )
@@ -106,7 +114,8 @@ def log_row(
 ) -> dict[str, float]:
     """What an epoch that has just ended is remembered by: column -> value.
 
-    Memory is the most held so far, in MiB: allocated on a GPU, resident on the CPU.
+    Memory is the most held so far, in MiB: allocated on a GPU (and what torch's allocator has
+    reserved for that), resident on the CPU.
     """
     optim, n_steps = stage.config.optim, max(progress.step, 1)
     seconds = progress.epoch_seconds
@@ -130,4 +139,5 @@ def log_row(
         "images_per_second": round(len(stage.train_rows) / max(seconds, 1e-9), 3),
         "image_size": stage.pixels(progress.epoch),
         "peak_memory_mb": round(memory / 2**20, 1),
+        **({"peak_reserved_mb": torch.cuda.max_memory_reserved(device) >> 20} if on_gpu else {}),
     }

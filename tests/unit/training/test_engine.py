@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from pulmonet.config.load import parse_config
@@ -38,6 +41,25 @@ def test_shared_batch_norm_keeps_what_a_network_computes(name: str) -> None:
     assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
     with torch.no_grad():
         torch.testing.assert_close(converted(images), expected)
+
+
+def test_the_compiler_gets_what_is_wrapped_for_several_processes(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/x", rank=0, world_size=1)
+    try:
+        network = nn.Linear(2, 2)
+        engine = Engine(
+            network,
+            parse_config({"runtime": {"compile": True}}),
+            device=torch.device("cpu"),
+            precision="fp32",
+            processes=Processes(0, 0, 2),
+            policies=("ones", "ones"),
+            notify=print,
+        )
+        assert engine.parallel is not None and engine.parallel.module is network
+        assert engine.forward._orig_mod is engine.parallel  # type: ignore[attr-defined]
+    finally:
+        dist.destroy_process_group()
 
 
 def test_losses_that_weigh_classes_get_them_from_the_training_rows() -> None:

@@ -8,9 +8,9 @@ of (seed, epoch, row), so batches are the same for any number of threads.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
@@ -24,6 +24,7 @@ from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import permutation, uniform
 from pulmonet.data.batches.sampling import class_aware_order
 from pulmonet.data.pack.open import Pack
+from pulmonet.errors import is_out_of_memory
 
 #: Streams of `uniform`, apart from augmentation's (below 100). Never renumber.
 _ORDER, _MIXUP_SHARE, _MIXUP_PARTNER = 100, 101, 102
@@ -65,7 +66,7 @@ class TrainingBatches:
         is_aligned = len(self.targets) == len(self.rows)
         aligned = self.targets if is_aligned else self.targets[self.rows]
         self.targets = np.ascontiguousarray(aligned, np.float32)
-        self._device = torch.device(self.device)
+        self._device = _threads_device(self.device)
 
     def n_steps(self) -> int:
         """Batches an epoch, the last and perhaps smaller one included.
@@ -161,7 +162,7 @@ def evaluation_batches(
     """
     all_rows = np.asarray(rows, np.int64)
     known = np.empty((len(all_rows), 0), np.float32) if targets is None else targets
-    place = torch.device(device)
+    place = _threads_device(device)
 
     def prepare(part: Ints) -> Batch:
         images = place_tensor(torch.from_numpy(pack.read(all_rows[part]))[:, None], place)
@@ -175,6 +176,21 @@ def evaluation_batches(
     return _in_order(work, num_workers, place)
 
 
+def _threads_device(device: str | torch.device) -> torch.device:
+    """Where the loader's threads put a batch: torch's operations on MPS abort in a thread.
+
+    https://github.com/pytorch/pytorch/issues/197805; the step copies the batch then.
+    """
+    place = torch.device(device)
+    return torch.device("cpu") if place.type == "mps" else place
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream of a device for the whole process: the allocator keeps memory for each."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def _in_order(
     work: Iterator[Callable[[], Batch]], num_workers: int, device: torch.device
 ) -> Iterator[Batch]:
@@ -185,8 +201,7 @@ def _in_order(
     if num_workers <= 0:
         yield from (prepare() for prepare in work)
         return
-    on_cuda = device.type == "cuda"
-    stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
+    stream = _side_stream(device) if device.type == "cuda" else None
 
     def run(prepare: Callable[[], Batch]) -> tuple[Batch, torch.cuda.Event | None]:
         """A batch, and the event after which a CUDA device has it."""
@@ -196,14 +211,24 @@ def _in_order(
             return prepare(), stream.record_event()
 
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-    ahead: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
+    ahead: deque[tuple[Callable[[], Batch], Future[tuple[Batch, torch.cuda.Event | None]]]]
+    ahead = deque()
     try:
         while True:
             for prepare in islice(work, num_workers + 2 - len(ahead)):
-                ahead.append(pool.submit(run, prepare))
+                ahead.append((prepare, pool.submit(run, prepare)))
             if not ahead:
                 return
-            batch, ready = ahead.popleft().result()
+            prepare, prepared = ahead.popleft()
+            try:
+                batch, ready = prepared.result()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                wait([future for _, future in ahead])  # what they hold for a moment is free again
+                if stream is not None:
+                    torch.cuda.empty_cache()
+                batch, ready = prepare(), None
             if ready is not None:  # the current stream waits; memory is kept until it is done
                 current = torch.cuda.current_stream(batch.images.device)
                 current.wait_event(ready)

@@ -97,12 +97,14 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
     from pulmonet.flows.train.record import begin_record, continued
     from pulmonet.flows.train.screen import announce, announce_left
-    from pulmonet.models.device import choose_device
+    from pulmonet.models.device import choose_device, make_deterministic
     from pulmonet.training.distributed import joined
 
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
     device = choose_device(config.runtime.device)
+    if config.runtime.deterministic:
+        make_deterministic()
     with joined(device.type) as processes:
         if processes.are_many and device.type == "cuda":
             device = torch.device("cuda", processes.local_rank)

@@ -273,6 +273,34 @@ def test_no_rows_no_batches(pack: Pack) -> None:
     assert list(evaluation_batches(pack, [], image_size=32, batch_size=4)) == []
 
 
+@pytest.mark.parametrize("text", ["CUDA out of memory", "unable to find an engine"])
+def test_a_thread_without_memory_lets_the_main_one_do_it_again(
+    pack: Pack, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    expected = list(batches_of(pack, num_workers=0).epoch(0))
+    n_failed = 0
+
+    def scarce(rows: Any) -> Any:
+        nonlocal n_failed
+        if threading.current_thread() is not threading.main_thread() and n_failed < 3:
+            n_failed += 1
+            raise RuntimeError(text)
+        return read(rows)
+
+    read = pack.read
+    monkeypatch.setattr(pack, "read", scarce)
+    found = list(batches_of(pack, num_workers=2).epoch(0))
+    assert n_failed == 3
+    for batch, again in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(batch.rows, again.rows)
+        torch.testing.assert_close(batch.images, again.images, rtol=0, atol=0)
+
+
+def test_threads_prepare_on_the_cpu_for_mps(pack: Pack) -> None:
+    batches = batches_of(pack, num_workers=2, device="mps")
+    assert {batch.images.device.type for batch in batches.epoch(0)} == {"cpu"}
+
+
 # --- on a GPU -----------------------------------------------------------------------------
 
 
