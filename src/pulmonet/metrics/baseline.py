@@ -19,17 +19,11 @@ from pulmonet.run.predictions import Predictions
 
 @dataclass(frozen=True)
 class Covariates:
-    """What is known of the rows without looking at the image.
+    """What is known of the rows without looking at the image."""
 
-    Attributes:
-        view: (N,) AP, PA, LATERAL, ...; empty = unknown.
-        sex: (N,) Male, Female; empty = unknown.
-        age_years: (N,) NaN = unknown.
-    """
-
-    view: Strings
-    sex: Strings
-    age_years: Array
+    view: Strings  # (N,) AP, PA, LATERAL, ...; empty = unknown
+    sex: Strings  # (N,) Male, Female; empty = unknown
+    age_years: Array  # (N,) NaN = unknown
 
     def __getitem__(self, rows: Flags | Ints) -> Covariates:
         return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
@@ -47,15 +41,10 @@ class Covariates:
 
 @dataclass(frozen=True)
 class KnownRows:
-    """What is known of some rows without their images.
+    """What is known of some rows without their images."""
 
-    Attributes:
-        covariates: view, sex and age of N rows.
-        targets: (N, L) 1, 0 or NaN.
-    """
-
-    covariates: Covariates
-    targets: Floats
+    covariates: Covariates  # view, sex and age of N rows
+    targets: Floats  # (N, L) 1, 0 or NaN
 
 
 @dataclass(frozen=True)

@@ -35,19 +35,12 @@ _FILLER = re.compile(r"\blayers\.|(?<=[a-z])\.(?=\d)|(?<![^.])_")
 
 @dataclass(frozen=True)
 class Match:
-    """Which tensors belong together.
+    """Which tensors belong together."""
 
-    Attributes:
-        keys: the network's key -> the file's.
-        prefix: what stands before the file's keys.
-        how: by what they were recognised.
-        n_fit: tensors of the backbone among them, of the same shape.
-    """
-
-    keys: dict[str, str]
-    prefix: str = ""
-    how: str = "by name"
-    n_fit: int = 0
+    keys: dict[str, str]  # the network's key -> the file's
+    prefix: str = ""  # what stands before the file's keys
+    how: str = "by name"  # by what they were recognised
+    n_fit: int = 0  # tensors of the backbone among them, of the same shape
 
 
 def match_keys(state: Mapping[str, Tensor], network: nn.Module, model_name: str) -> Match:

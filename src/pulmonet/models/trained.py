@@ -20,23 +20,16 @@ from pulmonet.run.record import RunRecord
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's network, ready for inference.
-
-    Attributes:
-        network: on `device`, in eval mode, (B, 1, S, S) pixels -> (B, L) logits.
-        labels: the L labels of its outputs.
-        fit: how an image becomes square.
-        sha256: digest of the file of its weights.
-    """
+    """A run's network, ready for inference."""
 
     run_dir: RunDir
     record: RunRecord
-    network: nn.Module
-    labels: tuple[str, ...]
+    network: nn.Module  # on `device`, in eval mode, (B, 1, S, S) pixels -> (B, L) logits
+    labels: tuple[str, ...]  # the L labels of its outputs
     image_size: int
-    fit: str
+    fit: str  # how an image becomes square
     device: torch.device
-    sha256: str
+    sha256: str  # digest of the file of its weights
 
 
 def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:

@@ -34,29 +34,21 @@ class Fold(NamedTuple):
 class Material:
     """One run's predictions with what is known around them.
 
-    Attributes:
-        predictions: images as rows.
-        run_dir: where its results go.
-        facts: further fields of `RunResult` (checkpoint, fingerprint, what the rows were used for).
-        training: the rows trained on, where they are at hand.
-        read_image: path in the dataset -> grey image, where the images are at hand.
-        fits_calibration: whether these rows may replace a stored calibration of other rows.
-        without_calibration: whether a calibration is neither used nor written: where the splits
-            are not the run's (rows that chose a threshold may be among those reported later), and
-            where the scores are not those that `explain` gives.
-        fold: whose rows these are, where the run was trained on folds and scored on its own.
-        is_saved: whether the predictions are in a file already.
+    `facts` are further fields of `RunResult` (checkpoint, fingerprint, what the rows were used
+    for). A calibration is neither used nor written (`without_calibration`) where the splits are not
+    the run's (rows that chose a threshold may be among those reported later), and where the scores
+    are not those that `explain` gives.
     """
 
-    predictions: Predictions
-    run_dir: RunDir
+    predictions: Predictions  # images as rows
+    run_dir: RunDir  # where its results go
     facts: Mapping[str, Any] = field(default_factory=dict)
-    training: KnownRows | None = None
-    read_image: ReadImage | None = None
-    fits_calibration: bool = False
+    training: KnownRows | None = None  # the rows trained on, where they are at hand
+    read_image: ReadImage | None = None  # path in the dataset -> grey image, if at hand
+    fits_calibration: bool = False  # whether these may replace a calibration of other rows
     without_calibration: bool = False
-    fold: Fold | None = None
-    is_saved: bool = True
+    fold: Fold | None = None  # whose rows these are, of a run that was scored on its own fold
+    is_saved: bool = True  # whether the predictions are in a file already
 
 
 @dataclass(frozen=True)

@@ -56,30 +56,21 @@ from pulmonet.words import count, first_line, list_first
 class Plan:
     """What is settled before the first step.
 
-    Attributes:
-        labels: L names.
-        auxiliary: A names of labels that are only trained on.
-        policies: L + A uncertainty policies.
-        rows: manifest rows per role: train, valid, and dev where it selects.
-        excluded: numbers of rows left out, by reason.
-        weights: facts about the first weights.
-        precision: fp32, bf16 or fp16.
-        unreadable: paths of the images that cannot be used.
-        one_class: per role the labels that lack a class there -> what is missing.
+    `one_class` has per role the labels that lack a class there -> what is missing.
     """
 
     config: RunConfig
     manifest: Manifest
-    labels: tuple[str, ...]
-    auxiliary: tuple[str, ...]
-    policies: tuple[str, ...]
-    rows: dict[str, Ints]
-    excluded: dict[str, int]
-    weights: dict[str, object]
+    labels: tuple[str, ...]  # L names
+    auxiliary: tuple[str, ...]  # A names of labels that are only trained on
+    policies: tuple[str, ...]  # L + A uncertainty policies
+    rows: dict[str, Ints]  # manifest rows per role: train, valid, and dev where it selects
+    excluded: dict[str, int]  # numbers of rows left out, by reason
+    weights: dict[str, object]  # facts about the first weights
     device: torch.device
-    precision: str
+    precision: str  # fp32, bf16 or fp16
     processes: Processes
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # paths of the images that cannot be used
     one_class: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

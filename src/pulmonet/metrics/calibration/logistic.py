@@ -11,19 +11,12 @@ from pulmonet.arrays import Array, Floats, Ints
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """A fitted model.
+    """A fitted model."""
 
-    Attributes:
-        coefficients: (K,).
-        covariance: (K, K) cluster-robust sandwich; NaN with fewer than two units.
-        converged: False where the classes can be separated and no finite fit exists.
-        influence: (U, K) what each unit, once more, adds to the coefficients, to first order.
-    """
-
-    coefficients: Array
-    covariance: Array
-    converged: bool
-    influence: Array
+    coefficients: Array  # (K,)
+    covariance: Array  # (K, K) cluster-robust sandwich; NaN with fewer than two units
+    converged: bool  # False where the classes can be separated and no finite fit exists
+    influence: Array  # (U, K) what each unit, once more, adds to the coefficients, to first order
 
 
 def sigmoid(values: Array) -> Array:

@@ -18,21 +18,13 @@ from pulmonet.arrays import Array, Flags, Floats, Ints
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows with a known target, sorted by score, highest first.
+    """Rows with a known target, sorted by score, highest first."""
 
-    Attributes:
-        positive_units: (P,) unit (patient) of each positive row, highest score first.
-        negative_units: (Q,) unit of each negative row, highest score first.
-        n_negatives_above: (P,) negatives with a strictly higher score than the positive.
-        n_negatives_from: (P,) negatives with an equal or higher score.
-        last_of_tie: (P,) index of the last positive with the same score.
-    """
-
-    positive_units: Ints
-    negative_units: Ints
-    n_negatives_above: Ints
-    n_negatives_from: Ints
-    last_of_tie: Ints
+    positive_units: Ints  # (P,) unit (patient) of each positive row, highest score first
+    negative_units: Ints  # (Q,) unit of each negative row, highest score first
+    n_negatives_above: Ints  # (P,) negatives with a strictly higher score than the positive
+    n_negatives_from: Ints  # (P,) negatives with an equal or higher score
+    last_of_tie: Ints  # (P,) index of the last positive with the same score
 
     @property
     def one_class(self) -> bool:

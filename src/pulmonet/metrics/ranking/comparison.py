@@ -21,22 +21,14 @@ METRICS: tuple[Metric, ...] = ("auroc", "average_precision")
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """One family: K pairs of M models, in the order of `itertools.combinations`, by H measures.
+    """One family: K pairs of M models, in the order of `itertools.combinations`, by H measures."""
 
-    Attributes:
-        pairs: (first, second) positions.
-        difference: (K, H) first less second on all rows.
-        low, high: (K, H) simultaneous interval: all hold together in 95 % of datasets.
-        p: (K, H) of each difference alone.
-        p_adjusted: (K, H) for the whole family: at most 0.05 where the interval leaves out 0.
-    """
-
-    pairs: list[tuple[int, int]]
-    difference: Array
-    low: Array
-    high: Array
-    p: Array
-    p_adjusted: Array
+    pairs: list[tuple[int, int]]  # (first, second) positions
+    difference: Array  # (K, H) first less second on all rows
+    low: Array  # (K, H) simultaneous interval: all hold together in 95 % of datasets
+    high: Array  # (K, H)
+    p: Array  # (K, H) of each difference alone
+    p_adjusted: Array  # (K, H) for the whole family: at most 0.05 where the interval leaves out 0
 
     @property
     def distinguished(self) -> Flags:
@@ -119,16 +111,13 @@ def compact_letters(values: Sequence[float], distinguished: Sequence[tuple[int, 
 class ModelComparison:
     """M runs on the same rows.
 
-    Attributes:
-        comparisons: macro and per label, AUROC and average precision, every pair. Two families:
-            macro AUROC (primary), and all the others together.
-        letters: (M,) compact letters by macro AUROC.
-        names: (M,) the runs.
+    The `comparisons` are macro and per label, AUROC and average precision, every pair. Two
+    families: macro AUROC (primary), and all the others together.
     """
 
     comparisons: list[Comparison]
-    letters: list[str]
-    names: list[str]
+    letters: list[str]  # (M,) compact letters by macro AUROC
+    names: list[str]  # (M,) the runs
 
 
 def compare(

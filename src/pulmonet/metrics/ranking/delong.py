@@ -13,15 +13,10 @@ from pulmonet.arrays import Array
 
 @dataclass(frozen=True)
 class DeLong:
-    """AUROC of M score columns with their covariance.
+    """AUROC of M score columns with their covariance."""
 
-    Attributes:
-        auroc: (M,).
-        covariance: (M, M); NaN with fewer than two positive or negative units.
-    """
-
-    auroc: Array
-    covariance: Array
+    auroc: Array  # (M,)
+    covariance: Array  # (M, M); NaN with fewer than two positive or negative units
 
     def interval(self, column: int = 0, confidence: float = 0.95) -> tuple[float, float]:
         """Wald interval of one AUROC, cut at 0 and 1."""

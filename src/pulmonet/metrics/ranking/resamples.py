@@ -117,19 +117,12 @@ class PatientResamples:
 
 @dataclass(frozen=True)
 class LabelRows:
-    """The N rows of one label whose target is known.
+    """The N rows of one label whose target is known."""
 
-    Attributes:
-        targets: (N,) 1 or 0.
-        scores: (N,) in [0, 1].
-        units: (N,) patient numbers.
-        resamples: of these patients; their seed is that of folds and simulations, too.
-    """
-
-    targets: Array
-    scores: Array
-    units: Ints
-    resamples: PatientResamples
+    targets: Array  # (N,) 1 or 0
+    scores: Array  # (N,) in [0, 1]
+    units: Ints  # (N,) patient numbers
+    resamples: PatientResamples  # of these; their seed is that of folds and simulations, too
 
     def resampled_sums(self, values: Array, at_most: int | None = None) -> Array:
         """(R, K) sums of values (N, K) over the rows of every resample, or of the first ones."""
