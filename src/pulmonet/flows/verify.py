@@ -1,14 +1,14 @@
 """`--verify`: whether artifacts follow from each other: digests, and numbers from the scores."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from pulmonet.flows import console
 from pulmonet.flows.options import check_options
@@ -23,9 +23,6 @@ from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.words import count, list_first
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TABLE = "final_evaluation_results.csv"
 #: What follows from the predictions and the options.

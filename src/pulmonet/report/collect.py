@@ -4,15 +4,15 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 `Problem`, which the report names, and the rest goes on.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import pandas as pd
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
@@ -27,9 +27,6 @@ from pulmonet.report.stale import Problem, Reader
 from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import DatasetFacts, Provenance, RunRecord, explain_stale
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: (run, dataset, split) -> the comparisons that its evaluation was part of.
 Compared = dict[tuple[str, str, str], list[Comparison]]

@@ -1,10 +1,10 @@
 """Model and training: what all runs share, where they differ, curves, time and hardware."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Cell, Chart, Charts, Picture, Section, Series, Text
@@ -18,9 +18,6 @@ from pulmonet.report.wording import (
     setting,
     table,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def training_section(context: Context) -> Section:
