@@ -255,9 +255,8 @@ def check_label_name(name: str) -> str:
     controls = any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name)
     if not name.strip() or len(name) > MAX_LABEL_LENGTH or controls:
         shown = repr(name[:40]) + ("..." if len(name) > 40 else "")
-        raise ValueError(
-            f"label {shown}: not a name; 1 to {MAX_LABEL_LENGTH} characters on one line"
-        )
+        text = f"label {shown}: not a name; 1 to {MAX_LABEL_LENGTH} characters on one line"
+        raise ValueError(text)
     return name
 
 

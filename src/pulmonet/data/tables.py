@@ -173,17 +173,15 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
         )
     columns = [name for name in raw.columns if name not in (patient_key, path_key)]
     if taken := [name for name in columns if name in table.columns]:
-        raise DataError(
-            f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
-        )
+        text = f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
+        raise DataError(text)
     keys = _unique_keys(raw[key], path)
     positions = _positions(table, keys, by_patient=patient_key is not None)
     n_matched = int((positions >= 0).sum())
     if not n_matched:
         own = table["patient" if patient_key else "path"].iloc[0]
-        raise DataError(
-            f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset {own!r}"
-        )
+        text = f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset {own!r}"
+        raise DataError(text)
     joined = {str(name): _values(raw[name], positions) for name in columns}
     to = f"{n_matched:,} of {len(table):,} rows"
     note = f"join: {path.name} gave {list_first(columns, 10)} to {to}"

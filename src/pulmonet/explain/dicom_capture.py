@@ -38,9 +38,8 @@ def check_dicom_installed() -> None:
     try:
         import pydicom  # noqa: F401
     except ImportError:
-        raise ConfigError(
-            "--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'"
-        ) from None
+        text = "--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'"
+        raise ConfigError(text) from None
 
 
 def encode_secondary_capture(

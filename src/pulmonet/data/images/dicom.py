@@ -113,9 +113,8 @@ def dicom_size(content: bytes, where: str) -> tuple[int, int]:
         raise NotARadiographError(where, modality)
     height, width = (int(_number(dataset, name) or 0) for name in ("Rows", "Columns"))
     if not height or not width:
-        raise DataError(
-            f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
-        )
+        text = f"{where}: DICOM without an image in it, or damaged; leave it out, or copy it again"
+        raise DataError(text)
     return height, width
 
 
@@ -214,9 +213,8 @@ def _first_frame(dataset: Any, where: str) -> tuple[NDArray[Any], str]:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise DataError(
-            f"{where}: stored as {syntax.name}, which is not read; convert it, or remove its row"
-        ) from None
+        text = f"{where}: stored as {syntax.name}, which is not read; convert it, or remove its row"
+        raise DataError(text) from None
     if decoder.is_encapsulated and "pylibjpeg" not in decoder.available_plugins:
         raise DataError(
             f"{where}: stored as {syntax.name}; reading it takes all decoders: "

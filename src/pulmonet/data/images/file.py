@@ -116,9 +116,8 @@ def inside_root(root: Path, path: str, *, follow_links: bool = False) -> Path:
         return root / path
     if leaves:
         raise DataError(f"{path}: leaves the dataset root {root}; paths must stay below it")
-    raise DataError(
-        f"{path}: a symbolic link leaves the dataset root {root} (--follow-links allows that)"
-    )
+    text = f"{path}: a symbolic link leaves the dataset root {root} (--follow-links allows that)"
+    raise DataError(text)
 
 
 def _is_plain(root: Path, path: str) -> bool:

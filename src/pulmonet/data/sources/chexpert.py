@@ -66,9 +66,8 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
     if "Path" not in raw and "Study" in raw:
         raw = _expand_studies(raw, root, where)
     if "Path" not in raw:
-        raise DataError(
-            f"{where}: no column 'Path', so no table of CheXpert's: {describe(where.parent)}"
-        )
+        text = f"{where}: no column 'Path', so no table of CheXpert's: {describe(where.parent)}"
+        raise DataError(text)
     return raw
 
 

@@ -69,9 +69,8 @@ def _named_root(place: Path, where: str) -> Path:
         raise DataError(f"{where}: {state}; {WAYS_OUT}")
     if place.is_file() and place.suffix != ".npz":
         csv = f" (and, of several CSV files, this one with --map csv={place.name})"
-        raise DataError(
-            f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
-        )
+        text = f"{where}: a file; name its folder{csv if place.suffix.lower() == '.csv' else ''}"
+        raise DataError(text)
     found = _roots(place)
     if not found and any(map(find_tables, [place, *place.glob("*/")])):
         return place  # a CSV of one's own: its reader asks for --map

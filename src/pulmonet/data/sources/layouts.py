@@ -242,9 +242,8 @@ def _chexbert_labels(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}); check the file") from None
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise DataError(
-            f"{path}: not a JSON object with path_to_image in each line; copy the file again"
-        ) from None
+        text = f"{path}: not a JSON object with path_to_image in each line; copy the file again"
+        raise DataError(text) from None
     cells = {
         label: ["" if one.get(label) is None else str(one[label]) for one in table.values()]
         for label in CHEXPERT_LABELS

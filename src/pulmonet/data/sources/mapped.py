@@ -66,9 +66,8 @@ def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
     found = [path for path in find_tables(root) if path.name not in BESIDE]
     if len(found) != 1:
         names = list_first(path.name for path in found)
-        raise DataError(
-            f"{root}: {len(found)} CSV files ({names or 'none'}); name one with --map csv=FILE"
-        )
+        text = f"{root}: {len(found)} CSV files ({names or 'none'}); name one with --map csv=FILE"
+        raise DataError(text)
     return [(found[0], "")]
 
 

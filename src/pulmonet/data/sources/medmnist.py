@@ -48,9 +48,8 @@ def read(path: Path) -> rows.SourceRows:
         paths = [f"{archive.name}#{name}/{row}" for row in range(len(values))]
         parts.append(rows.source_rows(paths, dict(zip(labels, values.T, strict=True)), split=split))
     if not parts:
-        raise DataError(
-            f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
-        )
+        text = f"{archive}: no train_labels, val_labels or test_labels; take MedMNIST's file"
+        raise DataError(text)
     return rows.stack(parts)
 
 

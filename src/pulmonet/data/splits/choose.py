@@ -52,9 +52,8 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     there = f"this dataset has {', '.join(annotated) or 'none'}"
     if strange:
         options = dict.fromkeys([*annotated, *VOCABULARY])
-        raise ConfigError(
-            f"label '{strange[0]}': unknown{did_you_mean(strange[0], options)}; {there}"
-        )
+        text = f"label '{strange[0]}': unknown{did_you_mean(strange[0], options)}; {there}"
+        raise ConfigError(text)
     missing = [name for name in resolved if name not in annotated]
     if missing:
         state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
@@ -102,16 +101,14 @@ def select_rows(manifest: Manifest, split: str, views: str = "all") -> Ints:
     if views != "all" and views not in VIEWS:
         raise ConfigError(unknown(f"--views {views}", views, ["all", *VIEWS]))
     if split not in there:
-        raise DataError(
-            f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
-        )
+        text = f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
+        raise DataError(text)
     chosen = (manifest.table["split"] == split).to_numpy()
     if views != "all":
         chosen = chosen & manifest.table["view"].isin(VIEWS[views]).to_numpy()
     if not chosen.any():
-        raise DataError(
-            f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
-        )
+        text = f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
+        raise DataError(text)
     return np.flatnonzero(chosen).astype(np.int64)
 
 
