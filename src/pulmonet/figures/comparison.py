@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, png_of, whisker
+from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, new_figure, png_of, whisker
 from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 
@@ -22,9 +21,7 @@ def draw_model_comparison(
     ]
     labels = list(dict.fromkeys(scored))
     several = len({(result.dataset, result.split) for result in shown}) > 1
-    figure = Figure(
-        figsize=(4.4 + 1.35 * len(labels), 1.7 + 0.42 * len(shown)), dpi=110, layout="constrained"
-    )
+    figure = new_figure(4.4 + 1.35 * len(labels), 1.7 + 0.42 * len(shown))
     widths = [1.9] + [1.0] * len(labels)
     panels = figure.subplots(1, 1 + len(labels), sharey=True, width_ratios=widths, squeeze=False)[0]
     for axes in panels[2:]:

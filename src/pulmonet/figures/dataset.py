@@ -6,13 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.summary import most_frequent_labels
 from pulmonet.explain.maps.overlay import encode_png
-from pulmonet.figures.style import X_RAY, png_of
+from pulmonet.figures.style import X_RAY, new_figure, png_of
 from pulmonet.words import count
 
 #: Label values in the order and colour in which they are stacked.
@@ -30,7 +29,7 @@ def dataset_figure(summary: dict[str, Any], examples: Sequence[tuple[str, Pixels
     Above, up to eight examples: (caption, (H, W) uint8 image).
     """
     splits = summary["splits"]
-    figure = Figure(figsize=(12, 8.6 if examples else 6.4), dpi=110, layout="constrained")
+    figure = new_figure(12, 8.6 if examples else 6.4)
     body: Any = figure
     if examples:
         parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 3.6))
@@ -83,10 +82,8 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylim(max(len(labels), _MIN_LABEL_ROWS) - 0.5, -0.5)
-    n_labels = len(summary["labels"])
-    some = (
-        f"; the {len(labels)} most frequent of {n_labels} labels" if len(labels) < n_labels else ""
-    )
+    n_all = len(summary["labels"])
+    some = f"; the {len(labels)} most frequent of {n_all} labels" if len(labels) < n_all else ""
     axes[0].set_xlabel(f"fraction of images{some}", fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)

@@ -50,9 +50,7 @@ def _draw_by_label(
     scored = {label: entry for label, entry in result.labels.items() if entry.roc is not None}
     n_columns = min(len(scored), 5 if len(scored) in {5, 9, 10, 13, 14} else 4)
     n_lines = -(-len(scored) // n_columns)
-    figure = Figure(
-        figsize=(2.75 * n_columns + 0.3, 2.85 * n_lines + 0.5), dpi=110, layout="constrained"
-    )
+    figure = style.new_figure(2.75 * n_columns + 0.3, 2.85 * n_lines + 0.5)
     grid = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
     for axes, (label, entry) in zip(grid, scored.items(), strict=False):
         style.dress(axes, f"{label} *" if entry.few_positives else label)
@@ -195,7 +193,7 @@ def draw_subgroups(result: RunResult) -> bytes:
     groups = result.subgroups
     columns = [group.column for group in groups]
     height = 1.5 + 0.26 * (len(groups) + len(set(columns)))
-    figure = Figure(figsize=(2.2 + 2.1 * len(scored), height), dpi=110, layout="constrained")
+    figure = style.new_figure(2.2 + 2.1 * len(scored), height)
     panels = np.atleast_1d(figure.subplots(1, len(scored), sharey=True))
     # downwards; a gap before every column's first
     steps = [1.0 if a == b else 1.6 for a, b in zip(columns, [None, *columns], strict=False)]

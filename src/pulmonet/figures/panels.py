@@ -14,7 +14,7 @@ from matplotlib.gridspec import GridSpec
 
 from pulmonet.arrays import Pixels
 from pulmonet.explain.results import LabelExplanation
-from pulmonet.figures.style import INK, X_RAY, png_of
+from pulmonet.figures.style import INK, X_RAY, new_figure, png_of
 from pulmonet.words import NOTICE
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
@@ -156,9 +156,7 @@ def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) ->
     """
     pictures = [("X-ray", xray), *overlays]
     height, width = xray.shape
-    figure = Figure(
-        figsize=(1.9 * len(pictures), 1.9 * height / width + 0.5), dpi=110, layout="constrained"
-    )
+    figure = new_figure(1.9 * len(pictures), 1.9 * height / width + 0.5)
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (words, picture) in zip(panels, pictures, strict=True):
         axes.imshow(picture, **X_RAY)

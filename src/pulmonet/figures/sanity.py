@@ -2,16 +2,15 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pulmonet.explain.results import RoadCurve, Sanity
-from pulmonet.figures.style import png_of
+from pulmonet.figures.style import new_figure, png_of
 
 
 def draw_sanity(result: Sanity, method: str) -> bytes:
     """PNG with the cascade on the left and, where measured, the ROAD curves on the right."""
     n_panels = 1 if result.road is None else 2
-    figure = Figure(figsize=(5.6 * n_panels, 4.4), dpi=110, layout="constrained")
+    figure = new_figure(5.6 * n_panels, 4.4)
     axes = figure.subplots(1, n_panels, squeeze=False)[0]
     _draw_cascade(axes[0], result)
     if result.road is not None:

@@ -22,6 +22,11 @@ X_RAY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}
 _DASHES = ("-", "--", ":", "-.")
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches, its parts kept apart."""
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
 def png_of(figure: Figure) -> bytes:
     """The figure as PNG; equal figures give equal bytes (no date, no version inside)."""
     canvas: Any = FigureCanvasAgg(figure)

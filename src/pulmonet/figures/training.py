@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pulmonet.arrays import Array
-from pulmonet.figures.style import INK, dress, head, line_style, png_of
+from pulmonet.figures.style import INK, dress, head, line_style, new_figure, png_of
 
 
 def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
@@ -17,7 +16,7 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
 
     The log is training_log.csv, one row an epoch; NaN leaves a gap, a missing column its line.
     """
-    figure = Figure(figsize=(12.6, 4.4), dpi=110, layout="constrained")
+    figure = new_figure(12.6, 4.4)
     loss_axes, auroc_axes, precision_axes = figure.subplots(1, 3)
     epochs = _column(log, "epoch", np.arange(1, len(log) + 1, dtype=np.float64))
     scores = _column(log, "val_macro_auroc", np.full(len(log), np.nan))

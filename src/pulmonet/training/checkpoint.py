@@ -69,12 +69,11 @@ def own_state(engine: Engine) -> dict[str, Tensor]:
     network = engine.result
     state = dict(network.state_dict())
     if "multiclass" in engine.policies or engine.n_labels < len(engine.policies):
-        head = classifier_path(network)
-        weight, bias = export_binary_head(
-            state[f"{head}.weight"], state[f"{head}.bias"], engine.policies
-        )
-        state[f"{head}.weight"] = weight[: engine.n_labels].clone()
-        state[f"{head}.bias"] = bias[: engine.n_labels].clone()
+        keys = [f"{classifier_path(network)}.{kind}" for kind in ("weight", "bias")]
+        weight, bias = (state[key] for key in keys)
+        exported = export_binary_head(weight, bias, engine.policies)
+        for key, tensor in zip(keys, exported, strict=True):
+            state[key] = tensor[: engine.n_labels].clone()
     return state
 
 

@@ -36,7 +36,7 @@ _CROP_LEFT, _CROP_TOP, _CROP_SHAPES = 7, 8, 16
 
 
 @dataclass(frozen=True)
-class AugmentationParameters:
+class Augmentation:
     """What happens to each of B images."""
 
     #: (B, 2, 3): output to input position, both in [-1, 1] from edge to edge, x before y, a flip
@@ -53,7 +53,7 @@ class AugmentationParameters:
         return np.asarray((self.brightness != 0) | (self.contrast != 1))
 
 
-def draw(config: AugmentConfig, *, seed: int, epoch: int, rows: Ints) -> AugmentationParameters:
+def draw(config: AugmentConfig, *, seed: int, epoch: int, rows: Ints) -> Augmentation:
     """The augmentation of each of `rows` (B,) in an epoch: a function of (seed, epoch, row) only.
 
     MixUp is the loader's (`pulmonet.data.batches.load`).
@@ -81,7 +81,7 @@ def draw(config: AugmentConfig, *, seed: int, epoch: int, rows: Ints) -> Augment
         matrix[:, 1, 2] = (1 - height) * (2 * draws(_CROP_TOP) - 1)
     if config.flip:
         matrix[:, :, 0] *= np.where(draws(_FLIP) < config.flip, -1.0, 1.0)[:, None]
-    return AugmentationParameters(
+    return Augmentation(
         affine=matrix.astype(np.float32),
         brightness=(255 * config.brightness * (2 * draws(_BRIGHTNESS) - 1)).astype(np.float32),
         contrast=(1 + config.contrast * (2 * draws(_CONTRAST) - 1)).astype(np.float32),
@@ -96,7 +96,7 @@ def tta_views(kind: str) -> tuple[Floats32 | None, ...]:
     show by default (the heart lies on the left).
 
     Per view None, the whole square as evaluation takes it, or (2, 3) float32 as one image's
-    `AugmentationParameters.affine`.
+    `Augmentation.affine`.
 
     Raises:
         ConfigError: another kind.
@@ -133,9 +133,7 @@ def _crop_shape(config: AugmentConfig, seed: int, epoch: int, rows: Ints) -> tup
     return width, height
 
 
-def apply(
-    images: Tensor, parameters: AugmentationParameters | Floats32 | None, image_size: int
-) -> Tensor:
+def apply(images: Tensor, parameters: Augmentation | Floats32 | None, image_size: int) -> Tensor:
     """Images of the pack as the network takes them, on the device where they are.
 
     Args:
@@ -150,14 +148,12 @@ def apply(
     if isinstance(parameters, np.ndarray):
         zeros, ones = np.zeros(len(images), np.float32), np.ones(len(images), np.float32)
         affine = np.repeat(parameters[None], len(images), axis=0)
-        parameters = AugmentationParameters(affine, zeros, ones)
+        parameters = Augmentation(affine, zeros, ones)
     on_cpu = images.device.type == "cpu"
     return (_apply_opencv if on_cpu else apply_torch)(images, parameters, image_size)
 
 
-def _apply_opencv(
-    images: Tensor, parameters: AugmentationParameters | None, image_size: int
-) -> Tensor:
+def _apply_opencv(images: Tensor, parameters: Augmentation | None, image_size: int) -> Tensor:
     sources = images.numpy()[:, 0]
     result = torch.empty((len(sources), 1, image_size, image_size), dtype=torch.uint8)
     targets = result.numpy()[:, 0]
@@ -223,9 +219,7 @@ def place_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def apply_torch(
-    images: Tensor, parameters: AugmentationParameters | None, image_size: int
-) -> Tensor:
+def apply_torch(images: Tensor, parameters: Augmentation | None, image_size: int) -> Tensor:
     """`apply` in torch on any device: (B, 1, S, S) float32 in [0, 255]."""
     pixels = images.float()
     if parameters is None:

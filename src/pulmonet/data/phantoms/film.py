@@ -5,6 +5,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.phantoms import organs
@@ -108,7 +109,7 @@ def develop(film: Film, attenuation: Map) -> Pixels:
     return pixels
 
 
-def _collimate(rng: np.random.Generator, image: Map) -> Map:
+def _collimate(rng: Generator, image: Map) -> Map:
     height, width = image.shape
     tilt = rng.uniform(-0.03, 0.03)
     top, bottom, left, right = rng.uniform(0.0, 0.06, 4) * (height, height, width, width)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.organs import HILA
@@ -82,7 +83,7 @@ def draw_finding(film: Film, finding: Finding) -> list[Map]:
     return [drawers.get(finding.label, _atelectasis)(film, finding, rng)]
 
 
-def _effusion(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
+def _effusion(film: Film, finding: Finding, rng: Generator) -> Map:
     """Fluid that fills the angle and climbs the lateral wall: the meniscus."""
     x, y = film.grid
     side = finding.side
@@ -97,7 +98,7 @@ def _effusion(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
     return np.asarray(fluid * film.lungs[side], np.float32)
 
 
-def _edema(film: Film, finding: Finding, rng: np.random.Generator, side: int) -> Map:
+def _edema(film: Film, finding: Finding, rng: Generator, side: int) -> Map:
     """Bat wing haze about one hilum, blotchy, with Kerley B lines at the lateral base."""
     x, y = film.grid
     hilum = HILA[side]
@@ -117,7 +118,7 @@ def _edema(film: Film, finding: Finding, rng: np.random.Generator, side: int) ->
     return np.asarray(np.clip(haze, 0, 0.9) * film.lungs[side], np.float32)
 
 
-def _consolidation(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
+def _consolidation(film: Film, finding: Finding, rng: Generator) -> Map:
     """Opacity of a lobe with an uneven border, cut straight by a fissure, with air bronchograms."""
     x, y = film.grid
     side, centre, axes = LOBES[finding.place][:3]
@@ -144,7 +145,7 @@ def _consolidation(film: Film, finding: Finding, rng: np.random.Generator) -> Ma
     return np.asarray(np.clip(opacity, 0, 0.95) * film.lungs[side], np.float32)
 
 
-def _atelectasis(film: Film, finding: Finding, rng: np.random.Generator) -> Map:
+def _atelectasis(film: Film, finding: Finding, rng: Generator) -> Map:
     """One to three plates, nearly level; a collapsed segment beneath them when severe."""
     x, y = film.grid
     side, centre = PLATES[finding.place]

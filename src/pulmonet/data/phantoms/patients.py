@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from pulmonet.data.phantoms.anatomy import DEVICES, Body, Exposure, Film, Pose
 from pulmonet.data.phantoms.findings import LOBES, PLATES, Finding
@@ -92,11 +93,11 @@ def imagine_patient(seed: int, number: int) -> Patient:
     return Patient(number, split, sex, tuple(studies))
 
 
-def _normal(rng: np.random.Generator, mean: float, sd: float, low: float, high: float) -> float:
+def _normal(rng: Generator, mean: float, sd: float, low: float, high: float) -> float:
     return float(np.clip(rng.normal(mean, sd), low, high))
 
 
-def _new_finding(rng: np.random.Generator, label: str, severity: float | None = None) -> Finding:
+def _new_finding(rng: Generator, label: str, severity: float | None = None) -> Finding:
     weights = (0.33, 0.33, 0.17, 0.17) if label == "Atelectasis" else None
     place = str(rng.choice(np.array(PLACES.get(label, ("",))), p=weights))
     if severity is None:
@@ -104,7 +105,7 @@ def _new_finding(rng: np.random.Generator, label: str, severity: float | None = 
     return Finding(label, severity, place, int(rng.integers(1 << 31)))
 
 
-def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
+def _first_findings(rng: Generator, age: int) -> list[Finding]:
     """Findings that come together as in CheXpert: heart failure, or infection and its company."""
     has: set[str] = set()
     for label, (alone, causes) in COMPANY.items():
@@ -119,7 +120,7 @@ def _first_findings(rng: np.random.Generator, age: int) -> list[Finding]:
     return findings
 
 
-def _next_findings(rng: np.random.Generator, age: int, before: Sequence[Finding]) -> list[Finding]:
+def _next_findings(rng: Generator, age: int, before: Sequence[Finding]) -> list[Finding]:
     """A later study: most findings go on, better or worse; some heal, some are new."""
     kept = []
     for finding in before:
@@ -132,7 +133,7 @@ def _next_findings(rng: np.random.Generator, age: int, before: Sequence[Finding]
     return kept + [f for f in arriving if f.label not in present and rng.random() < 0.4]
 
 
-def _course(rng: np.random.Generator, age: int, number: int) -> list[tuple[Finding, ...]]:
+def _course(rng: Generator, age: int, number: int) -> list[tuple[Finding, ...]]:
     n_studies = int(rng.choice([1, 2, 3, 4], p=[0.42, 0.32, 0.17, 0.09]))
     courses = [_first_findings(rng, age)]
     while len(courses) < n_studies:
@@ -145,9 +146,7 @@ def _course(rng: np.random.Generator, age: int, number: int) -> list[tuple[Findi
     return [tuple(findings) for findings in courses]
 
 
-def _plan_films(
-    rng: np.random.Generator, body: Body, findings: Sequence[Finding]
-) -> tuple[Film, ...]:
+def _plan_films(rng: Generator, body: Body, findings: Sequence[Finding]) -> tuple[Film, ...]:
     ill = len({finding.label for finding in findings})
     portable = rng.random() < min(0.45 + 0.1 * ill, 0.85)
     films = [_plan_film(rng, body, "AP" if portable else "PA", ill)]
@@ -156,7 +155,7 @@ def _plan_films(
     return tuple(films)
 
 
-def _plan_film(rng: np.random.Generator, body: Body, projection: str, ill: int) -> Film:
+def _plan_film(rng: Generator, body: Body, projection: str, ill: int) -> Film:
     portable = projection == "AP"
     chance = 0.12 + 0.05 * ill if portable else 0.04
     devices = tuple(device for device in DEVICES if rng.random() < chance)
@@ -213,7 +212,7 @@ def _truth(findings: Sequence[Finding], has_devices: bool) -> dict[str, int]:
 
 
 def _report_labels(
-    rng: np.random.Generator, truth: dict[str, int], findings: Sequence[Finding]
+    rng: Generator, truth: dict[str, int], findings: Sequence[Finding]
 ) -> dict[str, int | None]:
     """Labels as mined from a report: mild findings hedged or missed, most negatives unmentioned."""
     labels: dict[str, int | None] = dict.fromkeys(CHEXPERT_LABELS)
@@ -237,9 +236,7 @@ def _report_labels(
     return labels
 
 
-def _pick(
-    rng: np.random.Generator, chances: dict[int | None, float], otherwise: int | None
-) -> int | None:
+def _pick(rng: Generator, chances: dict[int | None, float], otherwise: int | None) -> int | None:
     """One of the keys with its chance, else `otherwise`."""
     draw = rng.random()
     for value, chance in chances.items():

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from pulmonet.arrays import Array, Floats32, Pixels
@@ -58,7 +59,7 @@ class Frame:
         line = self._fixed(points).reshape(-1, 1, 2)
         cv2.polylines(canvas, [line], False, 255 * value, thickness, cv2.LINE_AA, 4)
 
-    def noise(self, rng: np.random.Generator, scale: float) -> Map:
+    def noise(self, rng: Generator, scale: float) -> Map:
         """Smooth random texture of unit deviation whose grains are `scale` body units wide."""
         step = max(scale * self.unit, 1.0)
         shape = (int(self.height / step) + 4, int(self.width / step) + 4)

@@ -50,9 +50,7 @@ def read(root: Path) -> rows.SourceRows:
         )
     twice = studies.index.duplicated()
     if twice.any():
-        problems.append(
-            f"{label_path}: {int(twice.sum()):,} studies listed twice; keep one line each"
-        )
+        problems.append(f"{label_path}: {twice.sum():,} studies listed twice; keep one line each")
     studies = studies[~twice].reindex(study)
     pairs = zip(subject.tolist(), study.tolist(), strict=True)
     folders = [f"files/p{patient[:2]}/p{patient}/s{number}/" for patient, number in pairs]

@@ -98,15 +98,13 @@ def inspect_manifest(
     types |= {"age_years": np.float64, **dict.fromkeys(rows.labels, np.float32)}
     further = [name for name in rows.table.columns if name not in first]
     table = rows.table[[*first, *further]].astype(types)
-    paths, below = table["path"].tolist(), mapping.get("folder", "")
-    places = index.place_images(folder, paths, below, follow_links=data.follow_links)
+    paths, below, links = table["path"].tolist(), mapping.get("folder", ""), data.follow_links
+    places = index.place_images(folder, paths, below, follow_links=links)
     table["path"] = pd.Series(places.paths, dtype="str")
     problems = rows.problems + row_problems(table, patients_known=rows.patients_known)
     problems += [f"{root}: {text}" for text in several_problems(places)]
     if check_files:
-        problems += file_problems(
-            folder, inside_paths(table["path"]), places, follow_links=data.follow_links
-        )
+        problems += file_problems(folder, inside_paths(table["path"]), places, follow_links=links)
     table["split"], notes = assign(
         table, rows.labels, root, data, seed, keep=keep_split, all_read=not unread
     )
@@ -129,7 +127,7 @@ def inspect_manifest(
         table=table,
         joined=tuple(map(str, table.columns[len(first) :])),
         synthetic=is_synthetic(folder),
-        follow_links=data.follow_links,
+        follow_links=links,
         patients_known=rows.patients_known,
         unread=unread,
     )

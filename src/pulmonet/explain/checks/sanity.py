@@ -129,9 +129,8 @@ def impute(image: Floats, removed: Flags, noise: Floats) -> Array:
 @cache
 def _neighbour_weights(height: int, width: int) -> csr_array:
     """(H x W, H x W): how much each pixel counts for each of its neighbours."""
-    rows, columns = (
-        diags_array([1.0, 1.0], offsets=(-1, 1), shape=(n, n)) for n in (height, width)
-    )
+    sides = (height, width)
+    rows, columns = (diags_array([1.0, 1.0], offsets=(-1, 1), shape=(n, n)) for n in sides)
     beside = kron(rows, eye_array(width)) + kron(eye_array(height), columns)
     return csr_array(beside / 6 + kron(rows, columns) / 12)
 

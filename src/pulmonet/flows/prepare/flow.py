@@ -52,10 +52,9 @@ def run(
         raise ConfigError("--patients: only with --demo; real data has the patients that it has")
     root = _draw_demo(source, n_patients, config.seed) if demo else locate_dataset(source)
     # with --skip-bad a missing image is one of those that packing leaves out and names
-    check_files = check_only or not config.data.skip_bad
-    manifest, problems, notes = inspect_manifest(
-        root, config.data, config.seed, check_files=check_files
-    )
+    data = config.data
+    check_files = check_only or not data.skip_bad
+    manifest, problems, notes = inspect_manifest(root, data, config.seed, check_files=check_files)
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     ledger = Ledger(folder, "choose another folder with --out-dir")
     ledger.check(*(folder / name for name in FILES))
@@ -63,7 +62,7 @@ def run(
     for text in notes:
         console.note(text)
     report = _begin_report(manifest, problems, notes)
-    _check_labels(manifest, config.data.labels, report)
+    _check_labels(manifest, data.labels, report)
     console.say(summary_line(report.summary))
     console.show_table(summary_table(report.summary))
 
@@ -85,7 +84,7 @@ def run(
         )
     if not check_only:
         try:
-            remember_dataset(root, config.data.map)
+            remember_dataset(root, data.map)
         except ArtifactError as error:  # a home folder that cannot be written costs only that
             said = str(error).split(";")[0]
             console.warn(f"not remembered, so name it with --data-dir ({said})")

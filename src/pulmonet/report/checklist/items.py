@@ -13,7 +13,7 @@ from pulmonet.files.read import read_text
 from pulmonet.report.checklist.facts import find_facts
 from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Cell, Section, Table, Text
-from pulmonet.words import did_you_mean
+from pulmonet.words import unknown
 
 _HERE = Path(__file__).parent
 #: Key of the file -> what is asked for.
@@ -54,9 +54,7 @@ def read_author_notes(path: Path) -> dict[str, str]:
     notes = {}
     for key, value in raw.items():
         if key not in NOTES:
-            raise ConfigError(
-                f"{where}: unknown key '{key}'{did_you_mean(key, NOTES)}; keys: {', '.join(NOTES)}"
-            )
+            raise ConfigError(unknown(where, key, NOTES, f"unknown key '{key}'"))
         if not isinstance(value, str):
             raise ConfigError(f"{where}: {key} = {value!r}: not text; put it in quotes")
         if value.strip():

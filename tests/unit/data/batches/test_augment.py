@@ -14,7 +14,7 @@ from pulmonet.choices import TTA_VIEWS
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import (
     GPU_TOLERANCE,
-    AugmentationParameters,
+    Augmentation,
     apply,
     apply_torch,
     draw,
@@ -34,13 +34,13 @@ def images_of(n: int, side: int = 256) -> torch.Tensor:
     return torch.from_numpy(np.stack([smooth_image(i, side, side) for i in range(n)])[:, None])
 
 
-def identity(n: int, **changes: NDArray[np.float32]) -> AugmentationParameters:
+def identity(n: int, **changes: NDArray[np.float32]) -> Augmentation:
     values = {
         "affine": np.tile(np.eye(2, 3, dtype=np.float32), (n, 1, 1)),
         "brightness": np.zeros(n, np.float32),
         "contrast": np.ones(n, np.float32),
     }
-    return AugmentationParameters(**{**values, **changes})
+    return Augmentation(**{**values, **changes})
 
 
 def sample(image: NDArray[np.uint8], affine: NDArray[np.float32], size: int) -> NDArray[np.float64]:
