@@ -15,6 +15,7 @@ from pulmonet.flows.explain.options import ExplainOptions
     "given",
     run=flag("run", "--run", "--model", "-m", default="best validation AUROC"),
     label=flag("labels", default="all"),
+    class_idx="class_indices",
     method="method",
     layer=flag("layer", default="last, the last feature map"),
     split="split",
@@ -37,12 +38,6 @@ def explain(
         list[str] | None, typer.Argument(help=ExplainOptions.model_fields["images"].description)
     ] = None,
     given: dict[str, Any],
-    class_idx: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="<int>", help=ExplainOptions.model_fields["class_indices"].description
-        ),
-    ] = None,
     data: dict[str, Any],
     json: Json = False,
 ) -> int:
@@ -53,5 +48,6 @@ def explain(
 
     if json:
         console.reserve_stdout_for_json()
-    typed = {"images": images or (), "class_indices": class_idx or (), **given, **dataset_of(data)}
-    return run(check_options(ExplainOptions, typed, {"n_rows": "--rows"}))
+    typed = {"images": images or (), **given, **dataset_of(data)}
+    flags = {"n_rows": "--rows", "class_indices": "--class-idx"}
+    return run(check_options(ExplainOptions, typed, flags))

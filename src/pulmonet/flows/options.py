@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pulmonet.choices import Split, Views
 from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
-from pulmonet.words import did_you_mean
+from pulmonet.words import unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,10 +46,7 @@ def check_options(
         limits = problem.get("ctx", {})
         if problem["type"] == "literal_error":
             choices = re.findall(r"'([^']+)'", str(limits["expected"]))
-            raise ConfigError(
-                f"{flag} {value}: unknown{did_you_mean(str(value), choices)}; "
-                f"choose from {', '.join(choices)}"
-            ) from None
+            raise ConfigError(unknown(f"{flag} {value}", str(value), choices)) from None
         if problem["type"] == "greater_than_equal":
             raise ConfigError(f"{flag} {value}: at least {limits['ge']} is needed") from None
         message = str(problem["msg"]).removeprefix("Value error, ")

@@ -31,7 +31,7 @@ class ExplainOptions(RowOptions):
     labels: tuple[str, ...] = ()
     """Label to explain"""
     class_indices: tuple[int, ...] = ()
-    """Label by its position, from 0; repeatable."""
+    """Label by its position, from 0"""
     method: Annotated[str, Field(examples=list(METHODS))] = "gradcam"
     """How heat maps are made, with --boxes also several (a,b)"""
     layer: str | None = None
