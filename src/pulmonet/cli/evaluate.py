@@ -1,5 +1,6 @@
 """Signature of `pulmonet evaluate`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
     EvaluateOptions,
     "given",
     models=flag("runs", "--models", "--model", "-m"),
-    artifacts_dir=flag("artifacts_dir", "--artifacts-dir", "--out-dir"),
+    artifacts_dir="artifacts_dir",
     predictions=flag("predictions", read=tuple),
     ensemble="ensemble",
     ensemble_name="ensemble_name",
@@ -53,6 +54,9 @@ def evaluate(
     ] = None,
     data: dict[str, Any],
     given: dict[str, Any],
+    out_dir: Annotated[
+        Path | None, typer.Option(hidden=True, help="The same as --artifacts-dir.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Example: [bold]pulmonet evaluate densenet121 resnet50 --split valid[/bold]
@@ -65,6 +69,8 @@ def evaluate(
     if json:
         console.reserve_stdout_for_json()
     given["runs"] = [*(runs or []), *(given.get("runs") or [])]
+    if out_dir is not None:
+        given["artifacts_dir"] = out_dir
     options = check_options(EvaluateOptions, {**dataset_of(data), **given})
     from pulmonet.flows.evaluate import flow  # now: a wrong flag need not wait for its imports
 
