@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chexpert_factory import write_dataset
-from evaluation_factory import evaluate
+from evaluation_factory import digests, evaluate
 from pulmonet.cli.main import main
 from run_factory import make_named_runs
 
@@ -55,10 +55,10 @@ def test_a_folder_as_it_was_written_is_verified_with_date(
 ) -> None:
     code, said = verify(received, capsys)
     assert code == 0, said
-    assert "first: verified (weights and 2 evaluations)" in said
-    assert "second: verified (weights and 1 evaluation)" in said
+    assert "first: verified (weights and 2 evaluations; 48 images scored again)" in said
+    assert "second: verified (weights and 1 evaluation; 40 images scored again)" in said
     report = (received / "report.md").read_text()
-    assert re.search(r"Verified on 20\d\d-\d\d-\d\d \d\d:\d\d UTC", report)
+    assert re.search(r"Verified on 20\d\d-\d\d-\d\d \d\d:\d\d UTC: first verified", report)
     assert main(["report", "--artifacts-dir", str(received)]) == 0
     report = (received / "report.md").read_text()
     assert "Not verified" in report
@@ -116,30 +116,52 @@ def test_a_changed_weight_is_named(received: Path, capsys: pytest.CaptureFixture
     assert "first: verified" in said
 
 
-@pytest.mark.parametrize("with_digest", [False, True])
-def test_a_changed_prediction_is_named(
-    with_digest: bool, received: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also where the digest beside it was made to fit: then the numbers do not follow."""
-    path = received / "first" / PREDICTIONS
+def change_prediction(run: Path, column: str = "Edema_score", *, with_digest: bool) -> None:
+    """A high score becomes a low one or the other way round, a positive row a negative one."""
+    path = run / PREDICTIONS
     lines = path.read_text().splitlines()
-    header = lines[0].split(",")
-    column = header.index("Edema_score")
+    place = lines[0].split(",").index(column)
     cells = lines[3].split(",")
-    cells[column] = "0.999" if float(cells[column]) < 0.6 else "0.001"
+    if column.endswith("_score"):
+        cells[place] = "0.999" if float(cells[place]) < 0.6 else "0.001"
+    else:
+        cells[place] = "0" if cells[place] == "1" else "1"
     lines[3] = ",".join(cells)
     path.write_text("\n".join(lines) + "\n")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if with_digest:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        change(
-            received / "first" / EVALUATION,
-            lambda document: document["runs"][0].update(predictions_sha256=digest),
-        )
+        told = {"predictions_sha256": digest}
+        change(run / EVALUATION, lambda document: document["runs"][0].update(told))
+
+
+@pytest.mark.parametrize(
+    ("column", "with_digest", "with_data", "named"),
+    [
+        ("Edema_score", False, True, f"{PREDICTIONS}: of other rows or scores"),
+        ("Edema_score", True, True, f"{PREDICTIONS}: Edema_score of "),
+        ("Edema", True, True, f"{PREDICTIONS}: its patients, reference labels or columns"),
+        ("Edema_score", True, False, f"{EVALUATION}: labels.Edema."),
+    ],
+)
+def test_a_changed_prediction_is_named(
+    column: str,
+    with_digest: bool,
+    with_data: bool,
+    named: str,
+    received: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where the digest beside it was made to fit: the images decide, else the numbers."""
+    change_prediction(received / "first", column, with_digest=with_digest)
+    if not with_data:
+        for name in ("first", "second"):
+            path = received / name / "run_config.json"
+            change(path, lambda document: document["config"]["data"].update(data_dir="/nowhere"))
     code, said = verify(received, capsys)
     assert code == 4
-    file = EVALUATION if with_digest else PREDICTIONS
-    assert f"first: differs: {file}: " in said
+    assert f"first: differs: {named}" in said
     assert "second: verified" in said
+    assert ("not scored again: /nowhere: the dataset" in said) is not with_data
 
 
 def test_a_changed_cell_of_the_table_is_named(
@@ -193,3 +215,105 @@ def test_a_damaged_file_is_a_difference_and_the_report_is_written(
     assert verdict in said
     assert "second: verified" in said
     assert "NOT VERIFIED on" in (received / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Artifacts of the demo: prepared, trained, evaluated and explained as people type it."""
+    folder = tmp_path_factory.mktemp("demo")
+    data, artifacts = str(folder / "phantoms"), str(folder / "artifacts")
+    prepare = ["prepare", data, "--demo", "--patients", "24", "--out-dir", str(folder / "figures")]
+    assert main(prepare) == 0
+    tiny = ("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32")
+    train = ["train", "--data-dir", data, "--out-dir", artifacts, *tiny]
+    assert main([*train, "--epochs", "1", "--name", "tiny"]) == 0
+    assert evaluate(folder / "artifacts") == 0
+    assert main(["explain", "--artifacts-dir", artifacts, "--rows", "2", "--split", "valid"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_the_demo_sent_elsewhere(
+    with_data: bool, demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One number, one weight, one prediction, each alone: `report --verify` names it."""
+    hidden = demo / "phantoms"
+    if not with_data:
+        hidden = hidden.rename(demo / "not sent")
+
+    def change_byte(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    def change_json(path: Path) -> None:
+        text, n_found = re.subn(r'(?<=value": 0\.)\d\d', "99", path.read_text(), count=1)
+        assert n_found == 1
+        path.write_text(text)
+
+    def change_line(path: Path) -> None:
+        """The last number with decimals: a score, or a cell of the table."""
+        numbers = [*re.finditer(r"(?<![\w.])0\.\d{4,}(?![\w.])", path.read_text())]
+        start, end = numbers[-1].span()
+        text = path.read_text()
+        path.write_text(f"{text[:start]}0.9931{text[end:]}")
+
+    kinds: dict[str, Callable[[Path], None]] = {
+        "evaluation_phantoms_valid.json": change_json,
+        "calibration.json": change_json,
+        "best_model.pth": change_byte,
+        "predictions_phantoms_valid.csv": change_line,
+        "final_evaluation_results.csv": change_line,
+        "final_evaluation_results.md": change_line,
+        "run_config.json": lambda path: change(
+            path, lambda one: one["provenance"].update(best_valid_macro_auroc=0.9931)
+        ),
+        "explanations.json": change_line,
+        "maps.npz": change_byte,
+    }
+    try:
+        received = shutil.copytree(demo / "artifacts", tmp_path / "received")
+        code, said = verify(received, capsys)
+        assert code == 0, said
+        assert "tiny: verified (weights and 1 evaluation" in said
+        assert ("scored again)" in said) is with_data
+        for name, edit in [*kinds.items()][: None if with_data else 4]:
+            shutil.rmtree(received)
+            shutil.copytree(demo / "artifacts", received)
+            edit(next(received.rglob(name)))
+            code, said = verify(received, capsys)
+            assert code == 4, name
+            assert re.search(rf"differs: \S*{re.escape(name)}: ", said), (name, said)
+    finally:
+        hidden.rename(demo / "phantoms")
+
+
+def test_evaluate_verify_writes_nothing(received: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digests(received)
+    assert evaluate(received, "--verify") == 2  # with flags that say how to evaluate
+    assert "--verify: checks evaluations as they were made" in capsys.readouterr().err
+    command = ["evaluate", "--artifacts-dir", str(received), "--verify"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "first: verified (weights and 2 evaluations; 48 images scored again)" in said
+    change_prediction(received / "second", with_digest=True)
+    changed = digests(received)
+    assert changed != before
+    assert main([*command, "second", "--json"]) == 4
+    found = json.loads(capsys.readouterr().out)
+    assert [*found] == ["second"]
+    assert found["second"].startswith(f"differs: {PREDICTIONS}: Edema_score of ")
+    assert main([*command, "first"]) == 0
+    assert digests(received) == changed
+
+
+def test_a_changed_comparison_is_named(received: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In both files alike, and with the list of what was written taken away."""
+    for name in ("first", "second"):
+        path = received / name / EVALUATION
+        change(path, lambda document: document["comparisons"][0].update(p_adjusted=0.01))
+        (received / name / ".pulmonet").unlink()
+    code, said = verify(received, capsys)
+    assert code == 4
+    for name in ("first", "second"):
+        assert f"{name}: differs: {EVALUATION}: first less second, auroc of macro.p_adj" in said

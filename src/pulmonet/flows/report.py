@@ -9,7 +9,6 @@ from urllib.parse import quote
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
-from pulmonet.flows.verify import verify as verify_all
 from pulmonet.report.checklist.items import read_author_notes
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card
@@ -40,7 +39,12 @@ def run(
     markdown_path, page_path = _paths(output or artifacts_dir)
     notes = read_author_notes(author_notes) if author_notes is not None else {}
     collection = collect(artifacts_dir)
-    verdicts = verify_all(collection, artifacts_dir) if verify else {}
+    verdicts: dict[str, str] = {}
+    if verify:
+        from pulmonet.flows.evaluate.options import EvaluateOptions
+        from pulmonet.flows.verify import verify as verify_all
+
+        verdicts = verify_all(collection, artifacts_dir, EvaluateOptions())
     context = Context(
         collection=collection,
         notes=notes,

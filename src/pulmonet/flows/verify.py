@@ -1,66 +1,97 @@
-"""`--verify`: whether artifacts follow from each other: digests, and numbers from the scores."""
+"""`--verify`: whether artifacts follow from each other: digests, numbers, and the scores."""
 
+import io
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from pulmonet.choices import METHODS, SPLITS
+from pulmonet.data.manifest import fingerprint
+from pulmonet.errors import ArtifactError, ConfigError, DataError, TrainingError
+from pulmonet.files.ledger import NAME, Ledger
+from pulmonet.files.read import read_text
 from pulmonet.flows import console
+from pulmonet.flows.dataset import Datasets
+from pulmonet.flows.evaluate.compare import compare_all
+from pulmonet.flows.evaluate.flow import evaluate_one
+from pulmonet.flows.evaluate.material import Material, find_sources, with_labels
+from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
-from pulmonet.metrics.evaluation import evaluate_predictions
-from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.evaluation import fit_calibration
+from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.metrics.subgroups import DEFAULT_COLUMNS
-from pulmonet.report.collect import Collection
+from pulmonet.report.collect import FIGURES, Collection, Evaluated, RunArtifacts, collect
 from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.words import count, list_first
 
 _TABLE = "final_evaluation_results.csv"
+_KEY = ("Model", "Dataset", "Split")
 #: What follows from the predictions and the options.
 _COMPUTED = {"n_rows", "n_patients", "n_studies", "bootstrap", "labels", "macro", "study"}
-_COMPUTED |= {"subgroups"}
+_COMPUTED |= {"subgroups", "baseline"}
+#: And from the run and its data, where the rows are scored again.
+_SCORED = {"synthetic", "rows_used_for", "same_data_as_training", "external", "seen", "shift"}
+_SCORED |= {"one_class_in_training"}
+#: Scores of another device or version of torch differ by less.
+_ROUNDING = 0.01
+#: What `evaluate` and `explain` write, the report shows, and nothing here computes.
+_SHOWN = (
+    *("final_evaluation_results.*", "evaluation_*.json", "predictions_*.csv", "calibration.json"),
+    *("explanations.json", "localization.json", "sanity.json", "maps.npz", "xray.png"),
+    *(f"{name}_*.png" for name in ("model", *FIGURES, *METHODS)),
+)
 
 
-def verify(collection: Collection, artifacts_dir: Path) -> dict[str, str]:
+def run(options: EvaluateOptions) -> int:
+    """`evaluate --verify`: what is in the folders is checked, and nothing is written."""
+    folders = defaultdict[Path, list[str]](list)
+    for source in find_sources(options):
+        folders[source.results_dir.path.parent].append(source.name)
+    verdicts: dict[str, str] = {}
+    for folder, names in folders.items():
+        only = names if options.runs else ()
+        verdicts |= verify(collect(folder), folder, options, only)
+    if console.wants_json():
+        console.show_json(verdicts)
+    differs = any(verdict.startswith("differs") for verdict in verdicts.values())
+    return ArtifactError.exit_code if differs else 0
+
+
+def verify(
+    collection: Collection, folder: Path, options: EvaluateOptions, only: Names[str] = ()
+) -> dict[str, str]:
     """A verdict for each run, ensemble and so on, and each file beside them, which is said too.
 
-    It begins with ``verified``, ``not verified`` (something is missing) or ``differs``.
+    It begins with ``verified``, ``not verified`` (something is missing) or ``differs``. `options`
+    say where the data are and how rows are scored; `only` names those that are looked at.
     """
-    attempt = Reader(artifacts_dir, [*collection.problems, *collection.stale])
+    check = _Check(collection, folder, options)
     verdicts: dict[str, str] = {}
-    missing, wrong = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for found in collection.evaluated:
-        run_dir = RunDir(artifacts_dir / found.name)
-        verdicts[found.name] = f"verified (weights and {count(len(found.results), 'evaluation')})"
-        if run_dir.exists() and not run_dir.best_model_path.exists():
-            missing[found.name].append("best_model.pth is not there")
-        stored = attempt(run_dir.calibration_path, read_calibration)
-        tables = {(rows.dataset, rows.split): rows for rows in found.predictions}
-        for result in found.results:
-            path = run_dir.evaluation_path(result.dataset, result.split)
-            rows = tables.get((result.dataset, result.split))
-            if rows is None:
-                missing[found.name].append(f"{path.name}: its predictions are not there")
-            else:
-                wrong[found.name] += attempt(path, partial(_differing, result, rows, stored)) or []
-    table = attempt(artifacts_dir / _TABLE, final_table.read_table)
-    for name, text in () if table is None else _differing_rows(collection, table):
-        wrong[name].append(text)
-    for problem in reversed(dict.fromkeys(attempt.problems)):  # before what may come of them
+        if not only or found.name in only:
+            verdicts[found.name] = check.evaluated(found)
+    wrong, missing = check.wrong, check.missing
+    check.table()
+    for problem in reversed(dict.fromkeys(check.attempt.problems)):  # before what may come of them
         name, _, file = problem.where.partition("/")
         wrong[name].insert(0, f"{file or name}: {problem.what}")
-    for name in (*verdicts, *wrong):
+    check.pairs(only)
+    check.written()
+    for name in (*verdicts, *([] if only else wrong)):
         if wrong[name]:
-            verdicts[name] = f"differs: {list_first(wrong[name])}"
+            verdicts[name] = f"differs: {list_first(dict.fromkeys(wrong[name]))}"
         elif missing[name]:
             verdicts[name] = f"not verified: {list_first(missing[name])}"
     for name, verdict in verdicts.items():
@@ -68,48 +99,243 @@ def verify(collection: Collection, artifacts_dir: Path) -> dict[str, str]:
     return verdicts
 
 
-def _differing(
-    result: RunResult, rows: Predictions, stored: Calibration | None, path: Path
-) -> list[str]:
-    """Numbers of the evaluation at `path` that do not follow from its predictions."""
-    columns = [rows.labels.index(label) for label in result.labels if label in rows.labels]
-    if len(columns) < len(result.labels):
-        return [f"{path.name}: {rows.run}: its predictions lack a label of it"]
-    targets, scores = rows.targets[:, columns], rows.scores[:, columns]
-    rows = replace(rows, labels=tuple(result.labels), targets=targets, scores=scores)
-    points = {label: item.operating_points for label, item in result.labels.items()}
-    every = [point for of_label in points.values() for point in of_label]
-    kinds = (item.calibrated.calibrator for item in result.labels.values() if item.calibrated)
-    is_stored = any(point.estimates == "threshold" for point in every)
-    options = check_options(
-        EvaluationOptions,
-        {
+class _Check:
+    """What one call of `verify` finds."""
+
+    def __init__(self, collection: Collection, folder: Path, options: EvaluateOptions) -> None:
+        self.collection, self.folder, self.options = collection, folder, options
+        self.attempt = Reader(folder, [*collection.problems, *collection.stale])
+        self.wrong = defaultdict[str, list[str]](list)
+        self.missing = defaultdict[str, list[str]](list)
+        self._datasets = Datasets()
+        self._tables = {
+            (rows.run, rows.dataset, rows.split): rows
+            for found in collection.evaluated
+            for rows in found.predictions
+        }
+        self._n_scored = Counter[str]()
+        self._unscored: dict[str, str] = {}
+
+    def evaluated(self, found: Evaluated) -> str:
+        """What can be said of a run, or of what is none, where nothing is wrong or missing."""
+        name, run_dir = found.name, RunDir(self.folder / found.name)
+        if isinstance(found, RunArtifacts):
+            if not run_dir.best_model_path.exists():
+                self.missing[name].append("best_model.pth is not there")
+            self.wrong[name] += _unlike_log(found)
+        stored = self.attempt(run_dir.calibration_path, read_calibration)
+        for result in found.results:
+            path = run_dir.evaluation_path(result.dataset, result.split)
+            rows = self._tables.get((name, result.dataset, result.split))
+            if rows is None:
+                self.missing[name].append(f"{path.name}: its predictions are not there")
+                continue
+            found_in = partial(self._differing, result, rows, stored)
+            self.wrong[name] += self.attempt(path, found_in) or []
+        weights = "weights and " if isinstance(found, RunArtifacts) else ""
+        said = f"verified ({weights}{count(len(found.results), 'evaluation')}"
+        if n := self._n_scored[name]:
+            said += f"; {count(n, 'image')} scored again"
+        if why := self._unscored.get(name):
+            said += f"; not scored again: {why}"
+        return f"{said})"
+
+    def _differing(
+        self, result: RunResult, rows: Predictions, stored: Calibration | None, path: Path
+    ) -> list[str]:
+        """What does not follow from the predictions, or they not from the weights and the data."""
+        options = self._options_of(result, rows)
+        run_dir = RunDir(path.parent)
+        material = Material(rows, run_dir)
+        wrong: list[str] = []
+        fields = _COMPUTED
+        scored = self._score(result, options, run_dir)
+        if scored is not None:
+            wrong += _unlike(rows, scored.predictions, run_dir)
+            material, fields = replace(scored, predictions=rows), _COMPUTED | _SCORED
+        material = with_labels(material, tuple(result.labels))
+        points = [point for item in result.labels.values() for point in item.operating_points]
+        is_stored = any(point.estimates == "threshold" for point in points)
+        again = evaluate_one(material, options, stored if is_stored else None)
+        said = result.model_dump(include=fields, exclude_unset=True)
+        fitted_on = [one.baseline and one.baseline.fitted_on for one in (result, again)]
+        if fitted_on[0] != fitted_on[1]:
+            said.pop("baseline", None)  # the rows trained on were, or are, not at hand
+        if material.training is None:
+            said.pop("shift", None)
+        wrong += _named(path.name, said, again.model_dump())
+        own = ("dataset", "split", "checkpoint_sha256", "dataset_fingerprint", "n_rows")
+        is_own = [getattr(stored, key, None) == getattr(result, key) for key in own]
+        if stored and all(is_own) and not is_stored and result.level == "image":
+            fitted = fit_calibration(material.predictions, options, result=again)
+            shared = fitted.labels.keys() & stored.labels.keys()
+            ours, theirs = (one.model_dump(include={"labels": shared}) for one in (fitted, stored))
+            wrong += _named("calibration.json", theirs, ours)
+        return wrong
+
+    def _options_of(self, result: RunResult, rows: Predictions) -> EvaluateOptions:
+        """How `result` was computed, and how its rows are scored again."""
+        points = {label: item.operating_points for label, item in result.labels.items()}
+        kinds = (item.calibrated.calibrator for item in result.labels.values() if item.calibrated)
+        given = {
             "n_resamples": result.bootstrap.n_resamples,
             "seed": result.bootstrap.seed,
             "interval": result.bootstrap.method,
             "level": result.level,
             "study_rule": result.study.rule if result.study else "max",
-            "criteria": tuple(dict.fromkeys(point.criterion for point in every)),
+            "criteria": tuple(
+                dict.fromkeys(point.criterion for some in points.values() for point in some)
+            ),
             "calibrator": next(filter(None, kinds), "platt"),
             "prevalence": {
-                label: of_label[0].deployment_prevalence
-                for label, of_label in points.items()
-                if of_label and of_label[0].deployment_prevalence
+                label: some[0].deployment_prevalence
+                for label, some in points.items()
+                if some and some[0].deployment_prevalence
             },
             "subgroup_columns": tuple(
                 name
                 for name in dict.fromkeys(group.column for group in result.subgroups)
                 if name in rows.columns and name not in DEFAULT_COLUMNS
             ),
-        },
+            "blank": result.blank,
+            "views": result.views,
+            "tta": result.tta,
+            "verify": False,
+        }
+        if result.split in SPLITS:
+            given["split"] = result.split
+        return check_options(EvaluateOptions, self.options.model_dump(exclude_unset=True) | given)
+
+    def _score(
+        self, result: RunResult, options: EvaluateOptions, run_dir: RunDir
+    ) -> Material | None:
+        """The rows scored again; None where that cannot be: then `_unscored` has the reason."""
+        source = RunDir(self.folder / result.run.removesuffix(f"+{result.tta}"))
+        weights = f"{source.name}/{source.best_model_path.name}"
+        if not source.best_model_path.exists() or any(
+            problem.where == weights for problem in self.attempt.problems
+        ):
+            return None
+        try:
+            from pulmonet.flows.evaluate.score import score
+
+            record = source.read_record()
+            manifest = self._datasets.rows_of(record, options).manifest
+            if fingerprint(manifest) == result.dataset_fingerprint:
+                scored = score(result.run, source, run_dir, options, self._datasets)
+                self._n_scored[result.run] += len(scored.predictions.paths)
+                return scored
+            why = f"{result.dataset} as it was evaluated is not at hand"
+        except (ConfigError, DataError, TrainingError, ImportError) as error:
+            why = str(error)
+        self._unscored[result.run] = why
+        return None
+
+    def pairs(self, only: Names[str]) -> None:
+        """Differences between runs, and letters, that do not follow from their predictions."""
+        compared, shown = self.collection.compared, self.collection.comparisons
+        families: dict[tuple[tuple[str, str], tuple[str, ...]], list[RunResult]] = {}
+        for result in self.collection.results:
+            where = (result.dataset, result.split)
+            own = compared.get((result.run, *where), [])
+            # not in the report: of other weights by now; computed otherwise: an earlier version's
+            if own and all((where, one) in shown and one.p_adjusted is not None for one in own):
+                every = dict.fromkeys([*(one.a for one in own), *(one.b for one in own)])
+                families.setdefault((where, tuple(every)), []).append(result)
+        for (where, names), results in families.items():
+            found = {result.run: result for result in results}
+            if (only and not {*names} <= {*only}) or any(self.wrong[name] for name in names):
+                continue
+            there = [name for name in names if name in found and (name, *where) in self._tables]
+            if len(there) < len(names):
+                lost = list_first(sorted({*names} - {*there}))
+                for name in there:
+                    self.missing[name].append(f"it was compared with {lost}, not there")
+            else:
+                again, pairs = self._compare([found[name] for name in names])
+                for result in again:
+                    file = RunDir(self.folder / result.run).evaluation_path(*where).name
+                    said = _by_pair(found[result.run], compared[result.run, *where])
+                    self.wrong[result.run] += _named(file, said, _by_pair(result, pairs))
+
+    def _compare(self, results: list[RunResult]) -> tuple[list[RunResult], list[Comparison]]:
+        tables = [self._tables[one.run, one.dataset, one.split] for one in results]
+        rows = [
+            with_labels(Material(table, RunDir(self.folder)), tuple(one.labels)).predictions
+            for table, one in zip(tables, results, strict=True)
+        ]
+        return compare_all(rows, results, self._options_of(results[0], tables[0]))
+
+    def table(self) -> None:
+        """Cells of the final table that no evaluation has."""
+        path = self.folder / _TABLE
+        table = self.attempt(path, final_table.read_table)
+        found = [] if table is None else table.to_dict("records")
+        rows = {tuple(row[name] for name in _KEY): row for row in found}
+        for result in self.collection.results:
+            new = final_table.table_of([result]).to_dict("records")[0]
+            old = rows.get(tuple(new[name] for name in _KEY), {})
+            self.wrong[result.run] += [
+                f"{_TABLE}: {name} is {old[name]}, in the evaluation {value}"
+                for name, value in new.items()
+                if name in old and name not in ("Group", "Combines") and old[name] != value
+            ]
+
+    def written(self) -> None:
+        """Files that are not as `evaluate` or `explain` wrote them, by the lists beside them."""
+        for path in sorted({path for name in _SHOWN for path in self.folder.rglob(name)}):
+            name, _, file = path.relative_to(self.folder).as_posix().partition("/")
+            place = self.folder / name if file else self.folder
+            is_named = any(what.startswith(file or name) for what in self.wrong[name])
+            if (place / NAME).exists() and not is_named and not Ledger(place, "").owns(path):
+                self.wrong[name].append(f"{file or name}: not as it was written")
+
+
+def _unlike_log(run: RunArtifacts) -> list[str]:
+    """The score of run_config.json where training_log.csv has another one."""
+    log, said = run.log, run.provenance.best_valid_macro_auroc
+    if log is None or said is None or "val_macro_auroc" not in log:
+        return []
+    found = log["val_macro_auroc"][log["epoch"] == run.provenance.best_epoch].tolist()
+    key = "provenance.best_valid_macro_auroc"
+    return _named("run_config.json", {key: said}, {key: found[0]}) if found else []
+
+
+def _by_pair(result: RunResult, items: Iterable[Comparison]) -> dict[str, Any]:
+    return {"group_letters": result.group_letters} | {
+        f"{item.a} less {item.b}, {item.metric} of {item.label or 'macro'}": item.model_dump()
+        for item in items
+    }
+
+
+def _named(file: str, said: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """What differs in a file: ``labels.Edema.auroc.value is 0.91, and computed again 0.71``."""
+    return [f"{file}: {text}" for text in _walk(said, again, "")]
+
+
+def _unlike(rows: Predictions, scored: Predictions, run_dir: RunDir) -> Iterator[str]:
+    """How saved rows differ from those that weights and data give."""
+    path = run_dir.predictions_path(rows.dataset, rows.split)
+    if (rows.paths, rows.labels) != (scored.paths, scored.labels):
+        yield f"{path.name}: its rows or labels are not those of the run and its data"
+        return
+    ours, theirs = (
+        pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
+        for csv in (scored.to_csv(), read_text(path))
     )
-    again = evaluate_predictions(rows, options, stored=stored if is_stored else None)
-    said = result.model_dump(include=_COMPUTED, exclude_unset=True)
-    return [f"{path.name}: {what}" for what in _walk(said, again.model_dump(), "")]
+    names = [name for name in ours if not str(name).endswith("_score")]
+    if not ours[names].equals(theirs.reindex(columns=names)):
+        yield f"{path.name}: its patients, reference labels or columns are not those of the data"
+    apart = np.abs(rows.scores - scored.scores)
+    if apart.max() > _ROUNDING:
+        row, column = np.unravel_index(apart.argmax(), apart.shape)
+        yield (
+            f"{path.name}: {rows.labels[column]}_score of '{rows.paths[row]}' is "
+            f"{rows.scores[row, column]:.4g}, and scored again {scored.scores[row, column]:.4g}"
+        )
 
 
 def _walk(said: Any, again: Any, where: str) -> Iterator[str]:
-    """``labels.Edema.auroc.value is 0.91, and computed again 0.71`` for each that differs."""
     if isinstance(said, Mapping) and isinstance(again, Mapping):
         for key in said:
             yield from _walk(said[key], again.get(key), f"{where}.{key}".lstrip("."))
@@ -125,15 +351,3 @@ def _walk(said: Any, again: Any, where: str) -> Iterator[str]:
             yield f"{where} is {said:.9g}, and computed again {again:.9g}"
     elif said != again:
         yield f"{where} is {said!r}, and computed again {again!r}"
-
-
-def _differing_rows(collection: Collection, table: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """(run, cell of the `table` that its evaluation does not have)."""
-    key = ["Model", "Dataset", "Split"]
-    rows = {tuple(row[name] for name in key): row for row in table.to_dict("records")}
-    for result in collection.results:
-        new = final_table.table_of([result]).to_dict("records")[0]
-        old = rows.get(tuple(new[name] for name in key), {})
-        for name, value in new.items():
-            if name in old and name not in ("Group", "Combines") and old[name] != value:
-                yield result.run, f"{_TABLE}: {name} is {old[name]}, in the evaluation {value}"

@@ -95,7 +95,10 @@ class Collection:
 
     runs: tuple[RunArtifacts, ...]
     others: tuple[Evaluated, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[tuple[tuple[str, str], Comparison], ...]
+    """(dataset, split) and a comparison on its rows."""
+    compared: Compared
+    """The same by run, with those of other weights than now lie there."""
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
@@ -209,7 +212,7 @@ def collect(artifacts_dir: Path) -> Collection:
         for key, items in compared.items()
     }
     pairs = {
-        (item.a, item.b, item.metric, item.label): item
+        (key[1:], item.a, item.b, item.metric, item.label): (key[1:], item)
         for key, items in compared.items()
         for item in items
         if not _is_stale(item, key, compared, attempt)
@@ -219,6 +222,7 @@ def collect(artifacts_dir: Path) -> Collection:
         runs=tuple(fresh(run) for run in runs),
         others=tuple(fresh(other) for other in others if other.results),
         comparisons=tuple(pairs.values()),
+        compared=compared,
         final_table=attempt(
             artifacts_dir / "final_evaluation_results.csv", partial(_read_final_table, attempt)
         ),

@@ -33,12 +33,15 @@ from pulmonet.flows.evaluate.write import (
     write_comparison_figure,
     write_figures,
     write_run,
+    write_scores,
     write_table,
 )
 from pulmonet.labels import match_label
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baseline
+from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.metrics.evaluation import evaluate_predictions
+from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.metrics.shift import describe_shift
 from pulmonet.words import did_you_mean
@@ -69,7 +72,7 @@ def run(options: EvaluateOptions) -> int:
         materials.append(make(combination.name, materials, combined_dir))
 
     # metrics
-    results = [_evaluate(material, options) for material in materials]
+    results = [evaluate_one(one, options, stored_calibration(one, options)) for one in materials]
     results, records = compare_all([each.predictions for each in materials], results, options)
 
     # write
@@ -129,10 +132,14 @@ def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> M
         if options.tta != "none":
             check_folder(source.results_dir, None, [], options.tta, "train --name")
         material = score(source.name, source.run_dir, source.results_dir, options, datasets)
+        write_scores(material)
     return with_labels(material, options.labels)
 
 
-def _evaluate(material: Material, options: EvaluateOptions) -> RunResult:
+def evaluate_one(
+    material: Material, options: EvaluationOptions, stored: Calibration | None
+) -> RunResult:
+    """The result of one run, with shift and baseline; without `stored` it is cross-fitted."""
     predictions, training = material.predictions, material.training
     facts = dict(material.facts)
     covariates = covariates_of(predictions)
@@ -140,7 +147,6 @@ def _evaluate(material: Material, options: EvaluateOptions) -> RunResult:
         here = KnownRows(covariates, predictions.targets)
         facts["shift"] = describe_shift(predictions.labels, training, here)
     facts["baseline"] = evaluate_baseline(predictions, training, options)
-    stored = stored_calibration(material, options)
     with console.steps(f"intervals of {predictions.run}", 1) as bar:
         result = evaluate_predictions(predictions, options, stored=stored, facts=facts)
         bar.advance()

@@ -14,6 +14,9 @@ from pulmonet.flows.options import RowOptions
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.folder import check_run_name
 
+_BESIDE_VERIFY = {"verify", "runs", "artifacts_dir", "data_dir", "columns", "device"}
+_BESIDE_VERIFY |= {"batch_size", "num_workers"}
+
 
 class Combination(NamedTuple):
     """One more row of results, made of all runs that are evaluated."""
@@ -55,10 +58,17 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
     """Draw ROC, reliability and the others."""
     export: ExportFormat | None = None
     """Also write model.onnx into each run's folder"""
+    verify: bool = False
+    """Write nothing: score again, compute every number again, and compare with what is there."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         """Refuse what saved scores or the installation cannot give, and two rows of all."""
+        if self.verify and self.model_dump(exclude_defaults=True).keys() - _BESIDE_VERIFY:
+            raise ConfigError(
+                "--verify: checks evaluations as they were made; beside it only runs, "
+                "--artifacts-dir, where the data are, --device, --batch-size and --num-workers"
+            )
         if self.predictions:
             if self.export is not None:
                 raise ConfigError("--export: saved predictions hold no network; name runs instead")

@@ -17,7 +17,6 @@ from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ArtifactError, ConfigError, DataError
-from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
@@ -35,9 +34,7 @@ from pulmonet.run.record import RunRecord, SeenBefore
 def score(
     name: str, run_dir: RunDir, results_dir: RunDir, options: EvaluateOptions, datasets: Datasets
 ) -> Material:
-    """Score the rows of a split with a run's best checkpoint and write the predictions.
-
-    With test-time augmentation nothing is written: such results go to a folder of their own.
+    """Score the rows of a split with a run's best checkpoint.
 
     Raises:
         ArtifactError: the run is damaged.
@@ -53,9 +50,6 @@ def score(
     scores = _score(trained, pack, rows, options)
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"
-    if is_plain:
-        path = run_dir.predictions_path(predictions.dataset, predictions.split)
-        Ledger(run_dir.path, "move it away").write(path, predictions.to_csv(), by_name=True)
     facts = _facts(trained, chosen, options, seen)
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None

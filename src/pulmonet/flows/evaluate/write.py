@@ -59,6 +59,14 @@ def check_folder(
         )
 
 
+def write_scores(material: Material) -> None:
+    """The predictions of a run, of all its labels; not those of several views of each image."""
+    rows = material.predictions
+    if material.is_saved:
+        path = material.run_dir.predictions_path(rows.dataset, rows.split)
+        _write(material, path, to_bytes(rows.to_csv()))
+
+
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
     """A run's evaluation_*.json, and its predictions where they are in no file yet."""
     own = [record for record in comparisons if result.run in (record.a, record.b)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.final_table import BASELINE_NAME
@@ -212,11 +212,13 @@ def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[
     ]
 
 
-def _comparisons(comparisons: Iterable[Comparison]) -> Section:
+def _comparisons(comparisons: Sequence[tuple[tuple[str, str], Comparison]]) -> Section:
+    several = len({rows for rows, _ in comparisons}) > 1
     found = table(
         "Differences on the same rows and the same resamples",
         (
-            {
+            ({"Rows": ", ".join(rows)} if several else {})
+            | {
                 "Runs": f"{item.a} less {item.b}",
                 "Measure": item.metric.replace("_", " ").replace("auroc", "AUROC"),
                 "Label": item.label or "macro",
@@ -227,7 +229,7 @@ def _comparisons(comparisons: Iterable[Comparison]) -> Section:
                 "p (adjusted)": item.p_holm if item.p_adjusted is None else item.p_adjusted,
                 "Significant": "yes" if item.distinguished else "no",
             }
-            for item in comparisons
+            for rows, item in comparisons
         ),
         [
             "Intervals and p values come from one procedure (max-t) in two families: macro AUROC, "

@@ -53,17 +53,12 @@ def summary_section(context: Context) -> Section:
 
 def _verified(context: Context) -> Text:
     """Whether the numbers were computed again from the predictions, and when."""
-    scrub = context.identities.quoteless
-    wrong = [f"{name} {scrub(one)}" for name, one in context.verdicts.items() if one[0] != "v"]
-    if wrong:
-        return Text(f"NOT VERIFIED on {context.written}: {'; '.join(wrong)}", "warning")
     if not context.verdicts:
         return Text("Not verified: `pulmonet report --verify` computes the numbers again.", "note")
-    return Text(
-        f"Verified on {context.written}: digests of the weights and predictions (see How to "
-        "reproduce), and every number that follows from the predictions.",
-        "note",
-    )
+    said, wrong = context.identities, [one for one in context.verdicts.values() if one[0] != "v"]
+    each = "; ".join(f"{name} {said.quoteless(one)}" for name, one in context.verdicts.items())
+    how = "NOT VERIFIED" if wrong else "Verified"
+    return Text(f"{how} on {context.written}: {each}.", "warning" if wrong else "note")
 
 
 def stale_note(context: Context) -> list[Text]:
