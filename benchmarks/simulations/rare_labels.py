@@ -3,7 +3,7 @@
 Datasets with as many positives as CheXpert's valid split has (200 patients, 13 labels, two of them
 with one positive), and with other sets of rare labels. One image a patient; every label is drawn
 by itself; two models of one strength, whose scores correlate, given the class. AUROC is 0.80 to
-0.90, and known in closed form.
+0.90, and known in closed form; average precision is its integral.
 
     nice -n 19 python benchmarks/simulations/rare_labels.py --seconds 480
 """
@@ -48,6 +48,14 @@ def draw(
     return targets, scores, truth
 
 
+def true_precision(auroc: float, prevalence: float) -> float:
+    """Average precision of the binormal model: the integral of precision over recall."""
+    cuts = np.linspace(-9, 12, 100_001)
+    recall, alarms = ndtr(2**0.5 * ndtri(auroc) - cuts), ndtr(-cuts)
+    called = prevalence * recall + (1 - prevalence) * alarms
+    return float(np.trapezoid((prevalence * recall / called)[::-1], recall[::-1]))
+
+
 def simulate(
     positives: tuple[int, ...], n_patients: int, n_datasets: int, seconds: float, n_resamples: int
 ) -> tuple[int, dict[str, float]]:
@@ -56,6 +64,9 @@ def simulate(
     labels = tuple(f"L{number}" for number in range(len(positives)))
     units, names = np.arange(n_patients), tuple(f"p{number}" for number in range(n_patients))
     stop, dataset = time.perf_counter() + seconds, 0
+    true_aurocs = np.linspace(0.80, 0.90, len(positives))
+    shares = np.asarray(positives) / n_patients
+    precision = np.asarray([true_precision(*pair) for pair in zip(true_aurocs, shares, strict=True)])
     while dataset < n_datasets and time.perf_counter() < stop:
         targets, scores, truth = draw(positives, n_patients, np.random.default_rng([dataset, 3]))
         rows = Predictions(
@@ -70,6 +81,11 @@ def simulate(
         inside = [labels.index(name) for name in found.macro.labels]
         value, macro = truth[inside].mean(), found.macro.auroc
         hits["macro"].append(macro.low <= value <= macro.high)
+        for place in inside:
+            estimate = found.average_precision[place]
+            hits["labels, AP"].append(estimate.low <= precision[place] <= estimate.high)
+        value, macro = precision[inside].mean(), found.macro.average_precision
+        hits["macro, AP"].append(macro.low <= value <= macro.high)
         compared = compare(
             ["a", "b"], labels, targets, scores, units, n_resamples=n_resamples, seed=dataset
         ).comparisons

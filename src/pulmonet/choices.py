@@ -36,7 +36,7 @@ KeptCheckpoint = Literal["best", "last"]
 
 Level = Literal["image", "study"]
 StudyRule = Literal["max", "mean"]
-IntervalKind = Literal["percentile", "bca"]
+IntervalKind = Literal["logit", "percentile", "bca"]
 CalibratorKind = Literal["platt", "temperature", "isotonic"]
 #: Operating points that need no value, and those written ``sensitivity=0.9``.
 CRITERIA = ("youden", "f1")

@@ -179,7 +179,8 @@ class LabelResult(Record):
     """Patients with at least one positive row."""
     prevalence: Number
     few_positives: bool
-    """Fewer than 20 positive (or negative) patients: the interval may be too narrow, see docs."""
+    """Fewer than 20 positive (or negative) patients: intervals of thresholds and calibration may be
+    too narrow."""
     reason: str | None = None
     """Why there is no AUROC."""
     auroc: Estimate

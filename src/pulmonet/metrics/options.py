@@ -86,8 +86,8 @@ class EvaluationOptions(Section):
     """Resamples of the patients."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the resamples and folds."""
-    interval: IntervalKind = "percentile"
-    """Bootstrap interval."""
+    interval: IntervalKind = "logit"
+    """Bootstrap interval of AUROC and average precision."""
     level: Level = "image"
     """What is scored."""
     study_rule: StudyRule = "max"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.evaluation import evaluate_predictions, fit_calibration
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Evaluation, RunResult
@@ -74,7 +75,7 @@ def intervals_in(document: object) -> list[str]:
     return found + [name for part in document.values() for name in intervals_in(part)]
 
 
-@pytest.mark.parametrize("interval", ["percentile", "bca"])
+@pytest.mark.parametrize("interval", ["logit", "percentile", "bca"])
 def test_rare_labels_have_a_value_and_no_interval(interval: str) -> None:
     rows = rare_rows([1] * 6 + [4, 117, 5, 40])
     found = evaluate_predictions(rows, EvaluationOptions(n_resamples=200, interval=interval))
@@ -168,12 +169,18 @@ def test_patients_unknown_resamples_images(make_predictions: Callable[..., Predi
     assert found.study is None
 
 
-def test_bca_and_percentile_differ_a_little(make_predictions: Callable[..., Predictions]) -> None:
-    percentile = evaluate_predictions(make_predictions(), QUICK).macro.auroc
-    options = QUICK.model_copy(update={"interval": "bca"})
-    bca = evaluate_predictions(make_predictions(), options).macro.auroc
-    assert bca.value == percentile.value
-    assert 0 < abs(bca.low - percentile.low) < 0.05
+def test_three_kinds_of_intervals_differ_a_little(
+    make_predictions: Callable[..., Predictions],
+) -> None:
+    def edema(**interval: str) -> Estimate:
+        options = QUICK.model_copy(update=interval)
+        return evaluate_predictions(make_predictions(), options).labels["Edema"].auroc
+
+    logit, percentile, bca = edema(), edema(interval="percentile"), edema(interval="bca")
+    assert edema(interval="logit") == logit
+    assert bca.value == percentile.value == logit.value
+    assert 0 < abs(bca.low - percentile.low) < 0.02
+    assert 0 < percentile.low - logit.low < 0.02
 
 
 def test_study_level_result(make_predictions: Callable[..., Predictions]) -> None:

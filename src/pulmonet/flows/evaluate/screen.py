@@ -64,7 +64,8 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
     if few:
         console.note(
-            "* fewer than 20 positive (or negative) patients: the interval may be too narrow."
+            "* fewer than 20 positive (or negative) patients: intervals of its thresholds and "
+            "calibration may be too narrow."
         )
     for label, entry in result.labels.items():
         if entry.auroc.low is not None and (caveat := entry.auroc.caveat()):

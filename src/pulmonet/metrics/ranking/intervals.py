@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 from pulmonet.arrays import Array, Flags, Floats, Ints
+from pulmonet.choices import IntervalKind
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import (
@@ -133,6 +134,26 @@ def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf
     return Estimate(value=float(value), low=low, high=high)
 
 
+def logit_interval(
+    value: float, samples: Array, confidence: float = 0.95, *, n_patients: float = np.inf
+) -> tuple[float, float]:
+    """Interval of a value in [0, 1]: its bootstrap standard error, `reach` times, on the logit scale.
+
+    A percentile interval has no room above an AUROC near 1 and covers 91 % there (Pepe 2003, 5.2.3;
+    for average precision Boyd et al. 2013, doi:10.1007/978-3-642-40994-3_29). A value of 0 or 1 has
+    no standard error: then the exact bound of as many successes as patients (Clopper and Pearson).
+    """
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
+        return np.nan, np.nan
+    if not 0 < value < 1:
+        bound = ((1 - confidence) / 2) ** (1 / n_patients)
+        return (bound, 1.0) if value else (0.0, 1 - bound)
+    half = reach(n_patients, confidence) * finite.std() / (value * (1 - value))
+    low, high = expit(logit(value) + half * np.asarray([-1.0, 1.0]))
+    return float(low), float(high)
+
+
 def bca_interval(
     value: float,
     samples: Array,
@@ -229,7 +250,7 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
         left = [None] * len(values) if jackknife is None else _and_macro(jackknife, averaged).T
         of_macro = effective_patients(rarer[averaged], drawn[:, :-1].var(axis=0)[averaged])
         parts = zip(values, drawn.T, left, [*rarer, of_macro], whys, strict=True)
-        found.append([_with_interval(*part) for part in parts])
+        found.append([_with_interval(*part, options.interval) for part in parts])
     macro = MacroResult(
         auroc=found[0].pop(),
         average_precision=found[1].pop(),
@@ -258,12 +279,20 @@ def _why_no_macro(samples: BootstrapRanking, scored: Flags) -> str | None:
 
 
 def _with_interval(
-    value: float, samples: Array, jackknife: Array | None, n_patients: float, reason: str | None
+    value: float,
+    samples: Array,
+    jackknife: Array | None,
+    n_patients: float,
+    reason: str | None,
+    kind: IntervalKind,
 ) -> Estimate:
     """The value alone, or no value, where there is a reason."""
     if reason is not None:
         return Estimate(value=float(value), reason=reason)
-    if jackknife is None:
+    if kind == "percentile":
         return estimate(value, samples, n_patients=n_patients)
-    low, high = bca_interval(float(value), samples, jackknife, n_patients=n_patients)
+    if jackknife is None:
+        low, high = logit_interval(float(value), samples, n_patients=n_patients)
+    else:
+        low, high = bca_interval(float(value), samples, jackknife, n_patients=n_patients)
     return Estimate(value=float(value), low=low, high=high)

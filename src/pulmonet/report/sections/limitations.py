@@ -32,8 +32,8 @@ def limitations_section(context: Context) -> Section:
     }
     if rare:
         lines.append(
-            f"Fewer than 20 positive (or negative) patients for {listing(sorted(rare))}: their "
-            "intervals may be too narrow; below 5 there is none."
+            f"Fewer than 20 positive (or negative) patients for {listing(sorted(rare))}: intervals "
+            "of their thresholds and calibration may be too narrow; below 5 there is none."
         )
     if len({run.config.seed for run in collection.runs}) == 1:
         lines.append("One seed: how much of a difference is luck of the seed is not known.")

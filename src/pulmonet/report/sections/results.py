@@ -192,7 +192,7 @@ def _counts_table(result: RunResult) -> list[Table]:
                 "Patients": item.n_patients,
                 "Positive patients": item.positive_patients,
                 "Remark": item.auroc.caveat()
-                or ("fewer than 20: interval may be too narrow" if item.few_positives else ""),
+                or ("fewer than 20: thresholds are uncertain" if item.few_positives else ""),
             }
             for label, item in result.labels.items()
         ),

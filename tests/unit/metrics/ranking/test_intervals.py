@@ -14,6 +14,7 @@ from pulmonet.metrics.ranking.intervals import (
     bootstrap_ranking,
     effective_patients,
     jackknife_ranking,
+    logit_interval,
     percentile_interval,
     reach,
 )
@@ -141,6 +142,29 @@ def test_percentile_and_bca_against_scipy() -> None:
     found = bca_interval(sample.mean(), draws, jackknife)
     np.testing.assert_allclose(found, tuple(reference.confidence_interval), atol=0.02)
     np.testing.assert_allclose(percentile_interval(draws), np.quantile(draws, [0.025, 0.975]))
+
+
+def test_logit_interval_of_a_proportion() -> None:
+    """Of a mean of 0 and 1 it is the textbook's delta-method interval, with Student's quantile."""
+    generator = np.random.default_rng(2)
+    sample = np.repeat([1.0, 0.0], [33, 7])
+    draws = sample[generator.integers(0, 40, (40_000, 40))].mean(axis=1)
+    odds = np.log(33 / 7)
+    half = stats.t.ppf(0.975, 39) * (1 / 33 + 1 / 7) ** 0.5 * (40 / 39) ** 0.5
+    expected = 1 / (1 + np.exp(-odds - half * np.asarray([-1, 1])))
+    assert logit_interval(33 / 40, draws, n_patients=40) == pytest.approx(expected, abs=0.003)
+    wider = logit_interval(33 / 40, draws, 0.99, n_patients=40)
+    assert wider[0] < expected[0] < expected[1] < wider[1] < 1
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_logit_interval_of_a_perfect_ranking_has_a_width(n: int) -> None:
+    exact = stats.binomtest(n, n).proportion_ci(method="exact")
+    found = logit_interval(1.0, np.ones(99), n_patients=n)
+    assert found == pytest.approx((exact.low, 1.0))
+    none = stats.binomtest(0, n).proportion_ci(method="exact")
+    assert logit_interval(0.0, np.zeros(99), n_patients=n) == pytest.approx((0.0, none.high))
+    assert np.isnan(logit_interval(0.7, np.full(3, np.nan))).all()
 
 
 def test_bca_falls_back_when_all_samples_lie_on_one_side() -> None:
