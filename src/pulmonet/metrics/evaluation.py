@@ -41,8 +41,8 @@ from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls, operating_points
 from pulmonet.run.predictions import Predictions
 
-#: Below this many positive (or negative) patients percentile intervals are too narrow, such as those
-#: of thresholds and calibration (docs/experiments/evaluation-statistics.md).
+#: Below this many positive (or negative) patients percentile intervals are too narrow, such as
+#: those of thresholds and calibration (docs/experiments/evaluation-statistics.md).
 FEW_PATIENTS = 20
 
 

@@ -137,11 +137,10 @@ def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf
 def logit_interval(
     value: float, samples: Array, confidence: float = 0.95, *, n_patients: float = np.inf
 ) -> tuple[float, float]:
-    """Interval of a value in [0, 1]: its bootstrap standard error, `reach` times, on the logit scale.
+    """Interval on the logit scale: the bootstrap's standard error, `reach` times (Pepe 2003).
 
-    A percentile interval has no room above an AUROC near 1 and covers 91 % there (Pepe 2003, 5.2.3;
-    for average precision Boyd et al. 2013, doi:10.1007/978-3-642-40994-3_29). A value of 0 or 1 has
-    no standard error: then the exact bound of as many successes as patients (Clopper and Pearson).
+    Near 1 it covers 95 % where a percentile interval covers 91 %. A `value` of 0 or 1 has no
+    standard error: it gets the exact bound of that many patients (Clopper and Pearson 1934).
     """
     finite = samples[np.isfinite(samples)]
     if not len(finite):
