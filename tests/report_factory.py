@@ -269,7 +269,7 @@ def make_result(predictions: Predictions, *, synthetic: bool = False) -> RunResu
         synthetic=synthetic,
         rows_used_for=["checkpoint selection"],
         bootstrap=BootstrapFacts(
-            unit="patient", n_resamples=1000, n_redrawn=0, seed=42, method="percentile"
+            unit="patient", n_resamples=1000, n_redrawn=0, seed=42, method="logit"
         ),
         labels=labels,
         macro=MacroResult(

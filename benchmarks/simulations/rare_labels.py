@@ -66,7 +66,7 @@ def simulate(
     stop, dataset = time.perf_counter() + seconds, 0
     true_aurocs = np.linspace(0.80, 0.90, len(positives))
     shares = np.asarray(positives) / n_patients
-    precision = np.asarray([true_precision(*pair) for pair in zip(true_aurocs, shares, strict=True)])
+    precision = np.asarray(list(map(true_precision, true_aurocs, shares)))
     while dataset < n_datasets and time.perf_counter() < stop:
         targets, scores, truth = draw(positives, n_patients, np.random.default_rng([dataset, 3]))
         rows = Predictions(
