@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 
 from evaluation_factory import LABELS, evaluate, write_predictions
 from pulmonet.cli.main import main
@@ -75,7 +76,11 @@ def test_an_interval_without_width_says_so(
     table["Edema_score"] = 0.2 + 0.5 * targets + 0.004 * np.arange(60)
     table.to_csv(tmp_path / "mine.csv", index=False)
     artifacts = tmp_path / "artifacts"
-    assert evaluate(artifacts, "--predictions", str(tmp_path / "mine.csv")) == 0
+    mine = str(tmp_path / "mine.csv")
+    assert evaluate(artifacts, "--predictions", mine) == 0
+    exact = binomtest(30, 30).proportion_ci(method="exact").low
+    assert result_of(artifacts).labels["Edema"].auroc.low == pytest.approx(exact)
+    assert evaluate(artifacts, "--predictions", mine, "--interval", "percentile") == 0
     words = "an interval without width, other patients may differ"
     assert f"Edema: all resamples give this value: {words}." in capsys.readouterr().err
     assert words in report(artifacts)[0]

@@ -125,6 +125,19 @@ def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
     return float(_unweighted(targets, scores)[1][0])
 
 
+def precision_of_others(targets: ArrayLike, scores: ArrayLike) -> float:
+    """Average precision with each positive left out of the precision at its own score.
+
+    Average precision counts it, and is too high where positives are few: by 0.09 at 5 of 200 rows,
+    by 0.02 at 30. This is not (docs/experiments/evaluation-statistics.md). Arguments as `auroc`.
+    """
+    ranking = rank(targets, scores)
+    if ranking.one_class:
+        return np.nan
+    others, called = ranking.last_of_tie, ranking.last_of_tie + ranking.n_negatives_from
+    return float(np.mean(np.where(called > 0, others / np.maximum(called, 1), 1.0)))
+
+
 def _unweighted(targets: ArrayLike, scores: ArrayLike) -> tuple[Array, Array]:
     return weighted_ranking(rank(targets, scores), np.ones((1, np.size(scores)), np.int32))
 

@@ -17,6 +17,7 @@ from pulmonet.metrics.ranking.auc import (
     auroc,
     average_precision,
     macro_mean,
+    precision_of_others,
     rank,
     weighted_ranking,
     why_not_scored,
@@ -135,12 +136,18 @@ def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf
 
 
 def logit_interval(
-    value: float, samples: Array, confidence: float = 0.95, *, n_patients: float = np.inf
+    value: float,
+    samples: Array,
+    confidence: float = 0.95,
+    *,
+    n_patients: float = np.inf,
+    centre: float | None = None,
 ) -> tuple[float, float]:
     """Interval on the logit scale: the bootstrap's standard error, `reach` times (Pepe 2003).
 
     Near 1 it covers 95 % where a percentile interval covers 91 %. A `value` of 0 or 1 has no
     standard error: it gets the exact bound of that many patients (Clopper and Pearson 1934).
+    An unbiased `centre` takes the place of a value that is biased, which the interval still holds.
     """
     finite = samples[np.isfinite(samples)]
     if not len(finite):
@@ -148,9 +155,10 @@ def logit_interval(
     if not 0 < value < 1:
         bound = ((1 - confidence) / 2) ** (1 / n_patients)
         return (bound, 1.0) if value else (0.0, 1 - bound)
-    half = reach(n_patients, confidence) * finite.std() / (value * (1 - value))
-    low, high = expit(logit(value) + half * np.asarray([-1.0, 1.0]))
-    return float(low), float(high)
+    middle = value if centre is None else centre
+    half = reach(n_patients, confidence) * finite.std() / (middle * (1 - middle))
+    low, high = expit(logit(middle) + half * np.asarray([-1.0, 1.0]))
+    return min(float(low), value), max(float(high), value)
 
 
 def bca_interval(
@@ -242,14 +250,18 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
         left_out = jackknife_ranking(targets, scores, units)
     rarer, whys = n_patients.min(axis=1), [*reasons, _why_no_macro(samples, scored)]
     found: list[list[Estimate]] = []
-    for metric, jackknife in zip((auroc, average_precision), left_out, strict=True):
-        values = np.asarray([metric(*rows) for rows in zip(targets.T, scores.T, strict=True)])
-        values = _and_macro(values, averaged)
+    for metric, unbiased, jackknife in zip(
+        (auroc, average_precision), (auroc, precision_of_others), left_out, strict=True
+    ):
+        values, centres = (
+            _and_macro(np.asarray(list(map(of_rows, targets.T, scores.T))), averaged)
+            for of_rows in (metric, unbiased)
+        )
         drawn = _and_macro(getattr(samples, metric.__name__)[0], averaged)
         left = [None] * len(values) if jackknife is None else _and_macro(jackknife, averaged).T
         of_macro = effective_patients(rarer[averaged], drawn[:, :-1].var(axis=0)[averaged])
-        parts = zip(values, drawn.T, left, [*rarer, of_macro], whys, strict=True)
-        found.append([_with_interval(*part, options.interval) for part in parts])
+        parts = zip(values, centres, drawn.T, left, [*rarer, of_macro], whys, strict=True)
+        found.append([_with_interval(*part, kind=options.interval) for part in parts])
     macro = MacroResult(
         auroc=found[0].pop(),
         average_precision=found[1].pop(),
@@ -279,10 +291,12 @@ def _why_no_macro(samples: BootstrapRanking, scored: Flags) -> str | None:
 
 def _with_interval(
     value: float,
+    centre: float,
     samples: Array,
     jackknife: Array | None,
     n_patients: float,
     reason: str | None,
+    *,
     kind: IntervalKind,
 ) -> Estimate:
     """The value alone, or no value, where there is a reason."""
@@ -291,7 +305,7 @@ def _with_interval(
     if kind == "percentile":
         return estimate(value, samples, n_patients=n_patients)
     if jackknife is None:
-        low, high = logit_interval(float(value), samples, n_patients=n_patients)
+        low, high = logit_interval(float(value), samples, n_patients=n_patients, centre=centre)
     else:
         low, high = bca_interval(float(value), samples, jackknife, n_patients=n_patients)
     return Estimate(value=float(value), low=low, high=high)

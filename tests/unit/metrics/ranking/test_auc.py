@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
@@ -13,6 +14,7 @@ from pulmonet.metrics.ranking.auc import (
     auroc,
     average_precision,
     macro_mean,
+    precision_of_others,
     rank,
     weighted_ranking,
     why_not_scored,
@@ -111,3 +113,27 @@ def test_macro_averages_scored_labels_only() -> None:
 def test_units_are_numbered_by_appearance() -> None:
     np.testing.assert_array_equal(number_units(["b", "a", "b"], 3), [0, 1, 0])
     np.testing.assert_array_equal(number_units(None, 3), [0, 1, 2])
+
+
+def test_precision_of_others_has_no_bias_of_few_positives() -> None:
+    """A plain loop; and in the mean over datasets the population's, where the plain one is not."""
+    generator = np.random.default_rng(4)
+    shift, cuts = 1.4, np.linspace(-8, 9, 20_001)
+    recall, alarms = norm.sf(cuts - shift), norm.sf(cuts)
+    precision = 10 * recall / (10 * recall + 190 * alarms)
+    truth = np.trapezoid(precision[::-1], recall[::-1])
+    targets, found = np.repeat([1.0, 0.0], [10, 190]), []
+    for _ in range(1500):
+        scores = norm.cdf(generator.normal(size=200) + shift * targets)
+        found.append((average_precision(targets, scores), precision_of_others(targets, scores)))
+    scores = scores.round(2)  # ties
+    expected = []
+    for own in scores[:10]:
+        others = np.sum(scores[:10] >= own) - 1
+        called = others + np.sum(scores[10:] >= own)
+        expected.append(others / called if called else 1.0)
+    assert precision_of_others(targets, scores) == pytest.approx(np.mean(expected))
+    plain, unbiased = np.mean(found, axis=0) - truth
+    assert plain > 0.04
+    assert abs(unbiased) < 0.015
+    assert np.isnan(precision_of_others(np.ones(3), np.full(3, 0.5)))
