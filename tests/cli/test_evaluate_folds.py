@@ -101,6 +101,11 @@ def test_every_patient_is_scored_once_by_the_run_that_left_them_out(
     paths = of_dataset["Path"].str.removeprefix("tiny/")
     assert sorted(pooled["Path"]) == sorted(paths)
     result = result_of(runs, "pooled")
+    whole, scored = result.flow
+    assert (scored.n_rows, scored.n_patients) == (len(pooled), pooled["patient"].nunique())
+    assert whole.n_rows >= scored.n_rows
+    folds = [result_of(runs, name, "tiny_valid").missing["Edema"] for name in FOLDS]
+    assert result.missing["Edema"] == {kind: sum(one[kind] for one in folds) for kind in folds[0]}
     for label, entry in result.labels.items():
         truth, scores = parts[label], parts[f"{label}_score"]
         assert entry.auroc.value == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)

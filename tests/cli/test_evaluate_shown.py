@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
+from chexpert_factory import write_dataset
 from evaluation_factory import LABELS, evaluate, write_predictions
 from pulmonet.cli.main import main
 from pulmonet.metrics.calibration.fit import read_calibration
@@ -17,6 +18,7 @@ from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
 from report_factory import make_run
 from report_reader import tables_of
+from run_factory import make_run as make_network
 
 
 def result_of(artifacts: Path, run: str = "mine") -> RunResult:
@@ -110,3 +112,55 @@ def test_calibration_and_gaps_of_sites_are_in_report_and_page(tmp_path: Path) ->
     assert row[2].sort == north.labels["Edema"].slope.value  # type: ignore[union-attr]
     missed = tables["Images with a disease of which none was called"]
     assert {row[0].text for row in missed.rows} >= {"site: north", "site: south"}
+
+
+def test_flow_and_missing_labels_are_counted_from_the_source_to_the_table(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "tiny", n_valid=20)
+    table = pd.read_csv(data / "valid.csv", dtype=str, keep_default_na=False)
+    table.loc[[3, 4, 5], "Edema"] = "-1.0"
+    table.loc[[6, 7], "Edema"] = ""
+    table.loc[[18, 19], ["Frontal/Lateral", "AP/PA"]] = ["Lateral", ""]
+    table.to_csv(data / "valid.csv", index=False)
+    (data / table["Path"][17].removeprefix("tiny/")).write_bytes(b"no image")
+    artifacts = tmp_path / "artifacts"
+    settings = {"data": {"skip_bad": True, "views": "frontal"}}
+    labels = ("Edema", "Cardiomegaly", "Fracture")
+    make_network(
+        artifacts,
+        model="timm:test_resnet",
+        image_size=32,
+        data_dir=data,
+        settings=settings,
+        name="net",
+        labels=labels,
+    )
+    assert evaluate(artifacts, "net", "--blank", "ignore", "--figures") == 0
+    result = read_evaluation(RunDir(artifacts / "net").evaluation_path("tiny", "valid")).runs[0]
+    assert [(step.n_rows, step.n_patients) for step in result.flow] == [
+        *((44, 44), (20, 20), (18, 18), (17, 17))
+    ]
+    assert result.missing == {
+        "Edema": {"uncertain": 3, "blank": 2},
+        "Cardiomegaly": {"uncertain": 0, "blank": 0},
+        "Fracture": {"uncertain": 0, "not annotated": 17},
+    }
+    assert result.labels["Edema"].n == 17 - 3 - 2
+    assert main(["report", "--html", "--artifacts-dir", str(artifacts)]) == 0
+    for name in ("report.md", "report.html"):
+        assert "flow of rows and patients" in (artifacts / name).read_text("utf-8")
+    tables = tables_of(artifacts)
+    steps = tables["From the source to the rows scored"].rows
+    assert [row[1].text for row in steps] == ["44", "20", "18", "17"]
+    missing = tables["Missing labels in these rows"]
+    assert missing.columns == ("Label", "Known", "Positive", "Uncertain", "Blank", "Not annotated")
+    assert [cell.sort for cell in missing.rows[0][3:]] == [3, 2, 0]
+
+
+def test_missing_labels_of_a_file_of_scores(tmp_path: Path) -> None:
+    path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
+    table = pd.read_csv(path, dtype=str)
+    table.loc[:9, "Edema"] = ""
+    table.to_csv(path, index=False)
+    assert evaluate(artifacts, "--predictions", str(path)) == 0
+    missing = {"Edema": {"blank": 10}, "Pleural Effusion": {"blank": 0}}
+    assert result_of(artifacts).missing == missing

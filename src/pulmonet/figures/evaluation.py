@@ -13,6 +13,7 @@ from pulmonet.arrays import Pixels
 from pulmonet.figures import style
 from pulmonet.metrics.label_result import Curve, LabelResult
 from pulmonet.metrics.results import RunResult
+from pulmonet.words import count
 
 
 def evaluation_figures(
@@ -38,6 +39,8 @@ def evaluation_figures(
         figures["subgroups"] = draw_subgroups(result)
     if any(entry.smooth for group in result.subgroups for entry in group.labels.values()):
         figures["calibration_subgroups"] = draw_calibration_of_subgroups(result)
+    if result.flow:
+        figures["flow"] = draw_flow(result)
     if read_image is not None:
         figures["worst_cases"] = draw_worst_cases(result, read_image)
     return figures
@@ -250,6 +253,33 @@ def draw_calibration_of_subgroups(result: RunResult) -> bytes:
                 axes.legend(fontsize=7.5, frameon=False, loc="upper left")
             style.name_axes(axes, "calibrated score", "observed positive")
     _head_of_run(figure, result, "Calibration of subgroups (smooth curves, pointwise 95 % bands)")
+    return style.png_of(figure)
+
+
+def draw_flow(result: RunResult) -> bytes:
+    """Boxes from the source to the rows scored, then what is known of each label."""
+    lines = []
+    for label, entry in result.labels.items():
+        missing = [f"{n:,} {kind}" for kind, n in result.missing.get(label, {}).items() if n]
+        known = f"{label}: {entry.n:,} known, {entry.positives:,} positive"
+        lines.append(", ".join([known, *missing]))
+    n_steps = len(result.flow)
+    figure = Figure(figsize=(7, n_steps + 0.8 + 0.2 * len(lines)), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    axes.set(xlim=(0, 1), ylim=(n_steps - 0.3 + 0.2 * len(lines), -0.5))
+    looks: dict[str, Any] = {"fontsize": 9, "color": style.INK, "parse_math": False}
+    box = {"facecolor": "white", "edgecolor": style.BLUE, "boxstyle": "round,pad=0.5"}
+    arrow = {"arrowstyle": "->", "color": style.GREY}
+    for place, step in enumerate(result.flow):
+        whose = "" if step.n_patients is None else f" of {count(step.n_patients, 'patient')}"
+        words = f"{step.name}\n{count(step.n_rows, 'image')}{whose}"
+        axes.text(0.35, place, words, ha="center", va="center", bbox=box, **looks)
+        axes.annotate("", (0.35, place + 0.68), (0.35, place + 0.28), arrowprops=arrow)
+        if place and (fewer := result.flow[place - 1].n_rows - step.n_rows):
+            axes.text(0.38, place - 0.5, f"{fewer:,} left out", va="center", **looks)
+    axes.text(0.35, n_steps - 0.2, "\n".join(lines), ha="center", va="top", bbox=box, **looks)
+    _head_of_run(figure, result, "From the source to the table")
     return style.png_of(figure)
 
 

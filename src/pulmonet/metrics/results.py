@@ -126,6 +126,15 @@ class Baseline(Record):
     macro: MacroResult
 
 
+class FlowStep(Record):
+    """Rows that are left after a step from the source to the table."""
+
+    name: str
+    n_rows: int
+    n_patients: int | None = None
+    """Null where the source names none."""
+
+
 class Shift(Record):
     """How the evaluated rows differ from the training rows; pairs are (training, here)."""
 
@@ -157,6 +166,10 @@ class RunResult(Record):
     blank: str = "zeros"
     """What a blank label counted as: zeros or ignore."""
     views: str = "all"
+    flow: list[FlowStep] = []
+    """From the source to the rows scored; empty for a file of scores."""
+    missing: dict[str, dict[str, int]] = {}
+    """Per label the rows whose label is uncertain, blank or not annotated, those of them only."""
     bootstrap: BootstrapFacts
     labels: dict[str, LabelResult]
     macro: MacroResult

@@ -33,6 +33,7 @@ Compared = dict[tuple[str, str, str], list[Comparison]]
 
 #: Pictures that `evaluate` leaves and that name no image (the sheet of worst cases does), in words.
 FIGURES = {
+    "flow": "flow of rows and patients, and missing labels,",
     "roc": "ROC curves",
     "precision_recall": "precision-recall curves",
     "reliability": "reliability diagrams with smooth calibration curves",

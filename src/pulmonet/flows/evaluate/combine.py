@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from pulmonet.flows.evaluate.options import Combination, EvaluateOptions
 from pulmonet.flows.evaluate.write import check_folder
 from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.metrics.baseline import KnownRows
+from pulmonet.metrics.results import FlowStep
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import joint_digest
@@ -301,12 +303,26 @@ def _joined_facts(materials: Sequence[Material], combines: str, note: str) -> di
     digests = [one.get("checkpoint_sha256") for one in facts]
     external = [one.get("external") for one in facts]
     seen = [one["seen"] for one in facts if one.get("seen")]
+    counted = facts if combines == "out-of-fold" else facts[:1]  # an ensemble's rows are the same
+    missing: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in counted:
+        for label, kinds in one.get("missing", {}).items():
+            missing[label].update(kinds)
+    flow = facts[0].get("flow", [])
+    if combines == "out-of-fold" and flow:
+        last = [one["flow"][-1] for one in counted]
+        n_patients = sum(step.n_patients or 0 for step in last) or None
+        n_rows = sum(step.n_rows for step in last)
+        scored = FlowStep(name="in one of the folds", n_rows=n_rows, n_patients=n_patients)
+        flow = [flow[0], scored]
     shared = {
         key: values.pop()
         for key in ("blank", "views", "tta", "dataset_fingerprint")
         if len(values := {one.get(key) for one in facts}) == 1 and None not in values
     }
     return shared | {
+        "flow": flow,
+        "missing": missing,
         "combines": combines,
         "members": [material.predictions.run for material in materials],
         "synthetic": any(one.get("synthetic", False) for one in facts),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from pulmonet.arrays import Pixels
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.files.paths import expand
@@ -156,7 +158,9 @@ def read_scores(source: Source, split: str | None) -> Material:
         )
     if read.patients is None:
         console.note(f"{path}: names no patients, so images are resampled")
-    facts = {"rows_used_for": ["unknown (scores from a file)"]}
+    blank = np.isnan(read.targets).sum(axis=0).tolist()
+    missing = {label: {"blank": n} for label, n in zip(read.labels, blank, strict=True)}
+    facts = {"rows_used_for": ["unknown (scores from a file)"], "missing": missing}
     return Material(read, source.results_dir, facts, fits_calibration=True)
 
 

@@ -15,7 +15,7 @@ from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.pack.open import Pack
-from pulmonet.data.splits.choose import annotated_in_split
+from pulmonet.data.splits.choose import annotated_in_split, select_rows
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
@@ -24,6 +24,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.seen import find_seen
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
+from pulmonet.metrics.results import FlowStep
 from pulmonet.models.inference import mean_scores, predict
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
@@ -51,6 +52,7 @@ def score(
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"
     facts = _facts(trained, chosen, options, seen)
+    facts |= {"flow": _flow(chosen, facts["views"]), "missing": _missing(chosen, trained.labels)}
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
     row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
@@ -133,6 +135,38 @@ def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Fl
     targets = np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
     targets[:, [labels.index(label) for label in known]] = of_known
     return targets
+
+
+def _flow(chosen: RunRows, views: str) -> list[FlowStep]:
+    """Rows and patients of the dataset, of the split, of the views in it, and of those scored."""
+    manifest = chosen.manifest
+    in_split = np.flatnonzero(manifest.table["split"] == chosen.split)
+    steps = {
+        f"all of {manifest.name}": np.arange(len(manifest)),
+        f"split {chosen.split}": in_split,
+        f"views: {views}": select_rows(manifest, chosen.split, views),
+        "read and scored": chosen.rows,
+    }
+    patients = manifest.table["patient"].to_numpy(object)
+    counted = {name: (len(rows), len(set(patients[rows]))) for name, rows in steps.items()}
+    return [
+        FlowStep(name=name, n_rows=n_rows, n_patients=n if manifest.patients_known else None)
+        for name, (n_rows, n) in counted.items()
+    ]
+
+
+def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Per label the scored rows that are uncertain or blank in the source, or not annotated."""
+    found = {}
+    for label in labels:
+        if label not in chosen.manifest.labels:
+            found[label] = {"not annotated": len(chosen.rows)}
+            continue
+        raw = chosen.manifest.raw_labels((label,))[chosen.rows, 0]
+        is_annotated = annotated_in_split(chosen.manifest, chosen.split, (label,))[0]
+        blank = "blank" if is_annotated else "not annotated"
+        found[label] = {"uncertain": int((raw == -1).sum()), blank: int(np.isnan(raw).sum())}
+    return found
 
 
 def _predictions(

@@ -18,6 +18,7 @@ from pulmonet.report.render.blocks import (
     bullets,
 )
 from pulmonet.report.wording import (
+    COUNTED,
     Value,
     cell,
     criterion,
@@ -36,6 +37,8 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     if result.same_data_as_training is False:
         words = "The data's fingerprint differs from the one the run was trained on."
         blocks.append(Text(words, "note"))
+    blocks += _flow(result)
+    blocks += _pictures(run, result, "flow")
     blocks += _curves(run, result, key)
     blocks += _intervals(result)
     blocks += _calibration(result)
@@ -50,6 +53,22 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     blocks += _worst_cases(context, result)
     title = f"{run.name} on {result.dataset}, {result.split}"
     return Section(key, title, tuple(blocks), folded=True)
+
+
+def _flow(result: RunResult) -> list[Table]:
+    """Rows and patients from the source to the table, then what is known of each label."""
+    steps = ({"Step": s.name, "Images": s.n_rows, "Patients": s.n_patients} for s in result.flow)
+    kinds = dict.fromkeys(kind for counts in result.missing.values() for kind in counts)
+    note = f"Uncertain labels are left out, blank ones {COUNTED.get(result.blank, result.blank)}."
+    labels: list[dict[str, Value]] = []
+    for label, counts in result.missing.items():
+        if (item := result.labels.get(label)) is not None:
+            labels.append({"Label": label, "Known": item.n, "Positive": item.positives})
+            labels[-1] |= {kind.capitalize(): counts.get(kind, 0) for kind in kinds}
+    return [
+        *table("From the source to the rows scored", steps),
+        *table("Missing labels in these rows", labels, [note]),
+    ]
 
 
 def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
