@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pulmonet.metrics.calibration.fit import cross_fit
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.evaluation import evaluate_predictions, fit_calibration
 from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.ranking.auc import precision_of_others
+from pulmonet.metrics.ranking.intervals import rank_all
+from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.run.predictions import Predictions
 
@@ -187,3 +191,70 @@ def test_study_level_result(make_predictions: Callable[..., Predictions]) -> Non
     found = evaluate_predictions(make_predictions(), QUICK.model_copy(update={"level": "study"}))
     assert found.level == "study"
     assert found.n_rows == found.n_studies == len(set(make_predictions().studies))
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_net_benefit_at_a_stated_prevalence_is_of_shifted_probabilities(
+    make_predictions: Callable[..., Predictions], stored: bool
+) -> None:
+    """Odds times the ratio of the prevalences' odds, then the definition, cut by cut."""
+    rows, there = make_predictions(), 0.05
+    options = QUICK.model_copy(update={"prevalence": {"": there}})
+    kept = fit_calibration(make_predictions(seed=3), options) if stored else None
+    known = np.isfinite(rows.targets[:, 0])
+    truth, scores = rows.targets[known, 0].astype(float), rows.scores[known, 0].astype(float)
+    if kept is None:
+        units = np.unique(np.asarray(rows.patients)[known], return_inverse=True)[1]
+        order = list(dict.fromkeys(units.tolist()))  # numbered as they appear
+        units = np.asarray([order.index(unit) for unit in units])
+        resamples = PatientResamples(truth[:, None], units, 100, options.seed)
+        before = cross_fit(LabelRows(truth, scores, units, resamples))
+        fitted_at = truth.mean()
+    else:
+        entry = kept.labels["Edema"]
+        before, fitted_at = entry.calibrator.apply(scores), entry.prevalence
+    odds = before / (1 - before) * there / (1 - there) * (1 - fitted_at) / fitted_at
+    shifted = odds / (1 + odds)
+    curve = evaluate_predictions(rows, options, stored=kept).labels["Edema"].decision_curve
+    assert curve.prevalence == there
+    for cut, found in zip(curve.threshold_probability, curve.net_benefit, strict=True):
+        called = shifted >= cut
+        sensitivity, alarms = called[truth == 1].mean(), called[truth == 0].mean()
+        expected = sensitivity * there - alarms * (1 - there) * cut / (1 - cut)
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_few_negatives_are_few_too(make_predictions: Callable[..., Predictions]) -> None:
+    rows = make_predictions()
+    targets = rows.targets.copy()
+    targets[:, 0] = np.where(np.arange(len(targets)) % 24, 1, 0)
+    found = evaluate_predictions(replace(rows, targets=targets), QUICK).labels["Edema"]
+    assert found.negatives == 10 and found.positive_patients > 50
+    assert found.few_positives
+    targets[:, 0] = np.arange(len(targets)) % 2
+    enough = evaluate_predictions(replace(rows, targets=targets), QUICK).labels["Edema"]
+    assert not enough.few_positives
+
+
+def test_each_label_reaches_as_far_as_its_own_patients_ask() -> None:
+    """The same interval beside a rarer or commoner label as alone, in all that ranks."""
+    rows = rare_rows([40, 6])
+    both = rank_all(rows, QUICK)
+    for column in (0, 1):
+        columns = {"targets": rows.targets[:, [column]], "scores": rows.scores[:, [column]]}
+        alone = rank_all(replace(rows, labels=rows.labels[column : column + 1], **columns), QUICK)
+        assert both.auroc[column] == alone.auroc[0]
+        assert both.average_precision[column] == alone.average_precision[0]
+
+
+def test_intervals_of_average_precision_are_around_its_unbiased_value() -> None:
+    """In the middle of the logit scale; the value itself, which is higher, is inside."""
+    rows = rare_rows([40, 30])
+    ranked = rank_all(rows, QUICK)
+    columns = list(zip(rows.targets.T, rows.scores.T, strict=True))
+    middles = [precision_of_others(*column) for column in columns]
+    found = [*ranked.average_precision, ranked.macro.average_precision]
+    for estimate, middle in zip(found, [*middles, np.mean(middles)], strict=True):
+        odds = [end / (1 - end) for end in (estimate.low, middle, estimate.high)]
+        assert odds[1] ** 2 == pytest.approx(odds[0] * odds[2])
+        assert middle < estimate.value < estimate.high

@@ -12,7 +12,7 @@ from pulmonet.config.fields import DataConfig
 from pulmonet.data.sources import inspect_manifest, read_manifest
 from pulmonet.data.splits.choose import dev_rows, select_rows
 from pulmonet.data.splits.files import splits_path
-from pulmonet.data.splits.folds import assign, take_share
+from pulmonet.data.splits.folds import assign, deal_patients, take_share
 from pulmonet.errors import DataError
 from small_dataset import random_manifest
 
@@ -91,3 +91,16 @@ def test_a_share_is_spread_over_the_order_and_stays_what_it_was(
     ]
     assert found == taken
     assert found == [i for i in range(n_patients) if int(count[i + 1]) > int(max(count[i], 0))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_rarest_label_is_dealt_first(seed: int) -> None:
+    """One positive patient a fold, whatever the commoner labels are; and those as they can be."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.random((60, 3)) < [0.5, 0, 0.3]).astype(np.float32)
+    labels[generator.permutation(60)[:3], 1] = 1
+    patients = np.asarray([f"p{n}" for n in range(60)], object)
+    folds = deal_patients(patients, labels, f"folds {seed}") % 3
+    counts = np.stack([np.bincount(folds[column == 1], minlength=3) for column in labels.T])
+    assert counts[1].tolist() == [1, 1, 1]
+    assert np.ptp(counts, axis=1).max() <= 3

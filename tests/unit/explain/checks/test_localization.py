@@ -251,3 +251,14 @@ def test_regions_beyond_the_crop_have_no_part_in_the_mean_box() -> None:
     inside[2:6, 2:6] = True
     np.testing.assert_array_equal(mean_box([outside, inside]), mean_box([inside]))
     assert not mean_box([outside]).any()
+
+
+def test_a_resample_is_averaged_over_its_own_images() -> None:
+    """Patients have 1, 2, 3 ... images; what all of them share, every resample has."""
+    patients = [str(n) for n in range(1, 9) for _ in range(n)]
+    found = compare_with_baselines(
+        {"gradcam": fake_scores([0.6] * len(patients))}, patients, pairs=[]
+    )
+    pointing, energy = found.rows["gradcam"].pointing, found.rows["gradcam"].energy
+    assert (pointing.low, pointing.high) == pytest.approx((0.6, 0.6))
+    assert (energy.low, energy.high) == pytest.approx((0.3, 0.3))

@@ -343,3 +343,17 @@ def test_damaged_calibration_is_named(tmp_path: Path, text: str, said: str) -> N
     path.write_text(text)
     with pytest.raises(ArtifactError, match=said):
         read_calibration(path)
+
+
+@pytest.mark.parametrize("n_clusters", [2, 5])
+def test_sandwich_of_few_clusters_in_closed_form(n_clusters: int) -> None:
+    """Of an intercept alone: G / (G - 1) times the squared sums of the clusters' residuals."""
+    generator = np.random.default_rng(n_clusters)
+    units = np.repeat(np.arange(n_clusters), 7)
+    targets = (generator.random(len(units)) < 0.4).astype(float)
+    found = fit_logistic(np.ones((len(units), 1)), targets, units=units)
+    share = targets.mean()
+    meat = sum((targets[units == unit] - share).sum() ** 2 for unit in range(n_clusters))
+    bread = 1 / (len(units) * share * (1 - share))
+    expected = n_clusters / (n_clusters - 1) * bread * meat * bread
+    assert found.covariance.item() == pytest.approx(expected)

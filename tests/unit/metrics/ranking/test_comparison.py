@@ -180,3 +180,34 @@ def test_labels_are_one_family_and_the_macro_is_primary() -> None:
         n_alone += any(one.p < 0.05 for one in of_labels if one.metric == "auroc")
     assert n_alone >= 12  # 1 - 0.95^13 = 49 %
     assert n_apart <= 6  # at most 5 %: P(7 or more of 40) = 0.3 %
+
+
+def test_the_data_count_as_one_of_the_draws() -> None:
+    """Of 99 resamples the fifth largest deviation is the 95 % end: 5 of 100 are at or beyond it."""
+    generator = np.random.default_rng(3)
+    values = np.asarray([[0.83], [0.80]])
+    deviations = 0.02 * generator.normal(size=99)
+    samples = np.stack([values[0] + deviations, np.full(99, 0.80)])[..., None]
+    found = paired_differences(values, samples)
+    fifth = np.sort(np.abs(deviations))[-5]
+    assert found.high.item() - found.difference.item() == pytest.approx(fifth, rel=1e-6)
+    assert found.difference.item() - found.low.item() == pytest.approx(fifth, rel=1e-6)
+    n_beyond = np.sum(np.abs(deviations) >= 0.03)
+    assert found.p.item() == pytest.approx((1 + n_beyond) / 100)
+
+
+def test_each_label_is_judged_by_its_own_patients() -> None:
+    """p of a label is the same beside a rare label as alone; the rare one's is its own, too."""
+    generator = np.random.default_rng(8)
+    targets = np.zeros((120, 2))
+    targets[:50, 0] = targets[50:57, 1] = 1
+    strength = np.asarray([[1.5, 1.5], [0.9, 0.9]])[:, None]
+    scores = list(stats.norm.cdf(strength * targets + generator.normal(size=(2, 120, 2))))
+
+    def p_of(*columns: int) -> list[float]:
+        names = [f"L{column}" for column in columns]
+        cut = [run[:, columns] for run in scores]
+        found = compare(["a", "b"], names, targets[:, columns], cut, np.arange(120))
+        return [one.p for one in found.comparisons if one.label and one.metric == "auroc"]
+
+    assert p_of(0, 1) == p_of(0) + p_of(1)
