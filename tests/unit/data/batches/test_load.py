@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pulmonet.config.fields import AugmentConfig
-from pulmonet.data.batches.augment import GPU_TOLERANCE, apply, draw, tta_views
+from pulmonet.data.batches.augment import apply, draw, tta_views
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import Pack, open_pack
@@ -299,19 +299,3 @@ def test_a_thread_without_memory_lets_the_main_one_do_it_again(
 def test_threads_prepare_on_the_cpu_for_mps(pack: Pack) -> None:
     batches = batches_of(pack, num_workers=2, device="mps")
     assert {batch.images.device.type for batch in batches.epoch(0)} == {"cpu"}
-
-
-# --- on a GPU -----------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(mixup_alpha=0.4)])
-def test_a_gpu_gets_what_the_cpu_gets(pack: Pack, augment: AugmentConfig) -> None:
-    expected = list(batches_of(pack, augment=augment).epoch(1))
-    found = list(batches_of(pack, augment=augment, num_workers=3, device="cuda").epoch(1))
-    for batch, on_gpu in zip(expected, found, strict=True):
-        assert on_gpu.images.device.type == "cuda"
-        np.testing.assert_array_equal(on_gpu.rows, batch.rows)
-        torch.testing.assert_close(on_gpu.targets.cpu(), batch.targets)
-        difference = (on_gpu.images.cpu() - batch.images.float()).abs()
-        assert difference.mean() < GPU_TOLERANCE

@@ -1,0 +1,164 @@
+"""Training on a GPU: each network, the same seed twice, kill and resume, memory, precision."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chexpert_factory import write_dataset
+from pulmonet.cli.main import main
+from pulmonet.config.load import parse_config
+from pulmonet.data.batches.load import Batch
+from pulmonet.models.device import place
+from pulmonet.models.inference import predict
+from pulmonet.models.networks import build_network
+from pulmonet.run.folder import RunDir
+from pulmonet.training.distributed import Processes
+from pulmonet.training.engine import Engine
+from pulmonet.training.step import train_step
+
+SMALL = (
+    *("--weights", "none", "--epochs", "2", "--image-size", "64", "--batch-size", "8"),
+    *("--device", "cuda"),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "tiny", n_train=24, n_valid=10)
+
+
+def train(data: Path, *extra: str) -> int:
+    return main(["train", "--data-dir", str(data), "--out-dir", str(data.parent), *SMALL, *extra])
+
+
+def log_of(run_dir: RunDir) -> list[dict[str, str]]:
+    with run_dir.log_path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def engine_on_gpu(name: str = "densenet121", precision: str = "bf16", **config: object) -> Engine:
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    engine = Engine(
+        place(build_network(name, 2), device),
+        parse_config({"model": {"name": name, "weights": "none"}, **config}),
+        device=device,
+        precision=precision,
+        processes=Processes(),
+        policies=("ones", "ones"),
+        notify=print,
+    )
+    engine.network.train()
+    return engine
+
+
+def batch_of(n: int, side: int = 64) -> Batch:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (n, 1, side, side)).astype(np.float32)
+    targets = random.integers(0, 2, (n, 2)).astype(np.float32)
+    return Batch(torch.from_numpy(images), torch.from_numpy(targets), np.arange(n))
+
+
+@pytest.mark.parametrize("model", ["densenet121", "resnet50", "efficientnet_b0"])
+def test_each_network_trains(data: Path, model: str) -> None:
+    assert train(data, "--model", model) == 0
+    rows = log_of(RunDir(data.parent / model))
+    assert all(math.isfinite(float(row["train_loss"])) for row in rows)
+    assert float(rows[0]["peak_memory_mb"]) <= float(rows[0]["peak_reserved_mb"]) + 1
+
+
+def test_the_same_seed_twice_is_bit_identical_under_deterministic(data: Path) -> None:
+    for name in ("a", "b"):
+        assert train(data, "--name", name, "--set", "runtime.deterministic=true") == 0
+    first, second = (RunDir(data.parent / name).best_model_path.read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_killed_and_resumed_is_the_whole_run(data: Path) -> None:
+    settings = ("--set", "runtime.deterministic=true", "--epochs", "12")
+    assert train(data, "--name", "whole", *settings) == 0
+    command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), "--name", "cut"]
+    command += ["--out-dir", str(data.parent), *SMALL, *settings]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    cut = RunDir(data.parent / "cut")
+    while not (cut.log_path.exists() and len(log_of(cut)) >= 2):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert subprocess.run([*command, "--resume"], check=False).returncode == 0
+    whole = RunDir(data.parent / "whole")
+    assert cut.best_model_path.read_bytes() == whole.best_model_path.read_bytes()
+
+
+def test_fp16_skips_a_step_that_overflows() -> None:
+    engine = engine_on_gpu(precision="fp16")
+    assert engine.scaler is not None
+    before = [parameter.clone() for parameter in engine.network.parameters()]
+    statistics = [buffer.clone() for buffer in engine.network.buffers()]
+    batch = batch_of(8)
+    endless = Batch(batch.images * math.inf, batch.targets, batch.rows)
+    train_step(engine, endless, learning_rate=1e-3, seed=1)
+    assert engine.skipped is not None and bool(engine.skipped)
+    for kept, now in zip(before, engine.network.parameters(), strict=True):
+        torch.testing.assert_close(now, kept, rtol=0, atol=0)
+    for kept, now in zip(statistics, engine.network.buffers(), strict=True):
+        torch.testing.assert_close(now, kept, rtol=0, atol=0)
+    train_step(engine, batch, learning_rate=1e-3, seed=2)
+    assert not bool(engine.skipped)
+
+
+def limit_memory(mib: int) -> None:
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + mib * 2**20) / total)
+
+
+def test_a_step_without_memory_halves_its_batch() -> None:
+    engine = engine_on_gpu()
+    train_step(engine, batch_of(8, 224), learning_rate=1e-4, seed=0)
+    limit_memory(1500)
+    train_step(engine, batch_of(128, 224), learning_rate=1e-4, seed=0)
+    assert engine.is_halved
+    assert 1 <= engine.micro_batch_size <= 64
+
+
+def test_validation_without_memory_halves_its_batch() -> None:
+    device = torch.device("cuda")
+    network = place(build_network("densenet121", 2), device).eval()
+    batches = [batch_of(16, 224), batch_of(256, 224)]
+    expected = predict(network, batches, device=device)
+    limit_memory(1000)
+    found = predict(network, batches, device=device)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_compiled_with_growing_sizes_and_a_short_last_batch(data: Path) -> None:
+    """20 images of 8 a batch: the last one has 4; the compiler sees two sizes and two batches."""
+    settings = ("--set", "runtime.compile=true", "--set", "optim.growth=[[32, 1]]")
+    assert train(data, "--model", "resnet50", "--subset", "0.84", *settings) == 0
+    rows = log_of(RunDir(data.parent / "resnet50"))
+    assert all(math.isfinite(float(row["val_loss"])) for row in rows)
+
+
+def test_two_processes_on_one_card(tmp_path: Path) -> None:
+    """Over gloo, as NCCL wants a card for each: the step is that of one process."""
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(script), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    alone = float((tmp_path / "alone").read_text())
+    assert float((tmp_path / "0").read_text()) == pytest.approx(alone, rel=1e-3)
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text()
