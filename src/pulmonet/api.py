@@ -16,8 +16,8 @@ from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.maps.variants import check_colour_map, check_method
 from pulmonet.labels import choose_labels, resolve_label
 from pulmonet.models.inference import mean_scores
+from pulmonet.models.published import named_run
 from pulmonet.models.trained import TrainedRun, load_run
-from pulmonet.run.folder import find_run
 
 #: A grey X-ray (H, W) uint8, or the path of one (JPEG, PNG, DICOM).
 Image = Pixels | str | Path
@@ -148,7 +148,8 @@ def load(
     """Load a trained run.
 
     Args:
-        path_or_name: a run folder, or a run's name below `artifacts_dir`.
+        path_or_name: a run folder, a run's name below `artifacts_dir`, or a published network
+            (``xrv:densenet121-res224-all``), of which a run is made there.
         device: auto, cpu, cuda, cuda:N or mps.
         artifacts_dir: the folder that holds the runs.
 
@@ -156,7 +157,7 @@ def load(
         ArtifactError: no such run, or a damaged one.
         TrainingError: no such device on this machine.
     """
-    return Model(load_run(find_run(str(path_or_name), Path(artifacts_dir)), device))
+    return Model(load_run(named_run(str(path_or_name), Path(artifacts_dir)), device))
 
 
 def _read(image: Image) -> Pixels:

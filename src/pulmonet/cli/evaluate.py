@@ -21,7 +21,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 @flags_of(
     EvaluateOptions,
     "given",
-    models=flag("runs", "--models", "--model", "-m"),
+    models=flag("runs", "--run", "--models", "--model", "-m"),
     artifacts_dir="artifacts_dir",
     predictions=flag("predictions", read=tuple),
     ensemble="ensemble",

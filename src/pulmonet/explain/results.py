@@ -26,7 +26,7 @@ class LabelExplanation(Record):
     present: bool | None = None
     """Whether the score reaches the threshold; null without verdict."""
     reason: str | None = None
-    """Why there is no verdict."""
+    """Why there is no verdict, or where its threshold was published."""
     auroc: Estimate | None = None
     """The label's AUROC on the rows that chose the threshold."""
     reference: bool | None = None
@@ -46,7 +46,7 @@ class LabelExplanation(Record):
 
     def verdict(self) -> str:
         """What every picture, table and page says of the score."""
-        if self.present is None or self.auroc is None:
+        if self.present is None or (self.auroc is None and self.reason is None):
             return "no verdict"
         return f"{'above' if self.present else 'below'} the threshold (Youden's)"
 

@@ -100,6 +100,8 @@ class Datasets:
         Raises:
             DataError, ConfigError: it is not at hand.
         """
+        if record.provenance.is_published:
+            raise DataError(f"{record.config.model.weights}: its training data is nowhere here")
         config, manifest = record.config, seen.manifest
         if seen.external:
             manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
@@ -150,6 +152,8 @@ def _moved(recorded: Path) -> str:
 
 def _is_own(record: RunRecord, data: DataConfig) -> bool:
     """Whether `data` is what a run was trained on: its place, else its rows, or its patients."""
+    if record.provenance.is_published:
+        return False
     facts, written = record.provenance.dataset, record.config.data.data_dir
     name = facts.name if facts else (folder_name(Path(written)) if written else None)
     root = locate_dataset(data.data_dir)

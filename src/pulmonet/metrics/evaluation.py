@@ -235,7 +235,8 @@ def _calibrated(
         replace(rows, scores=probabilities), calibrator=kind, fitted_on=fitted_on
     )
     if prevalence is not None:
-        fitted = float(rows.targets.mean()) if kept is None else kept.prevalence
+        fitted = None if kept is None else kept.prevalence
+        fitted = float(rows.targets.mean()) if fitted is None else fitted
         probabilities = to_prevalence(probabilities, fitted, prevalence)
     decision = decision_curve(replace(rows, scores=probabilities), prevalence)
     return {"calibrated": measured, "decision_curve": decision}

@@ -200,14 +200,17 @@ class RunResult(Record):
     """What was trained on, by the digests beside the run; null = it has none."""
     one_class_in_training: dict[str, str] = {}
     """Labels without a positive, a negative or any known value in training -> what is missing."""
+    origin: str = ""
+    """Who published the network, its licence, and what it was trained on; empty of others."""
     notes: list[str] = []
 
     def label_notes(self) -> list[str]:
-        """Labels that the macro leaves out, and those of which nothing could be learned."""
+        """Labels that the macro leaves out, or nothing could be learned of; a network's origin."""
         untrained = self.one_class_in_training.items()
         left_out = "; ".join(f"{label}: {why}" for label, why in self.macro.left_out.items())
         unknown = "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels)
         notes = [f"{self.macro.auroc_name()} ({left_out})"] if left_out else []
+        notes += [self.origin] * bool(self.origin)
         return notes + [f"nothing could be learned in training of {unknown}"] * bool(unknown)
 
     def is_external(self, trained_on: Collection[str]) -> bool:

@@ -1,8 +1,8 @@
 """Checkpoint files, anybody's: their tensors, within bounded memory and without unpickling.
 
-Files are read with ``weights_only=True``, without exception: no pickle is ever executed. Classes
-that only hold data (numpy's scalars, argparse's namespaces) become blanks; others end in an error
-that names them.
+Files are read with ``weights_only=True``, torchxrayvision's whole networks by a reader of their
+own: no pickle is ever executed. Classes that only hold data (numpy's scalars, argparse's
+namespaces) become blanks; others end in an error that names them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,14 @@ HARMLESS = re.compile(
 HOSTILE = {"builtins", "ctypes", "importlib", "nt", "os", "posix", "runpy", "shutil", "socket"}
 HOSTILE |= {"subprocess", "sys", "webbrowser"}
 
+#: What whole networks are read of; each becomes a `Part`.
+_OF_NETWORKS = re.compile(
+    r"torchxrayvision\.models\.\w+|torch\.nn\.(modules|backends|parameter)\.[\w.]+|"
+    r"torch\._utils\._rebuild_(tensor_v2|parameter)|builtins\.set|"
+    r"torch\.(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage|"
+    r"collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.\w+)"
+)
+
 StateDict = dict[str, Tensor]
 
 
@@ -62,6 +71,78 @@ class BlankMapping:
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
+
+
+class Part(dict[str, Any]):
+    """Stands for whatever a network's file names: a module by its parts, a storage, a tensor."""
+
+    def __init__(self, *made_of: Any) -> None:
+        super().__init__()
+        self.tensor = getattr(made_of[0], "tensor", None) if made_of else None
+        if self.tensor is not None and len(made_of) > 3:  # of a storage: offset, size, stride
+            self.tensor = torch.as_strided(self.tensor, made_of[2], made_of[3], made_of[1])
+
+    def __setstate__(self, state: Any) -> None:
+        for group in ("_parameters", "_buffers", "_modules"):
+            self.update((isinstance(state, dict) and state.get(group)) or {})
+
+
+class _Reader(pickle.Unpickler):
+    """Makes `Part`s of all that is named: nothing of a file's choice is imported or run."""
+
+    def __init__(self, file: Any, n_bytes: int) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.storages: dict[str, Part] = {}
+        self._n_left = n_bytes
+
+    def find_class(self, module: str, name: str) -> type[Part]:
+        named = f"{module.replace('__builtin__', 'builtins')}.{name}"  # as Python 2 called them
+        if not _OF_NETWORKS.fullmatch(named):
+            raise ValueError(_explain_refused(named))
+        return type(name, (Part,), {})
+
+    def persistent_load(self, pid: Any) -> Any:
+        match pid:
+            case ("module", named, *_):
+                return named  # behind it is its source code, which nobody runs
+            case ("storage", kind, str(key), _, int(n_values), *view) if not any(view):
+                if key not in self.storages:
+                    dtype = getattr(torch, kind.__name__).dtype
+                    self._n_left -= n_values * dtype.itemsize
+                    if self._n_left < 0:
+                        raise ValueError("claims more bytes than it has")
+                    self.storages[key] = Part()
+                    self.storages[key].tensor = torch.zeros(n_values, dtype=dtype)
+                return self.storages[key]
+        raise ValueError("damaged, or it asks for more than tensors")
+
+    def fill(self, key: str, file: Any) -> None:
+        """Read a storage's values."""
+        tensor = cast(Tensor, self.storages[key].tensor)
+        if file.readinto(tensor.view(torch.uint8).numpy()) < tensor.nbytes:
+            raise ValueError("cut short")
+
+
+def _read_networks(path: Path) -> Any:
+    """What `torch.save` wrote of whole networks, as `Part`s, from its old format or an archive."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.peek(2)[:2] != b"PK":
+            for _ in range(3):  # magic number, version, system
+                _Reader(file, size).load()
+            reader = _Reader(file, size)
+            content = reader.load()
+            for key in _Reader(file, size).load():
+                file.seek(8, 1)  # its length, which is known
+                reader.fill(key, file)
+            return content
+    with zipfile.ZipFile(path) as archive:
+        index = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        reader = _Reader(archive.open(index), size)
+        content = reader.load()
+        for key in reader.storages:
+            reader.fill(key, archive.open(index.replace("data.pkl", f"data/{key}")))
+    return content
 
 
 def read_content(path: Path) -> Any:
@@ -123,6 +204,8 @@ def _load_plain(path: Path) -> Any:
                     reason += "does not know; save it with torch.save's own"
                 raise ValueError(reason) from None
             name = found[1] if "." in found[1] else f"builtins.{found[1]}"
+            if name.startswith("torchxrayvision.models."):
+                return _read_networks(path)
             if name in blanks or len(blanks) == MAX_CLASSES or not HARMLESS.fullmatch(name):
                 raise ValueError(_explain_refused(name)) from None
             blanks[name] = type(name, (Blank,), {})
@@ -165,6 +248,7 @@ def _tensors_in(content: Any) -> Iterator[tuple[str, Tensor]]:
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
         names, value = waiting.pop()
+        value = getattr(value, "tensor", None) if isinstance(value, Part) and not value else value
         if isinstance(value, Tensor) and not value.is_nested:
             yield ".".join(names), value
         is_nested = isinstance(value, Mapping | list | tuple) and len(names) < MAX_DEPTH

@@ -90,8 +90,20 @@ def _build_timm(name: str, n_outputs: int) -> nn.Module:
     return timm.create_model(name, pretrained=False, num_classes=n_outputs)
 
 
+def with_own_pixels(network: nn.Module) -> nn.Module:
+    """The network with one input channel, and a pixel scale that is part of its state_dict."""
+    for name in ("pixel_mean", "pixel_std"):
+        network.register_buffer(name, torch.ones(1, 1, 1, 1))
+    stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    stem.in_channels, stem.weight = 1, nn.Parameter(stem.weight.detach()[:, :1].clone())
+    return network
+
+
 def normalise(network: nn.Module, images: Tensor) -> Tensor:
-    """(B, 1, S, S) pixels 0–255 to the network's (B, 3, S, S) input, float32."""
+    """(B, 1, S, S) pixels 0–255 to the network's (B, 3, S, S) input, float32.
+
+    (B, 1, S, S) of a network `with_own_pixels`.
+    """
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f"images {tuple(images.shape)}: expected (B, 1, S, S) grey pixels")
     mean, std = cast(Tensor, network.pixel_mean), cast(Tensor, network.pixel_std)

@@ -80,7 +80,7 @@ def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str
         "image_size": run.image_size,
         "fit": run.fit,
         "preprocessing": "grey, 8 bit; made square by `fit`, area filter, image_size pixels; "
-        "float32 0 to 255. ImageNet normalisation and sigmoid are in the graph.",
+        "float32 0 to 255. The network's normalisation and sigmoid are in the graph.",
         "thresholds": {
             label: {name: value for name, value in entry.thresholds.items() if value is not None}
             for label, entry in entries.items()

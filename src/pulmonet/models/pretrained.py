@@ -5,31 +5,25 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import socket
-import sys
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.hub import download_url_to_file, get_dir
 from torchvision import models as torchvision_models
 
 from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.paths import expand
 from pulmonet.files.read import sha256_of
 from pulmonet.labels import match_label
-from pulmonet.models.checkpoints import check_dense, put, read_tensors
+from pulmonet.models.checkpoints import StateDict, check_dense, put, read_tensors
 from pulmonet.models.matching import backbone_keys, check_match, match_keys
 from pulmonet.models.networks import classifier_path
+from pulmonet.models.published import HASH_IN_NAME, PREFIX, fetch, published, read_network
 from pulmonet.run.folder import RunDir
 from pulmonet.words import count, first_line, list_first
-
-#: Seconds that a download may stay silent.
-DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 #: timm's networks whose ImageNet weights lie in a package of the registry (Apache-2.0).
 BUNDLED_LITE = {
@@ -44,7 +38,8 @@ def load_pretrained(
     """Put first weights into `network`, a `build_network(model_name)`, in place.
 
     `weights` are ``none``, ``imagenet``, the name of a torchvision weights enum member
-    (``IMAGENET1K_V1``), or the path of a .pth or .safetensors file. `labels` name the network's
+    (``IMAGENET1K_V1``), a published network (``xrv:NAME``), or the path of a .pth or .safetensors
+    file. `labels` name the network's
     outputs: a file's classifier is taken over for those that the file has, too.
 
     Returns:
@@ -64,6 +59,9 @@ def load_pretrained(
         theirs = _labels_of_run(path, facts["sha256"])
         found = load_matching(network, read_tensors(path), weights, model_name, labels, theirs)
         return facts | found
+    if weights.startswith(PREFIX):
+        (state, facts), theirs = read_network(weights), tuple(published(weights).outputs)
+        return facts | load_matching(network, state, weights, model_name, labels, theirs)
     if model_name.startswith("timm:") and weights == "imagenet":
         bundled = _bundled_lite(network, model_name)
         return bundled or _load_timm(network, model_name.removeprefix("timm:"))
@@ -112,20 +110,20 @@ def load_matching(
     taken = {key: state[found] for key, found in match.keys.items()}
     check_dense(taken, where)
     of_head = {key: taken.pop(key) for key in own if key.startswith(head) and key in taken}
-    for key, tensor in taken.items():
-        if tensor.shape != own[key].shape:
-            taken[key] = tensor.repeat(1, 3, 1, 1) / 3
-            notes.append(
-                "its first layer takes one channel: a third of it for each of three; it saw pixels "
-                "on a scale of its own, so batch norm has to adapt again"
-            )
+    for key in [key for key, tensor in taken.items() if tensor.shape != own[key].shape]:
+        notes.append("its first layer takes one channel: a third of it for each of three")
+        if "pixel_mean" in state:
+            taken |= _at_scale_of(network, key, taken, state)
+        else:
+            taken[key] = taken[key].repeat(1, 3, 1, 1) / 3
+            notes[-1] += "; it saw pixels on a scale of its own, so batch norm has to adapt again"
     is_head = all(t.shape[1:] == own[key].shape[1:] and t.ndim for key, t in of_head.items())
     rows, became = _head_rows(of_head if is_head else {}, labels, theirs)
     for key in of_head if rows else ():
         taken[key] = own[key].clone()
         taken[key][list(rows)] = of_head[key][list(rows.values())].to(own[key])
     put(taken, network, where, strict=False)
-    below = {key for key in state if key.startswith(match.prefix)}
+    below = {key for key in state if key.startswith(match.prefix)} - {"pixel_mean", "pixel_std"}
     return {
         "n_matched": len(taken),
         "n_fit": match.n_fit,
@@ -137,6 +135,24 @@ def load_matching(
         "missing": _without_counters(own.keys() - {*taken, *of_head}),
         "unexpected": _without_counters(below - {*match.keys.values()}),
         "notes": notes,
+    }
+
+
+def _at_scale_of(
+    network: nn.Module, stem: str, taken: StateDict, state: Mapping[str, Tensor]
+) -> StateDict:
+    """A first layer of one channel for three on the network's own pixel scale, and its batch norm.
+
+    What it gives within the image stays the same: the scale goes into the weights, the shift of
+    the mean into the running mean behind them.
+    """
+    mean, std = network.get_buffer("pixel_mean"), network.get_buffer("pixel_std")
+    shift = (mean.mean() - state["pixel_mean"].mean()) / state["pixel_std"].mean()
+    weight = taken[stem]
+    behind = next(key for key in network.state_dict() if key.endswith("running_mean"))
+    return {
+        stem: weight * std / (3 * state["pixel_std"].mean()),
+        behind: taken[behind] - weight.sum(dim=(1, 2, 3)) * shift,
     }
 
 
@@ -165,36 +181,19 @@ def _head_rows(
 
 
 def _load_torchvision(network: nn.Module, official_url: str, name: str) -> dict[str, Any]:
-    """ImageNet weights from torch's hub cache, a mirror, or their official address."""
-    # a folder that mirrors the files, or one file's own address
-    url = os.environ.get("PULMONET_WEIGHTS_URL") or official_url
-    if not url.endswith((".pth", ".pt")):
-        url = f"{url.rstrip('/')}/{official_url.rsplit('/', 1)[1]}"
-    cached = Path(get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
-    published = re.search(r"-([0-9a-f]{8,})\.", cached.name)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+    """ImageNet weights of torchvision."""
     try:
-        if not cached.is_file():
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            digest = published and published[1]
-            download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
-    except (OSError, ValueError, RuntimeError, HTTPException) as error:
-        reason = first_line(getattr(error, "reason", None) or error)[:160]
-        raise TrainingError(
-            f"--weights imagenet: {name} cannot be downloaded from {url} ({reason}); either put "
-            f"the file at {cached} (or set PULMONET_WEIGHTS_URL to a mirror), or start without: "
-            "--weights none, or --weights FILE"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(timeout)
+        cached = fetch(official_url)
+    except OSError as error:
+        text = f"--weights imagenet: {name} {error}, or start without: --weights none, or "
+        raise TrainingError(f"{text}--weights FILE") from None
     try:
         state = read_tensors(cached)
     except ArtifactError as error:
         raise ArtifactError(f"{error}; delete it and try again") from None
-    digest = sha256_of(cached)
+    digest, said = sha256_of(cached), HASH_IN_NAME.search(cached.name)
     facts = {"source": "torchvision", "name": name, "file": cached.name, "sha256": digest}
-    if published and not digest.startswith(published[1]):
+    if said and not digest.startswith(said[1]):
         facts["note"] = "the cached file is not the published one (its hash differs)"
     return facts | load_matching(network, state, name)
 

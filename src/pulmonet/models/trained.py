@@ -13,7 +13,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.checkpoints import StateDict, put, read_tensors
 from pulmonet.models.device import choose_device, place
-from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network
+from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network, with_own_pixels
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord
 
@@ -76,4 +76,6 @@ def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Mo
     n_members = min(len(found), model.members)  # a strange file may claim any number
     names = [model.member(number).name for number in range(n_members)] or [model.name]
     networks = [build_network(name, n_labels, 0.0) for name in names]
+    if "pixel_mean" in state:
+        networks = [with_own_pixels(network) for network in networks]
     return Ensemble(networks) if found else networks[0]

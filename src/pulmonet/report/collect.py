@@ -117,8 +117,12 @@ class Collection:
 
     @property
     def trained(self) -> tuple[RunArtifacts, ...]:
-        """The runs that have finished an epoch; all, where none has."""
-        done = tuple(run for run in self.runs if run.provenance.best_epoch or run.results)
+        """The runs that have finished an epoch, and published ones; all, where none has."""
+        done = tuple(
+            run
+            for run in self.runs
+            if run.provenance.best_epoch or run.results or run.provenance.is_published
+        )
         return done or self.runs
 
     @property

@@ -23,6 +23,7 @@ from pulmonet.report.wording import (
     listing,
     model_name,
     networks_of,
+    scale_of,
     table,
 )
 
@@ -110,8 +111,10 @@ def _note(context: Context, key: str) -> Text:
 
 def _what(context: Context, runs: list[RunArtifacts]) -> Section:
     views = listing(sorted({_VIEWS[run.config.data.views] for run in runs}))
+    published = all(run.provenance.is_published for run in runs)
+    made = "published by others," if published else f"trained with PulmoNet {__version__}"
     words = (
-        f"{networks_of(runs)}, trained with PulmoNet {__version__} to score {views} chest X-rays "
+        f"{networks_of(runs)}, {made} to score {views} chest X-rays "
         f"for {listing(labels_of(runs))}. Each score lies between 0 and 1."
     )
     synthetic = Text("SYNTHETIC data: phantoms, no patients.", "warning")
@@ -135,8 +138,8 @@ def _how_to_use(best: RunArtifacts) -> Section:
     words = (
         f"`best_model.pth` of `{best.name}` is a plain state_dict: {own} with "
         f"{len(best.labels)} outputs,{members} logits of {listing(best.labels)} in this order. "
-        f"Input: grey, {FITTED[best.config.data.fit]} {size} × {size} pixels, repeated to "
-        "three channels, ImageNet mean and deviation. With PulmoNet: "
+        f"Input: grey, {FITTED[best.config.data.fit]} {size} × {size} pixels, {scale_of(best)}. "
+        "With PulmoNet: "
         f"`pulmonet explain image.jpg --run {best.name}`."
     )
     return Section("use", "How to use it", (Text(words),))
@@ -152,9 +155,11 @@ def _training(context: Context, runs: list[RunArtifacts]) -> Section:
         {
             "Run": run.name,
             "Network": model_name(config.model),
-            "Data": "not recorded" if facts is None else facts.name,
+            "Data": facts.name if facts else run.provenance.origin() or "not recorded",
             "Images": "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-            "Recipe": f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
+            "Recipe": ""
+            if run.provenance.is_published
+            else f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
             "Weights from": context.identities.argument(config.model.weights),
             "SHA-256": run.provenance.checkpoint_sha256 or "",
         }

@@ -105,6 +105,13 @@ def networks_of(runs: Sequence[RunArtifacts]) -> str:
     return listing(sorted({model_name(run.config.model) for run in runs}))
 
 
+def scale_of(run: RunArtifacts) -> str:
+    """What becomes of the grey pixels on their way into the network."""
+    if run.provenance.is_published:
+        return "one channel, from −1024 to 1024"
+    return "repeated to three channels, ImageNet mean and deviation"
+
+
 def labels_of(runs: Sequence[RunArtifacts]) -> list[str]:
     """The labels of all `runs`, each once."""
     return list(dict.fromkeys(label for run in runs for label in run.labels))

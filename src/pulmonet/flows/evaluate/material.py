@@ -16,7 +16,8 @@ from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.baseline import KnownRows
-from pulmonet.run.folder import RunDir, find_run, is_run_name, list_runs
+from pulmonet.models.published import OFFERED, named_run
+from pulmonet.run.folder import RunDir, is_run_name, list_runs
 from pulmonet.run.predictions import Predictions
 from pulmonet.words import list_first
 
@@ -93,12 +94,12 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
             Source(name, RunDir(artifacts_dir / name), file=file)
             for name, file in _named_files(options.predictions).items()
         ]
-    found = [find_run(name, artifacts_dir) for name in _without_others(options.runs)]
+    found = [named_run(name, artifacts_dir) for name in _without_others(options.runs)]
     found = found or list_runs(artifacts_dir)
     if not found:
         raise ArtifactError(
-            f"{artifacts_dir}: no run there; train one with `pulmonet train`, or name its folder "
-            "with --artifacts-dir"
+            f"{artifacts_dir}: no run there; train one with `pulmonet train`, name its folder with "
+            f"--artifacts-dir, or take a published network: pulmonet evaluate {OFFERED}"
         )
     names = [options.name_of(run_dir.name) for run_dir in found]
     return [

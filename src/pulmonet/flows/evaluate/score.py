@@ -206,6 +206,13 @@ def _used_before(
         used.append(f"training ({trained_on})")
     elif own and chosen.other_splits and not same and not seen:
         used.append("perhaps training (--splits are not the run's)")
+    manifest = chosen.manifest
+    called = (
+        f"{manifest.name} {manifest.source}" if manifest.source != "chexpert" else manifest.name
+    )
+    known = record.provenance.weights.get("called", ())
+    if alike := [word for word in known if str(word) in called.lower()]:
+        used.append(f"perhaps training (it is called {alike[0]}, as data trained on)")
     if record.config.select.checkpoint == "best":
         if own and chosen.split == record.provenance.selected_on:
             used.append("checkpoint selection")
@@ -224,7 +231,7 @@ def _facts(
     notes: list[str] = []
     used = _used_before(trained.record, chosen, seen, same=same is True)
     trained_on = seen.text() if seen else ""
-    if not own:
+    if not own and not provenance.is_published:
         but = ", but some of these images chose the checkpoint" if used else ""
         but = f", but {trained_on}, were trained on" if trained_on else but
         notes.append(f"Another dataset than the one trained on{but or ': external testing'}.")
@@ -233,7 +240,7 @@ def _facts(
             "The data's fingerprint differs from the training's: rows, splits or labels have "
             "changed since."
         )
-    if seen is None and not own:
+    if seen is None and not own and not provenance.is_published:
         notes.append("That is told by fingerprint and name alone: the run has no seen.npz.")
     elif seen and seen.of_the_same_ids:
         notes.append(
@@ -260,6 +267,7 @@ def _facts(
         "same_data_as_training": same,
         "external": not own and not used,
         "seen": seen,
+        "origin": provenance.origin(),
         "one_class_in_training": provenance.one_class("train"),
         "notes": notes,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 from glob import has_magic
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Annotated
 from pydantic import Field
 
 from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
-from pulmonet.errors import ConfigError, DataError
+from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.explain.maps.variants import MapVariant, check_colour_map, choose_variants
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import expand
 from pulmonet.flows.console import say
 from pulmonet.flows.options import RowOptions
 from pulmonet.labels import choose_labels
-from pulmonet.run.folder import RunDir, best_run, find_run, list_runs
+from pulmonet.models.published import OFFERED, named_run
+from pulmonet.run.folder import RunDir, best_run, list_runs
 from pulmonet.run.record import RunRecord
 
 
@@ -118,10 +120,10 @@ def settle(options: ExplainOptions) -> Settled:
     if len(names) > 1 and options.boxes is None:
         text = f"--run {options.run}: several runs (patient folds) go with --boxes only; name one"
         raise ConfigError(text)
-    run_dir = _choose_run(names[0] if names else None, options.artifacts_dir)
+    run_dir = _choose_run(names[0] if names else None, options)
     record = run_dir.read_record()
     if options.against is not None:
-        find_run(options.against, options.artifacts_dir)
+        named_run(options.against, options.artifacts_dir)
     available = tuple(record.provenance.labels or record.config.data.labels)
     settled = Settled(
         **dict(options)
@@ -131,7 +133,7 @@ def settle(options: ExplainOptions) -> Settled:
             "sanity": sanity,
         },
         run_dir=run_dir,
-        further_runs=tuple(find_run(name, options.artifacts_dir) for name in names[1:]),
+        further_runs=tuple(named_run(name, options.artifacts_dir) for name in names[1:]),
         record=record,
         variants=variants,
     )
@@ -141,11 +143,18 @@ def settle(options: ExplainOptions) -> Settled:
     return settled
 
 
-def _choose_run(name: str | None, artifacts_dir: Path) -> RunDir:
+def _choose_run(name: str | None, options: ExplainOptions) -> RunDir:
     """The run that was named, else the one with the best validation AUROC, said aloud."""
+    artifacts_dir = options.artifacts_dir
     if name is not None:
-        return find_run(name.replace("timm:", "timm-") if ":" in name else name, artifacts_dir)
-    chosen = best_run(artifacts_dir)
+        return named_run(name.replace("timm:", "timm-"), artifacts_dir)
+    try:
+        chosen = best_run(artifacts_dir)
+    except ArtifactError as error:
+        labels = [word for label in options.labels for word in ("--label", label)]
+        typed = ["pulmonet", "explain", *(options.images or ["image.jpg"]), *labels, "--run"]
+        text = f"{error}; or take a published network: {shlex.join([*typed, OFFERED])}"
+        raise ArtifactError(text) from None
     facts = chosen.read_record().provenance
     auroc = facts.best_valid_macro_auroc
     n_runs = len(list_runs(artifacts_dir))

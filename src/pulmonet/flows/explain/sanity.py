@@ -25,8 +25,8 @@ from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_sanity
+from pulmonet.models.published import named_run
 from pulmonet.models.trained import TrainedRun, load_run
-from pulmonet.run.folder import find_run
 from pulmonet.words import list_first
 
 #: Randomised copies of the network per depth.
@@ -80,7 +80,7 @@ def check_maps(
 def _compare_runs(
     task: Settled, against: str, raw: Floats32, images: Sequence[Pixels]
 ) -> Comparison:
-    other = load_run(find_run(against, task.artifacts_dir), task.device)
+    other = load_run(named_run(against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]
     if not shared:
         raise ConfigError(

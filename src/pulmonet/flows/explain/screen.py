@@ -41,6 +41,8 @@ def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> N
     console.say(f"Explaining with {names} ({model}), {', '.join(ways)}, on {trained.device}")
     if any(variant.method == "scorecam" for variant in task.variants):
         console.note("scorecam runs the network once per channel: minutes an image on a CPU")
+    if origin := task.record.provenance.origin():
+        console.note(f"{task.run_dir.name}: {origin}")
     facts = task.record.provenance.dataset
     if manifest is not None and manifest.synthetic:
         console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")
@@ -78,8 +80,13 @@ def say_all(task: Settled, found: Explanations) -> None:
     paths = ", ".join(str(folder / name) for name, content in written.items() if content)
     console.say(f"All of it as data: {paths}")
     for reason in dict.fromkeys(pair.reason for pair in pairs if pair.reason):
-        names = {x: 0 for one in images for x, pair in one.labels.items() if pair.reason == reason}
-        console.note(f"no verdict on {list_first(names, 20)}: {reason}")
+        names = {
+            label: 0
+            for image in images
+            for label, one in image.labels.items()
+            if one.reason == reason and one.present is None
+        }
+        console.note(f"no verdict on {list_first(names, 20)}: {reason}" if names else reason)
     if 0 < len(drawn) < len(pairs):
         console.note("no maps are drawn below the threshold; --show-absent draws them")
     if not task.anonymous and any(pair.dicom is not None for pair in drawn):

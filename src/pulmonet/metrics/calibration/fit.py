@@ -6,7 +6,7 @@ calibrated model would show at the same n, because on few rows it is never near 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -55,8 +55,8 @@ class LabelCalibration(Record):
     """Calibrator and thresholds of one label."""
 
     calibrator: Calibrator | None
-    prevalence: float
-    """Fraction of positives among the rows fitted on."""
+    prevalence: float | None
+    """Fraction of positives among the rows fitted on; null of published thresholds."""
     n: int
     positives: int
     thresholds: dict[str, Number]
@@ -98,7 +98,10 @@ class LabelCalibration(Record):
 
 
 class Verdict(NamedTuple):
-    """Whether a score reaches its label's threshold; `present` is None with the `reason`."""
+    """Whether a score reaches its label's threshold.
+
+    The `reason` is why `present` is None, or that the threshold comes from elsewhere.
+    """
 
     present: bool | None
     reason: str | None
@@ -124,6 +127,8 @@ class Calibration(Record):
     labels: dict[str, LabelCalibration]
     left_out: dict[str, str] = {}  # noqa: RUF012
     """Labels without thresholds, with the reason."""
+    published: str | None = None
+    """Who published the thresholds with the network; null = they were chosen on the rows above."""
 
     def probability(
         self, label: str, score: float, *, prevalence: float | None = None
@@ -136,7 +141,7 @@ class Calibration(Record):
         if entry is None or entry.calibrator is None:
             return None
         value = entry.calibrator.apply(np.asarray([score]))
-        if prevalence is not None:
+        if prevalence is not None and entry.prevalence is not None:
             value = to_prevalence(value, entry.prevalence, prevalence)
         return float(value[0])
 
@@ -156,9 +161,31 @@ class Calibration(Record):
             return Verdict(None, f"no threshold: {why}")
         if threshold is None:
             return Verdict(None, "no threshold (Youden's); `pulmonet evaluate` without --threshold")
+        if self.published:
+            return Verdict(score >= threshold, f"threshold published by {self.published}")
         able = [one for one in self.labels.values() if one.why_too_few() is None]
         reason = entry.why_too_few() or entry.why_chance(len(able))
         return Verdict(score >= threshold if reason is None else None, reason)
+
+
+def published_calibration(
+    thresholds: Mapping[str, float | None], source: str, checkpoint_sha256: str
+) -> Calibration:
+    """Youden's thresholds that others published with their weights, by label."""
+    facts = {"calibrator": None, "prevalence": None, "n": 0, "positives": 0}
+    document = {
+        "fitted_on": f"images of {source}, which published it",
+        **{"dataset": source, "split": "published", "n_rows": 0, "n_patients": 0},
+        "checkpoint_sha256": checkpoint_sha256,
+        "published": source,
+        "labels": {
+            label: facts | {"thresholds": {"youden": value}}
+            for label, value in thresholds.items()
+            if value is not None
+        },
+        "left_out": {label: "none is published" for label, v in thresholds.items() if v is None},
+    }
+    return Calibration.model_validate(document)
 
 
 def read_calibration(path: Path) -> Calibration | None:

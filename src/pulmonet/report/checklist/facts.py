@@ -12,6 +12,7 @@ from pulmonet.report.wording import (
     listing,
     networks_of,
     number,
+    scale_of,
     setting,
 )
 from pulmonet.run.record import DatasetFacts
@@ -78,10 +79,10 @@ def _of_training(collection: Collection) -> dict[str, str]:
     best, networks = collection.best_run(), networks_of(collection.runs)
     config, loss, side = best.config, best.config.loss, best.config.data.image_size
     starts = {"imagenet": "ImageNet", "none": "Random"}
-    return {
+    facts = {
         "title": f"Deep learning ({networks}) for multi-label classification of chest X-rays",
-        "preprocessing": f"Grey images, {FITTED[config.data.fit]} {side} × {side} pixels, ImageNet "
-        "normalisation; see Settings",
+        "preprocessing": f"Grey images, {FITTED[config.data.fit]} {side} × {side} pixels, "
+        f"{scale_of(best)}; see Settings",
         "training": f"{config.optim.name}, learning rate {config.optim.lr:g}, "
         f"{count(config.total_epochs, 'epoch')}, loss {loss.name}; see Settings",
         "selection": checkpoint_kept(config.select),
@@ -95,6 +96,10 @@ def _of_training(collection: Collection) -> dict[str, str]:
         else f"No weighing of positives; loss {loss.name}",
         "software": f"PulmoNet {best.provenance.pulmonet} and the versions under How to reproduce",
     }
+    if best.provenance.is_published:
+        facts |= dict.fromkeys(("training", "selection", "imbalance"), "")
+        facts["weights"] = best.provenance.origin()
+    return facts
 
 
 def _of_results(collection: Collection) -> dict[str, str]:

@@ -29,13 +29,16 @@ def data_section(context: Context) -> Section:
     for run in context.collection.runs:
         if facts := run.provenance.dataset:
             groups.setdefault((facts.fingerprint, str(facts.n_rows)), []).append(run)
-    without = [run.name for run in context.collection.runs if run.provenance.dataset is None]
-    words = f"run_config.json does not say which data was used: {listing(without)}."
+    without = [run for run in context.collection.runs if run.provenance.dataset is None]
+    others = [f"{run.name}: {said}." for run in without if (said := run.provenance.origin())]
+    unknown = [run.name for run in without if not run.provenance.is_published]
+    words = f"run_config.json does not say which data was used: {listing(unknown)}."
     children = tuple(
         _dataset(context, runs, position, alone=len(groups) == 1)
         for position, runs in enumerate(groups.values())
     )
-    return Section("data", "Data", (Text(words, "note"),) if without else (), children)
+    notes = tuple(Text(said, "note") for said in [*others, *[words] * bool(unknown)])
+    return Section("data", "Data", notes, children)
 
 
 def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone: bool) -> Section:

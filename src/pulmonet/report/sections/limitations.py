@@ -18,8 +18,9 @@ def limitations_section(context: Context) -> Section:
         lines.append("No evaluation with intervals is in the artifacts.")
     if any(result.rows_used_for for result in results):
         lines.append(
-            "Some results come from rows that also chose the checkpoint or a calibration, so they "
-            "are optimistic; `train --select-on dev` keeps the reported rows untouched."
+            "Some results come from rows that also trained the network, or chose the checkpoint or "
+            "a calibration, so they are optimistic; `train --select-on dev` keeps the reported "
+            "rows untouched."
         )
     inside = {facts.name for facts in collection.datasets}
     elsewhere = {result.dataset for result in results if result.is_external(inside)}
@@ -27,6 +28,9 @@ def limitations_section(context: Context) -> Section:
         lines.append(f"External testing was done on {listing(sorted(elsewhere))} only.")
     else:
         lines.append("Internal testing only: no other dataset was evaluated.")
+    lines += [
+        f"{run.name}: {said}." for run in collection.runs if (said := run.provenance.origin())
+    ]
     rare = {
         label for result in results for label, item in result.labels.items() if item.few_positives
     }

@@ -42,12 +42,15 @@ def reproduce_section(context: Context) -> Section:
 
 def _lines(context: Context, run: RunArtifacts) -> str:
     words = [context.identities.argument(word) for word in run.provenance.command]
-    again = ["--config", f"{run.name}/run_config.json", "--out-dir", ".", "--name"]
+    again = ["train", "--config", f"{run.name}/run_config.json", "--out-dir", ".", "--name"]
+    again.append(f"{run.name}-again")
+    if run.provenance.is_published:
+        again = ["evaluate", run.config.model.weights, "--artifacts-dir", "."]
     lines = [
         f"# {run.name}: as it was typed",
         shlex.join(words) if words else "# the command was not recorded",
         "# the same run again, from the folder that holds the runs",
-        shlex.join(["pulmonet", "train", *again, f"{run.name}-again"]),
+        shlex.join(["pulmonet", *again]),
     ]
     for result in run.results:
         lines.append(f"# its evaluation on {result.dataset}, {result.split}")

@@ -89,6 +89,8 @@ def _what(context: Context) -> str:
 
 def _training_data(run: RunArtifacts, runs: Sequence[RunArtifacts]) -> str:
     facts = run.provenance.dataset
+    if run.provenance.is_published:
+        return f"Of others: {run.provenance.origin()}."
     if facts is None:
         return "The artifacts do not say which images it was trained on."
     images, whose = _trained_on(facts, "X-rays")
@@ -99,6 +101,7 @@ def _training_data(run: RunArtifacts, runs: Sequence[RunArtifacts]) -> str:
     starts: dict[str, list[str]] = {}
     for one in runs:
         start = words.get(one.config.model.weights, "started from weights given in a file")
+        start = f"was {origin}" if (origin := one.provenance.origin()) else start
         starts.setdefault(start, []).append(one.name)
     it = "" if len(starts) > 1 else "It" if len(runs) == 1 else "They"
     said = [f"{it or listing(names)} {start}." for start, names in starts.items()]

@@ -26,6 +26,7 @@ def training_section(context: Context) -> Section:
     settings = [_settings(context, run) for run in runs]
     shared = [key for key in settings[0] if len({values[key] for values in settings}) == 1]
     differing = [key for key in settings[0] if key not in shared]
+    shared = [key for key in shared if settings[0][key] != NOTHING]
     rows = (
         {"Run": run.name} | {key: values[key] for key in differing}
         for run, values in zip(runs, settings, strict=True)
@@ -105,6 +106,9 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "PulmoNet": provenance.pulmonet,
         "PyTorch": provenance.versions.get("torch", "not recorded"),
     }
+    if provenance.is_published:
+        known = ("Network", "Starting weights", "Image size", "Fit to the square", "PulmoNet")
+        values |= {key: NOTHING for key in values if key not in known}
     return {key: context.identities.scrub(setting(value)) for key, value in values.items()}
 
 
