@@ -189,7 +189,7 @@ def _detail(
     calibrator = fit_calibrator(rows.targets, rows.scores, options.calibrator)
     fitted_at = float(rows.targets.mean())
     if kept is not None and kept.calibrator is not None:
-        calibrator, fitted_at = kept.calibrator, kept.prevalence
+        calibrator, fitted_at = kept.calibrator, kept.prevalence or fitted_at
     return {
         "auroc_delong": Estimate(value=float(test.auroc[0]), low=low, high=high),
         "brier": raw.brier,
