@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Ints, Strings
 from pulmonet.errors import DataError
 from pulmonet.files.cells import read_cells, read_names
-from pulmonet.files.paths import stem_of
+from pulmonet.files.paths import names_in, stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
 #: Written forms of an empty cell.
@@ -87,9 +86,7 @@ def table_stem(name: str) -> str:
 
 def find_tables(folder: Path, stem: str = "?*", names: Iterable[str] | None = None) -> list[Path]:
     """Tables in a folder (of `names`, if known) whose stem matches, letter case aside; by name."""
-    if names is None:
-        is_open = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)  # lost+found is not
-        names = os.listdir(folder) if is_open else ()  # noqa: PTH208 (no 100,000 Paths)
+    names = names_in(folder) if names is None else names
     found = sorted(name for name in names if fnmatchcase(table_stem(name), stem.lower()))
     return [folder / name for name in found if (folder / name).is_file()]
 

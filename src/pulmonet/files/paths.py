@@ -84,6 +84,16 @@ def is_litter(name: str) -> bool:
     return name.startswith("._") or name in {"__MACOSX", ".DS_Store"}
 
 
+def names_in(folder: Path | str) -> list[str]:
+    """What a folder holds, sorted, less `is_litter`; nothing of one that cannot be read."""
+    try:
+        is_open = os.access(folder, os.R_OK | os.X_OK)  # lost+found is not
+        names = os.listdir(folder) if is_open else ()  # noqa: PTH208 (no 100,000 Paths)
+    except (OSError, ValueError):
+        return []
+    return sorted(name for name in names if not is_litter(name))
+
+
 def plain(text: str) -> str:
     """A name as it is compared: without case, and in one of Unicode's two forms."""
     return (text if text.isascii() else unicodedata.normalize("NFC", text)).casefold()

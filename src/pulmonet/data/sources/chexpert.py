@@ -1,6 +1,5 @@
 """CheXpert's layout: train.csv, valid.csv, test.csv (Irvin et al. 2019, arXiv:1901.07031)."""
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.files import split_tables
 from pulmonet.data.tables import find_tables, id_column, patient_column, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.paths import names_in
 from pulmonet.labels import VOCABULARY
 from pulmonet.words import list_first
 
@@ -99,8 +99,7 @@ def _in_batches(paths: Strings, root: Path) -> Strings:
         name: f"{folder.relative_to(root).as_posix()}/"
         for batch in root.glob(f"{_BATCHES}*")
         for folder in (batch, *(batch / split for split in SPLITS))
-        if folder.is_dir()
-        for name in os.listdir(folder)  # noqa: PTH208 - names of 65,000 patients
+        for name in names_in(folder)
     }
     if not there:
         return paths

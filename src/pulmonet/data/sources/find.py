@@ -12,7 +12,7 @@ from pulmonet.data.sources.layouts import LAYOUTS
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.tables import find_tables
 from pulmonet.errors import DataError
-from pulmonet.files.paths import dataset_dir, expand, is_litter, portable_path, user_data_dir
+from pulmonet.files.paths import dataset_dir, expand, names_in, portable_path, user_data_dir
 from pulmonet.files.read import read_text
 from pulmonet.files.write import write_json
 from pulmonet.words import list_first
@@ -93,14 +93,8 @@ def _roots(place: Path) -> list[Path]:
     """`place` itself, else the roots directly below it; of these a single real one, if any."""
     if _is_root(place):
         return [place]
-    if not place.is_dir():
-        return []
-    try:
-        entries = sorted(entry for entry in place.iterdir() if not is_litter(entry.name))
-        below = [entry for entry in entries if entry.is_dir()]
-    except OSError:
-        return []
-    found = [entry for entry in below if _is_root(entry)]
+    below = (place / name for name in names_in(place))
+    found = [entry for entry in below if entry.is_dir() and _is_root(entry)]
     # the demo set that `prepare --demo` drew often lies beside real data, which then is meant
     real = [entry for entry in found if not is_synthetic(entry)]
     return real if len(real) == 1 else found
@@ -129,15 +123,11 @@ def recognise(root: Path) -> str | None:
     """Kind of source of a folder (or of an ``.npz`` file); None where it is none."""
     if root.is_file():
         return "medmnist" if root.suffix == ".npz" else None
-    if not root.is_dir():
-        return None
-    try:
-        everything = os.listdir(root)  # noqa: PTH208 - names alone
-    except OSError:
-        return None
+    everything = names_in(root)
     # 100,000 images are not looked through by each reader
-    names = {name for name in everything if not (is_litter(name) or is_image_name(name))}
-    return next((kind for kind, one in SOURCES.items() if one.recognises(root, names)), None)
+    names = {name for name in everything if not is_image_name(name)}
+    known = (kind for kind, one in SOURCES.items() if one.recognises(root, names))
+    return next(known, None) if everything else None
 
 
 def is_synthetic(root: Path) -> bool:

@@ -1,6 +1,5 @@
 """A folder a class: ``train/NORMAL/x.jpeg`` or ``NORMAL/x.jpeg``, and no table."""
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import is_image_name
 from pulmonet.data.splits.files import parse_split
+from pulmonet.files.paths import names_in
 from pulmonet.labels import VOCABULARY, align
 
 #: Who was X-rayed, in the names of Kermany's images: ``person7_virus_15``, ``IM-0115-0001``,
@@ -79,9 +79,5 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _names(folder: Path) -> list[str]:
     """What lies in a folder, without litter and masks."""
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
-    except OSError:
-        return []
-    shown = (one for one in names if not one.startswith((".", "__MACOSX")))
-    return [one for one in shown if "mask" not in one.lower()]
+    names = (one for one in names_in(folder) if not one.startswith((".", "__MACOSX")))
+    return [one for one in names if "mask" not in one.lower()]

@@ -17,7 +17,7 @@ import numpy as np
 from pulmonet.arrays import Flags, Strings
 from pulmonet.data.images.file import file_of, stat_sources
 from pulmonet.data.splits.files import parse_split
-from pulmonet.files.paths import ENDINGS, OTHER_ENDINGS, is_litter, plain, stem_of
+from pulmonet.files.paths import ENDINGS, OTHER_ENDINGS, is_litter, names_in, plain, stem_of
 from pulmonet.words import closest
 
 #: Keys of ``--map`` that change paths; they go with a collection that is recognised, too.
@@ -96,10 +96,7 @@ def _beside(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]
     """Files of `rows` that differ from their paths in one and the same ending: no search then."""
     folder, _, name = paths[rows[0]].rpartition("/") if rows else ("", "", "")
     head, dot, old = name.rpartition(".")
-    try:
-        names = os.listdir(f"{root}/{folder}") if dot else []  # noqa: PTH208 - names alone
-    except (OSError, ValueError):
-        return {}
+    names = names_in(f"{root}/{folder}") if dot else []
     names = [one for one in names if one.startswith(f"{head}.") and is_image_name(one)]
     new = {one[len(head) :] for one in names if stem_of(one) == stem_of(name)}
     if len(new) != 1:

@@ -22,7 +22,7 @@ from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import find_tables, join_columns, table_stem
 from pulmonet.errors import DataError
-from pulmonet.files.paths import expand, folder_name
+from pulmonet.files.paths import expand, folder_name, names_in
 from pulmonet.files.read import noting_tables
 from pulmonet.labels import VOCABULARY, match_label
 from pulmonet.words import closest, count, list_first
@@ -286,8 +286,7 @@ def _about_missing(root: Path, missing: list[str], n_images: int, places: index.
     else:
         what = list_first(missing)
     folder, _, name = missing[0].rpartition("/")
-    is_there = folder and (root / folder).is_dir()
-    beside = os.listdir(root / folder) if is_there else []  # noqa: PTH208 - names alone
+    beside = names_in(root / folder) if folder else []
     near = closest(name, [one for one in beside if one[:3] == name[:3]][:2_000])
     near = f"{folder}/{near}" if near else (places.index.near(missing[0]) if places.index else "")
     text = (

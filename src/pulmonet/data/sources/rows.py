@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Floats32, Strings
 from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
-from pulmonet.files.paths import folder_name
+from pulmonet.files.paths import folder_name, names_in
 from pulmonet.labels import CHEXPERT_LABELS, VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
 
@@ -254,7 +254,7 @@ def strip_root(paths: Strings, root: Path) -> Strings:
     text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
     for own in {str(root.absolute()), os.path.realpath(root)}:
         text = [path.removeprefix(own.replace("\\", "/").rstrip("/") + "/") for path in text]
-    there = {entry.name for entry in root.iterdir()}
+    there = {*names_in(root)}
     name = folder_name(root)
     if name and name not in there:
         text = [path.removeprefix(f"{name}/") for path in text]
