@@ -26,16 +26,14 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
         as ``unknown``; `patients` is null where the source has no patient ids.
     """
     table = manifest.table
-    chosen = {split: (table["split"] == split).to_numpy() for split in SPLITS}
+    parts = {split: table[(table["split"] == split).to_numpy()] for split in SPLITS}
     return {
         "name": manifest.name,
         "source": manifest.source,
         "synthetic": manifest.synthetic,
         "patients_known": manifest.patients_known,
         "labels": [label for label in manifest.labels if table[label].notna().any()],
-        "splits": {
-            split: _one_split(manifest, table[rows]) for split, rows in chosen.items() if rows.any()
-        },
+        "splits": {split: _one_split(manifest, part) for split, part in parts.items() if len(part)},
     }
 
 

@@ -104,9 +104,8 @@ def _draw_precision_recall(axes: Axes, entry: LabelResult) -> None:
 
 def _curve(axes: Axes, curve: Curve, colour: str, drawstyle: str, name: str = "") -> None:
     """With its pointwise 95 % bootstrap band."""
-    axes.fill_between(
-        curve.band_x, curve.band_low, curve.band_high, color=colour, alpha=0.18, linewidth=0
-    )
+    band = curve.band_x, curve.band_low, curve.band_high
+    axes.fill_between(*band, color=colour, alpha=0.18, linewidth=0)
     axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, drawstyle=drawstyle, label=name)
 
 

@@ -239,22 +239,16 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
     if _settings["quiet"] or not sys.stderr.isatty():
         yield Steps(description, total, done, None)
         return
-    from rich.progress import (  # not for a mere --help
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as bars  # not for a mere --help
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", markup=False),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(bar_width=20),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(compact=True),
+        bars.TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=_console(stderr=True), transient=True) as progress:
+    with bars.Progress(*columns, console=_console(stderr=True), transient=True) as progress:
         _with_bars.append(progress.console)
         try:
             yield Steps(description, total, done, progress)

@@ -177,9 +177,8 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
     problems = []
     empty = (paths == "").to_numpy()
     if empty.any():
-        problems.append(
-            f"{count(int(empty.sum()), 'row')} without an image path; fill them in or remove"
-        )
+        n_empty = count(int(empty.sum()), "row")
+        problems.append(f"{n_empty} without an image path; fill them in or remove")
     if outside := paths[index.leaving(paths.tolist())].tolist():
         problems.append(
             f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "

@@ -155,9 +155,8 @@ def label_columns(
     labels: dict[str, Floats32] = {}
     for name in names:
         if align(name) in labels:
-            problems.append(
-                f"{where}: column '{name}' is one of two for the label '{align(name)}'; keep one"
-            )
+            text = f"column '{name}' is one of two for the label '{align(name)}'; keep one"
+            problems.append(f"{where}: {text}")
             continue
         check_source_label(name, where)
         values: Floats32 = map_column(

@@ -22,10 +22,9 @@ from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.data.batches.augment import apply
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps import RawMaps
 from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
-from pulmonet.explain.maps.pixels import integrated_gradients, occlusion, smooth
+from pulmonet.explain.maps.pixels import RawMaps, integrated_gradients, occlusion, smooth
 from pulmonet.explain.maps.variants import MapVariant, check_method
 from pulmonet.models import networks
 from pulmonet.models.inference import in_parts

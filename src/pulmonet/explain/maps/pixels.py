@@ -1,6 +1,7 @@
 """Attributions on the pixels themselves: integrated gradients and occlusion."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,8 +10,15 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from pulmonet.arrays import Floats32
-from pulmonet.explain.maps import RawMaps
 from pulmonet.models.networks import as_array
+
+
+@dataclass(frozen=True)
+class RawMaps:
+    """What a method gives for a batch of images."""
+
+    logits: Floats32  # (B, n_outputs) float32, of the unchanged images
+    raw: Floats32  # (B, L, h, w) float32, signed: before ReLU, at the method's own resolution
 
 
 def integrated_gradients(

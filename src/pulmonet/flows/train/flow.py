@@ -16,16 +16,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, PulmoNetError, TrainingError, is_out_of_memory
 from pulmonet.flows import console
-from pulmonet.flows.train.resume import (
-    at_its_dataset,
-    at_its_start,
-    check_checkpoint,
-    check_resumable,
-    check_start_stays,
-    explain_existing,
-    is_complete,
-    resumed_config,
-)
+from pulmonet.flows.train import resume as resuming
 from pulmonet.run.folder import TRAINED, RunDir, check_run_name, list_runs
 from pulmonet.run.record import Provenance
 from pulmonet.words import count, did_you_mean, first_line, list_first
@@ -53,8 +44,8 @@ def run(
     ``--set``, `out_dir` the artifacts folder; `name` is the model's when None.
     """
     assignments = list(assignments)
-    config = at_its_dataset(load_config(source, flags, assignments), source)
-    config = at_its_start(config, out_dir)
+    config = resuming.at_its_dataset(load_config(source, flags, assignments), source)
+    config = resuming.at_its_start(config, out_dir)
     name = name or config.model.name.replace(":", "-").replace("/", "-")
     run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
@@ -63,19 +54,20 @@ def run(
         if overwrite and run_dir.exists():
             overwrite = run_dir.read_record().provenance.status == "finished"
     if overwrite:
-        check_start_stays(config, run_dir)
+        resuming.check_start_stays(config, run_dir)
     if run_dir.exists() and not overwrite:
         if not resume:
-            raise ArtifactError(explain_existing(run_dir))
+            raise ArtifactError(resuming.explain_existing(run_dir))
         record = run_dir.read_record()
         if source is None:
-            config = at_its_start(resumed_config(run_dir, flags, assignments), out_dir)
-        check_resumable(record, config, run_dir)
-        if is_complete(record, config, run_dir):
+            config = resuming.resumed_config(run_dir, flags, assignments)
+            config = resuming.at_its_start(config, out_dir)
+        resuming.check_resumable(record, config, run_dir)
+        if resuming.is_complete(record, config, run_dir):
             n_epochs = count(record.config.total_epochs, "epoch")
             console.say(f"{run_dir.path}: finished already after {n_epochs}")
             return 0
-        check_checkpoint(record, run_dir)
+        resuming.check_checkpoint(record, run_dir)
     elif resume and not run_dir.exists():
         meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
         console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
