@@ -21,8 +21,7 @@ from scipy.special import betaincinv
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
-from pulmonet.data.batches.random import permutation, uniform
-from pulmonet.data.batches.sampling import class_aware_order
+from pulmonet.data.batches.random import class_aware_order, permutation, uniform
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import is_out_of_memory
 
@@ -57,7 +56,7 @@ class TrainingBatches:
     num_workers: int = 2  # threads; 0 prepares each batch when it is asked for
     rank: int = 0  # this process; it takes its part of every global batch
     world_size: int = 1
-    #: Class-aware batches (`sampling.class_aware_order`); None takes every row once an epoch.
+    #: Class-aware batches (`class_aware_order`); None takes every row once an epoch.
     positive_share: float | None = None
     device: str | torch.device = "cpu"  # where the images are wanted; a GPU also augments them
 

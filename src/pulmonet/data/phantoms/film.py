@@ -9,9 +9,8 @@ from numpy.random import Generator
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.phantoms import organs
-from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.anatomy import Film, Map, curve, depth, soften
 from pulmonet.data.phantoms.findings import Box, Finding, displace, draw_finding, moved_by
-from pulmonet.data.phantoms.shapes import Map, curve, depth, soften
 
 
 def take_frontal(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[Box]]:

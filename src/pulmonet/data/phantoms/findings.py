@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 
-from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.anatomy import Film, Map, sigmoid, soften, turned
 from pulmonet.data.phantoms.organs import HILA
-from pulmonet.data.phantoms.shapes import Map, sigmoid, soften, turned
 
 #: Label, xmin, ymin, xmax, ymax (fractions of the image).
 Box = tuple[str, float, float, float, float]

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pulmonet.arrays import Array, Pixels
-from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.anatomy import Film, Map, curve, depth, sigmoid, soften
 from pulmonet.data.phantoms.film import develop
 from pulmonet.data.phantoms.findings import LOBES, Box, Finding, displace, moved_by
-from pulmonet.data.phantoms.shapes import Map, curve, depth, sigmoid, soften
 
 HILUM = (0.14, 0.50)
 

@@ -3,8 +3,18 @@
 import numpy as np
 
 from pulmonet.arrays import Array
-from pulmonet.data.phantoms.anatomy import CAGE_X, CAGE_Y, Body, Film
-from pulmonet.data.phantoms.shapes import Map, curve, depth, mirrored, sigmoid, soften
+from pulmonet.data.phantoms.anatomy import (
+    CAGE_X,
+    CAGE_Y,
+    Body,
+    Film,
+    Map,
+    curve,
+    depth,
+    mirrored,
+    sigmoid,
+    soften,
+)
 
 #: Roots of the lungs by side (-1 = the patient's right), (x, y); the left one lies higher.
 HILA = {-1: (-0.23, 0.50), 1: (0.25, 0.46)}

@@ -16,7 +16,7 @@ from torch import nn
 
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import RunConfig
-from pulmonet.data.batches.sampling import check_both_classes
+from pulmonet.data.batches.random import check_both_classes
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import (

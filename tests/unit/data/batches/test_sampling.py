@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.data.batches.sampling import class_aware_order
+from pulmonet.data.batches.random import class_aware_order
 from pulmonet.errors import ConfigError
 
 ROWS = np.arange(100, 300)

@@ -7,15 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pulmonet.data.phantoms.anatomy import Film
+from pulmonet.data.phantoms.anatomy import Film, curve, depth, sigmoid
 from pulmonet.data.phantoms.film import take_frontal
 from pulmonet.data.phantoms.patients import imagine_patient
-from pulmonet.data.phantoms.shapes import Frame, curve, depth, sigmoid
 
 
 @pytest.fixture
-def frame() -> Frame:
-    return Frame(60, 80, np.array([[20.0, -1.5, 40.0], [1.0, 25.0, 10.0]]))
+def frame() -> Film:
+    film, matrix = (
+        imagine_patient(1, 4).studies[0].films[0],
+        np.array([[20.0, -1.5, 40.0], [1.0, 25.0, 10.0]]),
+    )
+    return replace(film, height=60, width=80, matrix=matrix)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def film() -> Film:
     )
 
 
-def test_grid_is_the_inverse_of_to_pixels(frame: Frame) -> None:
+def test_grid_is_the_inverse_of_to_pixels(frame: Film) -> None:
     x, y = frame.grid
     points = np.column_stack([x.ravel(), y.ravel()])
     rows, columns = np.mgrid[:60, :80]
@@ -38,7 +41,7 @@ def test_grid_is_the_inverse_of_to_pixels(frame: Frame) -> None:
     np.testing.assert_allclose(frame.to_pixels(points), expected, atol=1e-3)
 
 
-def test_a_filled_square_has_its_area(frame: Frame) -> None:
+def test_a_filled_square_has_its_area(frame: Film) -> None:
     square = [(-0.5, 0.5), (0.5, 0.5), (0.5, 1.5), (-0.5, 1.5)]
     area = frame.fill(square, blur=0).sum()
     # OpenCV fills the border pixels too.
@@ -62,7 +65,7 @@ def test_depth_is_0_outside_and_1_deep_inside() -> None:
     assert 0 < values[20, 6] < values[20, 9] < 1
 
 
-def test_noise_has_its_grain(frame: Frame) -> None:
+def test_noise_has_its_grain(frame: Film) -> None:
     wide = replace(frame, height=400, width=400)
     texture = wide.noise(np.random.default_rng(1), 0.5)
     grain = 0.5 * wide.unit
