@@ -20,8 +20,8 @@ from pulmonet.explain.checks.localization import (
     prior_density,
     score_map,
 )
-from pulmonet.explain.checks.randomisation import randomised
 from pulmonet.explain.checks.regions import Key, Region, read_box_regions, read_segmentations
+from pulmonet.explain.checks.sanity import randomised
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
 from pulmonet.explain.maps.variants import MapVariant
 from pulmonet.explain.results import BASELINES, LabelLocalization, Localization

@@ -9,12 +9,12 @@ import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.errors import ConfigError
-from pulmonet.explain.checks.randomisation import weight_stages
 from pulmonet.explain.checks.sanity import (
     PASS_BELOW,
     cascade,
     map_correlations,
     road,
+    weight_stages,
     why_undecided,
 )
 from pulmonet.explain.maps.methods import explain_images, to_network_input

@@ -15,8 +15,15 @@ from scipy.sparse.linalg import spsolve
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from pulmonet.explain.checks.randomisation import randomised, weight_stages
-from pulmonet.explain.checks.sanity import PASS_BELOW, cascade, impute, rank_correlation, road
+from pulmonet.explain.checks.sanity import (
+    PASS_BELOW,
+    cascade,
+    impute,
+    randomised,
+    rank_correlation,
+    road,
+    weight_stages,
+)
 from pulmonet.explain.maps.methods import explain_images
 from pulmonet.explain.results import Comparison, RoadCurve
 from pulmonet.figures.sanity import draw_sanity
