@@ -71,10 +71,8 @@ UNCERTAIN_CLASS = 2.0
 def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> tuple[str, ...]:
     """The uncertainty policy of each of `labels`, in order.
 
-    Args:
-        policy: one for all, or label (named as in `match_label`) -> policy, in which ``default``
-            (``ones`` when absent) serves the labels that are not named.
-        labels: the labels trained on.
+    `policy` is one for all, or label (named as in `match_label`) -> policy, in which ``default``
+    (``ones`` when absent) serves the labels that are not named.
 
     Raises:
         ConfigError: an unknown policy, or a mapping that names a label not in `labels`.
@@ -142,16 +140,9 @@ def training_targets(
     third class, `UNCERTAIN_CLASS`; ``self-trained`` starts as ``ignore``: its second stage
     fills the NaN with a first model's scores (`fill_uncertain`).
 
-    Args:
-        raw: (N, L) labels 1, 0, -1 or NaN.
-        policies: L policies (`policy_per_label`).
-        blank: as in `evaluation_targets`.
-        row_keys: N strings that name the rows; a smoothed value depends on (seed, key, label
-            position) alone, so row order and subsets do not change it.
-        seed: of the smoothed values.
-        ones_lsr: range of ``ones-lsr``.
-        zeros_lsr: range of ``zeros-lsr``.
-        annotated: as in `evaluation_targets`.
+    `raw` (N, L), `blank` and `annotated` are as in `evaluation_targets`, the L `policies` those of
+    `policy_per_label`. N `row_keys` name the rows; a smoothed value depends on (seed, key, label
+    position) alone, so row order and subsets do not change it.
     """
     import numpy as np
 

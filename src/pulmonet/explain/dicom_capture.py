@@ -47,13 +47,10 @@ def encode_secondary_capture(
 ) -> bytes:
     """An RGB picture as a DICOM Secondary Capture object (PS3.3 A.8.1), uncompressed.
 
-    Args:
-        overlay: (H, W, 3) uint8 RGB.
-        description: of the series, e.g. ``PulmoNet gradcam Edema``; "research only" is added.
-        source: the X-ray's own file; where it is DICOM, patient and study are taken from it and
-            it is referenced. Otherwise patient and study are new and say nothing of anybody.
-            Whether letters are burnt into the pixels stays as the source says, unknown too.
-        anonymous: patient and study are new for a DICOM source, too, and it is not referenced.
+    The overlay is (H, W, 3); "research only" is added to the series' `description`. Where the
+    X-ray's own file, `source`, is DICOM, patient and study are taken from it and it is referenced,
+    unless `anonymous`: then, as otherwise, they are new and say nothing of anybody. Whether letters
+    are burnt into the pixels stays as the source says, unknown too.
 
     Raises:
         ConfigError: pydicom is not installed.

@@ -35,15 +35,9 @@ def draw_panel(
 ) -> bytes:
     """X-ray and overlay side by side, with colour bar, label, score and threshold, as PNG.
 
-    Args:
-        image: (H, W) grey.
-        overlay: (H, W, 3) RGB, or None for a finding below its threshold: then the words take its
-            place, so that no picture suggests a lesion.
-        label: its name.
-        found: score, verdict, what it rests on, and whether nothing spoke for the label.
-        colour_map: of the overlay.
-        method: named over the overlay, with its layer where one was chosen.
-        subtitle: image and run, in small print.
+    The image is (H, W) grey, the overlay (H, W, 3) RGB, or None for a finding below its threshold:
+    then words take its place, so that no picture suggests a lesion. `method` is named over it, with
+    its layer where one was chosen; `subtitle` is image and run, in small print.
     """
     height, width = image.shape
     shown = 4.2 * min(1.0, width / height), 4.2 * min(1.0, height / width)

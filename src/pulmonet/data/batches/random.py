@@ -58,13 +58,8 @@ def class_aware_order(
     rare positives repeat and some negatives are not seen in an epoch. As many batches as a plain
     epoch has. After Yuan et al. 2023, "LibAUC", section 4.1 (arXiv:2306.03065).
 
-    Args:
-        targets: (n, L), NaN = unknown.
-        rows: (n,) manifest row numbers, what the draws depend on.
-        positive_share: of a batch; at least one image is positive, and at least one is not.
-
-    Returns:
-        (n,) positions into `rows`.
+    From (n, L) targets, NaN = unknown, and (n,) manifest row numbers, what the draws depend on, to
+    (n,) positions into these; in each batch at least one image is positive and one is not.
 
     Raises:
         ConfigError: no label has both positives and negatives, or batches of one image.

@@ -149,13 +149,9 @@ def open_pack(
 ) -> Pack:
     """The pack of a dataset with `rows` packed: what is missing or changed is decoded now.
 
-    Args:
-        manifest: the dataset.
-        rows: row numbers that will be read, in any order.
-        image_size: S, the side that the network will see; the pack's side follows from it.
-        num_workers: decoding threads; None for `decoding_threads`.
-        skip_bad: leave unreadable images out (`Pack.bad_rows`) instead of raising.
-        progress: called with (rows done, rows to do), never before there is something to do.
+    `rows` are in any order; the pack's side follows from `image_size`, S, which the network will
+    see. `skip_bad` leaves unreadable images out (`Pack.bad_rows`). `progress` is called with (rows
+    done, rows to do), never before there is something to do.
 
     Raises:
         DataError: unreadable images (all of them counted, five named), a full disk, a cache

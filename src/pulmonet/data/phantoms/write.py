@@ -54,20 +54,14 @@ def write_phantoms(
     one. Every fifth patient is a validation patient, whose labels are the truth; training labels
     are hedged, missed and left blank as CheXpert's are. An earlier set in `root` is replaced.
 
-    Args:
-        root: new or empty folder, or one with an earlier phantom set. Its name becomes the first
-            part of the tables' paths, as in CheXpert.
-        n_patients: at least 2, so that both splits have a patient.
-        progress: called with (patients done, all patients).
-
-    Writes:
-        ``train.csv``, ``valid.csv``: CheXpert's columns. ``boxes.csv``: what was drawn where.
-        ``truth.csv``: true labels and severities (0 = absent). ``phantoms.json``: the mark of a
-        synthetic set. The tables come last, so that an interrupted set is not a dataset.
+    ``train.csv`` and ``valid.csv`` have CheXpert's columns, with the root's name first in paths;
+    ``boxes.csv`` what was drawn where; ``truth.csv`` true labels and severities (0 = absent). The
+    tables come last, so that an interrupted set is not a dataset. `progress` is called with
+    (patients done, all patients).
 
     Raises:
         DataError: `root` holds something else.
-        ValueError: fewer than 2 patients.
+        ValueError: fewer than 2 patients: both splits have one.
     """
     if n_patients < 2:
         raise ValueError(f"n_patients must be at least 2, not {n_patients}")

@@ -46,11 +46,9 @@ def read_manifest(
 ) -> Manifest:
     """The checked rows of the dataset at `root` (`locate_dataset`): the one way in.
 
-    Args:
-        root: folder, or the npz file of a MedMNIST set.
-        data: folds, splits, valid_fraction, join and map decide the rows and their splits.
-        seed: of a split and folds drawn here; such a split is kept for later runs if `keep_split`.
-        check_files: also that every image file is there, inside the root.
+    The root is a folder, or the npz file of a MedMNIST set; folds, splits, valid_fraction, join and
+    map of `data` decide the rows and their splits. A split drawn here, with `seed`, is kept for
+    later runs if `keep_split`; `check_files` looks for every image file, inside the root.
 
     Raises:
         DataError: anything wrong with the rows; all problems in one message.

@@ -103,13 +103,9 @@ def compare_with_baselines(
 ) -> LabelLocalization:
     """One label's table: what is under test and its baselines, intervals, paired differences.
 
-    Args:
-        scores: N `MapScores` of each row of the table, case by case in one order; a baseline
-            that could not be computed is left out.
-        patients: N patient ids; whole patients are resampled.
-        pairs: (row under test, baseline); pairs with a row that is left out are skipped.
-        n_resamples: bootstrap resamples, the same for all rows of the table.
-        seed: of the resamples.
+    `scores` has N `MapScores` of each row of the table, case by case in one order; a baseline that
+    could not be computed is left out, and so are `pairs` (row under test, baseline) with it. Whole
+    `patients` (N ids) are resampled, the same for all rows.
     """
     units = number_units(patients, len(patients))
     n_units = int(units.max()) + 1

@@ -73,12 +73,9 @@ def explain_images(
 ) -> Maps:
     """Scores and maps of a batch of images; all labels share the passes through the backbone.
 
-    Args:
-        network: in eval mode, (B, 1, S, S) pixels -> (B, n_outputs) logits.
-        images: (B, 1, S, S), uint8 or float in [0, 255], on the network's device.
-        columns: outputs to explain, L of them.
-        method: one of `METHODS`.
-        layer: dotted name of a module; None is the last feature map.
+    The network is in eval mode: (B, 1, S, S) pixels, uint8 or float in [0, 255] on its device ->
+    (B, n_outputs) logits. L `columns` of these are explained by one of `METHODS`; `layer` is the
+    dotted name of a module, None the last feature map.
 
     Raises:
         ConfigError: unknown method or layer.
@@ -135,12 +132,9 @@ def gradient_maps_of(
     Sources: Grad-CAM, Selvaraju et al. 2017; Grad-CAM++, Chattopadhay et al. 2018, eq. 19;
     HiResCAM, Draelos and Carin 2020; LayerCAM, Jiang et al. 2021.
 
-    Args:
-        network, images, columns: as in `explain_images`.
-        methods: of `GRADIENT_METHODS`.
-        layer: dotted name of a module whose output is (B, C, h, w); None is the last feature
-            map (DenseNet's after its final ReLU). A module called several times counts with
-            its last call.
+    `network`, `images` and `columns` are as in `explain_images`; `layer` is the dotted name of a
+    module whose output is (B, C, h, w), None the last feature map (DenseNet's after its final
+    ReLU). A module called several times counts with its last call.
 
     Returns:
         By method logits and (B, L, h, w) maps.
@@ -246,10 +240,8 @@ def score_maps(
     Every channel costs one forward pass (1,024 for DenseNet-121), shared by all labels. A masked
     pixel becomes `NEUTRAL_GREY`. Source: Wang et al. 2020, eq. 8-10.
 
-    Args:
-        network, images, columns: as in `explain_images`.
-        batch_size: masked images per forward pass.
-        layer: as in `gradient_maps_of`.
+    `layer` is as in `gradient_maps_of`, the others as in `explain_images`; a pass takes
+    `batch_size` masked images.
 
     Returns:
         Logits and (B, L, h, w) maps, none of them negative where the features are not.

@@ -38,10 +38,8 @@ def scale_maps(raw: Floats32, side: int) -> Floats32:
 def place_map(heat: Floats32, height: int, width: int, where: Placement) -> Floats32:
     """The square's map in the image's own pixels, bilinear; NaN outside a crop, which is not seen.
 
-    Args:
-        heat: (S, S) in [0, 1], cells of equal size that tile the square.
-        height, width: of the image and of the answer (float32), pixels.
-        where: the part of the image that the square covers, in its pixels; it may lie outside.
+    `heat` is (S, S) in [0, 1], cells of equal size that tile the square; height and width are of
+    the image and of the answer (float32); `where` is what the square covers, maybe outside.
     """
     spans = (width, where.x0, where.x1), (height, where.y0, where.y1)
     # where each pixel's centre lies between the square's edges, 0 to 1 inside

@@ -35,11 +35,8 @@ def integrated_gradients(
     The attributions of an image sum to the logit's change from the baseline, up to the error of
     the midpoint rule. Source: Sundararajan et al. 2017, eq. 1.
 
-    Args:
-        network, images, columns: as in `explain_images`.
-        batch_size: points per pass.
-        n_steps: points of the midpoint rule.
-        baseline: grey value of the reference image, 0-255.
+    `network`, `images` and `columns` are as in `explain_images`; a pass takes `batch_size` of the
+    rule's `n_steps` points; `baseline` is the reference's grey, 0-255.
 
     Returns:
         Logits and signed (B, L, S, S) attributions, in logits per pixel.
@@ -79,10 +76,8 @@ def occlusion(
     The square is cut into n_cells x n_cells cells; a patch covers its cell and half a cell around
     it, so neighbouring patches overlap. Source: Zeiler and Fergus 2014.
 
-    Args:
-        network, images, columns: as in `explain_images`; all columns come from the same passes.
-        batch_size: covered images per pass.
-        n_cells: cells per side.
+    `network`, `images` and `columns` are as in `explain_images`; all columns come from the same
+    passes, of `batch_size` covered images.
 
     Returns:
         Logits and signed (B, L, n_cells, n_cells) falls of the logit.
