@@ -12,10 +12,12 @@ import inspect
 import io
 import logging
 import os
+import platform
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, cast
@@ -242,14 +244,26 @@ def _as_typer_reads(arguments: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda argument: argument not in {"--quiet", "-q", "--verbose"})
 
 
+def _describe_installation() -> str:
+    """Versions of what decides results, and the device that ``auto`` would take."""
+    import torch
+
+    from pulmonet.models.device import choose_device, device_name
+
+    device = choose_device("auto")
+    names = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+    lines = [f"pulmonet {__version__}", f"python {platform.python_version()}"]
+    lines += [f"{name} {metadata.version(name)}" for name in names]
+    lines.append(f"device {device} ({device_name(device)}, {torch.get_num_threads()} CPU threads)")
+    return "\n".join(lines)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from pulmonet.flows import console
 
         if "--verbose" in sys.argv:
-            from pulmonet.flows.version import describe_installation
-
-            console.say(describe_installation())
+            console.say(_describe_installation())
         else:
             console.say(f"pulmonet {__version__}")
         raise typer.Exit

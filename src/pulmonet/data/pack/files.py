@@ -55,9 +55,10 @@ class PackFiles:
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
         n_rows = len(self.paths)
         self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
-        self._checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
-        self._sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
-        self._arrays = (self._images, self._checksums, self._sources)
+        self.checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
+        #: (N, 3): size and mtime_ns of what a row was decoded from, and remarks.
+        self.sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
+        self._arrays = (self._images, self.checksums, self.sources)
         self.writable = self._make()  # False on a read-only cache
         for array in self._arrays:
             array.open(writable=self.writable)
@@ -70,8 +71,8 @@ class PackFiles:
                 if not self._is_whole():
                     n_rows_left = self._images.mend()
                     # a disk full of pixels still takes their sources and checksums
-                    self._sources.mend(reserve=True)
-                    self._checksums.mend(keep_rows=n_rows_left, reserve=True)
+                    self.sources.mend(reserve=True)
+                    self.checksums.mend(keep_rows=n_rows_left, reserve=True)
                     self._describe()
                 for left in self.folder.glob(".lock-*"):  # by a process that was killed
                     if lock := system.take_lock(left, wait=False):
@@ -101,14 +102,6 @@ class PackFiles:
         processes at once, which one lock for the whole pack would let wait for each other.
         """
         return self.folder / f".lock-{row // self.rows_per_block}"
-
-    def read_checksums(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
-        """Checksums of rows start..stop."""
-        return self._checksums.read(start, len(self.paths) if stop is None else stop)
-
-    def read_sources(self, start: int = 0, stop: int | None = None) -> Ints:
-        """(n, 3): size and mtime_ns of what rows start..stop were decoded from, and remarks."""
-        return self._sources.read(start, len(self.paths) if stop is None else stop)
 
     def read_row(self, row: int, image: Pixels) -> int:
         """Read a row's pixels into `image` (R, R); their checksum, 0 if they cannot be read."""
@@ -140,13 +133,13 @@ class PackFiles:
             OSError: the disk is full, and the like; the rows then count as not packed.
         """
         self._images.sync()
-        self._sources.write(rows, np.ascontiguousarray(sources, "<i8"))
-        self._checksums.write(rows, checksums)
+        self.sources.write(rows, np.ascontiguousarray(sources, "<i8"))
+        self.checksums.write(rows, checksums)
 
     def flush(self) -> None:
         """Make all that was committed outlast a power cut."""
-        self._sources.sync()
-        self._checksums.sync()
+        self.sources.sync()
+        self.checksums.sync()
 
 
 class _NpyFile:
@@ -154,7 +147,7 @@ class _NpyFile:
 
     def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
         self.path = path
-        self._dtype, self._row_shape = dtype, shape[1:]
+        self._dtype, self._n_rows, self._row_shape = dtype, shape[0], shape[1:]
         header, facts = io.BytesIO(), {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, facts)
         self._header = header.getvalue()
@@ -203,9 +196,10 @@ class _NpyFile:
     def sync(self) -> None:
         system.sync(self._handle)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Rows start..stop; zeros for what cannot be read because the file was cut."""
-        values = np.zeros((stop - start, *self._row_shape), self._dtype)
+        n_rows = (self._n_rows if stop is None else stop) - start
+        values = np.zeros((n_rows, *self._row_shape), self._dtype)
         self.read_into(start, values)
         return values
 

@@ -78,14 +78,14 @@ class Pack:
             self.bad_rows = packer.run()
             self.n_decoded = packer.n_decoded
         self._repairing = threading.Lock()
-        self._checksums = files.read_checksums()
+        self._checksums = files.checksums.read()
         self._readable = np.zeros(self.n_rows, bool)
         self._readable[rows] = True
         self._readable[list(self.bad_rows)] = False
 
     def remarks(self, rows: Ints) -> Ints:
         """(n,) what there was to remark when `rows` were decoded, as `Remark`."""
-        return np.asarray(self._files.read_sources()[rows, 2])
+        return np.asarray(self._files.sources.read()[rows, 2])
 
     def read(self, rows: ArrayLike) -> Pixels:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
@@ -121,7 +121,7 @@ class Pack:
                 raise DataError(_explain_os(self.folder, error)) from None
 
     def _repair_locked(self, row: int, image: Pixels) -> None:
-        now = self._files.read_checksums(row, row + 1)[0]
+        now = self._files.checksums.read(row, row + 1)[0]
         if now and self._files.read_row(row, image) == now:
             self._checksums[row] = now  # another process has packed it anew
             return
@@ -207,7 +207,7 @@ def other_packs(root: Path, pack: Pack) -> dict[str, int]:
 
 def _check_space(files: PackFiles, missing: Ints) -> None:
     """Raise a DataError at once instead of hours later."""
-    n_new = int((files.read_checksums()[missing] == 0).sum())
+    n_new = int((files.checksums.read()[missing] == 0).sum())
     space, needed = shutil.disk_usage(files.folder), n_new * files.row_bytes
     if needed > space.free:  # of a part of a collection, only what is there will be packed
         n_new = int((stat_sources(files.root, files.paths, missing)[:, 0] >= 0).sum())

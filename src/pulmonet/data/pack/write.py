@@ -35,10 +35,10 @@ def missing_rows(files: PackFiles, rows: Ints) -> Ints:
     if not len(rows):
         return rows
     start, stop = int(rows[0]), int(rows[-1]) + 1
-    missing = files.read_checksums(start, stop)[rows - start] == 0
+    missing = files.checksums.read(start, stop)[rows - start] == 0
     if not missing.all():
         now = stat_sources(files.root, files.paths, rows)
-        missing |= (files.read_sources(start, stop)[rows - start, :2] != now).any(axis=1)
+        missing |= (files.sources.read(start, stop)[rows - start, :2] != now).any(axis=1)
     return np.asarray(rows[missing])
 
 
