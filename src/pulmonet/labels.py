@@ -255,9 +255,7 @@ def _fold(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).lower()
 
 
-_BY_FOLDED = {
-    _fold(name): label for label, aliases in VOCABULARY.items() for name in (*aliases, label)
-}
+_BY_FOLDED = {_fold(name): label for label, names in VOCABULARY.items() for name in (*names, label)}
 
 
 def align(name: str) -> str:

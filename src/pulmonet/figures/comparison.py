@@ -10,9 +10,7 @@ from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 
 
-def draw_model_comparison(
-    results: Sequence[RunResult], comparisons: Sequence[Comparison] = ()
-) -> bytes:
+def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparison]) -> bytes:
     """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
     shown = [result for result in results if result.macro.auroc.value is not None]
     shown.sort(key=lambda result: -(result.macro.auroc.value or 0))

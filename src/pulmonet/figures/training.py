@@ -75,9 +75,7 @@ def _add_legend(axes: Axes) -> None:
     """A small legend below the axes, or that there is nothing to show."""
     handles, names = axes.get_legend_handles_labels()
     if not handles:
-        axes.text(
-            0.5, 0.5, "not in the log", transform=axes.transAxes, ha="center", color="#888888"
-        )
+        axes.text(0.5, 0.5, "not in the log", transform=axes.transAxes, ha="center", color="#888")
         return
     n_columns = 1 if len(handles) == 1 else 2 if len(handles) <= 8 else 3
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}

@@ -17,7 +17,7 @@ from pulmonet.models.device import place
 from pulmonet.models.networks import build_network, classifier_path
 from pulmonet.run.record import reason_of
 from pulmonet.training.engine import Engine
-from pulmonet.training.losses import export_binary_head
+from pulmonet.training.losses import binary_head
 from pulmonet.training.stage import Stage
 from pulmonet.words import first_line
 
@@ -71,7 +71,7 @@ def own_state(engine: Engine) -> dict[str, Tensor]:
     if "multiclass" in engine.policies or engine.n_labels < len(engine.policies):
         keys = [f"{classifier_path(network)}.{kind}" for kind in ("weight", "bias")]
         weight, bias = (state[key] for key in keys)
-        exported = export_binary_head(weight, bias, engine.policies)
+        exported = binary_head(weight, bias, engine.policies)
         for key, tensor in zip(keys, exported, strict=True):
             state[key] = tensor[: engine.n_labels].clone()
     return state

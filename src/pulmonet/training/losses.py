@@ -123,9 +123,7 @@ def scores_from_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
     return torch.sigmoid(binary_logits(logits.float(), policies))
 
 
-def export_binary_head(
-    weight: Tensor, bias: Tensor, policies: Sequence[str]
-) -> tuple[Tensor, Tensor]:
+def binary_head(weight: Tensor, bias: Tensor, policies: Sequence[str]) -> tuple[Tensor, Tensor]:
     """The L-way head that gives the same scores as a head with three-way labels.
 
     From weight (n_outputs, C) and bias (n_outputs,) to (L, C) and (L,).

@@ -56,12 +56,10 @@ def train_step(
         )
 
 
-def _try_step(
-    engine: Engine, batch: Batch, learning_rate: float, seed: int
-) -> tuple[Tensor, Tensor]:
+def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     for group in engine.optimiser.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = rate
     engine.optimiser.zero_grad(set_to_none=True)
     targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
     images = batch.images.to(engine.device)
@@ -105,9 +103,7 @@ def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tupl
     return parts + [nothing] * (n_parts - len(parts))
 
 
-def _loss_of(
-    engine: Engine, images: Tensor, targets: Tensor, class_counts: Tensor | None
-) -> Tensor:
+def _loss_of(engine: Engine, images: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:
     compiled = engine.config.runtime.compile  # the compiler brings its own kernels
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     with autocast(engine.device, engine.precision), fast:
@@ -123,7 +119,7 @@ def _loss_of(
         engine.config.loss,
         policies=engine.policies,
         pos_weight=engine.pos_weight,
-        class_counts=class_counts,
+        class_counts=counts,
         auc_margin=engine.auc_margin,
     )
 

@@ -17,7 +17,7 @@ def test_model_comparison(
 ) -> None:
     base = make_result(("Edema", "Cardiomegaly"))
     results = [base.model_copy(update={"run": f"run_$i${i}"}) for i in range(n_runs)]
-    assert draw_model_comparison(results)
+    assert draw_model_comparison(results, ())
     macro, *labels = drawn[0].axes
     ticks = macro.get_yticklabels()
     assert [tick.get_text() for tick in ticks] == [result.run for result in results]

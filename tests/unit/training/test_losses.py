@@ -388,14 +388,14 @@ def test_an_exported_head_gives_the_same_scores() -> None:
     torch.manual_seed(0)
     head = nn.Linear(6, 8)
     features = torch.randn(9, 6)
-    weight, bias = losses.export_binary_head(head.weight.detach(), head.bias.detach(), MIXED)
+    weight, bias = losses.binary_head(head.weight.detach(), head.bias.detach(), MIXED)
     exported = nn.Linear(6, 4)
     exported.load_state_dict({"weight": weight, "bias": bias})
 
     torch.testing.assert_close(
         torch.sigmoid(exported(features)), losses.scores_from_logits(head(features), MIXED)
     )
-    same = losses.export_binary_head(exported.weight, exported.bias, PLAIN)
+    same = losses.binary_head(exported.weight, exported.bias, PLAIN)
     torch.testing.assert_close(same[0], exported.weight)
 
 

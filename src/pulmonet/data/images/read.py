@@ -52,9 +52,7 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
     return read_image(manifest.root, path, follow_links=manifest.follow_links)[0]
 
 
-def read_image(
-    root: Path, path: str, *, follow_links: bool = False
-) -> tuple[Pixels, Remark, FileState]:
+def read_image(root: Path, path: str, *, follow_links: bool) -> tuple[Pixels, Remark, FileState]:
     """`read_source_image` by its path, what there is to remark, and the state of its file."""
     remark = Remark.NONE
     if ".npz#" in path:

@@ -59,9 +59,8 @@ def assign(
             text = f"the dataset has only {n_patients} patients; choose fewer folds"
             raise DataError(f"--folds {data.folds}: {text}")
         split[rows] = np.where(places % data.folds == data.fold, "valid", "train")
-        return split, [
-            f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
-        ]
+        note = f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
+        return split, [note]
     named = expand(data.splits) if data.splits else root / "splits.csv"
     if data.splits or named.is_file():
         listed = _listed(named, patients, needed=(table["split"] == "").to_numpy())

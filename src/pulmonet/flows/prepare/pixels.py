@@ -152,10 +152,8 @@ def _judge_images(
         left = ", ".join(f"{name} {n_left.get(name, 0):,} of {n:,}" for name, n in splits.items())
         empty = [name for name in splits if not n_left.get(name, 0)]
         if not sum(n_left.values()) or {"train", "valid"} & set(empty):
-            first = next(iter(report.bad_images.values()))
-            report.problems.append(
-                f"no image of {', '.join(empty)} can be used; the first: {first}"
-            )
+            one = next(iter(report.bad_images.values()))
+            report.problems.append(f"no image of {', '.join(empty)} can be used; the first: {one}")
         elif skip_bad and not check_only:
             report.warnings.append(f"{text}left out here, and in `train --skip-bad`; left: {left}")
         else:

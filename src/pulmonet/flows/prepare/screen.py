@@ -40,9 +40,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
     for name in ("positive", "negative", "uncertain", "blank"):
         table.add_column(name, justify="right")
     without = {
-        split: tuple(
-            label for label, n in values["labels"].items() if n["blank"] == values["images"]
-        )
+        split: tuple(name for name, n in values["labels"].items() if n["blank"] == values["images"])
         for split, values in summary["splits"].items()
     }
     for split, values in summary["splits"].items():
