@@ -118,7 +118,7 @@ def test_a_run_killed_at_its_first_best_model_goes_on(
         raise SystemExit(137)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pulmonet.training.loop, "save_weights", kill)
+        patch.setattr(pulmonet.training.checkpoint, "save_weights", kill)
         assert train(data, "--epochs", "2") == 137
     assert train(data, "--epochs", "2", "--resume") == 0
     calm = run_of(data, "calm").best_model_path.read_bytes()
