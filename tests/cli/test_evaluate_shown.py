@@ -164,3 +164,53 @@ def test_missing_labels_of_a_file_of_scores(tmp_path: Path) -> None:
     assert evaluate(artifacts, "--predictions", str(path)) == 0
     missing = {"Edema": {"blank": 10}, "Pleural Effusion": {"blank": 0}}
     assert result_of(artifacts).missing == missing
+
+
+def test_arms_primary_endpoint_and_margin_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for run in ("a0", "a1", "b0", "b1"):
+        strength = 0.4 if run < "b" else 0.42
+        path = write_predictions(tmp_path / f"{run}.csv", strength=strength, seed=len(files), n=400)
+        files += ["--predictions", str(path)]
+    artifacts = tmp_path / "artifacts"
+    arms = ("--arm", "first=a0,a1", "--arm", "second=b0,b1")
+    primary = ("--primary", "edema", "--margin", "0.9")
+    assert evaluate(artifacts, *files, *arms, *primary) == 0
+    err = capsys.readouterr().err
+    assert "not significantly different in AUROC of Edema" in err
+    assert "first is the mean of a0, a1; intervals hold for other seeds." in err
+    assert "margin 0.9: first is not inferior to second, second is not inferior to first" in err
+    document = read_evaluation(RunDir(artifacts / "a1").evaluation_path("predictions", "all"))
+    first = document.comparisons[0]
+    assert (first.a, first.b, first.label, first.margin) == ("first", "second", "Edema", 0.9)
+    assert first.a_members == ["a0", "a1"] and document.runs[0].primary == "AUROC of Edema"
+    assert document.runs[0].group_letters == result_of(artifacts, "a0").group_letters != ""
+    text, page = report(artifacts)
+    for shown in (text, page):
+        assert "Non-inferiority in AUROC of Edema, margin 0.9: first is not inferior to" in shown
+        assert "first is one arm, the mean of a0 and a1" in shown
+        assert "not significantly different in AUROC of Edema" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--arm", "x=mine"), "write NAME=RUN,RUN with two or more runs"),
+        (("--arm", "x=mine,othr"), "othr is not evaluated here (did you mean 'other'?)"),
+        (("--arm", "x=mine,other"), "is of all runs: there is nothing else"),
+        (("--arm", "mine=mine,third"), "is a run's name"),
+        (("--arm", "x=mine,third", "--arm", "y=third,other"), "third is in another arm, too"),
+        (("--primary", "Edma"), "--primary Edma: not among the labels evaluated (did you mean"),
+        (("--margin", "1.5"), "--margin 1.5"),
+    ],
+)
+def test_wrong_arms_and_endpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    files = []
+    for name in ("mine", "other", "third")[: 2 if arguments == ("--arm", "x=mine,other") else 3]:
+        files += ["--predictions", str(write_predictions(tmp_path / f"{name}.csv"))]
+    assert evaluate(tmp_path / "artifacts", *files, *arguments) == 2
+    assert words in " ".join(capsys.readouterr().err.split())

@@ -200,7 +200,8 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
             lines += [f"{_safe(row['Model'])}: {_safe(row[column])}.\n" for row in said]
     lines += [
         "Intervals: 95 %, patients resampled. Models that share a letter under *Group* are not "
-        "significantly different in macro AUROC (simultaneous intervals of paired differences). "
+        "significantly different in the primary endpoint, which is macro AUROC unless --primary "
+        "names a label (simultaneous intervals of paired differences). "
         "*Used for*: what these rows had decided before they were evaluated; a checkpoint "
         "selected on them makes their numbers somewhat too good. An empty cell is a label with "
         "one class in these rows; the macro averages labels with at least 5 positive and 5 "

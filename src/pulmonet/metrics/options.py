@@ -99,6 +99,10 @@ class EvaluationOptions(Section):
     """Map from score to probability."""
     prevalence: Annotated[dict[str, float], BeforeValidator(_read_prevalence)] = {}  # noqa: RUF012
     """Where it is to be used: 0.05, or per label Edema=0.05."""
+    primary: str = "macro"
+    """Primary endpoint of the comparison: the AUROC of a label, or macro."""
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Non-inferiority margin of the primary endpoint, such as 0.02."""
     subgroup_columns: tuple[str, ...] = ()
     """Further columns to split by, beside sex, age and view."""
 

@@ -174,7 +174,9 @@ class RunResult(Record):
     labels: dict[str, LabelResult]
     macro: MacroResult
     group_letters: str = ""
-    """Compact letters: runs that share one are not significantly different in macro AUROC."""
+    """Compact letters: runs that share one are not significantly different in `primary`."""
+    primary: str = "macro AUROC"
+    """The primary endpoint of the comparison."""
     baseline: Baseline | None = None
     study: StudyLevel | None = None
     """Beside the image level, where studies have several images."""
@@ -235,9 +237,16 @@ class Comparison(Record):
     metric: Metric
     label: str | None
     """null for the macro."""
+    primary: bool | None = None
+    """Whether it is of the primary endpoint; null in older files, where that is macro AUROC."""
+    margin: Number = None
+    """Non-inferiority margin of the primary endpoint, where one was stated."""
+    a_members: list[str] = []
+    """Runs of which `a` is the mean, seeds of one recipe; their variance is in the interval."""
+    b_members: list[str] = []
     difference: Number
     low: Number
-    """Simultaneous 95 % interval (max-t): over all pairs in macro AUROC; over all of the others."""
+    """Simultaneous 95 % interval (max-t): over all pairs in the primary; over all of the others."""
     high: Number
     p: Number
     """Bootstrap p of this difference alone."""
@@ -252,6 +261,24 @@ class Comparison(Record):
     a_sha256: str | None = None
     """Of the weights that were compared."""
     b_sha256: str | None = None
+
+    def is_primary(self) -> bool:
+        """Whether it is of the primary endpoint."""
+        of_macro = self.label is None and self.metric == "auroc"
+        return of_macro if self.primary is None else self.primary
+
+    def endpoint(self) -> str:
+        """``macro AUROC``, ``average precision of Edema``."""
+        metric = "AUROC" if self.metric == "auroc" else "average precision"
+        return f"{metric} of {self.label}" if self.label else f"macro {metric}"
+
+    def margin_text(self) -> str:
+        """Who is not inferior to whom by the margin; empty without one."""
+        if self.margin is None or self.low is None or self.high is None:
+            return ""
+        sides = ((self.a, self.b, self.low), (self.b, self.a, -self.high))
+        shown = [f"{one} is not inferior to {two}" for one, two, low in sides if low > -self.margin]
+        return f"margin {self.margin:g}: {', '.join(shown) or 'non-inferiority is not shown'}"
 
 
 class Evaluation(Record):

@@ -240,8 +240,9 @@ def _is_stale(
     item: Comparison, key: tuple[str, str, str], compared: Compared, reader: Reader
 ) -> bool:
     """Whether one of both has other weights now, or a newer evaluation without `key`'s run."""
-    sides = ((item.a, item.a_sha256), (item.b, item.b_sha256))
-    if any(explain_stale(then, [name], reader.weights, "evaluate") for name, then in sides):
+    a, b = item.a_members or [item.a], item.b_members or [item.b]
+    sides = ((a, item.a_sha256), (b, item.b_sha256))
+    if any(explain_stale(then, names, reader.weights, "evaluate") for names, then in sides):
         return True
     run, dataset, split = key
     partner = item.b if item.a == run else item.a

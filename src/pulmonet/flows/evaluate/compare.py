@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from pulmonet.errors import ConfigError
 from pulmonet.flows import console
-from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.flows.evaluate.options import EvaluateOptions
+from pulmonet.labels import match_label
 from pulmonet.metrics.ranking.comparison import ModelComparison, compare
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
-from pulmonet.words import count
+from pulmonet.run.record import joint_digest
+from pulmonet.words import count, did_you_mean
 
 
 def compare_all(
-    predictions: Sequence[Predictions], results: Sequence[RunResult], options: EvaluationOptions
+    predictions: Sequence[Predictions], results: Sequence[RunResult], options: EvaluateOptions
 ) -> tuple[list[RunResult], list[Comparison]]:
     """Compare runs that were evaluated on the very same rows: results with letters, and pairs."""
     groups: dict[tuple[Any, ...], list[tuple[int, Predictions]]] = {}
@@ -34,14 +37,45 @@ def compare_all(
         found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
         if found is not None:
             records += found.comparisons
-            for (number, _), letters in zip(group, found.letters, strict=True):
-                update = {"group_letters": letters}
+            letters = dict(zip(found.names, found.letters, strict=True))
+            arm_of = {run: arm for arm, runs in _arms(options).items() for run in runs}
+            for number, rows in group:
+                of_run = letters.get(arm_of.get(rows.run, ""), letters.get(rows.run, ""))
+                update = {"group_letters": of_run, "primary": found.comparisons[0].endpoint()}
                 lettered[number] = lettered[number].model_copy(update=update)
-    digests = {result.run: result.checkpoint_sha256 for result in results}
+    weights = {result.run: result.checkpoint_sha256 for result in results}
     return lettered, [
-        one.model_copy(update={"a_sha256": digests[one.a], "b_sha256": digests[one.b]})
+        one.model_copy(
+            update={
+                "a_sha256": joint_digest(weights[run] for run in one.a_members or [one.a]),
+                "b_sha256": joint_digest(weights[run] for run in one.b_members or [one.b]),
+            }
+        )
         for one in records
     ]
+
+
+def check_arms(options: EvaluateOptions, names: Sequence[str]) -> None:
+    """Refuse arms of what is not evaluated, or of all that is.
+
+    Raises:
+        ConfigError: with the runs that there are.
+    """
+    for arm, members in _arms(options).items():
+        for run in members:
+            if run not in names:
+                raise ConfigError(
+                    f"--arm {arm}: {run} is not evaluated here{did_you_mean(run, names)}; choose "
+                    f"from {', '.join(names)}"
+                )
+        if arm in names or set(members) == set(names):
+            what = "is a run's name" if arm in names else "is of all runs: there is nothing else"
+            raise ConfigError(f"--arm {arm}: {what}; choose another name, or name more runs")
+
+
+def _arms(options: EvaluateOptions) -> dict[str, list[str]]:
+    """Runs by arm, as their results are called."""
+    return {arm: [options.name_of(run) for run in runs] for arm, runs in options.arms.items()}
 
 
 def _say_unmatched(firsts: Sequence[Predictions]) -> None:
@@ -76,7 +110,7 @@ def _in_path_order(predictions: Predictions) -> Predictions:
 
 
 def _compare_group(
-    group: Sequence[Predictions], options: EvaluationOptions
+    group: Sequence[Predictions], options: EvaluateOptions
 ) -> ModelComparison | None:
     first, names = group[0], [predictions.run for predictions in group]
     targets_of = [dict(zip(run.labels, run.targets.T, strict=True)) for run in group]
@@ -102,12 +136,28 @@ def _compare_group(
     scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
     patients = next((run.patients for run in group if run.patients is not None), None)
     units = number_units(patients, len(first.paths))  # known if any of the files names them
-    n_resamples, seed = options.n_resamples, options.seed
-    found = compare(names, shared, targets, scores, units, n_resamples=n_resamples, seed=seed)
+    primary = None if options.primary == "macro" else match_label(options.primary, shared)
+    arms = {arm: runs for arm, runs in _arms(options).items() if {*runs} <= {*names}}
+    if arms.keys() < options.arms.keys():
+        left_out = ", ".join(options.arms.keys() - arms.keys())
+        console.warn(f"--arm {left_out}: not all of its runs were scored on the same rows")
+    found = compare(
+        names,
+        shared,
+        targets,
+        scores,
+        units,
+        n_resamples=options.n_resamples,
+        seed=options.seed,
+        primary=primary,
+        margin=options.margin,
+        arms=arms,
+    )
     if not found.comparisons:
         console.warn(
-            f"{', '.join(names)}: not compared, no label has {MIN_PATIENTS} positive and "
-            f"{MIN_PATIENTS} negative patients"
+            f"{', '.join(names)}: not compared, {primary or 'no label'} "
+            f"{'lacks' if primary else 'has'} {MIN_PATIENTS} positive and {MIN_PATIENTS} negative "
+            "patients"
         )
         return None
     return found

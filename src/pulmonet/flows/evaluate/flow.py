@@ -13,7 +13,7 @@ from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
 from pulmonet.flows.evaluate.combine import average, check_combination, pool
-from pulmonet.flows.evaluate.compare import compare_all
+from pulmonet.flows.evaluate.compare import check_arms, compare_all
 from pulmonet.flows.evaluate.material import (
     Material,
     Source,
@@ -53,18 +53,19 @@ def run(options: EvaluateOptions) -> int:
     artifacts_dir, combination = options.artifacts_dir, options.combination()
     table_path = artifacts_dir / "final_evaluation_results.csv"
     sources = find_sources(options)
+    check_arms(options, [source.name for source in sources])
     if combination is not None:
         combined_dir = check_combination(combination, sources, options)
     # before the long work: a table that is none, a label that no run has, a file of the user's
     final_table.read_table(table_path)
-    _check_prevalence(options, _recorded_labels(sources))
+    _check_labels(options, _recorded_labels(sources))
     pictures = [artifacts_dir / "model_comparison.png"] if options.figures else []
     ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
 
     # material: predictions, with what is known around them
     score_one = partial(_material, options=options, datasets=Datasets())
     materials, failures = each_of(sources, score_one)
-    _check_prevalence(options, (name for one in materials for name in one.predictions.labels))
+    _check_labels(options, (name for one in materials for name in one.predictions.labels))
     if combination is not None and failures:  # a mean of the others would pass for that of all
         console.warn(f"{combination.name}: not made, since not all of its members were scored")
     elif combination is not None:
@@ -101,13 +102,15 @@ def run(options: EvaluateOptions) -> int:
     return ArtifactError.exit_code if failures else 0
 
 
-def _check_prevalence(options: EvaluateOptions, labels: Iterable[str]) -> None:
-    """Refuse a prevalence of what is none of the `labels` evaluated; without any, all may be."""
+def _check_labels(options: EvaluateOptions, labels: Iterable[str]) -> None:
+    """Refuse what names none of the `labels` evaluated; without any, all may be."""
     known = list(dict.fromkeys(labels))
-    for name in options.prevalence:
-        if name and known and match_label(name, known) is None:
+    named = [("--prevalence", name) for name in options.prevalence if name]
+    named += [("--primary", options.primary)] * (options.primary != "macro")
+    for given, name in named:
+        if known and match_label(name, known) is None:
             raise ConfigError(
-                f"--prevalence {name}: not among the labels evaluated{did_you_mean(name, known)}; "
+                f"{given} {name}: not among the labels evaluated{did_you_mean(name, known)}; "
                 f"choose from {', '.join(known)}"
             )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
 from pulmonet.config.fields import PositiveInt
@@ -13,6 +13,7 @@ from pulmonet.errors import ConfigError
 from pulmonet.flows.options import RowOptions
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.folder import check_run_name
+from pulmonet.words import list_first
 
 _BESIDE_VERIFY = {"verify", "runs", "artifacts_dir", "data_dir", "columns", "device"}
 _BESIDE_VERIFY |= {"batch_size", "num_workers"}
@@ -25,6 +26,22 @@ class Combination(NamedTuple):
     name: str
     flag: str
     """That names it"""
+
+
+def _read_arms(given: Any) -> Any:
+    """``["quick=quick-0,quick-1"]`` as a mapping."""
+    if not isinstance(given, list | tuple):
+        return given
+    arms: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        name, _, runs = text.partition("=")
+        members = tuple(dict.fromkeys(run.strip() for run in runs.split(",") if run.strip()))
+        if not name.strip() or len(members) < 2:
+            raise ConfigError(f"--arm {text}: write NAME=RUN,RUN with two or more runs")
+        if twice := {run for one in arms.values() for run in one} & {*members}:
+            raise ConfigError(f"--arm {text}: {list_first(sorted(twice))} is in another arm, too")
+        arms[name.strip()] = members
+    return arms
 
 
 class EvaluateOptions(RowOptions, EvaluationOptions):
@@ -40,6 +57,8 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
     """One more row: the mean of the runs' scores"""
     ensemble_name: str | None = None
     """Its name, and --ensemble. Default: ensemble"""
+    arms: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_read_arms)] = {}  # noqa: RUF012
+    """Compare seeds of one recipe as one arm, with their variance: NAME=RUN,RUN"""
     pool_folds: str | None = None
     """One more row of this name: runs of all patient folds, each scored on its own fold"""
     tta: Tta = "none"

@@ -109,30 +109,35 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     console.say("")
     console.say("Comparison", style="bold")
     console.show_table(table)
-    macro = [entry for entry in comparisons if entry.label is None and entry.metric == "auroc"]
+    primary = [entry for entry in comparisons if entry.is_primary()]
     pooled = [result for result in scored if result.combines == "out-of-fold"]
     for result in pooled:
         console.note(
             f"Each fold has rows of its own, so folds are not compared; {result.run} is all of "
             "them together."
         )
-    if not macro and not pooled:
+    if not primary and not pooled:
         console.note("No two runs share rows and reference labels: nothing to compare.")
-    if not macro:
+    if not primary:
         return
+    endpoint = next(one.primary for one in scored if one.group_letters)
     console.note(
-        "Runs that share a letter are not significantly different (paired differences, "
-        f"simultaneous 95 % intervals over {count(len(macro), 'pair')})."
+        f"Runs that share a letter are not significantly different in {endpoint} (paired "
+        f"differences, simultaneous 95 % intervals over {count(len(primary), 'pair')})."
     )
+    arms = {one.a: one.a_members for one in primary} | {one.b: one.b_members for one in primary}
+    for arm, runs in arms.items():
+        if runs:
+            console.note(f"{arm} is the mean of {', '.join(runs)}; intervals hold for other seeds.")
     if len({tuple(result.macro.labels) for result in scored}) > 1:
         console.note(
             "Their macros average different labels; differences are of the labels that all share."
         )
-    macro.sort(key=lambda entry: (not entry.distinguished, -abs(entry.difference or 0.0)))
-    for entry in macro[:5]:
+    primary.sort(key=lambda entry: (not entry.distinguished, -abs(entry.difference or 0.0)))
+    for entry in primary[:5]:
         console.note(_difference(entry))
-    if len(macro) > 5:
-        console.note(f"All {len(macro)} pairs: `comparisons` in evaluation_*.json.")
+    if len(primary) > 5:
+        console.note(f"All {len(primary)} pairs: `comparisons` in evaluation_*.json.")
 
 
 def _difference(entry: Comparison) -> str:
@@ -146,4 +151,5 @@ def _difference(entry: Comparison) -> str:
         f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
         f"({ends[0]:+.3f} to {ends[1]:+.3f})"
         f"{'' if entry.distinguished else ', not significant'}"
+        f"{entry.margin_text() and '; '}{entry.margin_text()}"
     )

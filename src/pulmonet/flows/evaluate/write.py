@@ -69,7 +69,11 @@ def write_scores(material: Material) -> None:
 
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
     """A run's evaluation_*.json, and its predictions where they are in no file yet."""
-    own = [record for record in comparisons if result.run in (record.a, record.b)]
+    own = [
+        record
+        for record in comparisons
+        if result.run in (record.a, record.b, *record.a_members, *record.b_members)
+    ]
     path = material.run_dir.predictions_path(result.dataset, result.split)
     scores = b"" if material.is_saved else to_bytes(material.predictions.to_csv())
     digest = hashlib.sha256(scores).hexdigest() if scores else None

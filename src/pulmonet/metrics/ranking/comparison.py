@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
@@ -112,12 +113,12 @@ class ModelComparison:
     """M runs on the same rows.
 
     The `comparisons` are macro and per label, AUROC and average precision, every pair. Two
-    families: macro AUROC (primary), and all the others together.
+    families: the primary endpoint (macro AUROC, or a label's), and all the others together.
     """
 
     comparisons: list[Comparison]
-    letters: list[str]  # (M,) compact letters by macro AUROC
-    names: list[str]  # (M,) the runs
+    letters: list[str]  # (M,) compact letters by the primary endpoint
+    names: list[str]  # (M,) the runs, or arms of several
 
 
 def compare(
@@ -129,17 +130,28 @@ def compare(
     *,
     n_resamples: int = 1000,
     seed: int = 0,
+    primary: str | None = None,
+    margin: float | None = None,
+    arms: Mapping[str, Sequence[str]] | None = None,
 ) -> ModelComparison:
     """Compare M runs on the same rows and the same `n_resamples` patient resamples.
 
     `targets` (N, L) are the same for all, `scores` M arrays (N, L), `units` (N,) patient numbers.
+    The `primary` endpoint is a label's AUROC, None the macro's; `margin` is its non-inferiority's.
+    Runs named in `arms` are seeds of one recipe: their mean is compared, and resampled, too.
 
     Returns:
-        Only labels with enough patients of both classes (`class_patients`); none without one.
+        Only labels with enough patients of both classes (`class_patients`); none without one, or
+        where the primary one is not among them. Letters of arms, and of the other runs.
     """
+    in_arms = {run for members in (arms or {}).values() for run in members}
+    members_of = dict(arms or {}) | {name: [name] for name in names if name not in in_arms}
+    members = [[names.index(run) for run in of_arm] for of_arm in members_of.values()]
     bootstrap = bootstrap_ranking(targets, scores, units, n_resamples=n_resamples, seed=seed)
-    if not bootstrap.scored.any():
-        return ModelComparison([], [""] * len(names), list(names))
+    kept = np.flatnonzero(bootstrap.scored).tolist()
+    of_primary = None if primary is None else list(labels).index(primary)
+    if not kept or of_primary not in (None, *kept):
+        return ModelComparison([], [""] * len(members_of), list(members_of))
     once = np.ones((1, int(units.max()) + 1), np.int32)
     point = np.asarray(
         [
@@ -148,56 +160,91 @@ def compare(
         ]
     )  # (M, L, 2)
     rarer = class_patients(targets, units).min(axis=1)[bootstrap.scored].astype(np.float64)
-    kept = np.flatnonzero(bootstrap.scored).tolist()
     columns: list[tuple[Metric, int | None]] = []  # None: the macro
     values, samples, n_patients = [], [], []
     for index, metric in enumerate(METRICS):
-        of_labels = getattr(bootstrap, metric)[..., kept]
-        of_rows = point[:, kept, index]
+        drawn = getattr(bootstrap, metric)[..., kept]
+        of_rows, of_labels, by_seed = _as_arms(point[:, kept, index], drawn, members, seed)
         values += [of_rows.mean(axis=1, keepdims=True), of_rows]
         samples += [of_labels.mean(axis=2, keepdims=True), of_labels]
-        n_patients.append(_patients_of_pairs(of_labels, rarer))
+        n_seeds = [len(of_arm) for of_arm in members]
+        n_patients.append(_patients_of_pairs(of_labels, rarer, by_seed, n_seeds))
         columns += [(metric, column) for column in (None, *kept)]
-    numbers = (np.concatenate(part, axis=-1) for part in (values, samples, n_patients))
-    primary, secondary = zip(*((part[..., :1], part[..., 1:]) for part in numbers), strict=True)
-    families = [paired_differences(*primary), paired_differences(*secondary)]
+    first = columns.index(("auroc", of_primary))
+    order = [first, *(place for place in range(len(columns)) if place != first)]
+    numbers = [np.concatenate(p, axis=-1)[..., order] for p in (values, samples, n_patients)]
+    primary_one, others = zip(*((part[..., :1], part[..., 1:]) for part in numbers), strict=True)
+    families = [paired_differences(*primary_one), paired_differences(*others)]
     pairs = families[0].pairs
     apart = [pair for pair, yes in zip(pairs, families[0].distinguished[:, 0], strict=True) if yes]
     comparisons = []
-    for place, (metric, column) in enumerate(columns):
+    for place, (metric, column) in enumerate(columns[place] for place in order):
         label = None if column is None else labels[column]
         test = None
-        if metric == "auroc" and column is not None:
+        if metric == "auroc" and column is not None and not arms:
             test = delong(targets[:, column], np.stack([s[:, column] for s in scores], 1), units)
         family, at = families[min(place, 1)], max(place - 1, 0)
-        comparisons += _records(names, metric, label, family, at, test)
-    return ModelComparison(comparisons, compact_letters(list(values[0][:, 0]), apart), list(names))
+        facts: dict[str, Any] = {"metric": metric, "label": label, "primary": place == 0}
+        facts |= {"margin": margin} if place == 0 else {}
+        comparisons += _records(members_of, facts, family, at, test)
+    letters = compact_letters(list(numbers[0][:, 0]), apart)
+    return ModelComparison(comparisons, letters, list(members_of))
 
 
-def _patients_of_pairs(of_labels: Array, rarer: Array) -> Array:
-    """(K, 1 + L) patients of the rarer class behind each pair's macro and labels (M, R, L)."""
-    return np.asarray(
-        [
-            [effective_patients(rarer, (of_labels[one] - of_labels[other]).var(axis=0)), *rarer]
-            for one, other in combinations(range(len(of_labels)), 2)
-        ]
-    )
+def _as_arms(
+    values: Array, samples: Array, arms: Sequence[Sequence[int]], seed: int
+) -> tuple[Array, Array, Array]:
+    """Means over the seeds of A arms: (A, L) of values (M, L), (A, R, L) of samples (M, R, L).
+
+    The samples draw the seeds anew, too, as if they were patients. Third the variance (A, 1 + L)
+    that this adds to the macro and the labels. What differs between seeds on these patients alone
+    counts in both parts, so that the interval errs on the wide side.
+    """
+    means, drawn, by_seed = [], [], []
+    for number, members in enumerate(arms):
+        own, k = values[list(members)], len(members)
+        picks = np.random.default_rng([seed, number]).integers(0, k, (samples.shape[1], k))
+        means.append(own.mean(axis=0))
+        drawn.append(samples[list(members)].mean(axis=0) + own[picks].mean(axis=1) - means[-1])
+        by_seed.append(np.append(own.mean(axis=1).var(), own.var(axis=0)) / k)
+    return np.stack(means), np.stack(drawn), np.stack(by_seed)
+
+
+def _patients_of_pairs(
+    of_labels: Array, rarer: Array, by_seed: Array, n_seeds: Sequence[int]
+) -> Array:
+    """(K, 1 + L) behind each pair's macro and labels (A, R, L): patients of the rarer class.
+
+    Where seeds add to the variance (A, 1 + L), fewer (Welch and Satterthwaite).
+    """
+    found = []
+    for one, other in combinations(range(len(of_labels)), 2):
+        drawn = of_labels[one] - of_labels[other]
+        n_patients = [effective_patients(rarer, drawn.var(axis=0)), *rarer]
+        total = np.append(drawn.mean(axis=1).var(), drawn.var(axis=0))
+        of_seeds = by_seed[[one, other]]
+        parts = np.stack([np.maximum(total - of_seeds.sum(axis=0), 0), *of_seeds], axis=1)
+        sizes = np.asarray([[n, n_seeds[one], n_seeds[other]] for n in n_patients])
+        found.append([effective_patients(*both) for both in zip(sizes, parts, strict=True)])
+    return np.asarray(found)
 
 
 def _records(
-    names: Sequence[str],
-    metric: Metric,
-    label: str | None,
+    members_of: Mapping[str, Sequence[str]],
+    facts: Mapping[str, Any],
     family: PairedDifferences,
     column: int,
     test: DeLong | None,
 ) -> list[Comparison]:
+    names = list(members_of)
+    seeds = {name: list(members) for name, members in members_of.items() if len(members) > 1}
     return [
         Comparison(
+            **facts,
             a=names[first],
             b=names[second],
-            metric=metric,
-            label=label,
+            a_members=seeds.get(names[first], []),
+            b_members=seeds.get(names[second], []),
             difference=float(family.difference[index, column]),
             low=float(family.low[index, column]),
             high=float(family.high[index, column]),

@@ -141,8 +141,8 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
         f"In brackets: 95 % intervals from {facts.n_resamples:,} resamples of {facts.unit}s "
         f"(seed {facts.seed}, {facts.method})."
     ]
-    if any(result.group_letters for result in results):
-        notes.append("Runs that share a letter are not significantly different in macro AUROC.")
+    if endpoint := next((result.primary for result in results if result.group_letters), None):
+        notes.append(f"Runs that share a letter are not significantly different in {endpoint}.")
     baseline = next((result.baseline for result in ranked if result.baseline), None)
     if baseline is not None and len(set(map(rows_of, results))) == 1:
         rows.append(row(Cell(BASELINE_NAME, kind="muted"), baseline.macro, None))
@@ -214,6 +214,19 @@ def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[
 
 def _comparisons(comparisons: Sequence[tuple[tuple[str, str], Comparison]]) -> Section:
     several = len({rows for rows, _ in comparisons}) > 1
+    items = [item for _, item in comparisons]
+    endpoint = listing(sorted({one.endpoint() for one in items if one.is_primary()}))
+    notes = [
+        f"Intervals and p values come from one procedure (max-t) in two families: {endpoint}, the "
+        "primary endpoint (`evaluate --primary`), over all pairs; all other rows together. Each "
+        "family calls equal runs different in at most 5 % of datasets."
+    ]
+    arms = {one.a: one.a_members for one in items} | {one.b: one.b_members for one in items}
+    notes += [
+        f"{arm} is one arm, the mean of {listing(runs)}: its intervals hold for other seeds, too."
+        for arm, runs in arms.items()
+        if runs
+    ]
     found = table(
         "Differences on the same rows and the same resamples",
         (
@@ -227,14 +240,13 @@ def _comparisons(comparisons: Sequence[tuple[tuple[str, str], Comparison]]) -> S
                     item.difference,
                 ),
                 "p (adjusted)": item.p_holm if item.p_adjusted is None else item.p_adjusted,
+                "p (DeLong)": item.p_delong,
                 "Significant": "yes" if item.distinguished else "no",
             }
             for rows, item in comparisons
         ),
-        [
-            "Intervals and p values come from one procedure (max-t) in two families: macro AUROC, "
-            "the primary measure, over all pairs; all other rows together. Each family calls equal "
-            "runs different in at most 5 % of datasets."
-        ],
+        notes,
     )
-    return Section("comparisons", "Comparison of runs", tuple(found))
+    texts = [f"{one.endpoint()}, {text}" for one in items if (text := one.margin_text())]
+    margins = [Text(f"Non-inferiority in {text}.") for text in texts]
+    return Section("comparisons", "Comparison of runs", (*margins, *found))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import ndtr
+from sklearn.metrics import roc_auc_score
 
 from pulmonet.metrics.ranking.comparison import compact_letters, compare, paired_differences
+
+Array = NDArray[np.float64]
 
 
 def test_paired_interval_of_one_pair_is_the_usual_one() -> None:
@@ -211,3 +217,75 @@ def test_each_label_is_judged_by_its_own_patients() -> None:
         return [one.p for one in found.comparisons if one.label and one.metric == "auroc"]
 
     assert p_of(0, 1) == p_of(0) + p_of(1)
+
+
+def draw_seeds(
+    seed: int, spread: float, shift: float = 0.0
+) -> tuple[Array, list[Array], NDArray[np.int64]]:
+    """Two recipes of three seeds each, whose binormal separations differ by `spread`."""
+    generator = np.random.default_rng([seed, 5])
+    targets = np.repeat([1.0, 0.0], [80, 120])[:, None]
+    shared = generator.normal(size=(200, 1))
+    scores = []
+    for recipe in range(2):
+        for _ in range(3):
+            distance = 1.2 + shift * recipe + spread * generator.normal()
+            noise = 0.8 * shared + 0.6 * generator.normal(size=(200, 1))
+            scores.append(ndtr(distance * targets + noise))
+    return targets, scores, np.arange(200)
+
+
+RUNS = ("a0", "a1", "a2", "b0", "b1", "b2")
+ARMS = {"a": ("a0", "a1", "a2"), "b": ("b0", "b1", "b2")}
+
+
+def test_arms_of_seeds_are_told_apart_in_five_per_cent_and_their_single_runs_oftener() -> None:
+    arms, single, far = 0, 0, 0
+    for seed in range(80):
+        targets, scores, units = draw_seeds(seed, spread=0.25)
+        compare_here = partial(compare, labels=["A"], targets=targets, units=units)
+        found = compare_here(RUNS, scores=scores, n_resamples=200, seed=seed, arms=ARMS)
+        assert found.names == ["a", "b"]
+        arms += found.comparisons[0].distinguished
+        ones = [scores[0], scores[3]]
+        found = compare_here(["a0", "b0"], scores=ones, n_resamples=200, seed=seed)
+        single += found.comparisons[0].distinguished
+        if seed < 10:
+            _, apart, _ = draw_seeds(seed, spread=0.05, shift=1.0)
+            found = compare_here(RUNS, scores=apart, n_resamples=200, seed=seed, arms=ARMS)
+            far += found.comparisons[0].distinguished
+    assert arms <= 9  # P(10 or more of 80 at 5 %) = 0.7 %
+    assert single >= 16
+    assert far == 10
+
+
+def test_an_arm_is_the_mean_of_its_runs_and_names_them() -> None:
+    targets, scores, units = draw_seeds(0, spread=0.1)
+    found = compare(RUNS, ["A"], targets, scores, units, n_resamples=200, arms=ARMS, margin=0.9)
+    first = found.comparisons[0]
+    values = [roc_auc_score(targets[:, 0], one[:, 0]) for one in scores]
+    assert first.difference == pytest.approx(np.mean(values[:3]) - np.mean(values[3:]))
+    assert (first.a_members, first.b_members) == (list(ARMS["a"]), list(ARMS["b"]))
+    assert first.primary and not found.comparisons[1].primary
+    assert first.margin_text() == "margin 0.9: a is not inferior to b, b is not inferior to a"
+    assert found.comparisons[1].margin_text() == ""
+
+
+def test_a_primary_label_is_a_family_of_its_own() -> None:
+    generator = np.random.default_rng(3)
+    units = np.arange(300)
+    targets = (generator.random((300, 3)) < 0.3).astype(float)
+    shared = 0.5 * targets + generator.random((300, 3))
+    scores = [ndtr(shared + generator.normal(0, 0.7, (300, 3))) for _ in range(2)]
+    names, labels = ["x", "y"], [f"L{k}" for k in range(targets.shape[1])]
+    of_macro = compare(names, labels, targets, scores, units, n_resamples=300)
+    found = compare(names, labels, targets, scores, units, n_resamples=300, primary="L1")
+    first = found.comparisons[0]
+    assert (first.label, first.metric, first.endpoint()) == ("L1", "auroc", "AUROC of L1")
+    assert [one.is_primary() for one in found.comparisons] == [True] + [False] * (
+        len(found.comparisons) - 1
+    )
+    (same,) = [one for one in of_macro.comparisons if (one.label, one.metric) == ("L1", "auroc")]
+    assert first.difference == same.difference and first.p == same.p
+    assert first.p_adjusted == first.p < same.p_adjusted
+    assert first.high - first.low < same.high - same.low
