@@ -35,6 +35,8 @@ class Explanation:
         image: (H, W) uint8, the X-ray.
         method: name of the method.
         fit: how the image became the square.
+        distance: how far the image is from those trained on; None where that is not known.
+        unlike: ``unlike the images that this model was trained on (…)``; empty where it is not.
     """
 
     labels: tuple[str, ...]
@@ -44,6 +46,8 @@ class Explanation:
     image: Pixels
     method: str
     fit: str
+    distance: float | None = None
+    unlike: str = ""
 
     def overlay(self, label: str | None = None, colour_map: str = "plasma") -> Pixels:
         """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution.
@@ -81,6 +85,8 @@ class Model:
             tta: none, or the mean over views of each image: jitter or flip
                 (`pulmonet.data.batches.augment.tta_views`).
 
+        An image unlike those trained on is a warning of the logger ``pulmonet``, by its number.
+
         Returns:
             (N, L) float32 in [0, 1]; N is 1 for a single image.
 
@@ -95,6 +101,8 @@ class Model:
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(several), batch_size):
             part = [_read(image) for image in several[start : start + batch_size]]
+            for number, image in enumerate(part, start):
+                self.run.measure(image, f"image {number}")
             of_views = []
             for view in views:
                 with torch.inference_mode():
@@ -127,6 +135,7 @@ class Model:
         labels = choose_labels(names, [], self.labels)
         columns = [self.labels.index(name) for name in labels]
         pixels = _read(image)
+        distance, unlike = self.run.measure(pixels, "image")
         inputs = to_network_input([pixels], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
         return Explanation(
@@ -137,6 +146,8 @@ class Model:
             image=pixels,
             method=check_method(method, layer),
             fit=self.run.fit,
+            distance=distance,
+            unlike=unlike,
         )
 
 

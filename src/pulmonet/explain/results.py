@@ -79,6 +79,10 @@ class ImageExplanation(Record):
     """Pixels."""
     maps: str | None = None
     """maps.npz: labels, scores, raw (L, h, w), maps (L, S, S); relative to this file."""
+    distance: float | None = None
+    """How far the image is from those that the run was trained on; null = not known."""
+    unlike: bool | None = None
+    """Whether that is too far for a verdict; null = not known."""
     labels: dict[str, LabelExplanation]
     """By label."""
 

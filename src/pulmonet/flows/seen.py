@@ -1,17 +1,18 @@
-"""seen.npz: salted digests of the images and patients that a run was trained on, known again."""
+"""What a run keeps of its images: seen.npz, digests to know them again, and likeness.npz."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Ints
+from pulmonet.arrays import Ints, Pixels
+from pulmonet.data.likeness import describe, key_of, learn
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError
@@ -21,6 +22,9 @@ from pulmonet.flows.console import steps
 from pulmonet.flows.dataset import RunRows
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import SeenBefore
+
+#: Rows described of each kind: all that 100 numbers need, whatever the size of the collection.
+MAX_ROWS = 2000
 
 
 def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]) -> None:
@@ -33,6 +37,23 @@ def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[s
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_atomic(run_dir.seen_path, buffer.getvalue())
+
+
+def write_likeness(
+    run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]
+) -> None:
+    """Write what the images look like, of at most 2,000 rows trained on and as many held out.
+
+    Nothing is written of too few patients.
+    """
+    held = np.setdiff1d(np.concatenate([*roles.values()]), roles["train"])
+    parts = [rows[:: -(-len(rows) // MAX_ROWS) or 1] for rows in (roles["train"], held)]
+    patients = manifest.table["patient"].to_numpy(object)
+    with steps("what the images look like", sum(map(len, parts))) as bar:
+        trained, others = (describe(squares_of(pack, rows, bar.advance)) for rows in parts)
+    found = learn(trained, patients[parts[0]], others, patients[parts[1]])
+    if found is not None:
+        write_atomic(run_dir.likeness_path, found.to_bytes(key_of(run_dir.read_record())))
 
 
 def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) -> SeenBefore | None:
@@ -76,10 +97,17 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
 def _pixels(pack: Pack, rows: Ints) -> Iterator[bytes]:
     """The packed pixels of each row; of an image of one grey, which is like any other, noise."""
     with steps("digests of the images", len(rows)) as bar:
-        for start in range(0, len(rows), 256):
-            images = pack.read(rows[start : start + 256])
-            yield from (i.tobytes() if i.min() < i.max() else os.urandom(8) for i in images)
-            bar.advance(len(images))
+        for image in squares_of(pack, rows, bar.advance):
+            yield image.tobytes() if image.min() < image.max() else os.urandom(8)
+
+
+def squares_of(
+    pack: Pack, rows: Ints, advance: Callable[[int], object] = lambda _: None
+) -> Iterator[Pixels]:
+    """The packed images (R, R) one by one, read in parts."""
+    for start in range(0, len(rows), 256):
+        yield from (images := pack.read(rows[start : start + 256]))
+        advance(len(images))
 
 
 def _patients(manifest: Manifest, rows: Ints) -> Iterator[bytes]:

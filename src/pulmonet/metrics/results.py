@@ -200,6 +200,8 @@ class RunResult(Record):
     """Whether this is another dataset, of which the run was trained on nothing; null = unknown."""
     seen: SeenBefore | None = None
     """What was trained on, by the digests beside the run; null = it has none."""
+    n_unlike: int | None = None
+    """Images unlike those trained on, flagged in the predictions; null = not known."""
     one_class_in_training: dict[str, str] = {}
     """Labels without a positive, a negative or any known value in training -> what is missing."""
     origin: str = ""

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pulmonet.arrays import Pixels
 from pulmonet.config.fields import ModelConfig
+from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.data.likeness import Likeness, key_of, read_likeness
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.checkpoints import StateDict, put, read_tensors
@@ -30,6 +33,20 @@ class TrainedRun:
     fit: str  # how an image becomes square
     device: torch.device
     sha256: str  # digest of the file of its weights
+    likeness: Likeness | None = None  # what the images trained on look like; None: not known
+
+    def measure(self, image: Pixels, name: str) -> tuple[float | None, str]:
+        """How far a grey image (H, W) is from those trained on, and what is said beyond the limit.
+
+        None where that is not known. An image beyond the limit is warned of by its `name`.
+        """
+        if self.likeness is None:
+            return None, ""
+        square = fit_square(image, pack_side(self.image_size), self.fit)
+        distance = float(self.likeness.distances([square])[0])
+        if unlike := self.likeness.beyond(distance):
+            logging.getLogger(__name__).warning("%s: %s", name, unlike)
+        return distance, unlike
 
 
 def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
@@ -67,7 +84,9 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
     network = place(network, target).eval()
-    return TrainedRun(run_dir, record, network, labels, data.image_size, data.fit, target, sha256)
+    known = read_likeness(run_dir.likeness_path, key_of(record))
+    geometry = data.image_size, data.fit
+    return TrainedRun(run_dir, record, network, labels, *geometry, target, sha256, known)
 
 
 def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Module:

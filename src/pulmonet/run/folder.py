@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 #: Letters of a run's name: most disks take 255 in a folder's, and ``-tta`` may come behind.
 MAX_RUN_NAME = 200
 #: What `train` writes beside run_config.json.
-TRAINED = ("best_model.pth", "last_checkpoint.pth", "training_log.csv", "curves.png", "seen.npz")
+TRAINED = (
+    *("best_model.pth", "last_checkpoint.pth", "training_log.csv", "curves.png"),
+    *("seen.npz", "likeness.npz"),
+)
 
 
 class _Inside:
@@ -52,6 +55,7 @@ class RunDir:
     log_path = _Inside("training_log.csv")
     curves_path = _Inside("curves.png")
     seen_path = _Inside("seen.npz")
+    likeness_path = _Inside("likeness.npz")
     calibration_path = _Inside("calibration.json")
     explain_dir = _Inside("explain")
 

@@ -32,6 +32,7 @@ class Remark(IntFlag):
     ASSUMED = 2  # DICOM that does not say how its pixels are stored
     WINDOW = 4  # DICOM whose window or lookup table lies beside its values
     WARNED = 8  # its decoder had something to say, and the picture is whole
+    COLOUR = 32  # it has colours, and X-rays have none
     FEW_GREYS = 16  # mostly black or white, or of few greys; seen on its square, so in no pack
 
 

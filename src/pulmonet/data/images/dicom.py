@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Floats32, Pixels
 from pulmonet.data.images.decoding import COPY_AGAIN, Remark
-from pulmonet.data.images.grey import to_8_bits, to_grey
+from pulmonet.data.images.grey import colour_of, to_8_bits, to_grey
 from pulmonet.data.images.header import check_size, read_header
 from pulmonet.errors import DataError
 
@@ -92,7 +92,8 @@ def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
     remark = _complete(dataset, height * width, where)
     pixels, kind = _first_frame(dataset, where)
     if pixels.ndim == 3 or kind == "PALETTE COLOR":
-        return _grey_of_colours(dataset, pixels, kind), remark
+        grey, seen = _grey_of_colours(dataset, pixels, kind)
+        return grey, remark | seen
     grey, seen = _grey(dataset, pixels)
     return grey, remark | seen
 
@@ -265,7 +266,7 @@ def _check_frame(dataset: Any, *, is_rle: bool) -> None:
         cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
-def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:
+def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> tuple[Pixels, Remark]:
     """Luma of RGB, of a palette's colours, or Y as it is, without stretching the contrast."""
     from pydicom.pixels.processing import apply_color_lut
 
@@ -275,11 +276,13 @@ def _grey_of_colours(dataset: Any, pixels: NDArray[Any], kind: str) -> Pixels:
         bits = 16 if pixels.max(initial=0) > 255 else 8
     colours = (pixels >> max(bits - 8, 0)).astype(np.uint8)
     if not kind.startswith("YBR"):
-        return to_grey(np.ascontiguousarray(colours[..., ::-1]))
+        return to_grey(np.ascontiguousarray(colours[..., ::-1])), colour_of(colours)
     levels = np.arange(256)  # Y is the grey already, in 16 to 235 where it is partial
     if kind.startswith("YBR_PARTIAL"):
         levels = np.clip((levels - 16) * 255 / 219 + 0.5, 0, 255)
-    return np.asarray(levels.astype(np.uint8)[colours[..., 0]])
+    grey = np.asarray(levels.astype(np.uint8)[colours[..., 0]])
+    colours[..., 0] = 128  # Cb and Cr of grey
+    return grey, colour_of(colours)
 
 
 def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Ints, Pixels
+from pulmonet.data.images.decoding import Remark
 
 #: A range is only cut down to less than this part of it: the image would keep under 64 greys.
 _CROWDED = 0.25
@@ -33,6 +34,16 @@ def to_grey(image: NDArray[Any]) -> Pixels:
             colours = colours.astype(np.float32)
         image = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY) if colours.ndim == 3 else colours
     return image if image.dtype == np.uint8 else to_8_bits(image)
+
+
+def colour_of(image: NDArray[Any]) -> Remark:
+    """`COLOUR` where over 1 in 200 pixels of (H, W, 3 or more) have a colour rather than a tint."""
+    if image.ndim != 3 or image.shape[2] < 3:
+        return Remark.NONE
+    part = image[:: max(1, len(image) // 256), :: max(1, image.shape[1] // 256), :3]
+    spread = part.max(axis=2).astype(np.float64) - part.min(axis=2)
+    full = np.iinfo(part.dtype).max if part.dtype.kind in "iu" else part.max(initial=0)
+    return Remark.COLOUR if (spread > full / 8).mean() > 1 / 200 else Remark.NONE
 
 
 def to_8_bits(values: NDArray[Any], used: Flags | None = None) -> Pixels:

@@ -18,7 +18,7 @@ from pulmonet.arrays import Pixels
 from pulmonet.data.images.decoding import Remark, decoding
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
 from pulmonet.data.images.file import FileState, read_inside, reading
-from pulmonet.data.images.grey import to_grey, upright
+from pulmonet.data.images.grey import colour_of, to_grey, upright
 from pulmonet.data.images.header import ImageHeader, check_size, read_header
 from pulmonet.data.images.npz import read_npz_row
 from pulmonet.data.manifest import Manifest
@@ -49,15 +49,15 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
             read; or all pixels are equal.
     """
     path = str(manifest.table["path"].iloc[row])
-    return read_image(manifest.root, path, follow_links=manifest.follow_links)[0]
+    image, remark, _ = read_image(manifest.root, path, follow_links=manifest.follow_links)
+    return _warned(image, remark, path)
 
 
 def read_image(root: Path, path: str, *, follow_links: bool) -> tuple[Pixels, Remark, FileState]:
     """`read_source_image` by its path, what there is to remark, and the state of its file."""
-    remark = Remark.NONE
     if ".npz#" in path:
         stored, state = read_npz_row(root, path, follow_links=follow_links)
-        image = to_grey(stored)
+        image, remark = to_grey(stored), colour_of(stored)
     else:
         content, state = read_inside(root, path, follow_links=follow_links)
         image, remark = decode(content, f"{root}/{path}")
@@ -74,7 +74,13 @@ def read_grey(path: Path) -> Pixels:
     Raises:
         DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
-    return decode(_content(path), str(path))[0]
+    return _warned(*decode(_content(path), str(path)), path)
+
+
+def _warned(image: Pixels, remark: Remark, path: object) -> Pixels:
+    if remark & Remark.COLOUR:
+        logging.getLogger(__name__).warning("%s: in colour, and X-rays are grey; is it one?", path)
+    return image
 
 
 def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
@@ -126,12 +132,12 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
         grey = to_grey(image)
         # OpenCV turns 8 bits over where white is zero, and no others
         is_inverted = header.colours == 0 and image.dtype != np.uint8
-        return 255 - grey if is_inverted else grey, remark
+        return 255 - grey if is_inverted else grey, remark | colour_of(image)
     if image is None and header.is_rare:
         raise DataError(f"{where}: a lossless JPEG, or of 12 bits; convert it to PNG")
     if image is None:
         raise ValueError("cannot be decoded")
-    return upright(to_grey(image), header.orientation), remark
+    return upright(to_grey(image), header.orientation), remark | colour_of(image)
 
 
 def _decode_tiff(content: bytes) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Floats32, Ints
+from pulmonet.arrays import Array, Floats32, Ints
 from pulmonet.choices import TTA_VIEWS, BlankPolicy
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
@@ -21,7 +21,7 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
-from pulmonet.flows.seen import find_seen
+from pulmonet.flows.seen import find_seen, squares_of
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.metrics.results import FlowStep
@@ -53,6 +53,9 @@ def score(
     is_plain = options.tta == "none"
     facts = _facts(trained, chosen, options, seen)
     facts |= {"flow": _flow(chosen, facts["views"]), "missing": _missing(chosen, trained.labels)}
+    if trained.likeness is not None:
+        distances = trained.likeness.distances(squares_of(pack, rows))
+        facts |= _strangers(distances, trained.likeness.limit, predictions, facts["notes"])
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
     row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
@@ -69,6 +72,20 @@ def score(
         fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
         is_saved=is_plain,
     )
+
+
+def _strangers(
+    distances: Array, limit: float, predictions: Predictions, notes: list[str]
+) -> dict[str, Any]:
+    """Rows beyond the limit: flagged in the predictions, counted, and noted."""
+    beyond = distances > limit
+    predictions.columns.update(training_distance=distances, unlike_training=beyond * 1.0)
+    if beyond.any():
+        notes.append(
+            f"{beyond.sum():,} of {len(beyond):,} images ({beyond.mean():.1%}) are unlike the "
+            f"images that {predictions.run} was trained on (distance above {limit:.3g})."
+        )
+    return {"n_unlike": int(beyond.sum())}
 
 
 def _training_rows(

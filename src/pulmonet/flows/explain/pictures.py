@@ -25,7 +25,7 @@ from pulmonet.figures.panels import (
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
-from pulmonet.metrics.calibration.fit import NO_CALIBRATION, Calibration
+from pulmonet.metrics.calibration.fit import NO_CALIBRATION, Calibration, Verdict
 from pulmonet.models.trained import TrainedRun
 from pulmonet.run.folder import RunDir
 
@@ -87,6 +87,11 @@ def _explain_one(
         trained.network, pixels, columns, method=variant.method, layer=variant.layer
     )
     scores = maps.scores[0, columns]
+    distance, unlike = trained.measure(image, source.name)
+    facts = trained.record.provenance.dataset
+    if synthetic and facts is not None and not facts.synthetic:
+        unlike = "a phantom, and this model was trained on X-rays"
+    is_unlike = bool(unlike) if unlike or distance is not None else None
     height, width = image.shape
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
@@ -97,7 +102,7 @@ def _explain_one(
     for position, label in enumerate(task.labels):
         placed = place_map(maps.maps[0, position], height, width, where)
         path = RunDir(folder).heat_map_path(label, variant.method)
-        found = _judge(task, label, float(scores[position]), calibration, placed, path)
+        found = _judge(task, label, float(scores[position]), calibration, placed, path, unlike)
         found = found.model_copy(update={"reference": source.reference.get(label)})
         overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
         panel = draw_panel(
@@ -120,7 +125,7 @@ def _explain_one(
     stored = _relative(folder / "maps.npz", task.folder)
     explanation = ImageExplanation(
         image=source.name, width=width, height=height, maps=stored, labels=labels
-    )
+    ).model_copy(update={"distance": distance, "unlike": is_unlike})
     return explanation, SheetRow(source.folder, thumbnail(image), labels, overlays)
 
 
@@ -131,10 +136,14 @@ def _judge(
     calibration: Calibration | None,
     placed: Floats32,
     path: Path,
+    unlike: str,
 ) -> LabelExplanation:
-    """Its part of explanations.json; `placed` (H, W); `path`, the panel's, names the others."""
-    verdict, known = NO_CALIBRATION, None
-    if calibration is not None:
+    """Its part of explanations.json; `placed` (H, W); `path`, the panel's, names the others.
+
+    `unlike` is why there is no verdict on the image.
+    """
+    verdict, known = Verdict(None, unlike) if unlike else NO_CALIBRATION, None
+    if calibration is not None and not unlike:
         verdict, known = calibration.judge(label, score), calibration.labels.get(label)
     judged = calibration if verdict.present is not None else None
     drawn = verdict.present is not False or task.show_absent

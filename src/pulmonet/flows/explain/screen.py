@@ -79,7 +79,8 @@ def say_all(task: Settled, found: Explanations) -> None:
     }
     paths = ", ".join(str(folder / name) for name, content in written.items() if content)
     console.say(f"All of it as data: {paths}")
-    for reason in dict.fromkeys(pair.reason for pair in pairs if pair.reason):
+    alike = [pair for one in images if not one.unlike for pair in one.labels.values()]
+    for reason in dict.fromkeys(pair.reason for pair in alike if pair.reason):
         names = {
             label: 0
             for image in images

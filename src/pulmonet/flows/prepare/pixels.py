@@ -41,6 +41,7 @@ _REMARKS = {
         "the range of its values, was taken",
         True,
     ),
+    Remark.COLOUR: ("in colour, and X-rays are grey; check them", True),
     Remark.FEW_GREYS: ("of mostly black or white pixels, or of few greys; check them", True),
 }
 

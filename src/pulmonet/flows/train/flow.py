@@ -113,7 +113,7 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
 def _train_networks(
     plan: Plan, pack: Pack, run_dir: RunDir, provenance: Provenance, *, resume: bool
 ) -> int:
-    from pulmonet.flows.seen import write_seen
+    from pulmonet.flows.seen import write_likeness, write_seen
     from pulmonet.flows.train import plan as plans
     from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
     from pulmonet.flows.train.screen import Display
@@ -126,6 +126,7 @@ def _train_networks(
 
     try:
         if plan.processes.is_first and not run_dir.seen_path.exists():
+            write_likeness(run_dir, plan.manifest, pack, plan.rows)
             write_seen(run_dir, plan.manifest, pack, plan.rows)
         targets = plans.first_targets(plan)
         uncertain = plans.rows_to_relabel(plan)
