@@ -1,7 +1,5 @@
 """What a dataset holds, in numbers: the summary of `prepare`, of run_config.json and reports."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import pandas as pd
 from pulmonet.arrays import Array
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.tables import Column
 
 #: Lower edges of the age histogram's bins, in years.
 AGE_BINS = tuple(range(0, 100, 10))
@@ -69,7 +68,7 @@ def _one_split(manifest: Manifest, table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _counts(column: pd.Series[Any]) -> dict[str, int]:
+def _counts(column: Column) -> dict[str, int]:
     counted = sorted(column.value_counts().items(), key=lambda one: (not one[0], one[0]))
     return {str(value) or "unknown": int(number) for value, number in counted}
 

@@ -1,13 +1,11 @@
 """Tables from disk: any bytes in, text columns or a DataError out; cells as numbers; joins."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from pulmonet.files.cells import read_cells, read_names
 from pulmonet.files.paths import names_in, stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
+Column: TypeAlias = "pd.Series[Any]"  # of a table
 #: Written forms of an empty cell.
 _BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
 
@@ -91,20 +90,18 @@ def find_tables(folder: Path, stem: str = "?*", names: Iterable[str] | None = No
     return [folder / name for name in found if (folder / name).is_file()]
 
 
-def text_column(column: pd.Series[Any]) -> Strings:
+def text_column(column: Column) -> Strings:
     """(N,) stripped strings of a column; equal cells share one object."""
     return map_column(column, str)
 
 
-def factorise(column: pd.Series[Any]) -> tuple[Ints, list[str]]:
+def factorise(column: Column) -> tuple[Ints, list[str]]:
     """(N,) positions into the distinct strings of a column, and these."""
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return np.asarray(codes, dtype=np.int64), ["" if pd.isna(x) else str(x) for x in distinct]
 
 
-def map_column(
-    column: pd.Series[Any], convert: Callable[[str], Any], dtype: Any = object
-) -> NDArray[Any]:
+def map_column(column: Column, convert: Callable[[str], Any], dtype: Any = object) -> NDArray[Any]:
     """(N,) results of `convert`, which sees each distinct value once."""
     codes, distinct = factorise(column)
     converted = np.empty(len(distinct), dtype=dtype)
@@ -113,7 +110,7 @@ def map_column(
     return np.asarray(converted[codes])
 
 
-def id_column(column: pd.Series[Any], where: Path) -> Strings:
+def id_column(column: Column, where: Path) -> Strings:
     """(N,) ids as text: ``10000000.0``, which pandas makes of numbers with a gap, is 10000000.
 
     Raises:
@@ -220,7 +217,7 @@ def join_table(raw: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
     return pd.concat([raw, pd.DataFrame(columns, index=raw.index, dtype=object)], axis=1)
 
 
-def _unique_keys(column: pd.Series[Any], path: Path) -> pd.Index:
+def _unique_keys(column: Column, path: Path) -> pd.Index:
     keys = pd.Index(id_column(column, path))
     if keys.has_duplicates:
         twice = keys[keys.duplicated()].unique()
@@ -246,7 +243,7 @@ def _positions(table: pd.DataFrame, keys: pd.Index, *, by_patient: bool) -> np.n
     return found
 
 
-def _values(column: pd.Series[Any], positions: Ints) -> NDArray[Any]:
+def _values(column: Column, positions: Ints) -> NDArray[Any]:
     """(N,) float64 where all cells are numbers or blank, else strings; NaN or "" unmatched."""
     codes, distinct = factorise(column)
     blank = np.asarray([is_blank(value) for value in distinct])

@@ -3,8 +3,6 @@
 What cannot be read is an `OSError` or a `ValueError` here; each reader makes its own error of it.
 """
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import errno
@@ -178,7 +176,7 @@ def _bounded(file: Any) -> bytes:
     return b"".join(parts)
 
 
-def read_array(path: Path, name: str) -> NDArray[Any]:
+def read_array(path: Path, name: str) -> "NDArray[Any]":
     """One array of an ``.npz`` archive, after a look at what it claims to become.
 
     OSError: missing, or not a plain file. KeyError: no such array. ValueError: damaged, in need

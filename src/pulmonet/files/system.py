@@ -4,8 +4,6 @@ No other module imports `fcntl`, `resource` or the like, or uses what `os` has o
 ``tests/end_to_end/test_platforms.py`` hides all of that and runs every command.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import logging
@@ -49,7 +47,7 @@ class Lock(NamedTuple):
 
     path: Path
     handle: int = -1
-    other: BaseFileLock | None = None
+    other: "BaseFileLock | None" = None
 
 
 def take_lock(path: Path, *, wait: bool) -> Lock | None:

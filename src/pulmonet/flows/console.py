@@ -3,8 +3,6 @@
 Deeper parts say what they read, and from where, to Python's `logging`; ``--verbose`` shows it here.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -85,7 +83,7 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
-    def render_str(self, text: str, **how: Any) -> Text:
+    def render_str(self, text: str, **how: Any) -> "Text":
         """All that is shown passes here: names in files of strangers can hold anything."""
         return super().render_str(printable(text), **how)
 
@@ -162,7 +160,7 @@ def show_error(message: str) -> None:
     _print(f"error: {message}", to_stderr=True, style="bold red")
 
 
-def show_table(table: Table) -> None:
+def show_table(table: "Table") -> None:
     """A rich table of results; silent with ``--quiet``, on stderr with ``--json``.
 
     Where the terminal is too narrow for all its numbers, values stand below each other.
@@ -203,7 +201,9 @@ def show_json(document: Any) -> None:
 class Steps:
     """Progress of one task: a bar on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, description: str, total: int, done: int, progress: Progress | None) -> None:
+    def __init__(
+        self, description: str, total: int, done: int, progress: "Progress | None"
+    ) -> None:
         self._description, self._total, self._done = description, total, done
         self._start = self._last_line = time.monotonic()
         self._progress, self._n_images = progress, 0

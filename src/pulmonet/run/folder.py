@@ -1,7 +1,5 @@
 """RunDir: where every file of a run lives, and the runs of an artifacts folder; without torch."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re
@@ -39,7 +37,7 @@ class _Inside:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, run_dir: RunDir, owner: type[RunDir]) -> Path:
+    def __get__(self, run_dir: "RunDir", owner: "type[RunDir]") -> Path:
         return run_dir.path / self._name
 
 
@@ -92,7 +90,7 @@ class RunDir:
         record = RunRecord(schema=1, config=config, provenance=provenance)
         write_json(self.config_path, without_home(record.model_dump(mode="json", by_alias=True)))
 
-    def read_log(self) -> pd.DataFrame:
+    def read_log(self) -> "pd.DataFrame":
         """training_log.csv, one row an epoch. ArtifactError: missing or damaged."""
         import pandas as pd
 

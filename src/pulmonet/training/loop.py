@@ -1,7 +1,5 @@
 """The training loop: networks, their epochs, the steps of an epoch; a validation after each."""
 
-from __future__ import annotations
-
 import math
 import os
 import signal
@@ -124,7 +122,7 @@ def _stops_early(progress: Progress, stage: Stage) -> bool:
 
 
 def _train_epoch(
-    engine: Engine, stage: Stage, progress: Progress, listener: Listener, watch: SignalWatch
+    engine: Engine, stage: Stage, progress: Progress, listener: Listener, watch: "SignalWatch"
 ) -> None:
     config, processes, batches = stage.config, engine.processes, _batches(engine, stage)
     epoch, n_steps = progress.epoch, batches.n_steps()

@@ -8,8 +8,6 @@ Head layout: a label takes one output, its logit, or under the policy ``multicla
 consecutive ones (negative, positive, uncertain). Labels keep their order.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import accumulate
@@ -35,7 +33,7 @@ def label_loss(
     policies: Sequence[str],
     pos_weight: Tensor | None = None,
     class_counts: Tensor | None = None,
-    auc_margin: AucMargin | None = None,
+    auc_margin: "AucMargin | None" = None,
 ) -> Tensor:
     """Sum of the configured loss over the known targets; unknown ones get exactly zero gradient.
 

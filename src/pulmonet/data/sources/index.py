@@ -1,7 +1,5 @@
 """Where the images of a table lie: at their paths, else where a file of that name does."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -39,7 +37,7 @@ class Places:
     paths: list[str]  # (N,) below the root; as the table has it where nothing was found
     moved: dict[str, str] = field(default_factory=dict)  # path in the table -> where it was found
     several: dict[str, list[str]] = field(default_factory=dict)  # -> files that it may mean
-    index: ImageIndex | None = None  # of the root, where it was needed
+    index: "ImageIndex | None" = None  # of the root, where it was needed
 
 
 def place_images(

@@ -1,7 +1,5 @@
 """From a dataset root to its Manifest: recognise, read, check, split, join."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -20,7 +18,7 @@ from pulmonet.data.sources.find import SOURCES, is_synthetic, recognise, remembe
 from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows, label_columns
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.folds import assign
-from pulmonet.data.tables import find_tables, join_columns, table_stem
+from pulmonet.data.tables import Column, find_tables, join_columns, table_stem
 from pulmonet.errors import DataError
 from pulmonet.files.paths import expand, folder_name, names_in
 from pulmonet.files.read import noting_tables
@@ -198,7 +196,7 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[st
     return problems
 
 
-def inside_paths(paths: pd.Series[Any]) -> pd.Series[Any]:
+def inside_paths(paths: Column) -> Column:
     """The distinct paths that can be looked at: neither empty nor leaving the root."""
     paths = paths[paths != ""].drop_duplicates()
     return paths[~index.leaving(paths.tolist())]
@@ -232,7 +230,7 @@ def several_problems(places: index.Places) -> list[str]:
 
 
 def unusable_files(
-    root: Path, paths: pd.Series[Any], *, follow_links: bool = False
+    root: Path, paths: Column, *, follow_links: bool = False
 ) -> tuple[list[str], list[str]]:
     """Of paths that stay inside the root: missing ones, and those behind a link that leaves it."""
     missing: list[str] = []
@@ -258,7 +256,7 @@ def unusable_files(
 
 
 def file_problems(
-    root: Path, paths: pd.Series[Any], places: index.Places, *, follow_links: bool = False
+    root: Path, paths: Column, places: index.Places, *, follow_links: bool = False
 ) -> list[str]:
     """Missing images, and images that a symbolic link moves out of the root."""
     missing, leaving = unusable_files(root, paths, follow_links=follow_links)

@@ -1,7 +1,5 @@
 """What all sources share: the first columns of their rows, the labels, and where images lie."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Floats32, Strings
-from pulmonet.data.tables import factorise, is_blank, map_column, parse_number, text_column
+from pulmonet.data.tables import Column, factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import folder_name, names_in
 from pulmonet.labels import CHEXPERT_LABELS, VOCABULARY, align, check_label_name
@@ -205,7 +203,7 @@ def other_columns(
 
 
 def finding_columns(
-    column: pd.Series[Any], split: Callable[[str], list[str]], always: Iterable[str] = ()
+    column: Column, split: Callable[[str], list[str]], always: Iterable[str] = ()
 ) -> dict[str, Floats32]:
     """Label columns from one whose cells `split` into findings, as NIH and PadChest have it.
 

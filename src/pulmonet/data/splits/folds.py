@@ -1,11 +1,8 @@
 """Patients dealt into folds, validation splits and shares, by their own names and the seed."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +110,7 @@ def _drawn(
     return split, [f"{note} and kept in {portable_path(kept)}, which may be edited"]
 
 
-def draws(keys: Sequence[str] | NDArray[Any] | pd.Index[Any], salt: str) -> NDArray[np.uint64]:
+def draws(keys: Iterable[object], salt: str) -> NDArray[np.uint64]:
     """One 64-bit draw a key, a function of (salt, key) alone."""
     prefix = hashlib.blake2b(f"{salt}\0".encode(), digest_size=8)
     digests = bytearray()

@@ -1,13 +1,10 @@
 """What `prepare` does with the pixels: decode or pack them all, and look for what is wrong."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from pulmonet.arrays import Pixels
 from pulmonet.config.fields import RunConfig
@@ -18,6 +15,7 @@ from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack, open_pack, other_packs
 from pulmonet.data.sources.read import inside_paths, unusable_files
+from pulmonet.data.tables import Column
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import portable_path
@@ -127,7 +125,7 @@ def _pack(
     return pack
 
 
-def _tell_remarks(report: PrepareReport, paths: pd.Series[str], remarks: dict[int, Remark]) -> None:
+def _tell_remarks(report: PrepareReport, paths: Column, remarks: dict[int, Remark]) -> None:
     """What was done to images, as notes; which do not look like a picture, as warnings."""
     marked = [(str(paths.iloc[row]), found) for row, found in sorted(remarks.items()) if found]
     for kind, (text, is_warning) in _REMARKS.items():

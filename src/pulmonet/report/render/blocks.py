@@ -4,8 +4,6 @@ Text in blocks is plain text: a renderer escapes it, so that a label called ``<s
 word. Sections are built once (`pulmonet.report.sections`) and rendered twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -150,7 +148,7 @@ class Section:
     key: str
     title: str
     blocks: tuple[Block, ...]
-    children: tuple[Section, ...] = ()
+    children: tuple["Section", ...] = ()
     folded: bool = False  # whether the page shows only the heading until asked for more
 
 
