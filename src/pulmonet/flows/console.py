@@ -201,15 +201,13 @@ def show_json(document: Any) -> None:
 class Steps:
     """Progress of one task: a bar on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(
-        self, description: str, total: int, done: int, progress: "Progress | None"
-    ) -> None:
+    def __init__(self, description: str, total: int, done: int, bar: "Progress | None") -> None:
         self._description, self._total, self._done = description, total, done
         self._start = self._last_line = time.monotonic()
-        self._progress, self._n_images = progress, 0
-        if progress is not None:
+        self._progress, self._n_images = bar, 0
+        if bar is not None:
             end = total or None
-            self._task = progress.add_task(description, total=end, completed=done, note="")
+            self._task = bar.add_task(description, total=end, completed=done, note="")
 
     def advance(self, n: int = 1, note: str = "", n_images: int = 0) -> None:
         """Say that `n` more are done; `note` and the rate of images end the line."""
