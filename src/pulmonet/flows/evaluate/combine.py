@@ -138,6 +138,7 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
         fits_calibration=all(material.fits_calibration for material in materials),
         without_calibration=any(material.without_calibration for material in materials),
         is_saved=False,
+        scores_of=joint_digest(material.scores_of for material in materials),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pulmonet.arrays import Pixels
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.files.paths import expand
+from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import file_name_of, resolve_label
@@ -52,6 +53,7 @@ class Material:
     without_calibration: bool = False
     fold: Fold | None = None  # whose rows these are, of a run that was scored on its own fold
     is_saved: bool = True  # whether the predictions are in a file already
+    scores_of: str | None = None  # whose scores these are, if no run's: as in `Calibration`
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Source:
     results_dir: RunDir
     run_dir: RunDir | None = None
     file: Path | None = None
+    is_named: bool = False  # by NAME=FILE: files of one name are one model's
 
 
 def each_of(
@@ -90,10 +93,7 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
     """
     artifacts_dir = options.artifacts_dir
     if options.predictions:
-        return [
-            Source(name, RunDir(artifacts_dir / name), file=file)
-            for name, file in _named_files(options.predictions).items()
-        ]
+        return list(_named_files(options.predictions, artifacts_dir).values())
     found = [named_run(name, artifacts_dir) for name in _without_others(options.runs)]
     found = found or list_runs(artifacts_dir)
     if not found:
@@ -122,20 +122,21 @@ def _without_others(names: Sequence[str]) -> list[str]:
     return runs
 
 
-def _named_files(predictions: Sequence[Path]) -> dict[str, Path]:
+def _named_files(predictions: Sequence[Path], artifacts_dir: Path) -> dict[str, Source]:
     """Files by name: ``NAME=FILE`` as typed, else the file's stem as a folder is called."""
-    files: dict[str, Path] = {}
+    sources: dict[str, Source] = {}
     for path in predictions:
         name, separator, rest = str(path).partition("=")
-        is_named = separator and rest and is_run_name(name) and not path.exists()
+        is_named = bool(separator and rest) and is_run_name(name) and not path.exists()
         name, file = (name, expand(rest)) if is_named else (file_name_of(path.stem), expand(path))
-        if name in files:
+        if name in sources:
+            other = sources[name].file
             raise ConfigError(
-                f"--predictions: {files[name]} and {file} would both be called '{name}'; name "
-                f"them: --predictions NAME={files[name]}"
+                f"--predictions: {other} and {file} would both be called '{name}'; name "
+                f"them: --predictions NAME={other}"
             )
-        files[name] = file
-    return files
+        sources[name] = Source(name, RunDir(artifacts_dir / name), file=file, is_named=is_named)
+    return sources
 
 
 def read_scores(source: Source, split: str | None) -> Material:
@@ -162,7 +163,8 @@ def read_scores(source: Source, split: str | None) -> Material:
     blank = np.isnan(read.targets).sum(axis=0).tolist()
     missing = {label: {"blank": n} for label, n in zip(read.labels, blank, strict=True)}
     facts = {"rows_used_for": ["unknown (scores from a file)"], "missing": missing}
-    return Material(read, source.results_dir, facts, fits_calibration=True)
+    scores_of = source.name if source.is_named else sha256_of(path)
+    return Material(read, source.results_dir, facts, scores_of=scores_of)
 
 
 def with_labels(material: Material, wanted: Sequence[str]) -> Material:

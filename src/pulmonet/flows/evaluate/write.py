@@ -96,10 +96,15 @@ def stored_calibration(material: Material, options: EvaluationOptions) -> Calibr
     """Calibration fitted on other rows with the same weights; None cross-fits on these."""
     kept, path = _kept_calibration(material), material.run_dir.calibration_path
     if kept is None and path.exists():
-        console.note(f"{path}: of other weights, or rows have changed since; fitted anew")
+        console.note(f"{path}: of other weights or scores, or rows have changed since; fitted anew")
     if kept is None or options.level == "study" or material.without_calibration:
         return None
-    return None if _same_rows(kept, material) else kept
+    if 0 < (shared := _shared(kept, material)) < 1:
+        console.note(f"{path}: {shared:.0%} of its rows and these are shared; fitted anew")
+    elif not shared and kept.scores_of:
+        name = material.predictions.run
+        console.note(f"{name}: thresholds of {kept.fitted_on}; give other scores another name")
+    return None if shared else kept
 
 
 def write_calibration(material: Material, options: EvaluationOptions, result: RunResult) -> None:
@@ -109,17 +114,21 @@ def write_calibration(material: Material, options: EvaluationOptions, result: Ru
     path = material.run_dir.calibration_path
     with changing(path):
         kept = _kept_calibration(material)
-        same_rows = kept is not None and _same_rows(kept, material)
-        if kept is not None and not same_rows and not material.fits_calibration:
+        shared = 0.0 if kept is None else _shared(kept, material)
+        if kept is not None and not shared and not material.fits_calibration:
             return
         sha256 = material.facts.get("checkpoint_sha256")
         rows = material.predictions
         fitted = fit_calibration(rows, options, result=result, checkpoint_sha256=sha256)
-        if kept is not None and same_rows:  # --labels fits some, the others stay
+        if kept is not None and shared == 1:  # --labels fits some, the others stay
             labels = kept.labels | fitted.labels
             missing = kept.left_out | fitted.left_out
             fitted = fitted.model_copy(update={"labels": labels, "left_out": missing})
-        facts = {"dataset_fingerprint": material.facts.get("dataset_fingerprint")}
+        facts = {
+            "dataset_fingerprint": material.facts.get("dataset_fingerprint"),
+            "scores_of": material.scores_of,
+            "rows": tuple(sorted(_digests(material))),
+        }
         document = fitted.model_copy(update=facts).model_dump(mode="json", by_alias=True)
         _write(material, path, document)
 
@@ -128,15 +137,28 @@ def _kept_calibration(material: Material) -> Calibration | None:
     """That of an earlier evaluation of the same weights, on rows that are the same still."""
     kept = read_calibration(material.run_dir.calibration_path)
     facts, rows = material.facts, material.predictions
-    if kept is None or kept.checkpoint_sha256 != facts.get("checkpoint_sha256"):
+    whose = (facts.get("checkpoint_sha256"), material.scores_of)
+    if kept is None or (kept.checkpoint_sha256, kept.scores_of) != whose:
         return None
     changed = kept.dataset_fingerprint not in (None, facts.get("dataset_fingerprint"))
     return None if kept.dataset == rows.dataset and changed else kept
 
 
-def _same_rows(kept: Calibration, material: Material) -> bool:
-    rows = material.predictions
-    return (kept.dataset, kept.split) == (rows.dataset, rows.split)
+def _digests(material: Material) -> set[str]:
+    """Of the paths and patients, salted with the model's: they are known again, and not listed."""
+    rows, model = material.predictions, material.facts.get("checkpoint_sha256")
+    named = (*rows.paths, *(rows.patients or ()))
+    salted = (f"{model or material.scores_of} {one}" for one in named)
+    encoded = (one.encode("utf-8", "surrogatepass") for one in salted)
+    return {hashlib.blake2b(one, digest_size=8).hexdigest() for one in encoded}
+
+
+def _shared(kept: Calibration, material: Material) -> float:
+    """Share of the rows of both that are in both; in older files the split's name tells."""
+    rows, before, here = material.predictions, {*kept.rows}, _digests(material)
+    if kept.dataset != rows.dataset:
+        return 0.0
+    return len(here & before) / len(here | before) if before else float(kept.split == rows.split)
 
 
 def write_figures(material: Material, result: RunResult) -> None:

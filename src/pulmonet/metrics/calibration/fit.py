@@ -122,6 +122,10 @@ class Calibration(Record):
     n_patients: int
     checkpoint_sha256: str | None = None
     """The checkpoint whose scores were used; other weights need another calibration."""
+    scores_of: str | None = None
+    """Of a file of scores its SHA-256, or the NAME that it was given; null = a run's."""
+    rows: tuple[str, ...] = ()
+    """Digests of the paths and patients fitted on, salted with the model's; none in older files."""
     dataset_fingerprint: str | None = None
     """Of the dataset then; null where it is not known."""
     labels: dict[str, LabelCalibration]
