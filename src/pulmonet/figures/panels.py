@@ -4,8 +4,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -13,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.images.square import shrink
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.style import INK, X_RAY, new_figure, png_of
 from pulmonet.words import NOTICE
@@ -126,21 +125,12 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
 
 def thumbnail(image: Pixels) -> Pixels:
     """An image as large as a contact sheet needs it, so that many fit into memory."""
-    return _shrink(image, SHEET_CELL)
+    return shrink(image, SHEET_CELL)
 
 
 def _show(axes: Axes, picture: Pixels, side: int) -> None:
-    axes.imshow(_shrink(picture, side), **X_RAY, interpolation="bilinear")
+    axes.imshow(shrink(picture, side), **X_RAY, interpolation="bilinear")
     axes.set_axis_off()
-
-
-def _shrink(image: Pixels, side: int) -> Pixels:
-    longest = max(image.shape[:2])
-    if longest <= side:
-        return image
-    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8)
 
 
 def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:

@@ -1,7 +1,5 @@
 """The calibration that belongs to a run's weights."""
 
-from __future__ import annotations
-
 from pulmonet.flows import console
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.models.trained import TrainedRun

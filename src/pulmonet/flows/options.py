@@ -1,7 +1,5 @@
 """Flags that were typed, checked by the model whose fields they set."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Patient folds pooled: every image by the network that never saw its patient, and once only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from pulmonet.errors import ConfigError

@@ -1,7 +1,5 @@
 """How evaluated rows differ from the rows trained on: prevalence, age, view, sex."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

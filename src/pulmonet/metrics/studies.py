@@ -1,7 +1,5 @@
 """Study level: several images of one examination joined to one score."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Inference: a network and batches give scores."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Which tensor of a file is which of a network, whatever wraps them and whoever named them."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter, defaultdict

@@ -48,8 +48,7 @@ class Evaluated:
     """What `evaluate` left in a folder: of a run, or of an ensemble, pooled folds or a file."""
 
     name: str
-    results: tuple[RunResult, ...]
-    """Its rows of every evaluation_*.json, one per dataset and split."""
+    results: tuple[RunResult, ...]  # its rows of every evaluation_*.json, one per dataset and split
     predictions: tuple[Predictions, ...]
     figures: Mapping[tuple[str, str, str], bytes]
     """Pictures by (dataset, split, name); none of them names an image."""
@@ -98,8 +97,7 @@ class Collection:
     others: tuple[Evaluated, ...]
     comparisons: tuple[tuple[tuple[str, str], Comparison], ...]
     """(dataset, split) and a comparison on its rows."""
-    compared: Compared
-    """The same by run, with those of other weights than now lie there."""
+    compared: Compared  # the same by run, with those of other weights than now lie there
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
@@ -175,8 +173,7 @@ class Context:
     identities: Identities
     notes: Mapping[str, str] = field(default_factory=dict)
     """The authors' words by key (``--author-notes``)."""
-    written: str = ""
-    """When, ISO 8601 in UTC."""
+    written: str = ""  # when, ISO 8601 in UTC
     verdicts: Mapping[str, str] = field(default_factory=dict)
     """Of ``--verify`` by run: begins with verified, not verified or differs."""
 

@@ -5,8 +5,6 @@ over the X-ray itself, from ``xray.png`` and ``maps.npz``, and never copies a pa
 identifiers were asked for.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,7 @@ from PIL import Image
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode
-from pulmonet.data.images.square import Placement, placement
+from pulmonet.data.images.square import Placement, placement, shrink
 from pulmonet.errors import ArtifactError
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.results import (
@@ -55,17 +53,14 @@ MAX_LABELS = 20
 class ExplainedImage:
     """One image's folder; what explanations.json no longer tells is None or empty."""
 
-    folder: str
-    """Its name; it can hold a patient's id."""
+    folder: str  # its name; it can hold a patient's id
     image: str | None
     method: str
     labels: tuple[str, ...]
     found: Mapping[str, LabelExplanation]
     """By label: score and verdict; `overlay` is None where no map is to be drawn."""
-    maps: Floats32
-    """(L, S, S) in [0, 1]."""
-    xray: Pixels | None
-    """(H, W) grey, None where it was not kept."""
+    maps: Floats32  # (L, S, S) in [0, 1]
+    xray: Pixels | None  # (H, W) grey, None where it was not kept
 
 
 @dataclass(frozen=True)
@@ -74,10 +69,8 @@ class HeatMaps:
 
     panels: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
     """(label, method) -> PNG of the first validation row; its small print names the image."""
-    images: tuple[ExplainedImage, ...] = ()
-    """Those of the newest call first."""
-    n_images: int = 0
-    """How many there are, shown or not."""
+    images: tuple[ExplainedImage, ...] = ()  # those of the newest call first
+    n_images: int = 0  # how many there are, shown or not
     localization: Localization | None = None
     sanity: Sanity | None = None
 
@@ -170,16 +163,6 @@ def xray_jpeg(xray: Pixels) -> bytes:
     if not done:
         raise ArtifactError("an X-ray of `explain` cannot be written as JPEG; explain it again")
     return bytes(buffer.tobytes())
-
-
-def shrink(image: Pixels, side: int) -> Pixels:
-    """An (H, W) image with its longer side at most `side` pixels."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def lay_map(heat: Floats32, height: int, width: int, fit: str, side: int) -> Floats32:

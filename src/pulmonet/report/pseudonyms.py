@@ -5,8 +5,6 @@ artifacts folder, and without the key, which stays in that folder, nobody can go
 word to the id, not even by trying all ids.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import re
@@ -34,8 +32,7 @@ class Identities:
     """How patients, images and paths are written in a report."""
 
     key: bytes
-    shown: bool = False
-    """Whether the user asked for the identifiers themselves."""
+    shown: bool = False  # whether the user asked for the identifiers themselves
 
     def patient(self, patient: str) -> str:
         """A patient as ``P-3f2a91``."""

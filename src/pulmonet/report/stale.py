@@ -27,10 +27,8 @@ class Reader:
     """Reads the files of an artifacts folder, and keeps what cannot be used, and why."""
 
     artifacts_dir: Path
-    problems: list[Problem] = field(default_factory=list)
-    """Damaged files."""
-    stale: list[Problem] = field(default_factory=list)
-    """Files of other weights or rows."""
+    problems: list[Problem] = field(default_factory=list)  # damaged files
+    stale: list[Problem] = field(default_factory=list)  # files of other weights or rows
     weights: dict[str, str | None] = field(default_factory=dict)
     """Digest of best_model.pth by run, as it lies there; None where it is not known."""
     renamed: dict[str, str] = field(default_factory=dict)

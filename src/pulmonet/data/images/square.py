@@ -65,3 +65,12 @@ def fit_square(image: Pixels, side: int, fit: str, out: Pixels | None = None) ->
     smaller = side <= image.shape[0] and side <= image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (side, side), out, interpolation=method), dtype=np.uint8)
+
+
+def shrink(image: Pixels, side: int) -> Pixels:
+    """An (H, W) or (H, W, 3) image with its longer side at most `side` pixels."""
+    longest = max(image.shape[:2])
+    if longest <= side:
+        return image
+    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,7 +1,5 @@
 """`explain --boxes`: how well heat maps localise the findings, beside four baselines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The flow of `pulmonet explain`: a trained run and X-rays become heat maps, scores, checks."""
 
-from __future__ import annotations
-
 from pulmonet.errors import DataError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import to_json

@@ -1,7 +1,5 @@
 """Which images `explain` takes: files, folders, globs, rows of a dataset."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 from collections import Counter

@@ -3,8 +3,6 @@
 `self-trained` has two: scores of a first model fill the uncertain labels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

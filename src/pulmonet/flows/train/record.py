@@ -1,7 +1,5 @@
 """What a training run writes down about itself, and what it says at its end."""
 
-from __future__ import annotations
-
 import contextlib
 import platform
 import shlex

@@ -1,7 +1,5 @@
 """Whether a run may be resumed, and with which configuration. Needs no torch."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime

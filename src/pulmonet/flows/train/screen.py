@@ -1,7 +1,5 @@
 """What `pulmonet train` shows: the plan; then a bar, a line per epoch, curves.png."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterable, Mapping

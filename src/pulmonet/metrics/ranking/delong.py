@@ -1,7 +1,5 @@
 """DeLong's variance of AUROCs, clustered after Obuchowski where patients repeat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

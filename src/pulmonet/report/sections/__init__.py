@@ -1,7 +1,5 @@
 """The report's sections, each from the collected artifacts alone."""
 
-from __future__ import annotations
-
 from pulmonet import __version__
 from pulmonet.report.checklist.items import checklist_section
 from pulmonet.report.collect import Context

@@ -1,10 +1,9 @@
 """Explanations: example heat maps, localisation, sanity."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
+from pulmonet.data.images.square import shrink
 from pulmonet.explain.results import LabelExplanation, Localization, Sanity
 from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
@@ -85,7 +84,7 @@ def _show(
     scores = np.asarray([found.score for _, found in of_labels])
     chosen = np.argsort(-scores, kind="stable")[:MAX_STRIP_LABELS]
     shown = "highest scores" if len(chosen) < len(maps) else "scores"
-    xray = heatmaps.shrink(image.xray, 320)
+    xray = shrink(image.xray, 320)
     return exhibit, Picture(
         picture_name(run.name, name, "maps"),
         draw_heat_map_strip(xray, [_overlay(xray, of_labels[n], placed[n]) for n in chosen]),
