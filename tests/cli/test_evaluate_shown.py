@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from chexpert_factory import write_dataset
 from evaluation_factory import LABELS, evaluate, write_predictions
 from pulmonet.cli.main import main
 from pulmonet.metrics.calibration.fit import read_calibration
+from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
 from report_factory import make_run
@@ -213,4 +215,42 @@ def test_wrong_arms_and_endpoints(
     for name in ("mine", "other", "third")[: 2 if arguments == ("--arm", "x=mine,other") else 3]:
         files += ["--predictions", str(write_predictions(tmp_path / f"{name}.csv"))]
     assert evaluate(tmp_path / "artifacts", *files, *arguments) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_plan_says_how_many_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts = tmp_path / "artifacts"
+    assumed = "auroc=0.8,prevalence=0.1,images=2,width=0.1,difference=0.03"
+    assert evaluate(artifacts, "--plan", assumed, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["patients_for_width_0.1"] == 668  # as in benchmarks/simulations/planning.py
+    one, two = (write_predictions(tmp_path / f"{n}.csv", seed=n, n=400) for n in (1, 2))
+    files = ("--predictions", f"a={one}", "--predictions", f"b={two}", "--labels", "Edema")
+    table = pd.read_csv(one)
+    scores = np.stack([pd.read_csv(path)["Edema_score"] for path in (one, two)], axis=1)
+    test = delong(table["Edema"], scores, table["patient"])
+    (low, high), gap = test.interval(), test.covariance @ [1, -1] @ [1, -1]
+    width, difference = high - low, 2.801585 * gap**0.5  # 1.96 + 0.84 standard errors
+    plan = f"width={width:.12f},difference={difference:.12f}"
+    assert evaluate(artifacts, *files, "--plan", plan, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    n_patients = table["patient"].nunique()
+    found = [value for name, value in row.items() if name.startswith("patients_for")]
+    assert found == pytest.approx([n_patients, n_patients], abs=1)
+    assert not artifacts.exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ("wdth=0.1", "--plan wdth: unknown (did you mean 'width'?)"),
+        ("auroc=0.8", "name what is wanted, width=0.1 or difference=0.03"),
+        ("width=0.1", "needs auroc and prevalence, or --predictions FILE"),
+        ("width=2,auroc=0.8", "--plan width 2: input should be less than 1"),
+    ],
+)
+def test_wrong_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str, words: str
+) -> None:
+    assert evaluate(tmp_path, "--plan", plan) == 2
     assert words in " ".join(capsys.readouterr().err.split())

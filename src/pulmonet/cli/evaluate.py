@@ -46,6 +46,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
     primary="primary",
     margin="margin",
     subgroup="subgroup_columns",
+    plan=flag("plan", read=split_commas),
     figures="figures",
     export="export",
     verify="verify",
@@ -78,6 +79,8 @@ def evaluate(
     options = check_options(EvaluateOptions, {**dataset_of(data), **given})
     if options.verify:
         from pulmonet.flows.verify import run
+    elif options.plan:
+        from pulmonet.flows.evaluate.plan import run
     else:
         from pulmonet.flows.evaluate.flow import run  # now: a wrong flag waits for no imports
 

@@ -71,3 +71,11 @@ def test_cross_fitted_thresholds_are_not_optimistic() -> None:
     found = load("thresholds").youden_bias(20, 100, 150)
     assert found["apparent"] > found["truth"] + 0.04
     assert abs(found["cross-fitted"] - found["truth"]) < 0.03
+
+
+def test_planned_studies_reach_their_width_and_power() -> None:
+    simulation = load("planning")
+    _, found = simulation.width(0.8, 0.1, 2, 0.1, 60)
+    assert found == pytest.approx(0.1, rel=0.06)
+    _, share = simulation.power(0.8, 100)
+    assert 0.68 <= share <= 0.92  # three standard errors

@@ -28,7 +28,7 @@ def compare_all(
     groups: dict[tuple[Any, ...], list[tuple[int, Predictions]]] = {}
     for number, (images, result) in enumerate(zip(predictions, results, strict=True)):
         study = options.level == "study"
-        rows = _in_path_order(join_studies(images, options.study_rule) if study else images)
+        rows = in_path_order(join_studies(images, options.study_rule) if study else images)
         key = (rows.dataset, rows.split, rows.paths, result.blank)
         groups.setdefault(key, []).append((number, rows))
     _say_unmatched([rows for (_, rows), *_ in groups.values()])
@@ -92,7 +92,7 @@ def _say_unmatched(firsts: Sequence[Predictions]) -> None:
         )
 
 
-def _in_path_order(predictions: Predictions) -> Predictions:
+def in_path_order(predictions: Predictions) -> Predictions:
     """Rows sorted by path, so that files in another order compare; left alone on doubles."""
     if len(set(predictions.paths)) < len(predictions.paths):
         return predictions

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
-from pulmonet.config.fields import PositiveInt
+from pulmonet.config.fields import PositiveInt, Section
 from pulmonet.errors import ConfigError
-from pulmonet.flows.options import RowOptions
+from pulmonet.flows.options import RowOptions, check_options
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.folder import check_run_name
-from pulmonet.words import list_first
+from pulmonet.words import list_first, unknown
 
 _BESIDE_VERIFY = {"verify", "runs", "artifacts_dir", "data_dir", "columns", "device"}
 _BESIDE_VERIFY |= {"batch_size", "num_workers"}
@@ -26,6 +26,41 @@ class Combination(NamedTuple):
     name: str
     flag: str
     """That names it"""
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Plan(Section):
+    """What a study is to reach, and what its size is computed from."""
+
+    width: Fraction | None = None
+    """Of the 95 % interval of an AUROC, end to end."""
+    difference: Fraction | None = None
+    """Of the AUROCs of two models."""
+    power: Fraction = 0.8
+    auroc: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    prevalence: Fraction | None = None
+    images: Annotated[float, Field(ge=1)] = 1
+    """A patient."""
+    alike: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Correlation of the scores of two images of a patient, given the class."""
+    models: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    """Correlation of the scores of two models, given the class."""
+
+
+def _read_plan(given: Any) -> Any:
+    """``["auroc=0.8", "width=0.1"]`` as the fields of a `Plan`."""
+    if not isinstance(given, list | tuple):
+        return given
+    values = {key.strip(): value for key, _, value in (text.partition("=") for text in given)}
+    for key in values:
+        if key not in Plan.model_fields:
+            raise ConfigError(unknown(f"--plan {key}", key, list(Plan.model_fields)))
+    if not {"width", "difference"} & {*values}:
+        raise ConfigError("--plan: name what is wanted, width=0.1 or difference=0.03, or both")
+    flags = {key: f"--plan {key}" for key in values}
+    return check_options(Plan, values, flags).model_dump()
 
 
 def _read_arms(given: Any) -> Any:
@@ -73,6 +108,9 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
     """Where it is computed."""
     labels: tuple[str, ...] = ()
     """Only these labels"""
+    plan: Annotated[dict[str, Any], BeforeValidator(_read_plan)] = {}  # noqa: RUF012
+    """How many patients a study needs, nothing else: width=0.1 or difference=0.03 (with power=0.8),
+    from --predictions or from auroc=0.8,prevalence=0.1,images=2"""
     figures: bool = True
     """Draw ROC, reliability and the others."""
     export: ExportFormat | None = None
