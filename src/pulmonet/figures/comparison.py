@@ -14,9 +14,7 @@ def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Co
     """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
     shown = [result for result in results if result.macro.auroc.value is not None]
     shown.sort(key=lambda result: -(result.macro.auroc.value or 0))
-    scored = [
-        label for result in shown for label, entry in result.labels.items() if entry.roc is not None
-    ]
+    scored = [label for one in shown for label, item in one.labels.items() if item.roc is not None]
     labels = list(dict.fromkeys(scored))
     several = len({(result.dataset, result.split) for result in shown}) > 1
     figure = new_figure(4.4 + 1.35 * len(labels), 1.7 + 0.42 * len(shown))

@@ -113,9 +113,7 @@ def _numbers(labels: Mapping[str, LabelResult | RankingResult], macro: MacroResu
 
 def _cells(name: str, estimate: Estimate) -> Row:
     numbers = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
-    return {
-        f"{name}{end}": "" if value is None else f"{value:.6f}" for end, value in numbers.items()
-    }
+    return {f"{name}{end}": "" if one is None else f"{one:.6f}" for end, one in numbers.items()}
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -53,9 +53,7 @@ def join_studies(predictions: Predictions, rule: StudyRule = "max") -> Predictio
         studies=tuple(predictions.studies[row] for row in first),
         targets=np.where(targets < 0, np.nan, targets).astype(np.float32),
         scores=np.clip(scores, 0, 1).astype(np.float32),
-        columns={
-            name: _shared(values, numbers, first) for name, values in predictions.columns.items()
-        },
+        columns={name: _shared(each, numbers, first) for name, each in predictions.columns.items()},
     )
 
 

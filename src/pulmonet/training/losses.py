@@ -181,12 +181,10 @@ class AucMargin(nn.Module):
         self.margin = margin
         self.a, self.b, self.alpha = (nn.Parameter(torch.zeros(n_labels)) for _ in range(3))
 
-    def forward(
-        self, logits: Tensor, targets: Tensor, class_counts: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, counts: Tensor | None = None) -> Tensor:
         """Sum over the known targets; the arguments are those of `label_loss`."""
         known = ~torch.isnan(targets)
-        counts = (count_classes(targets) if class_counts is None else class_counts).float()
+        counts = (count_classes(targets) if counts is None else counts).float()
         p = counts[1] / counts.sum(dim=0).clamp_min(1.0)
         score = torch.sigmoid(torch.where(known, logits, 0.0))
         positive = (1.0 - p) * ((score - self.a) ** 2 - 2.0 * self.alpha * score)

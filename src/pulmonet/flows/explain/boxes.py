@@ -81,9 +81,8 @@ def score_localization(
             own = [case for case in cases if case.label == label]
             others = sorted(row for row, name in regions if name == label and outside[row])
             if own:
-                _add_priors(
-                    own, [_mask(regions[row, label], row, trained, manifest) for row in others]
-                )
+                masks = [_mask(regions[row, label], row, trained, manifest) for row in others]
+                _add_priors(own, masks)
                 pooled.setdefault(label, []).extend((case.patient, case.scores) for case in own)
     result = Localization(
         runs=[run_dir.name for run_dir in (task.run_dir, *task.further_runs)],

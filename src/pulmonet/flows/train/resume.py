@@ -60,14 +60,12 @@ def check_start_stays(config: RunConfig, run_dir: RunDir) -> None:
         )
 
 
-def resumed_config(
-    run_dir: RunDir, flags: Mapping[str, Any], assignments: Iterable[str]
-) -> RunConfig:
+def resumed_config(run_dir: RunDir, flags: Mapping[str, Any], settings: Iterable[str]) -> RunConfig:
     """The run's own configuration, as far as the command line says nothing else."""
     # --model puts recipes' other architectures aside; those of the run itself stay
     own = {field: value for field, value in flags.items() if field != "model.alternate"}
     source = str(run_dir.config_path)
-    return at_its_dataset(load_config(source, own, assignments), source)
+    return at_its_dataset(load_config(source, own, settings), source)
 
 
 def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> None:
@@ -157,9 +155,7 @@ def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> No
         return
     was, new = _numbers(before), _numbers(now)
     numbers = {name: (was.get(name, 0), new.get(name, 0)) for name in {**was, **new}}
-    differing = [
-        f"{name} {one:,} -> {other:,}" for name, (one, other) in numbers.items() if one != other
-    ]
+    differing = [f"{name} {a:,} -> {b:,}" for name, (a, b) in numbers.items() if a != b]
     root, start = expand(now.root), datetime.fromisoformat(record.provenance.start).timestamp()
     tables = [path.name for path in sorted(root.glob("*.csv*")) if path.stat().st_mtime > start]
     changed = f"; changed since it began: {list_first(tables)}" if tables else ""

@@ -25,9 +25,8 @@ class DeLong:
     def paired_p(self, first: int = 0, second: int = 1) -> float:
         """Two-sided p of equal AUROCs of two columns on the same rows."""
         covariance = self.covariance
-        variance = (
-            covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
-        )
+        own = covariance[first, first] + covariance[second, second]
+        variance = own - 2 * covariance[first, second]
         difference = abs(self.auroc[first] - self.auroc[second])
         if np.isnan(variance):
             return float("nan")

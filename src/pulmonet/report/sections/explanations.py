@@ -168,9 +168,8 @@ def _leads(found: Localization) -> str:
     if not shown:
         return "In the pointing game no label's maps are significantly better than every baseline."
     rest = f" Not for {', '.join(not_shown)}." if not_shown else ""
-    return (
-        f"In the pointing game significantly better than every baseline: {', '.join(shown)}.{rest}"
-    )
+    better = "In the pointing game significantly better than every baseline"
+    return f"{better}: {', '.join(shown)}.{rest}"
 
 
 def _sanity(found: Sanity) -> list[Block]:

@@ -31,9 +31,7 @@ def limitations_section(context: Context) -> Section:
     lines += [
         f"{run.name}: {said}." for run in collection.runs if (said := run.provenance.origin())
     ]
-    rare = {
-        label for result in results for label, item in result.labels.items() if item.few_positives
-    }
+    rare = {label for one in results for label, item in one.labels.items() if item.few_positives}
     if rare:
         lines.append(
             f"Fewer than 20 positive (or negative) patients for {listing(sorted(rare))}: intervals "
