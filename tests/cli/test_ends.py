@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic_core import SchemaValidator
 
 from chexpert_factory import write_dataset
-from pulmonet.cli.main import main
+from pulmonet.cli.main import Terminated, main
 from pulmonet.run.folder import RunDir
 
 NETWORK = (
@@ -108,3 +110,22 @@ def test_a_tilde_behind_an_equals_sign_is_the_home_folder(
     assert main([*evaluate, "--artifacts-dir=~/artifacts"]) == 0
     assert (tmp_path / "home" / "artifacts" / "final_evaluation_results.csv").exists()
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(Terminated(15), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_while_pydantic_builds_a_model_is_no_bug(
+    stop: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Stops:
+        def __repr__(self) -> str:
+            raise stop
+
+    def build(**_: Any) -> None:
+        SchemaValidator({"type": "literal", "expected": [Stops()]})
+
+    monkeypatch.setattr("pulmonet.cli.main.app", build)
+    assert main([]) == code
+    assert capsys.readouterr().err == "interrupted\n"

@@ -78,7 +78,9 @@ MAY_WRITE["figures"] = (
 )
 
 #: Written by libraries below the home folder, or empty marks of a lock.
-_ANYWHERE = re.compile(r"home/\.cache/(matplotlib|torch|huggingface)/.*|(.*/)?\.lock(-\d+)?")
+_ANYWHERE = re.compile(
+    r"home/\.cache/(matplotlib|torch|huggingface)/.*|(.*/)?(\.[^/]+)?\.lock(-\d+)?"
+)
 
 #: A temporary file of `write_atomic`: only a SIGKILL may leave one.
 _TEMPORARY = re.compile(r"(.*/)?\.[^/]+\.[^/.]+\.tmp")

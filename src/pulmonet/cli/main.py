@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 import traceback
@@ -186,6 +187,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _show_unforeseen(error: Exception) -> int:
     """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
+    # pydantic's Rust makes words of what a signal raises while a model is built
+    if stop := re.search(r"^ *(KeyboardInterrupt|Terminated): ?(\d*)$", str(error), re.MULTILINE):
+        sys.stderr.write("interrupted\n")
+        return 128 + int(stop[2] or signal.SIGINT)
     code = TrainingError.exit_code
     if is_out_of_memory(error):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
