@@ -79,7 +79,11 @@ COMMANDS = {
 
 #: Commands that one may look for, and what does their work.
 ELSEWHERE = {
-    "predict": "pulmonet explain IMAGE gives an image's scores",
+    **dict.fromkeys(
+        ("predict", "score", "infer"),
+        "pulmonet explain IMAGE gives an image's scores and heat maps, pulmonet explain FOLDER "
+        "--no-maps a table of all scores",
+    ),
     "export": "pulmonet evaluate RUN --export onnx",
     "test": "pulmonet evaluate RUN --split test",
 }

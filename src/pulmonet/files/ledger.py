@@ -63,6 +63,11 @@ class Ledger:
         self._note(self._line(path, hashlib.sha256(data).hexdigest()))
         write_atomic(path, data)
 
+    def note(self, path: Path) -> None:
+        """Take a file as it is now for PulmoNet's; nothing where there is none."""
+        if path.is_file():
+            self._note(self._line(path, sha256_of(path)))
+
     def remove(self, *paths: Path) -> None:
         """Remove those that are PulmoNet's, and folders that this leaves empty."""
         for path in paths:

@@ -10,8 +10,9 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -189,12 +190,16 @@ def show_table(table: "Table") -> None:
         _print(Text(str(table.caption)), to_stderr=_settings["json"])
 
 
-def show_json(document: Any) -> None:
-    """The one JSON document of ``--json``, on stdout."""
+def show_json(document: dict[str, Any], images: Iterable[Any] = ()) -> None:
+    """The one JSON document of ``--json``, on stdout; its list of `images` may be of any length."""
     is_utf = (sys.stdout.encoding or "utf").lower().startswith("utf")
-    text = json.dumps(document, indent=2, ensure_ascii=not is_utf, allow_nan=False)
+    to_text = partial(json.dumps, ensure_ascii=not is_utf, allow_nan=False)
+    before, here, after = to_text(document, indent=2).partition('"images": []')
     with _outliving(sys.stdout):
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(before + here[:-1])
+        for number, image in enumerate(images):
+            sys.stdout.write(",\n    " * (number > 0) + to_text(image))
+        sys.stdout.write(f"{here[-1:]}{after}\n")
         sys.stdout.flush()
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
-from pulmonet.arrays import Pixels
+from pulmonet.arrays import Floats32, Pixels
 from pulmonet.config.fields import ModelConfig
+from pulmonet.data.batches.load import Batch
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.data.likeness import Likeness, key_of, read_likeness
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.models.checkpoints import StateDict, put, read_tensors
 from pulmonet.models.device import choose_device, place
+from pulmonet.models.inference import predict
 from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network, with_own_pixels
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord
@@ -47,6 +51,25 @@ class TrainedRun:
         if unlike := self.likeness.beyond(distance):
             logging.getLogger(__name__).warning("%s: %s", name, unlike)
         return distance, unlike
+
+    def why_unlike(self, distance: float | None, *, synthetic: bool) -> str:
+        """Why there is no verdict on an image at this distance, or a phantom; empty of others."""
+        facts = self.record.provenance.dataset
+        if synthetic and facts is not None and not facts.synthetic:
+            return "a phantom, and this model was trained on X-rays"
+        return "" if distance is None or not self.likeness else self.likeness.beyond(distance)
+
+    def scores(
+        self, batches: Iterable[Batch], progress: Callable[[int], None] | None = None
+    ) -> Floats32:
+        """(N, L) of all rows, as `predict`. ArtifactError: some are not numbers."""
+        found = predict(self.network, batches, device=self.device, progress=progress)
+        if not np.isfinite(found).all():
+            raise ArtifactError(
+                f"{self.run_dir.best_model_path}: gives scores that are not numbers; the weights "
+                "are damaged, train again with --overwrite"
+            )
+        return found
 
 
 def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:

@@ -51,6 +51,11 @@ class Predictions:
         if ((self.scores < 0) | (self.scores > 1)).any():
             raise ValueError("scores outside [0, 1]: logits are refused, apply a sigmoid first")
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is anything to evaluate."""
+        return not bool(np.isnan(self.targets).all())
+
     def write(self, path: Path) -> None:
         """Write `to_csv`."""
         write_atomic(path, self.to_csv())

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import KW_ONLY, dataclass
 from functools import cache, partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class TrainingBatches:
             partial(self._prepare, epoch, np.array_split(whole, self.world_size)[self.rank], size)
             for whole in np.split(self.order(epoch), starts)[start_step:n_steps]
         )
-        return _in_order(work, self.num_workers, self._device)
+        return in_order(work, self.num_workers, self._device)
 
     def order(self, epoch: int) -> Ints:
         """(n,) positions into the training rows, as all processes together take them."""
@@ -172,7 +173,7 @@ def evaluation_batches(
     places = np.arange(len(all_rows))
     starts = range(0, len(all_rows), batch_size)
     work = (partial(prepare, places[start:][:batch_size]) for start in starts)
-    return _in_order(work, num_workers, place)
+    return in_order(work, num_workers, place)
 
 
 def _threads_device(device: str | torch.device) -> torch.device:
@@ -190,19 +191,19 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _in_order(
-    work: Iterator[Callable[[], Batch]], num_workers: int, device: torch.device
-) -> Iterator[Batch]:
+def in_order(
+    work: Iterator[Callable[[], Any]], num_workers: int, device: torch.device
+) -> Iterator[Any]:
     """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead.
 
-    For CUDA the copies and the augmentation run on a stream of their own, beside the network's.
+    For CUDA they are batches, copied and augmented on a stream of their own, beside the network's.
     """
     if num_workers <= 0:
         yield from (prepare() for prepare in work)
         return
     stream = _side_stream(device) if device.type == "cuda" else None
 
-    def run(prepare: Callable[[], Batch]) -> tuple[Batch, torch.cuda.Event | None]:
+    def run(prepare: Callable[[], Any]) -> tuple[Any, torch.cuda.Event | None]:
         """A batch, and the event after which a CUDA device has it."""
         if stream is None:
             return prepare(), None
@@ -210,7 +211,7 @@ def _in_order(
             return prepare(), stream.record_event()
 
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-    ahead: deque[tuple[Callable[[], Batch], Future[tuple[Batch, torch.cuda.Event | None]]]]
+    ahead: deque[tuple[Callable[[], Any], Future[tuple[Any, torch.cuda.Event | None]]]]
     ahead = deque()
     try:
         while True:

@@ -74,8 +74,12 @@ def source_rows(
     """Rows from the (N,) values of each column, or one value for all.
 
     Where `patient` is None the source has none: each image is its own. `study` holds ids within
-    the patient; each image is its own study where None.
+    the patient; each image is its own study where None. Rows without any label are to be scored
+    alone: they need no patient, and are a test set where nothing else is said.
     """
+    if not labels:
+        patient = None if patient is None or not any(patient) else patient
+        split = "test" if isinstance(split, str) and not split else split
     known = patient is not None
     study = patient + "/" + (paths if study is None else study) if known else paths
     values = (paths, split, patient if known else paths, study, view, sex, age_years)

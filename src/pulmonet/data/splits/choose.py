@@ -45,7 +45,8 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     annotated = annotated_labels(manifest)
     if [name.lower() for name in requested] == ["all"]:
         if not annotated:
-            raise DataError(f"{manifest.root}: no label has a single value; fill in the CSV")
+            text = "no label has a single value; fill in the CSV (or only score it: `evaluate`)"
+            raise DataError(f"{manifest.root}: {text}")
         return _with_files_of_their_own(annotated)
     resolved = [match_label(name, manifest.labels) or align(name) for name in requested]
     strange = [name for name in resolved if name not in (*manifest.labels, *VOCABULARY)]
@@ -88,27 +89,27 @@ def resolve_auxiliary(
     return tuple(name for name in chosen if name not in labels)
 
 
-def select_rows(manifest: Manifest, split: str, views: str = "all") -> Ints:
-    """Row numbers of a split, of the views asked for, in the table's order.
+def select_rows(manifest: Manifest, split: str | None, views: str = "all") -> Ints:
+    """Row numbers of a split, None for all, of the views asked for, in the table's order.
 
     Raises:
         ConfigError: an unknown split or view.
         DataError: no such row.
     """
     there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
-    if split not in SPLITS:
-        raise ConfigError(unknown(f"split '{split}'", split, there))
+    if split not in (None, *SPLITS):
+        raise ConfigError(unknown(f"split '{split}'", str(split), there))
     if views != "all" and views not in VIEWS:
         raise ConfigError(unknown(f"--views {views}", views, ["all", *VIEWS]))
-    if split not in there:
+    if split not in (None, *there):
         text = f"{manifest.root}: no row in split '{split}'; it has {', '.join(there) or 'none'}"
         raise DataError(text)
-    chosen = (manifest.table["split"] == split).to_numpy()
+    chosen = (manifest.table["split"] == (split or manifest.table["split"])).to_numpy()
     if views != "all":
         chosen = chosen & manifest.table["view"].isin(VIEWS[views]).to_numpy()
     if not chosen.any():
-        text = f"{manifest.root}: no {views} view in split '{split}'; choose other --views"
-        raise DataError(text)
+        where = f"{manifest.root}: no {views} view" + (f" in split '{split}'" if split else "")
+        raise DataError(f"{where}; choose other --views")
     return np.flatnonzero(chosen).astype(np.int64)
 
 

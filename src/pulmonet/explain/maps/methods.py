@@ -56,11 +56,8 @@ def to_network_input(
     `augment.tta_views`, or as the whole square.
     """
     side = run.image_size
-    squares = [fit_square(image, pack_side(side), run.fit) for image in images]
-    if view is not None:
-        return apply(torch.from_numpy(np.stack(squares))[:, None], view, side).to(run.device)
-    small = [fit_square(square, side, "stretch") for square in squares]
-    return torch.from_numpy(np.stack(small))[:, None].to(run.device)
+    squares = np.stack([fit_square(image, pack_side(side), run.fit) for image in images])
+    return apply(torch.from_numpy(squares)[:, None], view, side).to(run.device)
 
 
 def explain_images(

@@ -29,6 +29,7 @@ from pulmonet.flows.evaluate.write import (
     export_runs,
     ledger_of,
     stored_calibration,
+    with_targets,
     write_calibration,
     write_comparison_figure,
     write_figures,
@@ -71,6 +72,7 @@ def run(options: EvaluateOptions) -> int:
     elif combination is not None:
         make = average if combination.kind == "ensemble" else pool
         materials.append(make(combination.name, materials, combined_dir))
+    materials = with_targets(materials)
 
     # metrics
     results = [evaluate_one(one, options, stored_calibration(one, options)) for one in materials]

@@ -16,7 +16,7 @@ from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import fingerprint, fingerprint_of_deal
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import annotated_in_split, select_rows
-from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
@@ -25,7 +25,7 @@ from pulmonet.flows.seen import find_seen, squares_of
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.metrics.results import FlowStep
-from pulmonet.models.inference import mean_scores, predict
+from pulmonet.models.inference import mean_scores
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
@@ -58,12 +58,15 @@ def score(
         facts |= _strangers(distances, trained.likeness.limit, predictions, facts["notes"])
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
+    training = None
+    if predictions.has_targets:
+        training = _training_rows(trained, chosen, options.blank, datasets)
     row_of = dict(zip(predictions.paths, rows.tolist(), strict=True))
     return Material(
         predictions,
         results_dir,
         facts,
-        _training_rows(trained, chosen, options.blank, datasets),
+        training,
         lambda path: read_source_image(chosen.manifest, row_of[path]),
         fits_calibration=own_valid,
         without_calibration=not is_plain
@@ -120,22 +123,16 @@ def _score(trained: TrainedRun, pack: Pack, rows: Ints, options: EvaluateOptions
                 view=view,
                 device=trained.device,
             )
-            found.append(
-                predict(trained.network, batches, device=trained.device, progress=bar.advance)
-            )
-    scores = mean_scores(found)
-    if not np.isfinite(scores).all():
-        raise ArtifactError(
-            f"{trained.run_dir.best_model_path}: gives scores that are not numbers; the weights "
-            "are damaged, train again with --overwrite"
-        )
-    return scores
+            found.append(trained.scores(batches, bar.advance))
+    return mean_scores(found)
 
 
 def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Floats32:
     """(N, L) targets; a label that the dataset does not have is unknown throughout."""
     manifest = chosen.manifest
     known = tuple(label for label in labels if label in manifest.labels)
+    if not manifest.labels:
+        return np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
     if not known:
         raise DataError(
             f"{manifest.root}: has none of the run's labels ({', '.join(labels)}), only "

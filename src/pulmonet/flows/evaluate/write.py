@@ -20,7 +20,7 @@ from pulmonet.metrics.evaluation import fit_calibration
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
 from pulmonet.run.folder import RunDir, list_runs
-from pulmonet.words import list_first
+from pulmonet.words import count, list_first
 
 
 def check_folder(
@@ -84,6 +84,19 @@ def write_run(material: Material, result: RunResult, comparisons: Sequence[Compa
     _write(material, material.run_dir.evaluation_path(result.dataset, result.split), document)
     if scores:  # after the JSON, which tells whose folder this is
         _write(material, path, scores)
+
+
+def with_targets(materials: Sequence[Material]) -> list[Material]:
+    """Those that have something to evaluate; of the others the scores are written."""
+    for material in materials:
+        rows = material.predictions
+        if not rows.has_targets:
+            path = material.run_dir.predictions_path(rows.dataset, rows.split)
+            if not material.is_saved:
+                _write(material, path, to_bytes(rows.to_csv()))
+            n_images = count(len(rows.paths), "image")
+            console.say(f"{n_images} without labels: nothing to evaluate; scores: {path}")
+    return [material for material in materials if material.predictions.has_targets]
 
 
 def _write(material: Material, path: Path, content: Any) -> None:

@@ -16,17 +16,18 @@ def run(options: ExplainOptions) -> int:
     task = settle(options)
     # torch and all that is slow to import only now: a wrong name has been answered
     from pulmonet.explain.dicom_capture import check_dicom_installed
-    from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
+    from pulmonet.explain.results import BadImage, Explanations
     from pulmonet.flows.calibration import calibration_of
     from pulmonet.flows.dataset import Datasets
-    from pulmonet.flows.explain import boxes, images, pictures, screen
+    from pulmonet.flows.explain import boxes, images, pictures, scores, screen
     from pulmonet.flows.explain.sanity import check_maps
     from pulmonet.models.trained import load_run
 
     if task.dicom:
         check_dicom_installed()
     names = ("explanations.json", "contact_sheet.png", "localization.json", "sanity.json")
-    task.ledger.check(*(task.folder / name for name in names), task.folder / "sanity.png")
+    if not task.no_maps:
+        task.ledger.check(*(task.folder / name for name in names), task.folder / "sanity.png")
     datasets = Datasets()
     chosen = None if task.images else datasets.rows_of(task.record, task)
     manifest = None if chosen is None else chosen.manifest
@@ -34,19 +35,6 @@ def run(options: ExplainOptions) -> int:
     trained = load_run(task.run_dir, task.device)
     calibration = calibration_of(trained)
     screen.say_what(task, trained, manifest)
-    bad: list[BadImage] = []
-    localization = sanity = None
-    explained: list[ImageExplanation] = []
-    sheets: list[str] = []
-    if task.boxes is not None and chosen is not None:
-        localization = boxes.score_localization(task, trained, chosen, datasets)
-    if task.sanity:
-        sanity = check_maps(task, trained, sources, bad)
-    elif task.boxes is None:
-        synthetic = manifest is not None and manifest.synthetic
-        explained, sheets = pictures.explain_sources(
-            task, trained, calibration, sources, bad, synthetic=synthetic
-        )
     found = Explanations(
         run=task.run_dir.name,
         model=trained.record.config.model.summary(),
@@ -57,14 +45,23 @@ def run(options: ExplainOptions) -> int:
         dataset=None if manifest is None else manifest.name,
         synthetic=None if manifest is None else manifest.synthetic,
         checkpoint_sha256=trained.sha256,
-        contact_sheets=sheets,
-        images=explained,
-        bad_images=bad,
-        localization=localization,
-        sanity=sanity,
     )
+    if task.no_maps:
+        return scores.score_images(task, trained, calibration, sources, found)
+    bad: list[BadImage] = []
+    parts: dict[str, object] = {"bad_images": bad}
+    if task.boxes is not None and chosen is not None:
+        parts["localization"] = boxes.score_localization(task, trained, chosen, datasets)
+    if task.sanity:
+        parts["sanity"] = check_maps(task, trained, sources, bad)
+    elif task.boxes is None:
+        with scores.open_table(task, trained, calibration, sources) as table:
+            parts["images"], parts["contact_sheets"] = pictures.explain_sources(
+                task, trained, calibration, sources, bad, table, synthetic=bool(found.synthetic)
+            )
+    found = found.model_copy(update=parts)
     document = found.model_dump(mode="json", by_alias=True)
-    if explained:  # a check alone leaves what is known of explained images as it is
+    if found.images:  # a check alone leaves what is known of explained images as it is
         task.ledger.write(task.folder / "explanations.json", to_json(document))
     screen.say_all(task, found)
     if console.wants_json():

@@ -5,15 +5,22 @@ import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.batches.load import in_order
 from pulmonet.data.images.dicom import NotARadiographError
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.header import read_header
 from pulmonet.data.images.read import read_grey, read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.pack.open import decoding_threads
+from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError
 from pulmonet.explain.results import BadImage
 from pulmonet.files.paths import ENDINGS, expand, portable_path
@@ -42,33 +49,55 @@ class Source:
     path: Path | None = None
     was_found: bool = False  # in a folder or by a pattern, not named
     reference: Mapping[str, bool] = field(default_factory=dict)
+    file: Path | None = None  # that holds it, an archive too
+
+    def state(self) -> tuple[str, str]:
+        """Its file's size in bytes and time of change, UTC; blank where there is none."""
+        try:
+            found = (self.file or Path()).stat()
+        except OSError:
+            return "", ""
+        changed = datetime.fromtimestamp(found.st_mtime, UTC)
+        return str(found.st_size), changed.isoformat(timespec="microseconds")
 
 
 def read_sources(
-    sources: Sequence[Source], bad: list[BadImage], progress: Callable[[], None]
-) -> Iterator[tuple[Source, Pixels]]:
-    """The images one after the other; those that cannot be read are named and added to `bad`.
+    sources: Sequence[Source],
+    bad: list[BadImage],
+    progress: Callable[[], None],
+    *,
+    prepare: Callable[[Pixels], Any] = lambda image: image,
+    n_more: int = 0,
+) -> Iterator[tuple[Source, Any]]:
+    """The images in order, `prepare`d, read ahead by threads.
 
-    Other modalities of a folder are passed over. DataError: none can be read.
+    Those that cannot be read are named and added to `bad`; other modalities of a folder are passed
+    over. DataError: none can be read, and there were not `n_more` before.
     """
-    others = Counter[str]()
-    for source in sources:
+
+    def attempt(source: Source) -> Any:
         try:
-            image = source.read()
+            return prepare(source.read())
         except DataError as error:
-            if len(sources) == 1:
-                raise
-            if isinstance(error, NotARadiographError) and source.was_found:
-                others[error.modality] += 1
-                continue
-            console.warn(str(error))
-            bad.append(BadImage(image=source.name, reason=str(error)))
+            return error
+
+    others = Counter[str]()
+    work = (partial(attempt, source) for source in sources)
+    read = in_order(work, decoding_threads(), torch.device("cpu"))
+    for source, found in zip(sources, read, strict=True):
+        if not isinstance(found, DataError):
+            yield source, found
+        elif len(sources) + n_more == 1:
+            raise found
+        elif isinstance(found, NotARadiographError) and source.was_found:
+            others[found.modality] += 1
         else:
-            yield source, image
+            console.warn(str(found))
+            bad.append(BadImage(image=source.name, reason=str(found)))
         progress()
     for modality, n in others.items():
         console.note(f"{count(n, 'DICOM file')} of modality {modality} passed over")
-    if len(bad) + sum(others.values()) == len(sources):
+    if not n_more and len(bad) + others.total() == len(sources):
         first = f"; the first: {bad[0].reason}" if bad else ""
         raise DataError(f"none of {len(sources)} images could be read{first}")
 
@@ -80,7 +109,10 @@ def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
     if task.boxes is not None and not task.sanity:
         return []
     default = 1 if task.first_row_only else (8 if task.sanity else len(chosen.rows))
-    rows = [int(row) for row in chosen.rows[: task.n_rows or default]]
+    rows = chosen.rows
+    if task.no_maps and task.split is None:
+        rows = select_rows(chosen.manifest, None, task.views or "all")
+    rows = rows[: task.n_rows or max(default, len(rows) * task.no_maps)].tolist()
     return _sources_from_rows(chosen.manifest, rows)
 
 
@@ -108,7 +140,7 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     folders = folder_names([path.parts for path in paths])
     names = [portable_path(path) if path.is_absolute() else str(path) for path in paths]
     return [
-        Source(name, folder, partial(read_grey, path), path, was_found)
+        Source(name, folder, partial(read_grey, path), path, was_found, file=path)
         for name, folder, (path, was_found) in zip(names, folders, paths.items(), strict=True)
     ]
 
@@ -166,10 +198,10 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
             folder = f"{folder}_{row}"
         taken.add(folder)
-        is_file, links = file_of(path) == path, manifest.follow_links
-        file = inside_root(manifest.root, path, follow_links=links) if is_file else None
+        file = inside_root(manifest.root, file_of(path), follow_links=manifest.follow_links)
         known = manifest.table.iloc[row][list(manifest.labels)].items()
         reference = {str(label): bool(value == 1) for label, value in known if value in (0, 1)}
         read = partial(read_source_image, manifest, row)
-        found.append(Source(path, folder, read, file, reference=reference))
+        own = file if file_of(path) == path else None
+        found.append(Source(path, folder, read, own, reference=reference, file=file))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import cached_property
 from glob import has_magic
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,10 @@ class ExplainOptions(RowOptions):
     """Where to write"""
     colour_map: Annotated[str, Field(examples=list(COLOUR_MAPS))] = "plasma"
     """Colours of the heat maps"""
+    no_maps: bool = False
+    """Only the scores, of any number of images: scores.csv"""
+    parquet: bool = False
+    """Also write scores.parquet"""
     show_absent: bool = False
     """Draw maps of findings below threshold too"""
     dicom: bool = False
@@ -84,7 +89,8 @@ class Settled(ExplainOptions):
     @property
     def folder(self) -> Path:
         """Where the files go."""
-        return self.out_dir or self.run_dir.explain_dir
+        maps_dir = self.run_dir.path if self.no_maps else self.run_dir.explain_dir
+        return self.out_dir or maps_dir
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -96,7 +102,7 @@ class Settled(ExplainOptions):
     def first_row_only(self) -> bool:
         """Whether nothing was named: the first validation row is explained, as ever."""
         named = self.images or self.n_rows is not None or self.split is not None
-        return not named and not self.boxes and not self.sanity
+        return not named and not self.boxes and not self.sanity and not self.no_maps
 
 
 def settle(options: ExplainOptions) -> Settled:
@@ -172,6 +178,12 @@ def _check_combination(options: ExplainOptions) -> None:
             "--split, --views and --rows take rows of the dataset; leave them out when naming "
             "images"
         )
+    checks = {"--boxes": options.boxes, "--sanity": options.sanity, "--against": options.against}
+    of_maps = [name for name, given in (checks | {"--dicom": options.dicom}).items() if given]
+    if options.no_maps and of_maps:
+        raise ConfigError(f"--no-maps: {of_maps[0]} needs the maps; leave one of the two out")
+    if options.parquet and find_spec("pyarrow") is None:
+        raise ConfigError("--parquet: needs pyarrow; pip install 'pulmonet[tables]'")
     boxes = options.boxes
     if options.images and boxes is not None:
         raise ConfigError(

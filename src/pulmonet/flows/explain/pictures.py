@@ -14,7 +14,8 @@ from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, encode_png, place_map
-from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation
+from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation, judge_images
+from pulmonet.explain.score_table import ScoreTable
 from pulmonet.figures.panels import (
     ROWS_PER_SHEET,
     SheetRow,
@@ -25,7 +26,7 @@ from pulmonet.figures.panels import (
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
-from pulmonet.metrics.calibration.fit import NO_CALIBRATION, Calibration, Verdict
+from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
 from pulmonet.run.folder import RunDir
 
@@ -36,12 +37,14 @@ def explain_sources(
     calibration: Calibration | None,
     sources: Sequence[Source],
     bad: list[BadImage],
+    table: ScoreTable,
     *,
     synthetic: bool,
 ) -> tuple[list[ImageExplanation], list[str]]:
     """All files of all images, and contact sheets where there are several: records, sheets' names.
 
-    Images that cannot be read are named, added to `bad` and left out. DataError: none can be read.
+    Images that cannot be read are named, added to `bad` and left out; the others' scores are
+    added to `table`. DataError: none can be read.
     """
     images: list[ImageExplanation] = []
     sheets: list[str] = []
@@ -63,6 +66,7 @@ def explain_sources(
                 task, trained, calibration, source, image, synthetic=synthetic
             )
             images.append(found)
+            table.add([found], [source.state()])
             rows.append(row)
         if len(sources) > 1:
             write_sheet()
@@ -87,22 +91,22 @@ def _explain_one(
         trained.network, pixels, columns, method=variant.method, layer=variant.layer
     )
     scores = maps.scores[0, columns]
-    distance, unlike = trained.measure(image, source.name)
-    facts = trained.record.provenance.dataset
-    if synthetic and facts is not None and not facts.synthetic:
-        unlike = "a phantom, and this model was trained on X-rays"
-    is_unlike = bool(unlike) if unlike or distance is not None else None
+    distance, _ = trained.measure(image, source.name)
+    why = trained.why_unlike(distance, synthetic=synthetic)
     height, width = image.shape
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
     # what `report` lays the maps over
     task.ledger.write(folder / "xray.png", encode_png(image))
+    (judged,) = judge_images(
+        [source.name], task.labels, scores[None], calibration, [(distance, why)]
+    )
     labels: dict[str, LabelExplanation] = {}
     overlays: dict[str, Pixels | None] = {}
     for position, label in enumerate(task.labels):
         placed = place_map(maps.maps[0, position], height, width, where)
         path = RunDir(folder).heat_map_path(label, variant.method)
-        found = _judge(task, label, float(scores[position]), calibration, placed, path, unlike)
+        found = _place(task, judged.labels[label], placed, path)
         found = found.model_copy(update={"reference": source.reference.get(label)})
         overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
         panel = draw_panel(
@@ -123,47 +127,29 @@ def _explain_one(
     )
     task.ledger.write(folder / "maps.npz", buffer.getvalue())
     stored = _relative(folder / "maps.npz", task.folder)
-    explanation = ImageExplanation(
-        image=source.name, width=width, height=height, maps=stored, labels=labels
-    ).model_copy(update={"distance": distance, "unlike": is_unlike})
+    facts = {"width": width, "height": height, "maps": stored, "labels": labels}
+    explanation = judged.model_copy(update=facts)
     return explanation, SheetRow(source.folder, thumbnail(image), labels, overlays)
 
 
-def _judge(
-    task: Settled,
-    label: str,
-    score: float,
-    calibration: Calibration | None,
-    placed: Floats32,
-    path: Path,
-    unlike: str,
+def _place(
+    task: Settled, judged: LabelExplanation, placed: Floats32, path: Path
 ) -> LabelExplanation:
-    """Its part of explanations.json; `placed` (H, W); `path`, the panel's, names the others.
-
-    `unlike` is why there is no verdict on the image.
-    """
-    verdict, known = Verdict(None, unlike) if unlike else NO_CALIBRATION, None
-    if calibration is not None and not unlike:
-        verdict, known = calibration.judge(label, score), calibration.labels.get(label)
-    judged = calibration if verdict.present is not None else None
-    drawn = verdict.present is not False or task.show_absent
+    """With what is known of its map, `placed` (H, W); `path`, the panel's, names the files."""
+    drawn = judged.present is not False or task.show_absent
     values = np.nan_to_num(placed, nan=0.0)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     empty = not values.any()
-    return LabelExplanation(
-        score=score,
-        probability=None if judged is None else judged.probability(label, score),
-        threshold=None if judged is None else judged.threshold(label),
-        present=verdict.present,
-        reason=verdict.reason,
-        auroc=None if known is None else known.auroc,
-        empty=empty,
-        peak_x=None if empty else (float(column) + 0.5) / values.shape[1],
-        peak_y=None if empty else (float(row) + 0.5) / values.shape[0],
-        panel=_relative(_panel_path(task, path), task.folder),
-        overlay=_relative(_overlay_path(path), task.folder) if drawn else None,
-        dicom=_relative(path.with_suffix(".dcm"), task.folder) if drawn and task.dicom else None,
-    )
+    dicom = _relative(path.with_suffix(".dcm"), task.folder) if drawn and task.dicom else None
+    facts = {
+        "empty": empty,
+        "peak_x": None if empty else (float(column) + 0.5) / values.shape[1],
+        "peak_y": None if empty else (float(row) + 0.5) / values.shape[0],
+        "panel": _relative(_panel_path(task, path), task.folder),
+        "overlay": _relative(_overlay_path(path), task.folder) if drawn else None,
+        "dicom": dicom,
+    }
+    return judged.model_copy(update=facts)
 
 
 def _panel_path(task: Settled, path: Path) -> Path:

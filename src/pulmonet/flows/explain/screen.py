@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pulmonet.explain.results import (
     BASELINES,
     Explanations,
     ImageExplanation,
+    LabelExplanation,
     LabelLocalization,
     Localization,
     Sanity,
@@ -38,7 +40,9 @@ def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> N
         layer = "the last feature map" if one.layer is None else f"layer {one.layer}"
         ways.append(one.method if one.method in PIXEL_METHODS else f"{one.method} at {layer}")
     model = trained.record.config.model.summary()
-    console.say(f"Explaining with {names} ({model}), {', '.join(ways)}, on {trained.device}")
+    what = "Scoring" if task.no_maps else "Explaining"
+    ways = [] if task.no_maps else ways
+    console.say(f"{what} with {', '.join([f'{names} ({model})', *ways])}, on {trained.device}")
     if any(variant.method == "scorecam" for variant in task.variants):
         console.note("scorecam runs the network once per channel: minutes an image on a CPU")
     if origin := task.record.provenance.origin():
@@ -79,15 +83,8 @@ def say_all(task: Settled, found: Explanations) -> None:
     }
     paths = ", ".join(str(folder / name) for name, content in written.items() if content)
     console.say(f"All of it as data: {paths}")
-    alike = [pair for one in images if not one.unlike for pair in one.labels.values()]
-    for reason in dict.fromkeys(pair.reason for pair in alike if pair.reason):
-        names = {
-            label: 0
-            for image in images
-            for label, one in image.labels.items()
-            if one.reason == reason and one.present is None
-        }
-        console.note(f"no verdict on {list_first(names, 20)}: {reason}" if names else reason)
+    alike = [one for one in images if not one.unlike]
+    _note_reasons([pair for image in alike for pair in image.labels.items()])
     if 0 < len(drawn) < len(pairs):
         console.note("no maps are drawn below the threshold; --show-absent draws them")
     if not task.anonymous and any(pair.dicom is not None for pair in drawn):
@@ -95,11 +92,48 @@ def say_all(task: Settled, found: Explanations) -> None:
             "a capture of a DICOM image carries its patient's name and study; --anonymous leaves "
             "them out"
         )
+    n_good = len(images) or (found.sanity.n_images if found.sanity else 0)
+    _say_end(n_good, len(found.bad_images))
+
+
+def _note_reasons(pairs: Sequence[tuple[str, LabelExplanation]]) -> None:
+    """Which labels have no verdict and why; where published thresholds are from."""
+    for reason in filter(None, dict.fromkeys(found.reason for _, found in pairs)):
+        without = [x for x, found in pairs if found.reason == reason and found.present is None]
+        names = list_first(dict.fromkeys(without), 20)
+        console.note(f"no verdict on {names}: {reason}" if names else reason)
+
+
+def _say_end(n_good: int, n_bad: int) -> None:
     console.say(NOTICE, style="dim")
-    if found.bad_images:
-        n_good = len(images) or (found.sanity.n_images if found.sanity else 0)
-        n_bad = len(found.bad_images)
+    if n_bad:
         console.warn(f"{n_bad:,} of {n_bad + n_good:,} images could not be read")
+
+
+def show_scores(path: Path, images: Iterable[ImageExplanation], n_bad: int) -> None:
+    """How many images are above each label's threshold, and the file of their scores."""
+    n_images, n_unlike, n_above = 0, 0, Counter[str]()
+    facts: dict[str, LabelExplanation] = {}
+    for image in images:
+        n_images, n_unlike = n_images + 1, n_unlike + bool(image.unlike)
+        facts = facts if image.unlike else image.labels
+        n_above.update(label for label, found in image.labels.items() if found.present)
+    table = Table("Label", box=None, pad_edge=False)
+    for name in ("AUROC", "Threshold\n(Youden's)", "Above", "Below"):
+        table.add_column(name, justify="right")
+    for label, found in facts.items():
+        if found.present is not None:
+            values = _number(found.auroc.value if found.auroc else None), _number(found.threshold)
+            n_below = n_images - n_unlike - n_above[label]
+            table.add_row(label, *values, f"{n_above[label]:,}", f"{n_below:,}")
+    if table.row_count:
+        console.show_table(table)
+    console.say(f"Scores of {count(n_images, 'image')}: {path}")
+    if n_unlike:
+        unlike = "unlike the images that this model was trained on: no verdict (unlike_training)"
+        console.warn(f"{n_unlike:,} of {count(n_images, 'image')} {unlike}")
+    _note_reasons([*facts.items()])
+    _say_end(n_images, n_bad)
 
 
 def _scores_table(images: Sequence[ImageExplanation]) -> Table:
