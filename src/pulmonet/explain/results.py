@@ -3,7 +3,7 @@
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -105,7 +105,7 @@ def judge_images(
     for label, column in zip(labels, scores.T, strict=True):
         verdict = NO_CALIBRATION if calibration is None else calibration.judge(label, 0.0)
         fitted = None if calibration is None else calibration.labels.get(label)
-        shared = {"reason": verdict.reason, "auroc": fitted and fitted.auroc, "threshold": None}
+        shared: dict[str, Any] = {"reason": verdict.reason, "auroc": fitted and fitted.auroc}
         chances, present = [None] * len(names), [None] * len(names)
         if calibration is not None and fitted is not None and verdict.present is not None:
             shared["threshold"] = threshold = calibration.threshold(label)

@@ -190,7 +190,7 @@ def show_table(table: "Table") -> None:
         _print(Text(str(table.caption)), to_stderr=_settings["json"])
 
 
-def show_json(document: dict[str, Any], images: Iterable[Any] = ()) -> None:
+def show_json(document: Any, images: Iterable[Any] = ()) -> None:
     """The one JSON document of ``--json``, on stdout; its list of `images` may be of any length."""
     is_utf = (sys.stdout.encoding or "utf").lower().startswith("utf")
     to_text = partial(json.dumps, ensure_ascii=not is_utf, allow_nan=False)
