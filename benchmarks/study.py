@@ -35,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from study_arms import ARMS
 
 from pulmonet.labels import DEFAULT_LABELS
@@ -285,9 +286,26 @@ def summarise(
             macros = [
                 np.mean([part[seed] for seed in (common or part)], axis=(0, 1)) for part in pairs
             ]
-            result[arm]["difference"] = summary(macros[0] - macros[1])
+            difference = summary(macros[0] - macros[1])
+            if len(common) > 1:
+                each = [(of_seeds[seed] - other[seed]).mean(axis=0)[0] for seed in common]
+                difference |= with_seeds(difference, np.asarray(each))
+            result[arm]["difference"] = difference
             result[arm]["n_common_seeds"] = len(common)
     return result
+
+
+def with_seeds(found: dict[str, float], each: NDArray[np.float64]) -> dict[str, float]:
+    """The interval of other patients and other seeds, of `each` seed's difference.
+
+    Student's distribution by Welch and Satterthwaite; patients count as known well.
+    """
+    of_patients = ((found["high"] - found["low"]) / 3.92) ** 2
+    of_seeds = each.var(ddof=1) / len(each)
+    both = of_patients + of_seeds
+    freedom = both**2 / max(of_seeds**2 / (len(each) - 1), 1e-30)
+    half = float(stdtrit(freedom, 0.975)) * both**0.5
+    return {"seeds_low": found["value"] - half, "seeds_high": found["value"] + half}
 
 
 def summary(samples: NDArray[np.float64]) -> dict[str, float]:
@@ -306,12 +324,14 @@ def as_markdown(result: dict[str, dict]) -> str:
         cells = [f"{entry['labels'][label]['value']:.3f}" for label in labels]
         macro, difference = entry["macro"], entry.get("difference")
         cells.append(f"{macro['value']:.3f} ({macro['low']:.3f}–{macro['high']:.3f})")
-        cells.append(
-            ""
-            if difference is None
-            else f"{difference['value']:+.3f} "
-            f"({difference['low']:+.3f} to {difference['high']:+.3f})"
-        )
+        text = ""
+        if difference is not None:
+            text = f"{difference['value']:+.3f} "
+            text += f"({difference['low']:+.3f} to {difference['high']:+.3f})"
+            if "seeds_low" in difference:
+                ends = f"{difference['seeds_low']:+.3f} to {difference['seeds_high']:+.3f}"
+                text += f", other seeds too {ends}"
+        cells.append(text)
         lines.append(f"| {arm} | {entry['n_seeds']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

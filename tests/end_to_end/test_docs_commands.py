@@ -33,6 +33,7 @@ from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.resnet import Bottleneck
 
 from documented import PAGES, Documented, documented
+from evaluation_factory import write_predictions
 from pulmonet.cli.main import main
 from pulmonet.config.load import load_config
 from pulmonet.data.phantoms.write import MARKER, write_phantoms
@@ -259,6 +260,12 @@ def put_seeds(reader: Reader) -> None:
         assert reader.type(line.replace("--seed 1", f"--seed {seed}") + f" --name seed{seed}") == 0
 
 
+def put_arms(reader: Reader) -> None:
+    artifacts = reader.folder / "artifacts"
+    for name in ("a-0", "a-1", "a-2", "b-0", "b-1", "b-2"):
+        shutil.copytree(artifacts / "densenet121", artifacts / name)
+
+
 def put_boxes(reader: Reader) -> None:
     shutil.copy(reader.drawn / "boxes.csv", reader.folder)
 
@@ -308,6 +315,14 @@ def put_notes(reader: Reader) -> None:
 BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
     ("docs/commands.md", "pulmonet evaluate --predictions scores.csv"): put_scores,
     ("docs/evaluation.md", "pulmonet evaluate --predictions scores.csv"): put_scores,
+    ("docs/evaluation.md", "pulmonet evaluate --predictions scores.csv --plan width=0.1"): (
+        lambda reader: write_predictions(reader.folder / "scores.csv")
+    ),
+    (
+        "docs/evaluation.md",
+        "pulmonet evaluate a-0 a-1 a-2 b-0 b-1 b-2 --arm a=a-0,a-1,a-2 --arm b=b-0,b-1,b-2 "
+        "--primary Edema --margin 0.02",
+    ): put_arms,
     (
         "docs/evaluation.md",
         "pulmonet evaluate --predictions a=one/scores.csv --predictions b=two/scores.csv "

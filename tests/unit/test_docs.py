@@ -68,11 +68,12 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that take their arguments and do nothing."""
     from pulmonet.flows import report, verify
     from pulmonet.flows.evaluate import flow as evaluate
+    from pulmonet.flows.evaluate import plan
     from pulmonet.flows.explain import flow as explain
     from pulmonet.flows.prepare import flow as prepare
     from pulmonet.flows.train import flow as train
 
-    for module in (evaluate, explain, prepare, report, train, verify):
+    for module in (evaluate, explain, plan, prepare, report, train, verify):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)
 
 
