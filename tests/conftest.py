@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +57,23 @@ def _private_folders(
 ) -> None:
     """Cache and user data folders of this test alone."""
     set_private_folders(monkeypatch, tmp_path_factory.mktemp("private"))
+
+
+DRAW = Figure.draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_figures() -> Iterator[None]:
+    """Drawing is half of the time of most commands; processes of their own draw all the same."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Figure, "draw", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def drawn_figures(_blank_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what a figure shows, or of words that drawing might not bear."""
+    monkeypatch.setattr(Figure, "draw", DRAW)
 
 
 @pytest.fixture(autouse=True)

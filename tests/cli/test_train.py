@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 
+import forked
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
 from pulmonet.errors import ArtifactError
@@ -438,15 +439,16 @@ def test_signals_save_and_the_run_goes_on_to_the_same_bits(
     data: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     arguments = [*SMALL, "--epochs", "40", "--data-dir", str(data), "--out-dir", str(tmp_path)]
-    command = [sys.executable, "-m", "pulmonet", "train", *arguments, "--name", "stopped"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = tmp_path / "said"
+    process = forked.start("train", *arguments, "--name", "stopped", said=said)
     log = tmp_path / "stopped" / "training_log.csv"
     deadline = time.monotonic() + 120
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == code, said.read_text()
     record = json.loads((tmp_path / "stopped" / "run_config.json").read_text())
     assert record["provenance"]["status"] == "interrupted"
     assert (tmp_path / "stopped" / "last_checkpoint.pth").exists()

@@ -27,10 +27,7 @@ import pandas as pd
 import pydicom
 import pytest
 import torch
-from matplotlib.figure import Figure
 from torchvision import models
-from torchvision.models.efficientnet import MBConvConfig
-from torchvision.models.resnet import Bottleneck
 
 from documented import PAGES, Documented, documented
 from evaluation_factory import write_predictions
@@ -38,6 +35,7 @@ from pulmonet.cli.main import main
 from pulmonet.config.load import load_config
 from pulmonet.data.phantoms.write import MARKER, write_phantoms
 from pulmonet.report.checklist.items import read_author_notes
+from small_networks import NETWORKS
 
 #: Flags put behind those of the page, where the last one counts.
 SMALLER = {
@@ -53,28 +51,7 @@ SMALLER_PYTHON = ("S = 224", "S = 64")
 N_PATIENTS = 10
 
 
-def small_densenet121(weights: None = None, num_classes: int = 1000) -> models.DenseNet:
-    return models.DenseNet(8, (1, 1, 2, 1), 16, num_classes=num_classes)
-
-
-def small_resnet50(weights: None = None, num_classes: int = 1000) -> models.ResNet:
-    return models.ResNet(Bottleneck, [1, 1, 1, 1], num_classes=num_classes, width_per_group=8)
-
-
-def small_efficientnet_b0(weights: None = None, num_classes: int = 1000) -> models.EfficientNet:
-    stages = [MBConvConfig(1, 3, 2, 8, 8, 1), MBConvConfig(4, 3, 2, 8, 16, 1)]
-    return models.EfficientNet(stages, 0.2, num_classes=num_classes)
-
-
-#: In the place of torchvision's: the same classes and names of tensors, fewer of them.
-NETWORKS = {
-    "densenet121": small_densenet121,
-    "resnet50": small_resnet50,
-    "efficientnet_b0": small_efficientnet_b0,
-}
-
-#: The page on which figures are drawn. On the others matplotlib's paper stays blank (half of the
-#: time of all pages), and `evaluate` draws nothing.
+#: The page on which figures are drawn; on the others `evaluate` writes none.
 WITH_FIGURES = "README.md"
 
 #: Lines that are not run, as patterns of the whole line, and why.
@@ -380,6 +357,7 @@ BEFORE: dict[tuple[str, str], Callable[[Reader], object]] = {
 
 @pytest.fixture
 def open_page(
+    request: pytest.FixtureRequest,
     drawn: Path,
     weights_urls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
@@ -393,8 +371,8 @@ def open_page(
     def open_(page: str) -> Reader:
         folder = tmp_path_factory.mktemp("reader")
         monkeypatch.chdir(folder)
-        if page != WITH_FIGURES:
-            monkeypatch.setattr(Figure, "draw", lambda *_: None)
+        if page == WITH_FIGURES:
+            request.getfixturevalue("drawn_figures")
         reader = Reader(page, folder, drawn, weights_urls, monkeypatch)
         reader.put_images()
         if page not in EMPTY:

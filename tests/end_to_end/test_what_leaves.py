@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -15,19 +16,23 @@ import numpy as np
 import pytest
 
 PATIENT, HOME, HOST = "ZQMARK", "homezqx", "hostzqx"
-#: The command on a machine of that name.
+#: Commands on a machine of that name, until one ends with another code than 0.
 PULMONET = f"""
-import platform, socket, sys
+import json, platform, socket, sys
 socket.gethostname = platform.node = lambda: "{HOST}"
 from pulmonet.cli.main import main
-sys.exit(main())
+for line in json.loads(sys.argv[1]):
+    code = main(line)
+    if code:
+        sys.exit(code)
 """
 #: What names patients by its purpose, and is said to in docs/file-formats.md.
 NAMES_PATIENTS = ("predictions_", "evaluation_", "prepare_report.json", "near_duplicates", "boxes")
 SMALL = ("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32")
 
 
-def pulmonet(cwd: Path, *arguments: str, code: int = 0) -> str:
+def pulmonet(cwd: Path, *lines: list[str], code: int = 0) -> str:
+    """What the commands say on stderr."""
     home = cwd.parent
     environment = os.environ | {
         "HOME": str(home),
@@ -35,7 +40,7 @@ def pulmonet(cwd: Path, *arguments: str, code: int = 0) -> str:
         "XDG_DATA_HOME": str(home / "user"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", PULMONET, *arguments],
+        [sys.executable, "-c", PULMONET, json.dumps(lines)],
         cwd=cwd,
         env=environment,
         capture_output=True,
@@ -64,11 +69,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             table.writerow([name, f"{PATIENT}{number:03d}", split, number % 2, number % 3 == 0])
     data = ("--data-dir", str(root))
     mapped = ("--map", "path=Path", "--map", "patient=patient", "--map", "split=split")
-    pulmonet(work, "prepare", str(root), *mapped)
-    pulmonet(work, "train", *data, *SMALL, "--labels", "all", "--name", "run", "--batch-size", "8")
+    train = ["train", *data, *SMALL, "--labels", "all", "--name", "run", "--batch-size", "8"]
     export = ("--export", "onnx") if _has("onnxscript") else ()
-    pulmonet(work, "evaluate", "run", *data, "--bootstrap", "100", *export)
-    pulmonet(work, "explain", "--run", "run", *data, "--split", "valid", "--rows", "2")
+    evaluate = ["evaluate", "run", *data, "--bootstrap", "100", *export]
+    explain = ["explain", "--run", "run", *data, "--split", "valid", "--rows", "2"]
+    pulmonet(work, ["prepare", str(root), *mapped], train, evaluate, explain)
     found = work / "artifacts"
     predictions = next((found / "run").glob("predictions_*.csv"))
     text = predictions.read_text().splitlines()
@@ -76,7 +81,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     predictions.write_text("\n".join(text) + "\n")
     maps = sorted((found / "run" / "explain").glob("*/maps.npz"))[0]
     maps.write_bytes(b"damaged")
-    said = pulmonet(work, "report", "--html", code=4)
+    said = pulmonet(work, ["report", "--html"], code=4)
     assert PATIENT in said  # on the screen of whoever has the data it helps
     return found
 

@@ -27,30 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Loaded before the first fork; the children then import nothing heavy.
-HEAVY = (
-    "pulmonet.cli.main",
-    "pulmonet.flows.console",
-    "pulmonet.flows.prepare.flow",
-    "pulmonet.flows.train.flow",
-    "pulmonet.flows.train.record",
-    "pulmonet.flows.train.screen",
-    "pulmonet.training.loop",
-    "pulmonet.flows.evaluate.score",
-    "pulmonet.flows.evaluate.flow",
-    "pulmonet.flows.explain.options",
-    "pulmonet.flows.explain.flow",
-    "pulmonet.flows.explain.boxes",
-    "pulmonet.flows.explain.pictures",
-    "pulmonet.flows.explain.sanity",
-    "pulmonet.flows.report",
-    "pulmonet.figures.evaluation",
-    "matplotlib.backends.backend_agg",
-    "timm",
-    "pydicom",
-    "scipy.stats",
-    "sklearn.metrics",
-)
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from forked import HEAVY, leave_figures_blank
 
 _CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = (
     0x20000,
@@ -70,7 +49,7 @@ def inject(plan: dict[str, Any]) -> None:
 
     Keys: ``limits`` {name of RLIMIT_*: value}; ``fail_write`` [n, errno name, stays] (the n-th
     call that writes fails, with ``stays`` all later ones too); ``kill_write`` n (SIGKILL there, or
-    the ``kill_signal`` by name); ``coarse`` (figures of few pixels, which are quick to draw);
+    the ``kill_signal`` by name); ``blank`` (figures that are not drawn, which takes long);
     ``count_writes`` path (their number is written there at the end); ``read_only`` [folders];
     ``no_shm``; ``close`` [file descriptors]; ``broken_stdout``; ``full_stdout``; ``clock``
     "back" or "future"; ``break_call`` [function, what it raises: an exception or "panic"].
@@ -79,8 +58,8 @@ def inject(plan: dict[str, Any]) -> None:
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     if "fail_write" in plan or "kill_write" in plan or "count_writes" in plan:
         _patch_writes(plan)
-    if plan.get("coarse"):
-        _draw_coarsely()
+    if plan.get("blank"):
+        leave_figures_blank()
     if plan.get("read_only") or plan.get("no_shm"):
         _own_mounts(plan.get("read_only", []), no_shm=bool(plan.get("no_shm")))
     if plan.get("clock"):
@@ -119,17 +98,6 @@ def _patch_writes(plan: dict[str, Any]) -> None:
 
     for name in WRITE_CALLS:
         setattr(os, name, wrapped(getattr(os, name)))
-
-
-def _draw_coarsely() -> None:
-    from matplotlib.figure import Figure
-
-    real = Figure.__init__
-
-    def small(figure: Figure, *arguments: Any, **how: Any) -> None:
-        real(figure, *arguments, **(how | {"dpi": 16, "layout": None}))
-
-    Figure.__init__ = small  # type: ignore[method-assign]
 
 
 def _own_mounts(read_only: list[str], *, no_shm: bool) -> None:

@@ -173,16 +173,22 @@ def _dicom(kind: str, syntax: str = "1.2.840.10008.1.2.1", **elements: Any) -> b
     return buffer.getvalue()
 
 
+#: Images that are read, or refused, only after a second and more.
+LARGE = ("tiff-large", "png-length", "png-large-colours")  # the quickest first
+
+
 @cache
-def liars() -> tuple[bytes, ...]:
-    """Hostile images that are met fast: they lie about their size, or unfold without end."""
+def liars(*, large: bool = False) -> tuple[bytes, ...]:
+    """Hostile images: they lie about their size, or unfold without end; `large`: for seconds."""
     slow = {"png-small-much", "dicom-deflated", "dicom-rle", "dicom-more-pixels", "png-text"}
+    if large:
+        return tuple(pictures()[name]() for name in LARGE)
     makers = pictures() | {
         "deflated": lambda: deflated_dicom(64 << 20),
         "rle": lambda: rle_dicom(64 << 20),
         "png": lambda: png(64, 64, (b"IDAT", deflated_zeros(64 << 20))),
     }
-    return tuple(make() for name, make in makers.items() if name not in slow)
+    return tuple(make() for name, make in makers.items() if name not in {*slow, *LARGE})
 
 
 def check_image(content: bytes, _folder: Path, where: str = "a.jpg") -> None:
@@ -559,6 +565,7 @@ TARGETS: dict[str, Target] = {
     "images": Target(st.binary(max_size=200) | damaged(images()), check_image, 3),
     "dicom": Target(st.binary(max_size=200) | damaged(dicoms()), check_dicom, 2),
     "liars": Target(damaged(liars()), check_image, 1),
+    "large liars": Target(st.deferred(lambda: damaged(liars(large=True))), check_image, 0.1),
     "medmnist": Target(damaged(medmnist()), check_medmnist, 0.5),
     "packs": Target(
         pack_names().flatmap(lambda name: st.tuples(st.just(name), damaged((pack()[0][name],)))),

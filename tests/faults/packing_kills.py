@@ -8,46 +8,44 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-def start_prepare(data_dir: Path, home: Path, *extra: str) -> subprocess.Popen[bytes]:
+import forked
+
+
+def start_prepare(data_dir: Path, home: Path, *extra: str) -> BaseProcess:
     """`pulmonet prepare` with its cache, its memory and its report below `home`."""
-    environment = os.environ | {
+    environment = {
         "PULMONET_CACHE_DIR": str(home / "cache"),
         "XDG_DATA_HOME": str(home / "data"),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "pulmonet", "prepare", str(data_dir)]
-    return subprocess.Popen(
-        [*command, "--out-dir", str(home / "report"), *extra],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    arguments = ("prepare", str(data_dir), "--out-dir", str(home / "report"))
+    return forked.start(*arguments, *extra, environment=environment)
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
+def finish(process: BaseProcess) -> None:
     """Wait for a prepare that nobody disturbs any more.
 
     Raises:
         RuntimeError: it did not end with 0.
     """
-    _, said = process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"prepare ended with {process.returncode}: {said.decode()[-2000:]}")
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"prepare ended with {process.exitcode}")
 
 
-def wait_for_pack(process: subprocess.Popen[bytes], home: Path) -> None:
+def wait_for_pack(process: BaseProcess, home: Path) -> None:
     """Until packing has begun, or the process has ended."""
-    while process.poll() is None and not list(home.glob("cache/packs/*/images.npy")):
+    while process.is_alive() and not list(home.glob("cache/packs/*/images.npy")):
         time.sleep(0.002)
 
 
@@ -85,11 +83,10 @@ def run_with_kills(
     while n_killed < n_kills:
         process = start_prepare(data_dir, home, *extra)
         wait_for_pack(process, home)
-        try:
-            process.wait(timeout=rng.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
+        process.join(rng.uniform(0, seconds))
+        if process.exitcode is None:
             process.kill()
-            process.communicate()
+            process.join()
             n_killed += 1
             continue
         finish(process)

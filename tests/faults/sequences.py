@@ -247,7 +247,7 @@ class World:
 
     def finish(self, commands: Sequence[Command], kill: Any = None) -> list[int]:
         """Run commands, several at once; their exit codes."""
-        plan: dict[str, Any] = {"coarse": True}
+        plan: dict[str, Any] = {"blank": True}
         if kill:
             plan |= {"kill_write": kill[1], "kill_signal": kill[0]}
         going = [

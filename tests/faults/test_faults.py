@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One small world for all faults; each gets it as it was built."""
-    built = Lab(tmp_path_factory.mktemp("faults"))
+    built = Lab(tmp_path_factory.mktemp("faults"), blank=True)
     try:
         built.build(QUICK)
         yield built

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import forked
 from chexpert_factory import write_dataset
 from pulmonet.run.folder import RunDir
 from run_factory import make_named_runs
@@ -76,13 +77,10 @@ def test_two_evaluations_at_once_keep_both_rows(tmp_path: Path) -> None:
     for _ in range(3):
         table.unlink(missing_ok=True)
         processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "pulmonet", "evaluate", name, "--bootstrap", "100"],
-                cwd=tmp_path,
-                stdout=subprocess.DEVNULL,
-            )
-            for name in "ab"
+            forked.start("evaluate", name, "--bootstrap", "100", folder=tmp_path) for name in "ab"
         ]
-        assert [process.wait(120) for process in processes] == [0, 0]
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == [0, 0]
         assert {"a", "b"} <= set(pd.read_csv(table)["Model"])
     assert not list(tmp_path.glob("artifacts/**/.*lock*"))

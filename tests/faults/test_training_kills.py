@@ -15,7 +15,7 @@ def test_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     """An ensemble of two architectures with averaged weights: all that a checkpoint holds."""
     extra = (*ENSEMBLE, *EMA)
     data = write_dataset(tmp_path / "tiny", n_train=64)
-    expected = run_undisturbed(data, tmp_path / "calm", *extra)
-    found, hits = run_with_kills(data, tmp_path / "killed", 3, 1, 6.0, *extra)
+    expected, seconds = run_undisturbed(data, tmp_path / "calm", *extra)
+    found, hits = run_with_kills(data, tmp_path / "killed", 3, 1, seconds / 2, *extra)
     assert hits == 3
     assert found == expected

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import forked
 
 EMA = ("--set", "optim.ema_decay=0.9")
 ENSEMBLE = (
@@ -23,22 +25,34 @@ ENSEMBLE = (
 )
 
 
-def train_command(data_dir: Path, out_dir: Path, *extra: str) -> list[str]:
+def start_training(data_dir: Path, out_dir: Path, *extra: str) -> BaseProcess:
     """A short run of a small problem, checkpointing all the time."""
-    return [
-        sys.executable,
-        *("-m", "pulmonet", "train", "--model", "timm:test_resnet", "--weights", "none"),
+    return forked.start(
+        *("train", "--model", "timm:test_resnet", "--weights", "none"),
         *("--data-dir", str(data_dir), "--out-dir", str(out_dir), "--name", "run"),
         *("--epochs", "6", "--image-size", "32", "--batch-size", "16", "--dropout", "0.2"),
         *("--set", "runtime.checkpoint_minutes=0.001", "--set", "runtime.threads=1"),
         *extra,
-    ]
+        environment={"OMP_NUM_THREADS": "1"},
+    )
 
 
-def run_undisturbed(data_dir: Path, out_dir: Path, *extra: str) -> dict[str, str]:
-    """Digests of the files that must not depend on kills."""
-    subprocess.run(train_command(data_dir, out_dir, *extra), check=True, capture_output=True)
-    return digests(out_dir / "run")
+def finish(process: BaseProcess) -> None:
+    """Wait for a run that nobody disturbs any more.
+
+    Raises:
+        RuntimeError: it did not end with 0.
+    """
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the run ended with {process.exitcode} on its own")
+
+
+def run_undisturbed(data_dir: Path, out_dir: Path, *extra: str) -> tuple[dict[str, str], float]:
+    """Digests of the files that must not depend on kills, and how many seconds it took."""
+    begun = time.monotonic()
+    finish(start_training(data_dir, out_dir, *extra))
+    return digests(out_dir / "run"), time.monotonic() - begun
 
 
 def digests(run_dir: Path) -> dict[str, str]:
@@ -68,26 +82,18 @@ def run_with_kills(
     rng = random.Random(seed)
     hits = 0
     while hits < n_kills:
-        process = subprocess.Popen(
-            train_command(data_dir, out_dir, "--resume", *extra),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            process.wait(timeout=rng.uniform(0.2, longest_seconds))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+        process = start_training(data_dir, out_dir, "--resume", *extra)
+        process.join(rng.uniform(0.05, longest_seconds))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
             hits += 1
             continue
-        if process.returncode != 0:
-            raise RuntimeError(f"the run ended with {process.returncode} on its own")
+        finish(process)
         if hits < n_kills:  # finished already: begin another one
             for path in (out_dir / "run").glob("*"):
                 path.unlink()
-    subprocess.run(
-        train_command(data_dir, out_dir, "--resume", *extra), check=True, capture_output=True
-    )
+    finish(start_training(data_dir, out_dir, "--resume", *extra))
     return digests(out_dir / "run"), hits
 
 
@@ -101,9 +107,8 @@ def main() -> int:
     options = parser.parse_args()
     extra = ("--subset", "0.15", *(ENSEMBLE if options.ensemble else EMA))
     with tempfile.TemporaryDirectory() as folder:
-        start = time.monotonic()
-        expected = run_undisturbed(options.data_dir, Path(folder, "calm"), *extra)
-        print(f"undisturbed run: {time.monotonic() - start:.0f} s")
+        expected, seconds = run_undisturbed(options.data_dir, Path(folder, "calm"), *extra)
+        print(f"undisturbed run: {seconds:.0f} s")
         found, hits = run_with_kills(
             options.data_dir,
             Path(folder, "killed"),

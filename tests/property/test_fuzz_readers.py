@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 #: Examples a target: together a few seconds.
 N_EXAMPLES = {
+    "large liars": 1,
     "images": 150,
     "dicom": 100,
     "liars": 30,

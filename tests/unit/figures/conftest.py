@@ -15,6 +15,11 @@ from pulmonet.metrics.results import RunResult
 from pulmonet.run.predictions import Predictions
 
 
+@pytest.fixture(autouse=True)
+def _drawn(drawn_figures: None) -> None:
+    """Here everything is drawn."""
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """All figures drawn from here on."""

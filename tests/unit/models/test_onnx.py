@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision import models
 
 from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
@@ -20,6 +21,7 @@ from pulmonet.models.onnx import export_onnx
 from pulmonet.models.trained import load_run
 from pulmonet.run.folder import list_runs
 from run_factory import make_run
+from small_networks import small_densenet121
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -43,7 +45,10 @@ CALIBRATION = Calibration(
 
 @pytest.mark.parametrize(("model", "members"), [("densenet121", 1), ("timm:test_resnet", 3)])
 @pytest.mark.filterwarnings("ignore")  # torch's exporter warns of its own internals
-def test_onnxruntime_reproduces_the_scores(model: str, members: int, tmp_path: Path) -> None:
+def test_onnxruntime_reproduces_the_scores(
+    model: str, members: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "densenet121", small_densenet121)  # every layer costs the exporter
     settings = {"model": {"members": members}, "select": {"checkpoint": "last"}}
     run = load_run(make_run(tmp_path, model=model, settings=settings), "cpu")
     path = run.run_dir.path / "model.onnx"

@@ -228,7 +228,7 @@ def test_road_prefers_a_map_that_shows_what_counts() -> None:
     assert good.most_relevant_first[0] < good.least_relevant_first[0]
 
 
-def test_the_figure_of_a_check_is_a_png(trained: nn.Module) -> None:
+def test_the_figure_of_a_check_is_a_png(trained: nn.Module, drawn_figures: None) -> None:
     result = cascade(trained, blobs(2, 0)[0], [0], gradcam, n_seeds=1)
     curve = RoadCurve(removed=[0.1, 0.9], most_relevant_first=[0.5, 0.2],
                       least_relevant_first=[0.6, 0.5], gain=0.2, n=1)  # fmt: skip
