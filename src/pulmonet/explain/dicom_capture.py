@@ -30,11 +30,7 @@ _OF_CAPTURES = {
 
 
 def check_dicom_installed() -> None:
-    """Fail before any work.
-
-    Raises:
-        ConfigError: pydicom is not installed.
-    """
+    """Fail before any work. ConfigError: pydicom is not installed."""
     try:
         import pydicom  # noqa: F401
     except ImportError:

@@ -98,11 +98,7 @@ class Layout:
         return next(own, None)
 
     def read(self, root: Path) -> rows.SourceRows:
-        """One row an image.
-
-        Raises:
-            DataError: the table, or one that belongs to it, cannot be read.
-        """
+        """One row an image. DataError: the table, or one that belongs to it, cannot be read."""
         where = self.table_in(root) or root / self.tables[0]  # gone since: the reader says so
         raw = self.tidy(read_csv(where, self.columns), root)
         note = raw.attrs.get("note")

@@ -58,11 +58,7 @@ def _split(text: str) -> list[str]:
 
 
 def check_colour_map(name: str) -> str:
-    """The name, if it is one of `COLOUR_MAPS`.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """The name, if it is one of `COLOUR_MAPS`. ConfigError: it is not."""
     if name not in COLOUR_MAPS:
         raise ConfigError(unknown(f"--colour-map {name}", name, COLOUR_MAPS, "no such colour map"))
     return name

@@ -105,11 +105,7 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
 
 
 def is_complete(record: RunRecord, config: RunConfig, run_dir: RunDir) -> bool:
-    """Whether nothing is left to train.
-
-    Raises:
-        ArtifactError: so it seems, but the weights are gone.
-    """
+    """Whether nothing is left to train. ArtifactError: so it seems, but the weights are gone."""
     n_epochs = record.config.optim.epochs
     if record.provenance.status != "finished" or config.optim.epochs > n_epochs:
         return False
