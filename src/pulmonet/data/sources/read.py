@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def inspect_manifest(
     paths, below, links = table["path"].tolist(), mapping.get("folder", ""), data.follow_links
     places = index.place_images(folder, paths, below, follow_links=links)
     table["path"] = pd.Series(places.paths, dtype="str")
-    problems = rows.problems + row_problems(table, patients_known=rows.patients_known)
+    problems = [*rows.problems, *row_problems(table, patients_known=rows.patients_known)]
     problems += [f"{root}: {text}" for text in several_problems(places)]
     if check_files:
         problems += file_problems(folder, inside_paths(table["path"]), places, follow_links=links)
@@ -167,33 +168,31 @@ def _read_source(root: Path, mapping: dict[str, str], join: str | None) -> tuple
         raise DataError(f"{root}: cannot be read ({error}); check the folder") from None
 
 
-def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> list[str]:
+def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> Iterator[str]:
     """Empty or escaping paths, duplicated rows, rows without a patient."""
     paths = table["path"]
-    problems = []
     empty = (paths == "").to_numpy()
     if empty.any():
         n_empty = count(int(empty.sum()), "row")
-        problems.append(f"{n_empty} without an image path; fill them in or remove")
+        yield f"{n_empty} without an image path; fill them in or remove"
     if outside := paths[index.leaving(paths.tolist())].tolist():
-        problems.append(
+        yield (
             f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "
             f"({list_first(outside)}); paths must be relative and stay below it"
         )
     duplicated = paths[paths.duplicated() & ~empty]
     if len(duplicated):
-        problems.append(
+        yield (
             f"{count(len(duplicated), 'duplicated row')}: the same image path more than once "
             f"({list_first(duplicated.unique())}); keep one row an image"
         )
     unknown = paths[(table["patient"] == "").to_numpy() & ~empty]
     if patients_known and len(unknown):
-        problems.append(
+        yield (
             f"{count(len(unknown), 'row')} without a patient id ({list_first(unknown)}); paths "
             "need a 'patient…' part, or the CSV a column 'patient' (name yours with --map "
             "patient=COLUMN)"
         )
-    return problems
 
 
 def inside_paths(paths: Column) -> Column:
@@ -202,36 +201,33 @@ def inside_paths(paths: Column) -> Column:
     return paths[~index.leaving(paths.tolist())]
 
 
-def split_problems(table: pd.DataFrame) -> list[str]:
+def split_problems(table: pd.DataFrame) -> Iterator[str]:
     """Patients in more than one split: what they leak makes every number too good."""
     pairs = table.loc[table["patient"] != "", ["patient", "split"]].drop_duplicates()
     shared = pairs["patient"][pairs["patient"].duplicated()].unique()
-    if not len(shared):
-        return []
-    return [
-        f"{count(len(shared), 'patient')} in more than one split "
-        f"({list_first(sorted(shared))}); move all images of a patient into one split"
-    ]
+    if len(shared):
+        yield (
+            f"{count(len(shared), 'patient')} in more than one split "
+            f"({list_first(sorted(shared))}); move all images of a patient into one split"
+        )
 
 
-def several_problems(places: index.Places) -> list[str]:
+def several_problems(places: index.Places) -> Iterator[str]:
     """Paths whose images may be any of several files."""
     if not places.several:
-        return []
+        return
     path, files = next(iter(places.several.items()))
     n_paths = count(len(places.several), "path fits", "paths fit")
     parts, others = (file.split("/")[:-1] for file in files[:2])
     n_same = len(os.path.commonprefix([parts, others]))  # noqa: RUF071 - of lists
     folder = "/".join(parts[: n_same + 1]) or "."
-    return [
+    yield (
         f"{n_paths} several files each ({path}: {list_first(files)}); write the folder into the "
         f"table, or name the one to take, e.g. --map folder={folder}"
-    ]
+    )
 
 
-def unusable_files(
-    root: Path, paths: Column, *, follow_links: bool = False
-) -> tuple[list[str], list[str]]:
+def unusable_files(root: Path, paths: Column, *, follow_links: bool) -> tuple[list[str], list[str]]:
     """Of paths that stay inside the root: missing ones, and those behind a link that leaves it."""
     missing: list[str] = []
     leaving: list[str] = []
@@ -257,19 +253,17 @@ def unusable_files(
 
 def file_problems(
     root: Path, paths: Column, places: index.Places, *, follow_links: bool = False
-) -> list[str]:
+) -> Iterator[str]:
     """Missing images, and images that a symbolic link moves out of the root."""
     missing, leaving = unusable_files(root, paths, follow_links=follow_links)
-    problems = []
     missing = [path for path in missing if path not in places.several]
     if missing:
-        problems.append(f"{root}: {_about_missing(root, missing, len(paths), places)}")
+        yield f"{root}: {_about_missing(root, missing, len(paths), places)}"
     if leaving:
-        problems.append(
+        yield (
             f"{root}: {count(len(leaving), 'image')} behind a symbolic link that leaves the "
             f"dataset root ({list_first(leaving)}); allow that with --follow-links"
         )
-    return problems
 
 
 def _about_missing(root: Path, missing: list[str], n_images: int, places: index.Places) -> str:
