@@ -46,6 +46,9 @@ def test_data_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["chestmnist.npz", "pneumoniamnist.npz"], None),
         (["mine.csv"], None),
         (["train.csv/x"], None),
+        (["CheXpert-v1.0 batch 2 (train 1)/patient1.x"], "chexpert"),
+        (["mimic-cxr-2.0.0-chexpert.csv/mimic-cxr-2.0.0-chexpert.csv"], "mimic"),
+        (["mimic-cxr-2.0.0/mimic-cxr-2.0.0-split.csv"], None),  # it lies below
     ],
 )
 def test_a_folder_is_known_by_its_files(tmp_path: Path, names: list[str], kind: str | None) -> None:
@@ -53,6 +56,13 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path, names: list[str], kind: 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert recognise(tmp_path) == kind
+
+
+def test_a_root_below_a_folder_of_no_dataset_is_found(tmp_path: Path) -> None:
+    below = tmp_path / "mimic-cxr-2.0.0"
+    below.mkdir()
+    (below / "mimic-cxr-2.0.0-split.csv").touch()
+    assert locate_dataset(str(tmp_path)) == below
 
 
 def test_kaggles_train_csv_is_vindrs_and_others_are_chexperts(tmp_path: Path) -> None:
