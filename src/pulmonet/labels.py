@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pulmonet.choices import BlankPolicy
 from pulmonet.errors import ConfigError
-from pulmonet.words import count, did_you_mean, unknown
+from pulmonet.words import count, unknown
 
 if TYPE_CHECKING:
     from pulmonet.arrays import Flags, Floats, Floats32
@@ -79,22 +79,18 @@ def policy_per_label(policy: str | Mapping[str, str], labels: Sequence[str]) -> 
     """
     mapping = {"default": policy} if isinstance(policy, str) else {"default": "ones"} | dict(policy)
     named: dict[str, str] = {}
+    field = "targets.uncertain_policy"
     for label, value in mapping.items():
         if value not in UNCERTAIN_POLICIES:
             what = f"unknown policy '{value}'"
-            field = "targets.uncertain_policy"
             raise ConfigError(unknown(field, value, UNCERTAIN_POLICIES, what))
         found = label if label == "default" else match_label(label, labels)
         if found is None:
-            raise ConfigError(
-                f"targets.uncertain_policy: '{label}' is not among the labels trained on "
-                f"({', '.join(labels)}){did_you_mean(label, labels)}"
-            )
+            what = f"'{label}' is not among the labels trained on"
+            raise ConfigError(unknown(field, label, labels, what))
         if named.get(found, value) != value:
-            raise ConfigError(
-                f"targets.uncertain_policy: '{label}' is '{found}', which has {named[found]} "
-                f"already; name one policy for it"
-            )
+            what = f"'{label}' is '{found}', which has {named[found]} already"
+            raise ConfigError(f"{field}: {what}; name one policy for it")
         named[found] = value
     return tuple(named.get(label, named["default"]) for label in labels)
 
