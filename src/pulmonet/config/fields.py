@@ -257,10 +257,8 @@ class LossConfig(Section):
     @model_validator(mode="after")
     def _balances_once(self) -> Self:
         if self.pos_weight == "balanced" and self.name in ("balanced-bce", "aucm"):
-            raise ValueError(
-                f"pos_weight: {self.name} balances the classes itself; set loss.pos_weight=none "
-                "or loss.name=bce"
-            )
+            what = f"pos_weight: {self.name} balances the classes itself"
+            raise ValueError(f"{what}; set loss.pos_weight=none or loss.name=bce")
         return self
 
 

@@ -41,10 +41,8 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     try:
         table = read_cells(path)
     except ModuleNotFoundError as error:
-        raise DataError(
-            f"{path}: needs {error.name}; install it with: pipx inject pulmonet {error.name} "
-            "(or pip install), or save the table as CSV"
-        ) from None
+        what = f"{path}: needs {error.name}; install it with: pipx inject pulmonet {error.name}"
+        raise DataError(f"{what} (or pip install), or save the table as CSV") from None
     except OSError as error:
         reason = error.strerror or "not a compressed file of the kind that its name says"
         raise DataError(f"{path}: cannot be read ({reason}); check the file") from None
@@ -59,10 +57,8 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     missing = [name for name in required if name not in names]
     if missing:
         meant = did_you_mean(missing[0], names)
-        raise DataError(
-            f"{path}: no column {list_first(map(repr, missing))}{meant}; "
-            f"columns there: {list_first(names, 20)}"
-        )
+        what = f"{path}: no column {list_first(map(repr, missing))}{meant}"
+        raise DataError(f"{what}; columns there: {list_first(names, 20)}")
     if not len(table):
         raise DataError(f"{path}: no rows below the header; it needs one row an image")
     return table
@@ -119,10 +115,8 @@ def id_column(column: Column, where: Path) -> Strings:
     codes, distinct = factorise(column)
     ids = ["" if is_blank(value) else value.strip() for value in distinct]
     if short := next((one for one in ids if _SHORTENED.fullmatch(one)), None):
-        raise DataError(
-            f"{where}: {short} in column '{column.name}' is no id, a spreadsheet has shortened it; "
-            "take the original table"
-        )
+        what = f"{where}: {short} in column '{column.name}' is no id,"
+        raise DataError(f"{what} a spreadsheet has shortened it; take the original table")
     if all(_WHOLE.fullmatch(one) for one in ids):
         ids = [one.partition(".")[0] for one in ids]
     return np.asarray(ids, dtype=object)[codes]
@@ -161,10 +155,8 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     path_key = next((by_name[name] for name in _PATH_KEYS if name in by_name), None)
     key = patient_key or path_key
     if key is None:
-        raise DataError(
-            f"{path}: no column 'patient' or 'Path' to join by; columns there: "
-            f"{list_first(raw.columns, 20)}"
-        )
+        what = f"{path}: no column 'patient' or 'Path' to join by"
+        raise DataError(f"{what}; columns there: {list_first(raw.columns, 20)}")
     columns = [name for name in raw.columns if name not in (patient_key, path_key)]
     if taken := [name for name in columns if name in table.columns]:
         text = f"{path}: column {list_first(map(repr, taken))} is in the dataset already; rename it"
@@ -195,17 +187,13 @@ def join_table(raw: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
     own, _, theirs = key.partition(":")
     other = read_csv(path, (theirs or own,))
     if own not in raw:
-        raise DataError(
-            f"--map join={key}: no column '{own}'{did_you_mean(own, raw.columns)}; columns there: "
-            f"{list_first(raw.columns, 20)}"
-        )
+        what = f"--map join={key}: no column '{own}'{did_you_mean(own, raw.columns)}"
+        raise DataError(f"{what}; columns there: {list_first(raw.columns, 20)}")
     keys, wanted = _unique_keys(other[theirs or own], path), id_column(raw[own], path)
     lines = np.asarray(keys.get_indexer(pd.Index(wanted)))
     if (lines < 0).all():
-        raise DataError(
-            f"{path}: no row matches by '{key}'; there it is {keys[0]!r}, in the dataset "
-            f"{wanted[0]!r}"
-        )
+        what = f"{path}: no row matches by '{key}'"
+        raise DataError(f"{what}; there it is {keys[0]!r}, in the dataset {wanted[0]!r}")
     columns = {
         str(name): np.where(lines >= 0, text_column(other[name])[lines], "")
         for name in other.columns
@@ -221,10 +209,8 @@ def _unique_keys(column: Column, path: Path) -> pd.Index:
     keys = pd.Index(id_column(column, path))
     if keys.has_duplicates:
         twice = keys[keys.duplicated()].unique()
-        raise DataError(
-            f"{path}: {count(len(twice), 'value')} of '{column.name}' more than once "
-            f"({list_first(twice)}); keep one line each"
-        )
+        what = f"{path}: {count(len(twice), 'value')} of '{column.name}' more than once"
+        raise DataError(f"{what} ({list_first(twice)}); keep one line each")
     return keys
 
 

@@ -136,10 +136,8 @@ def _check_widths(content: bytes, separator: str, n_columns: int) -> None:
         if len(cells) < n_columns:
             short.append(f"line {line} has {len(cells)} of {n_columns}")
     if len(cells) < n_columns and not content.endswith(b"\n"):
-        raise ValueError(
-            f"it ends in a line of {len(cells)} of {n_columns} cells without a line break: "
-            "cut short"
-        )
+        what = f"it ends in a line of {len(cells)} of {n_columns} cells without a line break:"
+        raise ValueError(f"{what} cut short")
     if short:
         raise ValueError(f"{count(len(short), 'row')} with too few cells: {list_first(short)}")
 

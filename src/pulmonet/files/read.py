@@ -163,10 +163,8 @@ def _bounded(file: Any) -> bytes:
     n_columns = 1 + max(header.count(separator.encode()) for separator in SEPARATORS)
     is_text = not content.startswith(b"PAR1")
     if is_text and (len(header) == MAX_HEADER_BYTES or n_columns > MAX_COLUMNS):
-        raise ValueError(
-            f"a header of at least {len(header):,} bytes and {n_columns:,} columns, more than "
-            f"{MAX_COLUMNS:,}"
-        )
+        what = f"a header of at least {len(header):,} bytes and {n_columns:,} columns,"
+        raise ValueError(f"{what} more than {MAX_COLUMNS:,}")
     parts, n_bytes = [content], len(content)
     while n_bytes <= MAX_TABLE_BYTES and (part := file.read(2**20)):  # 2 GB at once take 2 GB
         parts.append(part)

@@ -115,10 +115,8 @@ def _outliving(stream: TextIO) -> Iterator[None]:
     except OSError as error:
         lead_nowhere(stream.fileno())
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-            raise ArtifactError(
-                f"standard output: cannot be written ({error.strerror}); make room, or send it "
-                "elsewhere"
-            ) from None
+            what = f"standard output: cannot be written ({error.strerror})"
+            raise ArtifactError(f"{what}; make room, or send it elsewhere") from None
 
 
 def _print(content: Any, *, to_stderr: bool, style: str | None = None) -> None:

@@ -22,8 +22,6 @@ class DisjointFolds:
         people = set() if patients is None else set(patients)
         for what, new in (("images", set(images)), ("patients", people)):
             if shared := self._seen[what] & new:
-                raise ConfigError(
-                    f"{run}: shares {len(shared):,} {what} of split '{split}' with another "
-                    "run; pool runs of disjoint patient folds only"
-                )
+                text = f"{run}: shares {len(shared):,} {what} of split '{split}' with another run"
+                raise ConfigError(f"{text}; pool runs of disjoint patient folds only")
             self._seen[what] |= new

@@ -172,10 +172,8 @@ def best_run(artifacts_dir: Path) -> RunDir:
     if not scored:
         names = list_first(run_dir.name for run_dir in runs)
         without = f" ({names}: unreadable, or no best_model.pth)" if names else ""
-        raise ArtifactError(
-            f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`, or name "
-            "its folder with --artifacts-dir"
-        )
+        what = f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`,"
+        raise ArtifactError(f"{what} or name its folder with --artifacts-dir")
     return max(scored, key=lambda pair: pair[0])[1]
 
 

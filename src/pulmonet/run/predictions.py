@@ -98,10 +98,8 @@ class Predictions:
         names = [str(name) for name in table.columns]
         labels = tuple(name for name in names if f"{name}_score" in names)
         if not labels:
-            raise ArtifactError(
-                f"{path}: no pair of columns LABEL and LABEL_score; columns there: "
-                f"{list_first(names, 20)}"
-            )
+            what = f"{path}: no pair of columns LABEL and LABEL_score"
+            raise ArtifactError(f"{what}; columns there: {list_first(names, 20)}")
         if not len(table):
             raise ArtifactError(f"{path}: no rows; write one row an image")
         try:
@@ -153,10 +151,8 @@ def _check_paths(paths: pd.Index, path: Path) -> None:
     """Refuse rows that samplers of several processes repeat: they would count twice."""
     if paths.has_duplicates:
         twice = paths[paths.duplicated()].unique()
-        raise ArtifactError(
-            f"{path}: {count(len(twice), 'path')} more than once ({list_first(twice)}); keep one "
-            "row an image"
-        )
+        what = f"{path}: {count(len(twice), 'path')} more than once ({list_first(twice)})"
+        raise ArtifactError(f"{what}; keep one row an image")
 
 
 def _parsed(column: pd.Series[Any]) -> Floats:

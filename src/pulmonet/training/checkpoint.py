@@ -113,20 +113,14 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         content["progress"] = _read_progress(content["progress"])
     except Exception as error:  # torch.load raises a dozen kinds on damaged or hostile files
         reason = reason_of(error)[:160]
-        raise ArtifactError(
-            f"{path}: not a checkpoint that can be resumed ({reason}); restore it from a backup "
-            "or start again with --overwrite"
-        ) from None
+        what = f"{path}: not a checkpoint that can be resumed ({reason}); restore it from a backup"
+        raise ArtifactError(f"{what} or start again with --overwrite") from None
     if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{path}: checkpoint format {version}, this pulmonet writes {FORMAT_VERSION}; resume "
-            "with the version that started the run"
-        )
+        what = f"{path}: checkpoint format {version}, this pulmonet writes {FORMAT_VERSION}"
+        raise ArtifactError(f"{what}; resume with the version that started the run")
     if written_for != fingerprint:
-        raise ArtifactError(
-            f"{path}: the checkpoint of another run; put back its own, or start again with "
-            "--overwrite"
-        )
+        what = f"{path}: the checkpoint of another run"
+        raise ArtifactError(f"{what}; put back its own, or start again with --overwrite")
     return content
 
 

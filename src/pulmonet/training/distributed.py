@@ -61,10 +61,8 @@ def joined(device_type: str) -> Iterator[Processes]:
         return
     if device_type == "cuda":
         if processes.local_rank >= (n_devices := torch.cuda.device_count()):
-            raise TrainingError(
-                f"torchrun: process {processes.local_rank} of this machine has no GPU, there "
-                f"are {n_devices}; lower --nproc-per-node to that"
-            )
+            what = f"torchrun: process {processes.local_rank} of this machine has no GPU,"
+            raise TrainingError(f"{what} there are {n_devices}; lower --nproc-per-node to that")
         torch.cuda.set_device(processes.local_rank)
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=30))

@@ -93,10 +93,8 @@ def _saved(stage: Stage) -> dict[str, Any] | None:
         return None
     saved = checkpoint.load_checkpoint(run_dir.last_checkpoint_path, stage.fingerprint)
     if saved["progress"].best_epoch >= 0 and not run_dir.best_model_path.exists():
-        raise ArtifactError(
-            f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch; "
-            "restore it from a backup, or start again with --overwrite"
-        )
+        what = f"{run_dir.best_model_path}: missing, and a resumed run may find no better epoch"
+        raise ArtifactError(f"{what}; restore it from a backup, or start again with --overwrite")
     saved["progress"].n_resumed += 1
     return saved
 

@@ -103,7 +103,5 @@ def check_both_classes(targets: Floats32) -> None:
         ConfigError: no label has both positives and negatives.
     """
     if not ((targets > 0.5).any(axis=0) & (targets <= 0.5).any(axis=0)).any():
-        raise ConfigError(
-            "loss.name: aucm: no label has both positive and negative training rows; train on "
-            "more rows or with loss.name=bce"
-        )
+        what = "loss.name: aucm: no label has both positive and negative training rows"
+        raise ConfigError(f"{what}; train on more rows or with loss.name=bce")

@@ -217,10 +217,8 @@ def _first_frame(dataset: Any, where: str) -> tuple[NDArray[Any], str]:
         text = f"{where}: stored as {syntax.name}, which is not read; convert it, or remove its row"
         raise DataError(text) from None
     if decoder.is_encapsulated and "pylibjpeg" not in decoder.available_plugins:
-        raise DataError(
-            f"{where}: stored as {syntax.name}; reading it takes all decoders: "
-            "pip install 'pulmonet[dicom]'"
-        )
+        what = f"{where}: stored as {syntax.name}"
+        raise DataError(f"{what}; reading it takes all decoders: pip install 'pulmonet[dicom]'")
     if decoder.is_encapsulated:
         _check_frame(dataset, is_rle=syntax.name.startswith("RLE"))
     pixels, facts = decoder.as_array(dataset, index=0)
@@ -255,10 +253,8 @@ def _check_frame(dataset: Any, *, is_rle: bool) -> None:
         right, bottom, left, top = struct.unpack_from(">IIII", frame, place + 8)
         found = bottom - top, right - left, *struct.unpack_from(">H", frame, place + 40)
     if found != (height, width, n_samples):
-        raise ValueError(
-            f"holds a picture of {found[1]:,} x {found[0]:,} x {found[2]} values, its header says "
-            f"{width:,} x {height:,} x {n_samples}"
-        )
+        what = f"holds a picture of {found[1]:,} x {found[0]:,} x {found[2]} values,"
+        raise ValueError(f"{what} its header says {width:,} x {height:,} x {n_samples}")
     if not header.complete:
         raise ValueError("its JPEG has no end marker")
     if header.kind == "JPEG" and not header.is_rare:

@@ -103,10 +103,8 @@ def _check_ours(root: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if names and not ours:
-        raise DataError(
-            f"{root}: is not empty and not an earlier demo set ({list_first(names)}); "
-            "nothing was changed; choose a new folder"
-        )
+        what = f"{root}: is not empty and not an earlier demo set ({list_first(names)})"
+        raise DataError(f"{what}; nothing was changed; choose a new folder")
 
 
 def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Box]:

@@ -35,10 +35,8 @@ def read(root: Path) -> rows.SourceRows:
     training images are taken, which lie beside the batches.
     """
     if root.name.startswith(_BATCHES) and len(list(root.parent.glob(f"{_BATCHES}*"))) > 1:
-        raise DataError(
-            f"{root}: one of the folders of CheXpert in full size; name the folder that holds all "
-            f"of them: {root.parent}"
-        )
+        what = f"{root}: one of the folders of CheXpert in full size"
+        raise DataError(f"{what}; name the folder that holds all of them: {root.parent}")
     batches = sorted(path for path in root.glob(f"{_BATCHES}*") if path.is_dir())
     files = {split: path for at in (*batches, root) for split, path in split_tables(at).items()}
     if batches and "train" not in files:

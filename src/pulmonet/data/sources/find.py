@@ -75,10 +75,8 @@ def _named_root(place: Path, where: str) -> Path:
     if not found and any(map(find_tables, [place, *place.glob("*/")])):
         return place  # a CSV of one's own: its reader asks for --map
     if not found:
-        raise DataError(
-            f"{where}: no dataset there, nor in a folder directly below: {describe(place)}; "
-            f"or {WAYS_OUT}"
-        )
+        what = f"{where}: no dataset there, nor in a folder directly below: {describe(place)}"
+        raise DataError(f"{what}; or {WAYS_OUT}")
     return _only(found, where)
 
 

@@ -177,10 +177,8 @@ def _nih_splits(root: Path, names: Strings) -> Strings:
         listed = {word.rpartition("/")[2].partition(".")[0] for word in words}
         here = np.asarray([stem in listed for stem in stems])
         if not here.any():
-            raise DataError(
-                f"{path}: names none of the {len(names):,} images, e.g. {names[0]}; take the list "
-                "of this dataset, or move it away"
-            )
+            what = f"{path}: names none of the {len(names):,} images, e.g. {names[0]}"
+            raise DataError(f"{what}; take the list of this dataset, or move it away")
         split[here] = _LISTS[part]
     return split
 

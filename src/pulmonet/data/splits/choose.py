@@ -59,10 +59,8 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     if missing:
         state = "not annotated" if set(missing) <= set(manifest.labels) else "no column for"
         near = did_you_mean(missing[0], [name for name in annotated if name not in resolved])
-        raise DataError(
-            f"{manifest.root}: {state} {list_first(map(repr, missing))}{near}; {there}; "
-            "choose with --labels NAME or --labels all"
-        )
+        what = f"{manifest.root}: {state} {list_first(map(repr, missing))}{near}; {there}"
+        raise DataError(f"{what}; choose with --labels NAME or --labels all")
     if len(set(resolved)) < len(resolved):
         raise ConfigError(f"--labels: the same label twice in {', '.join(requested)}")
     return _with_files_of_their_own(tuple(resolved))
@@ -74,10 +72,8 @@ def _with_files_of_their_own(labels: tuple[str, ...]) -> tuple[str, ...]:
     for label in labels:
         other = by_name[file_name_of(label)]
         if other != label:
-            raise ConfigError(
-                f"labels '{label}' and '{other}': their files would have the same names; rename "
-                "one, or train without it"
-            )
+            what = f"labels '{label}' and '{other}': their files would have the same names"
+            raise ConfigError(f"{what}; rename one, or train without it")
     return labels
 
 

@@ -90,10 +90,8 @@ def read_splits(path: Path, patients: Strings) -> Strings:
     pairs = pd.DataFrame({"patient": ids, "split": parsed}).drop_duplicates()
     twice = pairs["patient"][pairs["patient"].duplicated()]
     if len(twice):
-        raise DataError(
-            f"{path}: {count(len(twice), 'patient')} with more than one split "
-            f"({list_first(twice)}); keep one line a patient"
-        )
+        what = f"{path}: {count(len(twice), 'patient')} with more than one split"
+        raise DataError(f"{what} ({list_first(twice)}); keep one line a patient")
     if len(patients) and pd.Index(patients).intersection(pd.Index(pairs["patient"])).empty:
         raise DataError(
             f"{path}: lists none of the dataset's patients (there {pairs['patient'].iloc[0]!r}, in "

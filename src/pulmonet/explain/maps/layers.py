@@ -22,10 +22,8 @@ def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
     """
     modules = dict(network.named_modules())
     if layer not in modules or not layer:
-        raise ConfigError(
-            f"--layer {layer}: the network has no such layer{did_you_mean(layer, modules)}; "
-            f"choose from {list_first(feature_layers(network), 12)}"
-        )
+        what = f"--layer {layer}: the network has no such layer{did_you_mean(layer, modules)}"
+        raise ConfigError(f"{what}; choose from {list_first(feature_layers(network), 12)}")
     found: list[Tensor] = []
 
     def cut(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
@@ -47,10 +45,8 @@ def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
     finally:
         handle.remove()
     if not found:
-        raise ConfigError(
-            f"--layer {layer}: the network never calls it, or it gives no feature map "
-            f"(B, C, h, w); choose from {list_first(feature_layers(network), 12)}"
-        )
+        what = f"--layer {layer}: the network never calls it, or it gives no feature map (B, C,"
+        raise ConfigError(f"{what} h, w); choose from {list_first(feature_layers(network), 12)}")
     return logits, found[0]
 
 

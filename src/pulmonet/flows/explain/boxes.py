@@ -130,10 +130,8 @@ def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> 
 def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
     path = boxes if boxes.exists() or boxes.is_absolute() else manifest.root / boxes
     if not path.exists():
-        raise DataError(
-            f"--boxes {boxes}: no such file, here or in {manifest.root}; name a boxes.csv, or "
-            "CheXlocalize's JSON"
-        )
+        what = f"--boxes {boxes}: no such file, here or in {manifest.root}"
+        raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON")
     read = read_segmentations if path.suffix.lower() == ".json" else read_box_regions
     regions, n_unmatched = read(path, manifest)
     if n_unmatched:

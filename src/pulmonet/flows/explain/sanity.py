@@ -83,10 +83,8 @@ def _compare_runs(
     other = load_run(named_run(against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]
     if not shared:
-        raise ConfigError(
-            f"--against {other.run_dir.name}: that run has none of the labels "
-            f"{list_first(task.labels)}"
-        )
+        what = f"--against {other.run_dir.name}:"
+        raise ConfigError(f"{what} that run has none of the labels {list_first(task.labels)}")
     theirs = explain_images(
         other.network,
         to_network_input(images, other),

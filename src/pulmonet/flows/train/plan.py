@@ -307,10 +307,8 @@ def relabelled(plan: Plan, stage: Stage, places: Ints) -> Floats32:
     try:
         put(read_tensors(path), network, path, strict=True)
     except RuntimeError as error:
-        raise ArtifactError(
-            f"{path}: not the weights of stage one ({first_line(error)}); start again with "
-            "--overwrite"
-        ) from None
+        what = f"{path}: not the weights of stage one ({first_line(error)})"
+        raise ArtifactError(f"{what}; start again with --overwrite") from None
     scores = np.zeros_like(stage.train_targets)
     network, rows = place(network, plan.device), stage.train_rows[places]
     scores[places, :n_labels] = scores_of(stage, rows, network, ["ones"] * n_labels, plan.device)

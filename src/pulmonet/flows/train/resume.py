@@ -54,10 +54,8 @@ def check_start_stays(config: RunConfig, run_dir: RunDir) -> None:
     """
     weights = expand(config.model.weights).absolute()
     if run_dir.path.absolute() in weights.parents:
-        raise ArtifactError(
-            f"--overwrite would empty {run_dir.path}, where --weights {config.model.weights} is; "
-            "give the new run another --name"
-        )
+        what = f"--overwrite would empty {run_dir.path}, where --weights {config.model.weights} is"
+        raise ArtifactError(f"{what}; give the new run another --name")
 
 
 def resumed_config(run_dir: RunDir, flags: Mapping[str, Any], settings: Iterable[str]) -> RunConfig:
@@ -110,10 +108,8 @@ def is_complete(record: RunRecord, config: RunConfig, run_dir: RunDir) -> bool:
     if record.provenance.status != "finished" or config.optim.epochs > n_epochs:
         return False
     if not run_dir.best_model_path.exists():
-        raise ArtifactError(
-            f"{run_dir.best_model_path}: missing from a finished run; put it back, or train again "
-            "with --overwrite"
-        )
+        what = f"{run_dir.best_model_path}: missing from a finished run"
+        raise ArtifactError(f"{what}; put it back, or train again with --overwrite")
     return True
 
 
