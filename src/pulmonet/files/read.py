@@ -213,10 +213,8 @@ def written_by_newer(raw: object) -> str:
     schema = values.get("schema")
     if theirs <= ours and not (isinstance(schema, int) and schema > 1):
         return ""
-    return (
-        f"written by a newer pulmonet {writer}, and this is {own}; use that version "
-        "(pip install --upgrade pulmonet)"
-    )
+    what = f"written by a newer pulmonet {writer}, and this is {own}"
+    return f"{what}; use that version (pip install --upgrade pulmonet)"
 
 
 def sha256_of(path: Path) -> str:

@@ -50,10 +50,8 @@ def train_step(
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
-        engine.notify(
-            f"out of memory: continuing with micro-batches of {engine.micro_batch_size} images "
-            "(same effective batch; batch norm sees the micro-batches)"
-        )
+        what = f"out of memory: continuing with micro-batches of {engine.micro_batch_size} images"
+        engine.notify(f"{what} (same effective batch; batch norm sees the micro-batches)")
 
 
 def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:

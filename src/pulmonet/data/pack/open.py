@@ -234,7 +234,5 @@ def _explain_bad(bad_rows: dict[int, str], n_rows: int) -> str:
     if len(bad_rows) == n_rows:
         return f"none of {n_rows:,} images can be used; the first: {bad_rows[min(bad_rows)]}"
     reasons = list_first(reason.split(";")[0] for _, reason in sorted(bad_rows.items()))
-    return (
-        f"{len(bad_rows):,} images cannot be used: {reasons}; replace them, or leave them out with "
-        "--skip-bad"
-    )
+    what = f"{len(bad_rows):,} images cannot be used: {reasons}"
+    return f"{what}; replace them, or leave them out with --skip-bad"

@@ -113,10 +113,8 @@ def read_table(
         split = map_column(raw[used["split"]], parse_split)
         wrong = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
         if len(wrong):
-            problems.append(
-                f"{where}: {len(wrong):,} unknown splits ({list_first(wrong.unique())}); "
-                "write train, valid or test"
-            )
+            what = f"{where}: {len(wrong):,} unknown splits ({list_first(wrong.unique())})"
+            problems.append(f"{what}; write train, valid or test")
     columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
     return rows.source_rows(
         paths,

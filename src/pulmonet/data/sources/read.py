@@ -176,16 +176,12 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> Iterato
         n_empty = count(int(empty.sum()), "row")
         yield f"{n_empty} without an image path; fill them in or remove"
     if outside := paths[index.leaving(paths.tolist())].tolist():
-        yield (
-            f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root "
-            f"({list_first(outside)}); paths must be relative and stay below it"
-        )
+        what = f"{count(len(outside), 'path leaves', 'paths leave')} the dataset root"
+        yield f"{what} ({list_first(outside)}); paths must be relative and stay below it"
     duplicated = paths[paths.duplicated() & ~empty]
     if len(duplicated):
-        yield (
-            f"{count(len(duplicated), 'duplicated row')}: the same image path more than once "
-            f"({list_first(duplicated.unique())}); keep one row an image"
-        )
+        what = f"{count(len(duplicated), 'duplicated row')}: the same image path more than once"
+        yield f"{what} ({list_first(duplicated.unique())}); keep one row an image"
     unknown = paths[(table["patient"] == "").to_numpy() & ~empty]
     if patients_known and len(unknown):
         yield (
@@ -206,10 +202,8 @@ def split_problems(table: pd.DataFrame) -> Iterator[str]:
     pairs = table.loc[table["patient"] != "", ["patient", "split"]].drop_duplicates()
     shared = pairs["patient"][pairs["patient"].duplicated()].unique()
     if len(shared):
-        yield (
-            f"{count(len(shared), 'patient')} in more than one split "
-            f"({list_first(sorted(shared))}); move all images of a patient into one split"
-        )
+        what = f"{count(len(shared), 'patient')} in more than one split"
+        yield f"{what} ({list_first(sorted(shared))}); move all images of a patient into one split"
 
 
 def several_problems(places: index.Places) -> Iterator[str]:

@@ -49,10 +49,8 @@ def describe(root: Path) -> str:
             "columns with --map path=COLUMN --map patient=COLUMN), or from folders called as "
             "findings (train/NORMAL/x.jpeg)"
         )
-    return (
-        f"{found}; for a CSV of your own, say what its columns mean: --map path=COLUMN --map "
-        "patient=COLUMN"
-    )
+    what = f"{found}; for a CSV of your own, say what its columns mean:"
+    return f"{what} --map path=COLUMN --map patient=COLUMN"
 
 
 def _map_line(root: Path, table: Path, stems: set[str]) -> str:
