@@ -117,10 +117,8 @@ def settle(options: ExplainOptions) -> Settled:
     variants = choose_variants(options.method, options.layer)
     check_colour_map(options.colour_map)
     if len(variants) > 1 and (options.boxes is None or sanity):
-        raise ConfigError(
-            f"{', '.join(variant.name for variant in variants)}: several methods or layers go "
-            "with --boxes only, and not with --sanity; name one"
-        )
+        what = f"{', '.join(variant.name for variant in variants)}: several methods"
+        raise ConfigError(f"{what} or layers go with --boxes only, and not with --sanity; name one")
     _check_combination(options)
     names = [part.strip() for part in (options.run or "").split(",") if part.strip()]
     if len(names) > 1 and options.boxes is None:
@@ -174,10 +172,8 @@ def _choose_run(name: str | None, options: ExplainOptions) -> RunDir:
 def _check_combination(options: ExplainOptions) -> None:
     rows_named = options.split or options.views or options.n_rows is not None
     if options.images and rows_named:
-        raise ConfigError(
-            "--split, --views and --rows take rows of the dataset; leave them out when naming "
-            "images"
-        )
+        what = "--split, --views and --rows take rows of the dataset"
+        raise ConfigError(f"{what}; leave them out when naming images")
     checks = {"--boxes": options.boxes, "--sanity": options.sanity, "--against": options.against}
     of_maps = [name for name, given in (checks | {"--dicom": options.dicom}).items() if given]
     if options.no_maps and of_maps:
@@ -186,10 +182,8 @@ def _check_combination(options: ExplainOptions) -> None:
         raise ConfigError("--parquet: needs pyarrow; pip install 'pulmonet[tables]'")
     boxes = options.boxes
     if options.images and boxes is not None:
-        raise ConfigError(
-            "--boxes scores rows of the dataset that the boxes belong to; name a --split instead "
-            "of images"
-        )
+        what = "--boxes scores rows of the dataset that the boxes belong to"
+        raise ConfigError(f"{what}; name a --split instead of images")
     if boxes is not None and boxes.suffix.lower() not in {".csv", ".json"}:
         text = f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
         raise ConfigError(text)

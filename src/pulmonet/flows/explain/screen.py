@@ -51,10 +51,8 @@ def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> N
     if manifest is not None and manifest.synthetic:
         console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")
     elif facts is not None and facts.synthetic:
-        console.say(
-            "This model was trained on SYNTHETIC phantoms: its answers about X-rays of people "
-            "mean nothing."
-        )
+        text = "This model was trained on SYNTHETIC phantoms:"
+        console.say(f"{text} its answers about X-rays of people mean nothing.")
 
 
 def say_all(task: Settled, found: Explanations) -> None:
@@ -88,10 +86,8 @@ def say_all(task: Settled, found: Explanations) -> None:
     if 0 < len(drawn) < len(pairs):
         console.note("no maps are drawn below the threshold; --show-absent draws them")
     if not task.anonymous and any(pair.dicom is not None for pair in drawn):
-        console.note(
-            "a capture of a DICOM image carries its patient's name and study; --anonymous leaves "
-            "them out"
-        )
+        what = "a capture of a DICOM image carries its patient's name and study"
+        console.note(f"{what}; --anonymous leaves them out")
     n_good = len(images) or (found.sanity.n_images if found.sanity else 0)
     _say_end(n_good, len(found.bad_images))
 
@@ -260,8 +256,6 @@ def show_sanity(result: Sanity, picture: Path) -> None:
         outcome = {None: "no verdict", True: "different maps", False: "SIMILAR maps"}[
             result.against.passed
         ]
-        console.say(
-            f"Against {result.against.run} ({kind}): {outcome}, mean rank correlation "
-            f"{result.against.correlation:.2f}."
-        )
+        what = f"Against {result.against.run} ({kind}): {outcome},"
+        console.say(f"{what} mean rank correlation {result.against.correlation:.2f}.")
     console.say(f"Figure: {picture}")
