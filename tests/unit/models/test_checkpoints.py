@@ -288,7 +288,7 @@ TENSOR = b"(K\x00K\x02\x85K\x01\x85\x89Nt"
         (NAMED + b"cos\nsystem\n(X\x04\x00\x00\x00truetR.", "asks for os.system"),
         (NAMED + b"cposix\nsystem\n.", "asks for posix.system"),
         (NAMED + b"(X\x02\x00\x00\x00idios\nsystem\n.", "asks for os.system"),
-        (NAMED + b"ccollections\nOrderedDict.fromkeys\n.", "needs collections.OrderedDict.from"),
+        (NAMED + b"ccollections\nOrderedDict.fromkeys\n.", "holds no weights"),
         (NAMED + b"]" * 1_000_000 + b"a" * 999_999 + b".", "holds no weights"),
         (
             NAMED + b"ctorch.nn.modules.linear\nLinear\n(NtR}(X\x08\x00\x00\x00_modulesK\x05ub.",
