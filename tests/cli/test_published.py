@@ -378,7 +378,10 @@ def test_a_file_that_is_another_network_is_refused(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PULMONET_WEIGHTS_URL", tmp_path.as_uri())
+    whole = make().state_dict()
     states: list[dict[str, Tensor]] = [
+        {key: tensor for key, tensor in whole.items() if key != "features.norm5.running_mean"},
+        whole | {"features.norm5.running_mean": torch.full((1024,), torch.nan)},
         torchvision.models.resnet18().state_dict(),
         DenseNet().state_dict() | {"classifier.weight": torch.zeros(5, 1024)},
         DenseNet().state_dict() | {"features.conv0.weight": torch.zeros(64, 3, 7, 7)},
@@ -389,3 +392,11 @@ def test_a_file_that_is_another_network_is_refused(
         assert main(["evaluate", "--run", ALL]) == 4
         assert f"not {ALL} (" in capsys.readouterr().err
         assert not (tmp_path / "artifacts").exists()
+    shutil.rmtree(tmp_path / "torch")
+    (tmp_path / Path(published(ALL).url).name).write_text("<!doctype html><title>Sign in</title>")
+    assert main(["evaluate", "--run", ALL]) == 4
+    assert "a web page instead of the file" in capsys.readouterr().err
+    # none of these was taken for the published file: the right one is not refused after them
+    (tmp_path / "torch" / "hub" / "checkpoints" / Path(published(ALL).url).name).unlink()
+    torch.save(whole, Path(published(ALL).url).name)
+    assert len(pulmonet.load(ALL, "cpu").labels) == 18

@@ -137,36 +137,30 @@ def read_network(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         path = fetch(network.url)
     except OSError as error:
         raise ArtifactError(f"{name}: {str(error).replace('either ', '')}") from None
-    digest = _held_digest(path, name)
-    own = with_own_pixels(build_network(network.architecture, len(network.outputs), 0.0))
-    own.get_buffer("pixel_mean").fill_(127.5)  # -1024 to 1024: torchxrayvision's utils.normalize
-    own.get_buffer("pixel_std").fill_(127.5 / 1024)
-    theirs, head = read_tensors(path), classifier_path(own)
-    try:
-        for key in (f"{head}.weight", f"{head}.bias"):
-            theirs[key] = theirs[key][[place for place, _ in network.outputs.values()]]
-        state = {key: theirs[key] for key in own.state_dict() if not key.startswith("pixel_")}
-        put(own.state_dict() | state, own, path, strict=True)
-    except (KeyError, IndexError, RuntimeError) as error:
-        text = f"{path}: not {name} ({first_line(error)[:160]}); remove it to fetch it anew"
-        raise ArtifactError(text) from None
-    return own.state_dict(), {
-        **{"source": SOURCE, "name": name, "file": path.name, "sha256": digest},
-        **{"licence": LICENCE, "trained_on": network.trained_on, "called": network.called},
-    }
-
-
-def _held_digest(path: Path, name: str) -> str:
-    """The file's SHA-256, taken down beside it at the first time, and the same ever after."""
     note, digest = path.with_name(f"{name.replace(':', '-')}.sha256"), sha256_of(path)
-    if not note.exists():
-        write_atomic(note, digest)
-    elif (known := read_text(note).strip()) != digest:
+    if note.exists() and (known := read_text(note)) != digest:
         raise ArtifactError(
             f"{path}: its SHA-256 is {digest[:12]}, and was {known[:12]} at the first download; "
             f"remove it to fetch it anew, and {note.name} too if the new one is to be trusted"
         )
-    return digest
+    own = with_own_pixels(build_network(network.architecture, len(network.outputs), 0.0))
+    # -1024 to 1024: torchxrayvision's utils.normalize
+    scale = {"pixel_mean": own.get_buffer("pixel_mean").fill_(127.5)}
+    scale["pixel_std"] = own.get_buffer("pixel_std").fill_(127.5 / 1024)
+    head, places = classifier_path(own), [place for place, _ in network.outputs.values()]
+    try:
+        theirs = read_tensors(path) | scale
+        theirs |= {key: theirs[key][places] for key in (f"{head}.weight", f"{head}.bias")}
+        put({key: theirs[key] for key in own.state_dict()}, own, path, strict=True)
+    except (ArtifactError, KeyError, IndexError, RuntimeError) as error:
+        reason = first_line(error).removeprefix(f"{path}: ")[:240]
+        text = f"{path}: not {name} ({reason}); remove it to fetch it anew"
+        raise ArtifactError(text) from None
+    write_atomic(note, digest)
+    return own.state_dict(), {
+        **{"source": SOURCE, "name": name, "file": path.name, "sha256": digest},
+        **{"licence": LICENCE, "trained_on": network.trained_on, "called": network.called},
+    }
 
 
 def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
