@@ -323,7 +323,7 @@ def _unlike(rows: Predictions, scored: Predictions, run_dir: RunDir) -> Iterator
         pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
         for csv in (scored.to_csv(), read_text(path))
     )
-    names = [name for name in ours if not str(name).endswith("_score")]
+    names = [name for name in ours if not str(name).endswith(("_score", "_distance"))]
     if not ours[names].equals(theirs.reindex(columns=names)):
         yield f"{path.name}: its patients, reference labels or columns are not those of the data"
     apart = np.abs(rows.scores - scored.scores)

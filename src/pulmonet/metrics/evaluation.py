@@ -144,7 +144,9 @@ def _label_result(
     detail = _detail(rows, probabilities, options, prevalence, kept, fitted_on)
     if rare := why_no_interval(n_patients):
         detail = {name: without_intervals(part, rare) for name, part in detail.items()}
-    result = LabelResult(**facts, **detail, worst_cases=worst_cases(predictions, column))
+    span = (float(scores.min()), float(scores.max()))
+    worst = worst_cases(predictions, column)
+    result = LabelResult(**facts, **detail, score_range=span, worst_cases=worst)
     called = _first_calls(rows, options.criteria[0], kept)
     return result, _on_all_rows(called, known), _on_all_rows(probabilities, known)
 

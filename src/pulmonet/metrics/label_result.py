@@ -196,6 +196,8 @@ class LabelResult(Record):
     operating_points: list[OperatingPoint] = []
     roc: Curve | None = None
     precision_recall: Curve | None = None
+    score_range: tuple[float, float] | None = None
+    """Lowest and highest raw score."""
     histogram: Histogram | None = None
     decision_curve: DecisionCurve | None = None
     worst_cases: list[WorstCase] = []

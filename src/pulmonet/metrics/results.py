@@ -21,6 +21,8 @@ from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
+#: Scores of a label that span less than this are called alike.
+ALIKE = 0.001
 
 
 class MacroResult(Record):
@@ -208,14 +210,30 @@ class RunResult(Record):
     """Who published the network, its licence, and what it was trained on; empty of others."""
     notes: list[str] = []
 
+    def learned_nothing(self) -> list[str]:
+        """Labels whose scores tell nothing apart here: all alike, or as good as guessing."""
+        found: dict[str, list[str]] = {}
+        for name, item in self.labels.items():
+            low, high = item.score_range or (0.0, 1.0)
+            if high - low < ALIKE:
+                found.setdefault(f"Scores all within {ALIKE}", []).append(name)
+            if item.auroc.low is not None and item.auroc.low <= 0.5:
+                found.setdefault("AUROC not significantly above 0.5 (guessing)", []).append(name)
+        every = f"all {len(self.labels)} labels"
+        return [
+            f"{what}: {every if len(some) == len(self.labels) > 1 else ', '.join(some)}"
+            for what, some in found.items()
+        ]
+
     def label_notes(self) -> list[str]:
-        """Labels that the macro leaves out, or nothing could be learned of; a network's origin."""
+        """Labels that the macro leaves out, or nothing was learned of; a network's origin."""
         untrained = self.one_class_in_training.items()
         left_out = "; ".join(f"{label}: {why}" for label, why in self.macro.left_out.items())
         unknown = "; ".join(f"{name}: {why}" for name, why in untrained if name in self.labels)
         notes = [f"{self.macro.auroc_name()} ({left_out})"] if left_out else []
         notes += [self.origin] * bool(self.origin)
-        return notes + [f"nothing could be learned in training of {unknown}"] * bool(unknown)
+        notes += [f"nothing could be learned in training of {unknown}"] * bool(unknown)
+        return notes + self.learned_nothing()
 
     def is_external(self, trained_on: Collection[str]) -> bool:
         """Whether this is external testing; by the names of datasets where nothing else tells."""

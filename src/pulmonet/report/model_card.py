@@ -93,7 +93,7 @@ def _index_entry(run: RunArtifacts) -> dict[str, Any]:
         metrics = [
             {"type": kind, "name": name, "value": round(estimate.value, 4)}
             for kind, name, estimate in (
-                ("roc_auc", "Macro AUROC", macro.auroc),
+                ("roc_auc", macro.auroc_name().replace("macro", "Macro", 1), macro.auroc),
                 ("average_precision", "Macro average precision", macro.average_precision),
             )
             if estimate.value is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Floats32, Ints
@@ -25,11 +27,16 @@ from pulmonet.flows.seen import find_seen, squares_of
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.metrics.results import FlowStep
+from pulmonet.metrics.ranking.auc import auroc
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import RunRecord, SeenBefore
+from pulmonet.words import count
+
+#: Validation in bf16 or fp16 gives other scores than fp32 does, and ties.
+_LOG_ROUNDING = 0.02
 
 
 def score(
@@ -56,6 +63,9 @@ def score(
     if trained.likeness is not None:
         distances = trained.likeness.distances(squares_of(pack, rows))
         facts |= _strangers(distances, trained.likeness.limit, predictions, facts["notes"])
+    is_selection = chosen.split == trained.record.provenance.selected_on and not chosen.external
+    if is_plain and is_selection and facts["same_data_as_training"] and options.blank == "zeros":
+        facts["notes"] += _unlike_log(trained, predictions)
     own_valid = chosen.split == "valid" and not chosen.external
     own_fold = own_valid and data.folds is not None
     training = None
@@ -208,6 +218,24 @@ def _values(column: Any) -> NDArray[Any]:
     if column.dtype.kind in "fiu":
         return np.asarray(column.to_numpy(np.float64))
     return np.asarray(column.fillna("").astype(str).to_numpy(object))
+
+
+def _unlike_log(trained: TrainedRun, rows: Predictions) -> Iterator[str]:
+    """A note where the training log has other AUROCs of the same labels on the same rows."""
+    provenance, run_dir = trained.record.provenance, trained.run_dir
+    log = run_dir.read_log() if run_dir.log_path.exists() else pd.DataFrame({"epoch": []})
+    columns = zip(rows.labels, rows.targets.T, rows.scores.T, strict=True)
+    now = {f"val_auc_{label}": auroc(targets, scores) for label, targets, scores in columns}
+    then = log[log["epoch"] == provenance.best_epoch].reindex(columns=[*now])
+    both = np.asarray([*then.to_numpy(np.float64), [*now.values()]])
+    both = both[:, np.isfinite(both).all(axis=0)]
+    if len(both) == 2 and both.size and abs(np.subtract(*both.mean(axis=1))) > _LOG_ROUNDING:
+        before, after = both.mean(axis=1)
+        yield (
+            f"The training log has a mean AUROC of {before:.3f} on these rows, this evaluation "
+            f"{after:.3f} over the same {count(both.shape[1], 'label')}: more than rounding, so "
+            "these are not the weights or images of that epoch; train again."
+        )
 
 
 def _used_before(

@@ -4,6 +4,7 @@ import contextlib
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
 from pulmonet.flows.train.resume import check_same_data, prolonged
 from pulmonet.labels import describe_policy_changes
+from pulmonet.metrics.calibration.fit import highest_by_chance
 from pulmonet.models.device import device_name
 from pulmonet.run.folder import TRAINED, RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
@@ -148,6 +150,26 @@ def with_policy_changes(plan: Plan, provenance: Provenance, targets: Floats32) -
     return provenance.model_copy(update={"dataset": dataset})
 
 
+def _at_chance(provenance: Provenance, row: Mapping[str, float]) -> str:
+    """What to say of an epoch whose scores guess, as far as its selection rows can tell."""
+    facts, role = provenance.dataset, provenance.selected_on
+    aurocs = {label: row[f"val_auc_{label}"] for label in provenance.labels}
+    known = {label: auroc for label, auroc in aurocs.items() if not np.isnan(auroc)}
+    if facts is None or not known:
+        return ""
+    positives = facts.positives[role]
+    for label, auroc in known.items():
+        n, n_rows = positives[label], facts.n_rows[role]
+        if auroc > highest_by_chance(n, max(n_rows - n, 1), len(known)):
+            return ""
+    best = max(known, key=known.__getitem__)
+    return (
+        f"No label's AUROC on {role} is significantly above 0.5 (the highest: {best} "
+        f"{known[best]:.3f}), so these rows cannot tell the network from guessing; train longer, "
+        "on more images, or from pretrained weights."
+    )
+
+
 def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress: Progress) -> None:
     """Write down and say what came of a run; best_model.pth is its own from here on."""
     notes = [
@@ -163,6 +185,9 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
     is_last = plan.config.select.checkpoint == "last"
     best = len(progress.log) - 1 if is_last else progress.best_epoch
     auroc = progress.log[best]["val_macro_auroc"]
+    if chance := _at_chance(provenance, progress.log[best]):
+        notes.append(chance)
+        console.warn(chance)
     final = provenance.model_copy(
         update={
             "end": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -84,17 +84,24 @@ class LabelCalibration(Record):
         """Why the AUROC may be that of guessing; None where it is significantly above 0.5.
 
         Its interval has to lie above 0.5. So that a useless network of many labels passes in none,
-        the AUROC also has to lie above 0.5 by Bonferroni's quantile for `n_labels` at the null
-        variance of Mann and Whitney (1947), (P + N + 1) / 12PN, with patients as units.
+        the AUROC also has to lie above `highest_by_chance`, with patients as units.
         """
         found, p, n = self.auroc, self.positive_patients, self.negative_patients
         assert found is not None and p and n
         value, low = found.value or 0.0, found.low or 0.0
-        margin = -ndtri(0.025 / n_labels) * ((p + n + 1) / (12 * p * n)) ** 0.5
-        if low > 0.5 and value > 0.5 + margin:
+        if low > 0.5 and value > highest_by_chance(p, n, n_labels):
             return None
         among = f" among {n_labels} labels" if low > 0.5 and n_labels > 1 else ""
         return f"AUROC {found.text()} is not significantly above 0.5{among}"
+
+
+def highest_by_chance(positives: int, negatives: int, n_labels: int) -> float:
+    """The AUROC that none of `n_labels` useless labels exceeds in 97.5 % of datasets.
+
+    Bonferroni's quantile at the null variance of Mann and Whitney (1947), (P + N + 1) / 12PN.
+    """
+    variance = (positives + negatives + 1) / (12 * positives * negatives)
+    return float(0.5 - ndtri(0.025 / n_labels) * variance**0.5)
 
 
 class Verdict(NamedTuple):

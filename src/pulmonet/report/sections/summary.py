@@ -186,6 +186,9 @@ def _caution(context: Context) -> str:
             f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
             "so the result is somewhat too good."
         )
+    notes = result.notes if result else context.collection.best_run().provenance.notes
+    said = [note for note in notes if note.startswith(("No label's AUROC", "The training log"))]
+    words += [f"{text}." for text in (result.learned_nothing() if result else [])] + said
     letters = set(result.group_letters) if result is not None else set()
     rivals, trained = context.collection.rivals(), context.collection.trained
     if alike := [item.run for item in rivals if letters & set(item.group_letters)]:

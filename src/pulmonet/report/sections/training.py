@@ -13,6 +13,7 @@ from pulmonet.report.wording import (
     checkpoint_kept,
     duration,
     model_name,
+    number,
     picture_name,
     safe_name,
     setting,
@@ -44,7 +45,10 @@ def training_section(context: Context) -> Section:
             "Network": model_name(run.config.model),
             "State": facts.status,
             "Epoch kept": facts.best_epoch,
-            "Its macro AUROC in training": facts.best_valid_macro_auroc,
+            "Its score in training": Cell(
+                f"{number(facts.best_valid_macro_auroc)} ({facts.selection_score()})",
+                facts.best_valid_macro_auroc,
+            ),
             "Training time": Cell(duration(facts.duration_seconds), facts.duration_seconds),
             "Hardware": context.identities.scrub(facts.device_name) or facts.device,
             "Precision": facts.precision,
@@ -53,7 +57,7 @@ def training_section(context: Context) -> Section:
         for facts in [run.provenance]
     )
     note = (
-        "The macro AUROC in training is that of the rows that watch over training; where they "
+        "The score in training is that of the rows that watch over training; where they "
         "chose the epoch, it is no test result."
     )
     notes = [note]
