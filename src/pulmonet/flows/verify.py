@@ -240,7 +240,9 @@ class _Check:
             own = compared.get((result.run, *where), [])
             # not in the report: of other weights by now; computed otherwise: an earlier version's
             if own and all((where, one) in shown and one.p_adjusted is not None for one in own):
-                every = dict.fromkeys([*(one.a for one in own), *(one.b for one in own)])
+                sides = [one.a_members or [one.a] for one in own]
+                sides += [one.b_members or [one.b] for one in own]
+                every = dict.fromkeys(name for side in sides for name in side)
                 families.setdefault((where, tuple(every)), []).append(result)
         for (where, names), results in families.items():
             found = {result.run: result for result in results}
@@ -252,19 +254,27 @@ class _Check:
                 for name in there:
                     self.missing[name].append(f"it was compared with {lost}, not there")
             else:
-                again, pairs = self._compare([found[name] for name in names])
+                again, pairs = self._compare([found[name] for name in names], where)
                 for result in again:
                     file = RunDir(self.folder / result.run).evaluation_path(*where).name
                     said = _by_pair(found[result.run], compared[result.run, *where])
                     self.wrong[result.run] += _named(file, said, _by_pair(result, pairs))
 
-    def _compare(self, results: list[RunResult]) -> tuple[list[RunResult], list[Comparison]]:
+    def _compare(
+        self, results: list[RunResult], where: tuple[str, str]
+    ) -> tuple[list[RunResult], list[Comparison]]:
+        own = self.collection.compared[results[0].run, *where]
+        arms = {one.a: one.a_members for one in own} | {one.b: one.b_members for one in own}
+        primary = next((one for one in own if one.is_primary()), own[0])
         tables = [self._tables[one.run, one.dataset, one.split] for one in results]
         rows = [
             with_labels(Material(table, RunDir(self.folder)), tuple(one.labels)).predictions
             for table, one in zip(tables, results, strict=True)
         ]
-        return compare_all(rows, results, self._options_of(results[0], tables[0]))
+        more = {"primary": primary.label or "macro", "margin": primary.margin}
+        more |= {"arms": {arm: tuple(members) for arm, members in arms.items() if members}}
+        options = self._options_of(results[0], tables[0]).model_copy(update=more)
+        return compare_all(rows, results, options)
 
     def table(self) -> None:
         """Cells of the final table that no evaluation has."""

@@ -119,15 +119,15 @@ def _cells(name: str, estimate: Estimate) -> Row:
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Old rows with those of the same run, dataset and split replaced, in a fixed order.
 
-    Letters hold among the rows of one comparison. Where one of them is new, compared or not, those
-    of the others would be stale and are emptied.
+    Letters hold among the rows of one comparison. Where one of them is new or another, compared or
+    not, those of the others would be stale and are emptied.
     """
     import pandas as pd
 
     rows_of = pd.MultiIndex.from_frame
     replaced = rows_of(old[_KEY]).isin(rows_of(new[_KEY]))
     kept = old[~replaced].copy()
-    fresh = pd.concat([new, old[replaced]]).fillna("")
+    fresh = pd.concat([new, old[replaced]]).fillna("").drop_duplicates(keep=False)
     compared = fresh[fresh["Group"] != ""]
     stale = rows_of(kept[_KEY[1:]]).isin(rows_of(compared[_KEY[1:]]))
     if stale.any():
@@ -139,6 +139,16 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     )
     order = place.sort_values(["Dataset", "Split", "is_baseline", "ranked", "Model"]).index
     return table.loc[order]
+
+
+def without_letters(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    """Models whose row had a letter and has none now."""
+    tables = (old.reindex(columns=[*_KEY, "Group"], fill_value=""), new)
+    lettered = [
+        {tuple(row[name] for name in _KEY) for row in table.to_dict("records") if row["Group"]}
+        for table in tables
+    ]
+    return sorted(model for model, *_ in lettered[0] - lettered[1])
 
 
 def mark_stale(table: pd.DataFrame, weights: Mapping[str, str | None]) -> pd.DataFrame:

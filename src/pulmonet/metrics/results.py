@@ -282,6 +282,10 @@ class Comparison(Record):
     """Of the weights that were compared."""
     b_sha256: str | None = None
 
+    def runs(self) -> list[str]:
+        """The runs on both sides, those of arms one by one."""
+        return [*(self.a_members or [self.a]), *(self.b_members or [self.b])]
+
     def is_primary(self) -> bool:
         """Whether it is of the primary endpoint."""
         of_macro = self.label is None and self.metric == "auroc"

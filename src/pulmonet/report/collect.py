@@ -210,7 +210,7 @@ def collect(artifacts_dir: Path) -> Collection:
         if not RunDir(folder).exists()
     ]
     compared = {
-        key: [item.model_copy(update=attempt.names_of(item.a, item.b)) for item in items]
+        key: [item.model_copy(update=attempt.names_of(item)) for item in items]
         for key, items in compared.items()
     }
     pairs = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from pulmonet.errors import PulmoNetError
 from pulmonet.files.read import check_plain, sha256_of
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, explain_stale
 
@@ -61,9 +61,14 @@ class Reader:
             self.stale.append(Problem(self._where(path), why))
         return not why
 
-    def names_of(self, a: str, b: str) -> dict[str, str]:
+    def names_of(self, item: Comparison) -> dict[str, Any]:
         """Both sides of a comparison, as their folders are called now."""
-        return {"a": self.renamed.get(a, a), "b": self.renamed.get(b, b)}
+        now = {side: self.renamed.get(name, name) for side, name in (("a", item.a), ("b", item.b))}
+        members = {"a_members": item.a_members, "b_members": item.b_members}
+        return now | {
+            side: [self.renamed.get(name, name) for name in names]
+            for side, names in members.items()
+        }
 
     def check_rows(self, path: Path, result: RunResult) -> bool:
         """Whether predictions are those that an evaluation was computed from."""

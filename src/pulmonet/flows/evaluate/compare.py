@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pulmonet.errors import ConfigError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
+from pulmonet.flows.evaluate.material import Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import match_label
 from pulmonet.metrics.ranking.comparison import ModelComparison, compare
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
-from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
 from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import joint_digest
-from pulmonet.words import count, did_you_mean
+from pulmonet.words import count, did_you_mean, list_first
 
 
 def compare_all(
@@ -76,6 +78,47 @@ def check_arms(options: EvaluateOptions, names: Sequence[str]) -> None:
 def _arms(options: EvaluateOptions) -> dict[str, list[str]]:
     """Runs by arm, as their results are called."""
     return {arm: [options.name_of(run) for run in runs] for arm, runs in options.arms.items()}
+
+
+def earlier_comparison(
+    materials: Sequence[Material], results: Sequence[RunResult], options: EvaluateOptions
+) -> tuple[list[RunResult], list[Comparison]] | None:
+    """Letters and pairs of an earlier call with more runs; None where anything is another now.
+
+    So a run that is evaluated again, alone, takes nothing away from those it was compared with.
+    """
+    lettered: list[RunResult] = []
+    records: dict[tuple[str, str, str, str | None], Comparison] = {}
+    if options.arms or options.primary != "macro" or options.margin:
+        return None
+    for material, result in zip(materials, results, strict=True):
+        where, before = (result.dataset, result.split), Evaluation(runs=[])
+        with contextlib.suppress(ArtifactError):  # none, or a damaged one
+            before = read_evaluation(material.run_dir.evaluation_path(*where))
+        names = {name for item in before.comparisons for name in item.runs()}
+        old = next((one for one in before.runs if one.run == result.run), None)
+        here = {one.run for one in results if (one.dataset, one.split) == where}
+        if old is None or not here < names or _ranked(old) != _ranked(result):
+            return None
+        same = {"group_letters": old.group_letters, "primary": old.primary}
+        lettered.append(result.model_copy(update=same))
+        records |= {(one.a, one.b, one.metric, one.label): one for one in before.comparisons}
+    every = {name for item in records.values() for name in item.runs()}
+    others = every - {one.run for one in results}
+    if others:
+        console.note(
+            f"{list_first(one.run for one in results)}: of the same weights, rows and scores as "
+            f"before, so the comparison with {list_first(sorted(others))} stays"
+        )
+    return lettered, [*records.values()]
+
+
+def _ranked(result: RunResult) -> dict[str, Any]:
+    """What two evaluations share whose rows are ranked alike."""
+    every = {"auroc", "average_precision"}
+    facts = dict.fromkeys(("checkpoint_sha256", "dataset_fingerprint", "level", "blank"), True)
+    facts |= dict.fromkeys(("bootstrap", "n_rows", "n_patients", "macro"), True)
+    return result.model_dump(include={**facts, "labels": {"__all__": every}})
 
 
 def _say_unmatched(firsts: Sequence[Predictions]) -> None:

@@ -13,7 +13,7 @@ from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
 from pulmonet.flows.evaluate.combine import average, check_combination, pool
-from pulmonet.flows.evaluate.compare import check_arms, compare_all
+from pulmonet.flows.evaluate.compare import check_arms, compare_all, earlier_comparison
 from pulmonet.flows.evaluate.material import (
     Material,
     Source,
@@ -76,7 +76,8 @@ def run(options: EvaluateOptions) -> int:
 
     # metrics
     results = [evaluate_one(one, options, stored_calibration(one, options)) for one in materials]
-    results, records = compare_all([each.predictions for each in materials], results, options)
+    earlier = earlier_comparison(materials, results, options)
+    results, records = earlier or compare_all([m.predictions for m in materials], results, options)
 
     # write
     for material, result in zip(materials, results, strict=True):
@@ -86,7 +87,7 @@ def run(options: EvaluateOptions) -> int:
             write_figures(material, result)
     if results:
         write_table(table_path, results)
-    if options.figures:
+    if options.figures and not earlier:
         write_comparison_figure(artifacts_dir, results, records)
 
     # say

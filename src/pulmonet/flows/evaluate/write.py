@@ -69,11 +69,7 @@ def write_scores(material: Material) -> None:
 
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
     """A run's evaluation_*.json, and its predictions where they are in no file yet."""
-    own = [
-        record
-        for record in comparisons
-        if result.run in (record.a, record.b, *record.a_members, *record.b_members)
-    ]
+    own = [record for record in comparisons if result.run in record.runs()]
     path = material.run_dir.predictions_path(result.dataset, result.split)
     scores = b"" if material.is_saved else to_bytes(material.predictions.to_csv())
     digest = hashlib.sha256(scores).hexdigest() if scores else None
@@ -203,10 +199,12 @@ def write_table(path: Path, results: Sequence[RunResult]) -> None:
     with changing(path):
         old = final_table.read_table(path)
         table = final_table.merge(old, final_table.table_of(results))
-        if any(old.get("Group", ())) and not any(table["Group"]):
+        lost = final_table.without_letters(old, table)
+        if lost:
             console.warn(
-                f"{path.name} and model_comparison.png compare the runs no longer, since one was "
-                "evaluated alone; evaluate them together to compare them"
+                f"{path.name} and model_comparison.png no longer compare {list_first(lost)}, since "
+                "not all were evaluated now, and with other scores or options than before; "
+                "evaluate them together to compare them"
             )
         table = final_table.mark_stale(table, weights)
         labels = final_table.labels_in(table, labels)

@@ -1,0 +1,96 @@
+"""A run that is evaluated again takes no comparison away from the others, or it is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from chexpert_factory import write_dataset
+from evaluation_factory import digests
+from pulmonet.cli.main import main
+from run_factory import make_named_runs, make_run
+
+EVALUATION = "evaluation_tiny_valid.json"
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three runs that were evaluated together, with figures."""
+    data = write_dataset(tmp_path / "tiny", n_train=6, n_valid=30)
+    make_named_runs(tmp_path / "artifacts", data, NAMES)
+    assert evaluate(tmp_path / "artifacts") == 0
+    return tmp_path / "artifacts"
+
+
+def evaluate(artifacts: Path, *arguments: str, resamples: str = "100") -> int:
+    flags = ("--artifacts-dir", str(artifacts), "--bootstrap", resamples)
+    return main(["evaluate", *flags, *arguments])
+
+
+def letters(artifacts: Path) -> dict[str, str]:
+    table = pd.read_csv(artifacts / "final_evaluation_results.csv", keep_default_na=False)
+    return {str(row.Model): str(row.Group) for row in table.itertuples() if row.Model in NAMES}
+
+
+def test_nothing_changes_where_its_scores_are_the_same(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digests(runs)
+    capsys.readouterr()
+    assert evaluate(runs, "b") == 0
+    said = capsys.readouterr().err
+    assert "b: of the same weights, rows and scores as before, so the comparison with a, c" in said
+    assert "no longer compare" not in said
+    assert digests(runs) == before
+    assert evaluate(runs, "a", "c") == 0
+    changed = {name for name, digest in digests(runs).items() if digest != before[name]}
+    assert changed <= {f"c/{EVALUATION}"}  # the order of its differences
+    found = json.loads((runs / "c" / EVALUATION).read_text())["comparisons"]
+    assert {(one["a"], one["b"]) for one in found} == {("a", "c"), ("b", "c")}
+    assert main(["report", "--artifacts-dir", str(runs), "--verify"]) == 0
+    assert "a less b" in (runs / "report.md").read_text()
+
+
+def test_an_export_changes_nothing_else(runs: Path) -> None:
+    pytest.importorskip("onnxscript")
+    before = digests(runs)
+    assert evaluate(runs, "a", "--export", "onnx") == 0
+    after = digests(runs)
+    assert after.pop("a/model.onnx")
+    assert after == before
+
+
+def test_other_options_are_said_to_end_the_comparison(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert all(letters(runs).values())
+    capsys.readouterr()
+    assert evaluate(runs, "a", resamples="200") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "final_evaluation_results.csv and model_comparison.png no longer compare a, b, c" in said
+    assert "evaluate them together to compare them" in said
+    assert letters(runs) == dict.fromkeys(NAMES, "")
+
+
+def test_other_weights_end_the_comparison(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(
+        runs,
+        model="timm:test_resnet",
+        image_size=32,
+        data_dir=tmp_path / "tiny",
+        seed=9,
+        name="a",
+    )
+    capsys.readouterr()
+    assert evaluate(runs, "a", "b") == 0
+    assert "no longer compare c" in " ".join(capsys.readouterr().err.split())
+    found = json.loads((runs / "a" / EVALUATION).read_text())["comparisons"]
+    assert {(one["a"], one["b"]) for one in found} == {("a", "b")}
+    assert letters(runs)["c"] == ""
+    assert letters(runs)["a"]
