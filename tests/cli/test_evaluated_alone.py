@@ -80,12 +80,7 @@ def test_other_weights_end_the_comparison(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(
-        runs,
-        model="timm:test_resnet",
-        image_size=32,
-        data_dir=tmp_path / "tiny",
-        seed=9,
-        name="a",
+        runs, model="timm:test_resnet", image_size=32, data_dir=tmp_path / "tiny", seed=9, name="a"
     )
     capsys.readouterr()
     assert evaluate(runs, "a", "b") == 0

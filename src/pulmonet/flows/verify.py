@@ -271,7 +271,7 @@ class _Check:
             with_labels(Material(table, RunDir(self.folder)), tuple(one.labels)).predictions
             for table, one in zip(tables, results, strict=True)
         ]
-        more = {"primary": primary.label or "macro", "margin": primary.margin}
+        more: dict[str, Any] = {"primary": primary.label or "macro", "margin": primary.margin}
         more |= {"arms": {arm: tuple(members) for arm, members in arms.items() if members}}
         options = self._options_of(results[0], tables[0]).model_copy(update=more)
         return compare_all(rows, results, options)

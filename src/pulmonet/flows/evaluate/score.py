@@ -26,8 +26,8 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.seen import find_seen, squares_of
 from pulmonet.labels import evaluation_targets
 from pulmonet.metrics.baseline import Covariates, KnownRows
-from pulmonet.metrics.results import FlowStep
 from pulmonet.metrics.ranking.auc import auroc
+from pulmonet.metrics.results import FlowStep
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
