@@ -44,7 +44,7 @@ def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) 
         assert "net benefit of the model, of treating all and of treating none" in shown
     assert (artifacts / "report_files" / "mine_decision_predictions_all.png").exists()
     tables = tables_of(artifacts)
-    points = tables["Operating points"]
+    points = tables["Operating points: choosing a threshold"]
     row = dict(zip(points.columns, points.rows[0], strict=True))
     rates = [float(row[name].text.split(" ")[0]) for name in ("Sensitivity", "Specificity")]
     hits, alarms = rates[0] * 0.05, (1 - rates[1]) * 0.95

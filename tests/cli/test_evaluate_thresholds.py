@@ -13,6 +13,7 @@ from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.results import read_evaluation
 from pulmonet.run.folder import RunDir
+from report_factory import make_run
 
 
 def scores(seed: int, patients: range, n_images: int = 2) -> pd.DataFrame:
@@ -87,3 +88,53 @@ def test_rows_that_hold_some_that_chose_are_no_other_rows(
     without = scores(0, range(20)).drop(columns="patient")  # then images tell
     assert evaluate(tmp_path, without, "--split", "train", name="m") == 0
     assert first_point(tmp_path, "train").estimates == "procedure"
+
+
+def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: Path) -> None:
+    """Rates, likelihood ratios and McNemar's test on new patients; beside them the procedure."""
+    better = scores(0, range(80))
+    worse = better.assign(Edema_score=np.random.default_rng(9).permutation(better["Edema_score"]))
+    new = scores(1, range(100, 260))
+    new_worse = new.assign(Edema_score=np.random.default_rng(8).permutation(new["Edema_score"]))
+    out = ["--bootstrap", "100", "--no-figures", "--artifacts-dir", str(tmp_path / "out")]
+    for split, tables in (("valid", (better, worse)), ("test", (new, new_worse))):
+        flags = []
+        for name, table in zip("mn", tables, strict=True):
+            table.to_csv(tmp_path / f"{name}_{split}.csv", index=False)
+            flags += ["--predictions", f"{name}={tmp_path / f'{name}_{split}.csv'}"]
+        assert main(["evaluate", *flags, "--split", split, "--prevalence", "0.1", *out]) == 0
+    path = RunDir(tmp_path / "out" / "m").evaluation_path("predictions", "test")
+    run = read_evaluation(path).runs[0]
+    points = run.labels["Edema"].operating_points
+    assert [point.estimates for point in points] == ["threshold"] * 4 + ["procedure"] * 4
+    point, procedure = points[0], points[4]
+    assert (procedure.criterion, procedure.threshold) == (point.criterion, None)
+    called, truth = new["Edema_score"] >= point.threshold, new["Edema"] == 1
+    sensitivity, alarms = called[truth].mean(), called[~truth].mean()
+    assert point.sensitivity.value == pytest.approx(sensitivity)
+    assert point.sensitivity.low < sensitivity < point.sensitivity.high
+    assert point.positive_likelihood_ratio.value == pytest.approx(sensitivity / alarms)
+    assert point.negative_likelihood_ratio.value == pytest.approx((1 - sensitivity) / (1 - alarms))
+    moved = [
+        0.1 * end / (0.1 * end + 0.9)  # Bayes, in odds
+        for end in (point.positive_likelihood_ratio.low, point.positive_likelihood_ratio.high)
+    ]
+    assert [point.ppv_at_deployment.low, point.ppv_at_deployment.high] == pytest.approx(moved)
+    odds = 0.1 / 0.9 * point.negative_likelihood_ratio.low
+    assert point.npv_at_deployment.high == pytest.approx(1 / (1 + odds))
+    tests = {test.measure: test for test in run.threshold_tests}
+    assert [(test.a, test.b, test.criterion) for test in tests.values()] == [
+        ("m", "n", "youden")
+    ] * 2
+    other = read_evaluation(RunDir(tmp_path / "out" / "n").evaluation_path("predictions", "test"))
+    theirs = new_worse["Edema_score"] >= other.runs[0].labels["Edema"].operating_points[0].threshold
+    assert tests["sensitivity"].difference == pytest.approx(sensitivity - theirs[truth].mean())
+    assert tests["specificity"].difference == pytest.approx(theirs[~truth].mean() - alarms)
+    p_values = sorted(test.p for test in tests.values())
+    adjusted = sorted(test.p_adjusted for test in tests.values())
+    assert adjusted == pytest.approx([min(1, 2 * p_values[0]), max(2 * p_values[0], p_values[1])])
+    make_run(tmp_path / "out", "trained")
+    assert main(["report", "--artifacts-dir", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    for title in ("stored thresholds", "choosing a threshold", "Stored thresholds of two runs"):
+        assert title in text

@@ -105,10 +105,11 @@ class OperatingPoint(Record):
     chosen_on: str
     """Rows that chose the threshold: another split, or cross-fitted by patient."""
     threshold: Number
-    """The stored threshold: a row is called positive when its score is at least this."""
+    """The stored threshold: a row is called positive when its score is at least this. Null of a
+    procedure where another split's is stored; else the one that is chosen on all rows, and kept."""
     estimates: Literal["threshold", "procedure"]
-    """threshold: the numbers belong to the stored one (chosen on other rows); procedure: to
-    choosing it this way (cross-fitted; the stored one is chosen once more on all rows)."""
+    """threshold: the numbers belong to the stored one (chosen on other rows), with intervals of
+    patients as clusters; procedure: to choosing one this way (cross-fitted, resampled)."""
     sensitivity: Estimate
     specificity: Estimate
     ppv: Estimate
@@ -124,6 +125,10 @@ class OperatingPoint(Record):
     """Prevalence stated by the user."""
     ppv_at_deployment: Estimate | None = None
     npv_at_deployment: Estimate | None = None
+    positive_likelihood_ratio: Estimate | None = None
+    """Sensitivity over 1 - specificity; of a stored threshold, as the next one."""
+    negative_likelihood_ratio: Estimate | None = None
+    """1 - sensitivity over specificity."""
     probability: Number = None
     """Calibrated probability of a score that just reaches the threshold."""
     probability_at_deployment: Number = None

@@ -150,6 +150,25 @@ class Shift(Record):
     """Fraction of rows per sex."""
 
 
+class ThresholdTest(Record):
+    """Run a less run b, each at its stored threshold, on the same rows, which chose neither."""
+
+    a: str
+    b: str
+    label: str
+    criterion: str
+    """The first operating point."""
+    measure: Literal["sensitivity", "specificity"]
+    difference: float
+    low: Number
+    """95 % interval of this difference alone, patients as clusters."""
+    high: Number
+    p: float
+    """McNemar's test with patients as clusters, of this difference alone."""
+    p_adjusted: float
+    """Holm's over pairs of runs, labels and both measures."""
+
+
 class RunResult(Record):
     """One run (or predictions file) on one split of one dataset."""
 
@@ -208,6 +227,8 @@ class RunResult(Record):
     """Labels without a positive, a negative or any known value in training -> what is missing."""
     origin: str = ""
     """Who published the network, its licence, and what it was trained on; empty of others."""
+    threshold_tests: list[ThresholdTest] = []
+    """Sensitivity and specificity beside other runs', where thresholds are stored for both."""
     notes: list[str] = []
 
     def learned_nothing(self) -> list[str]:

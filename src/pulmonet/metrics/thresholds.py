@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.fixed_threshold import likelihood_ratio, ratio
 from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.intervals import estimate
@@ -193,53 +194,86 @@ def operating_points(
 ) -> list[OperatingPoint]:
     """Operating points of one label, with both classes, on rows that did not choose the thresholds.
 
-    `stored` ones were chosen on `chosen_on`; None cross-fits on these. `prevalence` is that of the
-    deployment, for further PPV and NPV.
+    `stored` ones were chosen on `chosen_on`: what they do comes first, then what choosing them on
+    rows like these does (cross-fitted). `prevalence` is that of the deployment, for further PPV and
+    NPV.
     """
-    if stored is None:
-        thresholds = [choose_threshold(rows.targets, rows.scores, name) for name in criteria]
-        calls = [cross_fitted_calls(rows, name) for name in criteria]
-        samples = _cross_fitted_counts(rows, criteria)
-    else:
-        thresholds = [stored.get(name) for name in criteria]
-        calls = [None if value is None else rows.scores >= value for value in thresholds]
-        nothing = np.full((rows.resamples.n_resamples, 4), np.nan)
-        samples = np.stack(
-            [
-                nothing if call is None else rows.resampled_sums(_confusion(rows.targets, call))
-                for call in calls
-            ]
-        )
     points = []
-    for name, threshold, called, drawn in zip(criteria, thresholds, calls, samples, strict=True):
-        counts = np.full(4, np.nan)
-        if called is not None and threshold is not None:
+    for name in criteria if stored is not None else ():
+        facts = {"criterion": name, "chosen_on": chosen_on, "deployment_prevalence": prevalence}
+        points.append(_fixed_point(rows, facts, (stored or {}).get(name)))
+    for name, drawn in zip(criteria, _cross_fitted_counts(rows, criteria), strict=True):
+        called = cross_fitted_calls(rows, name)
+        counts, threshold = np.full(4, np.nan), None
+        if called is not None:
             counts = _confusion(rows.targets, called).sum(axis=0)
+            threshold = choose_threshold(rows.targets, rows.scores, name)
         facts = {
             "criterion": name,
-            "chosen_on": chosen_on or "these rows, cross-fitted by patient in 5 folds",
-            "threshold": None if called is None else threshold,
-            "estimates": "procedure" if stored is None else "threshold",
+            "chosen_on": "these rows, cross-fitted by patient in 5 folds",
+            "threshold": threshold if stored is None else None,
+            "estimates": "procedure",
             "n_resamples": len(drawn),
             "deployment_prevalence": prevalence,
         }
-        points.append(_point(facts, counts, drawn))
+        values, spread = (rates(table, prevalence) for table in (counts, drawn))
+        found = {
+            of: estimate(value, spread[of]) if np.isfinite(value) else Estimate(value=None)
+            for of, value in values.items()
+        }
+        points.append(_point(facts, counts, found))
     return points
 
 
-def _point(facts: Mapping[str, Any], counts: Array, samples: Array) -> OperatingPoint:
-    """Rates of counts (4,), with intervals from resampled counts (R, 4)."""
+def _fixed_point(
+    rows: LabelRows, facts: Mapping[str, Any], threshold: float | None
+) -> OperatingPoint:
+    """What a threshold that other rows chose does; intervals take patients as clusters."""
+    facts = {**facts, "threshold": threshold, "estimates": "threshold"}
+    called = rows.scores >= (np.inf if threshold is None else threshold)
+    of_rows = _confusion(rows.targets, called)
+    tp, fp, tn, fn = of_patients = np.stack([np.bincount(rows.units, one) for one in of_rows.T])
+    if threshold is None:
+        nothing = dict.fromkeys(rates(np.zeros(4)), Estimate(value=None))
+        return _point(facts, np.full(4, np.nan), nothing)
+    classes = np.stack([tp + fn, fp + tn], axis=1)
+    found = {
+        "sensitivity": ratio(tp, tp + fn),
+        "specificity": ratio(tn, tn + fp),
+        "ppv": ratio(tp, tp + fp),
+        "npv": ratio(tn, tn + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "positive_likelihood_ratio": likelihood_ratio(np.stack([tp, fp], axis=1), classes),
+        "negative_likelihood_ratio": likelihood_ratio(np.stack([fn, tn], axis=1), classes),
+    }
+    if prevalence := facts["deployment_prevalence"]:
+        odds, values = prevalence / (1 - prevalence), rates(of_patients.sum(axis=1), prevalence)
+        for name, kind, sign in (("ppv", "positive", 1), ("npv", "negative", -1)):
+            of = found[f"{kind}_likelihood_ratio"]
+            ends = [
+                None if end is None else 1 / (1 + (odds * end) ** -sign)
+                for end in (of.low, of.high)
+            ]
+            low, high = ends[::sign]
+            value = float(values[f"{name}_at_deployment"])
+            found[f"{name}_at_deployment"] = Estimate(value=value, low=low, high=high)
+    return _point(facts, of_patients.sum(axis=1), found)
+
+
+def _point(
+    facts: Mapping[str, Any], counts: Array, estimates: Mapping[str, Estimate]
+) -> OperatingPoint:
+    """The record of counts (4,), all of them NaN without a threshold."""
     known = bool(np.isfinite(counts).all())
     reason = None if known else "no threshold reaches it, or too few patients to cross-fit"
-    values, spread = (rates(table, facts["deployment_prevalence"]) for table in (counts, samples))
-    estimates = {
-        name: estimate(value, spread[name])
-        if known and np.isfinite(value)
-        else Estimate(value=None, reason=reason or "no row is called so")
-        for name, value in values.items()
+    found = {
+        name: Estimate(value=None, reason=one.reason or reason or "no row is called so")
+        if one.value is None
+        else one
+        for name, one in estimates.items()
     }
     names = ("true_positive", "false_positive", "true_negative", "false_negative")
     confusion = dict(zip(names, (int(count) if known else 0 for count in counts), strict=True))
     return OperatingPoint.model_validate(
-        {**facts, **estimates, "confusion": confusion, "reason": reason}
+        {**facts, **found, "confusion": confusion, "reason": reason}
     )

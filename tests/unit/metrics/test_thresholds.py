@@ -131,7 +131,7 @@ def test_stored_thresholds_are_used_as_they_are() -> None:
     targets, scores = rows(3)
     scores[np.flatnonzero(targets)[:3]] = 0.4  # a score at the threshold is called positive
     stored = {"youden": 0.4, "ppv=0.9": None}
-    first, second = operating_points(
+    first, second, again, _ = operating_points(
         label_rows(targets, scores, np.arange(200), 100),
         criteria=("youden", "ppv=0.9"),
         stored=stored,
@@ -143,6 +143,11 @@ def test_stored_thresholds_are_used_as_they_are() -> None:
         "tiny, split valid",
     )
     assert first.sensitivity.value == pytest.approx(recall_score(targets, scores >= 0.4))
+    assert (again.criterion, again.estimates, again.threshold) == ("youden", "procedure", None)
+    assert (
+        again.sensitivity
+        == operating_points(label_rows(targets, scores, np.arange(200), 100))[0].sensitivity
+    )
     assert second.threshold is None
     assert second.sensitivity.value is None
     assert second.reason

@@ -14,6 +14,7 @@ from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import match_label
+from pulmonet.metrics.fixed_threshold import compare_at_thresholds
 from pulmonet.metrics.ranking.comparison import ModelComparison, compare
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
@@ -37,6 +38,10 @@ def compare_all(
     lettered, records = list(results), []
     for group in groups.values():
         found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
+        tests = compare_at_thresholds([(results[number], rows) for number, rows in group])
+        for number, rows in group if tests else ():
+            own = [test for test in tests if rows.run in (test.a, test.b)]
+            lettered[number] = lettered[number].model_copy(update={"threshold_tests": own})
         if found is not None:
             records += found.comparisons
             letters = dict(zip(found.names, found.letters, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import Curve
+from pulmonet.metrics.label_result import Curve, OperatingPoint
 from pulmonet.metrics.results import Gap, MacroResult, RankingResult, RunResult
 from pulmonet.report.collect import FIGURES, Context, Evaluated
 from pulmonet.report.render.blocks import (
@@ -23,6 +23,7 @@ from pulmonet.report.wording import (
     cell,
     criterion,
     listing,
+    number,
     percent,
     picture_name,
     safe_name,
@@ -152,45 +153,86 @@ def _calibration(result: RunResult) -> list[Table]:
 
 
 def _operating_points(result: RunResult) -> list[Table]:
+    """What stored thresholds do, what choosing them does, and what was chosen: three tables."""
     points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
-    sources = sorted({point.chosen_on for _, point in points})
-    is_moved = any(point.deployment_prevalence for _, point in points)
-    notes = [f"Chosen on {sources[0]}."] if len(sources) == 1 else []
-    notes.append("No threshold was chosen on the rows that its numbers come from.")
-    if any(point.estimates == "procedure" for _, point in points):
-        notes.append(
-            "Where the choice was cross-fitted, each patient was judged by a threshold that other "
-            "patients chose: the numbers are those of this procedure. The threshold shown was "
-            "chosen on all the rows and is what `explain` uses."
-        )
-    return table(
-        "Operating points",
-        (
-            {
-                "Label": label,
-                "Criterion": criterion(point.criterion),
-                "Threshold": point.threshold,
-                "Sensitivity": point.sensitivity,
-                "Specificity": point.specificity,
-                "PPV": point.ppv,
-                "NPV": point.npv,
-            }
-            | ({"Threshold chosen on": point.chosen_on} if len(sources) > 1 else {})
-            | (
-                {
-                    "Stated prevalence": cell(percent(point.deployment_prevalence)),
-                    "PPV there": point.ppv_at_deployment,
-                    "NPV there": point.npv_at_deployment,
-                    "Probability at the threshold": point.probability,
-                    "The same, there": point.probability_at_deployment,
-                }
-                if is_moved
-                else {}
-            )
-            for label, point in points
+    fixed = [(label, point) for label, point in points if point.estimates == "threshold"]
+    crossed = [(label, point) for label, point in points if point.estimates == "procedure"]
+    chosen = [(label, point) for label, point in crossed if point.threshold is not None]
+    tests = result.threshold_tests
+    return [
+        *table(
+            "Operating points: stored thresholds",
+            ({**_threshold(label, p), **_rates(p)} for label, p in fixed),
+            [
+                f"Chosen on {listing(sorted({point.chosen_on for _, point in fixed}))}: not on the "
+                "rows that these numbers come from. Intervals take patients as clusters."
+            ],
         ),
-        notes,
-    )
+        *table(
+            "Operating points: choosing a threshold",
+            (
+                {"Label": label, "Criterion": criterion(p.criterion), **_rates(p)}
+                for label, p in crossed
+            ),
+            [
+                "Cross-fitted: each patient was judged by a threshold that other patients chose. "
+                "The numbers are those of this procedure, not of a threshold that is stored."
+            ],
+        ),
+        *table(
+            "Thresholds chosen on these rows",
+            (_threshold(label, p) for label, p in chosen),
+            ["Chosen on all of them; `explain` uses these. Other rows tell what they do."],
+        ),
+        *table(
+            "Stored thresholds of two runs on the same rows",
+            (
+                {
+                    "Runs": f"{test.a} less {test.b}",
+                    "Label": test.label,
+                    "Criterion": criterion(test.criterion),
+                    "Measure": test.measure,
+                    "Difference": f"{number(test.difference)} "
+                    f"({number(test.low)} to {number(test.high)})",
+                    "p": test.p,
+                    "p (adjusted)": test.p_adjusted,
+                }
+                for test in tests
+            ),
+            [
+                "McNemar's test with patients as clusters; adjusted by Holm's method over all "
+                "pairs of runs, labels and both measures. Intervals are of each difference alone."
+            ],
+        ),
+    ]
+
+
+def _threshold(label: str, point: OperatingPoint) -> dict[str, Value]:
+    found: dict[str, Value] = {
+        "Label": label,
+        "Criterion": criterion(point.criterion),
+        "Threshold": point.threshold,
+    }
+    if point.deployment_prevalence:
+        found["Probability at the threshold"] = point.probability
+        found["The same, there"] = point.probability_at_deployment
+    return found
+
+
+def _rates(point: OperatingPoint) -> dict[str, Value]:
+    found: dict[str, Value] = {
+        "Sensitivity": point.sensitivity,
+        "Specificity": point.specificity,
+        "PPV": point.ppv,
+        "NPV": point.npv,
+    }
+    if point.estimates == "threshold":
+        found["LR+"] = point.positive_likelihood_ratio
+        found["LR−"] = point.negative_likelihood_ratio
+    if point.deployment_prevalence:
+        found["Stated prevalence"] = cell(percent(point.deployment_prevalence))
+        found["PPV there"], found["NPV there"] = point.ppv_at_deployment, point.npv_at_deployment
+    return found
 
 
 def _subgroups(result: RunResult) -> list[Block]:

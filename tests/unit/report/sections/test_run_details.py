@@ -19,15 +19,24 @@ def test_groups_too_small_to_score_are_named_once(tmp_path: Path) -> None:
 def test_thresholds_that_were_cross_fitted_are_told_from_the_stored_one(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path)
     (path,) = run_dir.path.glob("evaluation_*.json")
-    document = json.loads(path.read_text())
-    for item in document["runs"][0]["labels"].values():
-        for point in item["operating_points"]:
-            point |= {"estimates": "procedure", "chosen_on": "these rows, cross-fitted"}
-    path.write_text(json.dumps(document))
-    table = tables_of(tmp_path)["Operating points"]
-    assert "Threshold chosen on" not in table.columns
-    assert table.notes[0] == "Chosen on these rows, cross-fitted."
-    assert "the numbers are those of this procedure" in table.notes[-1]
+    shown = {}
+    for estimates in ("threshold", "procedure"):
+        document = json.loads(path.read_text())
+        for item in document["runs"][0]["labels"].values():
+            for point in item["operating_points"]:
+                point |= {"estimates": estimates, "chosen_on": "other rows"}
+        path.write_text(json.dumps(document))
+        shown[estimates] = tables_of(tmp_path)
+    stored = shown["threshold"]["Operating points: stored thresholds"]
+    assert {"Threshold", "Sensitivity", "LR+"} <= {*stored.columns}
+    assert stored.notes[0].startswith("Chosen on other rows: not on the rows that")
+    tables = shown["procedure"]
+    assert "Operating points: stored thresholds" not in tables
+    rates = tables["Operating points: choosing a threshold"]
+    assert "Threshold" not in rates.columns  # the numbers are not those of one
+    assert "The numbers are those of this procedure" in rates.notes[-1]
+    chosen = tables["Thresholds chosen on these rows"]
+    assert "Sensitivity" not in chosen.columns and "Threshold" in chosen.columns
 
 
 def test_study_level_ends_in_the_macro(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""A fixed threshold's own performance, against scipy, closed forms and plain loops."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pulmonet.metrics.fixed_threshold import likelihood_ratio, mcnemar, ratio
+
+
+def test_a_share_of_many_independent_rows_has_wilson_s_interval() -> None:
+    hits = np.repeat([1.0, 0.0], [18_000, 2_000])
+    found = ratio(hits, np.ones(20_000))
+    expected = stats.binomtest(18_000, 20_000).proportion_ci(method="wilson")
+    assert found.value == 0.9
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=2e-5)
+
+
+def test_a_share_of_few_rows_is_that_of_as_many_trials_less_one() -> None:
+    found = ratio(np.repeat([1.0, 0.0], [9, 3]), np.ones(12))
+    z, trials, share = stats.t.ppf(0.975, 11), 11, 0.75
+    ends = [
+        p for p in np.linspace(0, 1, 200_001) if abs(share - p) <= z * (p * (1 - p) / trials) ** 0.5
+    ]
+    assert (found.low, found.high) == pytest.approx((ends[0], ends[-1]), abs=1e-5)
+
+
+def test_images_of_one_patient_are_no_further_evidence() -> None:
+    once = ratio(np.repeat([1.0, 0.0], [30, 10]), np.ones(40))
+    copies = ratio(np.repeat([5.0, 0.0], [30, 10]), np.full(40, 5.0))
+    assert (copies.low, copies.high) == pytest.approx((once.low, once.high))
+    apart = ratio(np.repeat([1.0, 0.0], [150, 50]), np.ones(200))
+    assert apart.high - apart.low < 0.6 * (copies.high - copies.low)
+
+
+def test_a_share_of_all_has_as_many_trials_as_patients() -> None:
+    found = ratio(np.full(8, 3.0), np.full(8, 3.0))
+    z = stats.t.ppf(0.975, 7) ** 2
+    assert (found.value, found.high) == (1.0, pytest.approx(1.0))
+    assert found.low == pytest.approx(8 / (8 + z))
+    assert ratio(np.zeros(3), np.zeros(3)).reason == "no row is called so"
+    assert ratio(np.ones(1), np.ones(1)).low is None
+
+
+def test_likelihood_ratios_of_independent_rows_are_simel_s() -> None:
+    tp, positives, fp, negatives = 80, 100, 90, 900
+    parts, wholes = np.zeros((1000, 2)), np.zeros((1000, 2))
+    wholes[:positives, 0] = wholes[positives:, 1] = 1
+    parts[:tp, 0] = parts[positives : positives + fp, 1] = 1
+    found = likelihood_ratio(parts, wholes)
+    spread = (1 / tp - 1 / positives + 1 / fp - 1 / negatives) ** 0.5
+    reach = stats.t.ppf(0.975, 99) * spread * (100 / 99) ** 0.5
+    assert found.value == pytest.approx(8.0)
+    assert np.log([found.low, found.high]) == pytest.approx(np.log(8) + reach * np.asarray([-1, 1]))
+    parts[:, 1] = 0
+    assert (likelihood_ratio(parts, wholes).value, likelihood_ratio(parts, wholes).low) == (
+        None,
+        None,
+    )
+
+
+def test_rows_of_both_classes_in_a_patient_are_no_two_pieces_of_evidence() -> None:
+    """A jackknife over the patients, who have rows of both classes and are called alike."""
+    rng = np.random.default_rng(0)
+    wholes = rng.integers(1, 4, (150, 2)).astype(float)
+    parts = rng.binomial(wholes.astype(int), rng.beta([2, 1], [1, 2], (150, 2))).astype(float)
+    found = likelihood_ratio(parts, wholes)
+
+    def log_ratio(kept: np.ndarray) -> float:
+        shares = parts[kept].sum(axis=0) / wholes[kept].sum(axis=0)
+        return float(np.log(shares[0] / shares[1]))
+
+    left_out = np.asarray([log_ratio(np.arange(150) != one) for one in range(150)])
+    spread = np.sqrt(149 * np.var(left_out))
+    assert np.log(found.high / found.value) == pytest.approx(
+        stats.t.ppf(0.975, 149) * spread, rel=0.03
+    )
+
+
+@pytest.mark.parametrize(("b", "c"), [(7, 2), (5, 0), (3, 3), (1, 0)])
+def test_mcnemar_of_one_row_a_patient_is_the_exact_one(b: int, c: int) -> None:
+    differences = np.repeat([1.0, -1.0, 0.0], [b, c, 20])
+    value, low, high, p = mcnemar(differences, np.ones(len(differences)))
+    assert p == pytest.approx(stats.binomtest(b, b + c).pvalue)
+    assert value == pytest.approx((b - c) / (b + c + 20))
+    half = stats.t.ppf(0.975, b + c + 19) * stats.sem(differences)
+    assert (low, high) == pytest.approx((value - half, value + half))
+
+
+def test_mcnemar_of_clusters_flips_every_sign() -> None:
+    differences = np.asarray([3.0, -1, 2, 2, 0, -1, 1])
+    observed = abs(differences.sum())
+    flipped = [abs(np.dot(signs, differences)) for signs in product([-1, 1], repeat=7)]
+    _, _, _, p = mcnemar(differences, np.full(7, 4.0))
+    assert p == pytest.approx(np.mean(np.asarray(flipped) >= observed))
+
+
+def test_mcnemar_of_many_patients_is_the_chi_squared_one() -> None:
+    differences = np.repeat([1.0, -1.0], [320, 260])
+    *_, p = mcnemar(differences, np.ones(580))
+    assert p == pytest.approx(stats.chi2.sf(60**2 / 580, 1))
+
+
+def test_references_of_statsmodels() -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    differences = np.repeat([1.0, -1.0, 0.0], [12, 4, 60])
+    *_, p = mcnemar(differences, np.ones(76))
+    assert p == pytest.approx(tables.mcnemar([[30, 12], [4, 30]], exact=True).pvalue)
+    found = ratio(np.repeat([1.0, 0.0], [9_000, 1_000]), np.ones(10_000))
+    expected = proportion.proportion_confint(9_000, 10_000, method="wilson")
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-4)
