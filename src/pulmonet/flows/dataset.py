@@ -1,7 +1,5 @@
 """Opening the dataset, the same way in every command: find it, name it, check it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

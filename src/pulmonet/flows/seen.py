@@ -1,7 +1,5 @@
 """What a run keeps of its images: seen.npz, digests to know them again, and likeness.npz."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -1,7 +1,5 @@
 """ROC and precision-recall curves with bootstrap bands, histograms, and the confident errors."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """A number with its 95 % interval, as it stands in every result."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """How predictions are evaluated: flags of `evaluate` take default, choices and help from here."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -37,10 +35,8 @@ def check_criterion(criterion: str) -> str:
             return f"{name}={wanted:g}"
         raise ConfigError(f"--threshold {criterion}: '{text}' is not a fraction between 0 and 1")
     choices = [*CRITERIA, *(f"{known}=0.9" for known in CRITERIA_WITH_VALUE)]
-    raise ConfigError(
-        f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}; "
-        f"choose from {', '.join(choices)}"
-    )
+    what = f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}"
+    raise ConfigError(f"{what}; choose from {', '.join(choices)}")
 
 
 def _fraction(text: str) -> float | None:

@@ -4,8 +4,6 @@ AUROC, sensitivity and specificity are compared with all other rows; average pre
 are not, because they move with prevalence and n even where the model is the same.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,10 +67,8 @@ def choose_columns(
     """
     for name in named:
         if name not in columns:
-            raise ConfigError(
-                f"--subgroup {name}: no such column{did_you_mean(name, columns)}; "
-                f"columns: {', '.join(columns) or 'none'}; others come with --join"
-            )
+            what = f"--subgroup {name}: no such column{did_you_mean(name, columns)}; columns:"
+            raise ConfigError(f"{what} {', '.join(columns) or 'none'}; others come with --join")
     wanted = [*(name for name in DEFAULT_COLUMNS if name in columns), *named]
     return {name: group_values(name, columns[name]) for name in wanted}
 

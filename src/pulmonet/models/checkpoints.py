@@ -6,8 +6,6 @@ namespaces), and of torchxrayvision's networks, whose files are whole modules. N
 executed. Other classes end in an error that names them.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import warnings

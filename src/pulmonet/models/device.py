@@ -1,7 +1,5 @@
 """Which device a network runs on, and in which precision training pays there."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path
@@ -61,18 +59,14 @@ def choose_precision(amp: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "mps":
         if amp == "on" and torch.__version__ < "2.8":
-            raise TrainingError(
-                "--amp: torch's GradScaler and fused AdamW are wrong on MPS before torch 2.8; "
-                "update torch, or leave --amp out"
-            )
+            what = "--amp: torch's GradScaler and fused AdamW are wrong on MPS before torch 2.8"
+            raise TrainingError(f"{what}; update torch, or leave --amp out")
         return "fp16" if amp == "on" else "fp32"
     if cpu_has_bf16():
         return "bf16"
     if amp == "on":
-        raise TrainingError(
-            "--amp: this CPU has no native bf16 (AVX512-BF16 or AMX), where mixed precision "
-            "is slower than fp32; leave --amp out"
-        )
+        what = "--amp: this CPU has no native bf16 (AVX512-BF16 or AMX),"
+        raise TrainingError(f"{what} where mixed precision is slower than fp32; leave --amp out")
     return "fp32"
 
 

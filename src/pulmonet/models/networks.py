@@ -5,8 +5,6 @@ A network takes grey images (B, 1, S, S), uint8 or float in [0, 255], and return
 into the plain architecture without PulmoNet.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -124,10 +122,8 @@ def forward_features(network: nn.Module, images: Tensor) -> Tensor:
         return cast(Tensor, network.features(pixels))
     features = cast(Any, network).forward_features(pixels)
     if features.ndim != 4:
-        raise ConfigError(
-            f"{type(network).__name__}: its features {tuple(features.shape)} are no map "
-            "(B, C, h, w); choose a convolutional network for heat maps"
-        )
+        what = f"{type(network).__name__}: its features {tuple(features.shape)} are no map"
+        raise ConfigError(f"{what} (B, C, h, w); choose a convolutional network for heat maps")
     return cast(Tensor, features)
 
 

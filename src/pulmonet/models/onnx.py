@@ -5,8 +5,6 @@ program in any language needs only to read an image, resize it and look up the n
 Needs the extra ``onnx``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """Where a network's first weights come from: files, runs, torchvision, timm."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

@@ -1,7 +1,5 @@
 """A run's folder as a network that is ready to score."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -65,10 +63,8 @@ class TrainedRun:
         """(N, L) of all rows, as `predict`. ArtifactError: some are not numbers."""
         found = predict(self.network, batches, device=self.device, progress=progress)
         if not np.isfinite(found).all():
-            raise ArtifactError(
-                f"{self.run_dir.best_model_path}: gives scores that are not numbers; the weights "
-                "are damaged, train again with --overwrite"
-            )
+            what = f"{self.run_dir.best_model_path}: gives scores that are not numbers"
+            raise ArtifactError(f"{what}; the weights are damaged, train again with --overwrite")
         return found
 
 
@@ -90,20 +86,16 @@ def load_run(run_dir: RunDir, device: str = "auto") -> TrainedRun:
         raise ArtifactError(f"{path}: missing; {advice}")
     sha256 = sha256_of(path)
     if provenance.checkpoint_sha256 not in (None, sha256):
-        raise ArtifactError(
-            f"{path}: its digest is not the one in run_config.json; restore the file or train "
-            "again with --overwrite"
-        )
+        what = f"{path}: its digest is not the one in run_config.json"
+        raise ArtifactError(f"{what}; restore the file or train again with --overwrite")
     state = read_tensors(path)
     network = _empty_network(model, len(labels), state)
     try:
         put(state, network, path, strict=True)
     except RuntimeError as error:
         reason = str(error).split("\n", 1)[-1].strip().splitlines()[0][:160]
-        raise ArtifactError(
-            f"{path}: does not fit {model.summary()} with {len(labels)} labels ({reason}); "
-            "restore the file or train again with --overwrite"
-        ) from None
+        what = f"{path}: does not fit {model.summary()} with {len(labels)} labels ({reason})"
+        raise ArtifactError(f"{what}; restore the file or train again with --overwrite") from None
     target = choose_device(device)
     logging.getLogger(__name__).info("weights of %s, on %s", path, target)
     network = place(network, target).eval()

@@ -3,8 +3,6 @@
 Format: https://huggingface.co/docs/hub/model-cards (metadata as YAML, then markdown).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """What was computed from other weights than now lie in a run's folder, or of other rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

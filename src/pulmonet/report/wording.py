@@ -1,7 +1,5 @@
 """How numbers, times, names and tables are written in a report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

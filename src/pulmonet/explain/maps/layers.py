@@ -45,8 +45,8 @@ def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
     finally:
         handle.remove()
     if not found:
-        what = f"--layer {layer}: the network never calls it, or it gives no feature map (B, C,"
-        raise ConfigError(f"{what} h, w); choose from {list_first(feature_layers(network), 12)}")
+        what = f"--layer {layer}: the network never calls it, or gives no feature map (B, C, h, w)"
+        raise ConfigError(f"{what}; choose from {list_first(feature_layers(network), 12)}")
     return logits, found[0]
 
 

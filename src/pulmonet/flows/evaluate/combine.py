@@ -1,7 +1,5 @@
 """One more row, made of all runs that are evaluated: `--ensemble` and `--pool-folds`; no torch."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -147,10 +145,8 @@ def _same_rows(first: Predictions, other: Predictions) -> Ints:
     for what, flag in (("dataset", "--data-dir"), ("split", "--split")):
         ours, theirs = getattr(first, what), getattr(other, what)
         if ours != theirs:
-            raise ConfigError(
-                f"--ensemble: {first.run} was scored on {what} {ours}, {other.run} on {theirs}; "
-                f"choose one for all with {flag}"
-            )
+            text = f"--ensemble: {first.run} was scored on {what} {ours}, {other.run} on {theirs}"
+            raise ConfigError(f"{text}; choose one for all with {flag}")
     if first.paths == other.paths:
         return np.arange(len(first.paths))
     lacking = set(first.paths) ^ set(other.paths)
@@ -161,10 +157,8 @@ def _same_rows(first: Predictions, other: Predictions) -> Ints:
             "choose --views and --split for all; the folds of one recipe go with --pool-folds"
         )
     if len(set(first.paths)) < len(first.paths) or len(first.paths) != len(other.paths):
-        raise ConfigError(
-            f"--ensemble: {first.run} and {other.run} have rows of the same path, in another "
-            "order; sort both files alike"
-        )
+        text = f"--ensemble: {first.run} and {other.run} have rows of the same path,"
+        raise ConfigError(f"{text} in another order; sort both files alike")
     row_of = {path: row for row, path in enumerate(other.paths)}
     return np.asarray([row_of[path] for path in first.paths], np.int64)
 
@@ -272,10 +266,8 @@ def _of_one_deal(flag: str, materials: Sequence[Material]) -> list[Material]:
                 "so their patients were not assigned to the same folds; train them on the same data"
             )
         if views != first.facts["views"]:
-            raise ConfigError(
-                f"{flag}: {first.predictions.run} is scored on views {first.facts['views']}, {run} "
-                f"on {views}; choose --views"
-            )
+            what = f"{flag}: {first.predictions.run} is scored on views {first.facts['views']},"
+            raise ConfigError(f"{what} {run} on {views}; choose --views")
     return [material for _, material in ordered]
 
 

@@ -3,8 +3,6 @@
 Scores from files need neither torch nor data; `score`, which needs both, is imported for runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -112,10 +110,8 @@ def _check_labels(options: EvaluateOptions, labels: Iterable[str]) -> None:
     named += [("--primary", options.primary)] * (options.primary != "macro")
     for given, name in named:
         if known and match_label(name, known) is None:
-            raise ConfigError(
-                f"{given} {name}: not among the labels evaluated{did_you_mean(name, known)}; "
-                f"choose from {', '.join(known)}"
-            )
+            what = f"{given} {name}: not among the labels evaluated{did_you_mean(name, known)}"
+            raise ConfigError(f"{what}; choose from {', '.join(known)}")
 
 
 def _recorded_labels(sources: Sequence[Source]) -> list[str]:

@@ -1,7 +1,5 @@
 """What `evaluate` works on: runs or files of scores, and predictions with what is known of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,10 +129,8 @@ def _named_files(predictions: Sequence[Path], artifacts_dir: Path) -> dict[str, 
         name, file = (name, expand(rest)) if is_named else (file_name_of(path.stem), expand(path))
         if name in sources:
             other = sources[name].file
-            raise ConfigError(
-                f"--predictions: {other} and {file} would both be called '{name}'; name "
-                f"them: --predictions NAME={other}"
-            )
+            what = f"--predictions: {other} and {file} would both be called '{name}'"
+            raise ConfigError(f"{what}; name them: --predictions NAME={other}")
         sources[name] = Source(name, RunDir(artifacts_dir / name), file=file, is_named=is_named)
     return sources
 
@@ -149,15 +145,11 @@ def read_scores(source: Source, split: str | None) -> Material:
     assert path is not None
     read = Predictions.read(path, run=source.name, dataset="predictions", split=split or "all")
     if source.results_dir.exists():
-        raise ArtifactError(
-            f"{path}: its results would go to {source.results_dir.path}, which holds a run; rename "
-            "the file, or choose another --artifacts-dir"
-        )
+        what = f"{path}: its results would go to {source.results_dir.path}, which holds a run"
+        raise ArtifactError(f"{what}; rename the file, or choose another --artifacts-dir")
     if read.left_out:
-        console.warn(
-            f"{path}: left out, for a label needs both LABEL and LABEL_score: "
-            f"{list_first(read.left_out, 20)}"
-        )
+        what = f"{path}: left out, for a label needs both LABEL and LABEL_score:"
+        console.warn(f"{what} {list_first(read.left_out, 20)}")
     if read.patients is None:
         console.note(f"{path}: names no patients, so images are resampled")
     blank = np.isnan(read.targets).sum(axis=0).tolist()

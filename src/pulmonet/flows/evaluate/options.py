@@ -1,7 +1,5 @@
 """What `evaluate` can be asked for: its flags take default and help from here."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 

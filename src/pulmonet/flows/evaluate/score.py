@@ -1,7 +1,5 @@
 """From a run and a dataset to predictions: the half of `evaluate` that needs torch and images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -278,17 +276,13 @@ def _facts(
         but = f", but {trained_on}, were trained on" if trained_on else but
         notes.append(f"Another dataset than the one trained on{but or ': external testing'}.")
     elif same is False:
-        notes.append(
-            "The data's fingerprint differs from the training's: rows, splits or labels have "
-            "changed since."
-        )
+        what = "The data's fingerprint differs from the training's:"
+        notes.append(f"{what} rows, splits or labels have changed since.")
     if seen is None and not own and not provenance.is_published:
         notes.append("That is told by fingerprint and name alone: the run has no seen.npz.")
     elif seen and seen.of_the_same_ids:
-        notes.append(
-            f"{seen.of_the_same_ids:,} of these images have a patient whose id was trained on; no "
-            "image tells whether it is the same person."
-        )
+        what = f"{seen.of_the_same_ids:,} of these images have a patient whose id was trained on"
+        notes.append(f"{what}; no image tells whether it is the same person.")
     if provenance.status != "finished":
         notes.append(
             f"Training is unfinished ({provenance.status}): these are its best weights so far."

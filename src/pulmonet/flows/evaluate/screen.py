@@ -1,7 +1,5 @@
 """The tables that `evaluate` shows: 80 columns, the numbers that matter, what to beware of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich import box
@@ -63,10 +61,8 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
     else:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
     if few:
-        console.note(
-            "* fewer than 20 positive (or negative) patients: intervals of its thresholds and "
-            "calibration may be too narrow."
-        )
+        what = "* fewer than 20 positive (or negative) patients:"
+        console.note(f"{what} intervals of its thresholds and calibration may be too narrow.")
     for label, entry in result.labels.items():
         if entry.auroc.low is not None and (caveat := entry.auroc.caveat()):
             console.note(f"{label}: {caveat}.")
@@ -112,10 +108,8 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     primary = [entry for entry in comparisons if entry.is_primary()]
     pooled = [result for result in scored if result.combines == "out-of-fold"]
     for result in pooled:
-        console.note(
-            f"Each fold has rows of its own, so folds are not compared; {result.run} is all of "
-            "them together."
-        )
+        what = "Each fold has rows of its own, so folds are not compared"
+        console.note(f"{what}; {result.run} is all of them together.")
     if not primary and not pooled:
         console.note("No two runs share rows and reference labels: nothing to compare.")
     if not primary:

@@ -1,7 +1,5 @@
 """What `evaluate` writes and where: JSON, calibration, figures and ONNX of runs; table of all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Sequence
@@ -48,15 +46,11 @@ def check_folder(
             kind = "the ensemble of" if one.combines == "ensemble" else "the folds"
             what = "a file of scores" if one.tta == "none" else f"a run with --tta {one.tta}"
             what = what if one.combines is None else f"{kind} {', '.join(one.members)}"
-            raise ArtifactError(
-                f"{path}: holds results of {what}, which stay; choose another name ({flag}), or "
-                "move the folder away"
-            )
+            text = f"{path}: holds results of {what}, which stay"
+            raise ArtifactError(f"{text}; choose another name ({flag}), or move the folder away")
     if files and not found and wanted != (None, [], "none"):
-        raise ArtifactError(
-            f"{path}: holds other files ({list_first(file.name for file in files)}); choose "
-            f"another name ({flag})"
-        )
+        text = f"{path}: holds other files ({list_first(file.name for file in files)})"
+        raise ArtifactError(f"{text}; choose another name ({flag})")
 
 
 def write_scores(material: Material) -> None:

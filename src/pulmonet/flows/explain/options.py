@@ -1,7 +1,5 @@
 """What `explain` can be asked for and what that means; no torch: a wrong name answers at once."""
 
-from __future__ import annotations
-
 import shlex
 from functools import cached_property
 from glob import has_magic

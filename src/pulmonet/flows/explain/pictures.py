@@ -1,7 +1,5 @@
 """X-rays to scores, heat maps, and the files that show them."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Sequence

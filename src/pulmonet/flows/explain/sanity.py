@@ -1,7 +1,5 @@
 """`explain --sanity`: whether heat maps depend on the weights and find what the score hangs on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

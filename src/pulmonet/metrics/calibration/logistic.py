@@ -1,7 +1,5 @@
 """Logistic regression by Newton's method, with a covariance that knows patients repeat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Slope and intercept come first (Van Calster et al. 2016); ECE stands beside what
 calibrated model would show at the same n, because on few rows it is never near zero.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import ndtri
 

@@ -6,8 +6,6 @@ resample costs two gathers and two cumulative sums instead of a sort. Equal to s
 ``roc_auc_score`` and ``average_precision_score`` to 1e-9, float64 throughout.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

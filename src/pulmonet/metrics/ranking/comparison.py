@@ -1,7 +1,5 @@
 """Comparing runs: paired differences on the same resamples, and who is not distinguished."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Intervals of AUROC and average precision, of each label and of the macro, over patients."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@ evidence. One sequence of resamples serves every metric, label and run: differen
 are then paired, and evaluating again gives the same numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

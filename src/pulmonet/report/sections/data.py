@@ -1,7 +1,5 @@
 """Data: source, fingerprint, flow of rows and patients, label policies, who is in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

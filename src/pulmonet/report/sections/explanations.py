@@ -152,10 +152,8 @@ def _localization(found: Localization) -> list[Block]:
         ),
     ]
     if len(found.variants) > 1:
-        notes.append(
-            f"{len(found.variants)} ways were tried on the same rows: the best one's lead is "
-            "flattered."
-        )
+        what = f"{len(found.variants)} ways were tried on the same rows:"
+        notes.append(f"{what} the best one's lead is flattered.")
     caption = f"Localisation on {found.dataset}, {where}{kind}"
     return [*table(caption, rows, notes), Text(_leads(found))]
 

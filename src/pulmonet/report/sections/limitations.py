@@ -1,7 +1,5 @@
 """Limitations that follow from the artifacts, and those that only the authors can name."""
 
-from __future__ import annotations
-
 from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Block, Section, Text, bullets
 from pulmonet.report.wording import listing
@@ -42,10 +40,8 @@ def limitations_section(context: Context) -> Section:
     if not all(facts.patients_known for facts in collection.datasets):
         lines.append("The source names no patients: intervals take each image for a patient.")
     if not collection.synthetic:
-        lines.append(
-            "Labels of public chest X-ray collections are mostly read from reports by software: "
-            "the reference standard has errors of its own."
-        )
+        what = "Labels of public chest X-ray collections are mostly read from reports by software:"
+        lines.append(f"{what} the reference standard has errors of its own.")
     blocks: list[Block] = [bullets(lines)]
     if "limitations" in context.notes:
         blocks.append(Text(context.notes["limitations"]))

@@ -1,7 +1,5 @@
 """How to reproduce: the exact commands, versions, digests."""
 
-from __future__ import annotations
-
 import shlex
 
 from pulmonet.metrics.options import EvaluationOptions

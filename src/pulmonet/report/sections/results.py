@@ -1,7 +1,5 @@
 """Results: tables with intervals, groups that are not distinguished, and each run in detail."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -103,10 +101,8 @@ def _one_split(
         title = f"{title}: folds of {listing([whole for whole, parts in folds if parts])}"
     elif not is_alone:
         title = f"{title}: {listing(names)}"
-        notes.append(
-            f"Other runs were tested on other rows of this split: {listing(names)} cannot be "
-            "compared with them by these numbers."
-        )
+        what = "Other runs were tested on other rows of this split:"
+        notes.append(f"{what} {listing(names)} cannot be compared with them by these numbers.")
     blocks = (
         first,
         *(Text(note, "note") for note in notes),
@@ -146,10 +142,8 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
     baseline = next((result.baseline for result in ranked if result.baseline), None)
     if baseline is not None and len(set(map(rows_of, results))) == 1:
         rows.append(row(Cell(BASELINE_NAME, kind="muted"), baseline.macro, None))
-        notes.append(
-            f"The baseline sees no image: a logistic model on {listing(baseline.features)}, "
-            f"fitted on {baseline.fitted_on}."
-        )
+        what = f"The baseline sees no image: a logistic model on {listing(baseline.features)},"
+        notes.append(f"{what} fitted on {baseline.fitted_on}.")
     notes += combination_notes(ranked)
     caption = "Mean over the labels" + (", best first" if len(results) > 1 else "")
     return table(caption, rows, notes, forest=True)

@@ -1,7 +1,5 @@
 """Five lines that a clinician understands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pulmonet.metrics.results import RunResult
@@ -81,10 +79,8 @@ def _what(context: Context) -> str:
         what, gives = f"A computer program ({names}, a neural network) that looks", "gives"
     else:
         what, gives = f"{len(runs)} computer programs (neural networks: {names}) that look", "give"
-    return (
-        f"{what} at a chest X-ray and {gives} a score between 0 and 1 for "
-        f"{count(len(labels), 'finding')}: {listing(labels)}."
-    )
+    text = f"{what} at a chest X-ray and {gives}"
+    return f"{text} a score between 0 and 1 for {count(len(labels), 'finding')}: {listing(labels)}."
 
 
 def _training_data(run: RunArtifacts, runs: Sequence[RunArtifacts]) -> str:
@@ -202,10 +198,8 @@ def _caution(context: Context) -> str:
     if rare := [label for label, item in labels.items() if item.few_positives]:
         which = "any finding" if len(rare) == len(labels) > 1 else listing(rare)
         words.append(f"Too few cases for a firm statement on {which}.")
-    words.append(
-        "A score is no probability of disease unless it was calibrated, and other hospitals, "
-        "devices and patients can give other results."
-    )
+    what = "A score is no probability of disease unless it was calibrated,"
+    words.append(f"{what} and other hospitals, devices and patients can give other results.")
     return " ".join(words)
 
 
