@@ -23,14 +23,8 @@ from pulmonet.choices import METHODS
 from pulmonet.data.images.read import decode
 from pulmonet.data.images.square import Placement, placement, shrink
 from pulmonet.errors import ArtifactError
+from pulmonet.explain import results
 from pulmonet.explain.maps.overlay import blend, place_map
-from pulmonet.explain.results import (
-    Explanations,
-    ImageExplanation,
-    LabelExplanation,
-    Localization,
-    Sanity,
-)
 from pulmonet.files.read import check_plain, read_array
 from pulmonet.labels import file_name_of
 from pulmonet.report.stale import Reader
@@ -57,7 +51,7 @@ class ExplainedImage:
     image: str | None
     method: str
     labels: tuple[str, ...]
-    found: Mapping[str, LabelExplanation]
+    found: Mapping[str, results.LabelExplanation]
     """By label: score and verdict; `overlay` is None where no map is to be drawn."""
     maps: Floats32  # (L, S, S) in [0, 1]
     xray: Pixels | None  # (H, W) grey, None where it was not kept
@@ -71,8 +65,8 @@ class HeatMaps:
     """(label, method) -> PNG of the first validation row; its small print names the image."""
     images: tuple[ExplainedImage, ...] = ()  # those of the newest call first
     n_images: int = 0  # how many there are, shown or not
-    localization: Localization | None = None
-    sanity: Sanity | None = None
+    localization: results.Localization | None = None
+    sanity: results.Sanity | None = None
 
     def __bool__(self) -> bool:
         return bool(self.images or self.panels)
@@ -90,7 +84,7 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
         return found if attempt.is_fresh(folder / name, digest, "explain", *runs) else None
 
     had = (folder / "explanations.json").exists()
-    newest: Explanations | None = fresh("explanations.json", Explanations)
+    newest: results.Explanations | None = fresh("explanations.json", results.Explanations)
     images = newest.images if newest else []
     # a panel does not say of which weights it is; what explanations.json tells does
     told = {PurePath(one.panel).name for image in images for one in image.labels.values()}
@@ -113,13 +107,13 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
         panels=panels,
         images=tuple(image for image in explained if image is not None),
         n_images=len(found),
-        localization=fresh("localization.json", Localization),
-        sanity=fresh("sanity.json", Sanity),
+        localization=fresh("localization.json", results.Localization),
+        sanity=fresh("sanity.json", results.Sanity),
     )
 
 
 def _read_image(
-    reader: Reader, path: Path, *, method: str, described: ImageExplanation | None
+    reader: Reader, path: Path, *, method: str, described: results.ImageExplanation | None
 ) -> ExplainedImage | None:
     """maps.npz with the X-ray beside it; None where it is of other weights."""
     digest = None
@@ -145,7 +139,7 @@ def _read_image(
         drawn = next(path.parent.glob(f"*_{file_name_of(label)}_overlay.png"), None)
         told = {"score": score, "panel": "", "reason": _EARLIER, "empty": not heat.any()}
         told["overlay"] = drawn and drawn.name
-        found.setdefault(label, LabelExplanation.model_validate(told))
+        found.setdefault(label, results.LabelExplanation.model_validate(told))
     return ExplainedImage(
         folder=path.parent.name,
         image=described.image if described else None,

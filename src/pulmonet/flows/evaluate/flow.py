@@ -10,6 +10,7 @@ from functools import partial
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
+from pulmonet.flows.evaluate import write
 from pulmonet.flows.evaluate.combine import average, check_combination, pool
 from pulmonet.flows.evaluate.compare import check_arms, compare_all, earlier_comparison
 from pulmonet.flows.evaluate.material import (
@@ -22,19 +23,6 @@ from pulmonet.flows.evaluate.material import (
 )
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.evaluate.screen import show_comparison, show_result
-from pulmonet.flows.evaluate.write import (
-    check_folder,
-    export_runs,
-    ledger_of,
-    stored_calibration,
-    with_targets,
-    write_calibration,
-    write_comparison_figure,
-    write_figures,
-    write_run,
-    write_scores,
-    write_table,
-)
 from pulmonet.labels import match_label
 from pulmonet.metrics import final_table
 from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baseline
@@ -59,7 +47,7 @@ def run(options: EvaluateOptions) -> int:
     final_table.read_table(table_path)
     _check_labels(options, _recorded_labels(sources))
     pictures = [artifacts_dir / "model_comparison.png"] if options.figures else []
-    ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
+    write.ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
 
     # material: predictions, with what is known around them
     score_one = partial(_material, options=options, datasets=Datasets())
@@ -70,23 +58,25 @@ def run(options: EvaluateOptions) -> int:
     elif combination is not None:
         make = average if combination.kind == "ensemble" else pool
         materials.append(make(combination.name, materials, combined_dir))
-    materials = with_targets(materials)
+    materials = write.with_targets(materials)
 
     # metrics
-    results = [evaluate_one(one, options, stored_calibration(one, options)) for one in materials]
+    results = [
+        evaluate_one(one, options, write.stored_calibration(one, options)) for one in materials
+    ]
     earlier = earlier_comparison(materials, results, options)
     results, records = earlier or compare_all([m.predictions for m in materials], results, options)
 
     # write
     for material, result in zip(materials, results, strict=True):
-        write_run(material, result, records)
-        write_calibration(material, options, result)
+        write.write_run(material, result, records)
+        write.write_calibration(material, options, result)
         if options.figures:
-            write_figures(material, result)
+            write.write_figures(material, result)
     if results:
-        write_table(table_path, results)
+        write.write_table(table_path, results)
     if options.figures and not earlier:
-        write_comparison_figure(artifacts_dir, results, records)
+        write.write_comparison_figure(artifacts_dir, results, records)
 
     # say
     for result in results:
@@ -99,7 +89,7 @@ def run(options: EvaluateOptions) -> int:
         document = Evaluation(runs=results, comparisons=records)
         console.show_json(document.model_dump(mode="json", by_alias=True))
     if options.export is not None:
-        failures += export_runs([source.run_dir for source in sources if source.run_dir])
+        failures += write.export_runs([source.run_dir for source in sources if source.run_dir])
     return ArtifactError.exit_code if failures else 0
 
 
@@ -127,14 +117,14 @@ def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> M
     """A run scored, or a file of scores read."""
     if source.run_dir is None:
         material = read_scores(source, options.split)
-        check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
+        write.check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
     else:
         from pulmonet.flows.evaluate.score import score
 
         if options.tta != "none":
-            check_folder(source.results_dir, None, [], options.tta, "train --name")
+            write.check_folder(source.results_dir, None, [], options.tta, "train --name")
         material = score(source.name, source.run_dir, source.results_dir, options, datasets)
-        write_scores(material)
+        write.write_scores(material)
     return with_labels(material, options.labels)
 
 

@@ -14,13 +14,7 @@ from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, encode_png, place_map
 from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation, judge_images
 from pulmonet.explain.score_table import ScoreTable
-from pulmonet.figures.panels import (
-    ROWS_PER_SHEET,
-    SheetRow,
-    draw_contact_sheet,
-    draw_panel,
-    thumbnail,
-)
+from pulmonet.figures import panels
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
@@ -46,19 +40,19 @@ def explain_sources(
     """
     images: list[ImageExplanation] = []
     sheets: list[str] = []
-    rows: list[SheetRow] = []
+    rows: list[panels.SheetRow] = []
 
     def write_sheet() -> None:
         number = f"_{len(sheets) + 1}" if sheets else ""
         kind = "; SYNTHETIC phantoms" if synthetic else ""
-        sheet = draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
+        sheet = panels.draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
         sheets.append(f"contact_sheet{number}.png")
         task.ledger.write(task.folder / sheets[-1], sheet)
         rows.clear()
 
     with console.steps("Explaining", len(sources)) as progress:
         for source, image in read_sources(sources, bad, progress.advance):
-            if len(rows) == ROWS_PER_SHEET:
+            if len(rows) == panels.ROWS_PER_SHEET:
                 write_sheet()
             found, row = _explain_one(
                 task, trained, calibration, source, image, synthetic=synthetic
@@ -79,7 +73,7 @@ def _explain_one(
     image: Pixels,
     *,
     synthetic: bool,
-) -> tuple[ImageExplanation, SheetRow]:
+) -> tuple[ImageExplanation, panels.SheetRow]:
     """All files of one image; its part of explanations.json and its row of the contact sheet."""
     columns = [trained.labels.index(label) for label in task.labels]
     variant = task.variants[0]
@@ -107,13 +101,13 @@ def _explain_one(
         found = _place(task, judged.labels[label], placed, path)
         found = found.model_copy(update={"reference": source.reference.get(label)})
         overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
-        panel = draw_panel(
+        panel = panels.draw_panel(
             image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
         )
         task.ledger.write(_panel_path(task, path), panel)
         _write_overlay(overlay, path, f"PulmoNet {variant.method} {label}", task, source)
         labels[label] = found
-        overlays[label] = None if overlay is None else thumbnail(overlay)
+        overlays[label] = None if overlay is None else panels.thumbnail(overlay)
     buffer = io.BytesIO()
     np.savez_compressed(  # readable without pickle
         buffer,
@@ -127,7 +121,7 @@ def _explain_one(
     stored = _relative(folder / "maps.npz", task.folder)
     facts = {"width": width, "height": height, "maps": stored, "labels": labels}
     explanation = judged.model_copy(update=facts)
-    return explanation, SheetRow(source.folder, thumbnail(image), labels, overlays)
+    return explanation, panels.SheetRow(source.folder, panels.thumbnail(image), labels, overlays)
 
 
 def _place(

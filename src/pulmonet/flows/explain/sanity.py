@@ -7,14 +7,7 @@ import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.errors import ConfigError
-from pulmonet.explain.checks.sanity import (
-    PASS_BELOW,
-    cascade,
-    map_correlations,
-    road,
-    weight_stages,
-    why_undecided,
-)
+from pulmonet.explain.checks import sanity
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.figures.sanity import draw_sanity
@@ -47,9 +40,9 @@ def check_maps(
     columns = [trained.labels.index(label) for label in task.labels]
     way = task.variants[0]
     explain = partial(explain_images, method=way.method, layer=way.layer)
-    n_steps = len(weight_stages(trained.network)) * N_SEEDS
+    n_steps = len(sanity.weight_stages(trained.network)) * N_SEEDS
     with console.steps("Randomising weights", n_steps) as progress:
-        result = cascade(
+        result = sanity.cascade(
             trained.network,
             pixels,
             columns,
@@ -63,7 +56,7 @@ def check_maps(
     with console.steps("Removing pixels", len(best)) as progress:
         pairs = [(number, columns[column]) for number, column in enumerate(best)]
         maps = found.maps[np.arange(len(best)), best]
-        curve = road(trained.network, pixels, pairs, maps, progress=progress.advance)
+        curve = sanity.road(trained.network, pixels, pairs, maps, progress=progress.advance)
     against = task.against
     other = _compare_runs(task, against, found.raw, images) if against is not None else None
     result = result.model_copy(
@@ -97,11 +90,13 @@ def _compare_runs(
             f"{theirs.shape[3]}, not {ours.shape[2]} x {ours.shape[3]}; compare runs of one "
             "network and image size"
         )
-    correlations = map_correlations(ours, theirs)
+    correlations = sanity.map_correlations(ours, theirs)
     value = float(np.mean(correlations)) if correlations else None
     return Comparison(
         run=other.run_dir.name,
         shuffled_labels=other.record.config.data.shuffle_labels,
         correlation=value,
-        passed=value is not None and value < PASS_BELOW if why_undecided(ours) is None else None,
+        passed=value is not None and value < sanity.PASS_BELOW
+        if sanity.why_undecided(ours) is None
+        else None,
     )

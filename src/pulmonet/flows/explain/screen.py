@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pulmonet.choices import PIXEL_METHODS
-from pulmonet.explain.results import (
-    BASELINES,
-    Explanations,
-    ImageExplanation,
-    LabelExplanation,
-    LabelLocalization,
-    Localization,
-    Sanity,
-)
+from pulmonet.explain import results
 from pulmonet.flows import console
 from pulmonet.words import NOTICE, count, list_first
 
@@ -55,7 +47,7 @@ def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> N
         console.say(f"{text} its answers about X-rays of people mean nothing.")
 
 
-def say_all(task: Settled, found: Explanations) -> None:
+def say_all(task: Settled, found: results.Explanations) -> None:
     """Scores of the first images, where the files are, and what else there is to know."""
     images, folder = found.images, task.folder
     pairs = [pair for image in images for pair in image.labels.values()]
@@ -92,7 +84,7 @@ def say_all(task: Settled, found: Explanations) -> None:
     _say_end(n_good, len(found.bad_images))
 
 
-def _note_reasons(pairs: Sequence[tuple[str, LabelExplanation]]) -> None:
+def _note_reasons(pairs: Sequence[tuple[str, results.LabelExplanation]]) -> None:
     """Which labels have no verdict and why; where published thresholds are from."""
     for reason in filter(None, dict.fromkeys(found.reason for _, found in pairs)):
         without = [x for x, found in pairs if found.reason == reason and found.present is None]
@@ -106,10 +98,10 @@ def _say_end(n_good: int, n_bad: int) -> None:
         console.warn(f"{n_bad:,} of {n_bad + n_good:,} images could not be read")
 
 
-def show_scores(path: Path, images: Iterable[ImageExplanation], n_bad: int) -> None:
+def show_scores(path: Path, images: Iterable[results.ImageExplanation], n_bad: int) -> None:
     """How many images are above each label's threshold, and the file of their scores."""
     n_images, n_unlike, n_above = 0, 0, Counter[str]()
-    facts: dict[str, LabelExplanation] = {}
+    facts: dict[str, results.LabelExplanation] = {}
     for image in images:
         n_images, n_unlike = n_images + 1, n_unlike + bool(image.unlike)
         facts = facts if image.unlike else image.labels
@@ -132,7 +124,7 @@ def show_scores(path: Path, images: Iterable[ImageExplanation], n_bad: int) -> N
     _say_end(n_images, n_bad)
 
 
-def _scores_table(images: Sequence[ImageExplanation]) -> Table:
+def _scores_table(images: Sequence[results.ImageExplanation]) -> Table:
     """Scores of one image or a few, at most as wide as the terminal."""
     table = Table(box=None, pad_edge=False)
     several = len(images) > 1
@@ -165,7 +157,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def show_localization(labels: Sequence[str], result: Localization) -> None:
+def show_localization(labels: Sequence[str], result: results.Localization) -> None:
     """The tables, which of the labels asked for have no region, and the verdict."""
     kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
     n_runs = len(result.runs)
@@ -182,25 +174,25 @@ def show_localization(labels: Sequence[str], result: Localization) -> None:
     console.say(_verdict(result))
 
 
-def _localization_table(found: LabelLocalization, variants: Sequence[str]) -> Table:
+def _localization_table(found: results.LabelLocalization, variants: Sequence[str]) -> Table:
     """Of several variants' randomised networks only the strongest; at most 80 columns wide."""
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
     for name in ("Pointing game", "IoU", "Energy inside"):
         table.add_column(name, justify="right", no_wrap=True)
-    random_rows = [name for name in found.rows if name.startswith(BASELINES[3])]
+    random_rows = [name for name in found.rows if name.startswith(results.BASELINES[3])]
     strongest = max(random_rows, key=lambda name: _pointing(found, name), default=None)
     for name, row in found.rows.items():
         if name in random_rows and name != strongest:
             continue
         shown = name
         if name == strongest:
-            shown = BASELINES[3] if len(variants) == 1 else "best randomised networks"
+            shown = results.BASELINES[3] if len(variants) == 1 else "best randomised networks"
         table.add_row(shown, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
     return table
 
 
-def _verdict(result: Localization) -> str:
+def _verdict(result: results.Localization) -> str:
     """Which labels are hit significantly more often than by every baseline."""
     names = [variant.name for variant in result.variants]
     winners = {label: found.winners() for label, found in result.labels.items()}
@@ -224,11 +216,11 @@ def _verdict(result: Localization) -> str:
     return "\n".join(lines)
 
 
-def _pointing(found: LabelLocalization, name: str) -> float:
+def _pointing(found: results.LabelLocalization, name: str) -> float:
     return found.rows[name].pointing.value or 0.0
 
 
-def show_sanity(result: Sanity, picture: Path) -> None:
+def show_sanity(result: results.Sanity, picture: Path) -> None:
     """The cascade's table, the verdict, and what removing pixels and another run showed."""
     console.say("Absolute rank correlation with the trained network's maps", style="bold")
     table = Table(box=None, pad_edge=False)

@@ -6,19 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pulmonet.report import wording
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Cell, Chart, Charts, Picture, Section, Series, Text
-from pulmonet.report.wording import (
-    NOTHING,
-    checkpoint_kept,
-    duration,
-    model_name,
-    number,
-    picture_name,
-    safe_name,
-    setting,
-    table,
-)
 
 
 def training_section(context: Context) -> Section:
@@ -27,14 +17,16 @@ def training_section(context: Context) -> Section:
     settings = [_settings(context, run) for run in runs]
     shared = [key for key in settings[0] if len({values[key] for values in settings}) == 1]
     differing = [key for key in settings[0] if key not in shared]
-    shared = [key for key in shared if settings[0][key] != NOTHING]
+    shared = [key for key in shared if settings[0][key] != wording.NOTHING]
     rows = (
         {"Run": run.name} | {key: values[key] for key in differing}
         for run, values in zip(runs, settings, strict=True)
     )
-    differ = table("Settings in which the runs differ", rows) if differing else []
+    differ = wording.table("Settings in which the runs differ", rows) if differing else []
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
-    same = table("What was set", ({"Setting": key, "Value": settings[0][key]} for key in shared))
+    same = wording.table(
+        "What was set", ({"Setting": key, "Value": settings[0][key]} for key in shared)
+    )
     children = (
         Section("settings", title, tuple(same), folded=True),
         Section("curves", "Training curves", (), tuple(_curves(context, run) for run in runs)),
@@ -42,14 +34,14 @@ def training_section(context: Context) -> Section:
     recorded = (
         {
             "Run": run.name,
-            "Network": model_name(run.config.model),
+            "Network": wording.model_name(run.config.model),
             "State": facts.status,
             "Epoch kept": facts.best_epoch,
             "Its score in training": Cell(
-                f"{number(facts.best_valid_macro_auroc)} ({facts.selection_score()})",
+                f"{wording.number(facts.best_valid_macro_auroc)} ({facts.selection_score()})",
                 facts.best_valid_macro_auroc,
             ),
-            "Training time": Cell(duration(facts.duration_seconds), facts.duration_seconds),
+            "Training time": Cell(wording.duration(facts.duration_seconds), facts.duration_seconds),
             "Hardware": context.identities.scrub(facts.device_name) or facts.device,
             "Precision": facts.precision,
         }
@@ -70,7 +62,7 @@ def training_section(context: Context) -> Section:
             if missing := facts.one_class(role):
                 named = "; ".join(f"{label}: {why}" for label, why in missing.items())
                 notes.append(f"{run.name}: {what} {named}.")
-    tables = (*table("Runs", recorded, notes), *differ)
+    tables = (*wording.table("Runs", recorded, notes), *differ)
     return Section("training", "Model and training", tables, children)
 
 
@@ -80,7 +72,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     data, optim, loss, members = config.data, config.optim, config.loss, config.model.members
     fraction = "all" if data.subset == 1 else f"{data.subset:g} by {data.subset_mode}"
     values: dict[str, Any] = {
-        "Network": model_name(config.model),
+        "Network": wording.model_name(config.model),
         "Ensemble": "no" if members == 1 else f"the mean of {members} networks' scores",
         "Starting weights": _weights(context, run),
         "Dropout": "the network's own" if config.model.dropout is None else config.model.dropout,
@@ -100,20 +92,20 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
         "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
         "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
         "Augmentation": _augmentation(config.augment),
-        "Checkpoint": checkpoint_kept(config.select),
+        "Checkpoint": wording.checkpoint_kept(config.select),
         "Seed": config.seed,
         "Device": provenance.device,
         "Processes": provenance.world_size,
         "CPU threads": provenance.threads or "not recorded",
-        "Data": facts.name if facts else NOTHING,
-        "Data fingerprint": facts.fingerprint[:12] if facts else NOTHING,
+        "Data": facts.name if facts else wording.NOTHING,
+        "Data fingerprint": facts.fingerprint[:12] if facts else wording.NOTHING,
         "PulmoNet": provenance.pulmonet,
         "PyTorch": provenance.versions.get("torch", "not recorded"),
     }
     if provenance.is_published:
         known = ("Network", "Starting weights", "Image size", "Fit to the square", "PulmoNet")
-        values |= {key: NOTHING for key in values if key not in known}
-    return {key: context.identities.scrub(setting(value)) for key, value in values.items()}
+        values |= {key: wording.NOTHING for key in values if key not in known}
+    return {key: context.identities.scrub(wording.setting(value)) for key, value in values.items()}
 
 
 def _weights(context: Context, run: RunArtifacts) -> str:
@@ -147,9 +139,9 @@ def _augmentation(augment: Any) -> str:
 
 
 def _curves(context: Context, run: RunArtifacts) -> Section:
-    key = f"curves-{safe_name(run.name)}"
+    key = f"curves-{wording.safe_name(run.name)}"
     words = f"Loss, AUROC and average precision per epoch of {run.name}"
-    name = picture_name(run.name, "curves")
+    name = wording.picture_name(run.name, "curves")
     pictures = (Picture(name, run.curves, words),) if run.curves is not None else ()
     blocks: list[Block] = [*pictures]
     if run.log is not None and len(run.log):
