@@ -19,7 +19,6 @@ import socket
 import sys
 import urllib.parse
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,6 +94,8 @@ def fetch(official_url: str) -> Path:
     Raises:
         OSError: it cannot be downloaded; why, and the ways out.
     """
+    from http.client import HTTPException
+
     from torch.hub import download_url_to_file, get_dir
 
     url = os.environ.get("PULMONET_WEIGHTS_URL") or official_url
@@ -167,15 +168,20 @@ def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
     """The run's folder: weights under our names, published thresholds, where both are from."""
     import torch
 
-    from pulmonet.metrics.calibration.fit import published_calibration
-
     state, facts = read_network(name)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content, now = buffer.getvalue(), datetime.now(UTC).isoformat(timespec="seconds")
     sha256 = hashlib.sha256(content).hexdigest()
-    thresholds = {label: threshold for label, (_, threshold) in network.outputs.items()}
-    calibration = published_calibration(thresholds, SOURCE, sha256)
+    unknown = {"calibrator": None, "prevalence": None, "n": 0, "positives": 0}
+    pairs = [(label, threshold) for label, (_, threshold) in network.outputs.items()]
+    calibration = {
+        "fitted_on": f"images of {SOURCE}, which published it",
+        **{"dataset": SOURCE, "split": "published", "n_rows": 0, "n_patients": 0},
+        **{"checkpoint_sha256": sha256, "published": SOURCE},
+        "labels": {x: unknown | {"thresholds": {"youden": t}} for x, t in pairs if t is not None},
+        "left_out": {x: "none is published" for x, t in pairs if t is None},
+    }
     provenance = Provenance(
         status="finished",
         pulmonet=importlib.metadata.version("pulmonet"),
@@ -193,6 +199,5 @@ def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
     with run_dir.lock():
         ledger = Ledger(run_dir.path, "choose another --artifacts-dir")
         ledger.write(run_dir.best_model_path, content)
-        document = calibration.model_dump(mode="json", by_alias=True)
-        ledger.write(run_dir.calibration_path, to_json(document))
+        ledger.write(run_dir.calibration_path, to_json(calibration))
         run_dir.write_record(RunConfig(model=model, data=data), provenance)

@@ -110,26 +110,21 @@ class Provenance(Record):
     """What happened on the way: micro-batches halved, steps skipped, ..."""
 
     @property
-    def collections(self) -> list[str]:
-        """What a published network, the run itself or what it started from, was trained on."""
-        found = self.weights.get("trained_on")
-        return list(map(str, found)) if isinstance(found, list) else []
-
-    @property
     def is_published(self) -> bool:
         """Whether others trained and published this network."""
-        return bool(self.collections) and self.dataset is None
+        return "trained_on" in self.weights and self.dataset is None
 
     def origin(self) -> str:
         """Where a published network comes from and what that means; empty where none is in it."""
-        if not self.collections:
+        found = self.weights.get("trained_on")
+        if not isinstance(found, list):
             return ""
         made = (
             "published" if self.is_published else f"started from {self.weights.get('name')}, made"
         )
         return (
             f"{made} by {self.weights.get('source')} (licence {self.weights.get('licence')}) and "
-            f"trained on {', '.join(self.collections)}: on these it is no external test"
+            f"trained on {', '.join(map(str, found))}: on these it is no external test"
         )
 
     def one_class(self, role: str) -> dict[str, str]:

@@ -246,12 +246,10 @@ def _used_before(
         used.append(f"training ({trained_on})")
     elif own and chosen.other_splits and not same and not seen:
         used.append("perhaps training (--splits are not the run's)")
-    manifest = chosen.manifest
-    called = (
-        f"{manifest.name} {manifest.source}" if manifest.source != "chexpert" else manifest.name
-    )
-    known = record.provenance.weights.get("called", ())
-    if alike := [word for word in known if str(word) in called.lower()]:
+    source = chosen.manifest.source.replace("chexpert", "")  # that layout is anybody's
+    called, known = f"{chosen.manifest.name} {source}".lower(), record.provenance.weights
+    words = known["called"] if isinstance(known.get("called"), list) else []
+    if alike := [word for word in words if str(word) in called]:
         used.append(f"perhaps training (it is called {alike[0]}, as data trained on)")
     if record.config.select.checkpoint == "best":
         if own and chosen.split == record.provenance.selected_on:

@@ -6,7 +6,7 @@ calibrated model would show at the same n, because on few rows it is never near 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -177,26 +177,6 @@ class Calibration(Record):
         able = [one for one in self.labels.values() if one.why_too_few() is None]
         reason = entry.why_too_few() or entry.why_chance(len(able))
         return Verdict(score >= threshold if reason is None else None, reason)
-
-
-def published_calibration(
-    thresholds: Mapping[str, float | None], source: str, checkpoint_sha256: str
-) -> Calibration:
-    """Youden's thresholds that others published with their weights, by label."""
-    facts = {"calibrator": None, "prevalence": None, "n": 0, "positives": 0}
-    document = {
-        "fitted_on": f"images of {source}, which published it",
-        **{"dataset": source, "split": "published", "n_rows": 0, "n_patients": 0},
-        "checkpoint_sha256": checkpoint_sha256,
-        "published": source,
-        "labels": {
-            label: facts | {"thresholds": {"youden": value}}
-            for label, value in thresholds.items()
-            if value is not None
-        },
-        "left_out": {label: "none is published" for label, v in thresholds.items() if v is None},
-    }
-    return Calibration.model_validate(document)
 
 
 def read_calibration(path: Path) -> Calibration | None:
