@@ -24,13 +24,18 @@ def report(
     show_identifiers: Annotated[
         bool, typer.Option("--show-identifiers", help="Write patient ids and paths as they are.")
     ] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Only list the runs: data, state, AUROC, date.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compute every number again, and compare.")
     ] = False,
 ) -> int:
     """Example: [bold]pulmonet report --html[/bold]"""
-    from pulmonet.flows.report import run
+    from pulmonet.flows.report import run, show_runs
 
+    if list_:
+        return show_runs(artifacts_dir)
     return run(
         artifacts_dir=artifacts_dir,
         output=output,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isnan
 from pathlib import Path
 from urllib.parse import quote
+
+from rich.markup import escape
+from rich.table import Table
 
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
@@ -17,6 +21,8 @@ from pulmonet.report.render.blocks import all_pictures
 from pulmonet.report.render.html import render_html
 from pulmonet.report.render.markdown import render_markdown
 from pulmonet.report.sections import build_document
+from pulmonet.run.folder import list_runs
+from pulmonet.words import count
 
 
 def run(
@@ -77,6 +83,41 @@ def run(
         console.warn(f"left out {problem.where}: {problem.what}")
     differs = any(verdict.startswith("differs") for verdict in verdicts.values())
     return ArtifactError.exit_code if collection.problems or differs else 0
+
+
+def show_runs(artifacts_dir: Path) -> int:
+    """A line for each run: model, data, state, validation AUROC, day of its start.
+
+    Gives 0, or 4 when a damaged one was named. ArtifactError: there is none.
+    """
+    runs, n_damaged = list_runs(artifacts_dir), 0
+    if not runs:
+        text = f"{artifacts_dir}: no run; train one with `pulmonet train`, or name --artifacts-dir"
+        raise ArtifactError(text)
+    table = Table("Run", "Model", "Data", "State", box=None, pad_edge=False)
+    table.add_column("AUROC\n(validation)", justify="right")
+    table.add_column("Started", no_wrap=True)
+    for run_dir in runs:
+        try:
+            record = run_dir.read_record()
+            log = run_dir.read_log() if run_dir.log_path.exists() else None
+        except ArtifactError as error:
+            console.warn(str(error))
+            n_damaged += 1
+            continue
+        facts, state = record.provenance, str(record.provenance.status)
+        if state != "finished":
+            n_done = 0 if log is None else len(log)
+            state = f"{state}, {n_done} of {count(record.config.total_epochs, 'epoch')}"
+        auroc = facts.best_valid_macro_auroc
+        if auroc is None and log is not None:
+            auroc = log["val_macro_auroc"].max()
+        shown = "–" if auroc is None or isnan(auroc) else f"{auroc:.3f}"
+        data = facts.dataset.name if facts.dataset else "–"
+        model = record.config.model.summary()
+        table.add_row(escape(run_dir.name), model, escape(data), state, shown, facts.start[:10])
+    console.show_table(table)
+    return ArtifactError.exit_code if n_damaged else 0
 
 
 def _paths(output: Path) -> tuple[Path, Path]:
