@@ -46,6 +46,9 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that exists.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it takes, after a few steps; write nothing.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
 ) -> int:
@@ -64,4 +67,5 @@ def train(
         name=name,
         resume=resume,
         overwrite=overwrite,
+        dry_run=dry_run,
     )

@@ -232,7 +232,9 @@ class Steps:
 
 
 @contextmanager
-def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
+def steps(
+    description: str, total: int, *, done: int = 0, shows_time: bool = True
+) -> Iterator[Steps]:
     """A progress bar on stderr for anything that may take over a second.
 
     Without a terminal a plain line every `SECONDS_PER_LINE` says how far it is.
@@ -246,7 +248,7 @@ def steps(description: str, total: int, *, done: int = 0) -> Iterator[Steps]:
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(bar_width=20),
         bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(compact=True),
+        *([bars.TimeRemainingColumn(compact=True)] if shows_time else []),
         bars.TextColumn("{task.fields[note]}", markup=False),
     )
     with bars.Progress(*columns, console=_console(stderr=True), transient=True) as progress:

@@ -37,6 +37,7 @@ def run(
     name: str | None,
     resume: bool,
     overwrite: bool,
+    dry_run: bool = False,
 ) -> int:
     """Train one run: the exit code is 0, or 130/143 after a signal that saved.
 
@@ -77,11 +78,14 @@ def run(
     is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
     if not is_first:  # under torchrun only the first process speaks
         console.configure(quiet=True)
-    with run_dir.lock() if is_first else contextlib.nullcontext():
-        return _train(config, run_dir, resume=resume and not overwrite, overwrite=overwrite)
+    with run_dir.lock() if is_first and not dry_run else contextlib.nullcontext():
+        resume = resume and not overwrite
+        return _train(config, run_dir, resume=resume, overwrite=overwrite, dry_run=dry_run)
 
 
-def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool) -> int:
+def _train(
+    config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool, dry_run: bool
+) -> int:
     import torch
 
     from pulmonet.flows.train.plan import make_plan, open_plan_pack
@@ -98,8 +102,12 @@ def _train(config: RunConfig, run_dir: RunDir, *, resume: bool, overwrite: bool)
     with joined(device.type) as processes:
         if processes.are_many and device.type == "cuda":
             device = torch.device("cuda", processes.local_rank)
-        plan = make_plan(config, device, processes)
+        plan = make_plan(config, device, processes, keep_split=not dry_run)
         announce(plan)
+        if dry_run:
+            from pulmonet.flows.train.rehearsal import rehearse
+
+            return rehearse(plan, run_dir)
         plan, pack = open_plan_pack(plan)
         announce_left(plan)
         if resume and run_dir.exists():

@@ -77,9 +77,11 @@ class Plan:
         return (*self.labels, *self.auxiliary)
 
 
-def make_plan(config: RunConfig, device: torch.device, processes: Processes) -> Plan:
+def make_plan(
+    config: RunConfig, device: torch.device, processes: Processes, *, keep_split: bool = True
+) -> Plan:
     """Check everything that can be wrong before any long work starts."""
-    manifest = open_dataset(config.data, config.seed)
+    manifest = open_dataset(config.data, config.seed, keep_split=keep_split)
     labels = resolve_labels(manifest, config.data.labels)
     auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
     asked = policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary))

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -116,6 +117,9 @@ class Display(contextlib.ExitStack):
         super().__init__()
         self._is_silent = is_silent
         self._bar: console.Steps | None = None
+        self._done = self._per_step = 0.0  # epochs of the whole run, and those of a step
+        self._start: tuple[float, float] | None = None  # seconds and epochs where this call began
+        self._n_epochs = stage.total_epochs
         self._epoch = self.enter_context(contextlib.ExitStack())
         self._board: Any = None
         if not stage.config.runtime.tensorboard or is_silent:
@@ -135,12 +139,18 @@ class Display(contextlib.ExitStack):
         name = f"epoch {epoch + 1}/{stage.total_epochs}{stage.remark}"
         if stage.pixels(epoch) != stage.config.data.image_size:
             name += f" at {stage.pixels(epoch)} px"
-        self._bar = self._epoch.enter_context(console.steps(name, n_steps, done=done))
+        self._done, self._per_step = epoch + done / n_steps, 1 / n_steps
+        self._start = self._start or (time.monotonic(), self._done)
+        bar = console.steps(name, n_steps, done=done, shows_time=False)
+        self._bar = self._epoch.enter_context(bar)
 
     def on_step(self, n_images: int, loss: float) -> None:
         """One more step on the bar."""
-        if self._bar is not None:
-            self._bar.advance(1, note=f"loss {loss:.4f}", n_images=n_images)
+        if self._bar is not None and self._start is not None:
+            self._done += self._per_step
+            seconds, epochs = time.monotonic() - self._start[0], self._done - self._start[1]
+            left = duration(seconds / epochs * max(self._n_epochs - self._done, 0))
+            self._bar.advance(1, note=f"{left} left in all  loss {loss:.4f}", n_images=n_images)
 
     def on_epoch(self, stage: Stage, log: list[dict[str, float]], is_best: bool) -> None:
         """A line of results, and the curves so far."""

@@ -1,0 +1,110 @@
+"""`train --dry-run`: what a run will take, from a few steps on real rows; nothing is written."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulmonet.data.batches.augment import apply
+from pulmonet.data.batches.load import Batch
+from pulmonet.data.images.read import read_source_image
+from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.data.pack.open import Pack, cache_dir, decoding_threads, pack_key
+from pulmonet.errors import DataError
+from pulmonet.files.system import peak_memory_bytes
+from pulmonet.flows import console
+from pulmonet.flows.train.plan import Plan, first_targets, make_stages, stage_engine
+from pulmonet.models.inference import predict
+from pulmonet.run.folder import RunDir
+from pulmonet.training.step import train_step
+from pulmonet.words import count, duration
+
+#: Steps that are timed, behind a first one.
+N_STEPS = 3
+
+
+def rehearse(plan: Plan, run_dir: RunDir) -> int:
+    """Do some steps, and say what they took and what all will take.
+
+    Raises:
+        DataError: an image that cannot be read, and --skip-bad was not given.
+        TrainingError: out of memory with one image at a time.
+    """
+    config, on_gpu = plan.config, plan.device.type == "cuda"
+    targets = first_targets(plan)
+    places, images, decoding = _sample(plan)
+    stage = make_stages(plan, config, cast(Pack, None), targets, run_dir)[0]
+    engine = stage_engine(plan, stage, None)
+    pixels = apply(images, None, config.data.image_size)
+    batch = Batch(pixels, torch.from_numpy(targets[places]), plan.rows["train"][places])
+    seconds = []
+    for number in range(1 + N_STEPS):
+        start = time.perf_counter()
+        loss, _ = train_step(engine, batch, learning_rate=config.optim.lr, seed=number)
+        float(loss)  # a GPU is awaited
+        seconds.append(time.perf_counter() - start)
+    step = float(np.median(seconds[1:]))
+    start = time.perf_counter()
+    predict(engine.network, [batch], device=plan.device, precision=plan.precision)
+    check = (time.perf_counter() - start) / len(batch) * len(plan.rows[config.select.on])
+    memory = torch.cuda.max_memory_allocated(plan.device) if on_gpu else peak_memory_bytes()
+    n_steps = -(-len(targets) // config.optim.batch_size)
+    epoch = n_steps * step + check
+    rows, side = np.concatenate(list(plan.rows.values())), int(images.shape[-1])
+    paths = plan.manifest.table["path"].tolist()
+    pack_dir = cache_dir() / "packs" / pack_key(plan.manifest.root, paths, side, config.data.fit)
+    checksums = pack_dir / "checksums.npy"
+    n_left = len(rows) - (np.load(checksums)[rows] > 0).sum() if checksums.exists() else len(rows)
+    packing = n_left * decoding / decoding_threads()
+    state = engine.network.state_dict().values()
+    # best_model.pth, and in the checkpoint weights, averages of their gradients and the best ones
+    n_bytes = 5 * config.model.members * sum(one.numel() * one.element_size() for one in state)
+    free = [
+        shutil.disk_usage(next(filter(Path.exists, path.absolute().parents))).free
+        for path in (pack_dir, run_dir.path)
+    ]
+    rate = len(batch) / step
+    console.say(
+        f"Step:    {count(len(batch), 'image')} in {duration(step)} ({rate:,.1f} images/s), "
+        f"{memory / 2**20:,.0f} MB of memory{' of the GPU' * on_gpu}"
+    )
+    console.say(
+        f"Time:    about {duration(packing + config.total_epochs * epoch)}: packing "
+        f"{count(int(n_left), 'image')} {duration(packing)}, then "
+        f"{count(config.total_epochs, 'epoch')} of {duration(epoch)} each "
+        f"({count(n_steps, 'step')}, and {duration(check)} of validation)"
+    )
+    console.say(
+        f"Disk:    {n_left * side**2 / 1e6:,.0f} MB for the pack ({free[0] / 1e6:,.0f} MB free), "
+        f"{n_bytes / 1e6:,.0f} MB for the run ({free[1] / 1e6:,.0f} MB free)"
+    )
+    console.say("Dry run: nothing is written; without --dry-run it is trained")
+    return 0
+
+
+def _sample(plan: Plan) -> tuple[list[int], Tensor, float]:
+    """Places among the training rows, their squares (B, 1, R, R), and seconds an image took."""
+    data, rows = plan.config.data, plan.rows["train"]
+    n_images = min(-(-plan.config.optim.batch_size // plan.processes.world_size), len(rows))
+    places: list[int] = []
+    squares = []
+    start = time.perf_counter()
+    for place in np.random.default_rng(plan.config.seed).permutation(len(rows)).tolist():
+        try:
+            image = read_source_image(plan.manifest, int(rows[place]))
+        except DataError:
+            if not data.skip_bad:
+                raise
+            continue
+        squares.append(fit_square(image, pack_side(data.image_size), data.fit))
+        places.append(place)
+        if len(places) == n_images:
+            break
+    if not squares:
+        raise DataError("none of the training images can be read")
+    seconds = (time.perf_counter() - start) / len(places)
+    return places, torch.from_numpy(np.stack(squares))[:, None], seconds
