@@ -1,7 +1,5 @@
 """The baseline: what view, age and sex alone predict, to show what the image adds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +23,7 @@ class Covariates:
     sex: Strings  # (N,) Male, Female; empty = unknown
     age_years: Array  # (N,) NaN = unknown
 
-    def __getitem__(self, rows: Flags | Ints) -> Covariates:
+    def __getitem__(self, rows: Flags | Ints) -> "Covariates":
         return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
 
     @property
@@ -57,7 +55,7 @@ class _Design:
     age_spread: float
 
     @classmethod
-    def of(cls, covariates: Covariates) -> _Design:
+    def of(cls, covariates: Covariates) -> "_Design":
         ages = covariates.age_years[np.isfinite(covariates.age_years)]
         return cls(
             views=tuple(sorted({str(view) for view in covariates.view})),

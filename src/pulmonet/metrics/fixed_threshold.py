@@ -1,7 +1,5 @@
 """What one fixed threshold does on rows that did not choose it, with patients as clusters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

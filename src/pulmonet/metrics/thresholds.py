@@ -7,8 +7,6 @@ choose the threshold it is judged at. Cross-fitted numbers describe the procedur
 threshold that is stored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +86,7 @@ class _Grid:
     negative_units: Ints  # (Q,) highest score first
 
     @classmethod
-    def of(cls, targets: Floats, scores: Floats, units: Ints) -> _Grid:
+    def of(cls, targets: Floats, scores: Floats, units: Ints) -> "_Grid":
         values, positive = np.asarray(scores, np.float64), np.asarray(targets) == 1
         rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
         rows = [of_class[np.argsort(-values[of_class], kind="stable")] for of_class in rows]

@@ -1,7 +1,5 @@
 """predictions_*.csv: scores and targets of rows."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,7 +79,7 @@ class Predictions:
     @classmethod
     def read(
         cls, path: Path, *, run: str | None = None, dataset: str = "", split: str = ""
-    ) -> Predictions:
+    ) -> "Predictions":
         """Read a predictions CSV; patient, study and further columns are optional.
 
         Labels are the columns that have a ``<label>_score`` beside them.
@@ -155,7 +153,7 @@ def _check_paths(paths: pd.Index, path: Path) -> None:
         raise ArtifactError(f"{what}; keep one row an image")
 
 
-def _parsed(column: pd.Series[Any]) -> Floats:
+def _parsed(column: "pd.Series[Any]") -> Floats:
     """(N,) numbers, ``0,5`` too; NaN for anything else."""
     values = pd.to_numeric(column.replace("", "nan"), errors="coerce").to_numpy(np.float64)
     if np.isnan(values).any():
@@ -164,7 +162,7 @@ def _parsed(column: pd.Series[Any]) -> Floats:
     return values
 
 
-def _numbers(column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()) -> Floats32:
+def _numbers(column: "pd.Series[Any]", path: Path, allowed: tuple[int, ...] = ()) -> Floats32:
     values = _parsed(column)
     if allowed:
         is_blank = column.str.strip().str.lower().isin(["", "nan"]).to_numpy()
@@ -182,7 +180,7 @@ def _numbers(column: pd.Series[Any], path: Path, allowed: tuple[int, ...] = ()) 
     return values.astype(np.float32)
 
 
-def _meant(column: pd.Series[Any]) -> str:
+def _meant(column: "pd.Series[Any]") -> str:
     """What scores outside [0, 1] look like. No logit that matters is above 20."""
     values = _parsed(column.str.strip().str.removesuffix("%"))
     low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
@@ -191,7 +189,7 @@ def _meant(column: pd.Series[Any]) -> str:
     return "logits are refused: apply a sigmoid first"
 
 
-def _column(column: pd.Series[Any]) -> NDArray[Any]:
+def _column(column: "pd.Series[Any]") -> NDArray[Any]:
     numbers = _parsed(column)
     return column.to_numpy(object) if (np.isnan(numbers) & (column != "")).any() else numbers
 

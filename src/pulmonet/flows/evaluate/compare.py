@@ -1,7 +1,5 @@
 """Comparing the runs that `evaluate` was given: those on the very same rows, label by label."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace

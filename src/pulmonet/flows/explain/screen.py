@@ -1,7 +1,5 @@
 """What `explain` says on screen: scores of images, tables of boxes, outcomes of sanity checks."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 MAX_TABLE_IMAGES = 10
 
 
-def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> None:
+def say_what(task: "Settled", trained: "TrainedRun", manifest: "Manifest | None") -> None:
     """Which runs explain by which methods, and whether people or phantoms are meant."""
     names = ", ".join(run.name for run in (task.run_dir, *task.further_runs))
     ways = []
@@ -47,7 +45,7 @@ def say_what(task: Settled, trained: TrainedRun, manifest: Manifest | None) -> N
         console.say(f"{text} its answers about X-rays of people mean nothing.")
 
 
-def say_all(task: Settled, found: results.Explanations) -> None:
+def say_all(task: "Settled", found: results.Explanations) -> None:
     """Scores of the first images, where the files are, and what else there is to know."""
     images, folder = found.images, task.folder
     pairs = [pair for image in images for pair in image.labels.values()]

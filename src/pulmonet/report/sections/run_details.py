@@ -1,7 +1,5 @@
 """One run on one split in detail: curves, calibration, operating points, subgroups, errors."""
 
-from __future__ import annotations
-
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import Curve, OperatingPoint
 from pulmonet.metrics.results import Gap, MacroResult, RankingResult, RunResult
