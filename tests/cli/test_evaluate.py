@@ -58,7 +58,7 @@ def test_table_fits_eighty_columns_and_names_what_matters(
     table = [line for line in shown.out.splitlines() if not line.startswith("Written")]
     assert max(len(line) for line in table) <= 80
     assert "mine on predictions, split all" in shown.out
-    rows = ("Edema", "Pleural Effusion", "Macro (2 labels)", "baseline (view, age, sex)")
+    rows = ("Edema", "Pleural Effusion", "Macro (2 labels)", "baseline (view, age, sex;")
     for text in (*rows, "AUROC (95 %)"):
         assert text in shown.out
     assert "…" not in shown.out
@@ -134,13 +134,16 @@ def test_comparison_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with (tmp_path / "artifacts" / "final_evaluation_results.csv").open() as file:
         letters = {row["Model"]: row["Group"] for row in csv.DictReader(file)}
     assert (letters["good"], letters["alike"], letters["bad"]) == ("a", "a", "b")
-    assert letters["baseline (view, age, sex)"] == ""
+    assert letters["baseline (view, age, sex; cross-fitted)"] == ""
     assert "share a letter are not significantly different" in capsys.readouterr().err
     assert evaluate(tmp_path / "artifacts", *flags[:2]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "compare the runs no longer, since one was evaluated alone" in said
-    assert evaluate(tmp_path / "artifacts", *flags[:2]) == 0
-    assert "compare the runs no longer" not in " ".join(capsys.readouterr().err.split())
+    assert "so the comparison with alike, bad stays" in said
+    assert evaluate(tmp_path / "artifacts", *flags[:2], "--seed", "7") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "model_comparison.png no longer compare alike, bad, good" in said
+    assert evaluate(tmp_path / "artifacts", *flags[:2], "--seed", "7") == 0
+    assert "no longer compare" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_differences_are_shown_whether_told_apart_or_not(

@@ -89,3 +89,22 @@ def test_other_weights_end_the_comparison(
     assert {(one["a"], one["b"]) for one in found} == {("a", "b")}
     assert letters(runs)["c"] == ""
     assert letters(runs)["a"]
+
+
+def test_two_baselines_have_two_names(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the training rows, and cross-fitted on these, which a file of scores leaves alone."""
+    capsys.readouterr()
+    scores = runs / "a" / "predictions_tiny_valid.csv"
+    assert evaluate(runs, "--predictions", f"file={scores}", "--no-figures") == 0
+    assert "cross-fitted)" in capsys.readouterr().out
+    table = pd.read_csv(runs / "final_evaluation_results.csv").set_index("Model")
+    names = [name for name in table.index if str(name).startswith("baseline")]
+    assert sorted(names) == ["baseline (view, age, sex)", "baseline (view, age, sex; cross-fitted)"]
+    assert table.loc[names, "Macro_AUROC"].nunique() == 2
+    assert table.loc[names[0], "Dataset"] != table.loc[names[1], "Dataset"]
+    assert main(["report", "--artifacts-dir", str(runs)]) == 0
+    report = (runs / "report.md").read_text()
+    assert "baseline (view, age, sex) |" in report
+    assert "baseline (view, age, sex; cross-fitted) |" in report

@@ -6,7 +6,6 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from pulmonet.figures.style import BLUE, GREEN, GREY, INK, dress, head, new_figure, png_of, whisker
-from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 
 
@@ -61,4 +60,4 @@ def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
     value = bases[0].macro.auroc.value
     axes.axvline(value, color=GREY, linewidth=1.2, linestyle="--")
     looks: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#666666"}
-    axes.annotate(BASELINE_NAME, (value, 0), (3, 3), ("data", "axes fraction"), **looks)
+    axes.annotate(bases[0].name(), (value, 0), (3, 3), ("data", "axes fraction"), **looks)

@@ -17,13 +17,12 @@ from pulmonet.files.read import read_text
 from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import MacroResult, RankingResult, RunResult
+from pulmonet.metrics.results import BASELINE, MacroResult, RankingResult, RunResult, baselines_of
 from pulmonet.run.record import explain_stale
 
 if TYPE_CHECKING:  # not for a wrong flag
     import pandas as pd
 
-BASELINE_NAME = "baseline (view, age, sex)"
 _KEY = ["Model", "Dataset", "Split"]
 _FACTS = [*_KEY[1:], "Level", "Rows", "Patients", "Resampled", "Resamples"]
 _FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines", "Label_Notes"]
@@ -61,15 +60,16 @@ def table_of(results: Sequence[RunResult]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    fingerprints: dict[tuple[str, str], set[str | None]] = {}
+    alike: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
-        known = fingerprints.setdefault((result.dataset, result.split), set())
-        known.add(result.dataset_fingerprint)
+        alike.setdefault((result.dataset, result.split), []).append(result)
+    kept = {where: baselines_of(some) for where, some in alike.items()}
     rows = [
         row
         for result in results
         for row in _rows_of(result)
-        if row["Model"] != BASELINE_NAME or len(fingerprints[result.dataset, result.split]) == 1
+        if not row["Model"].startswith(BASELINE)
+        or row["Model"] in kept[result.dataset, result.split]
     ]
     return pd.DataFrame(rows, dtype=object).fillna("")
 
@@ -97,7 +97,7 @@ def _rows_of(result: RunResult) -> list[Row]:
     if baseline is None:
         return [row]
     used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
-    own = {"Model": BASELINE_NAME, "Rows_Used_For": used}
+    own = {"Model": baseline.name(), "Rows_Used_For": used}
     own |= dict.fromkeys(("Group", "Combines", "Label_Notes", "Checkpoint_SHA256"), "")
     return [row, {**row, **_numbers(baseline.labels, baseline.macro), **own}]
 
@@ -134,7 +134,7 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
         kept.loc[stale, "Group"] = ""
     table = pd.concat([kept, new.drop_duplicates(_KEY, keep="last")], ignore_index=True).fillna("")
     place = table[["Dataset", "Split", "Model"]].assign(
-        is_baseline=table["Model"] == BASELINE_NAME,
+        is_baseline=table["Model"].str.startswith(BASELINE),
         ranked=-pd.to_numeric(table["Macro_AUROC"], errors="coerce").fillna(-1.0),
     )
     order = place.sort_values(["Dataset", "Split", "is_baseline", "ranked", "Model"]).index

@@ -8,7 +8,7 @@ it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
+#: How the names of baselines begin.
+BASELINE = "baseline (view, age, sex"
 #: Scores of a label that span less than this are called alike.
 ALIKE = 0.001
 
@@ -126,6 +128,11 @@ class Baseline(Record):
     n_rows_fitted: int
     labels: dict[str, RankingResult]
     macro: MacroResult
+
+    def name(self) -> str:
+        """What tables call it: fitted on the training rows, or on these, are two numbers."""
+        how = "; cross-fitted" if "cross-fitted" in self.fitted_on else ""
+        return f"{BASELINE}{how})"
 
 
 class FlowStep(Record):
@@ -268,6 +275,19 @@ class RunResult(Record):
         if self.combines is None:
             return views
         return f"{COMBINATIONS[self.combines]}{', '.join(self.members)}" + (views and f"; {views}")
+
+
+def baselines_of(results: Iterable[RunResult]) -> dict[str, Baseline]:
+    """The baselines of some rows by name; one name with several numbers would tell nothing."""
+    found: dict[str, list[Baseline]] = {}
+    for result in results:
+        if result.baseline is not None:
+            found.setdefault(result.baseline.name(), []).append(result.baseline)
+    return {
+        name: some[0]
+        for name, some in found.items()
+        if len({one.macro.auroc.value for one in some}) == 1
+    }
 
 
 class Comparison(Record):

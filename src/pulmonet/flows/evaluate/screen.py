@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.flows import console
-from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.words import count
 
@@ -43,7 +42,7 @@ def show_result(result: RunResult) -> None:
     table.add_section()
     macros = [(f"Macro ({result.macro.counted()})", result.macro, "bold")]
     if result.baseline is not None:
-        macros.append((BASELINE_NAME, result.baseline.macro, "dim"))
+        macros.append((result.baseline.name(), result.baseline.macro, "dim"))
     if result.study is not None:
         macros.append((f"Macro, {result.study.n_studies:,} studies", result.study.macro, ""))
     for name, macro, style in macros:

@@ -4,9 +4,8 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.final_table import BASELINE_NAME
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import Comparison, MacroResult, RunResult
+from pulmonet.metrics.results import Comparison, MacroResult, RunResult, baselines_of
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
@@ -139,10 +138,10 @@ def _macro_table(results: list[RunResult]) -> list[Table]:
     ]
     if endpoint := next((result.primary for result in results if result.group_letters), None):
         notes.append(f"Runs that share a letter are not significantly different in {endpoint}.")
-    baseline = next((result.baseline for result in ranked if result.baseline), None)
-    if baseline is not None and len(set(map(rows_of, results))) == 1:
-        rows.append(row(Cell(BASELINE_NAME, kind="muted"), baseline.macro, None))
-        what = f"The baseline sees no image: a logistic model on {listing(baseline.features)},"
+    some = ranked if len(set(map(rows_of, results))) == 1 else []
+    for name, baseline in baselines_of(some).items():
+        rows.append(row(Cell(name, kind="muted"), baseline.macro, None))
+        what = f"The {name} sees no image: a logistic model on {listing(baseline.features)},"
         notes.append(f"{what} fitted on {baseline.fitted_on}.")
     notes += combination_notes(ranked)
     caption = "Mean over the labels" + (", best first" if len(results) > 1 else "")
