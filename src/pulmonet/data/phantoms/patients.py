@@ -23,11 +23,8 @@ OPACITIES = ("Edema", "Consolidation", "Atelectasis")
 NEVER_DRAWN = ("Lung Lesion", "Pneumothorax", "Pleural Other", "Fracture")
 
 #: Where a finding may lie.
-PLACES = {
-    "Consolidation": tuple(LOBES),
-    "Atelectasis": tuple(PLATES),
-    "Pleural Effusion": ("right", "left"),
-}
+PLACES = {"Consolidation": tuple(LOBES), "Atelectasis": tuple(PLATES)}
+PLACES["Pleural Effusion"] = ("right", "left")
 
 #: How often a finding comes alone, and with the first of these that is there.
 COMPANY: dict[str, tuple[float, dict[str, float]]] = {

@@ -8,12 +8,8 @@ from pulmonet.report.render import blocks
 #: Folder beside report.md that holds its pictures; beside mine.md it is mine_files.
 FILES_DIR = "report_files"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$@])")
-_LEADS = {
-    "paragraph": "",
-    "note": "> **Note.** ",
-    "warning": "> **Warning.** ",
-    "todo": "> **TODO.** ",
-}
+_LEADS = {"paragraph": "", "note": "> **Note.** "}
+_LEADS |= {"warning": "> **Warning.** ", "todo": "> **TODO.** "}
 
 
 def render_markdown(document: blocks.Document, files_dir: str = FILES_DIR) -> str:
