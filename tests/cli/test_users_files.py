@@ -218,3 +218,16 @@ def test_a_run_is_not_trained_over_weights_of_somebody_else(
     assert main(["train", *where, *SMALL]) == 4
     assert "holds best_model.pth of no run" in capsys.readouterr().err
     assert weights.read_bytes() == MINE
+    weights.unlink()
+    weights.symlink_to("on a disk that is not here now")
+    where = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--name", "run")
+    assert main(["train", *where, *SMALL]) == 4
+    assert weights.is_symlink()
+
+
+def test_a_file_in_the_place_of_a_folder_below_a_run_is_kept(data: Path, tmp_path: Path) -> None:
+    where = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--name", "run")
+    assert main(["train", *where, *SMALL]) == 0
+    (tmp_path / "run" / "stage1").write_bytes(MINE)
+    assert main(["train", *where, *SMALL, "--overwrite"]) == 0
+    assert (tmp_path / "run" / "stage1").read_bytes() == MINE

@@ -26,6 +26,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+#: Of one row; a report in a cell has some kB.
+MAX_LINE_BYTES = 2_000_000
 #: What a table that was saved with its index calls it.
 _NAMELESS = re.compile(r"(?:Unnamed: \d+(?:\.\d+)*)?")
 
@@ -84,6 +86,9 @@ def to_utf8(content: bytes) -> bytes:
         content = content.decode(name).encode()
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    n = MAX_LINE_BYTES
+    if any(content.find(b"\n", at, at + n) < 0 for at in range(0, len(content) - n, n)):
+        raise ValueError(f"a line of over {n // 1_000_000} MB; it is no table")
     return content
 
 

@@ -24,7 +24,7 @@ from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
 from pulmonet.report.pseudonyms import Identities
 from pulmonet.report.stale import Problem, Reader
-from pulmonet.run.folder import RunDir, list_runs
+from pulmonet.run.folder import RunDir, list_runs, no_run
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import DatasetFacts, Provenance, RunRecord, explain_stale
 
@@ -186,9 +186,7 @@ def collect(artifacts_dir: Path) -> Collection:
     """
     run_dirs = list_runs(artifacts_dir)
     if not run_dirs:
-        what = "no trained run in it" if artifacts_dir.is_dir() else "no such folder"
-        remedy = "train one with `pulmonet train`, or name the folder with --artifacts-dir"
-        raise ArtifactError(f"{artifacts_dir}: {what}; {remedy}")
+        raise ArtifactError(no_run(artifacts_dir))
     attempt = Reader(artifacts_dir)
     problems = attempt.problems
     records: dict[RunDir, RunRecord] = {}

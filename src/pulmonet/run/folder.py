@@ -137,6 +137,19 @@ def list_runs(artifacts_dir: Path) -> list[RunDir]:
     return [run_dir for run_dir in found if run_dir.exists()]
 
 
+def no_run(artifacts_dir: Path, why: str = "") -> str:
+    """That there is no run below `artifacts_dir`, what lies there of one, and what to do."""
+    if not artifacts_dir.is_dir():
+        what = "no such folder"
+    else:
+        lost = sorted(path.parent.name for path in artifacts_dir.glob("*/best_model.pth"))
+        lost = [name for name in lost if not RunDir(artifacts_dir / name).exists()]
+        why = why or f" ({list_first(lost)}: no run_config.json)" * bool(lost)
+        what = f"no trained run{why}"
+    remedy = "train one with `pulmonet train`, or name its folder with --artifacts-dir"
+    return f"{artifacts_dir}: {what}; {remedy}"
+
+
 def find_run(name: str, artifacts_dir: Path) -> RunDir:
     """The run that the user named: a folder's path, or a name below `artifacts_dir`.
 
@@ -147,11 +160,14 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
         if RunDir(path).exists():
             return RunDir(path if path.name else path.absolute())
     names = [run_dir.name for run_dir in list_runs(artifacts_dir)]
-    typed, is_there = Path(name), Path(name).exists()
-    found = "holds no run (no run_config.json)" if typed.is_dir() else "a file, not a run's folder"
-    shown = typed if is_there or len(typed.parts) > 1 else artifacts_dir / name
+    typed = Path(name)
+    there = next((path for path in (typed, artifacts_dir / name) if path.exists()), None)
+    found = f"no such run{did_you_mean(typed.name, names)}"
+    if there is not None:
+        found = "holds no run (no run_config.json)" if there.is_dir() else "no folder of a run"
+    shown = there or (typed if len(typed.parts) > 1 else artifacts_dir / name)
     raise ArtifactError(
-        f"{shown}: {found if is_there else f'no such run{did_you_mean(typed.name, names)}'}; "
+        f"{shown}: {found}; "
         f"runs there: {', '.join(names) or 'none; train one with `pulmonet train`'}"
     )
 
@@ -172,8 +188,7 @@ def best_run(artifacts_dir: Path) -> RunDir:
     if not scored:
         names = list_first(run_dir.name for run_dir in runs)
         without = f" ({names}: unreadable, or no best_model.pth)" if names else ""
-        what = f"{artifacts_dir}: no trained run{without}; train one with `pulmonet train`,"
-        raise ArtifactError(f"{what} or name its folder with --artifacts-dir")
+        raise ArtifactError(no_run(artifacts_dir, without))
     return max(scored, key=lambda pair: pair[0])[1]
 
 

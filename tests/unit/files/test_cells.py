@@ -116,6 +116,16 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: bytes, mes
         read_csv(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_line_without_an_end_is_no_table(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b" + end + b"1,2" + end + b"x" * 5_000_000 + b",1" + end)
+    with pytest.raises(ValueError, match="a line of over 2 MB; it is no table"):
+        read_cells(path)
+    path.write_bytes(b"a,b" + end + (b"x" * 500_000 + b",1" + end) * 9)
+    assert len(read_cells(path)) == 9
+
+
 def test_whole_tables_are_not_called_cut(tmp_path: Path) -> None:
     for whole in ("a,b\n1,2\n", "a,b\n1,2", "a,b\n1,\n", 'a,b\n1,"x\ny"', "a,b\n1,2\n\n  \n"):
         (tmp_path / "a.csv").write_text(whole)

@@ -27,7 +27,7 @@ def test_a_whole_run_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_absent_folder_says_how_to_get_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no trained run in it; train one with"):
+    with pytest.raises(ArtifactError, match="no trained run; train one with"):
         collect(tmp_path)
     with pytest.raises(ArtifactError, match="no such folder; train one with"):
         collect(tmp_path / "nowhere")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.paths import portable_path
 from pulmonet.files.write import write_atomic, write_json
-from pulmonet.run.folder import RunDir, best_run, check_run_name, find_run, list_runs
+from pulmonet.run.folder import RunDir, best_run, check_run_name, find_run, list_runs, no_run
 from pulmonet.run.predictions import Predictions
 from run_factory import make_run
 
@@ -59,11 +59,20 @@ def test_runs_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert best_run(tmp_path).name == "second"
     with pytest.raises(ArtifactError, match="did you mean 'second'"):
         find_run("secnd", tmp_path)
-    with pytest.raises(ArtifactError, match="no trained run; train one"):
+    with pytest.raises(ArtifactError, match="no such folder; train one"):
         best_run(tmp_path / "nothing")
     for name in ("first", "second"):
         (tmp_path / name / "best_model.pth").unlink()
     with pytest.raises(ArtifactError, match=r"\(first, second: unreadable, or no best_model.pth\)"):
+        best_run(tmp_path)
+
+
+def test_a_run_without_its_record_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path, model="timm:test_resnet", name="lost").config_path.unlink()
+    with pytest.raises(ArtifactError, match=r"lost: holds no run \(no run_config.json\)"):
+        find_run("lost", tmp_path)
+    assert "no trained run (lost: no run_config.json); train one" in no_run(tmp_path)
+    with pytest.raises(ArtifactError, match=r"\(lost: no run_config.json\)"):
         best_run(tmp_path)
 
 

@@ -16,7 +16,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.baseline import KnownRows
 from pulmonet.models.published import OFFERED, named_run
-from pulmonet.run.folder import RunDir, is_run_name, list_runs
+from pulmonet.run.folder import RunDir, is_run_name, list_runs, no_run
 from pulmonet.run.predictions import Predictions
 from pulmonet.words import list_first
 
@@ -95,10 +95,8 @@ def find_sources(options: EvaluateOptions) -> list[Source]:
     found = [named_run(name, artifacts_dir) for name in _without_others(options.runs)]
     found = found or list_runs(artifacts_dir)
     if not found:
-        raise ArtifactError(
-            f"{artifacts_dir}: no run there; train one with `pulmonet train`, name its folder with "
-            f"--artifacts-dir, or take a published network: pulmonet evaluate {OFFERED}"
-        )
+        offer = f"or take a published network: pulmonet evaluate {OFFERED}"
+        raise ArtifactError(f"{no_run(artifacts_dir)}; {offer}")
     names = [options.name_of(run_dir.name) for run_dir in found]
     return [
         Source(name, RunDir(run_dir.path.with_name(name)), run_dir)

@@ -72,7 +72,8 @@ def run(
     elif resume and not run_dir.exists():
         meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
         console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
-    if not run_dir.exists() and (taken := [n for n in TRAINED if (run_dir.path / n).exists()]):
+    taken = [name for name in TRAINED if os.path.lexists(run_dir.path / name)]
+    if taken and not run_dir.exists():
         what = f"{run_dir.path}: holds {list_first(taken)} of no run (there is no run_config.json)"
         raise ArtifactError(f"{what}; move them away, or choose another --name")
     is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"

@@ -38,7 +38,7 @@ def _clear(run_dir: RunDir) -> None:
     for folder in (run_dir.path, *(each for each in below if not each.is_symlink())):
         events = folder.glob("events.out.tfevents.*")
         for path in (*(folder / name for name in TRAINED), *events):
-            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 path.unlink()
     Ledger(run_dir.path, "").remove(*run_dir.path.rglob("*"))
     (run_dir.path / NAME).unlink(missing_ok=True)
