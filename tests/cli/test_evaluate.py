@@ -307,7 +307,7 @@ def test_one_class_only_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_no_runs_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tmp_path / "artifacts") == 4
-    assert "no trained run; train one with `pulmonet train`" in capsys.readouterr().err
+    assert "no such folder; train one with `pulmonet train`" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -495,7 +495,7 @@ def test_no_run_at_all_is_an_artifact_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain(tmp_path / "none") == 4
-    assert "no trained run; train one with `pulmonet train`" in capsys.readouterr().err
+    assert "no such folder; train one with `pulmonet train`" in capsys.readouterr().err
 
 
 def test_boxes_give_a_table_with_all_baselines(
