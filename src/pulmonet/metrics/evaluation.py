@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Ints
-from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.fit import (
     Calibration,
     Calibrator,
@@ -136,19 +136,22 @@ def _label_result(
     of_known = np.unique(units[known], return_inverse=True)[1].astype(np.int64)
     resamples = PatientResamples(truth[:, None], of_known, options.n_resamples, options.seed)
     scores = predictions.scores[known, column].astype(np.float64)
-    rows = LabelRows(truth, scores, of_known, resamples)
     kept = None if stored is None else stored.labels.get(label)
-    fitted_on = None if stored is None or kept is None else stored.fitted_on
-    probabilities = _probabilities(rows, options.calibrator, kept)
-    prevalence = options.prevalence_of(label)
-    detail = _detail(rows, probabilities, options, prevalence, kept, fitted_on)
+    judged = _Judged(
+        LabelRows(truth, scores, of_known, resamples),
+        options,
+        options.prevalence_of(label),
+        kept,
+        None if stored is None or kept is None else stored.fitted_on,
+    )
+    probabilities = judged.probabilities()
+    detail = judged.detail(probabilities)
     if rare := why_no_interval(n_patients):
         detail = {name: without_intervals(part, rare) for name, part in detail.items()}
     span = (float(scores.min()), float(scores.max()))
     worst = worst_cases(predictions, column)
     result = LabelResult(**facts, **detail, score_range=span, worst_cases=worst)
-    called = _first_calls(rows, options.criteria[0], kept)
-    return result, _on_all_rows(called, known), _on_all_rows(probabilities, known)
+    return result, _on_all_rows(judged.first_calls(), known), _on_all_rows(probabilities, known)
 
 
 def _on_all_rows(values: NDArray[Any] | None, known: Flags) -> NDArray[Any] | None:
@@ -159,97 +162,89 @@ def _on_all_rows(values: NDArray[Any] | None, known: Flags) -> NDArray[Any] | No
     return whole
 
 
-def _probabilities(
-    rows: LabelRows, kind: CalibratorKind, kept: LabelCalibration | None
-) -> Array | None:
-    """(N,) calibrated scores, of a calibrator that has not seen the patient."""
-    if kept is not None and kept.calibrator is not None:
-        return kept.calibrator.apply(rows.scores)
-    return cross_fit(rows, kind)
+@dataclass(frozen=True)
+class _Judged:
+    """Rows of one label, and what was fitted for it on other ones; None cross-fits on these."""
 
+    rows: LabelRows
+    options: EvaluationOptions
+    prevalence: float | None  # where it is to be used
+    kept: LabelCalibration | None
+    fitted_on: str | None
 
-def _detail(
-    rows: LabelRows,
-    probabilities: Array | None,
-    options: EvaluationOptions,
-    prevalence: float | None,
-    kept: LabelCalibration | None,
-    fitted_on: str | None,
-) -> dict[str, Any]:
-    """Everything but the ranking of one label."""
-    test = delong(rows.targets, rows.scores, rows.units)
-    low, high = test.interval()
-    raw = measure_calibration(rows)
-    roc, precision_recall = curves(rows)
-    points = operating_points(
-        rows,
-        criteria=options.criteria,
-        stored=None if kept is None else kept.thresholds,
-        chosen_on=fitted_on,
-        prevalence=prevalence,
-    )
-    calibrator = fit_calibrator(rows.targets, rows.scores, options.calibrator)
-    fitted_at = float(rows.targets.mean())
-    if kept is not None and kept.calibrator is not None:
-        calibrator, fitted_at = kept.calibrator, kept.prevalence or fitted_at
-    return {
-        "auroc_delong": Estimate(value=float(test.auroc[0]), low=low, high=high),
-        "brier": raw.brier,
-        "calibration": raw,
-        "operating_points": [
-            _with_probability(point, calibrator, fitted_at, prevalence) for point in points
-        ],
-        "roc": roc,
-        "precision_recall": precision_recall,
-        "histogram": histogram(rows.targets, rows.scores),
-        **_calibrated(rows, probabilities, options.calibrator, prevalence, kept, fitted_on),
-    }
+    def detail(self, probabilities: Array | None) -> dict[str, Any]:
+        """Everything but the ranking; (N,) probabilities are the calibrated scores."""
+        rows, kept = self.rows, self.kept
+        test = delong(rows.targets, rows.scores, rows.units)
+        low, high = test.interval()
+        raw = measure_calibration(rows)
+        roc, precision_recall = curves(rows)
+        points = operating_points(
+            rows,
+            criteria=self.options.criteria,
+            stored=None if kept is None else kept.thresholds,
+            chosen_on=self.fitted_on,
+            prevalence=self.prevalence,
+        )
+        return {
+            "auroc_delong": Estimate(value=float(test.auroc[0]), low=low, high=high),
+            "brier": raw.brier,
+            "calibration": raw,
+            "operating_points": [self._with_probability(point) for point in points],
+            "roc": roc,
+            "precision_recall": precision_recall,
+            "histogram": histogram(rows.targets, rows.scores),
+            **({} if probabilities is None else self._calibrated(probabilities)),
+        }
 
+    @cached_property
+    def calibrator(self) -> tuple[Calibrator, float]:
+        """The stored one, else one of all these rows; and the prevalence where it was fitted."""
+        rows, kept, here = self.rows, self.kept, float(self.rows.targets.mean())
+        if kept is not None and kept.calibrator is not None:
+            return kept.calibrator, kept.prevalence or here
+        return fit_calibrator(rows.targets, rows.scores, self.options.calibrator), here
 
-def _with_probability(
-    point: OperatingPoint, calibrator: Calibrator, fitted_at: float, prevalence: float | None
-) -> OperatingPoint:
-    """What a score at the threshold means, at the prevalence of the rows and at a stated one."""
-    if point.threshold is None:
-        return point
-    here = calibrator.apply(np.asarray([point.threshold]))
-    there = None if prevalence is None else float(to_prevalence(here, fitted_at, prevalence)[0])
-    update = {"probability": float(here[0]), "probability_at_deployment": there}
-    return point.model_copy(update=update)
+    def probabilities(self) -> Array | None:
+        """(N,) calibrated scores, of a calibrator that has not seen the patient."""
+        if self.kept is not None and self.kept.calibrator is not None:
+            return self.kept.calibrator.apply(self.rows.scores)
+        return cross_fit(self.rows, self.options.calibrator)
 
+    def first_calls(self) -> Flags | None:
+        """(N,) calls at the first operating point; None where it has no threshold."""
+        criterion = self.options.criteria[0]
+        if self.kept is None:
+            return cross_fitted_calls(self.rows, criterion)
+        threshold = self.kept.thresholds.get(criterion)
+        return None if threshold is None else self.rows.scores >= threshold
 
-def _calibrated(
-    rows: LabelRows,
-    probabilities: Array | None,
-    kind: CalibratorKind,
-    prevalence: float | None,
-    kept: LabelCalibration | None,
-    fitted_on: str | None,
-) -> dict[str, Any]:
-    """How good calibrated scores are, and what decisions by them are worth."""
-    if probabilities is None:
-        return {}
-    if kept is not None and kept.calibrator is not None:
-        kind = kept.calibrator.kind
-    else:
-        fitted_on = "these rows, cross-fitted by patient in 5 folds"
-    measured = measure_calibration(
-        replace(rows, scores=probabilities), calibrator=kind, fitted_on=fitted_on
-    )
-    if prevalence is not None:
-        fitted = None if kept is None else kept.prevalence
-        fitted = float(rows.targets.mean()) if fitted is None else fitted
-        probabilities = to_prevalence(probabilities, fitted, prevalence)
-    decision = decision_curve(replace(rows, scores=probabilities), prevalence)
-    return {"calibrated": measured, "decision_curve": decision}
+    def _with_probability(self, point: OperatingPoint) -> OperatingPoint:
+        """What a score at the threshold means, at the rows' prevalence and at a stated one."""
+        if point.threshold is None:
+            return point
+        calibrator, fitted_at = self.calibrator
+        here = calibrator.apply(np.asarray([point.threshold]))
+        update = {"probability": float(here[0])}
+        if self.prevalence is not None:
+            there = to_prevalence(here, fitted_at, self.prevalence)
+            update["probability_at_deployment"] = float(there[0])
+        return point.model_copy(update=update)
 
-
-def _first_calls(rows: LabelRows, criterion: str, kept: LabelCalibration | None) -> Flags | None:
-    """(N,) calls at an operating point; None where it has no threshold."""
-    if kept is None:
-        return cross_fitted_calls(rows, criterion)
-    threshold = kept.thresholds.get(criterion)
-    return None if threshold is None else rows.scores >= threshold
+    def _calibrated(self, probabilities: Array) -> dict[str, Any]:
+        """How good calibrated scores are, and what decisions by them are worth."""
+        calibrator, fitted_at = self.calibrator
+        is_kept = self.kept is not None and self.kept.calibrator is not None
+        here = "these rows, cross-fitted by patient in 5 folds"
+        measured = measure_calibration(
+            replace(self.rows, scores=probabilities),
+            calibrator=calibrator.kind if is_kept else self.options.calibrator,
+            fitted_on=self.fitted_on if is_kept else here,
+        )
+        if self.prevalence is not None:
+            probabilities = to_prevalence(probabilities, fitted_at, self.prevalence)
+        decision = decision_curve(replace(self.rows, scores=probabilities), self.prevalence)
+        return {"calibrated": measured, "decision_curve": decision}
 
 
 def _subgroups(

@@ -5,6 +5,7 @@ are not, because they move with prevalence and n even where the model is the sam
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,12 +17,12 @@ from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.errors import ConfigError
 from pulmonet.labels import NO_DISEASE, align
 from pulmonet.metrics.calibration.logistic import LogisticFit
-from pulmonet.metrics.calibration.measures import fit_slope_and_intercept, slope_and_intercept
+from pulmonet.metrics.calibration.measures import fit_intercept, fit_slope, wald
 from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
 from pulmonet.metrics.ranking.comparison import paired_differences
-from pulmonet.metrics.ranking.intervals import estimate
+from pulmonet.metrics.ranking.intervals import percentile_intervals
 from pulmonet.metrics.ranking.resamples import PatientResamples, class_patients, why_no_interval
 from pulmonet.metrics.results import Gap, Subgroup, SubgroupLabel
 from pulmonet.run.predictions import text_of
@@ -82,10 +83,8 @@ class Measure(NamedTuple):
 
 
 _Measures = dict[str, Measure]
-#: (1 + R,) the value on the rows, then on each resample, by rows, label (-1 = all) and measure.
-_Values = Mapping[tuple[bytes, int, str], Array]
-#: Simultaneous interval of a group's gap, by the same key.
-_Ends = Mapping[tuple[bytes, int, str], tuple[float, float]]
+#: Rows, label (-1 = all of them) and measure.
+_Key = tuple[bytes, int, str]
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,7 @@ class SubgroupInput:
                 right = called[rows][of_kind] == bool(kind)
                 measures[name] = Measure(_share_of(units[of_kind], right), int(patients[1 - kind]))
         if (known := self.calibrated(rows, position)) is not None:
-            fits = fit_slope_and_intercept(*known)
-            for name, fit in zip(("slope", "intercept"), fits, strict=True):
+            for name, fit in (("slope", fit_slope(*known)), ("intercept", fit_intercept(*known))):
                 if not isinstance(fit, str):
                     measures[name] = Measure(_coefficient(fit, known[2]), int(patients.min()))
         return measures
@@ -156,9 +154,8 @@ class SubgroupInput:
     def slope(self, rows: Flags, position: int) -> Estimate:
         """Calibration slope of a label's raw scores inside rows."""
         known = rows & np.isfinite(self.targets[:, position])
-        return slope_and_intercept(
-            self.targets[known, position], self.scores[known, position], self.units[known]
-        )[0]
+        targets, scores = self.targets[known, position], self.scores[known, position]
+        return wald(fit_slope(targets, scores, self.units[known]))
 
 
 def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
@@ -210,8 +207,8 @@ def subgroups(
         [measure.of(weights) for measure in measures.values()]
         for weights in itertools.chain([once], resamples.blocks(64 * len(rows.units)))
     ]
-    found = dict(zip(measures, map(np.concatenate, zip(*parts, strict=True)), strict=True))
-    ends = _simultaneous(found, measures, {here: rest for *_, here, rest in members})
+    drawn = dict(zip(measures, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    found = _estimates(drawn, measures, {here: rest for *_, here, rest in members})
     return [
         Subgroup(
             column="age" if column == "age_years" else column,
@@ -220,31 +217,43 @@ def subgroups(
             n_patients=len(np.unique(rows.units[inside])),
             n_resamples=resamples.n_resamples,
             labels={
-                label: _label_result(rows, inside, at, _estimates(found, ends, here, rest, at))
+                label: _label_result(rows, inside, at, found[here, at])
                 for at, label in enumerate(rows.labels)
             },
-            **_estimates(found, ends, here, rest, -1),
+            **found[here, -1],
         )
-        for column, group, inside, here, rest in members
+        for column, group, inside, here, _ in members
     ]
 
 
-def _simultaneous(
-    values: _Values,
-    measures: Mapping[tuple[bytes, int, str], Measure],
-    rest_of: Mapping[bytes, bytes],
-) -> _Ends:
-    """Intervals that hold together: max-t over all gaps, of all groups, labels and measures."""
-    pairs = [(key, (rest_of[key[0]], *key[1:])) for key in measures if key[0] in rest_of]
-    pairs = [pair for pair in pairs if pair[1] in measures]
+def _estimates(
+    drawn: Mapping[_Key, Array], measures: Mapping[_Key, Measure], rest_of: Mapping[bytes, bytes]
+) -> dict[tuple[bytes, int], dict[str, Any]]:
+    """By rows and label, each measure and its gap to the rest, with intervals.
+
+    The second ones of gaps hold together: max-t over all groups, labels and measures.
+    """
+    found: dict[tuple[bytes, int], dict[str, Any]] = defaultdict(dict)
+    if not drawn:
+        return found
+    values = np.stack(list(drawn.values()), axis=1)  # (1 + R, H)
+    for key, value, *ends in zip(drawn, values[0], *percentile_intervals(values[1:]), strict=True):
+        found[key[:2]][key[2]] = Estimate(value=value, low=ends[0], high=ends[1])
+    pairs = [(key, (rest_of[key[0]], *key[1:])) for key in drawn if key[0] in rest_of]
+    pairs = [pair for pair in pairs if pair[1] in drawn]
     if not pairs:
-        return {}
-    of_pairs = np.asarray([[values[key] for key in pair] for pair in pairs])  # (H, 2, 1 + R)
-    of_pairs = np.where(np.isnan(of_pairs), of_pairs[..., :1], of_pairs).transpose(1, 2, 0)
+        return found
+    both = np.asarray([[drawn[key] for key in side] for side in zip(*pairs, strict=True)])
+    gaps = (both[0] - both[1]).T  # (1 + R, pairs)
+    both = np.where(np.isnan(both), both[..., :1], both).swapaxes(1, 2)
     n_patients = np.asarray([min(measures[key].n_patients for key in pair) for pair in pairs])
-    found = paired_differences(of_pairs[:, 0], of_pairs[:, 1:], n_patients)
-    keys = (key for key, _ in pairs)
-    return dict(zip(keys, zip(found.low[0], found.high[0], strict=True), strict=True))
+    together = paired_differences(both[:, 0], both[:, 1:], n_patients)
+    ends_of_all = (*percentile_intervals(gaps[1:]), together.low[0], together.high[0])
+    for (key, _), value, *ends in zip(pairs, gaps[0], *ends_of_all, strict=True):
+        names = ("low", "high", "all_low", "all_high")
+        gap = Gap(value=value, **dict(zip(names, ends, strict=True)))
+        found[key[:2]][f"{key[2]}_gap"] = gap
+    return found
 
 
 def _too_small(targets: Floats, units: Ints) -> str | None:
@@ -266,17 +275,3 @@ def _label_result(
         smooth=None if known is None else smooth_calibration(*known),
         **estimates,
     )
-
-
-def _estimates(
-    values: _Values, ends: _Ends, inside: bytes, outside: bytes, at: int
-) -> dict[str, Any]:
-    """Each measure of a group, and its gap to the rest, with intervals."""
-    found: dict[str, Estimate] = {}
-    for key, here in values.items():
-        if key[:2] == (inside, at):
-            found[key[2]] = estimate(here[0], here[1:])
-            if (rest := values.get((outside, *key[1:]))) is not None:
-                gap, (low, high) = estimate(here[0] - rest[0], here[1:] - rest[1:]), ends[key]
-                found[f"{key[2]}_gap"] = Gap(**dict(gap), all_low=low, all_high=high)
-    return found

@@ -57,7 +57,7 @@ def fit_logistic(
         fitted = sigmoid(features @ coefficients + shift)
         gradient = features.T @ (targets - fitted) - penalty * coefficients
         hessian = (features * (fitted * (1 - fitted))[:, None]).T @ features + np.diag(penalty)
-        step = np.linalg.pinv(hessian, hermitian=True) @ gradient
+        step = _solve(hessian, gradient)
         scale = 1.0
         while scale > 1e-6:  # halve until the likelihood does not fall
             value = _objective(features, targets, shift, penalty, coefficients + scale * step)
@@ -94,4 +94,15 @@ def _influence(hessian: Array, contributions: Array, units: Ints | None) -> Arra
         summed = np.zeros((int(numbers.max()) + 1, contributions.shape[1]))
         np.add.at(summed, numbers, contributions)
         contributions = summed
-    return np.asarray(contributions @ np.linalg.pinv(hessian, hermitian=True))
+    return _solve(hessian, contributions.T).T
+
+
+def _solve(hessian: Array, right: Array) -> Array:
+    """By elimination; by the pseudo-inverse, which takes ten times as long, where that fails."""
+    try:
+        solved = np.asarray(np.linalg.solve(hessian, right), dtype=np.float64)
+        if np.isfinite(solved).all():
+            return solved
+    except np.linalg.LinAlgError:
+        pass
+    return np.asarray(np.linalg.pinv(hessian, hermitian=True) @ right)

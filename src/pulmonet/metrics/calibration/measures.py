@@ -14,46 +14,44 @@ from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
 from pulmonet.metrics.ranking.auc import check_scores
-from pulmonet.metrics.ranking.intervals import estimate, percentile_interval
+from pulmonet.metrics.ranking.intervals import estimate, percentile_intervals
 from pulmonet.metrics.ranking.resamples import LabelRows
 
 N_BINS = 15
 
 
-def fit_slope_and_intercept(
-    targets: Floats, scores: Floats, units: Ints
-) -> tuple[LogisticFit | str, LogisticFit]:
-    """Fits whose last coefficients are the calibration slope, and the intercept at slope 1.
+def fit_slope(targets: Floats, scores: Floats, units: Ints) -> LogisticFit | str:
+    """A fit whose last coefficient is the calibration slope, or why there is none.
 
-    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,). In place of the first
-    the reason why there is no slope.
+    Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,).
     """
-    values = np.asarray(targets, dtype=np.float64)
-    logits = logit(scores)
-    ones = np.ones((len(values), 1))
+    values, logits = np.asarray(targets, dtype=np.float64), logit(scores)
     of_class = [logits[values == value] for value in (0, 1)]
-    slope: LogisticFit | str
     if np.ptp(logits) < 1e-12:
-        slope = "all scores are equal"
-    elif any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
-        slope = "the scores separate the classes"
-    else:
-        slope = fit_logistic(np.column_stack([ones, logits]), values, units=units)
-    return slope, fit_logistic(ones, values, offset=logits, units=units)
+        return "all scores are equal"
+    if any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
+        return "the scores separate the classes"
+    return fit_logistic(np.column_stack([np.ones_like(logits), logits]), values, units=units)
+
+
+def fit_intercept(targets: Floats, scores: Floats, units: Ints) -> LogisticFit:
+    """A fit of the calibration in the large: the intercept at slope 1."""
+    ones, values = np.ones((len(targets), 1)), np.asarray(targets, dtype=np.float64)
+    return fit_logistic(ones, values, offset=logit(scores), units=units)
 
 
 def slope_and_intercept(
     targets: Floats, scores: Floats, units: Ints, confidence: float = 0.95
 ) -> tuple[Estimate, Estimate]:
-    """The same with patient-clustered Wald intervals."""
-    slope, large = fit_slope_and_intercept(targets, scores, units)
-    if isinstance(slope, str):
-        return Estimate(value=None, reason=slope), _wald(large, confidence)
-    return _wald(slope, confidence), _wald(large, confidence)
+    """Both with patient-clustered Wald intervals."""
+    slope = wald(fit_slope(targets, scores, units), confidence)
+    return slope, wald(fit_intercept(targets, scores, units), confidence)
 
 
-def _wald(fit: LogisticFit, confidence: float) -> Estimate:
-    """The last coefficient."""
+def wald(fit: LogisticFit | str, confidence: float = 0.95) -> Estimate:
+    """The last coefficient, or why there is none."""
+    if isinstance(fit, str):
+        return Estimate(value=None, reason=fit)
     value, variance = float(fit.coefficients[-1]), fit.covariance[-1, -1]
     half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
     return Estimate(value=value, low=value - half, high=value + half)
@@ -194,30 +192,22 @@ def _resampled_means(
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     totals = np.split(sums, ends, axis=1)
     brier = estimate(errors.mean(), totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
-    mass, width = (
-        [
-            _reliability_bin(rows.targets[inside], rows.scores[inside], positives, counts)
-            for inside, positives, counts in zip(
-                member.T, totals[1 + 2 * at].T, totals[2 + 2 * at].T, strict=True
-            )
-        ]
-        for at, member in enumerate(members)
-    )
-    return brier, mass, width
-
-
-def _reliability_bin(
-    targets: Array, scores: Array, positives: Array, counts: Array
-) -> ReliabilityBin:
-    """One bin; the interval of its observed share from resampled positives and rows (R,)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = percentile_interval(positives / counts)
-    return ReliabilityBin(
-        low=scores.min(),
-        high=scores.max(),
-        n=len(scores),
-        mean_score=scores.mean(),
-        observed=targets.mean(),
-        observed_low=low,
-        observed_high=high,
-    )
+    found: list[list[ReliabilityBin]] = []
+    for at, member in enumerate(members):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ends = percentile_intervals(totals[1 + 2 * at] / totals[2 + 2 * at])
+        found.append(
+            [
+                ReliabilityBin(
+                    low=rows.scores[inside].min(),
+                    high=rows.scores[inside].max(),
+                    n=int(inside.sum()),
+                    mean_score=rows.scores[inside].mean(),
+                    observed=rows.targets[inside].mean(),
+                    observed_low=low,
+                    observed_high=high,
+                )
+                for inside, low, high in zip(member.T, *ends, strict=True)
+            ]
+        )
+    return brier, found[0], found[1]

@@ -127,6 +127,15 @@ def percentile_interval(
     return float(low), float(high)
 
 
+def percentile_intervals(samples: Array) -> Array:
+    """(2, K) ends of the 95 % percentile intervals of samples (R, K), at one stroke."""
+    tail = ndtr(-reach())
+    ends = np.quantile(samples, [tail, 1 - tail], axis=0)
+    for column in np.flatnonzero(np.isnan(ends[0])):
+        ends[:, column] = percentile_interval(samples[:, column])
+    return np.asarray(ends)
+
+
 def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf) -> Estimate:
     """A value with the percentile interval of its bootstrap samples (R,)."""
     low, high = percentile_interval(samples, n_patients=n_patients)

@@ -125,8 +125,10 @@ class LabelRows:
     def resampled_sums(self, values: Array, at_most: int | None = None) -> Array:
         """(R, K) sums of values (N, K) over the rows of every resample, or of the first ones."""
         n_units = self.resamples.n_units
-        columns = [np.bincount(self.units, column, minlength=n_units) for column in values.T]
-        of_units = np.stack(columns, axis=1)
+        order = np.argsort(self.units, kind="stable")
+        present, starts = np.unique(self.units[order], return_index=True)
+        of_units = np.zeros((n_units, values.shape[1]))
+        of_units[present] = np.add.reduceat(values[order], starts, axis=0)
         sums: list[Array] = []
         for weights in self.resamples.blocks(8 * n_units):
             sums.append(weights.astype(np.float64) @ of_units)
