@@ -1,7 +1,7 @@
 """The Python API: ``pulmonet.load("artifacts/densenet121").explain(image, label="Edema")``."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pulmonet.data.images.square import placement
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.maps.variants import check_colour_map, check_method
+from pulmonet.explain.results import LabelExplanation, judge_images
 from pulmonet.labels import choose_labels, resolve_label
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.published import named_run
@@ -37,6 +38,8 @@ class Explanation:
         fit: how the image became the square.
         distance: how far the image is from those trained on; None where that is not known.
         unlike: ``unlike the images that this model was trained on (…)``; empty where it is not.
+        verdicts: by label what `explain` writes into explanations.json: calibrated probability,
+            threshold, whether the score reaches it, and why there is no verdict.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +51,7 @@ class Explanation:
     fit: str
     distance: float | None = None
     unlike: str = ""
+    verdicts: Mapping[str, LabelExplanation] = field(default_factory=dict)
 
     def overlay(self, label: str | None = None, colour_map: str = "plasma") -> Pixels:
         """(H, W, 3) RGB overlay of one label (the first when None) at the image's resolution.
@@ -128,6 +132,7 @@ class Model:
             layer: dotted name of a module of the network; None is the last feature map.
 
         Raises:
+            ArtifactError: a damaged calibration.json.
             ConfigError: no such label, method or layer.
             DataError: an image that cannot be read.
         """
@@ -138,9 +143,11 @@ class Model:
         distance, unlike = self.run.measure(pixels, "image")
         inputs = to_network_input([pixels], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
+        scores, calibration = found.scores[:1, columns], self.run.calibration()
+        (judged,) = judge_images(["image"], labels, scores, calibration, [(distance, unlike)])
         return Explanation(
             labels=labels,
-            scores=found.scores[0, columns],
+            scores=scores[0],
             raw=found.raw[0],
             maps=found.maps[0],
             image=pixels,
@@ -148,6 +155,7 @@ class Model:
             fit=self.run.fit,
             distance=distance,
             unlike=unlike,
+            verdicts=judged.labels,
         )
 
 

@@ -144,6 +144,15 @@ def test_output_takes_a_folder_or_a_file(tmp_path: Path, target: str) -> None:
     assert not (tmp_path / "artifacts" / "report.md").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("--html",)])
+def test_output_of_a_page_is_that_file(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    make_run(tmp_path / "artifacts")
+    page = tmp_path / "sent" / "r.html"
+    assert _report(tmp_path / "artifacts", "--output", str(page), *flags) == 0
+    assert page.read_text("utf-8").lstrip().startswith("<!doctype html>")
+    assert sorted(path.name for path in page.parent.glob("r.*")) == ["r.html", "r.md"]
+
+
 def test_author_notes_fill_the_todos(tmp_path: Path) -> None:
     make_run(tmp_path)
     notes = tmp_path / "notes.toml"

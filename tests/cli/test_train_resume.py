@@ -69,13 +69,15 @@ def test_results_without_their_checkpoint_are_not_started_over(
     assert "last_checkpoint.pth: missing, so the run cannot go on" in said
 
 
+@pytest.mark.parametrize("more", [("--epochs", "2"), ()])
 def test_weights_of_another_run_do_not_become_this_ones(
-    data: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
 ) -> None:
+    """Nor where nothing is left to train: then the run was called finished already."""
     assert train(data) == 0
     content = torch.load(run_of(data).best_model_path, weights_only=True)
     torch.save(content | {"fc.bias": content["fc.bias"] + 1}, run_of(data).best_model_path)
-    said = refused(data, capsys, "--epochs", "2")
+    said = refused(data, capsys, *more)
     assert "its digest is not the one in run_config.json" in said
 
 

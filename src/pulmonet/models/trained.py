@@ -15,12 +15,13 @@ from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.data.likeness import Likeness, key_of, read_likeness
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
+from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.models.checkpoints import StateDict, put, read_tensors
 from pulmonet.models.device import choose_device, place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network, with_own_pixels
 from pulmonet.run.folder import RunDir
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import RunRecord, explain_stale
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class TrainedRun:
         if synthetic and facts is not None and not facts.synthetic:
             return "a phantom, and this model was trained on X-rays"
         return "" if distance is None or not self.likeness else self.likeness.beyond(distance)
+
+    def calibration(self) -> Calibration | None:
+        """Its ``calibration.json``; None where there is none, or one of other weights, warned of.
+
+        Raises:
+            ArtifactError: damaged.
+        """
+        path, name = self.run_dir.calibration_path, self.run_dir.name
+        found = read_calibration(path)
+        digest = None if found is None else found.checkpoint_sha256
+        if stale := explain_stale(digest, [name], {name: self.sha256}, "evaluate"):
+            logging.getLogger(__name__).warning("%s: left out, since it is %s", path, stale)
+            return None
+        return found
 
     def scores(
         self, batches: Iterable[Batch], progress: Callable[[int], None] | None = None

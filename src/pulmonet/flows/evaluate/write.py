@@ -221,13 +221,12 @@ def write_comparison_figure(
 
 def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:
     """Write ``model.onnx`` into each run's folder; gives what went wrong with one among several."""
-    from pulmonet.flows.calibration import calibration_of
     from pulmonet.models.onnx import export_onnx
     from pulmonet.models.trained import load_run
 
     def export(run_dir: RunDir) -> None:
         path, trained = run_dir.path / "model.onnx", load_run(run_dir, "cpu")
-        export_onnx(trained, calibration_of(trained), path)
+        export_onnx(trained, trained.calibration(), path)
         console.say(f"Exported: {path}")
 
     return each_of(run_dirs, export)[1]

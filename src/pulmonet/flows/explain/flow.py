@@ -17,7 +17,6 @@ def run(options: ExplainOptions) -> int:
     # torch and all that is slow to import only now: a wrong name has been answered
     from pulmonet.explain.dicom_capture import check_dicom_installed
     from pulmonet.explain.results import BadImage, Explanations
-    from pulmonet.flows.calibration import calibration_of
     from pulmonet.flows.dataset import Datasets
     from pulmonet.flows.explain import boxes, images, pictures, scores, screen
     from pulmonet.flows.explain.sanity import check_maps
@@ -33,7 +32,7 @@ def run(options: ExplainOptions) -> int:
     manifest = None if chosen is None else chosen.manifest
     sources = images.choose_sources(task, chosen)
     trained = load_run(task.run_dir, task.device)
-    calibration = calibration_of(trained)
+    calibration = trained.calibration()
     screen.say_what(task, trained, manifest)
     found = Explanations(
         run=task.run_dir.name,

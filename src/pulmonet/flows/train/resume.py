@@ -103,14 +103,20 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
 
 
 def is_complete(record: RunRecord, config: RunConfig, run_dir: RunDir) -> bool:
-    """Whether nothing is left to train. ArtifactError: so it seems, but the weights are gone."""
-    n_epochs = record.config.optim.epochs
-    if record.provenance.status != "finished" or config.optim.epochs > n_epochs:
+    """Whether nothing is left to train. ArtifactError: weights of a finished run gone or others."""
+    is_longer = config.optim.epochs > record.config.optim.epochs
+    if record.provenance.status != "finished":
         return False
-    if not run_dir.best_model_path.exists():
-        what = f"{run_dir.best_model_path}: missing from a finished run"
+    digest, path = record.provenance.checkpoint_sha256, run_dir.best_model_path
+    if not path.exists() and not is_longer:
+        what = f"{path}: missing from a finished run"
         raise ArtifactError(f"{what}; put it back, or train again with --overwrite")
-    return True
+    if digest is not None and path.exists() and sha256_of(path) != digest:
+        raise ArtifactError(
+            f"{path}: its digest is not the one in run_config.json, so these are not the weights "
+            "that the run kept; put the run's own back, or train a new run with --name"
+        )
+    return not is_longer
 
 
 def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
@@ -128,12 +134,6 @@ def check_checkpoint(record: RunRecord, run_dir: RunDir) -> None:
                 f"{folder.last_checkpoint_path}: missing, so the run cannot go on; put it back, or "
                 "train a new run with --name (evaluate, explain and report do without it)"
             )
-    digest, path = record.provenance.checkpoint_sha256, run_dir.best_model_path
-    if is_finished and digest is not None and path.exists() and sha256_of(path) != digest:
-        raise ArtifactError(
-            f"{path}: its digest is not the one in run_config.json, and a resumed run may find no "
-            "better epoch; put the run's own back, or train a new run with --name"
-        )
 
 
 def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> None:

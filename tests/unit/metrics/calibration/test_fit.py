@@ -335,7 +335,7 @@ NO_CALIBRATION = "not a calibration .*; delete it and run `pulmonet evaluate` ag
     ("text", "said"),
     [
         *((text, NO_CALIBRATION) for text in ("", "[]", "{}")),
-        ('{"schema": 2}', "written by a newer pulmonet"),
+        ('{"schema": 2}', r"written by a newer pulmonet \(schema 2\), and this is"),
     ],
 )
 def test_damaged_calibration_is_named(tmp_path: Path, text: str, said: str) -> None:
