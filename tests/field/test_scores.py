@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pulmonet.cli.main import main
+from report_factory import make_run
 
 
 def scores(n: int = 60) -> pd.DataFrame:
@@ -129,3 +131,80 @@ def test_why_two_files_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFi
     assert evaluate(tmp_path, scores(), other) == 0
     said = capsys.readouterr()
     assert "Edema: b has other targets in 4 rows than a" in " ".join((said.out + said.err).split())
+
+
+def test_study_ids_that_repeat_between_patients_are_other_studies(tmp_path: Path) -> None:
+    table = scores()
+    table["study"] = [f"study{row % 3 % 2}" for row in range(len(table))]  # two a patient
+    assert evaluate(tmp_path, table) == 0
+    found = result(tmp_path)
+    assert (found["n_studies"], found["study"]["n_studies"]) == (40, 40)
+    table.loc[:2, "study"] = ""  # an image without an id is a study of its own
+    assert evaluate(tmp_path, table) == 0
+    assert result(tmp_path)["n_studies"] == 41
+    unique = table.assign(study=table["patient"] + table["study"])
+    assert evaluate(tmp_path, unique.drop(columns="patient")) == 0
+    assert result(tmp_path)["n_studies"] == 39  # unique ids are as they were
+
+
+def test_rows_without_a_patient_are_no_patient(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = scores()
+    table.loc[:9, "patient"] = ""
+    assert evaluate(tmp_path, table) == 4
+    said = "10 of 60 rows name no patient; fill in the column 'patient', or leave it out"
+    assert said in capsys.readouterr().err
+
+
+def test_files_that_name_other_patients_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = scores()
+    assert evaluate(tmp_path, table, table.assign(patient="x" + table["patient"])) == 0
+    assert "not compared" not in capsys.readouterr().err  # the same patients by other names
+    moved = table.assign(patient=[*table["patient"][3:], "p00", "p00", "p99"])
+    assert evaluate(tmp_path, table, moved) == 0
+    err = capsys.readouterr().err
+    assert "a and b name other patients in " in err
+    assert "; not compared, make them the same" in err
+
+
+def test_scores_that_float32_cannot_tell_apart(tmp_path: Path) -> None:
+    """An overconfident network: most scores are nearer to 1 than 6e-8."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random(400) < 0.3).astype(int)
+    sure = 1 / (1 + np.exp(-(6 * rng.normal(size=400) + 18 + 3 * targets)))
+    table = pd.DataFrame({"Path": [f"{row}.png" for row in range(400)], "Edema": targets})
+    table["Edema_score"] = [repr(float(one)) for one in sure]
+    assert evaluate(tmp_path, table) == 0
+    expected = roc_auc_score(targets, sure)
+    assert abs(expected - roc_auc_score(targets, sure.astype(np.float32))) > 0.02
+    assert result(tmp_path)["labels"]["Edema"]["auroc"]["value"] == pytest.approx(expected)
+
+
+def test_a_blank_label_is_what_blank_says(tmp_path: Path) -> None:
+    table = scores()
+    table["Edema"] = table["Edema"].astype(object)
+    table.loc[::4, "Edema"] = ""
+    table["Pneumonia"] = ""  # blank throughout: not annotated, whatever is said
+    table.to_csv(tmp_path / "a.csv", index=False)
+    common = ["--bootstrap", "100", "--no-figures", "--artifacts-dir", str(tmp_path / "out")]
+    for flags, counts_as, n_known in (
+        ([], "ignore", 45),
+        (["--blank", "ignore"], "ignore", 45),
+        (["--blank", "zeros"], "zeros", 60),
+    ):
+        assert main(["evaluate", "--predictions", str(tmp_path / "a.csv"), *common, *flags]) == 0
+        found = result(tmp_path)
+        assert (found["blank"], found["labels"]["Edema"]["n"]) == (counts_as, n_known)
+        assert found["labels"]["Pneumonia"]["n"] == 0
+
+
+def test_what_is_not_known_is_not_said_to_flatter(tmp_path: Path) -> None:
+    assert evaluate(tmp_path, scores()) == 0
+    make_run(tmp_path / "out", "trained")
+    assert main(["report", "--artifacts-dir", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "used for unknown" not in text
+    assert "what these rows decided before is not known" in text

@@ -23,6 +23,8 @@ from pulmonet.words import count, macro_auroc
 Metric = Literal["auroc", "average_precision"]
 #: How the names of baselines begin.
 BASELINE = "baseline (view, age, sex"
+#: What the rows of a file of scores had decided before.
+UNKNOWN_USE = "unknown (scores from a file)"
 #: Scores of a label that span less than this are called alike.
 ALIKE = 0.001
 
@@ -252,6 +254,10 @@ class RunResult(Record):
             f"{what}: {every if len(some) == len(self.labels) > 1 else ', '.join(some)}"
             for what, some in found.items()
         ]
+
+    def known_uses(self) -> list[str]:
+        """What these rows are known to have decided, which makes the numbers too good."""
+        return [use for use in self.rows_used_for if use != UNKNOWN_USE]
 
     def label_notes(self) -> list[str]:
         """Labels that the macro leaves out, or nothing was learned of; a network's origin."""

@@ -52,7 +52,7 @@ def join_studies(predictions: Predictions, rule: StudyRule = "max") -> Predictio
         patients=None if patients is None else tuple(patients[row] for row in first),
         studies=tuple(predictions.studies[row] for row in first),
         targets=np.where(targets < 0, np.nan, targets).astype(np.float32),
-        scores=np.clip(scores, 0, 1).astype(np.float32),
+        scores=np.clip(scores, 0, 1).astype(predictions.scores.dtype),
         columns={name: _shared(each, numbers, first) for name, each in predictions.columns.items()},
     )
 

@@ -61,8 +61,9 @@ class Predictions:
     def to_csv(self) -> str:
         """The CSV: Path, patient, study, <label>, <label>_score …, further columns.
 
-        Scores have nine significant digits, which round-trips float32.
+        Scores have nine significant digits, which round-trips float32; 17 if they are float64.
         """
+        digits = ".9" if self.scores.dtype == np.float32 else ".17"
         blank = [""] * len(self.paths)
         table: dict[str, Sequence[str]] = {
             "Path": self.paths,
@@ -71,7 +72,7 @@ class Predictions:
         }
         for column, label in enumerate(self.labels):
             table[label] = [text_of(target) for target in self.targets[:, column]]
-            table[f"{label}_score"] = [f"{score:.9g}" for score in self.scores[:, column]]
+            table[f"{label}_score"] = [f"{score:{digits}g}" for score in self.scores[:, column]]
         for name, values in self.columns.items():
             table[name] = [text_of(value) for value in values]
         return table_text(pd.DataFrame(table))
@@ -117,9 +118,9 @@ class Predictions:
             split=split,
             labels=labels,
             paths=tuple(paths),
-            patients=_ids(table, "patient"),
-            studies=_ids(table, "study"),
-            targets=np.stack(targets, axis=1),
+            patients=_patients(table, path),
+            studies=_studies(table),
+            targets=np.stack(targets, axis=1).astype(np.float32),
             scores=np.stack(scores, axis=1),
             columns={name: _column(table[name]) for name in names if name not in used},
             left_out=tuple(
@@ -162,7 +163,8 @@ def _parsed(column: "pd.Series[Any]") -> Floats:
     return values
 
 
-def _numbers(column: "pd.Series[Any]", path: Path, allowed: tuple[int, ...] = ()) -> Floats32:
+def _numbers(column: "pd.Series[Any]", path: Path, allowed: tuple[int, ...] = ()) -> Floats:
+    """(N,) float32, which PulmoNet writes; float64 where that would make different scores equal."""
     values = _parsed(column)
     if allowed:
         is_blank = column.str.strip().str.lower().isin(["", "nan"]).to_numpy()
@@ -177,7 +179,8 @@ def _numbers(column: "pd.Series[Any]", path: Path, allowed: tuple[int, ...] = ()
             f"{path}: {int(wrong.sum()):,} wrong values in column '{column.name}', the first in "
             f"line {row + 2}: {column.iloc[row]!r}; expected {expected}"
         )
-    return values.astype(np.float32)
+    single = values.astype(np.float32)
+    return single if len(np.unique(single)) == len(np.unique(values)) else values
 
 
 def _meant(column: "pd.Series[Any]") -> str:
@@ -194,7 +197,20 @@ def _column(column: "pd.Series[Any]") -> NDArray[Any]:
     return column.to_numpy(object) if (np.isnan(numbers) & (column != "")).any() else numbers
 
 
-def _ids(table: pd.DataFrame, name: str) -> tuple[str, ...] | None:
-    if name not in table.columns or (table[name] == "").all():
+def _patients(table: pd.DataFrame, path: Path) -> tuple[str, ...] | None:
+    if "patient" not in table or (table["patient"] == "").all():
         return None
-    return tuple(table[name])
+    if n_blank := int((table["patient"] == "").sum()):
+        what = f"{path}: {n_blank:,} of {count(len(table), 'row')} name no patient"
+        raise ArtifactError(f"{what}; fill in the column 'patient', or leave it out")
+    return tuple(table["patient"])
+
+
+def _studies(table: pd.DataFrame) -> tuple[str, ...] | None:
+    """Studies of different patients are different ones; an image without an id is its own study."""
+    if "study" not in table or (table["study"] == "").all():
+        return None
+    studies = table["study"].mask(table["study"] == "", "row " + table.index.astype(str))
+    if "patient" in table and (table.groupby(studies)["patient"].nunique() > 1).any():
+        studies = table["patient"] + " " + studies
+    return tuple(studies)

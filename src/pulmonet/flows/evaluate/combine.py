@@ -125,7 +125,7 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
         scores.append(other.scores[order])
         if patients is None and other.patients is not None:
             patients = tuple(other.patients[row] for row in order.tolist())
-    mean = np.stack(scores).astype(np.float64).mean(axis=0).astype(np.float32)
+    mean = np.stack(scores).astype(np.float64).mean(axis=0).astype(np.result_type(*scores))
     names = [material.predictions.run for material in materials]
     return Material(
         replace(first, run=name, scores=mean, patients=patients),

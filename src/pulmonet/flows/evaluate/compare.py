@@ -36,17 +36,16 @@ def compare_all(
     lettered, records = list(results), []
     for group in groups.values():
         found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
-        tests = compare_at_thresholds([(results[number], rows) for number, rows in group])
-        for number, rows in group if tests else ():
-            own = [test for test in tests if rows.run in (test.a, test.b)]
-            lettered[number] = lettered[number].model_copy(update={"threshold_tests": own})
         if found is not None:
+            tests = compare_at_thresholds([(results[number], rows) for number, rows in group])
             records += found.comparisons
             letters = dict(zip(found.names, found.letters, strict=True))
             arm_of = {run: arm for arm, runs in _arms(options).items() for run in runs}
             for number, rows in group:
                 of_run = letters.get(arm_of.get(rows.run, ""), letters.get(rows.run, ""))
-                update = {"group_letters": of_run, "primary": found.comparisons[0].endpoint()}
+                own = [test for test in tests if rows.run in (test.a, test.b)]
+                primary = found.comparisons[0].endpoint()
+                update = {"group_letters": of_run, "primary": primary, "threshold_tests": own}
                 lettered[number] = lettered[number].model_copy(update=update)
     weights = {result.run: result.checkpoint_sha256 for result in results}
     return lettered, [
@@ -180,8 +179,17 @@ def _compare_group(
                 console.note(f"{label}: {run.run} has other targets in {rows} than {names[0]}")
     targets = np.stack([targets_of[0][label] for label in shared], axis=1)
     scores = [run.scores[:, [run.labels.index(label) for label in shared]] for run in group]
-    patients = next((run.patients for run in group if run.patients is not None), None)
-    units = number_units(patients, len(first.paths))  # known if any of the files names them
+    n_rows, named = len(first.paths), [run for run in group if run.patients is not None]
+    every = [number_units(run.patients, n_rows) for run in named or group]
+    units = every[0]  # known if any of the files names them
+    for run, theirs in zip(named, every, strict=False):
+        if n_other := int((theirs != units).sum()):
+            where = f"in {n_other:,} of {count(n_rows, 'row')}"
+            console.warn(
+                f"{named[0].run} and {run.run} name other patients {where}; not compared, make "
+                "them the same"
+            )
+            return None
     primary = None if options.primary == "macro" else match_label(options.primary, shared)
     arms = {arm: runs for arm, runs in _arms(options).items() if {*runs} <= {*names}}
     if arms.keys() < options.arms.keys():

@@ -116,7 +116,7 @@ def _recorded_labels(sources: Sequence[Source]) -> list[str]:
 def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> Material:
     """A run scored, or a file of scores read."""
     if source.run_dir is None:
-        material = read_scores(source, options.split)
+        material = read_scores(source, options)
         write.check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
     else:
         from pulmonet.flows.evaluate.score import score

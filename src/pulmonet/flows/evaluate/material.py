@@ -15,6 +15,7 @@ from pulmonet.flows import console
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.labels import file_name_of, resolve_label
 from pulmonet.metrics.baseline import KnownRows
+from pulmonet.metrics.results import UNKNOWN_USE
 from pulmonet.models.published import OFFERED, named_run
 from pulmonet.run.folder import RunDir, is_run_name, list_runs, no_run
 from pulmonet.run.predictions import Predictions
@@ -133,15 +134,16 @@ def _named_files(predictions: Sequence[Path], artifacts_dir: Path) -> dict[str, 
     return sources
 
 
-def read_scores(source: Source, split: str | None) -> Material:
-    """The scores of a file.
+def read_scores(source: Source, options: EvaluateOptions) -> Material:
+    """The scores of a file; a blank label is unknown, unless --blank says that it is negative.
 
     Raises:
         ArtifactError: it cannot be read, or its results would go where a run lives.
     """
     path = source.file
     assert path is not None
-    read = Predictions.read(path, run=source.name, dataset="predictions", split=split or "all")
+    split = options.split or "all"
+    read = Predictions.read(path, run=source.name, dataset="predictions", split=split)
     if source.results_dir.exists():
         what = f"{path}: its results would go to {source.results_dir.path}, which holds a run"
         raise ArtifactError(f"{what}; rename the file, or choose another --artifacts-dir")
@@ -150,9 +152,13 @@ def read_scores(source: Source, split: str | None) -> Material:
         console.warn(f"{what} {list_first(read.left_out, 20)}")
     if read.patients is None:
         console.note(f"{path}: names no patients, so images are resampled")
+    counts_as = options.blank if "blank" in options.model_fields_set else "ignore"
     blank = np.isnan(read.targets).sum(axis=0).tolist()
     missing = {label: {"blank": n} for label, n in zip(read.labels, blank, strict=True)}
-    facts = {"rows_used_for": ["unknown (scores from a file)"], "missing": missing}
+    if counts_as == "zeros":
+        is_blank = np.isnan(read.targets) & np.isfinite(read.targets).any(axis=0)
+        read = replace(read, targets=np.where(is_blank, np.float32(0), read.targets))
+    facts = {"rows_used_for": [UNKNOWN_USE], "missing": missing, "blank": counts_as}
     scores_of = source.name if source.is_named else sha256_of(path)
     return Material(read, source.results_dir, facts, scores_of=scores_of)
 

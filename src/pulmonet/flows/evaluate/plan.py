@@ -20,7 +20,7 @@ def run(options: EvaluateOptions) -> int:
     """A row a label of the files of scores, or one of what was assumed."""
     wanted = Plan(**options.plan)
     sources = find_sources(options) if options.predictions else []
-    read = [with_labels(read_scores(one, options.split), options.labels) for one in sources]
+    read = [with_labels(read_scores(one, options), options.labels) for one in sources]
     files = [in_path_order(material.predictions) for material in read]
     rows = _of_files(wanted, files) if files else [_assumed(wanted)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)

@@ -55,7 +55,7 @@ def _show_remarks(result: RunResult, *, few: bool) -> None:
     used = "; ".join(result.rows_used_for)
     if not used:
         console.note("These rows decided nothing before.")
-    elif used.startswith("unknown"):
+    elif not result.known_uses():
         console.note("Scores from a file: what these rows decided before is not known here.")
     else:
         console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
@@ -110,7 +110,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
         what = "Each fold has rows of its own, so folds are not compared"
         console.note(f"{what}; {result.run} is all of them together.")
     if not primary and not pooled:
-        console.note("No two runs share rows and reference labels: nothing to compare.")
+        console.note("No two runs have the very same rows and labels: nothing to compare.")
     if not primary:
         return
     endpoint = next(one.primary for one in scored if one.group_letters)

@@ -14,7 +14,7 @@ def limitations_section(context: Context) -> Section:
         lines.append("Phantom images: no statement about patients is possible.")
     if not results:
         lines.append("No evaluation with intervals is in the artifacts.")
-    if any(result.rows_used_for for result in results):
+    if any(result.known_uses() for result in results):
         lines.append(
             "Some results come from rows that also trained the network, or chose the checkpoint or "
             "a calibration, so they are optimistic; `train --select-on dev` keeps the reported "

@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import Comparison, MacroResult, RunResult, baselines_of
+from pulmonet.metrics.results import (
+    UNKNOWN_USE,
+    Comparison,
+    MacroResult,
+    RunResult,
+    baselines_of,
+)
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
@@ -86,7 +92,9 @@ def _one_split(
         "These rows chose neither a checkpoint nor a calibration. Whether settings were chosen "
         "by looking at them is not in the artifacts."
     )
-    if used := sorted({use for result in results for use in result.rows_used_for}):
+    if any(UNKNOWN_USE in result.rows_used_for for result in results):
+        first = Text("Scores from a file: what these rows decided before is not known.")
+    if used := sorted({use for result in results for use in result.known_uses()}):
         words = f"These rows had been used for {listing(used)}: the numbers are somewhat too good."
         first = Text(words, "warning")
     names = [result.run for result in results]

@@ -177,9 +177,9 @@ def _which(context: Context, result: RunResult) -> str:
 def _caution(context: Context) -> str:
     result = context.collection.headline(context.collection.best_run())
     words = []
-    if result is not None and result.rows_used_for:
+    if result is not None and (used := result.known_uses()):
         words.append(
-            f"The images it was tested on had already served for {listing(result.rows_used_for)}, "
+            f"The images it was tested on had already served for {listing(used)}, "
             "so the result is somewhat too good."
         )
     notes = result.notes if result else context.collection.best_run().provenance.notes
