@@ -5,13 +5,7 @@ from collections.abc import Callable, Sequence
 
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import (
-    UNKNOWN_USE,
-    Comparison,
-    MacroResult,
-    RunResult,
-    baselines_of,
-)
+from pulmonet.metrics.results import UNKNOWN_USE, Comparison, MacroResult, RunResult, baselines_of
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
