@@ -183,7 +183,7 @@ def test_arms_primary_endpoint_and_margin_are_said(
     err = capsys.readouterr().err
     assert "not significantly different in AUROC of Edema" in err
     assert "first is the mean of a0, a1; intervals hold for other seeds." in err
-    assert "margin 0.9: first is not inferior to second, second is not inferior to first" in err
+    assert "non-inferiority, margin 0.9: first is not inferior to second, second is not" in err
     document = read_evaluation(RunDir(artifacts / "a1").evaluation_path("predictions", "all"))
     first = document.comparisons[0]
     assert (first.a, first.b, first.label, first.margin) == ("first", "second", "Edema", 0.9)

@@ -349,7 +349,8 @@ class Comparison(Record):
             return ""
         sides = ((self.a, self.b, self.low), (self.b, self.a, -self.high))
         shown = [f"{one} is not inferior to {two}" for one, two, low in sides if low > -self.margin]
-        return f"margin {self.margin:g}: {', '.join(shown) or 'non-inferiority is not shown'}"
+        found = ", ".join(shown) or f"not shown between {self.a} and {self.b}"
+        return f"margin {self.margin:g}: {found}"
 
 
 class Evaluation(Record):

@@ -144,5 +144,5 @@ def _difference(entry: Comparison) -> str:
         f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
         f"({ends[0]:+.3f} to {ends[1]:+.3f})"
         f"{'' if entry.distinguished else ', not significant'}"
-        f"{entry.margin_text() and '; '}{entry.margin_text()}"
+        f"{entry.margin_text() and '; non-inferiority, '}{entry.margin_text()}"
     )
