@@ -21,6 +21,11 @@ settings.load_profile("pulmonet")
 gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: none of them begins when all but one process have ended."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

@@ -48,30 +48,42 @@ def start(
     *arguments: str,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    printed: Path | None = None,
     said: Path | None = None,
 ) -> BaseProcess:
-    """Start ``pulmonet ARGUMENTS`` in `folder`, what it writes to stderr going to the file `said`.
+    """Start ``pulmonet ARGUMENTS``.
 
-    Its `exitcode` after `join` is the command's, or negative the signal that killed it.
+    Args:
+        arguments: the words of the command.
+        folder: where it runs.
+        environment: variables beside those of this process.
+        printed: file for what it writes to stdout.
+        said: file for what it writes to stderr.
+
+    Returns:
+        The process; `exitcode` after `join` is the command's, or -N where signal N killed it.
     """
     where = str(folder or Path.cwd())
     variables = dict(os.environ) | dict(environment or {})
-    given = (list(arguments), where, variables, str(said or os.devnull))
-    process = _CONTEXT.Process(target=_run, args=given)
+    streams = [str(path or os.devnull) for path in (printed, said)]
+    process = _CONTEXT.Process(target=_run, args=(list(arguments), where, variables, streams))
     process.start()
     return process
 
 
-def _run(arguments: list[str], folder: str, environment: dict[str, str], said: str) -> None:
+def _run(
+    arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
+) -> None:
     gc.freeze()  # or collecting garbage would copy all of the parent's memory
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, path in ((1, os.devnull), (2, said)):
+    for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     from pulmonet.cli.main import main
 
     leave_figures_blank()
+    sys.argv = ["pulmonet", *arguments]
     sys.exit(main(arguments))
 
 

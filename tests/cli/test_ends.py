@@ -36,6 +36,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), *NETWORK]
@@ -56,6 +57,7 @@ def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
     assert run.last_checkpoint_path.exists()
 
 
+@pytest.mark.slow
 def test_nohup_stays_nohup(data: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     command = [sys.executable, "-m", "pulmonet", "train", "--data-dir", str(data), *NETWORK]

@@ -168,7 +168,7 @@ def test_the_best_run_is_taken_and_named(
 
 
 def test_no_map_is_drawn_of_a_finding_below_its_threshold(
-    artifacts: Path, capsys: pytest.CaptureFixture[str]
+    artifacts: Path, capsys: pytest.CaptureFixture[str], drawn_figures: None
 ) -> None:
     run_dir = RunDir(artifacts / "small")
     overlay = (

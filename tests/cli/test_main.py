@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -55,15 +56,31 @@ def test_help_and_config_errors_load_nothing_heavy(arguments: list[str], code: i
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"pulmonet {pulmonet.__version__}"
+    command = [sys.executable, "-m", "pulmonet", "--version"]
+    module = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert module.stdout.strip() == f"pulmonet {pulmonet.__version__}"
+
+
+def test_garbage_is_collected_again_after_a_page_of_help_and_in_a_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr("pulmonet.flows.report.run", lambda *_, **__: seen.append(gc.isenabled()))
+    for words in (["--help"], ["report", "--artifacts-dir", "x"], ["report", "--nothing"]):
+        main(words)
+        assert gc.isenabled()
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("order", [["--version", "--verbose"], ["--verbose", "--version"]])
-def test_verbose_version_names_torch_and_the_device(order: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pulmonet", *order], capture_output=True, text=True, check=True
-    )
-    assert "\ntorch " in done.stdout
-    assert "\ndevice " in done.stdout
+def test_verbose_version_names_torch_and_the_device(
+    order: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pulmonet", *order])
+    assert main() == 0
+    printed = capsys.readouterr().out
+    assert "\ntorch " in printed
+    assert "\ndevice " in printed
 
 
 @pytest.mark.parametrize("command", ["", "prepare", "train", "evaluate", "explain", "report"])

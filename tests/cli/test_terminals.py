@@ -111,6 +111,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_terminal_that_lacks_letters_ends_nothing(stream: str, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "Röntgen–Bilder", n_train=8, n_valid=6, side=24)

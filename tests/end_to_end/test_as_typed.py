@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +14,10 @@ import pytest
 import torch
 import torchvision
 
+import forked
 from pulmonet.data.phantoms.write import write_phantoms
+
+pytestmark = pytest.mark.slow
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -46,17 +46,18 @@ def weights_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def pulmonet(folder: Path, weights_url: str, *arguments: str) -> str:
     """Standard output of one command, run in `folder`; it must end with 0."""
-    environment = os.environ | {
+    environment = {
         "PULMONET_WEIGHTS_URL": weights_url,
         "TORCH_HOME": str(folder / ".torch"),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "pulmonet", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    printed, said = folder / ".printed", folder / ".said"
+    process = forked.start(
+        *arguments, folder=folder, environment=environment, printed=printed, said=said
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process.join()
+    assert process.exitcode == 0, said.read_text()
+    return printed.read_text()
 
 
 def test_lines_of_the_design(tmp_path: Path, weights_url: str) -> None:

@@ -20,6 +20,8 @@ from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.training.validation import score_epoch
 
+pytestmark = pytest.mark.slow
+
 #: test_convnext has layer norm only, so batch statistics play no part; test_resnet has batch norm.
 SMALL = (
     *("train", "--weights", "none", "--image-size", "32", "--batch-size", "8", "--no-amp"),

@@ -37,6 +37,8 @@ from pulmonet.data.phantoms.write import MARKER, write_phantoms
 from pulmonet.report.checklist.items import read_author_notes
 from small_networks import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 #: Flags put behind those of the page, where the last one counts.
 SMALLER = {
     "prepare": ["--image-size", "64"],

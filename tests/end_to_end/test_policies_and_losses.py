@@ -16,6 +16,8 @@ from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.training import loop, validation
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("timm", reason="its test networks are the smallest at hand")
 
 SMALL = (

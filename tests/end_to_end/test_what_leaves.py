@@ -21,6 +21,8 @@ PULMONET = f"""
 import json, platform, socket, sys
 socket.gethostname = platform.node = lambda: "{HOST}"
 from pulmonet.cli.main import main
+
+pytestmark = pytest.mark.slow
 for line in json.loads(sys.argv[1]):
     code = main(line)
     if code:

@@ -114,6 +114,7 @@ def test_bad_trials_are_pruned_at_the_median_and_their_process_stopped(
     assert f"--config {out_dir / 'trial-0000' / 'run_config.json'} --set select.on=valid" in printed
 
 
+@pytest.mark.slow
 def test_the_real_command_is_searched_with(
     sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import forked
 from chexpert_factory import write_dataset
@@ -53,6 +54,7 @@ for command in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_file_system_without_locks_costs_a_warning(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "tiny")
     network = "--model timm:test_resnet --weights none --epochs 1 --image-size 32 --no-amp"
@@ -69,6 +71,7 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("artifacts/**/.*lock*"))
 
 
+@pytest.mark.slow
 def test_two_evaluations_at_once_keep_both_rows(tmp_path: Path) -> None:
     """Of real processes: each read the table before the other wrote it, and one row was lost."""
     data = write_dataset(tmp_path / "tiny")

@@ -74,12 +74,14 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_are_those_of_the_file(model: str) -> None:
     expected = json.loads(GOLDEN.read_text())[model]
     np.testing.assert_allclose(losses_of(model), expected[:N_STEPS], rtol=RELATIVE_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_repeat_to_the_bit(model: str) -> None:
     assert losses_of(model, 2) == losses_of(model, 2)

@@ -43,6 +43,7 @@ CALIBRATION = Calibration(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "members"), [("densenet121", 1), ("timm:test_resnet", 3)])
 @pytest.mark.filterwarnings("ignore")  # torch's exporter warns of its own internals
 def test_onnxruntime_reproduces_the_scores(
