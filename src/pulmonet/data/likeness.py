@@ -44,8 +44,9 @@ def describe(squares: Iterable[Pixels]) -> Array:
             size = image.shape[1], image.shape[0]
             half = cv2.resize(image, (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA)
             lost = cv2.absdiff(image, cv2.resize(half, size, interpolation=cv2.INTER_LINEAR))
-            steps = (cv2.absdiff(image[1:], image[:-1]), cv2.absdiff(image[:, 1:], image[:, :-1]))
-            textures += [*(float(step.mean()) for step in (*steps, lost)), float(lost.std())]
+            steps = cv2.absdiff(image[1:], image[:-1]), cv2.absdiff(image[:, 1:], image[:, :-1])
+            loss = (float(number[0, 0]) for number in cv2.meanStdDev(lost))
+            textures += [*(cv2.mean(step)[0] for step in steps), *loss]
             image = half
         counts = cv2.calcHist([square], [0], None, [_BINS], [0, 256]).ravel()
         layout = (small - small.mean()) / (small.std() + 4)

@@ -93,8 +93,8 @@ def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
     pixels, kind = _first_frame(dataset, where)
     if pixels.ndim == 3 or kind == "PALETTE COLOR":
         grey, seen = _grey_of_colours(dataset, pixels, kind)
-        return grey, remark | seen
-    grey, seen = _grey(dataset, pixels)
+    else:
+        grey, seen = _grey(dataset, pixels)
     return grey, remark | seen
 
 
