@@ -1,7 +1,5 @@
 """`pulmonet report`: the artifacts as a report that people read. Needs neither torch nor data."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path

@@ -112,10 +112,8 @@ def fetch(official_url: str) -> Path:
             download_url_to_file(url, str(cached), digest and digest[1], progress=is_shown)
     except (OSError, ValueError, RuntimeError, HTTPException) as error:
         reason = first_line(getattr(error, "reason", None) or error)[:160]
-        raise OSError(
-            f"cannot be downloaded from {url} ({reason}); either put the file at {cached} (or set "
-            "PULMONET_WEIGHTS_URL to a mirror)"
-        ) from None
+        what = f"cannot be downloaded from {url} ({reason}); either put the file at {cached}"
+        raise OSError(f"{what} (or set PULMONET_WEIGHTS_URL to a mirror)") from None
     finally:
         socket.setdefaulttimeout(timeout)
     return cached

@@ -166,10 +166,8 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
     if there is not None:
         found = "holds no run (no run_config.json)" if there.is_dir() else "no folder of a run"
     shown = there or (typed if len(typed.parts) > 1 else artifacts_dir / name)
-    raise ArtifactError(
-        f"{shown}: {found}; "
-        f"runs there: {', '.join(names) or 'none; train one with `pulmonet train`'}"
-    )
+    what = f"{shown}: {found}; runs there:"
+    raise ArtifactError(f"{what} {', '.join(names) or 'none; train one with `pulmonet train`'}")
 
 
 def best_run(artifacts_dir: Path) -> RunDir:

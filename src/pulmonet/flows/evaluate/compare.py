@@ -68,10 +68,8 @@ def check_arms(options: EvaluateOptions, names: Sequence[str]) -> None:
     for arm, members in _arms(options).items():
         for run in members:
             if run not in names:
-                raise ConfigError(
-                    f"--arm {arm}: {run} is not evaluated here{did_you_mean(run, names)}; choose "
-                    f"from {', '.join(names)}"
-                )
+                text = f"--arm {arm}: {run} is not evaluated here{did_you_mean(run, names)}"
+                raise ConfigError(f"{text}; choose from {', '.join(names)}")
         if arm in names or set(members) == set(names):
             what = "is a run's name" if arm in names else "is of all runs: there is nothing else"
             raise ConfigError(f"--arm {arm}: {what}; choose another name, or name more runs")
@@ -185,10 +183,8 @@ def _compare_group(
     for run, theirs in zip(named, every, strict=False):
         if n_other := int((theirs != units).sum()):
             where = f"in {n_other:,} of {count(n_rows, 'row')}"
-            console.warn(
-                f"{named[0].run} and {run.run} name other patients {where}; not compared, make "
-                "them the same"
-            )
+            what = f"{named[0].run} and {run.run} name other patients {where}"
+            console.warn(f"{what}; not compared, make them the same")
             return None
     primary = None if options.primary == "macro" else match_label(options.primary, shared)
     arms = {arm: runs for arm, runs in _arms(options).items() if {*runs} <= {*names}}

@@ -68,20 +68,16 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
         for path in (pack_dir, run_dir.path)
     ]
     rate = len(batch) / step
-    console.say(
-        f"Step:    {count(len(batch), 'image')} in {duration(step)} ({rate:,.1f} images/s), "
-        f"{memory / 2**20:,.0f} MB of memory{' of the GPU' * on_gpu}"
-    )
+    what = f"Step:    {count(len(batch), 'image')} in {duration(step)} ({rate:,.1f} images/s),"
+    console.say(f"{what} {memory / 2**20:,.0f} MB of memory{' of the GPU' * on_gpu}")
     console.say(
         f"Time:    about {duration(packing + config.total_epochs * epoch)}: packing "
         f"{count(int(n_left), 'image')} {duration(packing)}, then "
         f"{count(config.total_epochs, 'epoch')} of {duration(epoch)} each "
         f"({count(n_steps, 'step')}, and {duration(check)} of validation)"
     )
-    console.say(
-        f"Disk:    {n_left * side**2 / 1e6:,.0f} MB for the pack ({free[0] / 1e6:,.0f} MB free), "
-        f"{n_bytes / 1e6:,.0f} MB for the run ({free[1] / 1e6:,.0f} MB free)"
-    )
+    what = f"Disk:    {n_left * side**2 / 1e6:,.0f} MB for the pack ({free[0] / 1e6:,.0f} MB free),"
+    console.say(f"{what} {n_bytes / 1e6:,.0f} MB for the run ({free[1] / 1e6:,.0f} MB free)")
     console.say("Dry run: nothing is written; without --dry-run it is trained")
     return 0
 

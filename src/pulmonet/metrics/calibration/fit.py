@@ -4,8 +4,6 @@ Slope and intercept come first (Van Calster et al. 2016); ECE stands beside what
 calibrated model would show at the same n, because on few rows it is never near zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -74,10 +72,8 @@ class LabelCalibration(Record):
         if positive is None or negative is None or self.auroc is None:
             return "threshold of an earlier version; run `pulmonet evaluate` again"
         if min(positive, negative) < MIN_PATIENTS:
-            return (
-                f"threshold chosen on {positive:,} positive and {negative:,} negative patients "
-                f"({MIN_PATIENTS} of each needed)"
-            )
+            what = f"threshold chosen on {positive:,} positive"
+            return f"{what} and {negative:,} negative patients ({MIN_PATIENTS} of each needed)"
         return None
 
     def why_chance(self, n_labels: int) -> str | None:
