@@ -153,8 +153,8 @@ def compare(
     once = np.ones((1, int(units.max()) + 1), np.int32)
     point = np.asarray(
         [
-            [[float(value[0]) for value in weighted_ranking(ranking, once)] for ranking in of_run]
-            for of_run in (rankings_of(targets, run_scores, units) for run_scores in scores)
+            [np.ravel(weighted_ranking(one, once)) for one in rankings_of(targets, of_run, units)]
+            for of_run in scores
         ]
     )  # (M, L, 2)
     rarer = class_patients(targets, units).min(axis=1)[bootstrap.scored].astype(np.float64)
@@ -165,8 +165,7 @@ def compare(
         of_rows, of_labels, by_seed = _as_arms(point[:, kept, index], drawn, members, seed)
         values += [of_rows.mean(axis=1, keepdims=True), of_rows]
         samples += [of_labels.mean(axis=2, keepdims=True), of_labels]
-        n_seeds = [len(of_arm) for of_arm in members]
-        n_patients.append(_patients_of_pairs(of_labels, rarer, by_seed, n_seeds))
+        n_patients.append(_patients_of_pairs(of_labels, rarer, by_seed, members))
         columns += [(metric, column) for column in (None, *kept)]
     first = columns.index(("auroc", of_primary))
     order = [first, *(place for place in range(len(columns)) if place != first)]
@@ -177,14 +176,13 @@ def compare(
     apart = [pair for pair, yes in zip(pairs, families[0].distinguished[:, 0], strict=True) if yes]
     comparisons = []
     for place, (metric, column) in enumerate(columns[place] for place in order):
-        label = None if column is None else labels[column]
+        facts: dict[str, Any] = {"metric": metric, "primary": place == 0}
+        facts["label"] = None if column is None else labels[column]
+        facts["margin"] = None if place else margin
         test = None
         if metric == "auroc" and column is not None and not arms:
             test = delong(targets[:, column], np.stack([s[:, column] for s in scores], 1), units)
-        family, at = families[min(place, 1)], max(place - 1, 0)
-        facts: dict[str, Any] = {"metric": metric, "label": label, "primary": place == 0}
-        facts |= {"margin": margin} if place == 0 else {}
-        comparisons += _records(members_of, facts, family, at, test)
+        comparisons += _records(members_of, facts, families[min(place, 1)], max(place - 1, 0), test)
     letters = compact_letters(list(numbers[0][:, 0]), apart)
     return ModelComparison(comparisons, letters, list(members_of))
 
@@ -209,7 +207,7 @@ def _as_arms(
 
 
 def _patients_of_pairs(
-    of_labels: Array, rarer: Array, by_seed: Array, n_seeds: Sequence[int]
+    of_labels: Array, rarer: Array, by_seed: Array, arms: Sequence[Sequence[int]]
 ) -> Array:
     """(K, 1 + L) behind each pair's macro and labels (A, R, L): patients of the rarer class.
 
@@ -222,7 +220,7 @@ def _patients_of_pairs(
         total = np.append(drawn.mean(axis=1).var(), drawn.var(axis=0))
         of_seeds = by_seed[[one, other]]
         parts = np.stack([np.maximum(total - of_seeds.sum(axis=0), 0), *of_seeds], axis=1)
-        sizes = np.asarray([[n, n_seeds[one], n_seeds[other]] for n in n_patients])
+        sizes = np.asarray([[n, len(arms[one]), len(arms[other])] for n in n_patients])
         found.append([effective_patients(*both) for both in zip(sizes, parts, strict=True)])
     return np.asarray(found)
 

@@ -237,18 +237,9 @@ def _subgroups(result: RunResult) -> list[Block]:
     """Ranking, decisions and calibration by group; what is too small is named."""
     named = [(f"{group.column}: {group.group}", group) for group in result.subgroups]
     every = [(name, label, one) for name, group in named for label, one in group.labels.items()]
-    small: dict[str, list[str]] = {}
-    for name, label, item in every:
-        if item.auroc is None:
-            small.setdefault(name, []).append(label)
-    words = ", ".join(
-        f"{name} ({'all labels' if len(labels) == len(result.labels) else listing(labels)})"
-        for name, labels in small.items()
-    )
-    left_out = [f"Too small to score: {words}."] if small else []
-    gaps = [item.auroc_gap for *_, item in every if item.auroc_gap]
+    left_out = _too_small(result)
     note = "Among many groups a gap or two leaves out 0 by chance."
-    if any(gap.all_low is not None for gap in gaps):
+    if any(item.auroc_gap and item.auroc_gap.all_low is not None for *_, item in every):
         note = (
             "Intervals of gaps (a group less all other rows) are simultaneous: those of all "
             "groups, labels and measures hold together in 95 % of datasets (max-t)."
@@ -293,10 +284,22 @@ def _subgroups(result: RunResult) -> list[Block]:
     )
     found: list[Block] = [*table("Subgroups", ranking, [note, *left_out])]
     return [
-        *(found or [Text(f"Subgroups. {note}") for note in left_out]),
+        *(found or [Text(f"Subgroups. {text}") for text in left_out]),
         *table("Calibration in subgroups (calibrated scores)", calibration),
         *table("Images with a disease of which none was called", missed),
     ]
+
+
+def _too_small(result: RunResult) -> list[str]:
+    small: dict[str, list[str]] = {}
+    for group in result.subgroups:
+        labels = [label for label, item in group.labels.items() if item.auroc is None]
+        small |= {f"{group.column}: {group.group}": labels} if labels else {}
+    words = ", ".join(
+        f"{name} ({'all labels' if len(labels) == len(result.labels) else listing(labels)})"
+        for name, labels in small.items()
+    )
+    return [f"Too small to score: {words}."] if small else []
 
 
 def _gap(gap: Gap | None) -> Estimate | None:
