@@ -167,7 +167,6 @@ def test_the_best_run_is_taken_and_named(
     assert (artifacts / "small" / "gradcam_Edema.png").exists()
 
 
-@pytest.mark.usefixtures("drawn_figures")
 def test_no_map_is_drawn_of_a_finding_below_its_threshold(
     artifacts: Path, capsys: pytest.CaptureFixture[str], drawn_figures: None
 ) -> None:
