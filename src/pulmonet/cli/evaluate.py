@@ -21,7 +21,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 @flags_of(
     EvaluateOptions,
     "given",
-    models=flag("runs", "--run", "--models", "--model", "-m"),
+    models=flag("runs", "--models", "--model", "-m"),
     artifacts_dir="artifacts_dir",
     predictions=flag("predictions", read=tuple),
     ensemble="ensemble",
@@ -57,6 +57,9 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Runs by name or folder. Default: all."),
     ] = None,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", hidden=True, help="The same as RUN.")
+    ] = None,
     data: dict[str, Any],
     given: dict[str, Any],
     out_dir: Annotated[
@@ -73,7 +76,7 @@ def evaluate(
 
     if json:
         console.reserve_stdout_for_json()
-    given["runs"] = [*(runs or []), *(given.get("runs") or [])]
+    given["runs"] = [*(runs or []), *(run or []), *(given.get("runs") or [])]
     if out_dir is not None:
         given["artifacts_dir"] = out_dir
     options = check_options(EvaluateOptions, {**dataset_of(data), **given})
