@@ -57,7 +57,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Runs by name or folder. Default: all."),
     ] = None,
-    run: Annotated[
+    also: Annotated[
         list[str] | None, typer.Option("--run", hidden=True, help="The same as RUN.")
     ] = None,
     data: dict[str, Any],
@@ -76,7 +76,7 @@ def evaluate(
 
     if json:
         console.reserve_stdout_for_json()
-    given["runs"] = [*(runs or []), *(run or []), *(given.get("runs") or [])]
+    given["runs"] = [*(runs or []), *(also or []), *(given.get("runs") or [])]
     if out_dir is not None:
         given["artifacts_dir"] = out_dir
     options = check_options(EvaluateOptions, {**dataset_of(data), **given})
