@@ -317,3 +317,30 @@ def test_a_changed_comparison_is_named(received: Path, capsys: pytest.CaptureFix
     assert code == 4
     for name in ("first", "second"):
         assert f"{name}: differs: {EVALUATION}: first less second, auroc of macro.p_adj" in said
+
+
+def test_scores_of_studies_are_joined_as_they_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two images a study, and their mean: the largest gives other numbers."""
+    data = write_dataset(tmp_path / "tiny", n_train=8, n_valid=40)
+    table = (data / "valid.csv").read_text().splitlines()
+    lines = [table[0]]
+    for first, second in zip(table[1::2], table[2::2], strict=True):
+        path, _, labels = first.partition(",")
+        source, _, _ = second.partition(",")
+        twin = path.replace("view1", "view2")
+        shutil.copy(data.parent / source, data.parent / twin)
+        lines += [first, f"{twin},{labels}"]
+    (data / "valid.csv").write_text("\n".join(lines) + "\n")
+    make_named_runs(tmp_path / "artifacts", data, ["run"])
+    studies = ("--level", "study", "--study-rule", "mean")
+    assert evaluate(tmp_path / "artifacts", *studies) == 0
+    code, said = verify(tmp_path / "artifacts", capsys)
+    assert code == 0, said
+    path = tmp_path / "artifacts" / "run" / EVALUATION
+    change(path, lambda document: document["runs"][0].update(study_rule="max"))
+    (path.parent / ".pulmonet").unlink()
+    code, said = verify(tmp_path / "artifacts", capsys)
+    assert code == 4
+    assert f"run: differs: {EVALUATION}: " in said

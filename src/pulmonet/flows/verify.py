@@ -182,7 +182,7 @@ class _Check:
             "seed": result.bootstrap.seed,
             "interval": result.bootstrap.method,
             "level": result.level,
-            "study_rule": result.study.rule if result.study else "max",
+            "study_rule": result.study.rule if result.study else result.study_rule or "max",
             "criteria": tuple(
                 dict.fromkeys(point.criterion for some in points.values() for point in some)
             ),

@@ -88,6 +88,7 @@ def evaluate_predictions(
         dataset=predictions.dataset,
         split=predictions.split,
         level=options.level,
+        study_rule=options.study_rule if options.level == "study" else None,
         n_rows=len(predictions.paths),
         n_patients=int(units.max()) + 1,
         n_studies=len(set(images.studies)) if images.studies else None,

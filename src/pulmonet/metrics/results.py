@@ -185,6 +185,8 @@ class RunResult(Record):
     dataset: str
     split: str
     level: Level
+    study_rule: StudyRule | None = None
+    """At study level, the score of a study: max or mean of its images; null in older files."""
     n_rows: int
     """Images, or studies at study level."""
     n_patients: int
