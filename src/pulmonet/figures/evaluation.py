@@ -142,16 +142,13 @@ def _draw_decision(axes: Axes, entry: LabelResult) -> None:
     found = entry.decision_curve
     if found is None:
         return
-    cuts, prevalence = np.asarray(found.threshold_probability), found.prevalence
-    end = float(np.clip(3 * prevalence, 0.2, 0.99))
-    all_called = np.asarray(found.treat_all, float)
-    axes.plot(cuts, all_called, color=style.GREY, linewidth=1.2, linestyle="--")
+    cuts, prevalence = found.threshold_probability, found.prevalence
+    axes.plot(cuts, found.treat_all, color=style.GREY, linewidth=1.2, linestyle="--")
     axes.axhline(0, color=style.GREY, linewidth=1.2, linestyle=":")
-    if found.low:
-        band = np.asarray([found.low, found.high], float)
-        axes.fill_between(cuts, *band, color=style.BLUE, alpha=0.18, linewidth=0)
-    axes.plot(cuts, np.asarray(found.net_benefit, float), color=style.BLUE, linewidth=1.8)
-    axes.set_xlim(0.01, end)
+    points = {"x": cuts, "y": found.net_benefit, "band_x": cuts if found.low else []}
+    curve = Curve.model_validate(points | {"band_low": found.low, "band_high": found.high})
+    _curve(axes, curve, style.BLUE, "default")
+    axes.set_xlim(0.01, float(np.clip(3 * prevalence, 0.2, 0.99)))
     axes.set_ylim(-0.25 * prevalence, 1.1 * prevalence)
     _note(axes, f"prevalence {prevalence:.1%}", "upper right")
     style.name_axes(axes, "threshold probability", "net benefit")
@@ -235,8 +232,7 @@ def draw_calibration_of_subgroups(result: RunResult) -> bytes:
         if entry.smooth is not None
     ]
     columns, labels = (list(dict.fromkeys(names)) for names in zip(*shown, strict=True))
-    size = (2.75 * len(labels) + 0.3, 2.85 * len(columns) + 0.5)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = style.new_figure(2.75 * len(labels) + 0.3, 2.85 * len(columns) + 0.5)
     grid = figure.subplots(len(columns), len(labels), squeeze=False)
     for line, column in zip(grid, columns, strict=True):
         groups = [group for group in result.subgroups if group.column == column]
@@ -249,7 +245,8 @@ def draw_calibration_of_subgroups(result: RunResult) -> bytes:
             style.dress(axes, f"{label}, {column}")
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+                for text in axes.legend(fontsize=7.5, frameon=False, loc="upper left").get_texts():
+                    text.set_parse_math(False)
             style.name_axes(axes, "calibrated score", "observed positive")
     _head_of_run(figure, result, "Calibration of subgroups (smooth curves, pointwise 95 % bands)")
     return style.png_of(figure)
@@ -263,7 +260,7 @@ def draw_flow(result: RunResult) -> bytes:
         known = f"{label}: {entry.n:,} known, {entry.positives:,} positive"
         lines.append(", ".join([known, *missing]))
     n_steps = len(result.flow)
-    figure = Figure(figsize=(7, n_steps + 0.8 + 0.2 * len(lines)), dpi=110, layout="constrained")
+    figure = style.new_figure(7, n_steps + 0.8 + 0.2 * len(lines))
     axes = figure.subplots()
     axes.axis("off")
     axes.set(xlim=(0, 1), ylim=(n_steps - 0.3 + 0.2 * len(lines), -0.5))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from pulmonet.figures.evaluation import draw_histograms, draw_subgroups, evaluation_figures
-from pulmonet.metrics.results import RunResult, SubgroupLabel
+from pulmonet.metrics.results import FlowStep, RunResult, SubgroupLabel
 
 REASON = "too small to score: 8 positive patients, at least 10 are needed"
 
@@ -71,3 +72,16 @@ def test_a_group_too_small_says_how_small(
     draw_subgroups(result.model_copy(update={"subgroups": [small, *others]}))
     said = [text.get_text() for text in drawn[0].axes[0].texts]
     assert said == ["too small" if words is None else f"too small: {words}"]
+
+
+def test_groups_and_labels_with_dollars_stay_text(
+    make_result: Callable[..., RunResult], drawn: list[Figure]
+) -> None:
+    result = make_result(("$x_$ & <b>", "Edema"))
+    groups = [group.model_copy(update={"group": "$y_$"}) for group in result.subgroups]
+    flow = [FlowStep(name="all of $z_$", n_rows=90, n_patients=60), FlowStep(name="b", n_rows=80)]
+    result = result.model_copy(update={"subgroups": groups, "flow": flow})
+    assert {"calibration_subgroups", "flow"} <= set(evaluation_figures(result))
+    words = [text.get_text() for figure in drawn for text in figure.findobj(Text)]
+    assert "$y_$" in words and "10 left out" in words
+    assert "all of $z_$\n90 images of 60 patients" in words
