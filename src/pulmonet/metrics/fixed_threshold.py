@@ -1,17 +1,15 @@
 """What one fixed threshold does on rows that did not choose it, with patients as clusters."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from pulmonet.arrays import Array, Ints
+from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import OperatingPoint
-from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
+from pulmonet.metrics.ranking.resamples import MIN_PATIENTS
 from pulmonet.metrics.results import RunResult, ThresholdTest
-from pulmonet.run.predictions import Predictions
 
 #: Up to so many discordant patients McNemar's test is exact; above, normal.
 MAX_EXACT = 500
@@ -86,44 +84,45 @@ def _share_as_far(sizes: Ints, observed: int) -> float:
     return float(reached[np.abs(sums) >= observed].sum())
 
 
-def compare_at_thresholds(runs: Sequence[tuple[RunResult, Predictions]]) -> list[ThresholdTest]:
-    """All pairs of runs on the same rows, label by label, at their first stored thresholds."""
+def compare_at_thresholds(
+    results: Sequence[RunResult],
+    labels: Sequence[str],
+    targets: Floats,
+    scores: Sequence[Floats],
+    units: Ints,
+) -> list[ThresholdTest]:
+    """All pairs of M runs at their first stored thresholds; arguments as `compare`."""
     tests: list[ThresholdTest] = []
-    for (first, rows), (second, others) in combinations(runs, 2):
-        units = number_units(rows.patients or others.patients, len(rows.paths))
-        for label in [one for one in rows.labels if one in others.labels]:
-            points = [_stored_point(result, label) for result in (first, second)]
-            columns = [one.labels.index(label) for one in (rows, others)]
-            targets = rows.targets[:, columns[0]]
-            same = np.array_equal(targets, others.targets[:, columns[1]], equal_nan=True)
-            if None in points or not same:
-                continue
-            called = [
-                one.scores[:, column].astype(np.float64) >= point.threshold
-                for one, column, point in zip((rows, others), columns, points, strict=True)
-                if point is not None and point.threshold is not None
-            ]
-            for measure, kind in (("sensitivity", 1), ("specificity", 0)):
-                inside = targets == kind
-                n_rows = np.bincount(units, inside)
-                if np.count_nonzero(n_rows) < MIN_PATIENTS:
-                    continue
-                right = [np.bincount(units, inside & (one == kind)) for one in called]
+    for (one, other), (column, label) in product(
+        combinations(range(len(results)), 2), enumerate(labels)
+    ):
+        stored = [found for run in (one, other) if (found := _stored(results[run], label))]
+        if len(stored) < 2 or stored[0][0] != stored[1][0]:
+            continue
+        called = [
+            scores[run][:, column].astype(np.float64) >= threshold
+            for run, (_, threshold) in zip((one, other), stored, strict=True)
+        ]
+        whose = {"a": results[one].run, "b": results[other].run, "label": label}
+        for measure, kind in (("sensitivity", 1), ("specificity", 0)):
+            inside = targets[:, column] == kind
+            n_rows = np.bincount(units, inside)
+            if np.count_nonzero(n_rows) >= MIN_PATIENTS:
+                right = [np.bincount(units, inside & (of_run == kind)) for of_run in called]
                 value, low, high, p = mcnemar(right[0] - right[1], n_rows)
-                found = {"difference": value, "low": low, "high": high, "p": p, "p_adjusted": p}
-                whose = {"a": first.run, "b": second.run, "label": label, "measure": measure}
-                criterion = {"criterion": points[0] and points[0].criterion}
-                tests.append(ThresholdTest.model_validate({**whose, **criterion, **found}))
-    order = np.argsort([test.p for test in tests], kind="stable")
+                numbers = {"difference": value, "low": low, "high": high, "p": p, "p_adjusted": p}
+                facts = {**whose, "criterion": stored[0][0], "measure": measure}
+                tests.append(ThresholdTest.model_validate({**facts, **numbers}))
     largest = 0.0
-    for rank, place in enumerate(order.tolist()):  # Holm 1979
+    for rank, place in enumerate(np.argsort([test.p for test in tests]).tolist()):  # Holm 1979
         largest = max(largest, min((len(tests) - rank) * tests[place].p, 1.0))
         tests[place] = tests[place].model_copy(update={"p_adjusted": largest})
     return tests
 
 
-def _stored_point(result: RunResult, label: str) -> OperatingPoint | None:
-    """The first operating point of a threshold that other rows chose."""
-    points = result.labels[label].operating_points
-    stored = (p for p in points if p.estimates == "threshold" and p.threshold is not None)
-    return next(stored, None)
+def _stored(result: RunResult, label: str) -> tuple[str, float] | None:
+    """Criterion of the first threshold that other rows chose, and the threshold."""
+    for point in result.labels[label].operating_points:
+        if point.estimates == "threshold" and point.threshold is not None:
+            return point.criterion, point.threshold
+    return None

@@ -35,15 +35,16 @@ def compare_all(
     _say_unmatched([rows for (_, rows), *_ in groups.values()])
     lettered, records = list(results), []
     for group in groups.values():
-        found = _compare_group([rows for _, rows in group], options) if len(group) > 1 else None
+        own_results = [results[number] for number, _ in group]
+        rows_of = [rows for _, rows in group]
+        found = _compare_group(rows_of, own_results, options) if len(group) > 1 else None
         if found is not None:
-            tests = compare_at_thresholds([(results[number], rows) for number, rows in group])
             records += found.comparisons
             letters = dict(zip(found.names, found.letters, strict=True))
             arm_of = {run: arm for arm, runs in _arms(options).items() for run in runs}
             for number, rows in group:
                 of_run = letters.get(arm_of.get(rows.run, ""), letters.get(rows.run, ""))
-                own = [test for test in tests if rows.run in (test.a, test.b)]
+                own = [test for test in found.threshold_tests if rows.run in (test.a, test.b)]
                 primary = found.comparisons[0].endpoint()
                 update = {"group_letters": of_run, "primary": primary, "threshold_tests": own}
                 lettered[number] = lettered[number].model_copy(update=update)
@@ -153,7 +154,7 @@ def in_path_order(predictions: Predictions) -> Predictions:
 
 
 def _compare_group(
-    group: Sequence[Predictions], options: EvaluateOptions
+    group: Sequence[Predictions], results: Sequence[RunResult], options: EvaluateOptions
 ) -> ModelComparison | None:
     first, names = group[0], [predictions.run for predictions in group]
     targets_of = [dict(zip(run.labels, run.targets.T, strict=True)) for run in group]
@@ -210,4 +211,5 @@ def _compare_group(
             "patients"
         )
         return None
-    return found
+    tests = compare_at_thresholds(results, shared, targets, scores, units)
+    return replace(found, threshold_tests=tests)

@@ -13,7 +13,7 @@ from pulmonet.metrics.ranking.auc import weighted_ranking
 from pulmonet.metrics.ranking.delong import DeLong, delong
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, effective_patients, rankings_of
 from pulmonet.metrics.ranking.resamples import class_patients
-from pulmonet.metrics.results import Comparison, Metric
+from pulmonet.metrics.results import Comparison, Metric, ThresholdTest
 
 METRICS: tuple[Metric, ...] = ("auroc", "average_precision")
 
@@ -117,6 +117,7 @@ class ModelComparison:
     comparisons: list[Comparison]
     letters: list[str]  # (M,) compact letters by the primary endpoint
     names: list[str]  # (M,) the runs, or arms of several
+    threshold_tests: Sequence[ThresholdTest] = ()
 
 
 def compare(
