@@ -133,6 +133,9 @@ def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: 
     p_values = sorted(test.p for test in tests.values())
     adjusted = sorted(test.p_adjusted for test in tests.values())
     assert adjusted == pytest.approx([min(1, 2 * p_values[0]), max(2 * p_values[0], p_values[1])])
+    alone = ["--predictions", f"m={tmp_path / 'm_test.csv'}", "--split", "test"]
+    assert main(["evaluate", *alone, "--prevalence", "0.1", *out]) == 0
+    assert read_evaluation(path).runs[0].threshold_tests == run.threshold_tests
     make_run(tmp_path / "out", "trained")
     assert main(["report", "--artifacts-dir", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.md").read_text("utf-8")

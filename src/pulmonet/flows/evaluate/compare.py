@@ -101,7 +101,9 @@ def earlier_comparison(
         here = {one.run for one in results if (one.dataset, one.split) == where}
         if old is None or not here < names or _ranked(old) != _ranked(result):
             return None
-        same = {"group_letters": old.group_letters, "primary": old.primary}
+        same: dict[str, Any] = {"group_letters": old.group_letters, "primary": old.primary}
+        if _thresholds(old) == _thresholds(result):
+            same["threshold_tests"] = old.threshold_tests
         lettered.append(result.model_copy(update=same))
         records |= {(one.a, one.b, one.metric, one.label): one for one in before.comparisons}
     every = {name for item in records.values() for name in item.runs()}
@@ -112,6 +114,11 @@ def earlier_comparison(
             f"before, so the comparison with {list_first(sorted(others))} stays"
         )
     return lettered, [*records.values()]
+
+
+def _thresholds(result: RunResult) -> list[float | None]:
+    points = (point for item in result.labels.values() for point in item.operating_points)
+    return [point.threshold for point in points if point.estimates == "threshold"]
 
 
 def _ranked(result: RunResult) -> dict[str, Any]:
