@@ -45,7 +45,8 @@ def power(wanted: float, n_datasets: int, label: int = 0) -> tuple[int, float]:
     targets, scores, units = draw(3000, aurocs, np.random.default_rng(7))
     columns = np.stack([one[:, label] for one in scores], axis=1)
     pilot = delong(targets[:, label], columns, units)
-    n = planning.patients_for_power(planning.difference_of(pilot, 3000), 0.05, wanted)
+    a_patient = float(3000 * ([1, -1] @ pilot.covariance @ [1, -1]))
+    n = planning.patients_for_power(a_patient, 0.05, wanted)
     found = 0
     for dataset in range(n_datasets):
         targets, scores, units = draw(n, aurocs, np.random.default_rng([dataset, 8]))

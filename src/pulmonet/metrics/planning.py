@@ -7,8 +7,6 @@ patient adds; it is taken from scores, or in closed form from binormal ones (of 
 import numpy as np
 from scipy.special import ndtri, owens_t
 
-from pulmonet.metrics.ranking.delong import DeLong
-
 
 def covariance(auroc: float, correlation: float = 1.0) -> float:
     """Of the placements of two scores of one class that correlate, given the class.
@@ -37,12 +35,6 @@ def difference_a_patient(of_one: float, auroc: float, models: float = 0.6) -> fl
     `models` is the correlation of their scores, given the class.
     """
     return 2 * of_one * (1 - covariance(auroc, models) / covariance(auroc))
-
-
-def difference_of(test: DeLong, n_patients: int) -> float:
-    """The same of two models that scored the same rows of `n_patients`."""
-    (one, shared), (_, other) = test.covariance
-    return float(n_patients * (one + other - 2 * shared))
 
 
 def patients_for_width(of_one: float, width: float) -> int:

@@ -1,5 +1,7 @@
 """`pulmonet evaluate --plan`: how many patients the next study needs; nothing is written."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich import box
 from rich.markup import escape
@@ -14,6 +16,8 @@ from pulmonet.metrics import planning
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.run.predictions import Predictions
+
+Row = dict[str, str | int | float]
 
 
 def run(options: EvaluateOptions) -> int:
@@ -39,7 +43,7 @@ def run(options: EvaluateOptions) -> int:
     return 0
 
 
-def _assumed(wanted: Plan) -> dict[str, str | int | float]:
+def _assumed(wanted: Plan) -> Row:
     if wanted.auroc is None or wanted.prevalence is None:
         raise ConfigError("--plan: needs auroc and prevalence, or --predictions FILE")
     known = (wanted.auroc, wanted.prevalence, wanted.images)
@@ -48,7 +52,7 @@ def _assumed(wanted: Plan) -> dict[str, str | int | float]:
     return _row(wanted, "assumed", known, one, two)
 
 
-def _of_files(wanted: Plan, files: list[Predictions]) -> list[dict[str, str | int | float]]:
+def _of_files(wanted: Plan, files: list[Predictions]) -> list[Row]:
     """Of the first file's labels; with a second file of the same rows, of their difference."""
     first, rows = files[0], []
     if len(files) > 2 or any(other.paths != first.paths for other in files[1:]):
@@ -66,18 +70,16 @@ def _of_files(wanted: Plan, files: list[Predictions]) -> list[dict[str, str | in
         auroc, one = float(test.auroc[0]), float(n_patients * test.covariance[0, 0])
         two = planning.difference_a_patient(one, auroc, wanted.models)
         if len(scores) == 2:
-            two = planning.difference_of(test, n_patients)
+            two = float(n_patients * ([1, -1] @ test.covariance @ [1, -1]))
         rows.append(_row(wanted, label, (auroc, share, len(units) / n_patients), one, two))
     if not rows:
         raise ConfigError("--plan: no label of the file has a variance; give auroc=0.8 instead")
     return rows
 
 
-def _row(
-    wanted: Plan, label: str, known: tuple[float, float, float], one: float, two: float
-) -> dict[str, str | int | float]:
-    row: dict[str, str | int | float] = {"label": label}
-    row |= dict(zip(("auroc", "prevalence", "images_a_patient"), known, strict=True))
+def _row(wanted: Plan, label: str, known: Sequence[float], one: float, two: float) -> Row:
+    names = ("auroc", "prevalence", "images_a_patient")
+    row: Row = {"label": label, **dict(zip(names, known, strict=True))}
     if wanted.width is not None:
         row[f"patients_for_width_{wanted.width:g}"] = planning.patients_for_width(one, wanted.width)
     if wanted.difference is not None:
