@@ -108,7 +108,7 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
     """Only these labels"""
     plan: Annotated[dict[str, Any], BeforeValidator(_read_plan)] = {}  # noqa: RUF012
     """How many patients a study needs, nothing else: width=0.1 or difference=0.03 (with power=0.8),
-    from --predictions or from auroc=0.8,prevalence=0.1,images=2"""
+    from --predictions or from auroc=0.8, prevalence=0.1, images=2"""
     figures: bool = True
     """Draw ROC, reliability and the others."""
     export: ExportFormat | None = None
