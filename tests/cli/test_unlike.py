@@ -101,6 +101,17 @@ def test_rows_of_the_dataset_are_compared_too(trained: Path, place: Path) -> Non
     assert [image["unlike"] for image in images] == [False] * 3
 
 
+def test_phantoms_of_a_dataset_get_no_verdict_of_a_model_of_x_rays(place: Path) -> None:
+    """They look like X-rays, but what they are is known, whatever the distance."""
+    (place / "artifacts" / "base" / "likeness.npz").unlink()
+    phantoms = place / "phantoms"
+    assert main(["prepare", "--demo", str(phantoms), "--patients", "20", "--check-only"]) == 0
+    (image,) = explain(place, "--data-dir", phantoms, "--split", "valid", "--rows", "1")
+    for label in image["labels"].values():
+        assert label["present"] is None and label["probability"] is None
+        assert label["reason"] == "a phantom, and this model was trained on X-rays"
+
+
 def test_colour_is_warned_of(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disc = np.full((90, 120, 3), 255, np.uint8)
     cv2.circle(disc, (60, 45), 30, (200, 60, 20), -1)

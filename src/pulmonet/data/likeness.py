@@ -1,7 +1,7 @@
 """What a run's images look like, in 100 numbers an image, and how far another image is from that.
 
-The numbers are of the pixels, not of the network: its pooled features see neither an inverted nor
-a turned X-ray (docs/explanations.md has both), and those of the pixels need no training.
+The numbers are of the pixels, not of the network: its pooled features catch 5 % of the inverted
+X-rays and 60 % of the turned ones (docs/explanations.md), and those of the pixels need no training.
 """
 
 import io
