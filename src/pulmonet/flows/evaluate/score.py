@@ -53,6 +53,8 @@ def score(
     rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
     chosen = replace(chosen, rows=rows)
     seen = find_seen(trained.run_dir, chosen, pack, trained.record.provenance.selected_on)
+    if seen is None and not chosen.external:
+        console.warn(f"{run_dir.seen_path}: missing; no image tells what was trained on")
     scores = _score(trained, pack, rows, options)
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"

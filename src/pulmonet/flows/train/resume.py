@@ -103,13 +103,14 @@ def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> No
 
 
 def is_complete(record: RunRecord, config: RunConfig, run_dir: RunDir) -> bool:
-    """Whether nothing is left to train. ArtifactError: weights of a finished run gone or others."""
+    """Whether nothing is left to train. ArtifactError: weights gone or others, or log gone."""
     is_longer = config.optim.epochs > record.config.optim.epochs
     if record.provenance.status != "finished":
         return False
     digest, path = record.provenance.checkpoint_sha256, run_dir.best_model_path
-    if not path.exists() and not is_longer:
-        what = f"{path}: missing from a finished run"
+    gone = next((one for one in (path, run_dir.log_path) if not one.exists()), None)
+    if gone is not None and not is_longer:
+        what = f"{gone}: missing from a finished run"
         raise ArtifactError(f"{what}; put it back, or train again with --overwrite")
     if digest is not None and path.exists() and sha256_of(path) != digest:
         raise ArtifactError(
