@@ -136,9 +136,8 @@ class _Check:
         said = f"verified ({weights}{count(len(found.results), 'evaluation')}"
         if n := self._n_scored[name]:
             said += f"; {count(n, 'image')} scored again"
-        if why := self._unscored.get(name):
-            said += f"; not scored again: {why}"
-        return f"{said})"
+        why = self._unscored.get(name)
+        return f"{said}; not scored again: {why})" if why else f"{said})"
 
     def _differing(
         self, result: RunResult, rows: Predictions, stored: Calibration | None, path: Path
@@ -175,7 +174,7 @@ class _Check:
 
     def _options_of(self, result: RunResult, rows: Predictions) -> EvaluateOptions:
         """How `result` was computed, and how its rows are scored again."""
-        points = {label: item.operating_points for label, item in result.labels.items()}
+        every = [point for item in result.labels.values() for point in item.operating_points]
         kinds = (item.calibrated.calibrator for item in result.labels.values() if item.calibrated)
         given = {
             "n_resamples": result.bootstrap.n_resamples,
@@ -183,14 +182,13 @@ class _Check:
             "interval": result.bootstrap.method,
             "level": result.level,
             "study_rule": result.study.rule if result.study else result.study_rule or "max",
-            "criteria": tuple(
-                dict.fromkeys(point.criterion for some in points.values() for point in some)
-            ),
+            "criteria": tuple(dict.fromkeys(point.criterion for point in every)),
             "calibrator": next(filter(None, kinds), "platt"),
             "prevalence": {
-                label: some[0].deployment_prevalence
-                for label, some in points.items()
-                if some and some[0].deployment_prevalence
+                label: point.deployment_prevalence
+                for label, item in result.labels.items()
+                for point in item.operating_points[:1]
+                if point.deployment_prevalence
             },
             "subgroup_columns": tuple(
                 name
@@ -346,16 +344,12 @@ def _unlike(rows: Predictions, scored: Predictions, run_dir: RunDir) -> Iterator
 
 
 def _walk(said: Any, again: Any, where: str) -> Iterator[str]:
+    both = (said, again)
+    if all(isinstance(one, list | tuple) for one in both) and len(said) == len(again):
+        said, again = dict(enumerate(said)), dict(enumerate(again))
     if isinstance(said, Mapping) and isinstance(again, Mapping):
         for key in said:
             yield from _walk(said[key], again.get(key), f"{where}.{key}".lstrip("."))
-    elif (
-        isinstance(said, list | tuple)
-        and isinstance(again, list | tuple)
-        and len(said) == len(again)
-    ):
-        for place, pair in enumerate(zip(said, again, strict=True)):
-            yield from _walk(*pair, f"{where}.{place}")
     elif isinstance(said, float) and isinstance(again, float):
         if not math.isclose(said, again, rel_tol=1e-6, abs_tol=1e-9):
             yield f"{where} is {said:.9g}, and computed again {again:.9g}"
