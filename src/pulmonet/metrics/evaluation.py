@@ -1,7 +1,5 @@
 """From saved predictions to the whole result of one run: no images, no network, no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,14 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Ints
-from pulmonet.metrics.calibration.fit import (
-    Calibration,
-    Calibrator,
-    LabelCalibration,
-    cross_fit,
-    fit_calibrator,
-    to_prevalence,
-)
+from pulmonet.metrics.calibration import fit
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.decision import decision_curve
@@ -50,7 +41,7 @@ def evaluate_predictions(
     predictions: Predictions,
     options: EvaluationOptions | None = None,
     *,
-    stored: Calibration | None = None,
+    stored: fit.Calibration | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Everything about one run on one split.
@@ -113,7 +104,7 @@ def _label_result(
     units: Ints,
     ranking: RankingResult,
     options: EvaluationOptions,
-    stored: Calibration | None,
+    stored: fit.Calibration | None,
 ) -> tuple[LabelResult, Flags | None, Array | None]:
     """One label, its (N,) calls at the first operating point, and (N,) calibrated scores.
 
@@ -170,7 +161,7 @@ class _Judged:
     rows: LabelRows
     options: EvaluationOptions
     prevalence: float | None  # where it is to be used
-    kept: LabelCalibration | None
+    kept: fit.LabelCalibration | None
     fitted_on: str | None
 
     def detail(self, probabilities: Array | None) -> dict[str, Any]:
@@ -199,18 +190,18 @@ class _Judged:
         }
 
     @cached_property
-    def calibrator(self) -> tuple[Calibrator, float]:
+    def calibrator(self) -> tuple[fit.Calibrator, float]:
         """The stored one, else one of all these rows; and the prevalence where it was fitted."""
         rows, kept, here = self.rows, self.kept, float(self.rows.targets.mean())
         if kept is not None and kept.calibrator is not None:
             return kept.calibrator, kept.prevalence or here
-        return fit_calibrator(rows.targets, rows.scores, self.options.calibrator), here
+        return fit.fit_calibrator(rows.targets, rows.scores, self.options.calibrator), here
 
     def probabilities(self) -> Array | None:
         """(N,) calibrated scores, of a calibrator that has not seen the patient."""
         if self.kept is not None and self.kept.calibrator is not None:
             return self.kept.calibrator.apply(self.rows.scores)
-        return cross_fit(self.rows, self.options.calibrator)
+        return fit.cross_fit(self.rows, self.options.calibrator)
 
     def first_calls(self) -> Flags | None:
         """(N,) calls at the first operating point; None where it has no threshold."""
@@ -228,7 +219,7 @@ class _Judged:
         here = calibrator.apply(np.asarray([point.threshold]))
         update = {"probability": float(here[0])}
         if self.prevalence is not None:
-            there = to_prevalence(here, fitted_at, self.prevalence)
+            there = fit.to_prevalence(here, fitted_at, self.prevalence)
             update["probability_at_deployment"] = float(there[0])
         return point.model_copy(update=update)
 
@@ -243,7 +234,7 @@ class _Judged:
             fitted_on=self.fitted_on if is_kept else here,
         )
         if self.prevalence is not None:
-            probabilities = to_prevalence(probabilities, fitted_at, self.prevalence)
+            probabilities = fit.to_prevalence(probabilities, fitted_at, self.prevalence)
         decision = decision_curve(replace(self.rows, scores=probabilities), self.prevalence)
         return {"calibrated": measured, "decision_curve": decision}
 
@@ -288,13 +279,13 @@ def fit_calibration(
     *,
     result: RunResult | None = None,
     checkpoint_sha256: str | None = None,
-) -> Calibration:
+) -> fit.Calibration:
     """Calibrators and thresholds of all labels, fitted on all of these rows, for later use.
 
     Without `result`, of these rows image by image, thresholds have no AUROC and judge no image.
     """
     options = options or EvaluationOptions()
-    labels: dict[str, LabelCalibration] = {}
+    labels: dict[str, fit.LabelCalibration] = {}
     left_out: dict[str, str] = {}
     units = number_units(predictions.patients, len(predictions.paths))
     n_patients = class_patients(predictions.targets, units)
@@ -305,8 +296,8 @@ def fit_calibration(
         known = np.isfinite(predictions.targets[:, column])
         targets = predictions.targets[known, column].astype(np.float64)
         scores = predictions.scores[known, column].astype(np.float64)
-        labels[label] = LabelCalibration(
-            calibrator=fit_calibrator(targets, scores, options.calibrator),
+        labels[label] = fit.LabelCalibration(
+            calibrator=fit.fit_calibrator(targets, scores, options.calibrator),
             prevalence=float(targets.mean()),
             n=len(targets),
             positives=int(targets.sum()),
@@ -315,7 +306,7 @@ def fit_calibration(
             negative_patients=int(n_patients[column, 1]),
             auroc=None if result is None else result.labels[label].auroc,
         )
-    return Calibration(
+    return fit.Calibration(
         fitted_on=f"{predictions.dataset}, split {predictions.split}",
         dataset=predictions.dataset,
         split=predictions.split,

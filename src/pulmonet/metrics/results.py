@@ -6,8 +6,6 @@ it; nothing is ever filled in. Scores, probabilities and prevalences are in [0, 
 
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
