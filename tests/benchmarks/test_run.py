@@ -75,7 +75,7 @@ def test_readers_take_the_documents_apart() -> None:
     assert by_name["1,000 rows, peak MB"].value == 1600 and not by_name["1,000 rows, peak MB"].holds
 
 
-def test_growth_curves_are_in_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_growth_curves_are_in_the_order_of_the_rows(tmp_path: Path, drawn_figures: None) -> None:
     growth = load("growth.py")
     figures = {
         "scale: 10,000 rows, write_s": entry(0.3, 0.2, 0.4),
