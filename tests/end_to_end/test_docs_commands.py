@@ -68,6 +68,7 @@ NOT_RUN = {
     r"#!/bin/bash\n#SBATCH (.|\n)*": "needs Slurm",
     r"pulmonet --install-completion": "writes into the start-up file of the reader's shell",
     r"pulmonet explain --run phantoms .*": "the network of benchmarks/phantom_localisation.py",
+    r"pulmonet .*xrv:.*": "fetches a published network",
     r"pulmonet explain --run quick-s1-.*": "the networks of benchmarks/study.py, an hour",
 }
 
