@@ -321,6 +321,8 @@ class RuntimeConfig(Section):
     """Keep last_checkpoint.pth of a finished run; without it the run takes no more epochs."""
     tensorboard: bool = False
     """Also write TensorBoard events."""
+    mlflow: bool = False
+    """Also log to MLflow, at MLFLOW_TRACKING_URI or in artifacts/mlruns."""
 
 
 class RunConfig(Section):

@@ -16,7 +16,7 @@ from pulmonet.run.record import DatasetFacts, RunRecord
 from pulmonet.words import list_first
 
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
-CHANGEABLE = {f"runtime.{name}" for name in ("device", "num_workers", "tensorboard")}
+CHANGEABLE = {f"runtime.{name}" for name in ("device", "num_workers", "tensorboard", "mlflow")}
 CHANGEABLE |= {"runtime.checkpoint_minutes", "runtime.keep_checkpoint"}
 CHANGEABLE |= {"optim.epochs", "optim.prolonged", "data.data_dir", "data.follow_links"}
 

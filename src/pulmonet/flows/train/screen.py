@@ -15,6 +15,7 @@ from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan
+from pulmonet.flows.train.trackers import open_trackers
 from pulmonet.training.stage import Stage
 from pulmonet.words import count, duration, list_first, macro_auroc
 
@@ -121,16 +122,7 @@ class Display(contextlib.ExitStack):
         self._start: tuple[float, float] | None = None  # seconds and epochs where this call began
         self._n_epochs = stage.total_epochs
         self._epoch = self.enter_context(contextlib.ExitStack())
-        self._board: Any = None
-        if not stage.config.runtime.tensorboard or is_silent:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            console.warn("runtime.tensorboard: not installed; pip install 'pulmonet[tensorboard]'")
-            return
-        self._board = SummaryWriter(str(stage.run_dir.path / "tensorboard"))
-        self.callback(self._board.close)
+        self._trackers = [] if is_silent else open_trackers(stage, self)
 
     def on_epoch_start(self, stage: Stage, epoch: int, n_steps: int, done: int) -> None:
         """A bar for this epoch."""
@@ -171,6 +163,5 @@ class Display(contextlib.ExitStack):
         )
         curves = draw_curves(pd.DataFrame(log), stage.run_dir.name)
         write_atomic(stage.run_dir.curves_path, curves)
-        if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, epoch)
+        for track in self._trackers:
+            track(row, epoch)
