@@ -62,6 +62,8 @@ def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
 
     Without these it is `pulmonet`, in a folder ``mlruns`` beside the runs.
     """
+    if "MLFLOW_TRACKING_URI" not in os.environ:  # later MLflow 3 wants to be asked for a folder
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
@@ -71,9 +73,8 @@ def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
     client = MlflowClient(place or (folder.path.parent / "mlruns").absolute().as_uri())
     known = client.get_experiment_by_name(name)
     experiment = client.create_experiment(name) if known is None else known.experiment_id
-    tags = {"pulmonet.run": folder.name, "pulmonet.fingerprint": stage.fingerprint}
-    if folder.exists():
-        tags["pulmonet.start"] = folder.read_record().provenance.start
+    start = folder.read_record().provenance.start if folder.exists() else stage.fingerprint
+    tags = {"pulmonet.run": folder.name, "pulmonet.start": start}
     same = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     earlier = client.search_runs([experiment], same)
     run = earlier[0] if earlier else client.create_run(experiment, run_name=folder.name, tags=tags)
@@ -81,7 +82,7 @@ def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
     if not earlier:
         flat = stage.config.flat().items()
         client.log_batch(number, params=[Param(key, str(value)[:500]) for key, value in flat])
-    client.set_terminated(number, "RUNNING")
+    client.update_run(number, "RUNNING")
 
     def log(row: Mapping[str, float], epoch: int) -> None:
         known = {key: value for key, value in row.items() if math.isfinite(value)}
