@@ -322,7 +322,7 @@ class RuntimeConfig(Section):
     tensorboard: bool = False
     """Also write TensorBoard events."""
     mlflow: bool = False
-    """Also log to MLflow, at MLFLOW_TRACKING_URI or in artifacts/mlruns."""
+    """Also log to MLflow, at MLFLOW_TRACKING_URI or in ./mlruns."""
 
 
 class RunConfig(Section):

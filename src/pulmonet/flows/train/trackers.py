@@ -60,7 +60,7 @@ def _open_tensorboard(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
 def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
     """A run in MLFLOW_EXPERIMENT_NAME at MLFLOW_TRACKING_URI; a resumed one goes on in its own.
 
-    Without these it is `pulmonet`, in a folder ``mlruns`` beside the runs.
+    Without these it is `pulmonet`, in ``./mlruns``: MLflow finds nothing below a folder called artifacts.
     """
     if "MLFLOW_TRACKING_URI" not in os.environ:  # later MLflow 3 wants to be asked for a folder
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -70,7 +70,7 @@ def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     folder, name = stage.run_dir, os.environ.get("MLFLOW_EXPERIMENT_NAME", "pulmonet")
     place = os.environ.get("MLFLOW_TRACKING_URI")
-    client = MlflowClient(place or (folder.path.parent / "mlruns").absolute().as_uri())
+    client = MlflowClient(place or Path("mlruns").absolute().as_uri())
     known = client.get_experiment_by_name(name)
     experiment = client.create_experiment(name) if known is None else known.experiment_id
     start = folder.read_record().provenance.start if folder.exists() else stage.fingerprint

@@ -14,6 +14,7 @@ from pulmonet.cli.main import main
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
     data = write_dataset(tmp_path / "films", n_train=16, n_valid=6)
     command = ["train", "--data-dir", str(data), "--out-dir", str(tmp_path / "artifacts")]
     command += ["--model", "timm:test_resnet", "--weights", "none", "--image-size", "32"]
@@ -32,7 +33,7 @@ def test_a_real_file_store_of_mlflow_has_parameters_numbers_and_files(
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     assert main([*command, "--set", "runtime.mlflow=true"]) == 0
     assert main([*command, "--set", "runtime.mlflow=true", "--resume", "--epochs", "3"]) == 0
-    client = mlflow.MlflowClient((tmp_path / "artifacts" / "mlruns").as_uri())
+    client = mlflow.MlflowClient((tmp_path / "mlruns").as_uri())
     experiment = client.get_experiment_by_name("pulmonet")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "tracked"
@@ -43,8 +44,8 @@ def test_a_real_file_store_of_mlflow_has_parameters_numbers_and_files(
     assert len(rows) == 3
     for name in ("train_loss", "val_loss", "val_macro_auroc", "val_auc_Pleural Effusion"):
         history = client.get_metric_history(run.info.run_id, name)
-        expected = [(n, float(row[name])) for n, row in enumerate(rows, 1) if row[name]]
-        found = [(one.step, one.value) for one in sorted(history, key=lambda one: one.step)]
+        expected = {n: float(row[name]) for n, row in enumerate(rows, 1) if row[name]}
+        found = {one.step: one.value for one in history}
         assert found == pytest.approx(expected), name
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert files == {"training_log.csv", "curves.png"}
