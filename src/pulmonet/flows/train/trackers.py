@@ -60,7 +60,8 @@ def _open_tensorboard(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
 def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
     """A run in MLFLOW_EXPERIMENT_NAME at MLFLOW_TRACKING_URI; a resumed one goes on in its own.
 
-    Without these it is `pulmonet`, in ``./mlruns``: MLflow finds nothing below a folder called artifacts.
+    Without these it is `pulmonet`, in ``./mlruns``: below a folder called artifacts MLflow finds
+    nothing.
     """
     if "MLFLOW_TRACKING_URI" not in os.environ:  # later MLflow 3 wants to be asked for a folder
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
