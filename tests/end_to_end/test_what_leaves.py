@@ -22,7 +22,6 @@ import json, platform, socket, sys
 socket.gethostname = platform.node = lambda: "{HOST}"
 from pulmonet.cli.main import main
 
-pytestmark = pytest.mark.slow
 for line in json.loads(sys.argv[1]):
     code = main(line)
     if code:

@@ -18,6 +18,7 @@ from pulmonet.files.write import explain_write, to_bytes
 
 #: What a row says of each label, the last in words: above or below the threshold.
 KINDS = ("score", "probability", "threshold", "verdict")
+REMEDY = "remove or rename, or choose another folder with --out-dir"
 #: What ends each row, behind what unites all rows of a table.
 MADE_BY = ("run", "weights", "settings")
 #: Size in bytes and time of change of an image's file.
@@ -49,8 +50,8 @@ class ScoreTable:
         rows = self.rows() if os.path.lexists(self.path) else iter(())
         header = next(rows, self.columns)
         if header[:1] + header[-5:] != self.columns[:1] + self.columns[-5:]:
-            text = f"{self.path}: no scores.csv of PulmoNet's, or edited since; move it away"
-            raise ArtifactError(text)
+            what = f"{self.path}: no scores.csv of PulmoNet's, or edited since"
+            raise ArtifactError(f"{what}; {REMEDY}")
         if header != self.columns:
             return "its scores are of other labels"
         for cells in rows:
@@ -84,7 +85,7 @@ class ScoreTable:
                 if file.read(1):
                     raise csv.Error(f"damaged at byte {self._end:,}")
         except (OSError, csv.Error) as error:
-            raise ArtifactError(f"{self.path}: cannot be read ({error}); move it away") from None
+            raise ArtifactError(f"{self.path}: cannot be read ({error}); {REMEDY}") from None
 
     def add(self, images: Sequence[ImageExplanation], states: Sequence[FileState]) -> None:
         """Append rows of images and the states of their files, but for images known already.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pulmonet.config.load import parse_config
-from pulmonet.errors import ConfigError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows.train.resume import CHANGEABLE, check_resumable, is_complete
 from pulmonet.run.folder import RunDir
 from run_factory import make_run
@@ -25,7 +25,20 @@ print(code, sorted({"torch", "pandas", "cv2", "sklearn"} & set(sys.modules)))
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    return make_run(tmp_path_factory.mktemp("runs"), model="timm:test_resnet")
+    made = make_run(tmp_path_factory.mktemp("runs"), model="timm:test_resnet")
+    made.write_log([{"epoch": 1}])
+    return made
+
+
+@pytest.mark.parametrize("name", ["best_model.pth", "training_log.csv"])
+def test_a_finished_run_without_a_part_is_not_complete(tmp_path: Path, name: str) -> None:
+    run_dir = make_run(tmp_path, model="timm:test_resnet")
+    run_dir.write_log([{"epoch": 1}])
+    record = run_dir.read_record()
+    assert is_complete(record, record.config, run_dir)
+    (run_dir.path / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name}: missing from a finished run"):
+        is_complete(record, record.config, run_dir)
 
 
 def config_with(run_dir: RunDir, section: str, **changes: Any) -> Any:
