@@ -1,5 +1,6 @@
 """What was computed from other weights than now lie in a run's folder, or of other rows."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,17 @@ from pulmonet.files.read import check_plain, sha256_of
 from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, explain_stale
+
+#: How an ONNX file ends: its metadata, after the graph, keys and values as they are.
+_EXPORTED = re.compile(rb'checkpoint_sha256\x12."([0-9a-f]{64})"', re.DOTALL)
+
+
+def exported_digest(path: Path) -> str | None:
+    """Digest of the weights that model.onnx was exported from; None where it does not say it."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**20))
+        found = _EXPORTED.search(file.read())
+    return found.group(1).decode() if found else None
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ class Reader:
             what = "its digest is not the one in run_config.json; restore it"
             self.problems.append(Problem(self._where(run_dir.best_model_path), what))
         self.weights[run_dir.name] = found
+        if digest := self(run_dir.onnx_path, exported_digest):
+            self.is_fresh(run_dir.onnx_path, digest, "evaluate --export onnx", run_dir.name)
 
     def is_fresh(self, path: Path, digest: str | None, command: str, *runs: str) -> bool:
         """Whether a file is of the weights that its runs have now; named where it is not."""

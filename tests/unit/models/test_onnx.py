@@ -19,6 +19,7 @@ from pulmonet.metrics.calibration.fit import Calibration, Calibrator, LabelCalib
 from pulmonet.models import onnx as onnx_export
 from pulmonet.models.onnx import export_onnx
 from pulmonet.models.trained import load_run
+from pulmonet.report.stale import exported_digest
 from pulmonet.run.folder import list_runs
 from run_factory import make_run
 from small_networks import small_densenet121
@@ -70,6 +71,7 @@ def test_onnxruntime_reproduces_the_scores(
     assert json.loads(metadata["thresholds"]) == {"Edema": {"youden": 0.41}}
     assert json.loads(metadata["calibrators"])["Edema"]["slope"] == 0.5
     assert "not a medical device" in metadata["notice"]
+    assert exported_digest(path) == run.sha256  # by which `report` knows it from a stale one
 
 
 def test_the_missing_extra_is_named_before_any_work(

@@ -93,6 +93,17 @@ def test_the_best_run_has_the_highest_evaluated_auroc(tmp_path: Path) -> None:
     assert collect(tmp_path).best_run().name == "strong"
 
 
+def test_an_export_of_other_weights_is_named_stale(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path, "a")
+    ours = run_dir.read_record().provenance.checkpoint_sha256
+    for digest, n_stale in (("0" * 64, 1), (ours, 0)):
+        end = b'\n\x11checkpoint_sha256\x12\x42"%s"r' % str(digest).encode()
+        run_dir.onnx_path.write_bytes(b"graph" * 100_000 + end)
+        stale = [one for one in collect(tmp_path).stale if one.where == "a/model.onnx"]
+        assert len(stale) == n_stale
+        assert all("run `pulmonet evaluate --export onnx` again" in one.what for one in stale)
+
+
 def test_a_folder_without_a_run_is_left_alone(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     RunDir(tmp_path / "b").path.mkdir()

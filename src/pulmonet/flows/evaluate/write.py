@@ -225,7 +225,7 @@ def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:
     from pulmonet.models.trained import load_run
 
     def export(run_dir: RunDir) -> None:
-        path, trained = run_dir.path / "model.onnx", load_run(run_dir, "cpu")
+        path, trained = run_dir.onnx_path, load_run(run_dir, "cpu")
         export_onnx(trained, trained.calibration(), path)
         console.say(f"Exported: {path}")
 
