@@ -543,6 +543,8 @@ def _damage(seed: int) -> Iterator[Fault]:
 def _half_trained(kind: str, seed: int) -> Callable[[Lab], None]:
     def act(lab: Lab) -> None:
         lab.finish(lab.start("train", {"kill_write": 2 * lab.n_writes["train"] // 3}))
+        for left in (lab.case / "artifacts" / "new").glob(".*.tmp"):  # by this kill, as it may
+            left.unlink()
         _spoil("artifacts/new/last_checkpoint.pth", kind, seed)(lab)
 
     return act
