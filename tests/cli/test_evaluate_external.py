@@ -167,6 +167,8 @@ def test_a_run_without_digests_falls_back_and_says_so(
 ) -> None:
     (place / "artifacts" / "base" / "seen.npz").unlink()
     assert evaluate(place, place / "copy").external is False  # by its fingerprint
+    said = " ".join(capsys.readouterr().err.split())
+    assert "seen.npz: missing; no image tells what was trained on" in said
     rename_all(place / "copy")
     result = evaluate(place, place / "copy")
     assert (result.external, result.seen) == (True, None)
