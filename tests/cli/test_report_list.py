@@ -61,4 +61,4 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(
 def test_no_run_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = report(tmp_path, capsys)
     assert code == 4
-    assert "no run; train one" in err
+    assert "no trained run; train one" in err

@@ -19,7 +19,7 @@ from pulmonet.report.render.blocks import all_pictures
 from pulmonet.report.render.html import render_html
 from pulmonet.report.render.markdown import render_markdown
 from pulmonet.report.sections import build_document
-from pulmonet.run.folder import list_runs
+from pulmonet.run.folder import list_runs, no_run
 from pulmonet.words import count
 
 
@@ -90,8 +90,7 @@ def show_runs(artifacts_dir: Path) -> int:
     """
     runs, n_damaged = list_runs(artifacts_dir), 0
     if not runs:
-        text = f"{artifacts_dir}: no run; train one with `pulmonet train`, or name --artifacts-dir"
-        raise ArtifactError(text)
+        raise ArtifactError(no_run(artifacts_dir))
     table = Table("Run", "Model", "Data", "State", box=None, pad_edge=False)
     table.add_column("AUROC\n(validation)", justify="right")
     table.add_column("Started", no_wrap=True)
