@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulmonet.data.sources import read_manifest
-from pulmonet.data.sources.layouts import KINDS
+from pulmonet.data.sources.layouts import LAYOUTS
 from small_dataset import write_picture, write_text
 
 ROOT = Path(__file__).parents[2]
@@ -53,5 +53,5 @@ def test_padchest(tmp_path: Path) -> None:
 
 def test_kinds_of_findings_stand_in_the_docs() -> None:
     docs = (ROOT / "docs" / "labels.md").read_text()
-    for label, kinds in KINDS.items():
+    for label, kinds in LAYOUTS["padchest"].kinds.items():
         assert f"| {label} | {', '.join(kinds)} |" in docs

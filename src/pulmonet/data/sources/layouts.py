@@ -1,12 +1,14 @@
 """Collections that are one table each: which file tells one, and what its columns mean.
 
-A row of `LAYOUTS` is all that such a collection needs: `mapped` reads it as a table of one's own.
+A table of ``collections.toml`` is all that such a collection needs, and for some a function here
+that tidies what it has: `mapped` then reads it as a table of one's own.
 """
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,45 +30,9 @@ from pulmonet.files.read import MAX_JSON_BYTES, read_bytes, read_text
 from pulmonet.labels import CHEXPERT_LABELS
 from pulmonet.words import count
 
-#: The 14 findings; a file in which one never occurs still annotates it (as absent).
-NIH_FINDINGS = (
-    *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema"),
-    *("Fibrosis", "Hernia", "Infiltration", "Mass", "No Finding", "Nodule"),
-    *("Pleural_Thickening", "Pneumonia", "Pneumothorax"),
-)
-
 #: Lists by a part of their name; editions and other people's code add to NIH's two names.
 _LISTS = {"train_val_list": "train", "test_list": "test"}
 _LISTS |= {"val_list": "valid", "train_list": "train"}
-
-#: PadChest's label -> findings that are kinds of it (the tree of the paper's appendix): a
-#: plate-like atelectasis must not count as a negative. They stay labels of their own, too.
-KINDS = {
-    "Atelectasis": (
-        *("laminar atelectasis", "lobar atelectasis", "segmental atelectasis", "round atelectasis"),
-        *("total atelectasis", "atelectasis basal"),
-    ),
-    "Pleural Effusion": (
-        *("loculated pleural effusion", "loculated fissural effusion", "hydropneumothorax"),
-    ),
-    "Pneumothorax": ("hydropneumothorax",),
-    "Pneumonia": ("atypical pneumonia",),
-    "Fracture": (
-        *("rib fracture", "callus rib fracture", "clavicle fracture", "humeral fracture"),
-        *("vertebral fracture",),
-    ),
-    "Nodule": ("multiple nodules",),
-    "Pleural Thickening": ("apical pleural thickening", "calcified pleural thickening"),
-    "Support Devices": (
-        *("pacemaker", "electrical device", "single chamber device", "dual chamber device"),
-        *("catheter", "central venous catheter", "central venous catheter via jugular vein"),
-        *("central venous catheter via subclavian vein",),
-        *("central venous catheter via umbilical vein", "reservoir central venous catheter"),
-        *("endotracheal tube", "tracheostomy tube", "NSG tube", "chest drain tube"),
-        *("gastrostomy tube", "ventriculoperitoneal drain tube", "artificial heart valve"),
-        *("artificial aortic heart valve", "artificial mitral heart valve"),
-    ),
-}
 
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
@@ -76,15 +42,16 @@ _CHEXBERT_FILES = ("report_fixed.json", "impression_fixed.json", "findings_fixed
 
 @dataclass(frozen=True)
 class Layout:
-    """One collection."""
+    """One collection; ``collections.toml`` says what each of these is."""
 
-    tables: tuple[str, ...]  # its table's name without the ending, or patterns, the best one first
-    columns: tuple[str, ...]  # what the table's header has, and others of that name have not
-    mapping: Mapping[str, str]  # as `--map`; of columns separated by | the first that is there
-    tidy: Callable[[pd.DataFrame, Path], pd.DataFrame] = lambda raw, _root: raw  # into that form
-    is_telling: bool = False  # whether the name alone tells the table; the newest is taken
-    kept: tuple[str, ...] | None = None  # further columns; None: all
-    findings: tuple[str, ...] = ()  # annotated even where no row has them
+    tables: Sequence[str]
+    columns: Sequence[str]
+    mapping: Mapping[str, str]
+    tidy: Callable[[pd.DataFrame, Path], pd.DataFrame]
+    is_telling: bool = False
+    kept: Sequence[str] | None = None
+    findings: Sequence[str] = ()
+    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def recognises(self, root: Path, names: Collection[str]) -> bool:
         """By its table's name and header."""
@@ -104,7 +71,8 @@ class Layout:
         note = raw.attrs.get("note")
         mapping = {}
         for key, names in self.mapping.items():
-            there = [name for name in names.split("|") if name in raw]
+            wanted = CHEXPERT_LABELS if names == "*" else names.split("|")
+            there = [name for name in wanted if name in raw]
             if key in ("folder", "separator", "extension"):
                 mapping[key] = names
             elif there:
@@ -202,8 +170,8 @@ def _padchest_findings(cell: str) -> str:
     """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped, and what they are."""
     names = [(single or double).strip() for single, double in _QUOTED.findall(cell)]
     names = [] if "exclude" in names else names
-    kinds = [label for label, kinds in KINDS.items() if not {*kinds}.isdisjoint(names)]
-    return "|".join([*names, *kinds])
+    kinds = LAYOUTS["padchest"].kinds.items()
+    return "|".join([*names, *(label for label, ones in kinds if not {*ones}.isdisjoint(names))])
 
 
 def _chexpert_plus(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -245,89 +213,12 @@ def _chexbert_labels(path: Path) -> pd.DataFrame:
     return pd.DataFrame(cells, index=pd.Index(list(table), dtype=object), dtype=object)
 
 
+_TIDY = {"nih": _nih, "padchest": _padchest, "chexpert-plus": _chexpert_plus, "rsna": _rsna}
+_TIDY |= {"siim": _siim, "openi": _openi, "covid-chestxray": _covid}
+_FACTS = Path(__file__).with_name("collections.toml")
+
 #: Name of the collection -> how it is read. Boxes, where it has some, are in `data/boxes.py`.
-LAYOUTS: dict[str, Layout] = {
-    "nih": Layout(  # Wang et al., CVPR 2017, and its sample on Kaggle
-        ("Data_Entry_2017*", "sample_labels"),
-        ("Image Index", "Finding Labels", "Patient ID"),
-        {
-            **{"path": "path", "patient": "Patient ID", "study": "Follow-up #|Image Index"},
-            **{"split": "split", "view": "View Position", "sex": "Patient Gender|Patient Sex"},
-            **{"age": "Patient Age", "findings": "Finding Labels"},
-        },
-        _nih,
-        is_telling=True,
-        kept=(),
-        findings=NIH_FINDINGS,
-    ),
-    "padchest": Layout(  # Bustos et al. 2020, arXiv:1901.07441
-        ("*chest_x_ray_images_labels*",),
-        ("ImageID", "PatientID", "Labels"),
-        {
-            **{"path": "path", "patient": "PatientID", "study": "StudyID|ImageID"},
-            **{"view": "Projection|ViewPosition_DICOM", "sex": "PatientSex_DICOM", "age": "age"},
-            "findings": "findings",
-        },
-        _padchest,
-        is_telling=True,
-        kept=(),
-    ),
-    "chexpert-plus": Layout(  # Chambon et al. 2024, arXiv:2405.19538
-        ("df_chexpert_plus*",),
-        ("path_to_image", "deid_patient_id"),
-        {
-            **{"path": "path_to_image", "patient": "deid_patient_id", "split": "split"},
-            **{"view": "view", "sex": "sex", "age": "age", "labels": "|".join(CHEXPERT_LABELS)},
-        },
-        _chexpert_plus,
-        is_telling=True,
-        kept=("race", "ethnicity"),
-    ),
-    "brax": Layout(
-        ("master_spreadsheet*",),
-        ("PatientID", "AccessionNumber", "PngPath"),
-        {
-            **{"path": "PngPath", "patient": "PatientID", "study": "AccessionNumber"},
-            **{"view": "ViewPosition", "sex": "PatientSex", "age": "PatientAge"},
-            "labels": "|".join(CHEXPERT_LABELS),
-        },
-    ),
-    "rsna": Layout(
-        ("stage_?_train_labels",),
-        ("patientId", "Target"),
-        {
-            **{"path": "patientId", "patient": "patientId", "folder": "stage_2_train_images"},
-            **{"extension": "dcm", "labels": "Pneumonia|Lung Opacity|No Finding"},
-        },
-        _rsna,
-    ),
-    "siim": Layout(
-        ("stage_2_train*", "train-rle*"),
-        ("ImageId", "EncodedPixels"),
-        {"path": "ImageId", "folder": "dicom-images-train", "labels": "Pneumothorax"},
-        _siim,
-    ),
-    "ranzcr": Layout(
-        ("train",),
-        ("StudyInstanceUID", "PatientID"),
-        {"path": "StudyInstanceUID", "patient": "PatientID", "folder": "train", "extension": "jpg"},
-    ),
-    "openi": Layout(
-        ("indiana_projections",),
-        ("uid", "filename"),
-        {
-            **{"path": "filename", "patient": "uid", "study": "uid", "view": "projection"},
-            **{"findings": "Problems", "separator": ";", "folder": "images/images_normalized"},
-        },
-        _openi,
-    ),
-    "covid-chestxray": Layout(
-        ("metadata",),
-        ("patientid", "finding"),
-        {
-            **{"path": "filename|imagename|patientid", "patient": "patientid", "folder": "images"},
-            **{"findings": "finding", "separator": "/", "view": "view", "sex": "sex", "age": "age"},
-        },
-        _covid,
-    ),
+LAYOUTS = {
+    name: Layout(tidy=_TIDY.get(name, lambda raw, _root: raw), **facts)
+    for name, facts in tomllib.loads(_FACTS.read_text("utf-8")).items()
 }
