@@ -10,8 +10,10 @@ Raw labels are float arrays (N, L) with 1 = positive, 0 = negative, -1 = uncerta
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pulmonet.choices import BlankPolicy
@@ -31,30 +33,9 @@ DEFAULT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleu
 
 #: Vocabulary name -> what sources call it, letter case and ``_`` for a space aside; CheXpert's 14
 #: observations come first, in the order of its CSV files.
-VOCABULARY: dict[str, tuple[str, ...]] = {
-    "No Finding": ("normal",),
-    "Enlarged Cardiomediastinum": ("enlarged cardiomediastinal silhouette",),
-    "Cardiomegaly": (),
-    "Lung Opacity": ("opacity", "airspace opacity"),
-    "Lung Lesion": (),
-    "Edema": ("pulmonary edema", "oedema", "pulmonary oedema"),
-    "Consolidation": (),
-    "Pneumonia": (),
-    "Atelectasis": ("pulmonary atelectasis",),
-    "Pneumothorax": (),
-    "Pleural Effusion": ("effusion",),
-    "Pleural Other": (),
-    "Fracture": ("fractures", "fractures, bone"),
-    "Support Devices": ("support device", "medical device", "implanted medical device"),
-    "Emphysema": ("pulmonary emphysema",),
-    "Fibrosis": ("pulmonary fibrosis",),
-    "Hernia": ("hiatal hernia", "hernia, hiatal"),
-    "Infiltration": ("infiltrates", "infiltrate"),
-    "Mass": ("pulmonary mass",),
-    "Nodule": ("pulmonary nodule",),
-    "Pleural Thickening": (),
-    "Nodule/Mass": ("nodule mass",),
-}
+VOCABULARY: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("vocabulary.json").read_text("utf-8")
+)
 CHEXPERT_LABELS = tuple(VOCABULARY)[:14]
 
 #: Labels that are no disease: CheXpert's labeller says No Finding beside Support Devices, too.

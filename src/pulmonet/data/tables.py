@@ -12,23 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Ints, Strings
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.errors import DataError
 from pulmonet.files.cells import read_cells, read_names
 from pulmonet.files.paths import names_in, stem_of
 from pulmonet.words import count, did_you_mean, list_first
 
 Column: TypeAlias = "pd.Series[Any]"  # of a table
-#: Written forms of an empty cell.
-_BLANK = ("", "nan", "na", "n/a", "none", "null", "<na>")
-
-_PATIENT_KEYS = ("patient", "patientid", "subjectid", "deidpatientid", "subject")
 #: Names of tables. A Mac's ._train.csv and Excel's ~$train.xlsx are none.
 _ENDINGS = (".csv", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".parquet", ".xlsx", ".xlsm")
 _TABLE = re.compile(r"([^.~].*?)\.(?:[ct]sv(?:\.(?:gz|bz2|xz|zip))?|parquet|xls[xm])")
 _WHOLE = re.compile(r"(?:\d+(?:\.0*)?)?")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
 _DECIMAL = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
-_PATH_KEYS = ("path", "image", "image_id", "imageid", "image index", "filename", "dicom_id")
 
 
 def read_csv(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
@@ -125,12 +121,12 @@ def id_column(column: Column, where: Path) -> Strings:
 def patient_column(raw: pd.DataFrame) -> str | None:
     """The column of patients' ids: ``patient``, ``Patient ID``, ``subject_id`` and the like."""
     folded = {re.sub(r"[\s_-]", "", str(name).lower()): str(name) for name in reversed(raw.columns)}
-    return next((folded[name] for name in _PATIENT_KEYS if name in folded), None)
+    return next((folded[name] for name in SPELLINGS["patient_columns"] if name in folded), None)
 
 
 def is_blank(value: str) -> bool:
     """Whether a cell says nothing."""
-    return value.strip().lower() in _BLANK
+    return value.strip().lower() in SPELLINGS["blank"]
 
 
 def parse_number(value: str) -> float:
@@ -152,7 +148,7 @@ def join_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     raw = read_csv(path)
     by_name = {str(name).lower(): str(name) for name in raw.columns}
     patient_key = patient_column(raw)
-    path_key = next((by_name[name] for name in _PATH_KEYS if name in by_name), None)
+    path_key = next((by_name[one] for one in SPELLINGS["path_columns"] if one in by_name), None)
     key = patient_key or path_key
     if key is None:
         what = f"{path}: no column 'patient' or 'Path' to join by"

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Floats32, Strings
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.tables import Column, factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import folder_name, names_in
@@ -21,30 +22,8 @@ from pulmonet.words import count, list_first
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
 
-#: What stands among findings and is none: a cell with nothing else says as little as a blank one.
-NO_FINDINGS = {
-    *("", "todo", "unknown", "exclude", "unchanged", "suboptimal study", "no indexing"),
-    "technical quality of image unsatisfactory",
-}
-
 _LABEL_VALUES = (1.0, 0.0, -1.0)
-_LABEL_WORDS = {
-    **dict.fromkeys(("yes", "y", "true", "positive", "present"), 1.0),
-    **dict.fromkeys(("no", "n", "false", "negative", "absent"), 0.0),
-    "uncertain": -1.0,
-}
-#: Names, letters alone, of columns that may hold 0 and 1 and are no findings.
-_ABOUT_ROWS = {
-    *("index", "level", "id", "fold", "split", "set", "subset", "train", "valid", "val", "test"),
-    *("sex", "gender", "male", "female", "age", "view", "frontal", "lateral", "ap", "pa"),
-    *("portable", "study", "series", "followup", "site", "hospital", "year", "device", "weight"),
-}
 _PATIENT_FOLDER = re.compile(r"(?i)(?:.*/)?(patient[^/]*\d[^/]*)/(?:(study[^/]*)/)?")
-_SEX = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
-_VIEWS = {
-    **{"AP": "AP", "AP_HORIZONTAL": "AP", "PA": "PA", "FRONTAL": "FRONTAL"},
-    **dict.fromkeys(("LATERAL", "L", "LL", "RL"), "LATERAL"),
-}
 
 
 @dataclass
@@ -112,8 +91,8 @@ def column_or(
 
 def parse_view(value: str) -> str:
     """AP (``AP Supine``, too), PA, LATERAL, FRONTAL (unspecified), or "" where unknown."""
-    words = value.upper().split()
-    return _VIEWS.get(words[0], "") if words else ""
+    words = value.lower().split()
+    return str(SPELLINGS["views"].get(words[0], "")) if words else ""
 
 
 def view_of(raw: pd.DataFrame, side: str, projection: str) -> NDArray[Any]:
@@ -125,7 +104,7 @@ def view_of(raw: pd.DataFrame, side: str, projection: str) -> NDArray[Any]:
 
 def parse_sex(value: str) -> str:
     """Male, Female, or "" where unknown."""
-    return _SEX.get(value.lower(), "")
+    return str(SPELLINGS["sexes"].get(value.lower(), ""))
 
 
 def parse_age(value: str) -> float:
@@ -154,6 +133,7 @@ def label_columns(
     Raises:
         DataError: a label that `check_source_label` refuses.
     """
+    words = SPELLINGS["labels"]
     labels: dict[str, Floats32] = {}
     for name in names:
         if align(name) in labels:
@@ -162,7 +142,7 @@ def label_columns(
             continue
         check_source_label(name, where)
         values: Floats32 = map_column(
-            raw[name], lambda cell: _LABEL_WORDS.get(cell.lower(), _parse_label(cell)), np.float32
+            raw[name], lambda cell: words.get(cell.lower(), _parse_label(cell)), np.float32
         )
         wrong = np.flatnonzero(np.isinf(values))
         if len(wrong):
@@ -189,7 +169,8 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
         return known
 
     def is_label(name: str) -> bool:
-        if name in known or re.sub(r"[^a-z]", "", name.lower()).removeprefix("is") in _ABOUT_ROWS:
+        letters = re.sub(r"[^a-z]", "", name.lower()).removeprefix("is")
+        if name in known or letters in SPELLINGS["about_rows"]:
             return name in known
         cells = {cell for raw in raws if name in raw for cell in factorise(raw[name])[1]}
         values = {_parse_label(cell) for cell in cells} if len(cells) <= 64 else ()
@@ -218,8 +199,9 @@ def finding_columns(
         DataError: a label that `check_source_label` refuses.
     """
     codes, distinct = factorise(column)
+    nothing = SPELLINGS["no_findings"]
     listed = [
-        {align(name) for name in split(cell) if name.strip().lower() not in NO_FINDINGS}
+        {align(name) for name in split(cell) if name.strip().lower() not in nothing}
         for cell in ("" if is_blank(cell) else cell for cell in distinct)
     ]
     labels = sorted({*map(align, always)}.union(*listed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmonet.data.sources.index import image_files
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.splits.files import BESIDE, split_tables
 from pulmonet.data.tables import is_blank, parse_number, read_csv, table_stem, text_column
 from pulmonet.errors import DataError
@@ -16,17 +17,6 @@ from pulmonet.words import count, list_first
 
 #: What may hold labels, too, and no reader takes.
 _TEXTS = re.compile(r"(?i)[^.~].*\.(jsonl?|txt)")
-
-#: Key of `--map` -> what such a column is called, letters and digits alone.
-_NAMES = {
-    "path": r"(image|img|file|dicom)?(path|id|index|name|file)?",
-    "patient": r"(patient|subject|case)(id|number)?|pid",
-    "split": r"split|subset|partition",
-    "view": r"view(position)?|projection",
-    "sex": r"(patient)?(sex|gender)",
-    "age": r"(patient)?age(years)?",
-    "findings": r"(finding|label|class|diagnos[ie]|patholog(y|ie)|problem|disease)(s|labels|name)?",
-}
 
 
 def describe(root: Path) -> str:
@@ -62,7 +52,7 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
     folded = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(raw.columns)}
     mapping = {
         key: next((folded[name] for name in reversed(folded) if re.fullmatch(pattern, name)), "")
-        for key, pattern in _NAMES.items()
+        for key, pattern in SPELLINGS["columns"].items()
     }
     n_images = {  # of the cells, those that name an image that lies there
         name: sum(stem_of(cell) in stems for cell in text_column(raw[name]).tolist() if cell)

@@ -13,6 +13,7 @@ import pandas as pd
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.tables import find_tables, id_column, map_column, read_csv, table_stem
 from pulmonet.errors import DataError
 from pulmonet.files.ledger import Ledger
@@ -28,15 +29,10 @@ MAX_SPLIT_BYTES = 1024 * 1024 * 1024
 #: Tables that lie beside that of the images.
 BESIDE = {"boxes.csv", "splits.csv"}
 
-_SPELLINGS = {
-    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **dict.fromkeys(("valid", "val", "validate", "validation", "dev"), "valid"),
-}
-
 
 def parse_split(name: str) -> str:
     """train, valid or test, however a source writes it; "" for anything else."""
-    return _SPELLINGS.get(name.strip().lower(), "")
+    return str(SPELLINGS["splits"].get(name.strip().lower(), ""))
 
 
 def split_tables(root: Path) -> dict[str, Path]:
