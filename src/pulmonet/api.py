@@ -14,7 +14,8 @@ from pulmonet.data.images.square import placement
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.maps.variants import check_colour_map, check_method
-from pulmonet.explain.results import LabelExplanation, judge_images
+from pulmonet.explain.results import LabelExplanation
+from pulmonet.explain.verdicts import judge_images
 from pulmonet.labels import choose_labels, resolve_label
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.published import named_run
@@ -143,8 +144,8 @@ class Model:
         distance, unlike = self.run.measure(pixels, "image")
         inputs = to_network_input([pixels], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
-        scores, calibration = found.scores[:1, columns], self.run.calibration()
-        (judged,) = judge_images(["image"], labels, scores, calibration, [(distance, unlike)])
+        scores = found.scores[:1, columns]
+        (judged,) = judge_images(self.run, ["image"], labels, scores, [distance])
         return Explanation(
             labels=labels,
             scores=scores[0],

@@ -2,14 +2,11 @@
 
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from pulmonet.arrays import Floats32
 from pulmonet.explain.maps.variants import MapVariant
-from pulmonet.metrics.calibration.fit import NO_CALIBRATION, Calibration
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
@@ -88,48 +85,6 @@ class ImageExplanation(Record):
     """Whether that is too far for a verdict; null = not known."""
     labels: dict[str, LabelExplanation]
     """By label."""
-
-
-def judge_images(
-    names: Sequence[str],
-    labels: Sequence[str],
-    scores: Floats32,
-    calibration: Calibration | None,
-    likeness: Sequence[tuple[float | None, str]],
-) -> list[ImageExplanation]:
-    """B images and their scores (B, L), with what a run's calibration makes of these.
-
-    `likeness` has the distance of each, and why there is no verdict on it where it is too far.
-    """
-    columns: list[list[LabelExplanation]] = []
-    for label, column in zip(labels, scores.T, strict=True):
-        verdict = NO_CALIBRATION if calibration is None else calibration.judge(label, 0.0)
-        fitted = None if calibration is None else calibration.labels.get(label)
-        shared: dict[str, Any] = {"reason": verdict.reason, "auroc": fitted and fitted.auroc}
-        chances, present = [None] * len(names), [None] * len(names)
-        if calibration is not None and fitted is not None and verdict.present is not None:
-            shared["threshold"] = threshold = calibration.threshold(label)
-            present = (column.astype(float) >= threshold).tolist()
-            if fitted.calibrator is not None:
-                chances = fitted.calibrator.apply(column).tolist()
-        values = zip(column.tolist(), chances, present, likeness, strict=True)
-        columns.append(
-            [
-                LabelExplanation(score=score, reason=why)
-                if why
-                else LabelExplanation(score=score, probability=chance, present=above, **shared)
-                for score, chance, above, (_, why) in values
-            ]
-        )
-    return [
-        ImageExplanation(
-            image=name,
-            distance=distance,
-            unlike=bool(why) if why or distance is not None else None,
-            labels=dict(zip(labels, found, strict=True)),
-        )
-        for name, (distance, why), *found in zip(names, likeness, *columns, strict=True)
-    ]
 
 
 class BadImage(Record):

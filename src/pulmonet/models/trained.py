@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,16 +39,17 @@ class TrainedRun:
     sha256: str  # digest of the file of its weights
     likeness: Likeness | None = None  # what the images trained on look like; None: not known
 
+    def distance(self, whole: Pixels) -> float | None:
+        """How far a square of the pack's size is from those trained on; None: not known."""
+        return None if self.likeness is None else float(self.likeness.distances([whole])[0])
+
     def measure(self, image: Pixels, name: str) -> tuple[float | None, str]:
         """How far a grey image (H, W) is from those trained on, and what is said beyond the limit.
 
         None where that is not known. An image beyond the limit is warned of by its `name`.
         """
-        if self.likeness is None:
-            return None, ""
-        square = fit_square(image, pack_side(self.image_size), self.fit)
-        distance = float(self.likeness.distances([square])[0])
-        if unlike := self.likeness.beyond(distance):
+        distance = self.distance(fit_square(image, pack_side(self.image_size), self.fit))
+        if unlike := self.why_unlike(distance, synthetic=False):
             logging.getLogger(__name__).warning("%s: %s", name, unlike)
         return distance, unlike
 
@@ -58,6 +60,7 @@ class TrainedRun:
             return "a phantom, and this model was trained on X-rays"
         return "" if distance is None or not self.likeness else self.likeness.beyond(distance)
 
+    @cached_property
     def calibration(self) -> Calibration | None:
         """Its ``calibration.json``; None where there is none, or one of other weights, warned of.
 

@@ -226,7 +226,7 @@ def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:
 
     def export(run_dir: RunDir) -> None:
         path, trained = run_dir.onnx_path, load_run(run_dir, "cpu")
-        export_onnx(trained, trained.calibration(), path)
+        export_onnx(trained, trained.calibration, path)
         console.say(f"Exported: {path}")
 
     return each_of(run_dirs, export)[1]

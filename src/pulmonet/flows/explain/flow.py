@@ -32,7 +32,6 @@ def run(options: ExplainOptions) -> int:
     manifest = None if chosen is None else chosen.manifest
     sources = images.choose_sources(task, chosen)
     trained = load_run(task.run_dir, task.device)
-    calibration = trained.calibration()
     screen.say_what(task, trained, manifest)
     found = Explanations(
         run=task.run_dir.name,
@@ -46,7 +45,7 @@ def run(options: ExplainOptions) -> int:
         checkpoint_sha256=trained.sha256,
     )
     if task.no_maps:
-        return scores.score_images(task, trained, calibration, sources, found)
+        return scores.score_images(task, trained, sources, found)
     bad: list[BadImage] = []
     parts: dict[str, object] = {"bad_images": bad}
     if task.boxes is not None and chosen is not None:
@@ -54,10 +53,8 @@ def run(options: ExplainOptions) -> int:
     if task.sanity:
         parts["sanity"] = check_maps(task, trained, sources, bad)
     elif task.boxes is None:
-        with scores.open_table(task, trained, calibration, sources) as table:
-            parts["images"], parts["contact_sheets"] = pictures.explain_sources(
-                task, trained, calibration, sources, bad, table, synthetic=bool(found.synthetic)
-            )
+        with scores.open_table(task, trained, sources) as table:
+            parts |= pictures.explain_sources(task, trained, sources, bad, table)
     found = found.model_copy(update=parts)
     document = found.model_dump(mode="json", by_alias=True)
     if found.images:  # a check alone leaves what is known of explained images as it is

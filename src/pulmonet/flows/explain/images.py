@@ -50,6 +50,7 @@ class Source:
     was_found: bool = False  # in a folder or by a pattern, not named
     reference: Mapping[str, bool] = field(default_factory=dict)
     file: Path | None = None  # that holds it, an archive too
+    synthetic: bool = False  # a phantom
 
     def state(self) -> tuple[str, str]:
         """Its file's size in bytes and time of change, UTC; blank where there is none."""
@@ -202,6 +203,6 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         known = manifest.table.iloc[row][list(manifest.labels)].items()
         reference = {str(label): bool(value == 1) for label, value in known if value in (0, 1)}
         read = partial(read_source_image, manifest, row)
-        own = file if file_of(path) == path else None
-        found.append(Source(path, folder, read, own, reference=reference, file=file))
+        own, synthetic = file if file_of(path) == path else None, manifest.synthetic
+        found.append(Source(path, folder, read, own, False, reference, file, synthetic))
     return found

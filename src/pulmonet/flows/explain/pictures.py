@@ -12,13 +12,13 @@ from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, encode_png, place_map
-from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation, judge_images
+from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation
 from pulmonet.explain.score_table import ScoreTable
+from pulmonet.explain.verdicts import judge_images
 from pulmonet.figures import panels
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
-from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
 from pulmonet.run.folder import RunDir
 
@@ -26,14 +26,11 @@ from pulmonet.run.folder import RunDir
 def explain_sources(
     task: Settled,
     trained: TrainedRun,
-    calibration: Calibration | None,
     sources: Sequence[Source],
     bad: list[BadImage],
     table: ScoreTable,
-    *,
-    synthetic: bool,
-) -> tuple[list[ImageExplanation], list[str]]:
-    """All files of all images, and contact sheets where there are several: records, sheets' names.
+) -> dict[str, object]:
+    """All files of all images, and contact sheets where there are several: their part of the JSON.
 
     Images that cannot be read are named, added to `bad` and left out; the others' scores are
     added to `table`. DataError: none can be read.
@@ -44,7 +41,7 @@ def explain_sources(
 
     def write_sheet() -> None:
         number = f"_{len(sheets) + 1}" if sheets else ""
-        kind = "; SYNTHETIC phantoms" if synthetic else ""
+        kind = "; SYNTHETIC phantoms" if sources[0].synthetic else ""
         sheet = panels.draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
         sheets.append(f"contact_sheet{number}.png")
         task.ledger.write(task.folder / sheets[-1], sheet)
@@ -54,59 +51,37 @@ def explain_sources(
         for source, image in read_sources(sources, bad, progress.advance):
             if len(rows) == panels.ROWS_PER_SHEET:
                 write_sheet()
-            found, row = _explain_one(
-                task, trained, calibration, source, image, synthetic=synthetic
-            )
+            found, row = _explain_one(task, trained, source, image)
             images.append(found)
             table.add([found], [source.state()])
             rows.append(row)
         if len(sources) > 1:
             write_sheet()
-    return images, sheets
+    return {"images": images, "contact_sheets": sheets}
 
 
 def _explain_one(
-    task: Settled,
-    trained: TrainedRun,
-    calibration: Calibration | None,
-    source: Source,
-    image: Pixels,
-    *,
-    synthetic: bool,
+    task: Settled, trained: TrainedRun, source: Source, image: Pixels
 ) -> tuple[ImageExplanation, panels.SheetRow]:
     """All files of one image; its part of explanations.json and its row of the contact sheet."""
     columns = [trained.labels.index(label) for label in task.labels]
-    variant = task.variants[0]
-    subtitle = f"{'SYNTHETIC phantom, ' if synthetic else ''}{source.name}; run {task.run_dir.name}"
-    pixels = to_network_input([image], trained)
-    maps = explain_images(
-        trained.network, pixels, columns, method=variant.method, layer=variant.layer
-    )
+    way, pixels = task.variants[0], to_network_input([image], trained)
+    maps = explain_images(trained.network, pixels, columns, method=way.method, layer=way.layer)
     scores = maps.scores[0, columns]
     distance, _ = trained.measure(image, source.name)
-    why = trained.why_unlike(distance, synthetic=synthetic)
     height, width = image.shape
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
     # what `report` lays the maps over
     task.ledger.write(folder / "xray.png", encode_png(image))
     (judged,) = judge_images(
-        [source.name], task.labels, scores[None], calibration, [(distance, why)]
+        trained, [source.name], task.labels, scores[None], [distance], synthetic=source.synthetic
     )
     labels: dict[str, LabelExplanation] = {}
     overlays: dict[str, Pixels | None] = {}
-    for position, label in enumerate(task.labels):
-        placed = place_map(maps.maps[0, position], height, width, where)
-        path = RunDir(folder).heat_map_path(label, variant.method)
-        found = _place(task, judged.labels[label], placed, path)
-        found = found.model_copy(update={"reference": source.reference.get(label)})
-        overlay = None if found.overlay is None else blend(image, placed, task.colour_map)
-        panel = panels.draw_panel(
-            image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
-        )
-        task.ledger.write(_panel_path(task, path), panel)
-        _write_overlay(overlay, path, f"PulmoNet {variant.method} {label}", task, source)
-        labels[label] = found
+    for heat, (label, found) in zip(maps.maps[0], judged.labels.items(), strict=True):
+        placed = place_map(heat, height, width, where)
+        labels[label], overlay = _explain_label(task, source, image, label, found, placed)
         overlays[label] = None if overlay is None else panels.thumbnail(overlay)
     buffer = io.BytesIO()
     np.savez_compressed(  # readable without pickle
@@ -124,50 +99,54 @@ def _explain_one(
     return explanation, panels.SheetRow(source.folder, panels.thumbnail(image), labels, overlays)
 
 
-def _place(
-    task: Settled, judged: LabelExplanation, placed: Floats32, path: Path
-) -> LabelExplanation:
-    """With what is known of its map, `placed` (H, W); `path`, the panel's, names the files."""
-    drawn = judged.present is not False or task.show_absent
-    values = np.nan_to_num(placed, nan=0.0)
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    empty = not values.any()
-    dicom = _relative(path.with_suffix(".dcm"), task.folder) if drawn and task.dicom else None
-    facts = {
-        "empty": empty,
-        "peak_x": None if empty else (float(column) + 0.5) / values.shape[1],
-        "peak_y": None if empty else (float(row) + 0.5) / values.shape[0],
-        "panel": _relative(_panel_path(task, path), task.folder),
-        "overlay": _relative(_overlay_path(path), task.folder) if drawn else None,
-        "dicom": dicom,
-    }
-    return judged.model_copy(update=facts)
-
-
-def _panel_path(task: Settled, path: Path) -> Path:
-    """That of the first validation row lies in the run's folder itself."""
+def _explain_label(
+    task: Settled,
+    source: Source,
+    image: Pixels,
+    label: str,
+    judged: LabelExplanation,
+    placed: Floats32,
+) -> tuple[LabelExplanation, Pixels | None]:
+    """The files of one label's map, `placed` (H, W); what is known of it, and its overlay."""
+    method = task.variants[0].method
+    path = RunDir(task.folder / source.folder).heat_map_path(label, method)
+    overlay_path = path.with_name(f"{path.stem}_overlay.png")
+    files = {"overlay": overlay_path, "dicom": path.with_suffix(".dcm")}
+    # the panel of the first validation row lies in the run's folder itself
     in_run_folder = task.first_row_only and task.out_dir is None
-    return task.run_dir.path / path.name if in_run_folder else path
-
-
-def _overlay_path(panel: Path) -> Path:
-    return panel.with_name(f"{panel.stem}_overlay.png")
-
-
-def _write_overlay(
-    overlay: Pixels | None, path: Path, description: str, task: Settled, source: Source
-) -> None:
-    """The overlay beside the panel at `path`, as PNG and, where asked for, as DICOM."""
-    if overlay is None:
-        # a picture of an earlier call must not outlive its verdict
-        task.ledger.remove(_overlay_path(path), path.with_suffix(".dcm"))
-        return
-    task.ledger.write(_overlay_path(path), encode_png(overlay))
+    panel = task.run_dir.path / path.name if in_run_folder else path
+    facts = {"reference": source.reference.get(label), "panel": _relative(panel, task.folder)}
+    overlay = None
+    if judged.present is not False or task.show_absent:
+        overlay = blend(image, placed, task.colour_map)
+        shown = {name: _relative(file, task.folder) for name, file in files.items()}
+        facts |= shown if task.dicom else {"overlay": shown["overlay"]}
+    found = judged.model_copy(update=facts | _peak(placed))
+    kind = "SYNTHETIC phantom, " if source.synthetic else ""
+    subtitle = f"{kind}{source.name}; run {task.run_dir.name}"
+    drawn = panels.draw_panel(
+        image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
+    )
+    task.ledger.write(panel, drawn)
+    if overlay is None:  # a picture of an earlier call must not outlive its verdict
+        task.ledger.remove(*files.values())
+        return found, None
+    task.ledger.write(overlay_path, encode_png(overlay))
     if task.dicom:
-        capture = encode_secondary_capture(
-            overlay, description, source.path, anonymous=task.anonymous
-        )
-        task.ledger.write(path.with_suffix(".dcm"), capture)
+        what = f"PulmoNet {method} {label}"
+        capture = encode_secondary_capture(overlay, what, source.path, anonymous=task.anonymous)
+        task.ledger.write(files["dicom"], capture)
+    return found, overlay
+
+
+def _peak(placed: Floats32) -> dict[str, object]:
+    """Where a map (H, W) is highest, or that it is empty."""
+    values = np.nan_to_num(placed, nan=0.0)
+    if not values.any():
+        return {"empty": True}
+    place = np.unravel_index(int(values.argmax()), values.shape)
+    row, column = ((float(i) + 0.5) / n for i, n in zip(place, values.shape, strict=True))
+    return {"peak_x": column, "peak_y": row}
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
 
@@ -16,15 +16,15 @@ from pulmonet.arrays import Pixels
 from pulmonet.data.batches.load import Batch
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.explain.results import BadImage, Explanations, ImageExplanation, judge_images
+from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
 from pulmonet.explain.score_table import KINDS, MADE_BY, ScoreTable
+from pulmonet.explain.verdicts import judge_images
 from pulmonet.files.spreadsheet import plain_cells
 from pulmonet.files.write import changing
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_scores
-from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.models.trained import TrainedRun
 from pulmonet.words import count, list_first
 
@@ -34,7 +34,7 @@ BATCH_SIZE = 32
 
 @contextlib.contextmanager
 def open_table(
-    task: Settled, trained: TrainedRun, calibration: Calibration | None, sources: Sequence[Source]
+    task: Settled, trained: TrainedRun, sources: Sequence[Source]
 ) -> Iterator[ScoreTable]:
     """scores.csv, held against other commands; `sources` are the images of this call.
 
@@ -42,7 +42,7 @@ def open_table(
         ArtifactError: its rows are of other weights, settings or labels, or one of an image that
             has changed since; without --no-maps such a table is begun anew.
     """
-    fitted = calibration and calibration.model_dump(mode="json")
+    fitted = trained.calibration and trained.calibration.model_dump(mode="json")
     limit = trained.likeness and trained.likeness.limit
     settings = json.dumps([trained.image_size, trained.fit, fitted, limit], sort_keys=True).encode()
     made_by = task.run_dir.name, trained.sha256[:12], hashlib.sha256(settings).hexdigest()[:12]
@@ -70,21 +70,16 @@ def open_table(
 
 
 def score_images(
-    task: Settled,
-    trained: TrainedRun,
-    calibration: Calibration | None,
-    sources: Sequence[Source],
-    found: Explanations,
+    task: Settled, trained: TrainedRun, sources: Sequence[Source], found: Explanations
 ) -> int:
     """Score all images that have no row yet; say and show what is in the table of all of them.
 
     Returns 0, or 3 where some of several images could not be read. `found` has the facts of the
     JSON. DataError: none can be read; ArtifactError: as `open_table`.
     """
-    bad: list[BadImage] = []
-    synthetic = bool(found.synthetic)
-    with open_table(task, trained, calibration, sources) as table:
-        _add_rows(task, trained, calibration, table, sources, bad, synthetic=synthetic)
+    judge = partial(judge_images, trained, synthetic=bool(found.synthetic))
+    with open_table(task, trained, sources) as table:
+        bad = _add_rows(task, trained, table, sources, judge)
     names = {source.name for source in sources}
 
     def images() -> Iterator[ImageExplanation]:
@@ -92,9 +87,7 @@ def score_images(
         while part := list(islice(rows, 1000)):
             scores = np.asarray([row[1 : -7 : len(KINDS)] for row in part], np.float32)
             distances = [float(row[-7]) if row[-7] else None for row in part]
-            likeness = [(one, trained.why_unlike(one, synthetic=synthetic)) for one in distances]
-            paths = [row[0] for row in part]
-            yield from judge_images(paths, task.labels, scores, calibration, likeness)
+            yield from judge([row[0] for row in part], task.labels, scores, distances)
 
     show_scores(table.path, images(), len(bad))
     if console.wants_json():
@@ -107,25 +100,21 @@ def score_images(
 def _add_rows(
     task: Settled,
     trained: TrainedRun,
-    calibration: Calibration | None,
     table: ScoreTable,
     sources: Sequence[Source],
-    bad: list[BadImage],
-    *,
-    synthetic: bool,
-) -> None:
+    judge: Callable[..., list[ImageExplanation]],
+) -> list[BadImage]:
     """Passes take the same images whatever was done before, so that scores have the same digits."""
     side, outputs = trained.image_size, [trained.labels.index(label) for label in task.labels]
     number = {source.folder: place // BATCH_SIZE for place, source in enumerate(sources)}
     undone = {number[source.folder] for source in sources if source.name not in table.known}
     due = [source for source in sources if number[source.folder] in undone]
     n_more = len(sources) - len(due)
+    bad: list[BadImage] = []
 
     def square(image: Pixels) -> tuple[Pixels, float | None]:
         whole = fit_square(image, pack_side(side), trained.fit)
-        known = trained.likeness
-        distance = None if known is None else float(known.distances([whole])[0])
-        return fit_square(whole, side, "stretch"), distance
+        return fit_square(whole, side, "stretch"), trained.distance(whole)
 
     with console.steps("Scoring", len(sources), done=n_more) as bar:
         advance = partial(bar.advance, n_images=1)
@@ -137,6 +126,6 @@ def _add_rows(
             batch = Batch(pixels, torch.empty(len(part), 0), np.arange(len(part)))
             scores = trained.scores([batch])[:, outputs]
             names = [source.name for source in part]
-            likeness = [(one, trained.why_unlike(one, synthetic=synthetic)) for one in distances]
-            judged = judge_images(names, task.labels, scores, calibration, likeness)
-            table.add(judged, [source.state() for source in part])
+            states = [source.state() for source in part]
+            table.add(judge(names, task.labels, scores, distances), states)
+    return bad

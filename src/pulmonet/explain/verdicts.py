@@ -1,0 +1,55 @@
+"""Scores of images as verdicts: what a run's calibration makes of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pulmonet.arrays import Floats32
+from pulmonet.explain.results import ImageExplanation, LabelExplanation
+from pulmonet.metrics.calibration.fit import NO_CALIBRATION
+from pulmonet.models.trained import TrainedRun
+
+
+def judge_images(
+    run: TrainedRun,
+    names: Sequence[str],
+    labels: Sequence[str],
+    scores: Floats32,
+    distances: Sequence[float | None],
+    *,
+    synthetic: bool = False,
+) -> list[ImageExplanation]:
+    """B images and their scores (B, L), with what a run's calibration makes of these.
+
+    `distances` are those of `TrainedRun.measure`; `synthetic` images are phantoms.
+    """
+    calibration = run.calibration
+    likeness = [(one, run.why_unlike(one, synthetic=synthetic)) for one in distances]
+    columns: list[list[LabelExplanation]] = []
+    for label, column in zip(labels, scores.T, strict=True):
+        verdict = NO_CALIBRATION if calibration is None else calibration.judge(label, 0.0)
+        fitted = None if calibration is None else calibration.labels.get(label)
+        shared: dict[str, Any] = {"reason": verdict.reason, "auroc": fitted and fitted.auroc}
+        chances, present = [None] * len(names), [None] * len(names)
+        if calibration is not None and fitted is not None and verdict.present is not None:
+            shared["threshold"] = threshold = calibration.threshold(label)
+            present = (column.astype(float) >= threshold).tolist()
+            if fitted.calibrator is not None:
+                chances = fitted.calibrator.apply(column).tolist()
+        values = zip(column.tolist(), chances, present, likeness, strict=True)
+        columns.append(
+            [
+                LabelExplanation(score=score, reason=why)
+                if why
+                else LabelExplanation(score=score, probability=chance, present=above, **shared)
+                for score, chance, above, (_, why) in values
+            ]
+        )
+    return [
+        ImageExplanation(
+            image=name,
+            distance=distance,
+            unlike=bool(why) if why or distance is not None else None,
+            labels=dict(zip(labels, found, strict=True)),
+        )
+        for name, (distance, why), *found in zip(names, likeness, *columns, strict=True)
+    ]
