@@ -7,7 +7,7 @@ the network keeps its maps and fails.
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import zip_longest
 
 import numpy as np
@@ -18,8 +18,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from pulmonet.arrays import Array, Flags, Floats, Floats32
+from pulmonet.data.batches.load import Batch
 from pulmonet.explain.results import RoadCurve, Sanity, SanityStage
-from pulmonet.models.inference import in_parts
+from pulmonet.models.inference import predict
 from pulmonet.models.networks import Ensemble
 
 #: (network, images (B, 1, S, S), columns) -> raw maps (B, L, h, w)
@@ -56,7 +57,7 @@ def cascade(
     method: Method,
     *,
     n_seeds: int = 3,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], object] = lambda: None,
 ) -> Sanity:
     """Correlations with maps under weights randomised from the top down, and whether it passes.
 
@@ -73,8 +74,7 @@ def cascade(
         for seed in range(n_seeds):
             fresh = method(randomised(network, names, seed=seed), images, columns)
             found += map_correlations(trained, fresh)
-            if progress is not None:
-                progress()
+            progress()
         low, high = np.quantile(found, [0.1, 0.9]) if found else (None, None)
         mean = float(np.mean(found)) if found else None
         stages.append(SanityStage(stage=stage, mean=mean, low=low, high=high, n=len(found)))
@@ -137,10 +137,6 @@ def _neighbour_weights(height: int, width: int) -> csr_array:
     return csr_array(beside / 6 + kron(rows, columns) / 12)
 
 
-def _logits(network: nn.Module, images: Tensor, size: int) -> Tensor:
-    return torch.cat([network(part).float() for part in torch.split(images, size)])
-
-
 def road(
     network: nn.Module,
     images: Tensor,
@@ -148,7 +144,7 @@ def road(
     maps: Floats32,
     *,
     seed: int = 0,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], object] = lambda: None,
 ) -> RoadCurve:
     """Score of the label as pixels are removed, highest of the map first and lowest first.
 
@@ -168,13 +164,11 @@ def road(
                 removed = np.zeros(heat.size, dtype=bool)
                 removed[first[: round(share * heat.size)]] = True
                 variants.append(impute(image, removed.reshape(heat.shape), noise))
-        batch = torch.from_numpy(np.stack(variants)[:, None]).float().clamp(0, 255)
-        with torch.no_grad():
-            of_parts = partial(_logits, network, batch.to(images.device))
-            scores = torch.sigmoid(in_parts(of_parts, len(batch))[:, column])
-        curves += scores.cpu().numpy().reshape(2, -1)
-        if progress is not None:
-            progress()
+        pixels = torch.from_numpy(np.stack(variants)[:, None]).float().clamp(0, 255)
+        batch = Batch(pixels, torch.empty(len(pixels), 0), np.arange(len(pixels)))
+        scores = predict(network, [batch], device=images.device)[:, column]
+        curves += scores.reshape(2, -1)
+        progress()
     curves /= max(len(pairs), 1)
     return RoadCurve(
         removed=list(REMOVED_SHARES),

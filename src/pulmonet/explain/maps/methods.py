@@ -77,42 +77,36 @@ def explain_images(
     Raises:
         ConfigError: unknown method or layer.
     """
-    name = check_method(method, layer)
-    if name == "integrated-gradients":
-        found = in_parts(partial(integrated_gradients, network, images, columns), 8)
-    elif name == "occlusion":
-        found = in_parts(partial(occlusion, network, images, columns), 32)
-    elif name == "scorecam":
-        found = in_parts(partial(score_maps, network, images, columns, layer=layer), 32)
-    else:
-        found = gradient_maps_of(network, images, columns, [name], layer=layer)[name]
-    visible = smooth(found.raw) if name == "integrated-gradients" else found.raw
-    scores = torch.sigmoid(torch.from_numpy(found.logits)).numpy()
-    return Maps(scores, found.raw, scale_maps(visible, images.shape[-1]))
+    variant = MapVariant(name=method, method=check_method(method, layer), layer=layer)
+    return maps_of_variants(network, images, columns, [variant])[variant]
 
 
 def maps_of_variants(
     network: nn.Module, images: Tensor, columns: Sequence[int], variants: Sequence[MapVariant]
-) -> dict[MapVariant, Floats32]:
-    """Scaled maps (B, L, S, S) of several methods and layers.
+) -> dict[MapVariant, Maps]:
+    """Scores and maps of several methods and layers, as `explain_images`.
 
     Gradient methods at one layer share their passes, which is nearly all of their cost.
 
     Raises:
         ConfigError: unknown layer.
     """
-    found: dict[MapVariant, Floats32] = {}
-    for variant in variants:
-        method, layer = variant.method, variant.layer
-        if method not in GRADIENT_METHODS:
-            alone = explain_images(network, images, columns, method=method, layer=layer)
-            found[variant] = alone.maps
-        elif variant not in found:
-            sharing = [v for v in variants if v.layer == layer and v.method in GRADIENT_METHODS]
-            methods = [one.method for one in sharing]
-            raw = gradient_maps_of(network, images, columns, methods, layer=layer)
-            for one in sharing:
-                found[one] = scale_maps(raw[one.method].raw, images.shape[-1])
+    given, found = (network, images, columns), {}
+    for layer in dict.fromkeys(variant.layer for variant in variants):
+        here = {one.method: one for one in variants if one.layer == layer}
+        alone = {
+            "integrated-gradients": (partial(integrated_gradients, *given), 8),
+            "occlusion": (partial(occlusion, *given), 32),
+            "scorecam": (partial(score_maps, *given, layer=layer), 32),
+        }
+        maps = {method: in_parts(*alone[method]) for method in here if method in alone}
+        if shared := [method for method in here if method not in alone]:
+            maps |= gradient_maps_of(*given, shared, layer=layer)
+        for method, variant in here.items():
+            raw = maps[method].raw
+            visible = smooth(raw) if method == "integrated-gradients" else raw
+            scores = torch.sigmoid(torch.from_numpy(maps[method].logits)).numpy()
+            found[variant] = Maps(scores, raw, scale_maps(visible, images.shape[-1]))
     return found
 
 
@@ -144,27 +138,25 @@ def gradient_maps_of(
         if method not in GRADIENT_METHODS:
             raise ValueError(f"method {method!r}: not one of {GRADIENT_METHODS}")
 
-    def of_parts(size: int) -> dict[str, RawMaps]:
-        found: dict[str, list[Tensor]] = {method: [] for method in methods}
-        all_logits: list[Tensor] = []
-        for part in torch.split(images, size):
-            logits, leaves = forward_to(network, part, layer)
-            features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
-            rows: dict[str, list[Tensor]] = {method: [] for method in methods}
-            for position, column in enumerate(columns):
-                # images do not mix in eval mode, so the sum's gradient is every image's own
-                gradients = torch.autograd.grad(
-                    logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
-                )
-                for method, row in rows.items():
-                    row.append(_combine(method, features, torch.cat(gradients, dim=1)))
-            for method, row in rows.items():
-                found[method].append(torch.stack(row, dim=1))
-            all_logits.append(logits.detach())
-        shared = as_array(torch.cat(all_logits))
-        return {name: RawMaps(shared, as_array(torch.cat(maps))) for name, maps in found.items()}
+    def of_part(part: Tensor) -> list[Tensor]:
+        logits, leaves = forward_to(network, part, layer)
+        features = torch.cat([leaf.detach() for leaf in leaves], dim=1)
+        maps: list[list[Tensor]] = []
+        for position, column in enumerate(columns):
+            # images do not mix in eval mode, so the sum's gradient is every image's own
+            gradients = torch.autograd.grad(
+                logits[:, column].sum(), leaves, retain_graph=position + 1 < len(columns)
+            )
+            joint = torch.cat(gradients, dim=1)
+            maps.append([_combine(method, features, joint) for method in methods])
+        return [logits.detach(), *(torch.stack(rows, dim=1) for rows in zip(*maps, strict=True))]
 
-    return in_parts(of_parts, len(images))
+    def of_parts(size: int) -> list[Floats32]:
+        parts = zip(*map(of_part, torch.split(images, size)), strict=True)
+        return [as_array(torch.cat(part)) for part in parts]
+
+    logits, *maps = in_parts(of_parts, len(images))
+    return {method: RawMaps(logits, raw) for method, raw in zip(methods, maps, strict=True)}
 
 
 def _combine(method: str, features: Tensor, gradients: Tensor) -> Tensor:

@@ -10,14 +10,8 @@ from pulmonet.arrays import Flags, Pixels
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
-from pulmonet.explain.checks.localization import (
-    MapScores,
-    compare_with_baselines,
-    image_centre,
-    mean_box,
-    prior_density,
-    score_map,
-)
+from pulmonet.explain.checks import localization
+from pulmonet.explain.checks.localization import MapScores, score_map
 from pulmonet.explain.checks.regions import Key, Region, read_box_regions, read_segmentations
 from pulmonet.explain.checks.sanity import randomised
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
@@ -61,7 +55,7 @@ def score_localization(
         DataError: the file is no box file, or no region fits split and labels.
         ConfigError: two of several runs share an image or a patient of the split.
     """
-    pooled: dict[str, list[tuple[str, dict[str, MapScores]]]] = {}
+    pooled: dict[str, list[_Case]] = {}
     disjoint = DisjointFolds()
     digests: list[str] = []
     n_unmatched, path = 0, task.boxes or Path()
@@ -83,7 +77,7 @@ def score_localization(
             if own:
                 masks = [_mask(regions[row, label], row, trained, manifest) for row in others]
                 _add_priors(own, masks)
-                pooled.setdefault(label, []).extend((case.patient, case.scores) for case in own)
+                pooled.setdefault(label, []).extend(own)
     result = Localization(
         runs=[run_dir.name for run_dir in (task.run_dir, *task.further_runs)],
         variants=list(task.variants),
@@ -102,19 +96,18 @@ def score_localization(
     return result
 
 
-def _compare(
-    cases: Sequence[tuple[str, Mapping[str, MapScores]]], task: Settled
-) -> LabelLocalization:
+def _compare(cases: Sequence[_Case], task: Settled) -> LabelLocalization:
     """Each variant against its own randomised networks and the baselines that all folds have."""
     ways = {way.name: _randomised_row(way, task) for way in task.variants}
     scores = {
-        row: [of_case[row] for _, of_case in cases]
+        row: [case.scores[row] for case in cases]
         for row in (*ways, *BASELINES[:3], *ways.values())
-        if all(row in of_case for _, of_case in cases)
+        if all(row in case.scores for case in cases)
     }
     pairs = [(way, base) for way, random in ways.items() for base in (*BASELINES[:3], random)]
-    patients = [patient for patient, _ in cases]
-    return compare_with_baselines(scores, patients, pairs=pairs, n_resamples=task.n_resamples)
+    return localization.compare_with_baselines(
+        scores, [case.patient for case in cases], pairs=pairs, n_resamples=task.n_resamples
+    )
 
 
 def _randomised_row(variant: MapVariant, task: Settled) -> str:
@@ -166,59 +159,52 @@ def _score_cases(
     rows = sorted({row for row, _ in regions})
     cases: list[_Case] = []
     bad: dict[int, str] = {}
+
+    def read(row: int) -> Pixels | None:
+        try:
+            return read_source_image(manifest, row)
+        except DataError as error:
+            if not trained.record.config.data.skip_bad:
+                raise
+            bad[row] = str(error)
+            return None
+
     with console.steps("Scoring maps", len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            images = _read(manifest, part, bad, skip_bad=trained.record.config.data.skip_bad)
+            images = {row: image for row in part if (image := read(row)) is not None}
             progress.advance(len(part))
-            part = list(images)
-            if not part:
+            if not images:
                 continue
             pixels = to_network_input(list(images.values()), trained)
             own, *random = (
                 maps_of_variants(network, pixels, columns, task.variants) for network in networks
             )
             for row, label in (key for key in regions if key[0] in images):
-                where = part.index(row), labels.index(label)
+                where = list(images).index(row), labels.index(label)
                 height, width = images[row].shape
                 mask = regions[row, label].on_square(trained.image_size, height, width, trained.fit)
                 scores: dict[str, MapScores] = {}
                 for way in task.variants:
-                    mean = np.mean([maps[way][where] for maps in random], axis=0)
-                    scores[way.name] = score_map(own[way][where], mask)
+                    mean = np.mean([maps[way].maps[where] for maps in random], axis=0)
+                    scores[way.name] = score_map(own[way].maps[where], mask)
                     scores[_randomised_row(way, task)] = score_map(mean, mask)
                 cases.append(_Case(label, str(patients[row]), mask, scores))
     left_out(bad, np.asarray(rows), str(manifest.table["split"].iloc[rows[0]]))
     return cases
 
 
-def _read(
-    manifest: Manifest, rows: Sequence[int], bad: dict[int, str], *, skip_bad: bool
-) -> dict[int, Pixels]:
-    """The images of some rows; `bad` gets what cannot be read where the run left such out."""
-    images = {}
-    for row in rows:
-        try:
-            images[row] = read_source_image(manifest, row)
-        except DataError as error:
-            if not skip_bad:
-                raise
-            bad[row] = str(error)
-    return images
-
-
 def _add_priors(cases: Sequence[_Case], references: Sequence[Flags]) -> None:
     """Baselines that look at no image; priors of unscored, else of the other scored patients."""
-    centre = image_centre(cases[0].mask.shape[0])
+    centre = localization.image_centre(cases[0].mask.shape[0])
     for case in cases:
         case.scores[BASELINES[2]] = score_map(centre, case.mask)
     others = [
         references or [other.mask for other in cases if other.patient != case.patient]
         for case in cases
     ]
-    if not all(others):
-        return
-    for name, make in ((BASELINES[0], prior_density), (BASELINES[1], mean_box)):
+    priors = zip(BASELINES, (localization.prior_density, localization.mean_box), strict=False)
+    for name, make in priors if all(others) else ():
         shared = make(references) if references else None
         for case, rest in zip(cases, others, strict=True):
             case.scores[name] = score_map(make(rest) if shared is None else shared, case.mask)

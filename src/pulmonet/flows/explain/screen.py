@@ -196,9 +196,9 @@ def _verdict(result: results.Localization) -> str:
     winners = {label: found.winners() for label, found in result.labels.items()}
     lines, beaten = [], []
     for name in names:
-        if better := [label for label, rows in winners.items() if name in rows]:
-            words = f"Pointing game, {name} significantly better than every baseline"
-            lines.append(f"{words}: {list_first(better, 14)}.")
+        better = [label for label, rows in winners.items() if name in rows]
+        words = f"Pointing game, {name} significantly better than every baseline"
+        lines += [f"{words}: {list_first(better, 14)}."] if better else []
     for label, found in result.labels.items():
         if not winners[label]:
             others = (name for name in found.rows if name not in names)
@@ -221,10 +221,9 @@ def _pointing(found: results.LabelLocalization, name: str) -> float:
 def show_sanity(result: results.Sanity, picture: Path) -> None:
     """The cascade's table, the verdict, and what removing pixels and another run showed."""
     console.say("Absolute rank correlation with the trained network's maps", style="bold")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Randomised down to")
-    table.add_column("Mean", justify="right")
-    table.add_column("10th to 90th percentile", justify="right")
+    table = Table("Randomised down to", box=None, pad_edge=False)
+    for name in ("Mean", "10th to 90th percentile"):
+        table.add_column(name, justify="right")
     for stage in result.stages:
         mean = "–" if stage.mean is None else f"{stage.mean:.2f}"
         spread = "–" if stage.low is None else f"{stage.low:.2f} to {stage.high:.2f}"

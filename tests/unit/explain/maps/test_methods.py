@@ -284,7 +284,7 @@ def test_several_methods_and_layers_give_what_each_gives_alone(
     assert set(together) == set(variants)
     for variant in variants:
         alone = explain_images(network, images, [0, 2], method=variant.method, layer=variant.layer)
-        np.testing.assert_allclose(together[variant], alone.maps, atol=1e-5)
+        np.testing.assert_allclose(together[variant].maps, alone.maps, atol=1e-5)
 
 
 def test_grad_cam_and_hirescam_are_one_function_at_the_last_map_and_two_further_down(
