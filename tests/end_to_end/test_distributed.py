@@ -74,8 +74,8 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
     predictions = Predictions.read(two.predictions_path("tiny", "valid"))
     best = two.read_record().provenance.best_epoch
     assert best is not None
-    found = score_epoch(predictions.targets, predictions.scores)
-    assert found.loss == pytest.approx(float(log_of(two)[best - 1]["val_loss"]), rel=1e-6)
+    found = score_epoch(predictions.targets, predictions.scores, predictions.labels)
+    assert found["val_loss"] == pytest.approx(float(log_of(two)[best - 1]["val_loss"]), rel=1e-6)
 
 
 def test_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def test_policies_are_recorded_and_leave_the_selection_targets_alone(
     seen: list[np.ndarray] = []
     plain = validation.score_epoch
 
-    def noting(targets: Any, scores: Any) -> Any:
+    def noting(targets: Any, *given: Any) -> Any:
         seen.append(targets)
-        return plain(targets, scores)
+        return plain(targets, *given)
 
     monkeypatch.setattr(validation, "score_epoch", noting)
     extra = ("--epochs", "1", "--set", "select.on=dev", "--set", "select.dev_fraction=0.4")

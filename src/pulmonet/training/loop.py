@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from pulmonet.training.engine import Engine
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.stage import Stage
 from pulmonet.training.step import step_seed, train_step
-from pulmonet.training.validation import EpochScores, log_row, validate
+from pulmonet.training.validation import log_row, validate
 from pulmonet.words import list_first
 
 #: Steps between two looks at the loss on a GPU.
@@ -153,13 +153,15 @@ def _train_epoch(
     progress.epoch_seconds = time.monotonic() - start
 
 
-def _close_epoch(engine: Engine, stage: Stage, progress: Progress, scores: EpochScores) -> bool:
+def _close_epoch(
+    engine: Engine, stage: Stage, progress: Progress, scores: Mapping[str, float]
+) -> bool:
     """Write down an epoch that ended, and say whether it is the best so far."""
-    epoch = progress.epoch
+    epoch, auroc = progress.epoch, scores["val_macro_auroc"]
     finish_epoch(engine.optimiser)
-    better = not math.isfinite(progress.best_auroc) or scores.macro_auroc > progress.best_auroc
+    better = not math.isfinite(progress.best_auroc) or auroc > progress.best_auroc
     if better or progress.best_epoch < 0:
-        progress.best_auroc, progress.best_epoch = scores.macro_auroc, epoch
+        progress.best_auroc, progress.best_epoch = auroc, epoch
     is_best = progress.best_epoch == epoch
     progress.log.append(log_row(stage, progress, scores, engine.device))
     progress.total_seconds += progress.epoch_seconds

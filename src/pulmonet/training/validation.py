@@ -1,7 +1,6 @@
 """An epoch that has ended: scores of the selection rows, and its row of training_log.csv."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,22 +21,8 @@ from pulmonet.training.optimisers import learning_rate
 from pulmonet.training.stage import Stage
 
 
-@dataclass(frozen=True)
-class EpochScores:
-    """How good one epoch's network is on the selection rows."""
-
-    loss: float  # binary cross-entropy, mean over known targets, whatever the training loss is
-    aurocs: list[float]  # L values, NaN where a label has one class
-    average_precisions: list[float]  # L values, likewise
-
-    @property
-    def macro_auroc(self) -> float:
-        """Mean over the labels that have one; NaN without any."""
-        return _mean_of_known(self.aurocs)
-
-
-def validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
-    """Score a stage's network on its selection rows, each process its part of them.
+def validate(engine: Engine, stage: Stage, epoch: int) -> dict[str, float]:
+    """Score a stage's network on its selection rows, each process its part; as `score_epoch`.
 
     After its last epoch it is a member of the ensemble, if there is one, whose scores count.
 
@@ -64,7 +49,7 @@ def validate(engine: Engine, stage: Stage, epoch: int) -> EpochScores:
             f"epoch {epoch + 1}: the network's scores are not finite; lower --lr, set "
             "optim.clip_norm or try --no-amp; the last good checkpoint is kept"
         )
-    return score_epoch(stage.select_targets, scores)
+    return score_epoch(stage.select_targets, scores, stage.labels)
 
 
 def scores_of(
@@ -92,27 +77,30 @@ def scores_of(
     return predict(network, batches, device=device, precision=precision, to_scores=to_scores)
 
 
-def score_epoch(targets: Floats32, scores: Floats32) -> EpochScores:
-    """Loss, AUROC and average precision of scores (N, L) against targets (N, L) of 1, 0, NaN."""
+def score_epoch(targets: Floats32, scores: Floats32, labels: Sequence[str]) -> dict[str, float]:
+    """Scores (N, L) against targets (N, L) of 1, 0, NaN, by column of training_log.csv.
+
+    The loss is the binary cross-entropy, a mean over known targets, whatever the training loss is;
+    AUROC and average precision are NaN of a label with one class, and left out of their means.
+    """
     known = ~np.isnan(targets)
     p = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
     losses = -np.where(targets == 1, np.log(p), np.log1p(-p))
     columns = list(zip(targets.T, scores.T, strict=True))
-    return EpochScores(
-        loss=float(losses[known].mean()) if known.any() else float("nan"),
-        aurocs=[float(auroc(*column)) for column in columns],
-        average_precisions=[float(average_precision(*column)) for column in columns],
-    )
-
-
-def _mean_of_known(values: list[float]) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    means = {"val_loss": float(losses[known].mean()) if known.any() else float("nan")}
+    of_labels: dict[str, float] = {}
+    for kind, macro, area in ("auc", "auroc", auroc), ("pr", "pr_auc", average_precision):
+        values = [float(area(*column)) for column in columns]
+        has_any = np.isfinite(values).any()
+        means[f"val_macro_{macro}"] = float(np.nanmean(values)) if has_any else float("nan")
+        of_labels |= zip((f"val_{kind}_{label}" for label in labels), values, strict=True)
+    return means | of_labels
 
 
 def log_row(
-    stage: Stage, progress: Progress, scores: EpochScores, device: torch.device
+    stage: Stage, progress: Progress, scores: Mapping[str, float], device: torch.device
 ) -> dict[str, float]:
-    """What an epoch that has just ended is remembered by: column -> value.
+    """What an epoch that has just ended is remembered by: column -> value; `score_epoch`'s within.
 
     Memory is the most held so far, in MiB: allocated on a GPU (and what torch's allocator has
     reserved for that), resident on the CPU.
@@ -122,18 +110,10 @@ def log_row(
     place = progress.epoch - stage.first_epoch
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_bytes()
-    areas = {"auc": scores.aurocs, "pr": scores.average_precisions}
     return {
         "epoch": progress.epoch + 1,
         "train_loss": progress.loss_sum / max(progress.known_sum, 1),
-        "val_loss": scores.loss,
-        "val_macro_auroc": scores.macro_auroc,
-        "val_macro_pr_auc": _mean_of_known(scores.average_precisions),
-        **{
-            f"val_{kind}_{label}": value
-            for kind, values in areas.items()
-            for label, value in zip(stage.labels, values, strict=True)
-        },
+        **scores,
         "lr": learning_rate(optim, (place + 1) * n_steps - 1, optim.planned(place) * n_steps),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(stage.train_rows) / max(seconds, 1e-9), 3),

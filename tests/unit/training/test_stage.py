@@ -11,7 +11,7 @@ import torch
 from pulmonet.config.load import parse_config
 from pulmonet.training.checkpoint import Progress
 from pulmonet.training.stage import Stage
-from pulmonet.training.validation import EpochScores, log_row
+from pulmonet.training.validation import log_row, score_epoch
 
 OPTIM = {"epochs": 4, "growth": [[32, 1], [48, 2]], "schedule": "cosine", "lr": 0.1}
 
@@ -41,21 +41,22 @@ def test_every_network_grows_anew(number: int) -> None:
 
 
 def test_a_row_of_the_log() -> None:
-    scores = EpochScores(0.7, [0.5, float("nan")], [0.25, 0.75])
+    targets = np.asarray([[1, 1], [0, np.nan], [0, np.nan]], np.float32)
+    given = np.asarray([[0.5, 0.9], [0.5, 0.1], [0.5, 0.1]], np.float32)
+    scores = score_epoch(targets, given, ("Edema", "Fracture"))
     progress = Progress(epoch=5, step=3, loss_sum=6.0, known_sum=12, epoch_seconds=2.0)
     row = log_row(make_stage(1, 2), progress, scores, torch.device("cpu"))
     assert 1 < row.pop("peak_memory_mb") < 2**20
-    assert np.isnan(row.pop("val_auc_Fracture"))
+    assert np.isnan([row.pop(f"val_{kind}_Fracture") for kind in ("auc", "pr")]).all()
     assert row.pop("lr") == pytest.approx(0.1 * (0.505 + 0.495 * np.cos(np.pi * 5 / 11)))
     assert row == {
         "epoch": 6,
         "train_loss": 0.5,
-        "val_loss": 0.7,
+        "val_loss": pytest.approx(-(3 * np.log(0.5) + np.log(0.9)) / 4),
         "val_macro_auroc": 0.5,
-        "val_macro_pr_auc": 0.5,
+        "val_macro_pr_auc": pytest.approx(1 / 3),
         "val_auc_Edema": 0.5,
-        "val_pr_Edema": 0.25,
-        "val_pr_Fracture": 0.75,
+        "val_pr_Edema": pytest.approx(1 / 3),
         "seconds": 2.0,
         "images_per_second": 5.0,
         "image_size": 48,
