@@ -1,7 +1,7 @@
 """The Python API: ``pulmonet.load("artifacts/densenet121").explain(image, label="Edema")``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,8 @@ class Model:
         inputs = to_network_input([pixels], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
         scores = found.scores[:1, columns]
-        (judged,) = judge_images(self.run, ["image"], labels, scores, [distance])
+        run = replace(self.run)  # reads its calibration.json as it is by now
+        (judged,) = judge_images(run, ["image"], labels, scores, [distance])
         return Explanation(
             labels=labels,
             scores=scores[0],
