@@ -15,9 +15,9 @@ import torch
 from hypothesis import strategies as st
 from safetensors.torch import save as save_safetensors
 
+from pulmonet.data.regions import read_segmentations
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.explain.checks.regions import read_segmentations
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.models.checkpoints import read_tensors
 from pulmonet.report.collect import collect

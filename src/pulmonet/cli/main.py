@@ -28,6 +28,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from pulmonet import __version__
+from pulmonet.choices import OWN_BOXES
 from pulmonet.errors import ConfigError, PulmoNetError, TrainingError, is_out_of_memory
 from pulmonet.files import system
 from pulmonet.files.paths import expand
@@ -244,13 +245,20 @@ def _flush_output() -> None:
 
 
 def _as_typer_reads(arguments: Sequence[str]) -> list[str]:
-    """``--batch_size=8`` as ``--batch-size=8``, and ``train --quiet`` as ``--quiet train``."""
+    """``--batch_size=8`` as ``--batch-size=8``, and ``train --quiet`` as ``--quiet train``.
+
+    ``--boxes`` without a file is ``--boxes=own``.
+    """
     found = []
     for argument in arguments:
         name, separator, value = argument.partition("=")
         name = name.replace("_", "-") if name.startswith("--") else name
         found.append(name + separator + value)
-    return sorted(found, key=lambda argument: argument not in {"--quiet", "-q", "--verbose"})
+    found.sort(key=lambda argument: argument not in {"--quiet", "-q", "--verbose"})
+    return [
+        f"{each}={OWN_BOXES}" if each == "--boxes" and following.startswith("-") else each
+        for each, following in zip(found, [*found[1:], "--"], strict=True)
+    ]
 
 
 def _describe_installation() -> str:

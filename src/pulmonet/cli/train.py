@@ -30,6 +30,7 @@ from pulmonet.config.fields import RunConfig
     dropout="model.dropout",
     weights="model.weights",
     device="runtime.device",
+    boxes=flag("pointing.boxes", default="no boxes; --boxes alone is own"),
     select_on="select.on",
     skip_bad="data.skip_bad",
 )

@@ -262,6 +262,20 @@ class LossConfig(Section):
         return self
 
 
+class PointingConfig(Section):
+    """A loss beside `loss` that teaches the class maps where findings lie, from boxes."""
+
+    boxes: Annotated[str | None, Field(examples=[choices.OWN_BOXES, "FILE"])] = None
+    """Boxes to teach the maps, the dataset's own or a file; null teaches none."""
+    weight: Positive = 0.5
+    """Weight of the mean over a step's boxed labels, beside the mean of `loss`."""
+    form: choices.PointingForm = "mass"
+    """mass (of the map's softmax inside the boxes), cells (cross-entropy of each cell) or lse
+    (log-sum-exp pooling inside the boxes against outside)."""
+    temperature: Positive = 1.0
+    """Divides the map."""
+
+
 class AugmentConfig(Section):
     """What training does to an image on its way from the pack; drawn from (seed, epoch, row)."""
 
@@ -335,6 +349,7 @@ class RunConfig(Section):
     targets: TargetConfig = TargetConfig.model_construct()
     optim: OptimConfig = OptimConfig.model_construct()
     loss: LossConfig = LossConfig.model_construct()
+    pointing: PointingConfig = PointingConfig.model_construct()
     augment: AugmentConfig = AugmentConfig.model_construct()
     select: SelectConfig = SelectConfig.model_construct()
     runtime: RuntimeConfig = RuntimeConfig.model_construct()
@@ -357,7 +372,7 @@ class RunConfig(Section):
         aucm, several = self.loss.name == "aucm", self.model.members > 1
         policy = self.targets.uncertain_policy
         multiclass = "multiclass" in ([policy] if isinstance(policy, str) else policy.values())
-        mixed = self.augment.mixup_alpha > 0
+        mixed, taught = self.augment.mixup_alpha > 0, self.pointing.boxes is not None
         rules = {
             "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
             "optim.name=pesg": aucm != (self.optim.name == "pesg"),
@@ -373,6 +388,10 @@ class RunConfig(Section):
             "loss.name=bce or another uncertain_policy": multiclass and self.loss.name != "bce",
             "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; "
             "set it to 0": multiclass and mixed,
+            "augment.mixup_alpha: a mixture of two images has no boxes; set it to 0, or leave out "
+            "--boxes": taught and mixed,
+            "data.shuffle_labels: boxes would tell what shuffled labels hide; leave out "
+            "--boxes": taught and self.data.shuffle_labels,
         }
         for message, broken in rules.items():
             if broken:

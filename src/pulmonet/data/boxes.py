@@ -34,6 +34,13 @@ _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _SIDES = ("x", "y", "width", "height")
 _OF_LAYOUTS = {"rsna": ("patientId", *_SIDES), "siim": ("ImageId", "EncodedPixels")}
 
+#: Columns by which the collections' tables are known: VinDr's, RSNA's and SIIM's, NIH's.
+_KINDS: tuple[tuple[str, ...], ...] = (
+    ("image_id", "class_name", *_EDGES),
+    *_OF_LAYOUTS.values(),
+    ("Image Index", "Finding Label"),
+)
+
 #: Names of width and height of an original, in its collection's table or a ``…_meta.csv``.
 _SIZES = (("dim1", "dim0"), ("width", "height"))
 
@@ -53,22 +60,26 @@ def read_boxes(
 ) -> pd.DataFrame:
     """All boxes of the dataset: path, label, xmin, ymin, xmax, ymax (fractions from the top left).
 
-    From `path`, else the root's ``boxes.csv``, else the collection's own. Wrong boxes are left out
-    and said in `warnings`, where given.
+    From `path` (a ``boxes.csv``, or a table of NIH, RSNA, SIIM or VinDr), else the root's
+    ``boxes.csv``, else the collection's own. Wrong boxes are left out and said in `warnings`,
+    where given.
 
     Raises:
         DataError: unreadable; or coordinates that are no box, where `warnings` is None.
     """
     root = manifest.root
-    if path is not None or (root / "boxes.csv").is_file():
-        path = path or root / "boxes.csv"
+    if path is None and (root / "boxes.csv").is_file():
+        path = root / "boxes.csv"
+    kinds = () if path is None else (kind for kind in _KINDS if has_columns(path, kind))
+    kind = next(iter(kinds), ())
+    if path is not None and not kind:
         raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
         paths = strip_root(map_column(raw["Path"], unescaped), root)
         paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
         return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
     parts = [pd.DataFrame({name: np.zeros(0, object) for name in COLUMNS})]
-    for where, needed in _tables(manifest):
+    for where, needed in _tables(manifest) if path is None else [(path, kind)]:
         raw = read_csv(where, needed)
         drawn = _vindr(raw, where, root) if "class_name" in raw else _of_originals(raw, where)
         parts.append(_in_fractions(manifest, where, drawn, warnings))
@@ -87,7 +98,7 @@ def _tables(manifest: Manifest) -> list[tuple[Path, tuple[str, ...]]]:
     folders = (root, root / "annotations")
     files = [path for folder in folders for path in sorted(folder.glob("annotations_*.csv"))]
     files += [root / "train.csv"] if not files and is_kaggle(root / "train.csv") else []
-    return [(path, ("image_id", "class_name", *_EDGES)) for path in files]
+    return [(path, _KINDS[0]) for path in files]
 
 
 def _numbers(raw: pd.DataFrame, names: Any) -> Array:

@@ -26,7 +26,10 @@ MAX_ROWS = 2000
 
 
 def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]) -> None:
-    """Write a digest of 8 bytes of the packed pixels, and one of the patient, of each row."""
+    """Write a digest of 8 bytes of the packed pixels, and one of the patient, of each row.
+
+    By role, among them ``boxes``: the rows whose boxes taught the maps, where any did.
+    """
     salt = os.urandom(16)
     arrays: dict[str, Any] = {"salt": np.frombuffer(salt, np.uint8)}
     for role, rows in roles.items():

@@ -139,6 +139,47 @@ def forward_head(network: nn.Module, features: Tensor) -> Tensor:
     return cast(Tensor, head(torch.flatten(pooled, 1)))
 
 
+class WithClassMaps(nn.Module):
+    """A network that gives the class maps of its labels beside the logits.
+
+    A map is the classifier applied to each cell before the pooling (Zhou et al. 2016,
+    arXiv:1512.04150), in float32, without dropout: its mean is the logit.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, n_outputs) and maps (B, n_outputs, h, w) of (B, 1, S, S) pixels."""
+        features = forward_features(self.network, images)
+        head = cast(nn.Linear, self.network.get_submodule(classifier_path(self.network)))
+        with torch.autocast(images.device.type, enabled=False):
+            maps = F.conv2d(features.float(), head.weight[:, :, None, None], head.bias)
+        return forward_head(self.network, features), maps
+
+
+@torch.no_grad()
+def check_class_maps(network: nn.Module, name: str, side: int) -> None:
+    """That the means of the class maps are the logits, of noise (1, 1, `side`, `side`).
+
+    Leaves the network in eval mode. ConfigError: the head is more than pooling and one linear
+    layer, or the features are no map.
+    """
+    noise = torch.rand(1, 1, side, side, device=next(network.parameters()).device) * 255
+    try:
+        logits, maps = WithClassMaps(network.eval())(noise)
+        is_mean = torch.allclose(maps.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-3)
+    except (ConfigError, RuntimeError, TypeError):
+        is_mean = False
+    if not is_mean:
+        raise ConfigError(
+            f"model {name}: --boxes teaches class maps, and its head is not pooling by the mean "
+            "and one linear layer; choose densenet121, resnet50, efficientnet_b0 or a "
+            "convolutional network of timm with such a head"
+        )
+
+
 def classifier_path(network: nn.Module) -> str:
     """The dotted name of the last linear layer, as in the state_dict.
 

@@ -61,6 +61,34 @@ class DatasetFacts(Record):
     """The summary of `prepare`: sex, age, views, labels per split."""
 
 
+class BoxFacts(Record):
+    """The boxes from which the class maps learned where findings lie (`pointing.boxes`)."""
+
+    file: str
+    """Where they are from: a file, or the dataset's root; the home folder written as ~."""
+    digest: str
+    """SHA-256 of rows, labels and coordinates."""
+    boxes: dict[str, int]
+    """Boxes per label; a mask or a set of contours counts as one."""
+    images: dict[str, int]
+    """Training images with such a box, per label."""
+    patients: dict[str, int]
+    """Their patients, per label."""
+    n_images: int
+    """Training images with any of them."""
+    n_patients: int
+    """Their patients."""
+    n_others: int = 0
+    """Regions that were not learned from: of other labels, or of images that are not trained on."""
+
+    def text(self) -> str:
+        """``213 boxes on 190 images of 180 patients (Edema 13, ...)``."""
+        each = ", ".join(f"{label} {n:,}" for label, n in self.boxes.items())
+        boxes = count(sum(self.boxes.values()), "box", "boxes")
+        images, patients = count(self.n_images, "image"), count(self.n_patients, "patient")
+        return f"{boxes} on {images} of {patients} ({each})"
+
+
 class Provenance(Record):
     """Where a run came from, and what came of it."""
 
@@ -90,6 +118,8 @@ class Provenance(Record):
     """Labels that were trained on beside them; best_model.pth has no outputs for them."""
     dataset: DatasetFacts | None = None
     """The data."""
+    boxes: BoxFacts | None = None
+    """The boxes that its class maps were taught with; null where they were not."""
     start: str
     """ISO 8601, UTC."""
     end: str | None = None

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pulmonet.arrays import Floats32
 from pulmonet.config.fields import OptimConfig, RunConfig
-from pulmonet.models.networks import Ensemble
+from pulmonet.models.networks import Ensemble, WithClassMaps
 from pulmonet.training.distributed import Processes
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
 from pulmonet.training.optimisers import build_optimiser
@@ -27,8 +27,10 @@ class Engine:
 
     Attributes:
         network: the bare network, whose state_dict is saved.
-        parallel: the same, wrapped for several processes; None for one.
-        forward: the same or `parallel`, perhaps compiled.
+        parallel: the same, wrapped for several processes; None for one. Of a network whose class
+            maps are taught the wrapped one gives these, too (`WithClassMaps`).
+        plain: what is called, before it is compiled.
+        forward: `plain`, perhaps compiled.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
         policies: uncertainty policies of the L labels and the auxiliary ones behind them; they
@@ -76,18 +78,16 @@ class Engine:
         if on_gpus and is_shared:
             network = with_shared_batch_norm(network)
         self.network = network
+        called = network if config.pointing.boxes is None else WithClassMaps(network)
         self.parallel: DistributedDataParallel | None = None
         if processes.are_many:
             # on CPUs rank 0's running statistics go to all in every step, as a lone image uses them
             names = {*inspect.signature(DistributedDataParallel).parameters}
             sync = next(iter(names & {"forward_sync_buffers"}), "broadcast_buffers")  # torch's new
             changes: Any = {"device_ids": [device.index], sync: False} if on_gpus else {}
-            self.parallel = DistributedDataParallel(network, **changes)
-        forward: Any = self.parallel or network
-        self.forward = cast(
-            Callable[[Tensor], Tensor],
-            torch.compile(forward) if config.runtime.compile else forward,
-        )
+            self.parallel = DistributedDataParallel(called, **changes)
+        self.plain: Any = self.parallel or called
+        self.forward: Any = torch.compile(self.plain) if config.runtime.compile else self.plain
         self.optimiser = build_optimiser(
             self.network, optim, device.type, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
         )

@@ -111,6 +111,7 @@ def _batches(engine: Engine, stage: Stage) -> TrainingBatches:
         world_size=engine.processes.world_size,
         positive_share=config.loss.aucm_positive_share if config.loss.name == "aucm" else None,
         device=engine.device,
+        regions=stage.regions,
     )
 
 

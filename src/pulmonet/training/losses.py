@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pulmonet.arrays import Floats, Floats32
-from pulmonet.config.fields import LossConfig
+from pulmonet.config.fields import LossConfig, PointingConfig
 from pulmonet.labels import UNCERTAIN_CLASS
 
 #: Floor of the base of a focusing power: keeps x**gamma differentiable at 0 for gamma < 1.
@@ -75,6 +75,36 @@ def label_loss(
     return total
 
 
+def pointing_loss(maps: Tensor, cover: Tensor, config: PointingConfig) -> Tensor:
+    """Loss (K,) of class maps that should be high where boxes lie; 0 where no cell is covered.
+
+    With m a map over the temperature, c the cover and p = softmax(m) over the cells:
+
+        mass:  -log sum(p c)
+        cells: mean over cells of the cross-entropy of sigmoid(m) and c
+        lse:   softplus(-inside) + softplus(outside), each the log of the mean of exp(m), by cover;
+               pooling as in Pinheiro and Collobert 2015 (arXiv:1411.6228)
+
+    Args:
+        maps: (K, h, w) float32, the maps of K labels on their images.
+        cover: (K, h, w) share of each cell that the label's boxes cover, in [0, 1].
+        config: form and temperature.
+    """
+    m, c = maps.flatten(1) / config.temperature, cover.flatten(1)
+    is_there = c.sum(dim=1) > 0
+    c = torch.where(is_there[:, None], c, 1.0)
+    if config.form == "cells":
+        terms = F.binary_cross_entropy_with_logits(m, c, reduction="none").mean(dim=1)
+    else:
+        inside = torch.logsumexp(m + c.log(), dim=1)
+        terms = torch.logsumexp(m, dim=1) - inside
+    if config.form == "lse":
+        rest = (1 - c).clamp_min(torch.finfo(c.dtype).tiny)  # boxes may cover the whole image
+        outside = torch.logsumexp(m + rest.log(), dim=1) - rest.sum(dim=1).clamp_min(1e-3).log()
+        terms = F.softplus(c.sum(dim=1).log() - inside) + F.softplus(outside)
+    return torch.where(is_there, terms, 0.0)
+
+
 def known_count(targets: Tensor) -> Tensor:
     """How many of the targets (B, L) are known: int64 scalar on their device."""
     return (~torch.isnan(targets)).sum()
@@ -104,7 +134,7 @@ def output_slices(policies: Sequence[str]) -> list[slice]:
 
 
 def binary_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
-    """One logit per label (B, L) from the head's outputs (B, n_outputs).
+    """One logit per label (B, L, ...) from the head's outputs (B, n_outputs, ...).
 
     A ``multiclass`` label's is z1 - z0: its sigmoid is p(1) / (p(0) + p(1)), the score of
     Irvin et al. 2019 (CheXpert, section 3.3), with the uncertain class left out.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import RunConfig
 from pulmonet.data.pack.open import Pack
+from pulmonet.data.regions import TaughtRegions
 from pulmonet.run.folder import RunDir
 
 
@@ -31,6 +32,7 @@ class Stage:
     select_targets: Floats32  # (m, L) of 1, 0, NaN; they do not depend on the policy
     labels: tuple[str, ...]  # L names
     paths: Sequence[str]  # image paths of all manifest rows, for messages
+    regions: TaughtRegions | None = None  # for the pointing loss
 
     @property
     def first_epoch(self) -> int:

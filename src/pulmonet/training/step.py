@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -15,7 +17,13 @@ from pulmonet.models.inference import autocast
 from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import largest_of_processes, sum_over_processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.losses import count_classes, known_count, label_loss
+from pulmonet.training.losses import (
+    binary_logits,
+    count_classes,
+    known_count,
+    label_loss,
+    pointing_loss,
+)
 
 
 def train_step(
@@ -67,14 +75,27 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
         class_counts = sum_over_processes(count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
     # batch norm's running statistics as they are now, where fp16 may leave the step out
+    boxes = _Boxes.of(engine, batch)
     statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
     parts = _micro_batches(engine, images, targets)
-    for part in parts:
+    for number, part in enumerate(parts):
         kept_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if engine.parallel is not None and part is not parts[-1]:
             kept_here = engine.parallel.no_sync()  # gradients are exchanged after the last part
         with kept_here:
-            loss = _loss_of(engine, *part, class_counts)
+            logits, maps = _forward(engine, part[0])
+            loss = label_loss(
+                logits,
+                part[1],
+                engine.config.loss,
+                policies=engine.policies,
+                pos_weight=engine.pos_weight,
+                class_counts=class_counts,
+                auc_margin=engine.auc_margin,
+            )
+            if boxes is not None and maps is not None:
+                first = number * (engine.micro_batch_size or len(images))
+                loss = loss + boxes.loss(engine, maps, first) * known.clamp(min=1.0)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
@@ -101,25 +122,51 @@ def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tupl
     return parts + [nothing] * (n_parts - len(parts))
 
 
-def _loss_of(engine: Engine, images: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:
+@dataclass(frozen=True)
+class _Boxes:
+    """Where the boxes of this process's rows lie: K labels on their images."""
+
+    pairs: Tensor  # (K, 2) position in the batch, column of the label
+    cover: Tensor  # (K, S, S) 0 to 255
+    n_all: Tensor  # of all processes, less those that augmentation has moved out: 1 or more
+
+    @classmethod
+    def of(cls, engine: Engine, batch: Batch) -> "_Boxes | None":
+        """Those of a batch; None where no maps are taught."""
+        if engine.config.pointing.boxes is None:
+            return None
+        pairs = torch.zeros((0, 2), dtype=torch.int64) if batch.pairs is None else batch.pairs
+        cover = torch.zeros((0, 1, 1)) if batch.cover is None else batch.cover
+        pairs, cover = pairs.to(engine.device), cover.to(engine.device)
+        n_here = cover.flatten(1).any(dim=1).sum().float()
+        n_all = sum_over_processes(n_here, engine.processes).clamp(min=1.0)
+        return cls(pairs, cover, n_all)
+
+    def loss(self, engine: Engine, maps: Tensor, first: int) -> Tensor:
+        """The weighted part of a micro-batch in the mean over all boxed labels of the step.
+
+        `maps` (B, n_outputs, h, w) are those of the images from position `first` on.
+        """
+        config = engine.config.pointing
+        here = (self.pairs[:, 0] >= first) & (self.pairs[:, 0] < first + len(maps))
+        images, columns = self.pairs[here].T
+        chosen = binary_logits(maps, engine.policies)[images - first, columns]
+        cover = self.cover[here].float()[:, None] / 255
+        cells = F.adaptive_avg_pool2d(cover, (maps.shape[2], maps.shape[3]))[:, 0]
+        return config.weight * pointing_loss(chosen, cells, config).sum() / self.n_all
+
+
+def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits, and the class maps where these are taught."""
     compiled = engine.config.runtime.compile  # the compiler brings its own kernels
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     with autocast(engine.device, engine.precision), fast:
         if len(images) == 1:
             with _spread_or_running_statistics(engine.network):  # hooks, which a compiler ignores
-                plain = engine.parallel or engine.network
-                logits = (plain if compiled else engine.forward)(images)
+                found = (engine.plain if compiled else engine.forward)(images)
         else:
-            logits = engine.forward(images)
-    return label_loss(
-        logits,
-        targets,
-        engine.config.loss,
-        policies=engine.policies,
-        pos_weight=engine.pos_weight,
-        class_counts=counts,
-        auc_margin=engine.auc_margin,
-    )
+            found = engine.forward(images)
+    return found if isinstance(found, tuple) else (found, None)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from pulmonet.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Ensemble,
+    WithClassMaps,
     build_network,
+    check_class_maps,
     classifier_path,
     forward_features,
     forward_head,
@@ -115,3 +117,30 @@ def test_unknown_timm_model_has_a_near_miss() -> None:
     pytest.importorskip("timm")
     with pytest.raises(ConfigError, match="did you mean 'convnext_atto'"):
         build_network("timm:convnext_ato", 2)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "timm:mobilenetv2_035"])
+def test_the_mean_of_a_class_map_is_the_logit(name: str) -> None:
+    """Which is what the maps of `explain` are of, before their ReLU."""
+    torch.manual_seed(0)
+    network = build_network(name, 5).eval()
+    check_class_maps(network, name, 64)
+    with torch.inference_mode():
+        logits, maps = WithClassMaps(network)(pixels())
+        torch.testing.assert_close(logits, network(pixels()), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(maps.mean(dim=(2, 3)), logits, rtol=1e-4, atol=1e-4)
+        cell = forward_features(network, pixels())[1, :, 1, 0]
+        head = network.get_submodule(classifier_path(network))
+        torch.testing.assert_close(maps[1, :, 1, 0], head(cell), rtol=1e-4, atol=1e-4)
+    assert maps.shape == (2, 5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["timm:test_vit", "timm:test_convnext", "timm:mobilenetv3_small_050"]
+)
+def test_heads_that_are_more_than_pooling_and_a_linear_layer_have_no_class_maps(name: str) -> None:
+    """A transformer has no map; others normalise, or have another layer, behind the pooling."""
+    torch.manual_seed(0)
+    side = 160 if name == "timm:test_vit" else 64
+    with pytest.raises(ConfigError, match="its head is not pooling by the mean and one linear"):
+        check_class_maps(build_network(name, 5), name, side)

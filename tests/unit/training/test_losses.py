@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from pulmonet.config.fields import LossConfig
 from pulmonet.config.load import parse_config
 from pulmonet.errors import ConfigError
 from pulmonet.training import losses
-from pulmonet.training.losses import AucMargin, label_loss
+from pulmonet.training.losses import AucMargin, label_loss, pointing_loss
 
 LABELS = 4
 PLAIN = ("ones",) * LABELS
@@ -517,3 +519,74 @@ def test_a_label_with_one_class_in_the_step_adds_nothing_to_the_auc_margin() -> 
 def test_balancing_twice_is_a_config_error(name: str) -> None:
     with pytest.raises(ConfigError, match="balances the classes itself; set loss"):
         parse_config({"loss": {"name": name, "pos_weight": "balanced"}, "optim": {"name": "pesg"}})
+
+
+# --- pointing -------------------------------------------------------------------------------
+
+
+def maps_and_cover() -> tuple[Tensor, Tensor]:
+    """Three pairs of 3 x 4 cells: parts of cells covered, whole ones, nothing at all."""
+    rng = np.random.default_rng(5)
+    cover = np.zeros((3, 3, 4))
+    cover[0, 1:, 1:3] = rng.random((2, 2))
+    cover[1, 0, 0] = 1.0
+    return torch.from_numpy(rng.normal(0, 2, (3, 3, 4))), torch.from_numpy(cover)
+
+
+def plain_pointing(maps: Any, cover: Any, form: str, temperature: float) -> float:
+    """One map (h, w), cell by cell."""
+    cells = [
+        (float(m) / temperature, float(c))
+        for m, c in zip(np.ravel(maps), np.ravel(cover), strict=True)
+    ]
+    if not any(c for _, c in cells):
+        return 0.0
+    if form == "mass":
+        total = sum(math.exp(m) for m, _ in cells)
+        return -math.log(sum(math.exp(m) / total * c for m, c in cells))
+    if form == "cells":
+        terms = [c * math.log1p(math.exp(-m)) + (1 - c) * math.log1p(math.exp(m)) for m, c in cells]
+        return sum(terms) / len(cells)
+    inside = math.log(sum(c * math.exp(m) for m, c in cells) / sum(c for _, c in cells))
+    outside = math.log(sum((1 - c) * math.exp(m) for m, c in cells) / sum(1 - c for _, c in cells))
+    return math.log1p(math.exp(-inside)) + math.log1p(math.exp(outside))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("form", ["mass", "cells", "lse"])
+def test_the_pointing_loss_is_that_of_a_plain_loop(form: str, temperature: float) -> None:
+    maps, cover = maps_and_cover()
+    config = parse_config({"pointing": {"form": form, "temperature": temperature}}).pointing
+    found = pointing_loss(maps, cover, config)
+    pairs = zip(maps.numpy(), cover.numpy(), strict=True)
+    expected = [plain_pointing(m, c, form, temperature) for m, c in pairs]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    assert expected[2] == 0.0, "nothing covered"
+
+
+@pytest.mark.parametrize("form", ["mass", "cells", "lse"])
+def test_its_gradient_is_that_of_finite_differences(form: str) -> None:
+    maps, cover = maps_and_cover()
+    config = parse_config({"pointing": {"form": form, "temperature": 0.7}}).pointing
+    maps.requires_grad_()
+    pointing_loss(maps, cover, config).sum().backward()  # type: ignore[no-untyped-call]
+    assert maps.grad is not None
+    step = 1e-6
+    for place in np.ndindex(*maps.shape):
+        moved = maps.detach().clone()
+        moved[place] += step
+        above = float(pointing_loss(moved, cover, config).sum())
+        moved[place] -= 2 * step
+        below = float(pointing_loss(moved, cover, config).sum())
+        assert float(maps.grad[place]) == pytest.approx((above - below) / (2 * step), abs=1e-6)
+    assert not maps.grad[2].any(), "a box outside the image teaches nothing"
+
+
+def test_a_box_around_the_whole_image_is_finite_in_every_form() -> None:
+    for form in ("mass", "cells", "lse"):
+        config = parse_config({"pointing": {"form": form}}).pointing
+        maps = torch.randn(1, 2, 2, requires_grad=True)
+        loss = pointing_loss(maps, torch.ones(1, 2, 2), config).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert maps.grad is not None and torch.isfinite(maps.grad).all()
+        assert torch.isfinite(loss)

@@ -15,7 +15,7 @@ from pulmonet.config.load import parse_config
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError
 from pulmonet.models.device import cpu_has_bf16, place
-from pulmonet.models.networks import build_network
+from pulmonet.models.networks import build_network, classifier_path, forward_features
 from pulmonet.training import step as step_module
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
@@ -330,3 +330,135 @@ def test_bf16_repeats_to_the_bit(name: str) -> None:
     for key, value in first.items():
         assert torch.equal(value, second[key]), key
         assert value.dtype in {torch.float32, torch.int64}
+
+
+# --- boxes ----------------------------------------------------------------------------------
+
+
+def boxed_batch(n: int = 6, side: int = 64) -> Batch:
+    """Five labels on four of the images, one of them moved outside by augmentation."""
+    rng = np.random.default_rng(4)
+    cover = torch.zeros((5, side, side), dtype=torch.uint8)
+    for number in range(4):
+        top, left = rng.integers(0, side - 20, 2)
+        cover[number, top : top + 20, left : left + 15] = 255
+    pairs = torch.tensor([[0, 1], [1, 0], [1, 1], [5, 0], [4, 1]])
+    pixels = rng.integers(0, 256, (n, 1, side, side), dtype=np.uint8)
+    targets = rng.integers(0, 2, (n, 2)).astype(np.float32)
+    return Batch(torch.from_numpy(pixels), torch.from_numpy(targets), np.arange(n), cover, pairs)
+
+
+def frozen_batch_norm(name: str, n_outputs: int = 2) -> nn.Module:
+    """A network whose images do not see each other, in training mode as the engine puts it."""
+    torch.manual_seed(0)
+    network = build_network(name, n_outputs, 0.0)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats, module.momentum = True, 0.0
+            module.forward = lambda x, module=module: nn.functional.batch_norm(  # type: ignore[method-assign]
+                x, module.running_mean, module.running_var, module.weight, module.bias
+            )
+    return network
+
+
+def gradients_of(config: RunConfig, batch: Batch, **changes: Any) -> tuple[list[Tensor], float]:
+    policies = changes.get("policies", ("ones", "ones"))
+    n_outputs = sum(3 if policy == "multiclass" else 1 for policy in policies)
+    engine = make_engine(frozen_batch_norm("timm:test_resnet", n_outputs), config, **changes)
+    loss_sum, known = train_step(engine, batch, learning_rate=0.0, seed=1)
+    found = [p.grad for p in engine.network.parameters() if p.grad is not None]
+    return found, float(loss_sum / known)
+
+
+BOXED = {"pointing": {"boxes": "own", "weight": 0.3}}
+
+
+@pytest.mark.parametrize("micro", [None, 1, 4])
+@pytest.mark.parametrize("three_way", [False, True])
+def test_boxes_weigh_alike_whatever_the_micro_batches(micro: int | None, three_way: bool) -> None:
+    """Against the loss written out: means over known targets, and over labels with a box."""
+    policies = ("ones", "multiclass" if three_way else "ones")
+    batch = boxed_batch()
+    optim = {"name": "sgd", "lr": 0.1, "micro_batch_size": micro}
+    found, loss = gradients_of(parse_config({"optim": optim, **BOXED}), batch, policies=policies)
+
+    network = frozen_batch_norm("timm:test_resnet", 4 if three_way else 2).train()
+    features = forward_features(network, batch.images)
+    head = network.get_submodule(classifier_path(network))
+    outputs = head(features.mean(dim=(2, 3)))
+    weights = head.weight
+    if three_way:
+        classes = batch.targets[:, 1].long()
+        of_labels = nn.functional.cross_entropy(outputs[:, 1:], classes, reduction="sum")
+        weights = torch.stack([weights[0], weights[2] - weights[1]])
+    else:
+        last = nn.functional.binary_cross_entropy_with_logits
+        of_labels = last(outputs[:, 1], batch.targets[:, 1], reduction="sum")
+    first = nn.functional.binary_cross_entropy_with_logits
+    of_labels = of_labels + first(outputs[:, 0], batch.targets[:, 0], reduction="sum")
+    of_boxes = []
+    assert batch.pairs is not None and batch.cover is not None
+    for (image, label), cover in zip(batch.pairs[:4].tolist(), batch.cover[:4], strict=True):
+        p = torch.softmax((weights[label][:, None, None] * features[image]).sum(0).flatten(), 0)
+        shares = [  # 64 pixels, 2 x 2 cells
+            float(cover[y : y + 32, x : x + 32].float().mean() / 255)
+            for y in (0, 32)
+            for x in (0, 32)
+        ]
+        of_boxes.append(-torch.log((p * torch.tensor(shares)).sum()))
+    expected = of_labels / 12 + 0.3 * torch.stack(of_boxes).mean()
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    for one, parameter in zip(found, network.parameters(), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(one, parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_several_processes_divide_by_the_boxes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two shares, with other numbers of targets and boxes, add up to the step of the whole."""
+    config, batch = parse_config({"optim": {"name": "sgd"}, **BOXED}), boxed_batch()
+    assert batch.pairs is not None and batch.cover is not None
+    whole, _ = gradients_of(config, batch)
+    shares = []
+    for start, stop in ((0, 2), (2, 6)):
+        here = (batch.pairs[:, 0] >= start) & (batch.pairs[:, 0] < stop)
+        moved = batch.pairs[here] - torch.tensor([start, 0])
+        part = (batch.images[start:stop], batch.targets[start:stop], batch.rows[start:stop])
+        shares.append(Batch(*part, batch.cover[here], moved))
+
+    def sums(value: Tensor, _: Processes) -> Tensor:
+        seen.append(float(value))
+        return torch.tensor(next(totals)) if totals_known else value
+
+    monkeypatch.setattr(step_module, "sum_over_processes", sums)
+    totals_known, seen_of, found = False, [], []
+    for share in shares:  # what each process has to add
+        seen: list[float] = []
+        gradients_of(config, share)
+        seen_of.append(seen)
+    totals_known, added = True, [sum(pair) for pair in zip(*seen_of, strict=True)]
+    assert added[:2] == [12.0, 4.0]
+    for share in shares:
+        totals = iter(added)
+        found.append(gradients_of(config, share)[0])
+    for one, first, second in zip(whole, *found, strict=True):
+        torch.testing.assert_close(first + second, one, rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_without_a_box_is_the_step_without_boxes() -> None:
+    batch, plain = boxed_batch(), {"optim": {"name": "sgd"}}
+    none = Batch(batch.images, batch.targets, batch.rows, batch.cover[:0], batch.pairs[:0])  # type: ignore[index]
+    found, loss = gradients_of(parse_config(plain | BOXED), none)
+    expected, plain_loss = gradients_of(parse_config(plain), batch)
+    assert loss == pytest.approx(plain_loss, rel=1e-6)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_boxes_in_mixed_precision_are_near_those_in_fp32(precision: str) -> None:
+    config, batch = parse_config({"optim": {"name": "sgd"}, **BOXED}), boxed_batch()
+    _, exact = gradients_of(config, batch)
+    found, near = gradients_of(config, batch, precision=precision)
+    assert near == pytest.approx(exact, rel=0.02)
+    assert all(torch.isfinite(gradient).all() for gradient in found)

@@ -24,6 +24,7 @@ from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import class_aware_order, permutation, uniform
 from pulmonet.data.pack.open import Pack
+from pulmonet.data.regions import TaughtRegions
 from pulmonet.errors import is_out_of_memory
 
 #: Streams of `uniform`, apart from augmentation's (below 100). Never renumber.
@@ -37,6 +38,9 @@ class Batch:
     images: torch.Tensor  # (B, 1, S, S) in [0, 255]: uint8 on the CPU, float32 on a GPU
     targets: torch.Tensor  # (B, L) float32, NaN = unknown; L = 0 where the loader was given none
     rows: Ints  # (B,) manifest row numbers
+    #: Regions of K labels on the images, where maps are taught: (K, S, S), 0 to 255 ...
+    cover: torch.Tensor | None = None
+    pairs: torch.Tensor | None = None  # ... and (K, 2) position in the batch, column of the label
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,6 +64,7 @@ class TrainingBatches:
     #: Class-aware batches (`class_aware_order`); None takes every row once an epoch.
     positive_share: float | None = None
     device: str | torch.device = "cpu"  # where the images are wanted; a GPU also augments them
+    regions: TaughtRegions | None = None  # moved as the images are
 
     def __post_init__(self) -> None:
         self.rows = np.asarray(self.rows, np.int64)
@@ -112,7 +117,18 @@ class TrainingBatches:
         targets = torch.from_numpy(self.targets[positions])
         if self.augment.mixup_alpha > 0:
             images, targets = self._mix(epoch, rows, images, targets, image_size)
-        return Batch(images, place_tensor(targets, self._device), rows)
+        placed = place_tensor(targets, self._device)
+        if self.regions is None:
+            return Batch(images, placed, rows)
+        pairs, masks = self.regions.masks(rows, self.pack.side)
+        cover = images.new_zeros((0, 1, image_size, image_size))
+        if len(pairs):
+            grey_stays = self.augment.model_copy(update={"brightness": 0.0, "contrast": 0.0})
+            moved = draw(grey_stays, seed=self.seed, epoch=epoch, rows=rows[pairs[:, 0]])
+            cover = place_tensor(torch.from_numpy(masks)[:, None], self._device)
+            cover = apply(cover, moved, image_size)
+        of_labels = place_tensor(torch.from_numpy(pairs), self._device)
+        return Batch(images, placed, rows, cover[:, 0], of_labels)
 
     def _images(self, epoch: int, rows: Ints, image_size: int) -> torch.Tensor:
         parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
@@ -232,8 +248,9 @@ def in_order(
             if ready is not None:  # the current stream waits; memory is kept until it is done
                 current = torch.cuda.current_stream(batch.images.device)
                 current.wait_event(ready)
-                batch.images.record_stream(current)
-                batch.targets.record_stream(current)
+                for part in (batch.images, batch.targets, batch.cover, batch.pairs):
+                    if part is not None:
+                        part.record_stream(current)
             yield batch
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -9,10 +9,10 @@ import numpy as np
 from pulmonet.arrays import Flags, Pixels
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.regions import Key, Region, read_regions
 from pulmonet.errors import DataError
 from pulmonet.explain.checks import localization
 from pulmonet.explain.checks.localization import MapScores, score_map
-from pulmonet.explain.checks.regions import Key, Region, read_box_regions, read_segmentations
 from pulmonet.explain.checks.sanity import randomised
 from pulmonet.explain.maps.methods import maps_of_variants, to_network_input
 from pulmonet.explain.maps.variants import MapVariant
@@ -58,14 +58,16 @@ def score_localization(
     pooled: dict[str, list[_Case]] = {}
     disjoint = DisjointFolds()
     digests: list[str] = []
-    n_unmatched, path = 0, task.boxes or Path()
+    n_unmatched, path = 0, Path()
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
             trained = load_run(run_dir, task.device)
             chosen = datasets.rows_of(trained.record, task)
         digests.append(trained.sha256)
         manifest, split = chosen.manifest, chosen.split
-        regions, n_unmatched, path = _read_regions(path, manifest)
+        regions, n_unmatched, path = read_regions(task.boxes or Path(), manifest)
+        if n_unmatched:
+            console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
         keys = _keys(regions, task, chosen, path)
         scored = manifest.table.iloc[[row for row, _ in keys]]
         disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
@@ -118,18 +120,6 @@ def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> 
     """A region of an image that is not scored; it is read only where its shape matters."""
     shape = (1, 1) if trained.fit == "stretch" else read_source_image(manifest, row).shape
     return region.on_square(trained.image_size, shape[0], shape[1], trained.fit)
-
-
-def _read_regions(boxes: Path, manifest: Manifest) -> tuple[dict[Key, Region], int, Path]:
-    path = boxes if boxes.exists() or boxes.is_absolute() else manifest.root / boxes
-    if not path.exists():
-        what = f"--boxes {boxes}: no such file, here or in {manifest.root}"
-        raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON")
-    read = read_segmentations if path.suffix.lower() == ".json" else read_box_regions
-    regions, n_unmatched = read(path, manifest)
-    if n_unmatched:
-        console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
-    return regions, n_unmatched, path
 
 
 def _keys(regions: Mapping[Key, Region], task: Settled, chosen: RunRows, path: Path) -> list[Key]:

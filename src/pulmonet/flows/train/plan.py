@@ -29,6 +29,7 @@ from pulmonet.errors import ArtifactError, ConfigError, DataError, is_out_of_mem
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import left_out, open_dataset, pack_rows
+from pulmonet.flows.train.boxes import TaughtBoxes, find_boxes
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import (
     evaluation_targets,
@@ -39,7 +40,7 @@ from pulmonet.labels import (
 )
 from pulmonet.models.checkpoints import put, read_tensors
 from pulmonet.models.device import choose_precision, place
-from pulmonet.models.networks import Ensemble, build_network
+from pulmonet.models.networks import Ensemble, build_network, check_class_maps
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
@@ -70,6 +71,7 @@ class Plan:
     processes: Processes
     unreadable: tuple[str, ...] = ()  # paths of the images that cannot be used
     one_class: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    boxes: TaughtBoxes | None = None  # what the class maps learn from
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -99,7 +101,12 @@ def make_plan(
     _check_known(plan, targets)
     if config.loss.name == "aucm":
         check_both_classes(targets)
-    return plan
+    return plan if config.pointing.boxes is None else replace(plan, boxes=_boxes(plan))
+
+
+def _boxes(plan: Plan) -> TaughtBoxes:
+    named, fit = plan.config.pointing.boxes or "", plan.config.data.fit
+    return find_boxes(plan.manifest, named, plan.rows["train"], plan.taught, fit=fit)
 
 
 def _check_known(plan: Plan, targets: Floats32) -> None:
@@ -147,6 +154,8 @@ def _check_networks(
     for name in config.model.architectures():
         network, found = first_network(config, outputs, device, names.index(name))
         _check_sizes(network, name, config)
+        if config.pointing.boxes is not None:
+            check_class_maps(network, name, config.data.image_size)
         facts |= found if name == names[0] else {f"of {name}": found}
     return facts
 
@@ -177,6 +186,8 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
         paths = tuple(plan.manifest.table["path"].iloc[bad])
         excluded = plan.excluded | {"unreadable": len(bad)}
         plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths)
+        if plan.boxes is not None:
+            plan = replace(plan, boxes=_boxes(plan))
     targets = first_targets(plan)
     _check_known(plan, targets)
     one_class = {"train": one_class_labels(targets, plan.taught)} | {
@@ -244,6 +255,7 @@ def make_stages(
         select_targets=selection_targets(plan, select),
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
+        regions=None if plan.boxes is None else plan.boxes.regions,
     )
     members = (config.model.member(number) for number in range(config.model.members))
     return [
@@ -258,7 +270,11 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
     for changeable in CHANGEABLE:
         section, name = changeable.split(".")
         config[section].pop(name, None)
+    if plan.boxes is None:  # as a version without boxes wrote it
+        del config["pointing"]
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
+    if plan.boxes is not None:
+        rows["boxes"] = plan.boxes.facts.digest
     text = json.dumps([config, fingerprint(plan.manifest), rows, key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

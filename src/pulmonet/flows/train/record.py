@@ -98,6 +98,7 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         labels=list(plan.labels),
         auxiliary_labels=list(plan.auxiliary),
         dataset=_dataset_facts(plan),
+        boxes=None if plan.boxes is None else plan.boxes.facts,
         start=start,
         selected_on=plan.config.select.on,
     )

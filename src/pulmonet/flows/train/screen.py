@@ -45,6 +45,14 @@ def announce(plan: Plan) -> None:
             "one image at a time: where a batch norm sees a single value it does not learn "
             "its statistics; take 2 or more"
         )
+    if plan.boxes is not None:
+        pointing = config.pointing
+        console.say(
+            f"Boxes:   {plan.boxes.facts.text()} teach the class maps "
+            f"({pointing.form}, weight {pointing.weight:g})"
+        )
+        if n_others := plan.boxes.facts.n_others:
+            console.note(f"{n_others:,} other regions: of other labels, or of images held out")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pulmonet.config.fields import AugmentConfig
-from pulmonet.data.batches.augment import apply, draw, tta_views
+from pulmonet.data.batches import load as load_module
+from pulmonet.data.batches.augment import apply, apply_torch, draw, tta_views
 from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
 from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import Pack, open_pack
+from pulmonet.data.regions import Region, TaughtRegions
 from pulmonet.errors import DataError
-from small_dataset import write_dataset
+from small_dataset import manifest_of, write_dataset
 
 N_ROWS = 40
 ROWS = np.array([*range(3, 30), *range(35, 40)])  # 32 rows, not all of the manifest
@@ -299,3 +301,81 @@ def test_a_thread_without_memory_lets_the_main_one_do_it_again(
 def test_threads_prepare_on_the_cpu_for_mps(pack: Pack) -> None:
     batches = batches_of(pack, num_workers=2, device="mps")
     assert {batch.images.device.type for batch in batches.epoch(0)} == {"cpu"}
+
+
+# --- regions --------------------------------------------------------------------------------
+
+
+GEOMETRIES = {
+    "none": AugmentConfig(geometry="none"),
+    "flip": AugmentConfig(geometry="none", flip=1.0),
+    "jitter": AugmentConfig(rotation_degrees=40, shift=0.2, scale=0.4, flip=0.5, contrast=0.3),
+    "original": AugmentConfig(geometry="original", crop_scale=(0.3, 1.0), flip=0.5),
+}
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_a_square_drawn_in_its_box_stays_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: str, geometry: str, on_gpu: bool
+) -> None:
+    """Whatever moves the pixels moves the box alike: a white square on black is its own cover."""
+    rng = np.random.default_rng(2)
+    height, width = 150, 200
+    paths, of_row = [], {}
+    for row in range(6):
+        x, y = rng.uniform(0, 0.7, 2)
+        box = np.array([x, y, x + rng.uniform(0.1, 0.3), y + rng.uniform(0.1, 0.3)])
+        image = np.zeros((height, width), np.uint8)
+        left, top, right, bottom = np.rint(box * [width, height, width, height]).astype(int)
+        image[top:bottom, left:right] = 255
+        exact = np.array([[left / width, top / height, right / width, bottom / height]])
+        of_row[row] = [(row % 2, Region(exact), height, width)]
+        paths.append(f"train/patient{row:05d}/view.png")
+        (tmp_path / paths[-1]).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / paths[-1]), image)
+    manifest = manifest_of(tmp_path, paths)
+    pack = open_pack(manifest, range(6), image_size=SIZE, fit=fit)
+    if on_gpu:  # the same operations, on this machine's processor
+        monkeypatch.setattr(load_module, "apply", apply_torch)
+    batches = TrainingBatches(
+        *(pack, np.arange(6), targets_of(6), GEOMETRIES[geometry]),
+        image_size=SIZE,
+        batch_size=6,
+        seed=3,
+        num_workers=0,
+        regions=TaughtRegions(of_row, fit),
+    )
+    for epoch in range(3):
+        (batch,) = batches.epoch(epoch)
+        assert batch.pairs is not None and batch.cover is not None
+        assert batch.pairs[:, 1].tolist() == [row % 2 for row in batch.rows]
+        for (position, _), cover in zip(batch.pairs.tolist(), batch.cover.float(), strict=True):
+            pixels = batch.images[position, 0].float()
+            pixels = (pixels - pixels.min()) / max(float(pixels.max() - pixels.min()), 1.0)
+            shares = cover / 255
+            if shares.max() > 0.9:  # else it is all but outside
+                # edges are shared out a little differently by two interpolations
+                assert float((pixels - shares).abs().mean()) < 0.012
+                inside, outside = pixels[shares > 0.95], pixels[shares < 0.05]
+                assert inside.min() > 0.6 and outside.max() < 0.4
+
+
+def test_rows_without_a_box_and_boxes_moved_outside(pack: Pack) -> None:
+    corner = Region(np.array([[0.0, 0.0, 0.02, 0.02]]))
+    of_row = {4: [(0, corner, 1, 1), (2, corner, 1, 1)], 7: [(1, corner, 1, 1)], 99: []}
+    regions = TaughtRegions(of_row, "stretch")
+    shift = AugmentConfig(geometry="original", crop_scale=(0.2, 0.3))
+    covers = []
+    for epoch in range(4):
+        for batch in batches_of(pack, regions=regions, augment=shift).epoch(epoch):
+            rows = batch.rows[batch.pairs[:, 0].numpy()].tolist()  # type: ignore[index]
+            expected = [row for row in batch.rows for _ in of_row.get(int(row), [])]
+            assert rows == expected
+            assert batch.cover is not None and batch.cover.shape[1:] == (SIZE, SIZE)
+            covers += [bool(cover.any()) for cover in batch.cover]
+    assert len(covers) == 12 and not all(covers)
+    whole = batches_of(pack).epoch(0)
+    for with_regions, plain in zip(batches_of(pack, regions=regions).epoch(0), whole, strict=True):
+        assert_same([with_regions], [plain])

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.regions import Region, read_box_regions
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import DataError
 from pulmonet.explain.checks.localization import (
@@ -22,7 +23,6 @@ from pulmonet.explain.checks.localization import (
     score_map,
     tuned_ious,
 )
-from pulmonet.explain.checks.regions import Region, read_box_regions
 from pulmonet.explain.results import BASELINES
 
 

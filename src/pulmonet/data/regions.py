@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pulmonet.arrays import Array, Flags, Ints
+from pulmonet.arrays import Array, Flags, Ints, Pixels
+from pulmonet.choices import OWN_BOXES
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.images.header import MAX_PIXELS
 from pulmonet.data.images.square import fit_square, placement
@@ -78,6 +79,13 @@ class Region:
     boxes: Array  # (K, 4) xmin, ymin, xmax, ymax as fractions of the image from its top left
     mask: Mask | None = None  # instead, of a segmentation: the whole image, in its own pixels
 
+    def content(self) -> bytes:
+        """What tells it from another one."""
+        if self.mask is None:
+            return self.boxes.tobytes()
+        parts = self.mask.contours if self.mask.runs is None else [self.mask.runs]
+        return b"".join(part.tobytes() for part in parts)
+
     def on_square(self, side: int, height: int, width: int, fit: str) -> Flags:
         """(S, S) mask on the square that the network sees.
 
@@ -108,8 +116,38 @@ def _pixels(low: float, high: float, start: float, stop: float, side: int) -> tu
     return max(first, 0), max(min(last, side), 0)
 
 
-def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:
-    """The boxes of a ``boxes.csv`` by the image and label that they belong to.
+def read_regions(
+    named: Path, manifest: Manifest, warnings: list[str] | None = None
+) -> tuple[dict[Key, Region], int, Path]:
+    """What ``--boxes`` names: a file, here or in the dataset, or with `OWN_BOXES` the dataset's.
+
+    Returns:
+        Regions by (row, label), the number of those whose image is not in the manifest, and the
+        file (or the dataset) that they are from.
+
+    Raises:
+        DataError: no such file or boxes, or as `read_boxes` and `read_segmentations`.
+    """
+    path = named if named.exists() or named.is_absolute() else manifest.root / named
+    if not path.exists() and str(named) == OWN_BOXES:
+        own = manifest.root / "boxes.csv"
+        regions, n_unmatched = read_box_regions(None, manifest, warnings)
+        if not regions:
+            what = f"{manifest.root}: no boxes of its images are there"
+            raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON, with --boxes")
+        return regions, n_unmatched, own if own.exists() else manifest.root
+    if not path.exists():
+        what = f"--boxes {named}: no such file, here or in {manifest.root}"
+        raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON")
+    if path.suffix.lower() == ".json":
+        return *read_segmentations(path, manifest), path
+    return *read_box_regions(path, manifest, warnings), path
+
+
+def read_box_regions(
+    path: Path | None, manifest: Manifest, warnings: list[str] | None = None
+) -> tuple[dict[Key, Region], int]:
+    """The boxes of `read_boxes` by the image and label that they belong to.
 
     Returns:
         Regions by (row, label); and the number of boxes whose image is not in the manifest.
@@ -117,7 +155,7 @@ def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region],
     Raises:
         DataError: as `read_boxes`.
     """
-    boxes = read_boxes(manifest, path)
+    boxes = read_boxes(manifest, path, warnings)
     numbers = {path: row for row, path in enumerate(manifest.table["path"])}
     corners = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)
     found: dict[Key, list[Array]] = {}
@@ -129,6 +167,31 @@ def read_box_regions(path: Path, manifest: Manifest) -> tuple[dict[Key, Region],
         else:
             found.setdefault((row, label), []).append(box)
     return {key: Region(np.stack(boxes)) for key, boxes in found.items()}, n_unmatched
+
+
+@dataclass(frozen=True)
+class TaughtRegions:
+    """Regions of the training rows, from which the pointing loss learns."""
+
+    #: Row of the manifest -> column of the label, region, and the image's height and width.
+    of_row: Mapping[int, Sequence[tuple[int, Region, int, int]]]
+    fit: str
+
+    def masks(self, rows: Ints, side: int) -> tuple[Ints, Pixels]:
+        """Masks (K, R, R) of 0 and 255 on the squares of some rows (B,), as the pack has them.
+
+        And (K, 2): the position in `rows` that each belongs to, and the column of its label.
+        """
+        found = [
+            (position, column, region.on_square(side, height, width, self.fit))
+            for position, row in enumerate(rows.tolist())
+            for column, region, height, width in self.of_row.get(row, ())
+        ]
+        pairs = np.asarray([pair[:2] for pair in found], np.int64).reshape(-1, 2)
+        masks = np.zeros((len(found), side, side), np.uint8)
+        for number, (_, _, mask) in enumerate(found):
+            masks[number, mask] = 255
+        return pairs, masks
 
 
 def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from pulmonet.data.manifest import Manifest
+from pulmonet.data.regions import Key, Region, decode_mask, image_id, read_segmentations
 from pulmonet.errors import DataError
-from pulmonet.explain.checks.regions import Key, Region, decode_mask, image_id, read_segmentations
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> str:
