@@ -3,11 +3,16 @@
 Body coordinates: x runs from the patient's right (-1, left on the film) to the left (+1), the
 unit being half the inner width of the rib cage; y runs down from the lung apices (0) to the top of
 the right dome (1) at full inspiration. Shapes are schematic; what counts is that each structure has
-its place, its edges and its neighbours.
+its place, its edges and its neighbours. What does not depend on the patient stands in
+``anatomy.toml``.
 """
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,9 +24,7 @@ from pulmonet.arrays import Array, Floats32, Pixels
 Map = Floats32  # (H, W) over the film
 Canvas = Pixels  # (H, W) that shapes are drawn onto
 
-#: Outer edge of the rib cage: |x| by y.
-CAGE_Y = np.array([-0.06, 0.0, 0.06, 0.2, 0.4, 0.65, 0.9, 1.1, 1.25, 1.5])
-CAGE_X = np.array([0.25, 0.45, 0.60, 0.76, 0.89, 0.97, 1.0, 1.0, 0.99, 0.95])
+ANATOMY = tomllib.loads(Path(__file__).with_name("anatomy.toml").read_text("utf-8"))
 
 DEVICES = ("electrodes", "central line", "pacemaker", "tube")
 
@@ -117,6 +120,15 @@ class Film:
         line = self._fixed(points).reshape(-1, 1, 2)
         cv2.polylines(canvas, [line], False, 255 * value, thickness, cv2.LINE_AA, 4)
 
+    def draw(self, canvas: Canvas, name: str, **how: Any) -> Canvas:
+        """Draw strokes of ``anatomy.toml``, placed as `shape` does, onto `canvas`; gives it."""
+        for facts in ANATOMY["strokes"][name]:
+            points = shape(facts, **how)
+            points = np.vstack([points, points[:1]]) if "closed" in facts else points
+            for width, value in facts["lines"]:
+                self.stroke(canvas, points, width, value)
+        return canvas
+
     def noise(self, rng: Generator, scale: float) -> Map:
         """Smooth random texture of unit deviation whose grains are `scale` body units wide."""
         step = max(scale * self.unit, 1.0)
@@ -136,13 +148,38 @@ class Film:
         outlines = {}
         angle = self.pose.inspiration + 0.21
         y_wall = np.linspace(0.03, angle - 0.03, 14)
-        wall = np.column_stack([np.interp(y_wall, CAGE_Y, CAGE_X) - 0.015, y_wall])
-        apex = curve([0.13, 0.2, 0.36, 0.5], [0.14, 0.03, -0.015, 0.03])
+        wall = np.column_stack([cage(y_wall) - 0.015, y_wall])
         for side in (-1, 1):
-            down = np.array([0.12, 0.04, 0.0, 0.015, 0.07]) + self.dome(side)
-            base = curve([0.975, 0.90, 0.76, 0.56, 0.34, 0.10], [angle, *down])
-            outlines[side] = self.fill(mirrored(np.vstack([apex, wall, base]), side), 0.9)
+            base = outline("lung base", angle=angle, dome=self.dome(side))
+            edge = np.vstack([outline("lung apex"), wall, base])
+            outlines[side] = self.fill(mirrored(edge, side), 0.9)
         return outlines
+
+
+def shape(
+    facts: Mapping[str, Any], *, side: int = 1, at: ArrayLike = 0.0, **amounts: float
+) -> Array:
+    """(N, 2) points of a shape of ``anatomy.toml`` under its `amounts`, then placed.
+
+    Mirrored for `side` -1 (the patient's right), then moved by `at`.
+    """
+    x, y = (np.array(facts[axis], np.float64) for axis in "xy")
+    for name, weights in ((name, facts.get(name, {})) for name in amounts):
+        x += amounts[name] * np.asarray(weights.get("x", 0))
+        y += amounts[name] * np.asarray(weights.get("y", 0))
+    points = np.column_stack([x, y]) if "straight" in facts else curve(x, y, "closed" in facts)
+    return mirrored(points, side) + np.asarray(at, np.float64)
+
+
+def outline(name: str, **how: Any) -> Array:
+    """One of the outlines of ``anatomy.toml``, as `shape`."""
+    return shape(ANATOMY["outlines"][name], **how)
+
+
+def cage(y: ArrayLike) -> Array:
+    """Outer edge of the rib cage: |x| by y."""
+    known = ANATOMY["cage"]
+    return np.asarray(np.interp(np.asarray(y), known["y"], known["x"]))
 
 
 def soften(canvas: Canvas | Map, sigma: float) -> Map:

@@ -66,20 +66,13 @@ def draw_devices(film: Film) -> Map:
             film.stroke(solid, [(x, y), (x, y)], 0.06, 0.55)
             lead = curve([x, x + rng.normal(0, 0.3), 1.6], [y, y + rng.uniform(0.1, 0.3), 1.5])
             film.stroke(thin, lead, 0.012, 0.6)
-    if "central line" in film.devices:
-        x = -0.12 + film.pose.shift
-        line = curve([-0.45, -0.34, -0.2, x - 0.02, x], [-0.3, -0.05, 0.08, 0.25, 0.55])
-        film.stroke(thin, line, 0.014, 0.75)
     if "pacemaker" in film.devices:
         angle = np.linspace(0, 2 * np.pi, 20)
         can = np.column_stack([0.66 + 0.13 * np.cos(angle), 0.16 + 0.1 * np.sin(angle)])
         solid = np.maximum(solid, (255 * film.fill(can, 0.5)).astype(np.uint8))
-        lead = curve([0.6, 0.4, 0.1, -0.1, -0.12, 0.15], [0.1, 0.0, 0.15, 0.35, 0.7, 0.95])
-        film.stroke(thin, lead, 0.014, 0.9)
-    if "tube" in film.devices:
-        film.stroke(thin, [(0.02, -0.5), (0.01, 0.0), (0.02, 0.26)], 0.04, 0.35)
-        feeding = curve([-0.02, 0.0, 0.04, 0.2, 0.45], [-0.5, 0.3, 0.8, 1.1, 1.25])
-        film.stroke(thin, feeding, 0.014, 0.6)
+    for device in ("central line", "pacemaker", "tube"):
+        if device in film.devices:
+            film.draw(thin, device, tip=-0.12 + film.pose.shift)
     return 0.34 * soften(thin, 0.6) + 0.4 * soften(solid, 0.7)
 
 

@@ -11,33 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 
-from pulmonet.data.phantoms.anatomy import Film, Map, sigmoid, soften, turned
+from pulmonet.data.phantoms.anatomy import ANATOMY, Film, Map, sigmoid, soften, turned
 from pulmonet.data.phantoms.organs import HILA
 
 #: Label, xmin, ymin, xmax, ymax (fractions of the image).
 Box = tuple[str, float, float, float, float]
 
-#: Lobes a consolidation fills: side; centre and half axes of its core in body units, seen from the
-#: front and then from the side.
-LOBES = {
-    "right upper": (-1, (-0.52, 0.24), (0.36, 0.24), (-0.15, 0.24), (0.34, 0.20)),
-    "right middle": (-1, (-0.44, 0.74), (0.30, 0.20), (-0.38, 0.72), (0.28, 0.15)),
-    "right lower": (-1, (-0.58, 0.86), (0.36, 0.25), (0.48, 0.86), (0.30, 0.26)),
-    "left upper": (1, (0.52, 0.27), (0.34, 0.25), (-0.12, 0.27), (0.34, 0.22)),
-    "lingula": (1, (0.66, 0.68), (0.27, 0.20), (-0.40, 0.74), (0.26, 0.17)),
-    "left lower": (1, (0.70, 0.88), (0.30, 0.24), (0.46, 0.88), (0.28, 0.26)),
-}
-
-#: Lobes with a straight border: body y of their fissure, and whether they lie above (-1) or below.
-FISSURES = {"right upper": (0.47, -1), "right middle": (0.52, 1)}
-
-#: Where plates of atelectasis lie: side and centre.
-PLATES = {
-    "right base": (-1, (-0.55, 0.90)),
-    "left base": (1, (0.62, 0.94)),
-    "right middle": (-1, (-0.58, 0.62)),
-    "left middle": (1, (0.60, 0.62)),
-}
+#: Where a consolidation, and plates of atelectasis, may lie.
+LOBES, PLATES = ANATOMY["lobes"], ANATOMY["plates"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Finding:
     def side(self) -> int:
         """-1 = the patient's right, +1 left, 0 both."""
         if self.label == "Consolidation":
-            return LOBES[self.place][0]
+            return int(LOBES[self.place]["side"])
         return -1 if "right" in self.place else 1 if "left" in self.place else 0
 
 
@@ -120,7 +101,8 @@ def _edema(film: Film, finding: Finding, rng: Generator, side: int) -> Map:
 def _consolidation(film: Film, finding: Finding, rng: Generator) -> Map:
     """Opacity of a lobe with an uneven border, cut straight by a fissure, with air bronchograms."""
     x, y = film.grid
-    side, centre, axes = LOBES[finding.place][:3]
+    lobe, side = LOBES[finding.place], finding.side
+    centre, axes = lobe["centre"], lobe["axes"]
     grown = 0.82 + 0.40 * finding.severity
     cx = centre[0] + rng.normal(0, 0.03) + film.pose.shift
     cy = (centre[1] + rng.normal(0, 0.03)) * film.pose.inspiration
@@ -128,8 +110,8 @@ def _consolidation(film: Film, finding: Finding, rng: Generator) -> Map:
     u, v = along / (axes[0] * grown), across / (axes[1] * grown)
     ragged = np.sqrt(u**2 + v**2) + 0.13 * film.noise(rng, 0.14) + 0.05 * film.noise(rng, 0.06)
     opacity = sigmoid((1 - ragged) / rng.uniform(0.07, 0.14))
-    if finding.place in FISSURES:
-        level, below = FISSURES[finding.place]
+    if "fissure" in lobe:
+        level, below = lobe["fissure"]
         fissure = level * film.pose.inspiration + 0.05 * (x + 0.5)
         opacity *= sigmoid(below * (y - fissure) / 0.012)
     opacity *= 1 + 0.12 * film.noise(rng, 0.05)
@@ -147,7 +129,7 @@ def _consolidation(film: Film, finding: Finding, rng: Generator) -> Map:
 def _atelectasis(film: Film, finding: Finding, rng: Generator) -> Map:
     """One to three plates, nearly level; a collapsed segment beneath them when severe."""
     x, y = film.grid
-    side, centre = PLATES[finding.place]
+    side, centre = finding.side, PLATES[finding.place]
     n_plates = 1 + int(finding.severity > 0.35) + int(finding.severity > 0.7)
     is_base = "base" in finding.place
     cy = film.dome(side) - 0.075 if is_base else centre[1] * film.pose.inspiration

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from pulmonet.arrays import Array, Pixels
-from pulmonet.data.phantoms.anatomy import Film, Map, curve, depth, sigmoid, soften
+from pulmonet.data.phantoms.anatomy import ANATOMY, Film, Map, depth, outline, sigmoid, soften
 from pulmonet.data.phantoms.film import develop
 from pulmonet.data.phantoms.findings import LOBES, Box, Finding, displace, moved_by
 
-HILUM = (0.14, 0.50)
+HILUM = ANATOMY["hila"]["aside"]
 
 
 def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[Box]]:
@@ -25,8 +25,7 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[
     total -= 0.50 * np.sqrt(body.tissue) * air
     total += body.bone * _bones(film, np.clip(lung - heart, 0, 1))
     total += 0.17 * _vessels(film) * np.clip(1.6 * air, 0, 1)
-    windpipe = film.blank()
-    film.stroke(windpipe, [(0.02, -0.6), (0.06, 0.0), (0.16, 0.46)], 0.075, 0.9)
+    windpipe = film.draw(film.blank(), "windpipe")
     total += 0.05 * heart - 0.10 * soften(windpipe, 1.5)
     grain = np.random.default_rng(body.tree_seed + 1)
     total += 0.014 * film.noise(grain, 0.03) * np.clip(air * 1.5, 0, 1)
@@ -41,41 +40,29 @@ def _lungs(film: Film) -> Map:
     """Both lungs over one another, each with half of the air; the left dome lies lower."""
     floor, pose = _dome(film), film.pose
     air = np.zeros((film.height, film.width), np.float32)
-    back_y = [floor + 0.34, 0.95, 0.7, 0.42, 0.16, 0.03]
-    back = curve([0.74, 0.82, 0.83, 0.76, 0.56, 0.3], back_y)
+    back = outline("back of the lung", floor=floor)
     for dome in (floor - pose.raised_right, floor + 0.035 - pose.raised_left):
         between = 0.5 * (dome + floor)
-        front_x = [-0.02, -0.2, -0.46, -0.62, -0.68, -0.68]
-        front = curve(front_x, [0.0, 0.1, 0.28, 0.5, 0.75, between + 0.05])
-        base_y = [dome - 0.01, dome - 0.03, dome + 0.02, dome + 0.12, between + 0.25]
-        base = curve([-0.5, -0.2, 0.1, 0.4, 0.62], base_y)
+        front = outline("front of the lung", between=between)
+        base = outline("base of the lung", dome=dome, between=between)
         air += 0.5 * film.fill(np.vstack([front, base, back]), 1.0)
     return air
 
 
 def _heart_outline(film: Film) -> Array:
     size = film.pose.heart_ratio / 0.45
-    high = size**0.5
     # Front and underside stay on breastbone and diaphragm: a large heart grows backwards.
-    back = -0.64 + 0.80 * size
-    x = [-0.62, -0.58, -0.40, -0.12, back - 0.08, back, back - 0.12, -0.25, -0.5]
-    y = [-0.1, -0.3, -0.46 * high, -0.50 * high, -0.38 * high, -0.16, 0.04, 0.06, 0.05]
-    return curve(x, _dome(film) + np.array(y), closed=True)
+    return outline("heart aside", at=(0, _dome(film)), back=-0.64 + 0.80 * size, high=size**0.5)
 
 
 def _tissue(film: Film) -> Map:
     body = film.body
     wall = 0.16 + 0.2 * (body.tissue - 0.8)
-    front_x = np.array([-0.25, -0.3, -0.45, -0.7, -0.74, -0.74, -0.7])
-    front_x -= wall * np.array([0, 0, 0, 1, 1, 1.2, 1.5])
-    back_x = [0.9, 0.94, 0.98, 0.95, 0.85, 0.55, 0.45] + wall * np.array([1, 1, 1, 1, 1, 0, 0])
-    front = curve(front_x, [-0.7, -0.25, 0.0, 0.4, 0.8, 1.2, 2.0])
-    back = curve(back_x, [2.0, 1.3, 0.7, 0.3, 0.0, -0.3, -0.7])
-    outline = np.vstack([front, back])
+    edge = np.vstack([outline(f"{end} of the trunk", wall=wall) for end in ("front", "back")])
     if body.breasts > 0:
-        near = np.exp(-(((outline[:, 1] - 0.8) / 0.25) ** 2)) * (outline[:, 0] < 0)
-        outline[:, 0] -= (0.08 + 0.16 * body.breasts) * near
-    trunk = film.fill(outline, 1.5)
+        near = np.exp(-(((edge[:, 1] - 0.8) / 0.25) ** 2)) * (edge[:, 0] < 0)
+        edge[:, 0] -= (0.08 + 0.16 * body.breasts) * near
+    trunk = film.fill(edge, 1.5)
     tissue = 0.68 * body.tissue * depth(trunk, 0.3 * film.unit)
     x, y = film.grid
     # The arms are raised and lie over the apices.
@@ -90,20 +77,19 @@ def _tissue(film: Film) -> Map:
 def _bones(film: Film, clear: Map) -> Map:
     """Spine, breastbone, ribs, shoulder blade as attenuation; ribs show best over `clear` lung."""
     ribs, bones = film.blank(), film.blank()
-    spine = curve([0.42, 0.5, 0.72, 0.75, 0.66, 0.6], [-0.6, -0.1, 0.4, 0.8, 1.2, 1.8])
+    spine = outline("spine aside")
     film.stroke(bones, spine, 0.2, 0.5)
     for start, end in zip(spine[:-2:2], spine[2::2], strict=True):
         middle = 0.5 * (start + end)
         across = np.array([end[1] - start[1], start[0] - end[0]])
         across *= 0.095 / np.hypot(*across)
         film.stroke(bones, [middle - across, middle + across], 0.02, 0.75)
-    film.stroke(bones, curve([-0.34, -0.6, -0.74], [0.1, 0.36, 0.66]), 0.05, 0.6)
+    film.draw(bones, "breastbone")
     for index in range(9):
-        down = 0.1 + 0.115 * index + 0.34 * film.body.rib_slope * np.array([0, 0.3, 0.8, 1.25])
+        at, slope = (0, 0.1 + 0.115 * index), 0.34 * film.body.rib_slope
         for offset in (0.0, 0.03):  # the two sides do not quite cover one another
-            rib = curve([0.86, 0.5, 0.0, -0.5], down + offset * np.array([1, 0, 1, 0]))
-            film.stroke(ribs, rib, 0.035, 0.6)
-    film.stroke(ribs, curve([0.55, 0.78, 0.92], [-0.1, 0.2, 0.45]), 0.03, 0.8)
+            film.draw(ribs, "rib aside", at=at, slope=slope, offset=offset)
+    film.draw(ribs, "shoulder blade aside")
     return 0.14 * soften(bones, 1.4) + 0.11 * soften(ribs, 1.1) * (0.4 + 0.6 * clear)
 
 
@@ -118,8 +104,7 @@ def _vessels(film: Film) -> Map:
         turned = np.array([np.cos(angle + bend), np.sin(angle + bend)])
         film.stroke(canvas, [root, first], 0.024, 0.5)
         film.stroke(canvas, [first, first + 0.55 * length * turned], 0.014, 0.35)
-    arch = curve([-0.12, 0.05, 0.3, 0.5, 0.58], [0.42, 0.24, 0.24, 0.42, 0.8])
-    film.stroke(canvas, arch, 0.13 + 0.6 * film.body.aorta, 0.4)
+    film.stroke(canvas, outline("aortic arch"), 0.13 + 0.6 * film.body.aorta, 0.4)
     return soften(canvas, 1.4)
 
 
@@ -137,7 +122,7 @@ def _draw_finding(film: Film, lung: Map, finding: Finding) -> Map:
         wing = np.exp(-((((x - HILUM[0]) / wide) ** 2 + ((y - 0.58) / 0.36) ** 2) ** 1.3))
         density = (0.26 + 0.5 * severity) * wing * (1 + 0.3 * film.noise(rng, 0.08))
     elif finding.label == "Consolidation":
-        (cx, cy), (wide, high) = LOBES[finding.place][3:]
+        (cx, cy), (wide, high) = LOBES[finding.place]["aside"]
         grown = 0.65 + 0.45 * severity
         u, v = (x - cx) / (wide * grown), (y - cy * film.pose.inspiration) / high
         ragged = np.sqrt(u**2 + (v / grown) ** 2) + 0.12 * film.noise(rng, 0.12)

@@ -4,20 +4,20 @@ import numpy as np
 
 from pulmonet.arrays import Array
 from pulmonet.data.phantoms.anatomy import (
-    CAGE_X,
-    CAGE_Y,
+    ANATOMY,
     Body,
     Film,
     Map,
-    curve,
+    cage,
     depth,
     mirrored,
+    outline,
     sigmoid,
     soften,
 )
 
-#: Roots of the lungs by side (-1 = the patient's right), (x, y); the left one lies higher.
-HILA = {-1: (-0.23, 0.50), 1: (0.25, 0.46)}
+#: Roots of the lungs by side (-1 = the patient's right).
+HILA = {-1: ANATOMY["hila"]["right"], 1: ANATOMY["hila"]["left"]}
 
 N_RIBS = 11
 
@@ -25,41 +25,23 @@ N_RIBS = 11
 def draw_heart(film: Film) -> Map:
     """The heart, 0-1, blurred by its beat; as wide as the cardiothoracic ratio x 2 body units."""
     pose = film.pose
-    width = 2 * pose.heart_ratio
-    right, left = -0.34 * width, 0.66 * width
-    base = pose.inspiration + film.body.dome_gap + 0.06
+    right, left = -0.34 * 2 * pose.heart_ratio, 0.66 * 2 * pose.heart_ratio
     lying = 1.06 - 0.1 * (pose.heart_ratio - 0.45)  # larger hearts lie on a broader base
-    right_x = [-0.15, right * 0.82, right, right * 0.92, right * 0.45]
-    left_x = [left * 0.4, left * 0.88, left, left * 0.93 * lying, left * 0.66, 0.25, 0.2]
-    right_y = [-0.62, -0.46, -0.27, -0.10, 0.02]
-    left_y = [0.03, -0.02, -0.13, -0.27, -0.45, -0.57, -0.66]
-    outline = curve(right_x + left_x, base + np.array(right_y + left_y), closed=True)
-    outline[:, 0] += pose.shift + 0.06 * pose.turn
-    return film.fill(outline, 1.8)
+    at = (pose.shift + 0.06 * pose.turn, pose.inspiration + film.body.dome_gap + 0.06)
+    return film.fill(outline("heart", at=at, right=right, left=left, lying=left * lying), 1.8)
 
 
 def draw_mediastinum(film: Film) -> Map:
     """Great vessels, aortic knob and the tissue about the spine, 0-1."""
-    knob, pose = film.body.aorta * np.array([0, 0, 0, 0.7, 1, 0.6, 0, 0, 0, 0, 0]), film.pose
-    left = curve(
-        np.array([0.12, 0.13, 0.14, 0.14, 0.14, 0.14, 0.17, 0.22, 0.21, 0.17, 0.15]) + knob,
-        [-0.5, 0.02, 0.14, 0.2, 0.27, 0.345, 0.38, 0.43, 0.55, 0.8, 1.4],
-    )
-    right = curve([-0.14, -0.15, -0.16, -0.165, -0.13, -0.12], [1.4, 0.7, 0.4, 0.2, 0.02, -0.5])
-    moved = np.array([pose.shift + 0.08 * pose.turn, 0])
-    return film.fill(np.vstack([left, right]) + moved, 2.2)
+    left = outline("left mediastinum", knob=film.body.aorta)
+    at = film.pose.shift + 0.08 * film.pose.turn, 0
+    return film.fill(np.vstack([left, outline("right mediastinum")]) + at, 2.2)
 
 
 def draw_airway(film: Film) -> Map:
     """Trachea and main bronchi as air, 0-1."""
-    pose = film.pose
-    canvas = film.blank()
-    x = 0.5 * pose.shift + 0.05 * pose.turn
-    carina = (x + 0.02, 0.36)
-    film.stroke(canvas, [(x, -0.5), (x, 0.0), carina], 0.085, 0.75)
-    film.stroke(canvas, [carina, (x - 0.09, 0.43), (x - 0.2, 0.5)], 0.055, 0.5)
-    film.stroke(canvas, [carina, (x + 0.1, 0.44), (x + 0.25, 0.49)], 0.05, 0.45)
-    return soften(canvas, 2.0)
+    at = 0.5 * film.pose.shift + 0.05 * film.pose.turn, 0
+    return soften(film.draw(film.blank(), "airway", at=at), 2.0)
 
 
 def draw_vessels(film: Film) -> Map:
@@ -95,22 +77,12 @@ def draw_vessels(film: Film) -> Map:
 def draw_tissue(film: Film) -> Map:
     """Soft tissue of trunk, neck, arms and abdomen as attenuation, before air is taken out."""
     body = film.body
-    wall = 0.10 + 0.16 * (body.tissue - 0.8)
-    thickness = wall * np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1.1, 1.3, 1.4])
-    left = curve(
-        np.array([0.27, 0.29, 0.36, 0.72, 1.12, 1.24, 1.12, 1.0, 1.0, 1.02, 1.02, 1.0]) + thickness,
-        [-0.7, -0.32, -0.2, -0.13, -0.12, 0.02, 0.3, 0.5, 0.8, 1.1, 1.4, 2.2],
-    )
+    left = outline("trunk", wall=0.10 + 0.16 * (body.tissue - 0.8))
     trunk = film.fill(np.vstack([left, (left * (-1, 1))[::-1]]), 1.2)
     tissue = 0.66 * body.tissue * depth(trunk, 0.34 * film.unit)
     reach = 1.62 if film.pose.projection == "AP" else 1.95
-    arm = curve(
-        [1.1, 1.33, 1.42, reach - 0.02, reach, reach - 0.34, reach - 0.35, 1.13, 1.0],
-        [-0.13, -0.08, 0.1, 1.0, 1.6, 1.6, 1.0, 0.32, 0.1],
-        closed=True,
-    )
     for side in (-1, 1):
-        limb = film.fill(mirrored(arm, side), 1.2)
+        limb = film.fill(outline("arm", side=side, reach=reach), 1.2)
         tissue = np.maximum(tissue, 0.5 * depth(limb, 0.2 * film.unit))
     x, y = film.grid
     abdomen = trunk * sigmoid((y - film.dome(-1) - 0.12) / 0.08)
@@ -140,7 +112,7 @@ def rib_curve(index: int, body: Body) -> tuple[Array, Array]:
     head = -0.05 + 0.112 * index
     drop = body.rib_slope * (0.07 + 0.125 * min(index, 4) / 4)
     end_y = head + drop
-    end_x = float(np.interp(end_y, CAGE_Y, CAGE_X))
+    end_x = float(cage(end_y))
     t = np.linspace(0, 1, 15)
     x = 0.09 + (end_x - 0.09) * t**0.88
     y = head - 0.05 * np.sin(np.pi * np.minimum(t * 1.25, 1)) + drop * t**2.3
@@ -174,15 +146,11 @@ def draw_spine(film: Film) -> Map:
     """Vertebral bodies, discs and pedicles, 0-1."""
     column, detail = film.blank(), film.blank()
     x = 0.03 * film.pose.turn
-    film.stroke(column, [(x, -0.7), (x, 2.2)], 0.19, 0.55)
-    vertebra = np.array([(-0.1, 0), (0.1, 0), (0.1, 0.09), (-0.1, 0.09), (-0.1, 0)])
+    film.draw(column, "spine", at=(x, 0))
     for y in np.arange(-0.55, 2.1, 0.118):
-        film.stroke(detail, vertebra + np.array([x, y]), 0.012, 0.55)
-        film.stroke(detail, [(x, y + 0.06), (x, y + 0.12)], 0.022, 0.8)  # spinous process
+        film.draw(detail, "vertebra", at=(x, y))
         for side in (-1, 1):
-            pedicle = x + side * 0.06
-            film.stroke(detail, [(pedicle, y + 0.03), (pedicle, y + 0.05)], 0.03, 0.7)
-            film.stroke(detail, [(x + side * 0.1, y + 0.03), (x + side * 0.19, y)], 0.03, 0.4)
+            film.draw(detail, "side of a vertebra", at=(x, y), side=side)
     return soften(column, 2.0) + 0.5 * soften(detail, 1.0)
 
 
@@ -192,20 +160,10 @@ def draw_girdle(film: Film) -> Map:
     portable = film.pose.projection == "AP"
     lift = -0.05 if portable else 0.0
     aside = 0.0 if portable else 0.14  # for PA films the shoulder blades are turned out
-    blade_x = [1.07, 0.83 + aside, 0.86 + aside, 0.95 + aside, 1.05 + aside]
-    blade = curve(blade_x, [-0.02, 0.0, 0.25, 0.52, 0.3], closed=True)
-    shaft = [(1.24, 0.0), (1.33, 0.2), (1.48 + 2 * aside, 0.9), (1.55 + 2 * aside, 1.5)]
     for side in (-1, 1):
         near = 0.09 + 0.04 * film.pose.turn * side
-        clavicle_y = [0.13, 0.07 + lift, 0.03 + lift, -0.04 + lift, -0.07]
-        clavicle = mirrored(curve([near, 0.28, 0.55, 0.8, 1.05], clavicle_y), side)
-        film.stroke(bones, clavicle, 0.062, 0.9)
-        film.stroke(bones, clavicle, 0.036, 0.62)
-        film.stroke(sheets, mirrored(np.vstack([blade, blade[:1]]), side), 0.02, 0.75)
-        film.stroke(sheets, mirrored([(0.85 + aside, 0.08), (1.15, -0.06)], side), 0.05, 0.45)
-        film.stroke(bones, mirrored(shaft, side), 0.105, 0.75)
-        film.stroke(bones, mirrored(shaft, side), 0.07, 0.5)
-        film.stroke(bones, mirrored([(1.2, -0.02), (1.22, 0.03)], side), 0.19, 0.7)
+        film.draw(bones, "shoulder bones", side=side, near=near, lift=lift, aside=aside)
+        film.draw(sheets, "shoulder blade", side=side, aside=aside)
     return soften(bones, 1.0) + 0.6 * soften(sheets, 1.2)
 
 

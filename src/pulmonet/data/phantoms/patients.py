@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 
-from pulmonet.data.phantoms.anatomy import DEVICES, Body, Exposure, Film, Pose
+from pulmonet.data.phantoms.anatomy import ANATOMY, DEVICES, Body, Exposure, Film, Pose
 from pulmonet.data.phantoms.findings import LOBES, PLATES, Finding
 from pulmonet.labels import CHEXPERT_LABELS, DEFAULT_LABELS
 
@@ -25,15 +25,6 @@ NEVER_DRAWN = ("Lung Lesion", "Pneumothorax", "Pleural Other", "Fracture")
 #: Where a finding may lie.
 PLACES = {"Consolidation": tuple(LOBES), "Atelectasis": tuple(PLATES)}
 PLACES["Pleural Effusion"] = ("right", "left")
-
-#: How often a finding comes alone, and with the first of these that is there.
-COMPANY: dict[str, tuple[float, dict[str, float]]] = {
-    "Cardiomegaly": (0.25, {}),
-    "Edema": (0.2, {"Cardiomegaly": 0.5}),
-    "Consolidation": (0.32, {}),
-    "Pleural Effusion": (0.14, {"Edema": 0.62, "Consolidation": 0.36}),
-    "Atelectasis": (0.2, {"Pleural Effusion": 0.36}),
-}
 
 #: Film sizes of CheXpert-small, (height, width).
 LANDSCAPE, PORTRAIT = (320, 390), (390, 320)
@@ -105,7 +96,7 @@ def _new_finding(rng: Generator, label: str, severity: float | None = None) -> F
 def _first_findings(rng: Generator, age: int) -> list[Finding]:
     """Findings that come together as in CheXpert: heart failure, or infection and its company."""
     has: set[str] = set()
-    for label, (alone, causes) in COMPANY.items():
+    for label, (alone, causes) in ANATOMY["company"].items():
         chance = next((causes[cause] for cause in causes if cause in has), alone)
         if rng.random() < chance + 0.003 * (age - 60):
             has.add(label)
