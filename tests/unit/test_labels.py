@@ -336,3 +336,17 @@ def test_labels_are_chosen_by_name_or_position_in_the_models_order() -> None:
         labels.choose_labels([], [3], available)
     with pytest.raises(ConfigError, match=r"--class-idx -1"):
         labels.choose_labels([], [-1], available)
+
+
+def test_a_label_without_a_class_says_which_one_and_of_how_many() -> None:
+    nan = math.nan
+    targets = np.asarray(
+        # both, no negative, no positive (2 is the third class), nothing known, soft
+        [[1, 1, 0, nan, 0.9], [0, 1, 0, nan, 0.5], [nan, nan, 2, nan, 0.6], [0, 1, nan, nan, 0.5]]
+    )
+    assert labels.one_class_labels(targets, ["A", "B", "C", "D", "E"]) == {
+        "B": "no negative among 3 known values",
+        "C": "no positive among 2 known values",
+        "D": "no known value",
+    }
+    assert list(labels.one_class_labels(np.asarray([[0.5], [0.4]]), ["F"])) == ["F"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pulmonet.metrics.fixed_threshold import likelihood_ratio, mcnemar, ratio
+from pulmonet.metrics.fixed_threshold import compare_at_thresholds, likelihood_ratio, mcnemar, ratio
 
 
 def test_a_share_of_many_independent_rows_has_wilson_s_interval() -> None:
@@ -113,3 +114,39 @@ def test_references_of_statsmodels() -> None:
     found = ratio(np.repeat([1.0, 0.0], [9_000, 1_000]), np.ones(10_000))
     expected = proportion.proportion_confint(9_000, 10_000, method="wilson")
     assert (found.low, found.high) == pytest.approx(expected, abs=1e-4)
+
+
+def _run(name: str, *points: tuple[str, float | None, str]) -> SimpleNamespace:
+    made = [
+        SimpleNamespace(criterion=criterion, threshold=threshold, estimates=estimates)
+        for criterion, threshold, estimates in points
+    ]
+    return SimpleNamespace(run=name, labels={"A": SimpleNamespace(operating_points=made)})
+
+
+def test_only_thresholds_that_other_rows_chose_are_compared() -> None:
+    """One chosen on these very rows is a procedure's, whatever its number; Holm over the tests."""
+    rng = np.random.default_rng(0)
+    targets = np.repeat([1.0, 0.0], [40, 60])[:, None]
+    scores = [np.clip(targets * shift + rng.random((100, 1)), 0, 1.9) for shift in (0.8, 0.1)]
+    units = np.arange(100)
+    stored = ("youden", 0.7, "threshold")
+    kept = ("youden", 0.7, "procedure")
+
+    def tests(one: object, other: object) -> list[object]:
+        runs = [_run("one", one), _run("other", other)]
+        return compare_at_thresholds(runs, ["A"], targets, scores, units)
+
+    assert tests(kept, kept) == tests(stored, kept) == []
+    assert tests(stored, ("youden", None, "threshold")) == []
+    assert tests(stored, ("f1", 0.7, "threshold")) == []
+    found = tests(stored, stored)
+    assert [test.measure for test in found] == ["sensitivity", "specificity"]
+    called = [run[:, 0] >= 0.7 for run in scores]
+    differences = [called[0][:40] * 1.0 - called[1][:40], called[1][40:] * 1.0 - called[0][40:]]
+    expected = [mcnemar(difference, np.ones(len(difference)))[3] for difference in differences]
+    assert [test.p for test in found] == pytest.approx(expected)
+    first, last = np.sort(expected)
+    assert sorted(test.p_adjusted for test in found) == pytest.approx(
+        sorted([min(2 * first, 1), min(max(2 * first, last), 1)])
+    )

@@ -163,3 +163,16 @@ def test_all_gaps_hold_together_and_each_alone_does_not() -> None:
         together += any(gap.all_low > 0 or gap.all_high < 0 for gap in gaps)
     assert alone > 12
     assert together <= 6  # P(7 or more of 40 at 5 %) = 0.3 %
+
+
+def test_a_smooth_curve_stands_where_a_group_is_scored() -> None:
+    rows, sex = make_calibrated(3)
+    groups = subgroups(rows, {"sex": sex}, PatientResamples(np.empty((400, 0)), rows.units, 100, 0))
+    assert [group.labels["A"].smooth is not None for group in groups] == [True, True]
+    few = np.where(np.arange(400) < 6, "Female", "Male").astype(object)
+    small, large = subgroups(
+        rows, {"sex": few}, PatientResamples(np.empty((400, 0)), rows.units, 100, 0)
+    )
+    assert (small.labels["A"].smooth, small.labels["A"].calibration_slope) == (None, None)
+    assert small.labels["A"].reason.startswith("too small to score")
+    assert large.labels["A"].smooth.curve

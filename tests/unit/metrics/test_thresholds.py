@@ -69,6 +69,17 @@ def test_wanted_ppv(seed: int) -> None:
     assert choose_threshold(np.asarray([0, 1.0]), np.asarray([0.9, 0.1]), "ppv=0.9") is None
 
 
+@pytest.mark.parametrize("criterion", ["sensitivity=0.9", "specificity=0.9", "ppv=0.9"])
+def test_a_wanted_value_that_is_met_exactly_is_met(criterion: str) -> None:
+    """Nine of ten are 0.9."""
+    scores = np.linspace(0.99, 0.01, 20)
+    n_before = 8 if criterion == "ppv=0.9" else 9
+    targets = np.repeat([1.0, 0.0, 1.0, 0.0], [n_before, 1, 1, 18 - n_before])
+    found = choose_threshold(targets, scores, criterion)
+    assert found == brute_force(targets, scores, criterion)
+    assert found == scores[{"sensitivity=0.9": 8, "specificity=0.9": 10, "ppv=0.9": 9}[criterion]]
+
+
 def test_one_class_has_no_threshold() -> None:
     assert choose_threshold(np.zeros(4), np.linspace(0, 1, 4), "youden") is None
 

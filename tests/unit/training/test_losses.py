@@ -590,3 +590,11 @@ def test_a_box_around_the_whole_image_is_finite_in_every_form() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         assert maps.grad is not None and torch.isfinite(maps.grad).all()
         assert torch.isfinite(loss)
+
+
+def test_half_is_no_positive_for_the_auc_margin() -> None:
+    logits = torch.tensor([[0.3], [-0.2], [1.1]])
+    counts = torch.tensor([[2], [1]])
+    half, zero = (torch.tensor([[value], [1.0], [0.0]]) for value in (0.5, 0.0))
+    losses = [AucMargin(1)(logits, targets, counts) for targets in (half, zero)]
+    assert losses[0] == losses[1]

@@ -72,3 +72,11 @@ def test_at_least_one_patient_or_image_is_taken() -> None:
     rows = select_rows(manifest, "train")
     assert len(subset_rows(manifest, rows, 0.001, "patient", 0)) == 2  # both images of one
     assert len(subset_rows(manifest, rows, 0.001, "image", 0)) == 1
+
+
+def test_views_are_those_of_the_split() -> None:
+    manifest = random_manifest(4)
+    manifest.table.loc[4:, "split"] = "valid"
+    np.testing.assert_array_equal(select_rows(manifest, "train", "frontal"), [0, 2])
+    np.testing.assert_array_equal(select_rows(manifest, "valid", "frontal"), [4, 6])
+    np.testing.assert_array_equal(select_rows(manifest, None, "lateral"), [1, 3, 5, 7])

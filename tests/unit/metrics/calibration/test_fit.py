@@ -21,6 +21,7 @@ from pulmonet.metrics.calibration.fit import (
     LabelCalibration,
     cross_fit,
     fit_calibrator,
+    highest_by_chance,
     patient_folds,
     read_calibration,
     to_prevalence,
@@ -33,6 +34,7 @@ from pulmonet.metrics.calibration.measures import (
     measure_calibration,
     slope_and_intercept,
 )
+from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 
 Array = NDArray[np.float64]
@@ -357,3 +359,50 @@ def test_sandwich_of_few_clusters_in_closed_form(n_clusters: int) -> None:
     bread = 1 / (len(units) * share * (1 - share))
     expected = n_clusters / (n_clusters - 1) * bread * meat * bread
     assert found.covariance.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_labels", [1, 14])
+def test_a_useless_label_is_above_the_bound_as_often_as_promised(n_labels: int) -> None:
+    """Against the null distribution itself: AUROC of 30 and 50 patients in random order."""
+    generator = np.random.default_rng(0)
+    ranks = np.argsort(generator.random((20_000, n_labels, 80)), axis=-1)[..., :30].sum(axis=-1)
+    aurocs = (ranks - 30 * 29 / 2) / (30 * 50)
+    share = (aurocs.max(axis=1) > highest_by_chance(30, 50, n_labels)).mean()
+    assert share == pytest.approx(0.025, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "n_labels", "said"),
+    [
+        (0.72, 0.6, 1, None),
+        (0.72, 0.5, 1, "is not significantly above 0.5"),  # the interval touches it
+        (0.61, 0.51, 1, "is not significantly above 0.5"),  # below the bound, 0.628
+        (0.66, 0.55, 1, None),
+        (0.66, 0.55, 14, "is not significantly above 0.5 among 14 labels"),
+    ],
+)
+def test_a_verdict_needs_more_than_chance(
+    value: float, low: float, n_labels: int, said: str | None
+) -> None:
+    found = LabelCalibration(
+        calibrator=None, prevalence=None, n=80, positives=30, thresholds={}, positive_patients=30,
+        negative_patients=50, auroc=Estimate(value=value, low=low, high=0.9),
+    )  # fmt: skip
+    reason = found.why_chance(n_labels)
+    assert reason is None if said is None else reason.endswith(said)
+
+
+def test_what_was_measured_is_said() -> None:
+    targets, scores = calibrated_rows(1, 200)
+    rows = label_rows(targets, scores, np.arange(200))
+    assert measure_calibration(rows).scores == "raw"
+    found = measure_calibration(rows, calibrator="platt", fitted_on="dev")
+    assert (found.scores, found.calibrator, found.fitted_on) == ("calibrated", "platt", "dev")
+
+
+def test_a_single_cluster_has_no_variance() -> None:
+    targets, scores = calibrated_rows(2, 60)
+    features = np.column_stack([np.ones(60), logit(scores)])
+    found = fit_logistic(features, targets, units=np.zeros(60, int))
+    assert np.isnan(found.covariance).all()
+    assert found.converged

@@ -183,3 +183,14 @@ def test_jackknife_leaves_out_each_patient() -> None:
     grouped, _ = jackknife_ranking(targets, scores, units, max_groups=5)
     assert len(grouped) == 5
     assert precision.shape == auroc.shape
+
+
+def test_a_resample_with_one_positive_is_kept() -> None:
+    """Of all resamples those with both classes, and only those: binomial shares."""
+    targets = np.repeat([1.0, 0.0], [3, 9])[:, None]
+    resamples = PatientResamples(targets, np.arange(12), 4000, 0)
+    positives = np.concatenate(list(resamples.blocks()))[:, :3].sum(axis=1)
+    shares = stats.binom.pmf(np.arange(13), 12, 3 / 12)
+    shares[[0, 12]] = 0
+    found = np.bincount(positives, minlength=13) / 4000
+    np.testing.assert_allclose(found, shares / shares.sum(), atol=0.025)
