@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.batches.augment import tta_views
@@ -17,7 +16,7 @@ from pulmonet.explain.maps.variants import check_colour_map, check_method
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.explain.verdicts import judge_images
 from pulmonet.labels import choose_labels, resolve_label
-from pulmonet.models.inference import mean_scores
+from pulmonet.models.inference import mean_scores, unlabelled
 from pulmonet.models.published import named_run
 from pulmonet.models.trained import TrainedRun, load_run
 
@@ -108,12 +107,8 @@ class Model:
             part = [_read(image) for image in several[start : start + batch_size]]
             for number, image in enumerate(part, start):
                 self.run.measure(image, f"image {number}")
-            of_views = []
-            for view in views:
-                with torch.inference_mode():
-                    logits = self.run.network(to_network_input(part, self.run, view))
-                    of_views.append(torch.sigmoid(logits.float()).cpu().numpy())
-            found.append(mean_scores(of_views))
+            inputs = (to_network_input(part, self.run, view) for view in views)
+            found.append(mean_scores([self.run.scores([unlabelled(one)]) for one in inputs]))
         return np.concatenate(found)
 
     def explain(

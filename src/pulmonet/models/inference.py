@@ -25,7 +25,7 @@ def predict(
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     to_scores: Callable[[Tensor], Tensor] = torch.sigmoid,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Floats32:
     """Scores (N, L) in [0, 1] of all rows, in the batches' order.
 
@@ -58,8 +58,7 @@ def predict(
             with autocast(device, precision):
                 work = partial(of_parts, batch.images.to(device))
                 found.append(in_parts(work, min(limit, len(batch))))
-            if progress is not None:
-                progress(len(batch.rows))
+            progress(len(batch.rows))
     finally:
         network.train(was_training)
     if not found:
@@ -88,6 +87,11 @@ def in_parts(work: Callable[[int], Result], size: int) -> Result:
         logging.getLogger(__name__).warning(
             "out of memory: going on with %d images at a time", size
         )
+
+
+def unlabelled(images: Tensor) -> Batch:
+    """(B, 1, S, S) pixels as a batch, of whose labels nothing is known."""
+    return Batch(images, images.new_empty((len(images), 0)), np.arange(len(images)))
 
 
 def mean_scores(of_views: Sequence[Floats32]) -> Floats32:

@@ -76,7 +76,7 @@ class TrainedRun:
         return found
 
     def scores(
-        self, batches: Iterable[Batch], progress: Callable[[int], None] | None = None
+        self, batches: Iterable[Batch], progress: Callable[[int], object] = lambda _: None
     ) -> Floats32:
         """(N, L) of all rows, as `predict`. ArtifactError: some are not numbers."""
         found = predict(self.network, batches, device=self.device, progress=progress)

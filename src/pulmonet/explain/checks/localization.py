@@ -13,7 +13,7 @@ from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.explain.results import Difference, LabelLocalization, MethodLocalization
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.intervals import estimate
-from pulmonet.metrics.ranking.resamples import number_units
+from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
 
 #: Shares of a map's maximum that the IoU threshold is chosen from.
 THRESHOLDS = np.arange(1, 20) / 20
@@ -108,10 +108,8 @@ def compare_with_baselines(
     `patients` (N ids) are resampled, the same for all rows.
     """
     units = number_units(patients, len(patients))
-    n_units = int(units.max()) + 1
-    generator = np.random.default_rng([seed, n_units])
-    draws = generator.integers(0, n_units, size=(n_resamples, n_units))
-    weights = np.stack([np.bincount(draw, minlength=n_units) for draw in draws])[:, units]
+    resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, seed)
+    weights = np.concatenate([*resamples.blocks()])[:, units]
 
     def mean(values: Array) -> Estimate:
         if np.isnan(values).any():
@@ -139,5 +137,5 @@ def compare_with_baselines(
             facts = {"row": row, "metric": metric, "baseline": baseline}
             differences.append(Difference(**facts, difference=found, distinguished=apart))
     return LabelLocalization(
-        n_images=len(patients), n_patients=n_units, rows=rows, differences=differences
+        n_images=len(patients), n_patients=resamples.n_units, rows=rows, differences=differences
     )

@@ -18,9 +18,8 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from pulmonet.arrays import Array, Flags, Floats, Floats32
-from pulmonet.data.batches.load import Batch
 from pulmonet.explain.results import RoadCurve, Sanity, SanityStage
-from pulmonet.models.inference import predict
+from pulmonet.models.inference import predict, unlabelled
 from pulmonet.models.networks import Ensemble
 
 #: (network, images (B, 1, S, S), columns) -> raw maps (B, L, h, w)
@@ -165,8 +164,7 @@ def road(
                 removed[first[: round(share * heat.size)]] = True
                 variants.append(impute(image, removed.reshape(heat.shape), noise))
         pixels = torch.from_numpy(np.stack(variants)[:, None]).float().clamp(0, 255)
-        batch = Batch(pixels, torch.empty(len(pixels), 0), np.arange(len(pixels)))
-        scores = predict(network, [batch], device=images.device)[:, column]
+        scores = predict(network, [unlabelled(pixels)], device=images.device)[:, column]
         curves += scores.reshape(2, -1)
         progress()
     curves /= max(len(pairs), 1)

@@ -1,6 +1,6 @@
 """`explain --sanity`: whether heat maps depend on the weights and find what the score hangs on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.errors import ConfigError
 from pulmonet.explain.checks import sanity
-from pulmonet.explain.maps.methods import explain_images, to_network_input
+from pulmonet.explain.maps.methods import Maps, explain_images, to_network_input
 from pulmonet.explain.results import BadImage, Comparison, Sanity
 from pulmonet.figures.sanity import draw_sanity
 from pulmonet.files.write import to_json
@@ -58,7 +58,7 @@ def check_maps(
         maps = found.maps[np.arange(len(best)), best]
         curve = sanity.road(trained.network, pixels, pairs, maps, progress=progress.advance)
     against = task.against
-    other = _compare_runs(task, against, found.raw, images) if against is not None else None
+    other = None if against is None else _compare_runs(task, against, explain, found.raw, images)
     result = result.model_copy(
         update={"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
     )
@@ -69,20 +69,19 @@ def check_maps(
 
 
 def _compare_runs(
-    task: Settled, against: str, raw: Floats32, images: Sequence[Pixels]
+    task: Settled,
+    against: str,
+    explain: Callable[..., Maps],
+    raw: Floats32,
+    images: Sequence[Pixels],
 ) -> Comparison:
     other = load_run(named_run(against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]
     if not shared:
         what = f"--against {other.run_dir.name}:"
         raise ConfigError(f"{what} that run has none of the labels {list_first(task.labels)}")
-    theirs = explain_images(
-        other.network,
-        to_network_input(images, other),
-        [other.labels.index(label) for label in shared],
-        method=task.variants[0].method,
-        layer=task.variants[0].layer,
-    ).raw
+    columns = [other.labels.index(label) for label in shared]
+    theirs = explain(other.network, to_network_input(images, other), columns).raw
     ours = raw[:, [task.labels.index(label) for label in shared]]
     if ours.shape != theirs.shape:
         raise ConfigError(

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from pulmonet.arrays import Pixels
-from pulmonet.data.batches.load import Batch
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
@@ -25,6 +24,7 @@ from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_scores
+from pulmonet.models.inference import unlabelled
 from pulmonet.models.trained import TrainedRun
 from pulmonet.words import count, list_first
 
@@ -123,8 +123,7 @@ def _add_rows(
             part, found = zip(*group, strict=True)
             squares, distances = zip(*found, strict=True)
             pixels = torch.from_numpy(np.stack(squares))[:, None]
-            batch = Batch(pixels, torch.empty(len(part), 0), np.arange(len(part)))
-            scores = trained.scores([batch])[:, outputs]
+            scores = trained.scores([unlabelled(pixels)])[:, outputs]
             names = [source.name for source in part]
             states = [source.state() for source in part]
             table.add(judge(names, task.labels, scores, distances), states)

@@ -165,28 +165,27 @@ def show_localization(labels: Sequence[str], result: results.Localization) -> No
             f"{label}: {found.n_images} images of {found.n_patients} patients, {rows_are}{kind}",
             style="bold",
         )
-        console.show_table(_localization_table(found, [one.name for one in result.variants]))
+        console.show_table(_localization_table(found, len(result.variants)))
     missing = [label for label in labels if label not in result.labels]
     if missing:
         console.note(f"no region of {list_first(missing, 14)} in this split")
     console.say(_verdict(result))
 
 
-def _localization_table(found: results.LabelLocalization, variants: Sequence[str]) -> Table:
+def _localization_table(found: results.LabelLocalization, n_ways: int) -> Table:
     """Of several variants' randomised networks only the strongest; at most 80 columns wide."""
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
     for name in ("Pointing game", "IoU", "Energy inside"):
         table.add_column(name, justify="right", no_wrap=True)
-    random_rows = [name for name in found.rows if name.startswith(results.BASELINES[3])]
-    strongest = max(random_rows, key=lambda name: _pointing(found, name), default=None)
-    for name, row in found.rows.items():
-        if name in random_rows and name != strongest:
-            continue
-        shown = name
-        if name == strongest:
-            shown = results.BASELINES[3] if len(variants) == 1 else "best randomised networks"
-        table.add_row(shown, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
+    random = [name for name in found.rows if name.startswith(results.BASELINES[3])]
+    shown = {name: name for name in found.rows if name not in random}
+    if random:
+        strongest = max(random, key=lambda name: _pointing(found, name))
+        shown[strongest] = results.BASELINES[3] if n_ways == 1 else "best randomised networks"
+    for name, words in shown.items():
+        row = found.rows[name]
+        table.add_row(words, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
     return table
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,19 @@ def open_trackers(stage: Stage, stack: contextlib.ExitStack) -> list[Tracker]:
     """The trackers of a folder that are wanted and installed, closed with `stack`."""
     runtime, found = stage.config.runtime, []
     openers = {"tensorboard": _open_tensorboard, "mlflow": _open_mlflow}
-    for name, start in openers.items():
-        if not getattr(runtime, name):
-            continue
-        try:
-            with _unstopped():
-                found.append(start(stage, stack))
-        except ImportError:
-            console.warn(f"runtime.{name}: not installed; pip install 'pulmonet[{name}]'")
+    for name in filter(partial(getattr, runtime), openers):
+        with _unstopped(name):
+            found.append(openers[name](stage, stack))
     return found
 
 
 @contextlib.contextmanager
-def _unstopped() -> Iterator[None]:
-    """A server that does not answer ends no training."""
+def _unstopped(name: str) -> Iterator[None]:
+    """A tracker that is not installed, or a server that does not answer, ends no training."""
     try:
         yield
     except ImportError:
-        raise
+        console.warn(f"runtime.{name}: not installed; pip install 'pulmonet[{name}]'")
     except Exception as error:
         console.warn(f"tracker: {first_line(error)}; the training goes on")
 
@@ -89,11 +85,11 @@ def _open_mlflow(stage: Stage, stack: contextlib.ExitStack) -> Tracker:
         known = {key: value for key, value in row.items() if math.isfinite(value)}
         now = int(1000 * time.time())
         metrics = [Metric(re.sub(r"[^\w. /-]", "_", k), v, now, epoch) for k, v in known.items()]
-        with _unstopped():
+        with _unstopped("mlflow"):
             client.log_batch(number, metrics=metrics)
 
     def close(kind: type[BaseException] | None, *_: object) -> None:
-        with _unstopped():
+        with _unstopped("mlflow"):
             for path in filter(Path.exists, (folder.log_path, folder.curves_path)):
                 client.log_artifact(number, str(path))
             client.set_terminated(number, "FINISHED" if kind is None else "KILLED")
