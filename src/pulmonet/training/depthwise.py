@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 
@@ -40,35 +41,23 @@ class _DepthwiseMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is torch.conv2d and not kwargs and _is_served(args):
-            images, weight, _, stride, padding = args[:5]
-            return _Depthwise.apply(images, weight, _single(stride), _single(padding))
+        if func is torch.conv2d and not kwargs and (geometry := _stride_and_padding(args)):
+            return _Depthwise.apply(*args[:2], *geometry)
         return func(*args, **(kwargs or {}))
 
 
-def _is_served(args: tuple[Any, ...]) -> bool:
+def _stride_and_padding(args: tuple[Any, ...]) -> tuple[int, int] | None:
+    """Those of a convolution that `_Depthwise` does, under autocast; None of any other."""
     if len(args) != 7 or not torch.is_autocast_enabled("cpu"):
-        return False
-    images, weight, bias, stride, padding, dilation, groups = args
-    return (
-        images.ndim == 4
-        and groups == images.shape[1] == weight.shape[0]
-        and tuple(weight.shape[2:]) in {(3, 3), (5, 5)}
-        and bias is None
-        and _single(dilation) == 1
-        and _single(stride) is not None
-        and _single(padding) is not None
-        and _single(padding) < weight.shape[-1]
-    )
-
-
-def _single(value: Any) -> Any:
-    """The one number of an int or of equal numbers; None for anything else."""
-    if isinstance(value, int):
-        return value
-    if isinstance(value, list | tuple) and len(set(value)) == 1:
-        return value[0]
-    return None
+        return None
+    images, weight, bias, *sides, groups = args
+    if images.ndim != 4 or not groups == images.shape[1] == len(weight) or bias is not None:
+        return None
+    geometry = [set(_pair(side)) for side in sides]
+    if weight.shape[2:] not in ((3, 3), (5, 5)) or any(len(side) > 1 for side in geometry):
+        return None
+    stride, padding, dilation = (side.pop() for side in geometry)
+    return (stride, padding) if dilation == 1 and padding < weight.shape[-1] else None
 
 
 class _Depthwise(torch.autograd.Function):
