@@ -4,7 +4,6 @@ The numbers are of the pixels, not of the network: its pooled features catch 5 %
 X-rays and 60 % of the turned ones (docs/explanations.md), and those of the pixels need no training.
 """
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Pixels, Strings
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_array
+from pulmonet.files.write import bytes_of
 from pulmonet.run.record import RunRecord
 
 #: Side of the small image, halvings at each of which four textures are measured, bins of greys.
@@ -78,10 +78,8 @@ class Likeness:
 
     def to_bytes(self, key: str) -> bytes:
         """The content of ``likeness.npz``; `key` says of which data."""
-        buffer = io.BytesIO()
         arrays: dict[str, Any] = vars(self) | {"key": np.asarray(key)}
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+        return bytes_of(lambda file: np.savez(file, **arrays))
 
 
 def key_of(record: RunRecord) -> str:

@@ -1,7 +1,7 @@
 """Overlays as DICOM Secondary Capture, so that a PACS can show them. Needs the extra ``dicom``."""
 
 import contextlib
-import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pulmonet import __version__
 from pulmonet.arrays import Pixels
 from pulmonet.errors import ConfigError
+from pulmonet.files.write import bytes_of
 
 #: What a capture of a DICOM image takes over from it, so that it is filed with the same study;
 #: and what others have instead. A new study gets a new StudyInstanceUID.
@@ -89,6 +90,4 @@ def encode_secondary_capture(
     capture.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
     capture.file_meta.MediaStorageSOPInstanceUID = capture.SOPInstanceUID
-    buffer = io.BytesIO()
-    capture.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return bytes_of(partial(capture.save_as, enforce_file_format=True))

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import io
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from pydantic_core import to_jsonable_python
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.system import locked, sync_folder, umask
+
+
+def bytes_of(save: Callable[[io.BytesIO], object]) -> bytes:
+    """What `save` writes into a file."""
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -1,7 +1,6 @@
 """What a run keeps of its images: seen.npz, digests to know them again, and likeness.npz."""
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_array
-from pulmonet.files.write import write_atomic
+from pulmonet.files.write import bytes_of, write_atomic
 from pulmonet.flows.console import steps
 from pulmonet.flows.dataset import RunRows
 from pulmonet.run.folder import RunDir
@@ -35,9 +34,7 @@ def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[s
     for role, rows in roles.items():
         arrays[f"images_{role}"] = _digests(_pixels(pack, rows), salt)
         arrays[f"patients_{role}"] = _digests(_patients(manifest, rows), salt)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomic(run_dir.seen_path, buffer.getvalue())
+    write_atomic(run_dir.seen_path, bytes_of(lambda file: np.savez(file, **arrays)))
 
 
 def write_likeness(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ import socket
 import sys
 import urllib.parse
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ from pulmonet.config.fields import DataConfig, ModelConfig, RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.read import read_text, sha256_of
-from pulmonet.files.write import to_json, write_atomic
+from pulmonet.files.write import bytes_of, to_json, write_atomic
 from pulmonet.run.folder import RunDir, find_run
 from pulmonet.run.record import Provenance
 from pulmonet.words import did_you_mean, first_line
@@ -167,9 +167,8 @@ def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
     import torch
 
     state, facts = read_network(name)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content, now = buffer.getvalue(), datetime.now(UTC).isoformat(timespec="seconds")
+    content = bytes_of(partial(torch.save, state))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     sha256 = hashlib.sha256(content).hexdigest()
     unknown = {"calibrator": None, "prevalence": None, "n": 0, "positives": 0}
     pairs = [(label, threshold) for label, (_, threshold) in network.outputs.items()]

@@ -6,7 +6,6 @@ identifiers were asked for.
 """
 
 import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from pulmonet.errors import ArtifactError
 from pulmonet.explain import results
 from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.files.read import check_plain, read_array
+from pulmonet.files.write import bytes_of
 from pulmonet.labels import file_name_of
 from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
@@ -180,10 +180,8 @@ def map_png(placed: Floats32) -> bytes:
     colours = matplotlib.colormaps["plasma"](shares, bytes=True)[:, :3]
     image = Image.fromarray(levels)
     image.putpalette(colours.tobytes(), "RGB")
-    buffer = io.BytesIO()
-    transparency = np.round(shares * 255).astype(np.uint8).tobytes()
-    image.save(buffer, "PNG", transparency=transparency, optimize=True)
-    return buffer.getvalue()
+    clear = np.round(shares * 255).astype(np.uint8).tobytes()
+    return bytes_of(lambda file: image.save(file, "PNG", transparency=clear, optimize=True))
 
 
 def draw_overlay(xray: Pixels, placed: Floats32) -> Pixels:

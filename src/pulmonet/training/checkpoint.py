@@ -1,8 +1,8 @@
 """Checkpoints: everything that a resumed run needs, written whole or not at all."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 from torch import Tensor, nn
 
 from pulmonet.errors import ArtifactError
-from pulmonet.files.write import write_atomic
+from pulmonet.files.write import bytes_of, write_atomic
 from pulmonet.models.checkpoints import read_content
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network, classifier_path
@@ -58,7 +58,7 @@ def save_weights(path: Path, engine: Engine) -> None:
         key: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
         for key, tensor in state.items()
     }
-    write_atomic(path, _to_bytes(plain))
+    write_atomic(path, bytes_of(partial(torch.save, plain)))
 
 
 def own_state(engine: Engine) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ def save_checkpoint(stage: Stage, engine: Engine, progress: Progress) -> None:
     for key, part in _parts(engine).items():
         content[key] = None if part is None else part.state_dict()
     content["fingerprint"] = stage.fingerprint
-    write_atomic(stage.run_dir.last_checkpoint_path, _to_bytes(content))
+    write_atomic(stage.run_dir.last_checkpoint_path, bytes_of(partial(torch.save, content)))
 
 
 def _parts(engine: Engine) -> dict[str, Any]:
@@ -163,9 +163,3 @@ def _read_progress(content: Any) -> Progress:
     if not -1 <= progress.best_epoch < max(progress.epoch, 1):
         raise ValueError(f"best epoch {progress.best_epoch} of {progress.epoch}")
     return progress
-
-
-def _to_bytes(content: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()

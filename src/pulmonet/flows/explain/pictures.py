@@ -1,9 +1,9 @@
 """X-rays to scores, heat maps, and the files that show them."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanatio
 from pulmonet.explain.score_table import ScoreTable
 from pulmonet.explain.verdicts import judge_images
 from pulmonet.figures import panels
+from pulmonet.files.write import bytes_of
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
@@ -83,16 +84,15 @@ def _explain_one(
         placed = place_map(heat, height, width, where)
         labels[label], overlay = _explain_label(task, source, image, label, found, placed)
         overlays[label] = None if overlay is None else panels.thumbnail(overlay)
-    buffer = io.BytesIO()
-    np.savez_compressed(  # readable without pickle
-        buffer,
-        labels=np.asarray(task.labels, dtype=np.str_),
-        scores=scores.astype(np.float32),
-        raw=maps.raw[0].astype(np.float32),
-        maps=maps.maps[0].astype(np.float32),
-        checkpoint_sha256=np.asarray(trained.sha256, dtype=np.str_),
-    )
-    task.ledger.write(folder / "maps.npz", buffer.getvalue())
+    arrays: dict[str, Any] = {  # readable without pickle
+        "labels": np.asarray(task.labels, dtype=np.str_),
+        "scores": scores.astype(np.float32),
+        "raw": maps.raw[0].astype(np.float32),
+        "maps": maps.maps[0].astype(np.float32),
+        "checkpoint_sha256": np.asarray(trained.sha256, dtype=np.str_),
+    }
+    content = bytes_of(lambda file: np.savez_compressed(file, **arrays))
+    task.ledger.write(folder / "maps.npz", content)
     stored = _relative(folder / "maps.npz", task.folder)
     facts = {"width": width, "height": height, "maps": stored, "labels": labels}
     explanation = judged.model_copy(update=facts)

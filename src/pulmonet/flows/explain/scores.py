@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -64,9 +63,8 @@ def open_table(
         if task.parquet:
             as_text = dict.fromkeys(("path", *MADE_BY), str)
             cells = pd.read_csv(path, dtype=as_text, keep_default_na=False, na_values=[""])
-            buffer = io.BytesIO()
-            plain_cells(cells).to_parquet(buffer, index=False)
-            task.ledger.write(path.with_suffix(".parquet"), buffer.getvalue())
+            content = plain_cells(cells).to_parquet(index=False)
+            task.ledger.write(path.with_suffix(".parquet"), content)
 
 
 def score_images(
