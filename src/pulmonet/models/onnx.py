@@ -97,22 +97,14 @@ def _metadata(run: TrainedRun, calibration: Calibration | None) -> dict[str, str
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
 
-def _forget_origins(model: Any) -> None:
+def _forget_origins(part: Any) -> None:
     """Without the exporter's stack traces, which hold this machine's paths, in any depth."""
-    graphs = [model.graph, *model.functions]
-    while graphs:
-        graph = graphs.pop()
-        named = [*getattr(graph, "input", ()), *getattr(graph, "output", ()), *graph.value_info]
-        named += getattr(graph, "initializer", ())
-        for part in (graph, *graph.node, *(one for one in named if not isinstance(one, str))):
-            part.ClearField("doc_string")
-            part.ClearField("metadata_props")
-        graphs += [
-            inner
-            for node in graph.node
-            for attribute in node.attribute
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
-        ]
+    for name in {"doc_string", "metadata_props"} & {*part.DESCRIPTOR.fields_by_name}:
+        part.ClearField(name)
+    for field, value in part.ListFields():
+        if field.message_type is not None:
+            for one in [value] if hasattr(value, "ListFields") else value:
+                _forget_origins(one)
 
 
 @contextlib.contextmanager
