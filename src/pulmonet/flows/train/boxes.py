@@ -1,7 +1,8 @@
 """`train --boxes`: which boxes the class maps learn from."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,25 +45,38 @@ def find_boxes(
     found, n_unmatched, path = read_regions(expand(named), manifest, warnings)
     for text in warnings:
         console.warn(text)
-    trained = set(rows.tolist())
-    columns = {label: match_label(label, labels) for _, label in found}
+    trained, patients = set(rows.tolist()), manifest.table["patient"].to_numpy(object)
+    names = {label: match_label(label, labels) for _, label in found}
     of_row: dict[int, list[tuple[int, Region, int, int]]] = {}
+    taught: dict[str, list[int]] = {label: [] for label in labels}  # rows
+    n_boxes, digest = Counter[str](), hashlib.sha256()
     for (row, label), region in sorted(found.items(), key=lambda pair: pair[0]):
-        name = columns[label]
+        name = names[label]
         if row in trained and name is not None:
             size = _size(manifest, row) if fit != "stretch" and region.mask is None else (1, 1)
-            of_row.setdefault(row, []).append((list(labels).index(name), region, *size))
+            column = labels.index(name)
+            of_row.setdefault(row, []).append((column, region, *size))
+            taught[name].append(row)
+            n_boxes[name] += max(len(region.boxes), 1)
+            digest.update(f"{row},{column},{size[0]},{size[1]}".encode() + region.content())
     if not of_row:
-        there = list_first(sorted(columns), 12)
+        there = list_first(sorted(names), 12)
         raise DataError(
             f"--boxes {named}: no box of {list_first(labels)} on a training image; there are "
             f"boxes of {there}; choose other --labels, or leave out --boxes"
         )
-    n_others = len(found) - sum(map(len, of_row.values())) + n_unmatched
-    return TaughtBoxes(
-        TaughtRegions(of_row, fit),
-        _facts(manifest, of_row, labels, file=portable_path(path), n_others=n_others),
+    of_label = {label: own for label, own in taught.items() if own}
+    facts = BoxFacts(
+        file=portable_path(path),
+        digest=digest.hexdigest(),
+        boxes={label: n_boxes[label] for label in of_label},
+        images={label: len(own) for label, own in of_label.items()},
+        patients={label: len(set(patients[own])) for label, own in of_label.items()},
+        n_images=len(of_row),
+        n_patients=len(set(patients[[*of_row]])),
+        n_others=len(found) - sum(map(len, taught.values())) + n_unmatched,
     )
+    return TaughtBoxes(TaughtRegions(of_row, fit), facts)
 
 
 def _size(manifest: Manifest, row: int) -> tuple[int, int]:
@@ -72,33 +86,3 @@ def _size(manifest: Manifest, row: int) -> tuple[int, int]:
         return image_size(inside_root(manifest.root, path, follow_links=manifest.follow_links))
     except DataError:
         return 1, 1
-
-
-def _facts(
-    manifest: Manifest,
-    of_row: Mapping[int, Sequence[tuple[int, Region, int, int]]],
-    labels: Sequence[str],
-    *,
-    file: str,
-    n_others: int,
-) -> BoxFacts:
-    patients = manifest.table["patient"].to_numpy(object)
-    digest = hashlib.sha256()
-    boxes: dict[str, int] = {}
-    rows: dict[str, list[int]] = {}
-    for row in sorted(of_row):
-        for column, region, height, width in of_row[row]:
-            label = labels[column]
-            boxes[label] = boxes.get(label, 0) + max(len(region.boxes), 1)
-            rows.setdefault(label, []).append(row)
-            digest.update(f"{row},{column},{height},{width}".encode() + region.content())
-    return BoxFacts(
-        file=file,
-        digest=digest.hexdigest(),
-        boxes={label: boxes[label] for label in labels if label in boxes},
-        images={label: len(rows[label]) for label in labels if label in rows},
-        patients={label: len(set(patients[rows[label]])) for label in labels if label in rows},
-        n_images=len(of_row),
-        n_patients=len(set(patients[sorted(of_row)])),
-        n_others=n_others,
-    )
