@@ -129,14 +129,10 @@ def forward_features(network: nn.Module, images: Tensor) -> Tensor:
 
 def forward_head(network: nn.Module, features: Tensor) -> Tensor:
     """Logits (B, n_outputs), float32, of a last feature map: pooling, dropout, classifier."""
-    if isinstance(network, torchvision_models.DenseNet):
-        pooled = F.adaptive_avg_pool2d(features, (1, 1))
-    elif isinstance(network, torchvision_models.ResNet | torchvision_models.EfficientNet):
-        pooled = network.avgpool(features)
-    else:
+    if hasattr(network, "forward_head"):  # timm's
         return cast(Tensor, cast(Any, network).forward_head(features))
-    head = network.fc if isinstance(network, torchvision_models.ResNet) else network.classifier
-    return cast(Tensor, head(torch.flatten(pooled, 1)))
+    head = network.get_submodule(classifier_path(network).partition(".")[0])
+    return cast(Tensor, head(F.adaptive_avg_pool2d(features, 1).flatten(1)))
 
 
 class WithClassMaps(nn.Module):
@@ -186,15 +182,11 @@ def classifier_path(network: nn.Module) -> str:
     Raises:
         ConfigError: a timm network whose classifier is not a single linear layer.
     """
-    if isinstance(network, torchvision_models.DenseNet):
-        return "classifier"
-    if isinstance(network, torchvision_models.ResNet):
-        return "fc"
-    if isinstance(network, torchvision_models.EfficientNet):
-        return "classifier.1"
-    classifier = cast(Any, network).get_classifier()
-    for path, module in network.named_modules():
-        if module is classifier and isinstance(module, nn.Linear):
+    linear = [(path, one) for path, one in network.named_modules() if isinstance(one, nn.Linear)]
+    of_timm = getattr(network, "get_classifier", None)  # torchvision's is the last one
+    classifier = of_timm() if of_timm else linear[-1][1]
+    for path, module in linear:
+        if module is classifier:
             return str(path)
     text = f"{type(network).__name__}: its classifier is not one linear layer; choose another model"
     raise ConfigError(text)
