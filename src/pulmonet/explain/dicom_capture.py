@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pulmonet import __version__
 from pulmonet.arrays import Pixels
 from pulmonet.errors import ConfigError
@@ -25,8 +23,6 @@ _OF_CAPTURES = {
     "SeriesNumber": 9001, "InstanceNumber": 1, "Modality": "OT", "ConversionType": "WSD",
     "ImageType": ["DERIVED", "SECONDARY", "OTHER"], "PatientOrientation": "",
     "Manufacturer": "PulmoNet", "SoftwareVersions": __version__, "LossyImageCompression": "00",
-    "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0,
-    "PixelRepresentation": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7,
 }  # fmt: skip
 
 
@@ -54,8 +50,8 @@ def encode_secondary_capture(
     """
     check_dicom_installed()
     import pydicom
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+    from pydicom.dataset import Dataset
+    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
     header: Any = None
     with contextlib.suppress(pydicom.errors.InvalidDicomError, OSError):
@@ -66,8 +62,7 @@ def encode_secondary_capture(
     for name, instead in _OF_STUDY.items():
         setattr(capture, name, getattr(original, name, instead))
     capture.StudyInstanceUID = capture.StudyInstanceUID or generate_uid()
-    capture.SOPClassUID, capture.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
-    capture.SeriesInstanceUID = generate_uid()
+    capture.SOPClassUID, capture.SeriesInstanceUID = SecondaryCaptureImageStorage, generate_uid()
     # DICOM limits a description (LO) to 64 characters
     capture.SeriesDescription = f"{description[:47]} (research only)"
     capture.DerivationDescription = (
@@ -83,11 +78,5 @@ def encode_secondary_capture(
         capture.SourceImageSequence = [reference]
     for name, value in _OF_CAPTURES.items():
         setattr(capture, name, value)
-    capture.Rows, capture.Columns = overlay.shape[:2]
-    pixels = np.ascontiguousarray(overlay).tobytes()
-    capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    capture.file_meta = FileMetaDataset()
-    capture.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
-    capture.file_meta.MediaStorageSOPInstanceUID = capture.SOPInstanceUID
+    capture.set_pixel_data(overlay, "RGB", 8)
     return bytes_of(partial(capture.save_as, enforce_file_format=True))
