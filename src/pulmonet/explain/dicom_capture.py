@@ -7,7 +7,6 @@ from typing import Any
 
 from pulmonet import __version__
 from pulmonet.arrays import Pixels
-from pulmonet.errors import ConfigError
 from pulmonet.files.write import bytes_of
 
 #: What a capture of a DICOM image takes over from it, so that it is filed with the same study;
@@ -26,15 +25,6 @@ _OF_CAPTURES = {
 }  # fmt: skip
 
 
-def check_dicom_installed() -> None:
-    """Fail before any work. ConfigError: pydicom is not installed."""
-    try:
-        import pydicom  # noqa: F401
-    except ImportError:
-        text = "--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'"
-        raise ConfigError(text) from None
-
-
 def encode_secondary_capture(
     overlay: Pixels, description: str, source: Path | None = None, *, anonymous: bool = False
 ) -> bytes:
@@ -44,11 +34,7 @@ def encode_secondary_capture(
     X-ray's own file, `source`, is DICOM, patient and study are taken from it and it is referenced,
     unless `anonymous`: then, as otherwise, they are new and say nothing of anybody. Whether letters
     are burnt into the pixels stays as the source says, unknown too.
-
-    Raises:
-        ConfigError: pydicom is not installed.
     """
-    check_dicom_installed()
     import pydicom
     from pydicom.dataset import Dataset
     from pydicom.uid import SecondaryCaptureImageStorage, generate_uid

@@ -15,15 +15,12 @@ def run(options: ExplainOptions) -> int:
     """
     task = settle(options)
     # torch and all that is slow to import only now: a wrong name has been answered
-    from pulmonet.explain.dicom_capture import check_dicom_installed
     from pulmonet.explain.results import BadImage, Explanations
     from pulmonet.flows.dataset import Datasets
     from pulmonet.flows.explain import boxes, images, pictures, scores, screen
     from pulmonet.flows.explain.sanity import check_maps
     from pulmonet.models.trained import load_run
 
-    if task.dicom:
-        check_dicom_installed()
     names = ("explanations.json", "contact_sheet.png", "localization.json", "sanity.json")
     if not task.no_maps:
         task.ledger.check(*(task.folder / name for name in names), task.folder / "sanity.png")

@@ -178,6 +178,8 @@ def _check_combination(options: ExplainOptions) -> None:
         raise ConfigError(f"--no-maps: {of_maps[0]} needs the maps; leave one of the two out")
     if options.parquet and find_spec("pyarrow") is None:
         raise ConfigError("--parquet: needs pyarrow; pip install 'pulmonet[tables]'")
+    if options.dicom and find_spec("pydicom") is None:
+        raise ConfigError("--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'")
     boxes = options.boxes
     if options.images and boxes is not None:
         what = "--boxes scores rows of the dataset that the boxes belong to"
