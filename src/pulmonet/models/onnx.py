@@ -52,7 +52,9 @@ def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) ->
     import onnx
 
     network = OrderedDict(network=run.network.to("cpu").eval(), scores=nn.Sigmoid())
-    with _quiet():
+    # the exporter prints its progress and warns of its own internals
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             nn.Sequential(network),
             (torch.zeros(2, 1, run.image_size, run.image_size),),
@@ -105,16 +107,3 @@ def _forget_origins(part: Any) -> None:
         if field.message_type is not None:
             for one in [value] if hasattr(value, "ListFields") else value:
                 _forget_origins(one)
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """torch's exporter prints its progress and warns of its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
