@@ -93,11 +93,6 @@ def largest_of_processes(number: int, processes: Processes) -> int:
     return int(largest.item())
 
 
-def any_process(flag: bool, processes: Processes) -> bool:
-    """Whether any process raised `flag`; all get the same answer."""
-    return bool(largest_of_processes(int(flag), processes))
-
-
 def wait_for_all(processes: Processes) -> None:
     if processes.are_many:
         dist.barrier()

@@ -18,7 +18,7 @@ from pulmonet.files.system import STOP_SIGNALS, leave_closed_terminal, on_signal
 from pulmonet.models.networks import Ensemble
 from pulmonet.training import checkpoint
 from pulmonet.training.checkpoint import Progress
-from pulmonet.training.distributed import Processes, any_process
+from pulmonet.training.distributed import Processes, largest_of_processes
 from pulmonet.training.engine import Engine
 from pulmonet.training.optimisers import finish_epoch, learning_rate
 from pulmonet.training.stage import Stage
@@ -202,7 +202,7 @@ class LossesSeen:
                 progress.loss_sum += total
                 progress.known_sum += count
                 self.last = total / max(count, 1)
-            if is_finite and not (skipped is not None and bool(skipped)):
+            if is_finite and not skipped:
                 progress.n_skipped_in_a_row = 0
                 continue
             progress.n_skipped_in_a_row += 1
@@ -243,7 +243,5 @@ class SignalWatch:
 
 def stop_requested(watch: SignalWatch, processes: Processes, step: int, n_steps: int) -> bool:
     """Whether to stop after a 1-based step of `n_steps`; all processes get the same answer."""
-    if not processes.are_many:
-        return bool(watch.received)
-    is_due = step % STEPS_PER_QUESTION == 0 or step == n_steps
-    return is_due and any_process(bool(watch.received), processes)
+    is_due = not processes.are_many or step % STEPS_PER_QUESTION == 0 or step == n_steps
+    return is_due and largest_of_processes(watch.received, processes) > 0

@@ -65,7 +65,7 @@ def test_without_fp16_the_first_non_finite_loss_ends_the_run() -> None:
 def test_processes_ask_each_other_in_epochs_of_few_steps_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "any_process", lambda flag, _: flag)
+    monkeypatch.setattr(loop, "largest_of_processes", lambda number, _: number)
     two = Processes(0, 0, 2)
     watch = SignalWatch()
     watch.received = 15
