@@ -8,10 +8,10 @@ import pandas as pd
 
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
-from pulmonet.data.sources import rows
+from pulmonet.data.sources import mapped, rows
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.files import split_tables
-from pulmonet.data.tables import find_tables, id_column, patient_column, read_csv, text_column
+from pulmonet.data.tables import find_tables, patient_column, read_csv, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import names_in
 from pulmonet.labels import VOCABULARY
@@ -72,23 +72,13 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
 def _rows_of(
     raw: pd.DataFrame, root: Path, split: str, where: Path, names: list[str]
 ) -> rows.SourceRows:
-    paths = _in_batches(rows.strip_root(raw["Path"].to_numpy(object), root), root)
-    column = patient_column(raw)
-    patient, study = rows.patients_of(paths, id_column(raw[column], where) if column else None)
-    problems: list[str] = []
-    labels = rows.label_columns(raw, [name for name in names if name in raw], where, problems)
-    return rows.source_rows(
-        paths,
-        labels,
-        problems,
-        split=split,
-        patient=patient,
-        study=study,
-        view=rows.view_of(raw, "Frontal/Lateral", "AP/PA"),
-        sex=rows.column_or(raw, ["Sex"], rows.parse_sex),
-        age_years=rows.column_or(raw, ["Age"], rows.parse_age, np.nan),
-        further=rows.other_columns(raw, {*_META, column}, labels),
-    )
+    view = rows.view_of(raw, "Frontal/Lateral", "AP/PA")
+    table = raw.assign(Path=_in_batches(raw["Path"].to_numpy(object), root), view=view)
+    table = table.drop(columns=["Study", "Frontal/Lateral", "AP/PA"], errors="ignore")
+    columns = {"path": "Path", "view": "view", "sex": "Sex", "age": "Age"}
+    columns["patient"] = patient_column(raw) or ""
+    mapping = {key: name for key, name in columns.items() if name in table}
+    return mapped.read_table(table, root, where, mapping, names, split)
 
 
 def _in_batches(paths: Strings, root: Path) -> Strings:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def place_images(
     """
     files = [file_of(path) for path in paths]
     leave = leaving(files)
-    there = (stat_sources(root, files, np.arange(len(files)))[:, 0] >= 0) & ~leave
+    there = _are_there(root, files) & ~leave
     places = Places(list(paths))
     lost = [
         row
@@ -101,8 +101,7 @@ def _beside(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]
         return {}
     alike = [row for row in rows if paths[row].endswith(f".{old}")]
     files = [paths[row].removesuffix(f".{old}") + next(iter(new)) for row in alike]
-    sizes = stat_sources(root, files, np.arange(len(files)))[:, 0].tolist()
-    return {row: file for row, file, size in zip(alike, files, sizes, strict=True) if size >= 0}
+    return dict(compress(zip(alike, files, strict=True), _are_there(root, files)))
 
 
 def _below(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
@@ -119,8 +118,11 @@ def _below(root: Path, paths: Sequence[str], rows: list[int]) -> dict[int, str]:
     files = [path[len(start) :] for path in posix]
     if not {*paths}.isdisjoint(files):  # two rows do not mean one file
         return {}
-    sizes = stat_sources(root, files, np.arange(len(files)))[:, 0].tolist()
-    return {row: file for row, file, size in zip(rows, files, sizes, strict=True) if size >= 0}
+    return dict(compress(zip(rows, files, strict=True), _are_there(root, files)))
+
+
+def _are_there(root: Path, files: Sequence[str]) -> Flags:
+    return np.asarray(stat_sources(root, files, np.arange(len(files)))[:, 0] >= 0)
 
 
 def leaving(paths: Sequence[str]) -> Flags:
@@ -182,34 +184,22 @@ def image_files(root: Path, folder: str = "", *, follow_links: bool = False) -> 
 
     Folders behind a symbolic link are passed over unless `follow_links`.
     """
-    real_root = os.path.realpath(root)
+    top, real_root = f"{root}/", f"{os.path.realpath(root)}/"
     linked: set[str] = set()
-    below = [f"{folder.strip('/')}/" if folder.strip("/") else ""]
-    while below:
-        start = below.pop()
-        try:
-            entries = os.scandir(f"{root}/{start}")
-        except OSError:
-            continue
-        with entries:
-            for entry in entries:
-                name = entry.name
-                if is_litter(name):
-                    continue
-                try:
-                    is_folder = entry.is_dir()
-                except OSError:  # a link to itself
-                    is_folder = False
-                if not is_folder:
-                    if is_image_name(name):
-                        yield start + name
-                elif not entry.is_symlink():
-                    below.append(f"{start}{name}/")
-                elif follow_links:
-                    real = os.path.realpath(entry.path)
-                    if real not in linked and not f"{real_root}/".startswith(f"{real}/"):
-                        linked.add(real)
-                        below.append(f"{start}{name}/")
+
+    def is_new(place: str) -> bool:
+        """Whether a folder is looked into: of a link once, and not if the root lies in it."""
+        if not os.path.islink(place):  # noqa: PTH114
+            return True
+        real = os.path.realpath(place)
+        n_known = len(linked)
+        linked.add(real)
+        return len(linked) > n_known and not real_root.startswith(f"{real}/")
+
+    for at, folders, names in os.walk(top + folder.strip("/"), followlinks=follow_links):
+        below = f"{at[len(top) :].replace(os.sep, '/')}/".lstrip("/")
+        yield from (below + name for name in names if is_image_name(name) and not is_litter(name))
+        folders[:] = [name for name in folders if not is_litter(name) and is_new(f"{at}/{name}")]
 
 
 def is_image_name(name: str) -> bool:
