@@ -5,8 +5,9 @@ from typing import Any
 
 from pulmonet.arrays import Floats32
 from pulmonet.explain.results import ImageExplanation, LabelExplanation
-from pulmonet.metrics.calibration.fit import NO_CALIBRATION
 from pulmonet.models.trained import TrainedRun
+
+NO_CALIBRATION = None, "no threshold yet; `pulmonet evaluate` sets it"
 
 
 def judge_images(
@@ -26,12 +27,14 @@ def judge_images(
     likeness = [(one, run.why_unlike(one, synthetic=synthetic)) for one in distances]
     columns: list[list[LabelExplanation]] = []
     for label, column in zip(labels, scores.T, strict=True):
-        verdict = NO_CALIBRATION if calibration is None else calibration.judge(label, 0.0)
         fitted = None if calibration is None else calibration.labels.get(label)
-        shared: dict[str, Any] = {"reason": verdict.reason, "auroc": fitted and fitted.auroc}
+        threshold, reason = (
+            NO_CALIBRATION if calibration is None else calibration.threshold_of_verdicts(label)
+        )
+        shared: dict[str, Any] = {"threshold": threshold, "reason": reason}
+        shared["auroc"] = fitted and fitted.auroc
         chances, present = [None] * len(names), [None] * len(names)
-        if calibration is not None and fitted is not None and verdict.present is not None:
-            shared["threshold"] = threshold = calibration.threshold(label)
+        if fitted is not None and threshold is not None:
             present = (column.astype(float) >= threshold).tolist()
             if fitted.calibrator is not None:
                 chances = fitted.calibrator.apply(column).tolist()

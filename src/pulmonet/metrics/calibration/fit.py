@@ -6,7 +6,7 @@ calibrated model would show at the same n, because on few rows it is never near 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,19 +100,6 @@ def highest_by_chance(positives: int, negatives: int, n_labels: int) -> float:
     return float(0.5 - ndtri(0.025 / n_labels) * variance**0.5)
 
 
-class Verdict(NamedTuple):
-    """Whether a score reaches its label's threshold.
-
-    The `reason` is why `present` is None, or that the threshold comes from elsewhere.
-    """
-
-    present: bool | None
-    reason: str | None
-
-
-NO_CALIBRATION = Verdict(None, "no threshold yet; `pulmonet evaluate` sets it")
-
-
 class Calibration(Record):
     """``calibration.json``: what turns a run's scores into probabilities and decisions."""
 
@@ -157,22 +144,22 @@ class Calibration(Record):
         entry = self.labels.get(label)
         return None if entry is None else entry.thresholds.get(criterion)
 
-    def judge(self, label: str, score: float) -> Verdict:
-        """Whether a score reaches Youden's threshold, where that one can be relied on.
+    def threshold_of_verdicts(self, label: str) -> tuple[float | None, str | None]:
+        """Youden's threshold where it can be relied on; and why it cannot, or whose it is.
 
         Each verdict of an image that PulmoNet gives is from here.
         """
         entry, threshold = self.labels.get(label), self.threshold(label)
         if entry is None:
             why = self.left_out.get(label, "not among the labels evaluated")
-            return Verdict(None, f"no threshold: {why}")
+            return None, f"no threshold: {why}"
         if threshold is None:
-            return Verdict(None, "no threshold (Youden's); `pulmonet evaluate` without --threshold")
+            return None, "no threshold (Youden's); `pulmonet evaluate` without --threshold"
         if self.published:
-            return Verdict(score >= threshold, f"threshold published by {self.published}")
+            return threshold, f"threshold published by {self.published}"
         able = [one for one in self.labels.values() if one.why_too_few() is None]
         reason = entry.why_too_few() or entry.why_chance(len(able))
-        return Verdict(score >= threshold if reason is None else None, reason)
+        return threshold if reason is None else None, reason
 
 
 def read_calibration(path: Path) -> Calibration | None:
