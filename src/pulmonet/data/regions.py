@@ -14,6 +14,7 @@ Format: https://github.com/rajpurkarlab/cheXlocalize, README and sample/
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,47 +44,38 @@ _TASKS = {"Airspace Opacity": "Lung Opacity"}
 _SIZE = "img_size"
 
 
-@dataclass(frozen=True)
-class Mask:
-    """A mask of a whole X-ray in the small form it was published in, drawn only when asked for.
+def draw_runs(runs: Ints, height: int, width: int) -> Flags:
+    """(H, W) mask of run lengths (K,), column by column, outside and inside in turns."""
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
 
-    CheXlocalize's 643 masks of its validation set would fill 4 GB as pixels, so a few megabytes.
-    The lengths of `runs` go column by column, outside and inside in turns, outside first.
+
+def draw_contours(lines: Sequence[Array], height: int, width: int) -> Flags:
+    """(H, W) mask within closed lines (K, 2), x and y, which belong to it.
+
+    As CheXlocalize's ``annotation_to_segmentation.py`` draws them.
     """
-
-    height: int
-    width: int
-    runs: Ints | None = None  # (K,), their sum is height x width, pixels
-    contours: Sequence[Array] = ()  # instead, closed lines (K, 2), x and y; they belong to it, too
-
-    def any(self) -> bool:
-        """Whether a pixel lies inside."""
-        return len(self.contours) > 0 if self.runs is None else bool(self.runs[1::2].any())
-
-    def pixels(self) -> Flags:
-        """(H, W) mask; contours as CheXlocalize's ``annotation_to_segmentation.py`` draws them."""
-        if self.runs is not None:
-            inside = np.arange(len(self.runs)) % 2 == 1
-            return np.repeat(inside, self.runs).reshape(self.width, self.height).T
-        canvas = Image.new("1", (self.width, self.height))
-        pen = ImageDraw.Draw(canvas)
-        for line in self.contours:
-            pen.polygon([(float(x), float(y)) for x, y in line], outline=1, fill=1)
-        return np.asarray(canvas, dtype=np.bool_)
+    canvas = Image.new("1", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    for line in lines:
+        pen.polygon([(float(x), float(y)) for x, y in line], outline=1, fill=1)
+    return np.asarray(canvas, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
 class Region:
-    """One finding's place on one image."""
+    """One finding's place on one image.
+
+    The mask of a segmentation stays in the small form it was published in, and is drawn only when
+    asked for: CheXlocalize's 643 of its validation set would fill 4 GB as pixels.
+    """
 
     boxes: Array  # (K, 4) xmin, ymin, xmax, ymax as fractions of the image from its top left
-    mask: Mask | None = None  # instead, of a segmentation: the whole image, in its own pixels
+    mask: partial[Flags] | None = None  # instead: draws the whole image's, in its own pixels
 
     def content(self) -> bytes:
         """What tells it from another one."""
-        if self.mask is None:
-            return self.boxes.tobytes()
-        parts = self.mask.contours if self.mask.runs is None else [self.mask.runs]
+        parts = self.boxes if self.mask is None else self.mask.args[0]
         return b"".join(part.tobytes() for part in parts)
 
     def on_square(self, side: int, height: int, width: int, fit: str) -> Flags:
@@ -95,7 +87,7 @@ class Region:
         Height and width, pixels of the image, matter for the fits ``pad`` and ``crop`` only.
         """
         if self.mask is not None:
-            grey = self.mask.pixels().astype(np.uint8) * 255
+            grey = self.mask().astype(np.uint8) * 255
             covered = fit_square(grey, side, fit)
             return np.asarray(covered > min(127, int(covered.max()) - 1))
         where = placement(height, width, fit)
@@ -226,10 +218,10 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
                     f"{path}: {image}, {task}: not a mask ({error}); expected run lengths (size, "
                     "counts), or contours beside img_size; download the file again"
                 ) from None
-            if mask.any() and image in rows:
+            if mask is not None and image in rows:
                 label = align(_TASKS.get(str(task), str(task)))
                 regions[rows[image], label] = Region(np.zeros((0, 4)), mask)
-            n_unmatched += mask.any() and image not in rows
+            n_unmatched += mask is not None and image not in rows
     return regions, n_unmatched
 
 
@@ -238,12 +230,14 @@ def image_id(path: str) -> str:
     return "_".join(path.rsplit(".", 1)[0].split("/")[-3:])
 
 
-def _mask(found: Any, size: Any) -> Mask:
-    """The mask of one task, as either file has it."""
+def _mask(found: Any, size: Any) -> partial[Flags] | None:
+    """What draws the mask of one task, as either file has it; None of an empty one."""
     height, width = (int(length) for length in (found["size"] if size is None else size))
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"a mask of {height} x {width} pixels")
     if size is None:
-        return decode_mask(found["counts"], height, width)
-    _check_size(height, width)
+        runs = decode_runs(found["counts"], height * width)
+        return partial(draw_runs, runs, height, width) if runs[1::2].any() else None
     lines = [np.asarray(line, dtype=np.float64) for line in found]
     for line in lines:
         if line.ndim != 2 or line.shape[1] != 2 or not np.isfinite(line).all():
@@ -251,25 +245,20 @@ def _mask(found: Any, size: Any) -> Mask:
         # beyond this, the drawing's own integers overflow
         if np.abs(line).max(initial=0) > 1e6:
             raise ValueError("a point a million pixels off")
-    return Mask(height, width, contours=[line for line in lines if len(line) > 1])
+    lines = [line for line in lines if len(line) > 1]
+    return partial(draw_contours, lines, height, width) if lines else None
 
 
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"a mask of {height} x {width} pixels")
+def decode_runs(counts: str, n_pixels: int) -> Ints:
+    """(K,) run lengths from COCO's compressed form, outside and inside in turns, outside first.
 
-
-def decode_mask(counts: str, height: int, width: int) -> Mask:
-    """A mask from COCO's compressed run lengths.
-
-    Runs alternate between outside and inside, column by column. Each is written in groups of
-    five bits with a sixth for "more follow", 48 added to make it printable; from the third run
-    on it is the difference from the run before the last. Source: maskApi.c of the COCO API.
+    Each is written in groups of five bits with a sixth for "more follow", 48 added to make it
+    printable; from the third run on it is the difference from the run before the last. Source:
+    maskApi.c of the COCO API.
 
     Raises:
-        ValueError: the runs do not fill the mask, or no image has its size.
+        ValueError: the runs do not fill the mask.
     """
-    _check_size(height, width)
     runs: list[int] = []
     value = shift = 0
     for position, character in enumerate(counts):
@@ -286,6 +275,6 @@ def decode_mask(counts: str, height: int, width: int) -> Mask:
         value = shift = 0
     if shift:
         raise ValueError("the last run is cut off")
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise ValueError(f"runs cover {sum(runs):,} of {height * width:,} pixels")
-    return Mask(height, width, np.asarray(runs, dtype=np.int64))
+    if min(runs, default=0) < 0 or sum(runs) != n_pixels:
+        raise ValueError(f"runs cover {sum(runs):,} of {n_pixels:,} pixels")
+    return np.asarray(runs, dtype=np.int64)
