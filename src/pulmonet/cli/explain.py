@@ -13,26 +13,16 @@ from pulmonet.flows.explain.options import ExplainOptions
 @flags_of(
     ExplainOptions,
     "given",
+    "run label class_idx method layer split rows boxes sanity against artifacts_dir out_dir "
+    "colour_map no_maps parquet show_absent dicom anonymous bootstrap device",
     run=flag("run", "--run", "--model", "-m", default="best validation AUROC"),
     label=flag("labels", default="all"),
     class_idx="class_indices",
-    method="method",
     layer=flag("layer", default="last, the last feature map"),
-    split="split",
     rows="n_rows",
-    boxes="boxes",
-    sanity="sanity",
-    against="against",
-    artifacts_dir="artifacts_dir",
     out_dir=flag("out_dir", default="artifacts/<run>/explain, with --no-maps artifacts/<run>"),
     colour_map=flag("colour_map", "--colour-map", "--color-map"),
-    no_maps=flag("no_maps", "--no-maps"),
-    parquet="parquet",
-    show_absent="show_absent",
-    dicom="dicom",
-    anonymous="anonymous",
     bootstrap="n_resamples",
-    device="device",
 )
 def explain(
     *,

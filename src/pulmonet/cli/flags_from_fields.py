@@ -48,7 +48,7 @@ def flag(field: str, *names: str, **more: Any) -> Flag:
 
 
 def flags_of(
-    model: type[BaseModel], into: str, /, **flags: str | Flag
+    model: type[BaseModel], into: str, names: str = "", /, **flags: str | Flag
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command one flag for each of some fields of `model`.
 
@@ -59,9 +59,14 @@ def flags_of(
     Args:
         model: pydantic model with `use_attribute_docstrings`, or one whose fields are such models.
         into: parameter of the function.
-        flags: the flag's parameter -> field, or `flag(...)`.
+        names: parameters of flags, in the order of the help; each is called as its field.
+        flags: the parameters of others, and of some of these -> field, or `flag(...)`.
     """
-    made = {name: each if isinstance(each, Flag) else Flag(each) for name, each in flags.items()}
+    fields: dict[str, str | Flag | None] = dict.fromkeys(names.split()) | flags
+    made = {
+        name: each if isinstance(each, Flag) else Flag(_dotted(model, each or name))
+        for name, each in fields.items()
+    }
     found = {name: (each, _find_field(model, each.field)) for name, each in made.items()}
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
@@ -89,6 +94,15 @@ def flags_of(
         return call
 
     return decorate
+
+
+def _dotted(model: Any, name: str) -> str:
+    """A field of `model`, or of the one of its sections that has it."""
+    if "." in name or name in model.model_fields:
+        return name
+    sections = model.model_fields.items()
+    (home,) = (one for one, f in sections if name in getattr(f.annotation, "model_fields", ()))
+    return f"{home}.{name}"
 
 
 def _find_field(model: Any, dotted: str) -> FieldInfo:

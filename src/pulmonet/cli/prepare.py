@@ -12,13 +12,11 @@ from pulmonet.config.fields import RunConfig
 @flags_of(
     RunConfig,
     "settings",
+    "image_size fit labels data_dir map_ join follow_links splits skip_bad num_workers seed",
     image_size=flag("data.image_size", help="Largest size to train at, pixels. Default: 224."),
-    fit="data.fit",
     labels=flag("data.labels", help="Labels that must be there, or all; repeatable, takes commas."),
     **DATASET_FLAGS,
-    skip_bad="data.skip_bad",
     num_workers=flag("runtime.num_workers", help="Decoding threads. Default: all cores."),
-    seed="seed",
 )
 def prepare(
     *,

@@ -12,27 +12,14 @@ from pulmonet.config.fields import RunConfig
 @flags_of(
     RunConfig,
     "settings",
+    "model epochs batch_size lr image_size num_workers seed labels views subset subset_mode "
+    "folds fold data_dir map_ join follow_links splits uncertain_policy dropout weights device "
+    "boxes select_on skip_bad",
     model=flag("model.name", "--model", "-m"),
-    epochs="optim.epochs",
-    batch_size="optim.batch_size",
-    lr="optim.lr",
-    image_size="data.image_size",
-    num_workers="runtime.num_workers",
-    seed="seed",
-    labels="data.labels",
-    views="data.views",
-    subset="data.subset",
-    subset_mode="data.subset_mode",
-    folds="data.folds",
-    fold="data.fold",
     **DATASET_FLAGS,
     uncertain_policy=flag("targets.uncertain_policy", read=parse_policy),
-    dropout="model.dropout",
-    weights="model.weights",
-    device="runtime.device",
     boxes=flag("pointing.boxes", default="no boxes; --boxes alone is own"),
     select_on="select.on",
-    skip_bad="data.skip_bad",
 )
 def train(
     *,
