@@ -30,6 +30,7 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_text
 from pulmonet.labels import align
+from pulmonet.run.record import BoxFacts
 
 #: (row of the manifest, label)
 Key = tuple[int, str]
@@ -163,11 +164,17 @@ def read_box_regions(
 
 @dataclass(frozen=True)
 class TaughtRegions:
-    """Regions of the training rows, from which the pointing loss learns."""
+    """Regions of the training rows, from which the pointing loss learns; `facts` describe them."""
 
     #: Row of the manifest -> column of the label, region, and the image's height and width.
     of_row: Mapping[int, Sequence[tuple[int, Region, int, int]]]
     fit: str
+    facts: BoxFacts
+
+    @property
+    def rows(self) -> Ints:
+        """Manifest rows with a region."""
+        return np.asarray(sorted(self.of_row), np.int64)
 
     def masks(self, rows: Ints, side: int) -> tuple[Ints, Pixels]:
         """Masks (K, R, R) of 0 and 255 on the squares of some rows (B,), as the pack has them.

@@ -3,9 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from pulmonet.arrays import Ints
 from pulmonet.data.images.file import inside_root
@@ -20,22 +17,9 @@ from pulmonet.run.record import BoxFacts
 from pulmonet.words import list_first
 
 
-@dataclass(frozen=True)
-class TaughtBoxes:
-    """What the pointing loss learns from, and what the run's record says of it."""
-
-    regions: TaughtRegions
-    facts: BoxFacts
-
-    @property
-    def rows(self) -> Ints:
-        """Manifest rows with a box that is learned from."""
-        return np.asarray(sorted(self.regions.of_row), np.int64)
-
-
 def find_boxes(
     manifest: Manifest, named: str, rows: Ints, labels: Sequence[str], *, fit: str
-) -> TaughtBoxes:
+) -> TaughtRegions:
     """The boxes that `named` (``--boxes``) has of the training `rows` and `labels`.
 
     Raises:
@@ -76,7 +60,7 @@ def find_boxes(
         n_patients=len(set(patients[[*of_row]])),
         n_others=len(found) - sum(map(len, taught.values())) + n_unmatched,
     )
-    return TaughtBoxes(TaughtRegions(of_row, fit), facts)
+    return TaughtRegions(of_row, fit, facts)
 
 
 def _size(manifest: Manifest, row: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.data.batches.random import check_both_classes
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
+from pulmonet.data.regions import TaughtRegions
 from pulmonet.data.splits.choose import (
     annotated_in_split,
     dev_rows,
@@ -29,7 +30,7 @@ from pulmonet.errors import ArtifactError, ConfigError, DataError, is_out_of_mem
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
 from pulmonet.flows.dataset import left_out, open_dataset, pack_rows
-from pulmonet.flows.train.boxes import TaughtBoxes, find_boxes
+from pulmonet.flows.train.boxes import find_boxes
 from pulmonet.flows.train.resume import CHANGEABLE
 from pulmonet.labels import (
     evaluation_targets,
@@ -71,7 +72,7 @@ class Plan:
     processes: Processes
     unreadable: tuple[str, ...] = ()  # paths of the images that cannot be used
     one_class: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    boxes: TaughtBoxes | None = None  # what the class maps learn from
+    boxes: TaughtRegions | None = None  # what the class maps learn from
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -104,7 +105,7 @@ def make_plan(
     return plan if config.pointing.boxes is None else replace(plan, boxes=_boxes(plan))
 
 
-def _boxes(plan: Plan) -> TaughtBoxes:
+def _boxes(plan: Plan) -> TaughtRegions:
     named, fit = plan.config.pointing.boxes or "", plan.config.data.fit
     return find_boxes(plan.manifest, named, plan.rows["train"], plan.taught, fit=fit)
 
@@ -255,7 +256,7 @@ def make_stages(
         select_targets=selection_targets(plan, select),
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
-        regions=None if plan.boxes is None else plan.boxes.regions,
+        regions=plan.boxes,
     )
     members = (config.model.member(number) for number in range(config.model.members))
     return [

@@ -21,11 +21,16 @@ from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.regions import Region, TaughtRegions
 from pulmonet.errors import DataError
+from pulmonet.run.record import BoxFacts
 from small_dataset import manifest_of, write_dataset
 
 N_ROWS = 40
 ROWS = np.array([*range(3, 30), *range(35, 40)])  # 32 rows, not all of the manifest
 SIZE = 64
+
+NO_FACTS = BoxFacts(
+    file="", digest="", boxes={}, images={}, patients={}, n_images=0, n_patients=0, n_others=0
+)
 
 
 @pytest.fixture
@@ -345,7 +350,7 @@ def test_a_square_drawn_in_its_box_stays_in_it(
         batch_size=6,
         seed=3,
         num_workers=0,
-        regions=TaughtRegions(of_row, fit),
+        regions=TaughtRegions(of_row, fit, NO_FACTS),
     )
     for epoch in range(3):
         (batch,) = batches.epoch(epoch)
@@ -365,7 +370,7 @@ def test_a_square_drawn_in_its_box_stays_in_it(
 def test_rows_without_a_box_and_boxes_moved_outside(pack: Pack) -> None:
     corner = Region(np.array([[0.0, 0.0, 0.02, 0.02]]))
     of_row = {4: [(0, corner, 1, 1), (2, corner, 1, 1)], 7: [(1, corner, 1, 1)], 99: []}
-    regions = TaughtRegions(of_row, "stretch")
+    regions = TaughtRegions(of_row, "stretch", NO_FACTS)
     shift = AugmentConfig(geometry="original", crop_scale=(0.2, 0.3))
     covers = []
     for epoch in range(4):
