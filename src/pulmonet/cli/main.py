@@ -257,7 +257,7 @@ def _as_typer_reads(arguments: Sequence[str]) -> list[str]:
     found.sort(key=lambda argument: argument not in {"--quiet", "-q", "--verbose"})
     return [
         f"{each}={OWN_BOXES}" if each == "--boxes" and following.startswith("-") else each
-        for each, following in zip(found, [*found[1:], "--"], strict=True)
+        for each, following in zip(found, [*found[1:], "--"], strict=False)
     ]
 
 
