@@ -45,34 +45,20 @@ class KnownRows:
     targets: Floats  # (N, L) 1, 0 or NaN
 
 
-@dataclass(frozen=True)
-class _Design:
-    """How covariates become columns; levels and scaling come from the rows fitted on."""
+def _design(fitted_on: Covariates, rows: Covariates) -> Array:
+    """(N, K): intercept, age and its square, unknown age, one column a view and a sex of the rows.
 
-    views: tuple[str, ...]
-    sexes: tuple[str, ...]
-    mean_age: float
-    age_spread: float
-
-    @classmethod
-    def of(cls, covariates: Covariates) -> "_Design":
-        ages = covariates.age_years[np.isfinite(covariates.age_years)]
-        return cls(
-            views=tuple(sorted({str(view) for view in covariates.view})),
-            sexes=tuple(sorted({str(sex) for sex in covariates.sex})),
-            mean_age=float(ages.mean()) if len(ages) else 0.0,
-            age_spread=max(float(ages.std()), 1e-6) if len(ages) else 1.0,
-        )
-
-    def columns(self, covariates: Covariates) -> Array:
-        """(N, K): intercept, age and its square, unknown age, one column a view and a sex."""
-        age = (covariates.age_years - self.mean_age) / self.age_spread
-        unknown = ~np.isfinite(age)
-        age = np.where(unknown, 0.0, np.clip(age, -5, 5))
-        columns = [np.ones(len(age)), age, age**2, unknown.astype(np.float64)]
-        columns += [(covariates.view == view).astype(np.float64) for view in self.views]
-        columns += [(covariates.sex == sex).astype(np.float64) for sex in self.sexes]
-        return np.stack(columns, axis=1)
+    Levels and scaling come from the rows that are `fitted_on`.
+    """
+    ages = fitted_on.age_years[np.isfinite(fitted_on.age_years)]
+    mean, spread = (ages.mean(), max(ages.std(), 1e-6)) if len(ages) else (0.0, 1.0)
+    age = (rows.age_years - mean) / spread
+    unknown = ~np.isfinite(age)
+    age = np.where(unknown, 0.0, np.clip(age, -5, 5))
+    columns = [np.ones(len(age)), age, age**2, unknown]
+    columns += [rows.view == view for view in sorted(set(map(str, fitted_on.view)))]
+    columns += [rows.sex == sex for sex in sorted(set(map(str, fitted_on.sex)))]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def fit_baseline(covariates: Covariates, targets: Floats, applied_to: Covariates) -> Array:
@@ -81,8 +67,7 @@ def fit_baseline(covariates: Covariates, targets: Floats, applied_to: Covariates
     Fitted on `covariates` and `targets` (N, L) of 1, 0 or NaN, applied to M rows; a label with one
     class among the fitting rows gets its prevalence.
     """
-    design = _Design.of(covariates)
-    fitting, applying = design.columns(covariates), design.columns(applied_to)
+    fitting, applying = _design(covariates, covariates), _design(covariates, applied_to)
     ridge = np.full(fitting.shape[1], 1.0)
     ridge[0] = 1e-6  # the intercept is free; one-hot columns need the penalty
     scores = np.empty((len(applying), targets.shape[1]))
