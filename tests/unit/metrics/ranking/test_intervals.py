@@ -187,10 +187,16 @@ def test_jackknife_leaves_out_each_patient() -> None:
 
 def test_a_resample_with_one_positive_is_kept() -> None:
     """Of all resamples those with both classes, and only those: binomial shares."""
-    targets = np.repeat([1.0, 0.0], [3, 9])[:, None]
-    resamples = PatientResamples(targets, np.arange(12), 4000, 0)
-    positives = np.concatenate(list(resamples.blocks()))[:, :3].sum(axis=1)
-    shares = stats.binom.pmf(np.arange(13), 12, 3 / 12)
-    shares[[0, 12]] = 0
-    found = np.bincount(positives, minlength=13) / 4000
+    targets = np.repeat([1.0, 0.0, np.nan], [2, 3, 5])[:, None]
+    resamples = PatientResamples(targets, np.arange(10), 4000, 0)
+    counts = np.concatenate(list(resamples.blocks()))
+    positives, negatives = counts[:, :2].sum(axis=1), counts[:, 2:5].sum(axis=1)
+    assert positives.min() == negatives.min() == 1
+    drawn = np.arange(11)
+    joint = stats.multinomial.pmf(
+        np.stack(np.broadcast_arrays(drawn[:, None], drawn, 10 - drawn[:, None] - drawn), axis=-1),
+        10, [0.2, 0.3, 0.5],
+    )  # fmt: skip
+    shares = np.nan_to_num(joint)[1:, 1:].sum(axis=1)
+    found = np.bincount(positives, minlength=11)[1:] / 4000
     np.testing.assert_allclose(found, shares / shares.sum(), atol=0.025)
