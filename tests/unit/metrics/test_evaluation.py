@@ -163,6 +163,13 @@ def test_stored_calibration_is_used_and_named(make_predictions: Callable[..., Pr
     entry = found.labels["Edema"]
     assert entry.calibrated.fitted_on == "tiny, split valid"
     assert entry.operating_points[0].threshold == stored.labels["Edema"].thresholds["youden"]
+    rows = make_predictions(seed=2)
+    called = rows.scores[:, 0] >= stored.labels["Edema"].thresholds["youden"]
+    by_sex = [group for group in found.subgroups if group.column == "sex"]
+    for group in by_sex:
+        sick = (rows.columns["sex"] == group.group) & (rows.targets[:, 0] == 1)
+        assert group.labels["Edema"].sensitivity.value == pytest.approx(called[sick].mean())
+    assert len(by_sex) == 2
     assert entry.operating_points[0].estimates == "threshold"
 
 

@@ -26,5 +26,7 @@ def test_studies_are_joined_by_loop(make_predictions: Callable[..., Predictions]
             targets = predictions.targets[members]
             assert np.isnan(joined.targets[row, 2])
             assert joined.targets[row, 1] == np.nanmax(targets[:, 1])
+            assert joined.patients[row] == predictions.patients[members[0]]
+    assert join_studies(replace(predictions, patients=None)).patients is None
     with pytest.raises(ConfigError, match="these rows name no studies"):
         join_studies(replace(predictions, studies=None))

@@ -115,6 +115,11 @@ def test_equal_scores_have_no_slope() -> None:
     slope, _ = slope_and_intercept(np.asarray([0, 1, 0, 1]), np.full(4, 0.3), np.arange(4))
     assert slope.value is None
     assert slope.reason == "all scores are equal"
+    targets, scores = calibrated_rows(0, 4000)
+    narrow = sigmoid(logit(scores) / 100)  # the same ranking within 0.06 of logits
+    assert np.ptp(logit(narrow)) < 0.1
+    slope, _ = slope_and_intercept(targets, narrow, np.arange(4000))
+    assert slope.value == pytest.approx(100, rel=0.1)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.01, 0.4])
