@@ -40,20 +40,17 @@ def fit_intercept(targets: Floats, scores: Floats, units: Ints) -> LogisticFit:
     return fit_logistic(ones, values, offset=logit(scores), units=units)
 
 
-def slope_and_intercept(
-    targets: Floats, scores: Floats, units: Ints, confidence: float = 0.95
-) -> tuple[Estimate, Estimate]:
+def slope_and_intercept(targets: Floats, scores: Floats, units: Ints) -> tuple[Estimate, Estimate]:
     """Both with patient-clustered Wald intervals."""
-    slope = wald(fit_slope(targets, scores, units), confidence)
-    return slope, wald(fit_intercept(targets, scores, units), confidence)
+    return wald(fit_slope(targets, scores, units)), wald(fit_intercept(targets, scores, units))
 
 
-def wald(fit: LogisticFit | str, confidence: float = 0.95) -> Estimate:
+def wald(fit: LogisticFit | str) -> Estimate:
     """The last coefficient, or why there is none."""
     if isinstance(fit, str):
         return Estimate(value=None, reason=fit)
     value, variance = float(fit.coefficients[-1]), fit.covariance[-1, -1]
-    half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
+    half = float(ndtri(0.975)) * float(np.sqrt(variance))
     return Estimate(value=value, low=value - half, high=value + half)
 
 

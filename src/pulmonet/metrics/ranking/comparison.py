@@ -36,7 +36,7 @@ class PairedDifferences:
 
 
 def paired_differences(
-    values: Array, samples: Array, n_patients: Array | float = np.inf, confidence: float = 0.95
+    values: Array, samples: Array, n_patients: Array | float = np.inf
 ) -> PairedDifferences:
     """Differences of all pairs in all measures, with simultaneous max-t intervals and p values.
 
@@ -49,7 +49,6 @@ def paired_differences(
         values: (M, H) measures of M models on all rows.
         samples: (M, R, H) the same under the same resamples for all.
         n_patients: (K, H), or (H,), patients of the rarer class.
-        confidence: simultaneous level.
     """
     pairs = list(combinations(range(len(values)), 2))
     first, second = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
@@ -70,7 +69,7 @@ def paired_differences(
         np.maximum(largest, studentised.max(axis=1), out=largest)
     # A share of R + 1 draws, not of R: the data themselves count as one (Davison, Hinkley 1997).
     n_beyond = len(largest) - np.searchsorted(np.sort(largest), observed)
-    n_allowed = int((1 - confidence) * (1 + len(largest)) + 1e-9) - 1
+    n_allowed = int(0.05 * (1 + len(largest)) + 1e-9) - 1
     critical = np.sort(largest)[::-1][max(n_allowed, 0)]
     half = -stdtrit(n - 1, ndtr(-critical)) * spread
     p_adjusted = (1 + n_beyond) / (1 + len(largest))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 from pulmonet.arrays import Array
 
@@ -16,9 +17,9 @@ class DeLong:
     auroc: Array  # (M,)
     covariance: Array  # (M, M); NaN with fewer than two positive or negative units
 
-    def interval(self, column: int = 0, confidence: float = 0.95) -> tuple[float, float]:
+    def interval(self, column: int = 0) -> tuple[float, float]:
         """Wald interval of one AUROC, cut at 0 and 1."""
-        half = ndtri(0.5 + confidence / 2) * np.sqrt(self.covariance[column, column])
+        half = ndtri(0.975) * np.sqrt(self.covariance[column, column])
         value = self.auroc[column]
         return float(max(value - half, 0.0)), float(min(value + half, 1.0))
 
@@ -81,15 +82,7 @@ def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None
 
 def _components(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """(m, M) share of negatives below each positive, (n, M) share of positives above each."""
+    together = rankdata(np.concatenate([positives, negatives]), axis=0)
+    above = [rankdata(own, axis=0) for own in (positives, negatives)]
     m, n = len(positives), len(negatives)
-    of_positives, of_negatives = np.empty_like(positives), np.empty_like(negatives)
-    for column in range(positives.shape[1]):
-        sorted_positives = np.sort(positives[:, column])
-        sorted_negatives = np.sort(negatives[:, column])
-        below = np.searchsorted(sorted_negatives, positives[:, column], side="left")
-        through = np.searchsorted(sorted_negatives, positives[:, column], side="right")
-        of_positives[:, column] = (below + through) / (2 * n)
-        below = np.searchsorted(sorted_positives, negatives[:, column], side="left")
-        through = np.searchsorted(sorted_positives, negatives[:, column], side="right")
-        of_negatives[:, column] = 1 - (below + through) / (2 * m)
-    return of_positives, of_negatives
+    return (together[:m] - above[0]) / n, 1 - (together[m:] - above[1]) / m

@@ -31,6 +31,9 @@ from pulmonet.metrics.ranking.resamples import (
 from pulmonet.metrics.results import MacroResult, RankingResult
 from pulmonet.run.predictions import Predictions
 
+#: Of every interval.
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class BootstrapRanking:
@@ -91,7 +94,7 @@ def bootstrap_ranking(
     return BootstrapRanking(auroc, precision, scored, int(missing.any(axis=1).sum()))
 
 
-def reach(n_patients: float = np.inf, confidence: float = 0.95) -> float:
+def reach(n_patients: float = np.inf) -> float:
     """Standard errors from an interval's middle to its end; n patients of the rarer class.
 
     The bootstrap divides by n where n - 1 is right, and its normal tails should be Student's: 2.53
@@ -99,9 +102,9 @@ def reach(n_patients: float = np.inf, confidence: float = 0.95) -> float:
     (doi:10.1080/00031305.2015.1089789).
     """
     if np.isinf(n_patients):
-        return float(ndtri(0.5 + confidence / 2))
+        return float(ndtri(0.5 + CONFIDENCE / 2))
     n = max(n_patients, 2)
-    return float(stdtrit(n - 1, 0.5 + confidence / 2) * np.sqrt(n / (n - 1)))
+    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2) * np.sqrt(n / (n - 1)))
 
 
 def effective_patients(n_patients: Array, variances: Array) -> float:
@@ -115,14 +118,12 @@ def effective_patients(n_patients: Array, variances: Array) -> float:
     return float(1 + total**2 / np.sum(variances**2 / np.maximum(n_patients - 1, 1)))
 
 
-def percentile_interval(
-    samples: Array, confidence: float = 0.95, *, n_patients: float = np.inf
-) -> tuple[float, float]:
+def percentile_interval(samples: Array, *, n_patients: float = np.inf) -> tuple[float, float]:
     """Percentile interval of bootstrap samples (R,), NaN left out; `n_patients` as in `reach`."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return np.nan, np.nan
-    tail = ndtr(-reach(n_patients, confidence))
+    tail = ndtr(-reach(n_patients))
     low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -143,12 +144,7 @@ def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf
 
 
 def logit_interval(
-    value: float,
-    samples: Array,
-    confidence: float = 0.95,
-    *,
-    n_patients: float = np.inf,
-    centre: float | None = None,
+    value: float, samples: Array, *, n_patients: float = np.inf, centre: float | None = None
 ) -> tuple[float, float]:
     """Interval on the logit scale: the bootstrap's standard error, `reach` times (Pepe 2003).
 
@@ -160,21 +156,16 @@ def logit_interval(
     if not len(finite):
         return np.nan, np.nan
     if not 0 < value < 1:
-        bound = ((1 - confidence) / 2) ** (1 / n_patients)
+        bound = ((1 - CONFIDENCE) / 2) ** (1 / n_patients)
         return (bound, 1.0) if value else (0.0, 1 - bound)
     middle = value if centre is None else centre
-    half = reach(n_patients, confidence) * finite.std() / (middle * (1 - middle))
+    half = reach(n_patients) * finite.std() / (middle * (1 - middle))
     low, high = expit(logit(middle) + half * np.asarray([-1.0, 1.0]))
     return min(float(low), value), max(float(high), value)
 
 
 def bca_interval(
-    value: float,
-    samples: Array,
-    jackknife: Array,
-    confidence: float = 0.95,
-    *,
-    n_patients: float = np.inf,
+    value: float, samples: Array, jackknife: Array, *, n_patients: float = np.inf
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987).
 
@@ -184,13 +175,13 @@ def bca_interval(
     finite = samples[np.isfinite(samples)]
     share_below = (np.sum(finite < value) + 0.5 * np.sum(finite == value)) / max(len(finite), 1)
     if not 0 < share_below < 1:
-        return percentile_interval(samples, confidence, n_patients=n_patients)
+        return percentile_interval(samples, n_patients=n_patients)
     bias = ndtri(share_below)
     left_out = jackknife[np.isfinite(jackknife)]
     deviation = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     spread = np.sum(deviation**2) ** 1.5
     acceleration = np.sum(deviation**3) / (6 * spread) if spread > 0 else 0.0
-    z = bias + reach(n_patients, confidence) * np.asarray([-1.0, 1.0])
+    z = bias + reach(n_patients) * np.asarray([-1.0, 1.0])
     levels = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(finite, levels)
     return float(low), float(high)
