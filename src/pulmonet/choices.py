@@ -57,21 +57,8 @@ LAST_LAYER = "last"
 #: Perceptually even maps first; jet is there on request, its bands suggest edges that are none.
 COLOUR_MAPS = ("plasma", "inferno", "magma", "viridis", "cividis", "turbo", "jet")
 
-#: Key of a ``--map`` -> what it says.
-MAP_KEYS = {
-    "path": "column with the image's path or file name (needed)",
-    "patient": "column with the patient's id (needed unless paths have a patient… part)",
-    "study": "column with the study's id",
-    "split": "column with train, valid (val, validate) or test",
-    "view": "column with AP, PA, lateral or frontal",
-    "sex": "column with M, F, Male or Female",
-    "age": "column with years",
-    "findings": "column that lists the findings in words",
-    "separator": "separator between findings; | by default",
-    "labels": "label columns, separated by |; by default all that hold 1, 0, -1 or blank",
-    "csv": "name of the CSV file, where there are several or it is in a folder",
-    "folder": "folder of the images below the root",
-    "strip": "beginning of the paths that the disk does not have",
-    "join": "column by which --join FILE is joined, labels and all; uid:id for two names",
-    "extension": "ending of the image files, where the table has another or none",
-}
+#: Keys of ``--map``; what each says: docs/data.md.
+MAP_KEYS = (
+    *("path", "patient", "study", "split", "view", "sex", "age", "findings", "separator", "labels"),
+    *("csv", "folder", "strip", "join", "extension"),
+)

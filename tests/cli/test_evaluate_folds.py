@@ -6,6 +6,8 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from evaluation_factory import digests, evaluate, write_predictions
 from pulmonet.cli.main import main
 from pulmonet.errors import ConfigError
 from pulmonet.files.write import write_atomic
-from pulmonet.flows.pooled_folds import DisjointFolds
+from pulmonet.flows.evaluate.combine import check_disjoint
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.run.folder import RunDir
 from run_factory import make_run
@@ -214,13 +216,15 @@ def test_folds_of_other_data_are_refused(
 
 
 def test_nothing_is_pooled_twice() -> None:
-    folds = DisjointFolds()
-    folds.add(["a", "b"], ["p1", "p2"], run="f0", split="valid")
-    folds.add(["c"], ["p3"], run="f1", split="valid")
+    def fold(run: str, paths: tuple[str, ...], patients: tuple[str, ...] | None) -> Any:
+        return SimpleNamespace(run=run, split="valid", paths=paths, patients=patients)
+
+    first, second = fold("f0", ("a", "b"), ("p1", "p2")), fold("f1", ("c",), ("p3",))
+    check_disjoint([first, second])
     with pytest.raises(ConfigError, match="f2: shares 1 images of split 'valid' with another run"):
-        folds.add(["b", "d"], None, run="f2", split="valid")
+        check_disjoint([first, second, fold("f2", ("b", "d"), None)])
     with pytest.raises(ConfigError, match="f3: shares 1 patients of split 'valid' with another"):
-        folds.add(["e"], ["p1"], run="f3", split="valid")
+        check_disjoint([first, second, fold("f3", ("e",), ("p1",))])
 
 
 def test_two_arms_are_compared_by_their_files(

@@ -531,7 +531,8 @@ def test_methods_and_layers_are_compared_on_the_same_rows(
     found = json.loads(captured.out)["localization"]
     names = ["layercam last", "layercam layer3", "gradcam last", "gradcam layer3"]
     assert [one["name"] for one in found["variants"]] == names
-    assert found["variants"][1] == {"name": names[1], "method": "layercam", "layer": "layer3"}
+    layer3 = {"name": names[1], "method": "layercam", "layer": "layer3", "cells": [4, 4]}
+    assert found["variants"][1] == layer3
     edema = found["labels"]["Edema"]
     priors = ["prior density", "mean box", "image centre"]
     randoms = [f"randomised networks, {name}" for name in names]
@@ -573,9 +574,89 @@ def test_folds_are_pooled_each_on_its_own_rows(
     n_boxes = sum(",Edema," in line for line in (data / "boxes.csv").read_text().splitlines())
     assert document["labels"]["Edema"]["n_images"] == n_boxes, "every image once, out of fold"
     assert explain(artifacts, "--run", "fold0,small", *arguments) == 2
-    assert "disjoint patient folds" in capsys.readouterr().err
+    assert "pool runs of disjoint patient folds, or compare" in capsys.readouterr().err
     assert explain(artifacts, "--run", "fold0,fold1") == 2
     assert "go with --boxes only" in capsys.readouterr().err
+
+
+def test_runs_of_the_same_rows_are_compared(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Paired on each image; each with its own randomised networks, all with the same priors."""
+    for seed, name in ((1, "other"), (2, "third")):
+        make_run(artifacts, model=MODEL, image_size=64, data_dir=data, name=name, seed=seed)
+    arguments = ("--boxes", "--bootstrap", 200, "--label", "Edema", "--json")
+    assert explain(artifacts, "--run", "small,other,third", *arguments) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["localization"]
+    assert found["groups"] == [["small"], ["other"], ["third"]]
+    assert [one["cells"] for one in found["variants"]] == [[2, 2]] * 3
+    assert "gradcam of small: maps of 2 × 2 cells" in captured.err
+    ways = ["gradcam of small", "gradcam of other", "gradcam of third"]
+    assert [one["name"] for one in found["variants"]] == ways
+    edema = found["labels"]["Edema"]
+    alone = {}
+    for name, way in zip(("small", "other", "third"), ways, strict=True):
+        assert explain(artifacts, "--run", name, *arguments) == 0
+        alone[way] = json.loads(capsys.readouterr().out)["localization"]["labels"]["Edema"]
+        assert edema["rows"][way] == alone[way]["rows"]["gradcam"]
+        randoms = edema["rows"][f"randomised networks of {name}"]
+        assert randoms == alone[way]["rows"]["randomised networks"]
+    between = {
+        (one["row"], one["baseline"]): one["difference"]["value"]
+        for one in edema["differences"]
+        if one["baseline"] in ways and one["metric"] == "energy"
+    }
+    means = {way: entry["rows"]["gradcam"]["energy"]["value"] for way, entry in alone.items()}
+    assert between == {
+        (way, ways[0]): pytest.approx(means[way] - means[ways[0]]) for way in ways[1:]
+    }
+    assert "gradcam of other less gradcam of small: " in captured.err
+    for rows in (edema, alone[ways[0]]):  # a run that is worse than another one beats no baseline
+        assert {one["baseline"] for one in rows["differences"]} >= {"prior density", "mean box"}
+
+
+def test_maps_are_not_scored_on_patients_whose_boxes_taught_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not on the training split, and not where the same images have other names and patients."""
+    out = tmp_path / "artifacts"
+    small = ("--model", MODEL, "--weights", "none", "--epochs", "1", "--image-size", "64")
+    common = ("--data-dir", str(data), "--out-dir", str(out), "--no-amp")
+    lines = (data / "boxes.csv").read_text().splitlines()
+    some = [line for line in lines[1:] if "/train/" in line and ",Edema," in line]
+    (tmp_path / "some.csv").write_text("\n".join([lines[0], some[0]]) + "\n")
+    boxes = ("--boxes", str(tmp_path / "some.csv"), "--name", "taught")
+    assert main(["train", *small, *common, *boxes]) == 0
+    capsys.readouterr()
+    arguments = ("--run", "taught", "--bootstrap", 50, "--json")
+    assert explain(out, *arguments, "--boxes", "--split", "valid") == 0
+    assert json.loads(capsys.readouterr().out)["localization"]["n_taught"] == 0
+    assert explain(out, *arguments, "--boxes", "--split", "train", "--label", "Edema") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["localization"]
+    patient = some[0].split("/")[2]
+    of_patient = sum(f"/{patient}/" in line for line in some)
+    assert found["n_taught"] == of_patient >= 1
+    assert found["labels"]["Edema"]["n_images"] == len(some) - of_patient
+    assert "of patients whose boxes taught learned from" in captured.err
+    only = ("--boxes", tmp_path / "some.csv", "--split", "train")
+    assert explain(out, *arguments, *only) == 3
+    assert "all 1 regions of split 'train' are of patients whose boxes" in capsys.readouterr().err
+
+    other = tmp_path / "elsewhere"
+    shutil.copytree(data / "train", other / "train")
+    (other / "train" / patient).rename(other / "train" / "patient99999")
+    for name in ("train.csv", "boxes.csv"):
+        text = (data / name).read_text().replace("tiny/", "elsewhere/")
+        kept = [line for line in text.splitlines() if "/valid/" not in line]
+        (other / name).write_text("\n".join(kept).replace(patient, "patient99999") + "\n")
+    moved = ("--data-dir", other, "--split", "train", "--label", "Edema")
+    assert explain(out, *arguments, "--boxes", *moved) == 0
+    assert json.loads(capsys.readouterr().out)["localization"]["n_taught"] == of_patient
+    RunDir(out / "taught").seen_path.unlink()
+    assert explain(out, *arguments, "--boxes", "--split", "train") == 4
+    assert "seen.npz: damaged" in capsys.readouterr().err
 
 
 def test_sanity_is_one_command(

@@ -9,6 +9,7 @@ from pydantic import Field
 from pulmonet.explain.maps.variants import MapVariant
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
+from pulmonet.words import list_first
 
 #: Rows of the localisation tables beside the methods'.
 BASELINES = ("prior density", "mean box", "image centre", "randomised networks")
@@ -133,13 +134,17 @@ class LabelLocalization(Record):
     rows: dict[str, MethodLocalization]
     """The variants under test, then the baselines."""
     differences: list[Difference]
-    """Each variant against each baseline; of the randomised networks only its own."""
+    """Each variant against each baseline, its own randomised networks; other runs to the first."""
+
+    def hits(self, name: str) -> float:
+        """The pointing game of a row of the table."""
+        return self.rows[name].pointing.value or 0.0
 
     def winners(self) -> list[str]:
         """Variants that hit significantly more often than every baseline (pointing game)."""
         won: dict[str, bool] = {}
         for one in self.differences:
-            if one.metric == "pointing":
+            if one.metric == "pointing" and one.baseline.startswith(BASELINES):
                 better = one.distinguished and (one.difference.value or 0.0) > 0
                 won[one.row] = won.get(one.row, True) and better
         return [row for row, beats_all in won.items() if beats_all]
@@ -149,9 +154,11 @@ class Localization(Record):
     """``localization.json``: all labels."""
 
     runs: list[str]
-    """Runs whose maps were scored; several are patient folds, pooled."""
+    """Runs whose maps were scored."""
+    groups: list[list[str]] = []
+    """The runs that were pooled, as patient folds, and compared with other ones."""
     variants: list[MapVariant]
-    """What was scored: methods and layers."""
+    """What was scored: methods and layers; of several groups of runs those of each."""
     dataset: str
     """Name of the dataset root."""
     split: str
@@ -162,6 +169,8 @@ class Localization(Record):
     """File of the boxes or segmentations."""
     n_unmatched: int
     """Regions whose image is not in the dataset."""
+    n_taught: int = 0
+    """Regions left out: of patients whose boxes a run's maps learned from."""
     n_resamples: int
     """Bootstrap resamples of the patients."""
     n_random_networks: int
@@ -170,6 +179,34 @@ class Localization(Record):
     """Of the weights; of several runs the SHA-256 of their digests, sorted, one a line."""
     labels: dict[str, LabelLocalization]
     """By label; labels without a region are missing."""
+
+    def verdict(self) -> str:
+        """Which labels are hit significantly more often than by every baseline."""
+        names = [variant.name for variant in self.variants]
+        winners = {label: found.winners() for label, found in self.labels.items()}
+        lines = []
+        for name in names:
+            better = [label for label, rows in winners.items() if name in rows]
+            words = f"Pointing game, {name} significantly better than every baseline"
+            lines += [f"{words}: {list_first(better, 14)}."] if better else []
+        beaten = []
+        for label, found in self.labels.items():
+            best = max((name for name in found.rows if name not in names), key=found.hits)
+            beaten += [] if winners[label] else [f"{label} (best baseline: {best})"]
+        if beaten:
+            words = "Not significantly better than every baseline"
+            lines.append(f"{words}: {list_first(beaten, 14)}.")
+        if len(names) > 1:
+            lines.append(
+                f"{len(names)} ways were tried on the same rows: the best one's lead is flattered. "
+                "Confirm it on other rows (--split) or other data (--data-dir)."
+            )
+        return "\n".join(lines)
+
+    def rows_are(self) -> str:
+        """``valid``, or ``out of fold over 5 folds``."""
+        n_folds = max(map(len, self.groups or [self.runs]))
+        return self.split if n_folds == 1 else f"out of fold over {n_folds} folds"
 
 
 class SanityStage(Record):

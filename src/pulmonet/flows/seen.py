@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Ints, Pixels
+from pulmonet.arrays import Flags, Ints, Pixels
 from pulmonet.data.likeness import describe, key_of, learn
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import Pack
@@ -16,9 +16,9 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_array
 from pulmonet.files.write import bytes_of, write_atomic
 from pulmonet.flows.console import steps
-from pulmonet.flows.dataset import RunRows
+from pulmonet.flows.dataset import RunRows, pack_rows
 from pulmonet.run.folder import RunDir
-from pulmonet.run.record import SeenBefore
+from pulmonet.run.record import RunRecord, SeenBefore
 
 #: Rows described of each kind: all that 100 numbers need, whatever the size of the collection.
 MAX_ROWS = 2000
@@ -27,7 +27,7 @@ MAX_ROWS = 2000
 def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]) -> None:
     """Write a digest of 8 bytes of the packed pixels, and one of the patient, of each row.
 
-    By role, among them ``boxes``: the rows whose boxes taught the maps, where any did.
+    By role; ``boxes`` is that of the rows whose boxes taught the maps.
     """
     salt = os.urandom(16)
     arrays: dict[str, Any] = {"salt": np.frombuffer(salt, np.uint8)}
@@ -67,11 +67,8 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
     if not path.exists():
         return None
     names = ("salt", "images_train", "patients_train", f"images_{selected_on}")
-    try:
-        salt, trained, patients, selecting = (read_array(path, name) for name in names)
-        here = _digests(_patients(manifest, rows), salt.tobytes())
-    except (OSError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{path}: damaged ({error}); restore or remove it") from None
+    salt, trained, patients, selecting = _read_seen(run_dir, names)
+    here = _digests(_patients(manifest, rows), salt.tobytes())
     images = _digests(_pixels(pack, rows), salt.tobytes())
     found = np.isin(images, trained)
     patient_of = dict(zip(trained.tolist(), patients.tolist(), strict=False))
@@ -90,6 +87,30 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
         of_the_same_ids=int((by_id & ~known).sum()),
         selected_on=int(np.isin(images, selecting).sum()),
     )
+
+
+def taught_rows(run_dir: RunDir, record: RunRecord, chosen: RunRows, rows: Ints) -> Flags:
+    """(n,) whether the run's maps learned from boxes of the patient of each of `rows` (n,).
+
+    The same id is the same patient in another dataset, too; there images are known by pixels.
+    ArtifactError: seen.npz is damaged or gone. DataError: an image that cannot be read.
+    """
+    salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
+    here = _digests(_patients(chosen.manifest, rows), salt.tobytes())
+    taught = np.isin(here, patients)
+    if chosen.external:
+        pack = pack_rows(chosen.manifest, rows, record.config.data)
+        pixels = _digests(_pixels(pack, rows), salt.tobytes())
+        taught |= np.isin(here, here[np.isin(pixels, images)])
+    return taught
+
+
+def _read_seen(run_dir: RunDir, names: Sequence[str]) -> list[Any]:
+    path = run_dir.seen_path
+    try:
+        return [read_array(path, name) for name in names]
+    except (OSError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{path}: damaged ({error}); restore or remove it") from None
 
 
 def _pixels(pack: Pack, rows: Ints) -> Iterator[bytes]:

@@ -171,8 +171,7 @@ def check_class_maps(network: nn.Module, name: str, side: int) -> None:
     if not is_mean:
         raise ConfigError(
             f"model {name}: --boxes teaches class maps, and its head is not pooling by the mean "
-            "and one linear layer; choose densenet121, resnet50, efficientnet_b0 or a "
-            "convolutional network of timm with such a head"
+            "and one linear layer; choose another --model, for instance densenet121"
         )
 
 

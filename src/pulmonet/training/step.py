@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -75,7 +74,7 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
         class_counts = sum_over_processes(count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
     # batch norm's running statistics as they are now, where fp16 may leave the step out
-    boxes = _Boxes.of(engine, batch)
+    n_boxed = _count_boxed(engine, batch) if engine.config.pointing.boxes else None
     statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
     parts = _micro_batches(engine, images, targets)
     for number, part in enumerate(parts):
@@ -93,9 +92,10 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
                 class_counts=class_counts,
                 auc_margin=engine.auc_margin,
             )
-            if boxes is not None and maps is not None:
+            if n_boxed is not None and maps is not None:
                 first = number * (engine.micro_batch_size or len(images))
-                loss = loss + boxes.loss(engine, maps, first) * known.clamp(min=1.0)
+                weight = engine.config.pointing.weight * known.clamp(min=1.0) / n_boxed
+                loss = loss + weight * _boxes_sum(engine, batch, maps, first)
             # DistributedDataParallel averages over processes; the loss is a sum over them
             scaled = loss / known.clamp(min=1.0) * engine.processes.world_size
             torch.autograd.backward(engine.scaler.scale(scaled) if engine.scaler else scaled)
@@ -122,38 +122,25 @@ def _micro_batches(engine: Engine, images: Tensor, targets: Tensor) -> list[tupl
     return parts + [nothing] * (n_parts - len(parts))
 
 
-@dataclass(frozen=True)
-class _Boxes:
-    """Where the boxes of this process's rows lie: K labels on their images."""
+def _count_boxed(engine: Engine, batch: Batch) -> Tensor:
+    """Labels with a box of all processes, less those that augmentation has moved out; 1 or more."""
+    n_here = torch.zeros((), device=engine.device)
+    if batch.cover is not None:
+        n_here += batch.cover.to(engine.device).flatten(1).any(dim=1).sum()
+    return sum_over_processes(n_here, engine.processes).clamp(min=1.0)
 
-    pairs: Tensor  # (K, 2) position in the batch, column of the label
-    cover: Tensor  # (K, S, S) 0 to 255
-    n_all: Tensor  # of all processes, less those that augmentation has moved out: 1 or more
 
-    @classmethod
-    def of(cls, engine: Engine, batch: Batch) -> "_Boxes | None":
-        """Those of a batch; None where no maps are taught."""
-        if engine.config.pointing.boxes is None:
-            return None
-        pairs = torch.zeros((0, 2), dtype=torch.int64) if batch.pairs is None else batch.pairs
-        cover = torch.zeros((0, 1, 1)) if batch.cover is None else batch.cover
-        pairs, cover = pairs.to(engine.device), cover.to(engine.device)
-        n_here = cover.flatten(1).any(dim=1).sum().float()
-        n_all = sum_over_processes(n_here, engine.processes).clamp(min=1.0)
-        return cls(pairs, cover, n_all)
-
-    def loss(self, engine: Engine, maps: Tensor, first: int) -> Tensor:
-        """The weighted part of a micro-batch in the mean over all boxed labels of the step.
-
-        `maps` (B, n_outputs, h, w) are those of the images from position `first` on.
-        """
-        config = engine.config.pointing
-        here = (self.pairs[:, 0] >= first) & (self.pairs[:, 0] < first + len(maps))
-        images, columns = self.pairs[here].T
-        chosen = binary_logits(maps, engine.policies)[images - first, columns]
-        cover = self.cover[here].float()[:, None] / 255
-        cells = F.adaptive_avg_pool2d(cover, (maps.shape[2], maps.shape[3]))[:, 0]
-        return config.weight * pointing_loss(chosen, cells, config).sum() / self.n_all
+def _boxes_sum(engine: Engine, batch: Batch, maps: Tensor, first: int) -> Tensor:
+    """The pointing loss summed over images from `first` on; their `maps` (B, n_outputs, h, w)."""
+    if batch.pairs is None or batch.cover is None:
+        return maps.new_zeros(())
+    pairs, cover = batch.pairs.to(engine.device), batch.cover.to(engine.device)
+    here = (pairs[:, 0] >= first) & (pairs[:, 0] < first + len(maps))
+    images, columns = pairs[here].T
+    chosen = binary_logits(maps, engine.policies)[images - first, columns]
+    shares = cover[here].float()[:, None] / 255
+    cells = F.adaptive_avg_pool2d(shares, (maps.shape[2], maps.shape[3]))[:, 0]
+    return pointing_loss(chosen, cells, engine.config.pointing).sum()
 
 
 def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:

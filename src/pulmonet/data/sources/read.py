@@ -36,26 +36,20 @@ _LISTS = re.compile(r"(?:.*[_\W])?(?:lists?|splits?|train|val|valid|test)(?![a-z
 
 
 def read_manifest(
-    root: Path,
-    data: DataConfig | None = None,
-    seed: int = 42,
-    *,
-    check_files: bool = False,
-    keep_split: bool = True,
+    root: Path, data: DataConfig | None = None, seed: int = 42, **how: bool
 ) -> Manifest:
     """The checked rows of the dataset at `root` (`locate_dataset`): the one way in.
 
     The root is a folder, or the npz file of a MedMNIST set; folds, splits, valid_fraction, join and
     map of `data` decide the rows and their splits. A split drawn here, with `seed`, is kept for
-    later runs if `keep_split`; `check_files` looks for every image file, inside the root.
+    later runs but for keep_split=False; with check_files=True every image file is looked for,
+    inside the root.
 
     Raises:
         DataError: anything wrong with the rows; all problems in one message.
         ConfigError: a mapping or a join that names what is not there.
     """
-    manifest, problems, _ = inspect_manifest(
-        root, data, seed, check_files=check_files, keep_split=keep_split
-    )
+    manifest, problems, _ = inspect_manifest(root, data, seed, **how)
     if problems:
         raise DataError(join_problems(root, problems))
     return manifest

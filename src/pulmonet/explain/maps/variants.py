@@ -28,6 +28,8 @@ class MapVariant(Record):
     method: str
     layer: str | None
     """Layer the maps were read from; null is the last feature map, or the method has no layer."""
+    cells: tuple[int, int] | None = None
+    """Height and width of its maps in cells."""
 
 
 def choose_variants(methods: str, layers: str | None) -> tuple[MapVariant, ...]:

@@ -12,10 +12,9 @@ from pulmonet.arrays import Ints, Pixels
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
-from pulmonet.flows.evaluate.material import Material, ReadImage, Source, with_labels
+from pulmonet.flows.evaluate.material import Material, Source, with_labels
 from pulmonet.flows.evaluate.options import Combination, EvaluateOptions
 from pulmonet.flows.evaluate.write import check_folder
-from pulmonet.flows.pooled_folds import DisjointFolds
 from pulmonet.metrics.baseline import KnownRows
 from pulmonet.metrics.results import FlowStep
 from pulmonet.run.folder import RunDir
@@ -190,6 +189,17 @@ def _shared_training(found: Sequence[KnownRows | None]) -> KnownRows | None:
     return found[0] if same else None
 
 
+def check_disjoint(folds: Sequence[Predictions]) -> None:
+    """That no image and no patient is in two of some folds. ConfigError: one is."""
+    seen: dict[str, set[str]] = {"images": set(), "patients": set()}
+    for rows in folds:
+        for what, new in (("images", rows.paths), ("patients", rows.patients or ())):
+            if shared := seen[what].intersection(new):
+                text = f"{rows.run}: shares {len(shared):,} {what} of split '{rows.split}'"
+                raise ConfigError(f"{text} with another run; pool disjoint patient folds only")
+            seen[what].update(new)
+
+
 def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
     """All rows of all folds, each with the score of the run that did not train on its patient.
 
@@ -200,12 +210,8 @@ def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
         ArtifactError: the data have changed since a run was trained.
     """
     ordered = _of_one_deal(f"--pool-folds {name}", materials)
-    disjoint = DisjointFolds()
-    reader_of: dict[str, ReadImage | None] = {}
-    for material in ordered:
-        rows = material.predictions
-        disjoint.add(rows.paths, rows.patients, run=rows.run, split=rows.split)
-        reader_of |= dict.fromkeys(rows.paths, material.read_image)
+    check_disjoint([material.predictions for material in ordered])
+    reader_of = {path: each.read_image for each in ordered for path in each.predictions.paths}
 
     def read_image(path: str) -> Pixels:
         reader = reader_of[path]

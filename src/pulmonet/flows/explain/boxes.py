@@ -10,7 +10,7 @@ from pulmonet.arrays import Flags, Pixels
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.regions import Key, Region, read_regions
-from pulmonet.errors import DataError
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.checks import localization
 from pulmonet.explain.checks.localization import MapScores, score_map
 from pulmonet.explain.checks.sanity import randomised
@@ -23,11 +23,12 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets, RunRows, left_out
 from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_localization
-from pulmonet.flows.pooled_folds import DisjointFolds
+from pulmonet.flows.seen import taught_rows
 from pulmonet.labels import resolve_label
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.run.folder import RunDir
 from pulmonet.run.record import joint_digest
-from pulmonet.words import list_first
+from pulmonet.words import count, list_first
 
 #: Networks with fresh weights whose maps are averaged for the fourth baseline.
 N_RANDOM_NETWORKS = 3
@@ -35,13 +36,34 @@ BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One label on one image: its region on the square, and scores by row of the table."""
 
     label: str
+    path: str
     patient: str
     mask: Flags
     scores: dict[str, MapScores]
+
+
+@dataclass
+class Scored:
+    """What came of one run, or of several of disjoint patients, each scored on its own."""
+
+    runs: list[str]
+    cases: list[Case]
+    path: Path  # where the regions are from
+    n_unmatched: int
+    n_taught: int  # regions left out
+    cells: dict[str, tuple[int, int]]  # height and width of each way's maps
+
+    def places(self) -> set[tuple[str, str]]:
+        """Label and image of its cases."""
+        return {(case.label, case.path) for case in self.cases}
+
+    def seen(self) -> set[str]:
+        """Its images and patients."""
+        return {name for case in self.cases for name in (case.path, case.patient)}
 
 
 def score_localization(
@@ -49,64 +71,127 @@ def score_localization(
 ) -> Localization:
     """Score the maps of all rows of the split that have a region of a wanted label.
 
-    Of several runs (patient folds) each is scored on its own fold, and their cases are pooled.
+    Of several runs those that share no patient are pooled (patient folds), each scored on its own
+    fold; those of the same rows are compared.
 
     Raises:
-        DataError: the file is no box file, or no region fits split and labels.
-        ConfigError: two of several runs share an image or a patient of the split.
+        DataError: the file is no box file, no region fits split and labels, or a run learned from
+            boxes of all the patients.
+        ConfigError: two runs share some of the images or patients of the split, and not all.
     """
-    pooled: dict[str, list[_Case]] = {}
-    disjoint = DisjointFolds()
+    groups: list[Scored] = []
     digests: list[str] = []
-    n_unmatched, path = 0, Path()
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
             trained = load_run(run_dir, task.device)
             chosen = datasets.rows_of(trained.record, task)
         digests.append(trained.sha256)
-        manifest, split = chosen.manifest, chosen.split
-        regions, n_unmatched, path = read_regions(task.boxes or Path(), manifest)
-        if n_unmatched:
-            console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
-        keys = _keys(regions, task, chosen, path)
-        scored = manifest.table.iloc[[row for row, _ in keys]]
-        disjoint.add(scored["path"], scored["patient"], run=f"--run {run_dir.name}", split=split)
-        cases = _score_cases(task, trained, manifest, {key: regions[key] for key in keys})
-        outside = ~manifest.table["patient"].isin(scored["patient"]).to_numpy(bool)
-        for label in task.labels:
-            own = [case for case in cases if case.label == label]
-            others = sorted(row for row, name in regions if name == label and outside[row])
-            if own:
-                masks = [_mask(regions[row, label], row, trained, manifest) for row in others]
-                _add_priors(own, masks)
-                pooled.setdefault(label, []).extend(own)
+        found = score_run(task, trained, chosen, run_dir)
+        here = found.seen()
+        if group := next((group for group in groups if group.seen().isdisjoint(here)), None):
+            group.runs += found.runs
+            group.cases += found.cases
+            group.n_taught += found.n_taught
+        else:
+            groups.append(found)
+    n_taught = sum(group.n_taught for group in groups)
+    if not n_taught and any(group.places() != groups[0].places() for group in groups):
+        raise ConfigError(
+            f"--run {task.run}: some share images or patients of split '{chosen.split}', and not "
+            "all; pool runs of disjoint patient folds, or compare runs on the same rows"
+        )
+    ends = [f" of {group.runs[0]}" if len(groups) > 1 else "" for group in groups]
+    cases = _merge(groups, ends)
     result = Localization(
-        runs=[run_dir.name for run_dir in (task.run_dir, *task.further_runs)],
-        variants=list(task.variants),
-        dataset=manifest.name,
-        split=split,
-        synthetic=manifest.synthetic,
-        regions=portable_path(path),
-        n_unmatched=n_unmatched,
+        runs=[name for group in groups for name in group.runs],
+        groups=[group.runs for group in groups],
+        variants=[
+            way.model_copy(update={"name": f"{way.name}{end}", "cells": group.cells[way.name]})
+            for group, end in zip(groups, ends, strict=True)
+            for way in task.variants
+        ],
+        dataset=chosen.manifest.name,
+        split=chosen.split,
+        synthetic=chosen.manifest.synthetic,
+        regions=portable_path(found.path),
+        n_unmatched=found.n_unmatched,
         n_resamples=task.n_resamples,
         n_random_networks=N_RANDOM_NETWORKS,
         checkpoint_sha256=joint_digest(digests),
-        labels={label: _compare(pooled[label], task) for label in task.labels if label in pooled},
+        labels={
+            label: _compare(own, ends, task)
+            for label in task.labels
+            if (own := [case for case in cases if case.label == label])
+        },
+        n_taught=n_taught,
     )
     task.ledger.write(task.folder / "localization.json", to_json(result))
     show_localization(task.labels, result)
     return result
 
 
-def _compare(cases: Sequence[_Case], task: Settled) -> LabelLocalization:
-    """Each variant against its own randomised networks and the baselines that all folds have."""
-    ways = {way.name: _randomised_row(way, task) for way in task.variants}
+def _merge(groups: Sequence[Scored], ends: Sequence[str]) -> list[Case]:
+    """The cases that all groups have, with the scores of all: `ends` stand behind their names."""
+    cases = {(case.label, case.path): case for case in groups[0].cases}
+    for group, end in zip(groups, ends, strict=True):
+        for case in group.cases:
+            named = {f"{name}{end}": found for name, found in case.scores.items()}
+            if kept := cases.get((case.label, case.path)):
+                kept.scores.update(named)
+    everywhere = set.intersection(*(group.places() for group in groups))
+    return [case for key, case in cases.items() if key in everywhere]
+
+
+def score_run(task: Settled, trained: TrainedRun, chosen: RunRows, run_dir: RunDir) -> Scored:
+    """Scores of one run's maps and of all baselines, patients left out whose boxes it learned from.
+
+    DataError: as `score_localization`.
+    """
+    manifest = chosen.manifest
+    regions, n_unmatched, path = read_regions(task.boxes or Path(), manifest)
+    if n_unmatched:
+        console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
+    keys = _keys(regions, task, chosen, path)
+    rows = np.asarray([row for row, _ in keys], np.int64)
+    is_taught, taught = trained.record.provenance.boxes is not None, np.zeros(len(keys), bool)
+    taught = taught_rows(run_dir, trained.record, chosen, rows) if is_taught else taught
+    if n_taught := int(taught.sum()):
+        whose = f"of patients whose boxes {run_dir.name} learned from"
+        if n_taught == len(keys):
+            what = f"{path}: all {n_taught:,} regions of split '{chosen.split}' are {whose}"
+            raise DataError(f"{what}; choose another --split, or data that it was not trained on")
+        console.warn(f"left out {count(n_taught, 'region')} {whose}; {len(keys) - n_taught:,} left")
+    keys, rows = [key for key, gone in zip(keys, taught, strict=True) if not gone], rows[~taught]
+    cases, cells = _score_cases(task, trained, manifest, {key: regions[key] for key in keys})
+    outside = ~manifest.table["patient"].isin(manifest.table["patient"].iloc[rows]).to_numpy(bool)
+    for label in task.labels:
+        own = [case for case in cases if case.label == label]
+        others = sorted(row for row, name in regions if name == label and outside[row])
+        if own:
+            masks = [_mask(regions[row, label], row, trained, manifest) for row in others]
+            _add_priors(own, masks)
+    return Scored([run_dir.name], cases, path, n_unmatched, n_taught, cells)
+
+
+def _compare(cases: Sequence[Case], ends: Sequence[str], task: Settled) -> LabelLocalization:
+    """Each way against its own randomised networks and the baselines that all folds have.
+
+    Of several groups of runs, whose rows have different `ends`, also against the first group's.
+    """
+    ways = {
+        f"{way.name}{end}": f"{_randomised_row(way, task)}{end}"
+        for end in ends
+        for way in task.variants
+    }
     scores = {
         row: [case.scores[row] for case in cases]
         for row in (*ways, *BASELINES[:3], *ways.values())
         if all(row in case.scores for case in cases)
     }
     pairs = [(way, base) for way, random in ways.items() for base in (*BASELINES[:3], random)]
+    pairs += [
+        (f"{way.name}{end}", f"{way.name}{ends[0]}") for end in ends[1:] for way in task.variants
+    ]
     return localization.compare_with_baselines(
         scores, [case.patient for case in cases], pairs=pairs, n_resamples=task.n_resamples
     )
@@ -138,16 +223,20 @@ def _keys(regions: Mapping[Key, Region], task: Settled, chosen: RunRows, path: P
 
 def _score_cases(
     task: Settled, trained: TrainedRun, manifest: Manifest, regions: Mapping[Key, Region]
-) -> list[_Case]:
-    """Scores of the run's maps, and of the randomised networks' mean map, for every region."""
+) -> tuple[list[Case], dict[str, tuple[int, int]]]:
+    """Scores of the run's maps, and of the randomised networks' mean map, for every region.
+
+    And height and width of each way's maps in cells.
+    """
     networks = [trained.network]
     networks += [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
     named = {label for _, label in regions}
     labels = [label for label in task.labels if label in named]
     columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
-    patients = manifest.table["patient"].to_numpy(object)
+    patients, paths = (manifest.table[name].to_numpy(object) for name in ("patient", "path"))
     rows = sorted({row for row, _ in regions})
-    cases: list[_Case] = []
+    cases: list[Case] = []
+    cells: dict[str, tuple[int, int]] = {}
     bad: dict[int, str] = {}
 
     def read(row: int) -> Pixels | None:
@@ -170,6 +259,7 @@ def _score_cases(
             own, *random = (
                 maps_of_variants(network, pixels, columns, task.variants) for network in networks
             )
+            cells = {way.name: own[way].raw.shape[2:] for way in task.variants}
             for row, label in (key for key in regions if key[0] in images):
                 where = list(images).index(row), labels.index(label)
                 height, width = images[row].shape
@@ -179,12 +269,12 @@ def _score_cases(
                     mean = np.mean([maps[way].maps[where] for maps in random], axis=0)
                     scores[way.name] = score_map(own[way].maps[where], mask)
                     scores[_randomised_row(way, task)] = score_map(mean, mask)
-                cases.append(_Case(label, str(patients[row]), mask, scores))
+                cases.append(Case(label, paths[row], str(patients[row]), mask, scores))
     left_out(bad, np.asarray(rows), str(manifest.table["split"].iloc[rows[0]]))
-    return cases
+    return cases, cells
 
 
-def _add_priors(cases: Sequence[_Case], references: Sequence[Flags]) -> None:
+def _add_priors(cases: Sequence[Case], references: Sequence[Flags]) -> None:
     """Baselines that look at no image; priors of unscored, else of the other scored patients."""
     centre = localization.image_centre(cases[0].mask.shape[0])
     for case in cases:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS
+from pulmonet.choices import COLOUR_MAPS, DEVICES, METHODS, OWN_BOXES
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.explain.maps.variants import MapVariant, check_colour_map, choose_variants
 from pulmonet.files.ledger import Ledger
@@ -28,7 +28,7 @@ class ExplainOptions(RowOptions):
     images: tuple[str, ...] = ()
     """X-rays: JPEG, PNG or DICOM files, folders, globs. Without any: the first validation row."""
     run: str | None = None
-    """Run, by name or folder; with --boxes also folds: a,b,c"""
+    """Run, by name or folder; with --boxes also several, folds or compared: a,b"""
     labels: tuple[str, ...] = ()
     """Label to explain"""
     class_indices: tuple[int, ...] = ()
@@ -40,7 +40,7 @@ class ExplainOptions(RowOptions):
     n_rows: Annotated[int | None, Field(ge=1)] = None
     """How many of the split's rows"""
     boxes: Path | None = None
-    """boxes.csv or CheXlocalize JSON: how well maps localise findings"""
+    """boxes.csv, the collection's table or CheXlocalize JSON: how well maps localise findings"""
     n_resamples: int = 1000
     """With --boxes: resamples of the patients"""
     sanity: bool = False
@@ -118,7 +118,7 @@ def settle(options: ExplainOptions) -> Settled:
         what = f"{', '.join(variant.name for variant in variants)}: several methods"
         raise ConfigError(f"{what} or layers go with --boxes only, and not with --sanity; name one")
     _check_combination(options)
-    names = [part.strip() for part in (options.run or "").split(",") if part.strip()]
+    names = list(dict.fromkeys(filter(None, map(str.strip, (options.run or "").split(",")))))
     if len(names) > 1 and options.boxes is None:
         text = f"--run {options.run}: several runs (patient folds) go with --boxes only; name one"
         raise ConfigError(text)
@@ -184,6 +184,6 @@ def _check_combination(options: ExplainOptions) -> None:
     if options.images and boxes is not None:
         what = "--boxes scores rows of the dataset that the boxes belong to"
         raise ConfigError(f"{what}; name a --split instead of images")
-    if boxes is not None and boxes.suffix.lower() not in {".csv", ".json"}:
+    if boxes not in (None, Path(OWN_BOXES)) and boxes.suffix.lower() not in {".csv", ".json"}:
         text = f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
         raise ConfigError(text)

@@ -158,18 +158,19 @@ def _number(value: float | None) -> str:
 def show_localization(labels: Sequence[str], result: results.Localization) -> None:
     """The tables, which of the labels asked for have no region, and the verdict."""
     kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
-    n_runs = len(result.runs)
-    rows_are = result.split if n_runs == 1 else f"out of fold over {n_runs} folds"
     for label, found in result.labels.items():
-        console.say(
-            f"{label}: {found.n_images} images of {found.n_patients} patients, {rows_are}{kind}",
-            style="bold",
-        )
+        whose = f"{found.n_images} images of {found.n_patients} patients"
+        console.say(f"{label}: {whose}, {result.rows_are()}{kind}", style="bold")
         console.show_table(_localization_table(found, len(result.variants)))
+        for one in found.differences:
+            if one.metric == "pointing" and not one.baseline.startswith(results.BASELINES):
+                console.say(f"{one.row} less {one.baseline}: {one.difference.text(2)}")
     missing = [label for label in labels if label not in result.labels]
     if missing:
         console.note(f"no region of {list_first(missing, 14)} in this split")
-    console.say(_verdict(result))
+    for way in result.variants:
+        console.note(f"{way.name}: maps of {' × '.join(map(str, way.cells or ()))} cells")
+    console.say(result.verdict())
 
 
 def _localization_table(found: results.LabelLocalization, n_ways: int) -> Table:
@@ -181,40 +182,12 @@ def _localization_table(found: results.LabelLocalization, n_ways: int) -> Table:
     random = [name for name in found.rows if name.startswith(results.BASELINES[3])]
     shown = {name: name for name in found.rows if name not in random}
     if random:
-        strongest = max(random, key=lambda name: _pointing(found, name))
+        strongest = max(random, key=found.hits)
         shown[strongest] = results.BASELINES[3] if n_ways == 1 else "best randomised networks"
     for name, words in shown.items():
         row = found.rows[name]
         table.add_row(words, row.pointing.text(2), row.iou.text(2), row.energy.text(2))
     return table
-
-
-def _verdict(result: results.Localization) -> str:
-    """Which labels are hit significantly more often than by every baseline."""
-    names = [variant.name for variant in result.variants]
-    winners = {label: found.winners() for label, found in result.labels.items()}
-    lines, beaten = [], []
-    for name in names:
-        better = [label for label, rows in winners.items() if name in rows]
-        words = f"Pointing game, {name} significantly better than every baseline"
-        lines += [f"{words}: {list_first(better, 14)}."] if better else []
-    for label, found in result.labels.items():
-        if not winners[label]:
-            others = (name for name in found.rows if name not in names)
-            best = max(others, key=lambda name: _pointing(found, name))
-            beaten.append(f"{label} (best baseline: {best})")
-    if beaten:
-        lines.append(f"Not significantly better than every baseline: {list_first(beaten, 14)}.")
-    if len(names) > 1:
-        lines.append(
-            f"{len(names)} ways were tried on the same rows: the best one's lead is flattered. "
-            "Confirm it on other rows (--split) or other data (--data-dir)."
-        )
-    return "\n".join(lines)
-
-
-def _pointing(found: results.LabelLocalization, name: str) -> float:
-    return found.rows[name].pointing.value or 0.0
 
 
 def show_sanity(result: results.Sanity, picture: Path) -> None:

@@ -140,7 +140,6 @@ def _localization(found: Localization) -> list[Block]:
     ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
-    where = found.split if len(found.runs) < 2 else f"out of fold over {len(found.runs)} folds"
     kind = ", SYNTHETIC phantoms" if found.synthetic else ""
     notes = [
         "Baselines need no trained network; a method that does not beat them shows nothing. "
@@ -151,23 +150,8 @@ def _localization(found: Localization) -> list[Block]:
             if way.layer is not None and way.layer not in way.name
         ),
     ]
-    if len(found.variants) > 1:
-        what = f"{len(found.variants)} ways were tried on the same rows:"
-        notes.append(f"{what} the best one's lead is flattered.")
-    caption = f"Localisation on {found.dataset}, {where}{kind}"
-    return [*table(caption, rows, notes), Text(_leads(found))]
-
-
-def _leads(found: Localization) -> str:
-    """Which labels are hit significantly more often than by every baseline."""
-    winners = {label: facts.winners() for label, facts in found.labels.items()}
-    shown = [f"{label} ({', '.join(rows)})" for label, rows in winners.items() if rows]
-    not_shown = [label for label, rows in winners.items() if not rows]
-    if not shown:
-        return "In the pointing game no label's maps are significantly better than every baseline."
-    rest = f" Not for {', '.join(not_shown)}." if not_shown else ""
-    better = "In the pointing game significantly better than every baseline"
-    return f"{better}: {', '.join(shown)}.{rest}"
+    caption = f"Localisation on {found.dataset}, {found.rows_are()}{kind}"
+    return [*table(caption, rows, notes), Text(found.verdict())]
 
 
 def _sanity(found: Sanity) -> list[Block]:
