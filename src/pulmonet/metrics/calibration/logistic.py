@@ -6,6 +6,9 @@ import numpy as np
 
 from pulmonet.arrays import Array, Floats, Ints
 
+#: Of Newton's, before giving up.
+MAX_STEPS = 50
+
 
 @dataclass(frozen=True)
 class LogisticFit:
@@ -35,7 +38,6 @@ def fit_logistic(
     offset: Array | None = None,
     units: Ints | None = None,
     ridge: float | Array = 0.0,
-    max_steps: int = 50,
 ) -> LogisticFit:
     """Maximum likelihood (or ridge-penalised) logistic regression.
 
@@ -45,56 +47,47 @@ def fit_logistic(
         offset: (N,) added to the linear predictor with coefficient 1.
         units: (N,) cluster of each row for the sandwich; rows are clusters when None.
         ridge: penalty ridge/2 * coefficient², one for all or one per coefficient.
-        max_steps: Newton steps before giving up.
     """
     n_rows, n_features = features.shape
     shift = np.zeros(n_rows) if offset is None else offset
     penalty = np.broadcast_to(np.asarray(ridge, dtype=np.float64), (n_features,))
-    coefficients = np.zeros(n_features)
-    converged = False
-    best = _objective(features, targets, shift, penalty, coefficients)
-    for _ in range(max_steps):
+
+    def likelihood(coefficients: Array) -> float:
+        linear = features @ coefficients + shift
+        found = float(np.sum(targets * linear - np.logaddexp(0.0, linear)))
+        return found - 0.5 * float(np.sum(penalty * coefficients**2))
+
+    def residuals_and_hessian(coefficients: Array) -> tuple[Array, Array]:
         fitted = sigmoid(features @ coefficients + shift)
-        gradient = features.T @ (targets - fitted) - penalty * coefficients
-        hessian = (features * (fitted * (1 - fitted))[:, None]).T @ features + np.diag(penalty)
-        step = _solve(hessian, gradient)
+        weighted = (features * (fitted * (1 - fitted))[:, None]).T
+        return targets - fitted, weighted @ features + np.diag(penalty)
+
+    coefficients = np.zeros(n_features)
+    converged, best = False, likelihood(coefficients)
+    for _ in range(MAX_STEPS):
+        residuals, hessian = residuals_and_hessian(coefficients)
+        step = _solve(hessian, features.T @ residuals - penalty * coefficients)
         scale = 1.0
         while scale > 1e-6:  # halve until the likelihood does not fall
-            value = _objective(features, targets, shift, penalty, coefficients + scale * step)
+            value = likelihood(coefficients + scale * step)
             if value >= best - 1e-12:
                 break
             scale /= 2
         coefficients = coefficients + scale * step
         best = value
-        if np.abs(scale * step).max() < 1e-9:
-            converged = True
+        converged = bool(np.abs(scale * step).max() < 1e-9)
+        if converged or np.abs(coefficients).max() > 1e3:
             break
-        if np.abs(coefficients).max() > 1e3:
-            break
-    fitted = sigmoid(features @ coefficients + shift)
-    hessian = (features * (fitted * (1 - fitted))[:, None]).T @ features + np.diag(penalty)
-    scores = features * (targets - fitted)[:, None]
-    influence = _influence(hessian, scores, units)
+    residuals, hessian = residuals_and_hessian(coefficients)
+    scores = features * residuals[:, None]
+    if units is not None:  # those of a cluster count together
+        numbers = np.unique(units, return_inverse=True)[1]
+        of_rows, scores = scores, np.zeros((int(numbers.max()) + 1, n_features))
+        np.add.at(scores, numbers, of_rows)
+    influence = _solve(hessian, scores.T).T
     n_units = len(influence)
     sandwich = influence.T @ influence * (n_units / (n_units - 1) if n_units > 1 else np.nan)
     return LogisticFit(coefficients, sandwich, converged, influence)
-
-
-def _objective(
-    features: Array, targets: Array, offset: Array, penalty: Array, coefficients: Array
-) -> float:
-    linear = features @ coefficients + offset
-    likelihood = float(np.sum(targets * linear - np.logaddexp(0.0, linear)))
-    return likelihood - 0.5 * float(np.sum(penalty * coefficients**2))
-
-
-def _influence(hessian: Array, contributions: Array, units: Ints | None) -> Array:
-    if units is not None:
-        _, numbers = np.unique(units, return_inverse=True)
-        summed = np.zeros((int(numbers.max()) + 1, contributions.shape[1]))
-        np.add.at(summed, numbers, contributions)
-        contributions = summed
-    return _solve(hessian, contributions.T).T
 
 
 def _solve(hessian: Array, right: Array) -> Array:
