@@ -63,10 +63,12 @@ def test_probability_at_a_threshold_is_moved_to_the_prevalence(tmp_path: Path) -
     assert evaluate(artifacts, "--predictions", str(path), "--prevalence", "0.05") == 0
     stored = read_calibration(RunDir(artifacts / "mine").calibration_path)
     assert stored is not None
+    calibrator = stored.labels["Edema"].calibrator
+    assert calibrator is not None
     share = pd.read_csv(path)["Edema"].mean()
     for point in result_of(artifacts).labels["Edema"].operating_points:
         assert point.threshold is not None
-        here = stored.probability("Edema", point.threshold)
+        (here,) = calibrator.apply(np.asarray([point.threshold]))
         assert point.probability == pytest.approx(here)
         there = expit(logit(here) + logit(0.05) - logit(share))
         assert point.probability_at_deployment == pytest.approx(there, abs=1e-6)

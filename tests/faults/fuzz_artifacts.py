@@ -91,10 +91,11 @@ def check_calibration(content: bytes, folder: Path) -> None:
         assert "calibration.json" in str(error)
         return
     assert read is not None
+    for entry in read.labels.values():
+        assert entry.calibrator is None or 0 <= entry.calibrator.apply(np.asarray([0.3]))[0] <= 1
     for label in (*LABELS, "none"):
-        probability, threshold = read.probability(label, 0.3), read.threshold(label)
-        assert probability is None or 0 <= probability <= 1
-        assert threshold is None or isinstance(threshold, float)
+        threshold, reason = read.threshold_of_verdicts(label)
+        assert isinstance(threshold, float) or reason
 
 
 @cache

@@ -124,36 +124,16 @@ class Calibration(Record):
     published: str | None = None
     """Who published the thresholds with the network; null = they were chosen on the rows above."""
 
-    def probability(
-        self, label: str, score: float, *, prevalence: float | None = None
-    ) -> float | None:
-        """Calibrated probability of a raw score in [0, 1]; None where the label has no calibrator.
-
-        `prevalence` is where the image comes from; None takes that of the rows fitted on.
-        """
-        entry = self.labels.get(label)
-        if entry is None or entry.calibrator is None:
-            return None
-        value = entry.calibrator.apply(np.asarray([score]))
-        if prevalence is not None and entry.prevalence is not None:
-            value = to_prevalence(value, entry.prevalence, prevalence)
-        return float(value[0])
-
-    def threshold(self, label: str, criterion: str = "youden") -> float | None:
-        """Threshold on the raw score, or None where there is none."""
-        entry = self.labels.get(label)
-        return None if entry is None else entry.thresholds.get(criterion)
-
     def threshold_of_verdicts(self, label: str) -> tuple[float | None, str | None]:
         """Youden's threshold where it can be relied on; and why it cannot, or whose it is.
 
         Each verdict of an image that PulmoNet gives is from here.
         """
-        entry, threshold = self.labels.get(label), self.threshold(label)
+        entry = self.labels.get(label)
         if entry is None:
             why = self.left_out.get(label, "not among the labels evaluated")
             return None, f"no threshold: {why}"
-        if threshold is None:
+        if (threshold := entry.thresholds.get("youden")) is None:
             return None, "no threshold (Youden's); `pulmonet evaluate` without --threshold"
         if self.published:
             return threshold, f"threshold published by {self.published}"
