@@ -180,3 +180,20 @@ def test_predictive_values_at_a_prevalence() -> None:
     ppv, npv = at_prevalence(np.asarray(0.9), np.asarray(0.8), 0.01)
     assert ppv == pytest.approx(0.009 / (0.009 + 0.198))
     assert npv == pytest.approx(0.792 / (0.792 + 0.001))
+
+
+def test_intervals_at_a_stated_prevalence_are_those_of_the_likelihood_ratios() -> None:
+    targets, scores = rows(4)
+    (point, *_) = operating_points(
+        label_rows(targets, scores, np.arange(len(targets)), 100),
+        criteria=("youden",), stored={"youden": 0.5}, chosen_on="valid", prevalence=0.02,
+    )  # fmt: skip
+    odds = 0.02 / 0.98
+    for found, of in (
+        (point.ppv_at_deployment, point.positive_likelihood_ratio),
+        (point.npv_at_deployment, point.negative_likelihood_ratio),
+    ):
+        posterior = [odds * end / (1 + odds * end) for end in (of.low, of.value, of.high)]
+        if found is point.npv_at_deployment:
+            posterior = [1 - end for end in posterior[::-1]]
+        assert [found.low, found.value, found.high] == pytest.approx(posterior)
