@@ -15,6 +15,8 @@ Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 Views = Literal["all", "frontal", "AP", "PA", "lateral"]
 SubsetMode = Literal["patient", "image"]
+#: What an epoch goes over: each row once, or as many from each collection.
+Balance = Literal["rows", "collections"]
 #: How an image becomes square.
 Fit = Literal["stretch", "pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)

@@ -85,8 +85,8 @@ def evaluation_targets(
         raw: (N, L) labels 1, 0, -1 or NaN.
         blank: a blank label counts as 0, or with ``ignore`` as NaN; a column that is blank
             throughout is *not annotated* and stays NaN whatever `blank` says.
-        annotated: (L,) labels that are annotated; judged from `raw` when None, which is right
-            for a whole split but not for a few of its rows.
+        annotated: (L,) labels that are annotated, or (N, L) where that depends on the row;
+            judged from `raw` when None, right for a whole split but not for a few of its rows.
     """
     import numpy as np
 

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from pulmonet.choices import MAP_KEYS
 from pulmonet.errors import ConfigError
+from pulmonet.files.paths import places_of
 from pulmonet.labels import UNCERTAIN_POLICIES
 
 Config = Annotated[
@@ -185,6 +186,12 @@ def split_commas(values: list[str] | None) -> list[str] | None:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
+def read_places(values: list[str]) -> str | tuple[str, ...]:
+    """``["a,b", "c"]`` -> ``("a", "b", "c")``; one folder is no list."""
+    places = places_of(values)
+    return places if len(places) > 1 else "".join(places)
+
+
 def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
     """``--uncertain-policy ones`` or ``Edema=ones,Consolidation=zeros``.
 
@@ -213,7 +220,8 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
 
 #: Where rows come from: fields of RunConfig, in every command that reads a dataset.
 DATASET_FLAGS = {
-    "data_dir": flag("data.data_dir"),
+    "data_dir": flag("data.data_dir", read=read_places),
+    "same_patients": flag("data.same_patients", read=tuple),
     "map_": flag(
         "data.map",
         "--map",
@@ -228,7 +236,11 @@ DATASET_FLAGS = {
 #: The same for a dataset that a run has been trained on; goes with `dataset_of`.
 RUN_DATASET_FLAGS = {
     **DATASET_FLAGS,
-    "data_dir": flag("data.data_dir", help="Dataset folder. Default: the run's own."),
+    "data_dir": flag(
+        "data.data_dir",
+        help="Dataset folder; repeatable, takes commas. Default: the run's own.",
+        read=read_places,
+    ),
     "views": flag("data.views", default="the run's"),
 }
 

@@ -23,8 +23,8 @@ def prepare(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Dataset folder, or one that holds exactly one. Default: ./data, else the one "
-            "prepared last."
+            help="Dataset folder, or one that holds exactly one; several with commas. Default: "
+            "./data, else the one prepared last."
         ),
     ] = None,
     demo: Annotated[
@@ -55,10 +55,10 @@ def prepare(
 
     if json:
         console.reserve_stdout_for_json()
-    run_config = load_config(config, settings, set_ or [])
+    if source:
+        settings["data.data_dir"] = source
     return run(
-        run_config,
-        source=source or run_config.data.data_dir,
+        load_config(config, settings, set_ or []),
         demo=demo,
         n_patients=patients,
         check_only=check_only,

@@ -103,8 +103,10 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Which rows of which dataset are trained on, at which size."""
 
-    data_dir: str | None = None
-    """Dataset folder, or one that holds exactly one; by default in the usual places."""
+    data_dir: str | tuple[str, ...] | None = None
+    """Dataset folder, or one that holds exactly one; several, or a TOML file that lists them."""
+    same_patients: tuple[str, ...] = ()
+    """Collections whose patient numbers mean the same people, by name, A,B."""
     labels: tuple[str, ...] = DEFAULT_LABELS
     """Labels to train on, in this order; `all` takes every annotated label of the source."""
     auxiliary_labels: tuple[str, ...] = ()
@@ -116,6 +118,8 @@ class DataConfig(Section):
     """Fraction of the training patients (or images) that is used."""
     subset_mode: choices.SubsetMode = "patient"
     """What `subset` draws, patients with all their images or single images."""
+    balance: choices.Balance = "rows"
+    """What an epoch goes over, each row once or as many rows from each collection."""
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
     """Side of the square that the network sees, pixels."""
     fit: choices.Fit = "stretch"
@@ -148,9 +152,8 @@ class DataConfig(Section):
         for field in ("labels", "auxiliary_labels"):
             if len(set(getattr(self, field))) != len(getattr(self, field)):
                 raise ValueError(f"{field}: the same label twice")
-        both = sorted(set(self.labels) & set(self.auxiliary_labels) - {"all"})
-        if both:
-            raise ValueError(f"auxiliary_labels: {both[0]} is among labels already")
+        for label in sorted(set(self.labels) & set(self.auxiliary_labels) - {"all"}):
+            raise ValueError(f"auxiliary_labels: {label} is among labels already")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold: {self.fold} is not below folds = {self.folds} (--fold)")
         return self
@@ -253,13 +256,6 @@ class LossConfig(Section):
     """Epoch regularisation of pesg."""
     aucm_positive_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Fraction of positives of the batch's label in class-aware batches (aucm)."""
-
-    @model_validator(mode="after")
-    def _balances_once(self) -> Self:
-        if self.pos_weight == "balanced" and self.name in ("balanced-bce", "aucm"):
-            what = f"pos_weight: {self.name} balances the classes itself"
-            raise ValueError(f"{what}; set loss.pos_weight=none or loss.name=bce")
-        return self
 
 
 class PointingConfig(Section):
@@ -376,6 +372,11 @@ class RunConfig(Section):
         rules = {
             "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
             "optim.name=pesg": aucm != (self.optim.name == "pesg"),
+            f"loss.pos_weight: {self.loss.name} balances the classes itself; set "
+            "loss.pos_weight=none or loss.name=bce": self.loss.pos_weight == "balanced"
+            and self.loss.name in ("balanced-bce", "aucm"),
+            "data.balance: aucm draws batches by class; set it to rows": aucm
+            and self.data.balance != "rows",
             "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it": aucm
             and self.optim.batch_size < 2,
             "augment.mixup_alpha: MixUp mixes the classes that aucm separates; set it to 0": aucm

@@ -108,12 +108,12 @@ def decode_squares(
     rows: Ints,
 ) -> Squares:
     """Squares for `scan_images` from the image files; why others are unreadable goes to `bad`."""
-    paths = manifest.table["path"]
 
     def decode(row: int) -> Pixels | None:
+        own, number = manifest.own_row(row)
         try:
-            path, links = str(paths.iloc[row]), manifest.follow_links
-            image, remarks[row], _ = read_image(manifest.root, path, follow_links=links)
+            path, links = str(own.table["path"].iloc[number]), own.follow_links
+            image, remarks[row], _ = read_image(own.root, path, follow_links=links)
             return fit_square(image, _SCAN_SIDE, "stretch")
         except DataError as error:
             bad[row] = str(error)

@@ -1,13 +1,17 @@
 """Manifest: the checked rows of a dataset, and digests that tell whether they have changed."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pulmonet.arrays import Floats32
+from pulmonet.arrays import Floats32, Ints
+
+#: Column of the rows of several collections: which one a row is of.
+COLLECTION = "collection"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Manifest:
     follow_links: bool = False  # whether images may lie behind links out of the root
     unread: tuple[str, ...] = ()  # tables and lists in the root that no reader took
     patients_known: bool = True  # False where the source has none and each image counts as one
+    #: The collections that the rows are of, one below the other; none where it is one itself.
+    parts: tuple["Manifest", ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -37,6 +43,21 @@ class Manifest:
     def raw_labels(self, labels: tuple[str, ...]) -> Floats32:
         """(N, L) float32 of 1, 0, -1 and NaN, in the order of `labels`."""
         return self.table[list(labels)].to_numpy(np.float32)
+
+    def by_collection(self, rows: Ints) -> Iterator[tuple["Manifest", Ints, Ints]]:
+        """Each collection, the numbers that its part of `rows` has there, and places in `rows`."""
+        start = 0
+        for part in self.parts or (self,):
+            places = np.flatnonzero((rows >= start) & (rows < start + len(part)))
+            yield part, np.asarray(rows[places] - start), places
+            start += len(part)
+
+    def own_row(self, row: int) -> tuple["Manifest", int]:
+        """The collection that a row is of, and its number there."""
+        for part, rows, _ in self.by_collection(np.asarray([row])):
+            if len(rows):
+                return part, int(rows[0])
+        raise IndexError(row)
 
 
 def fingerprint_of_deal(manifest: Manifest) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def expand(path: Path | str) -> Path:
         name = Path(path).parts[0]
         text = f"{path}: no home folder {name} on this machine; write the whole path"
         raise ConfigError(text) from None
+
+
+def places_of(typed: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Folders as they are named: one, several, or with commas, which may be in one's own name."""
+    every = [typed] if isinstance(typed, str) else typed or ()
+    parts = ([one] if "," not in one or expand(one).exists() else one.split(",") for one in every)
+    return tuple(part.strip() for some in parts for part in some if part.strip())
 
 
 def portable_path(path: Path | str) -> str:

@@ -1,6 +1,6 @@
 """Opening the dataset, the same way in every command: find it, name it, check it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,32 +10,43 @@ from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest, fingerprint, patients_by_split
-from pulmonet.data.pack.open import Pack, open_pack
-from pulmonet.data.sources import inspect_manifest, locate_dataset, read_manifest
+from pulmonet.data.pack.joint import open_packs
+from pulmonet.data.pack.open import Pack
+from pulmonet.data.sources.collections import (
+    Collections,
+    find_collections,
+    inspect_collections,
+    join_manifests,
+)
+from pulmonet.data.sources.find import locate_dataset
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import select_rows
 from pulmonet.errors import DataError, PulmoNetError
-from pulmonet.files.paths import expand, folder_name
+from pulmonet.files.paths import expand, folder_name, places_of
 from pulmonet.flows.console import note, say, steps, warn
 from pulmonet.flows.options import RowOptions
 from pulmonet.labels import VOCABULARY
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import DatasetFacts, RunRecord
 from pulmonet.words import count, list_first
 
 
-def open_dataset(data: DataConfig, seed: int, *, keep_split: bool = True) -> Manifest:
+def open_dataset(
+    data: DataConfig, seed: int, *, keep_split: bool = True, is_said: bool = False
+) -> Manifest:
     """The manifest that `data` describes; its name is the first line of output, notes follow.
 
     Raises:
         DataError: no dataset, or one that cannot be used.
     """
-    root = locate_dataset(data.data_dir)
-    manifest, problems, notes = inspect_manifest(root, data, seed, keep_split=keep_split)
+    manifest, problems, notes = inspect_collections(
+        find_collections(data), data, seed, check_files=False, keep_split=keep_split
+    )
     if problems:
-        raise DataError(join_problems(root, problems))
-    say(dataset_line(manifest))
-    for text in [*notes, *unread_text(manifest)]:
-        note(text)
+        raise DataError(join_problems(manifest.root, problems))
+    if not is_said:
+        say(dataset_line(manifest))
+        for text in [*notes, *unread_text(manifest)]:
+            note(text)
     return manifest
 
 
@@ -58,6 +69,27 @@ class RunRows:
     split: str
     external: bool = False  # another dataset than the one trained on
     other_splits: bool = False  # the splits need not be those trained with
+    whole: Manifest | None = None  # all collections of the dataset, where the rows are of some
+
+    def by_collection(
+        self, pack: Pack, facts: DatasetFacts | None
+    ) -> Iterator[tuple["RunRows", Pack, Ints]]:
+        """The rows of each of several collections, its pack, and their places among these rows.
+
+        One that a run was trained on, by its `facts`, is its own; of other splits, of another name.
+        """
+        known = {name: digest for name, (_, digest) in facts.collections.items()} if facts else {}
+        known |= {facts.name: facts.fingerprint} if facts else {}
+        packs, every = getattr(pack, "packs", ()), self.manifest.by_collection(self.rows)
+        for one, (part, own, places) in zip(packs, every, strict=False):
+            rows = replace(self, manifest=part, rows=own, whole=self.whole or self.manifest)
+            here = fingerprint(part)
+            if self.external and known.get(part.name, here) != here:
+                rows = replace(rows, manifest=replace(part, name=f"{part.name}-{here[:8]}"))
+            elif self.external and facts and part.name == facts.name:
+                rows = replace(rows, external=False, whole=None)
+            if len(own):
+                yield rows, one, places
 
 
 class Datasets:
@@ -65,32 +97,42 @@ class Datasets:
 
     def __init__(self) -> None:
         self._opened: dict[str, Manifest] = {}
-        self._named: set[Path] = set()
+        self._named: set[tuple[Path, ...]] = set()
 
     def rows_of(self, record: RunRecord, options: RowOptions) -> RunRows:
         """The rows as the run saw them: its folds decide the splits of its own dataset.
 
-        Without a split it is valid, else the only one; without views, the run's.
+        Without a split it is valid, else the only one; without views, the run's. Some of the
+        collections that the run was trained on are its own as well.
 
         Raises:
             DataError: no dataset, one that cannot be used, no such row, or not the run's split.
         """
         data = _run_data(record, options.data_dir)
-        external = not _is_own(record, data)
+        named, facts = find_collections(data), record.provenance.dataset
+        external = not _is_own(record, data, named)
+        some = () if external or facts is None else _some_of(facts, named)
         if external:  # folds, splits and columns of the run belong to the data it was trained on
             kept = {"data_dir", "skip_bad", "views", "labels", "auxiliary_labels"}
             data = DataConfig(**data.model_dump(include=kept))
+        elif some:
+            data = _run_data(record, None)
         data = data.model_copy(update=dict(options.columns))
-        manifest = self._open(data, record.config.seed, keep_split=external)
-        if facts := record.provenance.dataset:
-            manifest = _renamed(manifest, facts.name, external=external)
-        there = [name for name in SPLITS if (manifest.table["split"] == name).any()]
+        whole = self._open(data, record.config.seed, keep_split=external)
+        if facts:
+            whole = _renamed(whole, facts.name, external=external)
+        there = [name for name in SPLITS if (whole.table["split"] == name).any()]
         split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
         other_splits = "splits" in options.columns
         if not external and not other_splits:
-            _check_split(record, manifest, split)
+            _check_split(record, whole, split)
+        manifest = whole
+        if some:
+            parts = [part for part in whole.parts if part.name in some]
+            groups = find_collections(data).same_patients
+            manifest = parts[0] if len(parts) == 1 else join_manifests(parts, groups)
         rows = select_rows(manifest, split, options.views or data.views)
-        return RunRows(manifest, rows, split, external, other_splits)
+        return RunRows(manifest, rows, split, external, other_splits, whole if some else None)
 
     def training_rows_of(self, record: RunRecord, seen: RunRows) -> RunRows:
         """The training split of a run, without its subset; in the dataset of `seen`, its own rows.
@@ -100,7 +142,7 @@ class Datasets:
         """
         if record.provenance.is_published:
             raise DataError(f"{record.config.model.weights}: its training data is nowhere here")
-        config, manifest = record.config, seen.manifest
+        config, manifest = record.config, seen.whole or seen.manifest
         if seen.external:
             manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
         return RunRows(manifest, select_rows(manifest, "train", config.data.views), "train")
@@ -108,30 +150,30 @@ class Datasets:
     def _open(self, data: DataConfig, seed: int, *, keep_split: bool) -> Manifest:
         """The manifest that `data` describes; `keep_split` keeps a split that is drawn here."""
         fields = {"data_dir", "folds", "fold", "valid_fraction", "join", "map", "splits"}
-        fields |= {"follow_links"}
+        fields |= {"follow_links", "same_patients"}
         asked = [name for name in (*data.labels, *data.auxiliary_labels) if name not in VOCABULARY]
         key = repr((data.model_dump(mode="json", include=fields), asked, seed))
         if key not in self._opened:
-            root = locate_dataset(data.data_dir)
-            if root in self._named:  # other folds or seed: its line has been said
-                self._opened[key] = read_manifest(root, data, seed, keep_split=keep_split)
-            else:
-                self._opened[key] = open_dataset(data, seed, keep_split=keep_split)
-                self._named.add(root)
+            roots = find_collections(data).roots  # of other folds or seed: its line has been said
+            is_said = roots in self._named
+            self._opened[key] = open_dataset(data, seed, keep_split=keep_split, is_said=is_said)
+            self._named.add(roots)
         return self._opened[key]
 
 
-def _run_data(record: RunRecord, data_dir: str | None) -> DataConfig:
+def _run_data(record: RunRecord, data_dir: str | tuple[str, ...] | None) -> DataConfig:
     """The run's data section, with the dataset named, else the run's own where it still is."""
     facts, data = record.provenance.dataset, record.config.data
     if data_dir is None:
-        named = [facts.root if facts else None, data.data_dir]
-        places = [expand(place) for place in named if place]
+        named = [tuple(facts.places or [facts.root]) if facts else (), places_of(data.data_dir)]
+        there = [some for some in named if some and all(expand(place).exists() for place in some)]
         # a file first: one .npz, beside which there may be others in the root
-        there = [*filter(Path.is_file, reversed(places)), *filter(Path.exists, places)]
-        data_dir = str(there[0]) if there else None
-        if places and not there:
-            data_dir = _moved(places[0])
+        there.sort(key=lambda some: not expand(some[0]).is_file())
+        data_dir = there[0] if there else None
+        if places := [place for some in named for place in some if not there]:
+            data_dir = _moved(expand(places[0]))
+    elif len(places_of(data_dir)) > 1:
+        data = data.model_copy(update={"map": {}, "join": None, "splits": None})
     return data.model_copy(update={"data_dir": data_dir})
 
 
@@ -148,20 +190,32 @@ def _moved(recorded: Path) -> str:
     return str(found)
 
 
-def _is_own(record: RunRecord, data: DataConfig) -> bool:
+def _roots(facts: DatasetFacts) -> dict[str, Path]:
+    """Where the collections lay that a run was trained on, by name."""
+    known = facts.collections or {facts.name: (facts.root, "")}
+    return {name: expand(root).resolve() for name, (root, _) in known.items()}
+
+
+def _some_of(facts: DatasetFacts, named: Collections) -> tuple[str, ...]:
+    """Which collections of a run's dataset were named; none where all were."""
+    here = {root.resolve() for root in named.roots}
+    names = tuple(name for name, root in _roots(facts).items() if root in here)
+    return names if len(names) < len(facts.collections) else ()
+
+
+def _is_own(record: RunRecord, data: DataConfig, named: Collections) -> bool:
     """Whether `data` is what a run was trained on: its place, else its rows, or its patients."""
     if record.provenance.is_published:
         return False
-    facts, written = record.provenance.dataset, record.config.data.data_dir
-    name = facts.name if facts else (folder_name(Path(written)) if written else None)
-    root = locate_dataset(data.data_dir)
-    same_name = name in {None, folder_name(root) if root.is_dir() else root.stem}
+    facts, written = record.provenance.dataset, places_of(record.config.data.data_dir)
+    name = facts.name if facts else (folder_name(Path(written[0])) if written else None)
+    same_name = name in {None, "+".join(named.names)}
     if facts is None or (same_name and not facts.split_patients):  # of an earlier version
         return same_name
-    if expand(facts.root).resolve() == root.resolve():
+    if {root.resolve() for root in named.roots} <= {*_roots(facts).values()}:
         return True
     try:
-        manifest = read_manifest(root, data, record.config.seed, keep_split=False)
+        manifest = open_dataset(data, record.config.seed, keep_split=False, is_said=True)
     except PulmoNetError:  # without the columns or patients that the run's own has
         return False
     alike = patients_by_split(manifest).items() & facts.split_patients.items()
@@ -181,7 +235,7 @@ def _renamed(manifest: Manifest, own: str, *, external: bool) -> Manifest:
 def pack_rows(manifest: Manifest, rows: Ints, data: DataConfig) -> Pack:
     """The pack with `rows` decoded, behind a progress bar. DataError: as `open_pack`."""
     with steps("packing", 0) as bar:
-        return open_pack(
+        return open_packs(
             manifest,
             rows,
             image_size=data.image_size,

@@ -17,8 +17,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class RowOptions(Section):
     """Rows of a dataset, where they are not those that a run was trained with."""
 
-    data_dir: str | None = None
-    """Dataset folder; null takes the run's own."""
+    data_dir: str | tuple[str, ...] | None = None
+    """Dataset folder or folders; null takes the run's own."""
     columns: dict[str, Any] = {}  # noqa: RUF012  (pydantic copies a default for every object)
     """``map``, ``join`` and ``splits`` where they are not the run's own."""
     split: Split | None = None

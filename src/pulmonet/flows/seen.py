@@ -33,7 +33,7 @@ def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[s
     arrays: dict[str, Any] = {"salt": np.frombuffer(salt, np.uint8)}
     for role, rows in roles.items():
         arrays[f"images_{role}"] = _digests(_pixels(pack, rows), salt)
-        arrays[f"patients_{role}"] = _digests(_patients(manifest, rows), salt)
+        arrays[f"patients_{role}"] = _digests(_patients(manifest, rows, is_number=True), salt)
     write_atomic(run_dir.seen_path, bytes_of(lambda file: np.savez(file, **arrays)))
 
 
@@ -54,7 +54,7 @@ def write_likeness(
         write_atomic(run_dir.likeness_path, found.to_bytes(key_of(run_dir.read_record())))
 
 
-def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) -> SeenBefore | None:
+def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, record: RunRecord) -> SeenBefore | None:
     """What of the `chosen` rows the run had before; None of a run of an earlier version.
 
     Images are known by their pixels, whatever they are called. An id means the same patient in
@@ -66,18 +66,21 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, selected_on: str) ->
     path, manifest, rows = run_dir.seen_path, chosen.manifest, chosen.rows
     if not path.exists():
         return None
-    names = ("salt", "images_train", "patients_train", f"images_{selected_on}")
+    names = ("salt", "images_train", "patients_train", f"images_{record.provenance.selected_on}")
     salt, trained, patients, selecting = _read_seen(run_dir, names)
     here = _digests(_patients(manifest, rows), salt.tobytes())
+    ids = _digests(_patients(manifest, rows, is_number=True), salt.tobytes())
     images = _digests(_pixels(pack, rows), salt.tobytes())
     found = np.isin(images, trained)
     patient_of = dict(zip(trained.tolist(), patients.tolist(), strict=False))
     n_alike = sum(
         patient_of.get(one) == patient
-        for one, patient in zip(images.tolist(), here.tolist(), strict=True)
+        for one, patient in zip(images.tolist(), ids.tolist(), strict=True)
     )
-    known, by_id = np.isin(here, here[found]), np.isin(here, patients) & manifest.patients_known
-    if not chosen.external or 2 * n_alike > found.sum():
+    known, by_id = np.isin(here, here[found]), np.isin(ids, patients) & manifest.patients_known
+    if not chosen.external and (facts := record.provenance.dataset) and facts.collections:
+        by_id = by_id & False
+    elif not chosen.external or (2 * n_alike > found.sum() and not manifest.parts):
         known, by_id = known | by_id, by_id & False
     return SeenBefore(
         n_images=len(rows),
@@ -96,7 +99,7 @@ def taught_rows(run_dir: RunDir, record: RunRecord, chosen: RunRows, rows: Ints)
     ArtifactError: seen.npz is damaged or gone. DataError: an image that cannot be read.
     """
     salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
-    here = _digests(_patients(chosen.manifest, rows), salt.tobytes())
+    here = _digests(_patients(chosen.manifest, rows, is_number=True), salt.tobytes())
     taught = np.isin(here, patients)
     if chosen.external:
         pack = pack_rows(chosen.manifest, rows, record.config.data)
@@ -129,8 +132,11 @@ def squares_of(
         advance(len(images))
 
 
-def _patients(manifest: Manifest, rows: Ints) -> Iterator[bytes]:
-    patients = manifest.table["patient"].to_numpy(object)[rows]
+def _patients(manifest: Manifest, rows: Ints, *, is_number: bool = False) -> Iterator[bytes]:
+    """Each row's patient; as its number alone, whatever collection of several it is of."""
+    patients = manifest.table["patient"].iloc[rows]
+    if is_number and manifest.parts:
+        patients = patients.str.partition("/")[2]
     return (str(one).encode("utf-8", "surrogatepass") for one in patients)
 
 

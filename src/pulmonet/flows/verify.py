@@ -219,10 +219,13 @@ class _Check:
 
             record = source.read_record()
             manifest = self._datasets.rows_of(record, options).manifest
-            if fingerprint(manifest) == result.dataset_fingerprint:
-                scored = score(result.run, source, run_dir, options, self._datasets)
-                self._n_scored[result.run] += len(scored.predictions.paths)
-                return scored
+            rows = [fingerprint(one) for one in (manifest, *manifest.parts)]
+            if result.dataset_fingerprint in rows:
+                every = score(result.run, source, run_dir, options, self._datasets)
+                here = [one for one in every if one.predictions.dataset == result.dataset]
+                for scored in here:
+                    self._n_scored[result.run] += len(scored.predictions.paths)
+                    return scored
             why = f"{result.dataset} as it was evaluated is not at hand"
         except (ConfigError, DataError, TrainingError, ImportError) as error:
             why = str(error)

@@ -32,7 +32,7 @@ from pulmonet.words import did_you_mean, list_first
 MIN_PATIENTS = 10
 MAX_GROUPS = 12
 AGE_EDGES = (0, 40, 60, 80)
-DEFAULT_COLUMNS = ("sex", "age_years", "view")
+DEFAULT_COLUMNS = ("sex", "age_years", "view", "collection")
 
 
 def group_values(name: str, values: NDArray[np.generic]) -> Strings:

@@ -35,6 +35,10 @@ class DatasetFacts(Record):
     """Kind of source: chexpert, nih, ..."""
     root: str
     """Dataset root, the home folder written as ~."""
+    places: list[str] = []
+    """What --data-dir named."""
+    collections: dict[str, tuple[str, str]] = {}
+    """Root and fingerprint of each of several collections, by name."""
     fingerprint: str
     """Digest of the manifest: paths, splits, patients and labels of all rows."""
     synthetic: bool = False

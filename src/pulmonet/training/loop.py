@@ -110,6 +110,7 @@ def _batches(engine: Engine, stage: Stage) -> TrainingBatches:
         rank=engine.processes.rank,
         world_size=engine.processes.world_size,
         positive_share=config.loss.aucm_positive_share if config.loss.name == "aucm" else None,
+        groups=stage.train_groups,
         device=engine.device,
         regions=stage.regions,
     )

@@ -33,6 +33,7 @@ class Stage:
     labels: tuple[str, ...]  # L names
     paths: Sequence[str]  # image paths of all manifest rows, for messages
     regions: TaughtRegions | None = None  # for the pointing loss
+    train_groups: Ints | None = None  # (n,) collections, where they are drawn evenly
 
     @property
     def first_epoch(self) -> int:

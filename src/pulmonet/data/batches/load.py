@@ -22,7 +22,7 @@ from scipy.special import betaincinv
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
-from pulmonet.data.batches.random import class_aware_order, permutation, uniform
+from pulmonet.data.batches.random import class_aware_order, even_order, permutation, uniform
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.errors import is_out_of_memory
@@ -63,6 +63,7 @@ class TrainingBatches:
     world_size: int = 1
     #: Class-aware batches (`class_aware_order`); None takes every row once an epoch.
     positive_share: float | None = None
+    groups: Ints | None = None  # (n,) the collection of each training row, to draw them evenly
     device: str | torch.device = "cpu"  # where the images are wanted; a GPU also augments them
     regions: TaughtRegions | None = None  # moved as the images are
 
@@ -109,6 +110,8 @@ class TrainingBatches:
                 seed=self.seed,
                 epoch=epoch,
             )
+        if self.groups is not None:
+            return even_order(self.groups, self.rows, seed=self.seed, epoch=epoch)
         return permutation(self.seed, epoch, self.rows, _ORDER)
 
     def _prepare(self, epoch: int, positions: Ints, image_size: int) -> Batch:

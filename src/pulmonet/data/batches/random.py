@@ -14,7 +14,7 @@ from pulmonet.errors import ConfigError
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 #: Streams of class-aware orders, apart from those of augmentation and loading. Never renumber.
-_LABELS, _POSITIVES, _NEGATIVES, _WITHIN = 200, 1_000, 2_000, 10_000
+_LABELS, _GROUPS, _POSITIVES, _NEGATIVES, _WITHIN = 200, 300, 1_000, 2_000, 10_000
 
 
 def hash_rows(seed: int, epoch: int, rows: Ints, stream: int) -> NDArray[np.uint64]:
@@ -94,6 +94,20 @@ def class_aware_order(
         batches.append(batch[permutation(seed, epoch, np.arange(n_here), _WITHIN + step)])
         used[label] = (used[label][0] + n_each[0], used[label][1] + n_each[1])
     return np.concatenate(batches).astype(np.int64)
+
+
+def even_order(groups: Ints, rows: Ints, *, seed: int, epoch: int) -> Ints:
+    """An epoch in which groups take turns, a row each: some rows repeat, some are not seen.
+
+    From (n,) numbers of groups, and of manifest rows, to (n,) positions into these.
+    """
+    kinds = np.unique(groups).tolist()
+    order = np.empty(len(rows), np.int64)
+    for turn, group in enumerate(kinds):
+        members = np.flatnonzero(groups == group)
+        dealt = members[permutation(seed, epoch, rows[members], _GROUPS + group)]
+        order[turn :: len(kinds)] = np.resize(dealt, len(order[turn :: len(kinds)]))
+    return order
 
 
 def check_both_classes(targets: Floats32) -> None:

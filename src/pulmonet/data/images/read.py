@@ -48,6 +48,7 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
         DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
             read; or all pixels are equal.
     """
+    manifest, row = manifest.own_row(row)
     path = str(manifest.table["path"].iloc[row])
     image, remark, _ = read_image(manifest.root, path, follow_links=manifest.follow_links)
     return _warned(image, remark, path)

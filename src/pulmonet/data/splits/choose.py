@@ -26,13 +26,16 @@ def annotated_labels(manifest: Manifest) -> tuple[str, ...]:
     return tuple(label for label in manifest.labels if manifest.table[label].notna().any())
 
 
-def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str]) -> Flags:
-    """(L,) whether a split has any value for each label, before views and subsets.
+def annotated_in_split(manifest: Manifest, split: str, labels: Sequence[str], rows: Ints) -> Flags:
+    """(n, L) whether the split of a row's collection has any value for each label.
 
-    A column that is blank throughout is not annotated; a few rows of it prove nothing.
+    All of it counts, before views and subsets: a column blank throughout is not annotated.
     """
-    here = manifest.table["split"] == split
-    return manifest.table.loc[here, list(labels)].notna().any().to_numpy(bool)
+    found = np.zeros((len(rows), len(labels)), bool)
+    for part, _, places in manifest.by_collection(rows):
+        values = part.table[part.table["split"] == split].reindex(columns=list(labels))
+        found[places] = values.notna().any().to_numpy(bool)
+    return found
 
 
 def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, ...]:

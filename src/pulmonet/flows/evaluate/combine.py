@@ -133,6 +133,7 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
         _shared_training([material.training for material in sharing]),
         sharing[0].read_image,
         fits_calibration=all(material.fits_calibration for material in materials),
+        is_part=sharing[0].is_part,
         without_calibration=any(material.without_calibration for material in materials),
         is_saved=False,
         scores_of=joint_digest(material.scores_of for material in materials),

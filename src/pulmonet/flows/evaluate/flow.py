@@ -51,13 +51,14 @@ def run(options: EvaluateOptions) -> int:
 
     # material: predictions, with what is known around them
     score_one = partial(_material, options=options, datasets=Datasets())
-    materials, failures = each_of(sources, score_one)
+    scored, failures = each_of(sources, score_one)
+    materials = [one for of_run in scored for one in of_run]
     _check_labels(options, (name for one in materials for name in one.predictions.labels))
     if combination is not None and failures:  # a mean of the others would pass for that of all
         console.warn(f"{combination.name}: not made, since not all of its members were scored")
     elif combination is not None:
         make = average if combination.kind == "ensemble" else pool
-        materials.append(make(combination.name, materials, combined_dir))
+        materials += [make(combination.name, some, combined_dir) for some in _alike(scored)]
     materials = write.with_targets(materials)
 
     # metrics
@@ -93,6 +94,15 @@ def run(options: EvaluateOptions) -> int:
     return ArtifactError.exit_code if failures else 0
 
 
+def _alike(scored: Sequence[Sequence[Material]]) -> list[list[Material]]:
+    """What can be combined: all rows of every run, then those of each collection that all have."""
+    found = [[of_run[0] for of_run in scored]]
+    for part in scored[0][1:]:
+        name = part.predictions.dataset
+        found.append([one for run in scored for one in run[1:] if one.predictions.dataset == name])
+    return [some for some in found if len(some) == len(scored)]
+
+
 def _check_labels(options: EvaluateOptions, labels: Iterable[str]) -> None:
     """Refuse what names none of the `labels` evaluated; without any, all may be."""
     known = list(dict.fromkeys(labels))
@@ -113,19 +123,20 @@ def _recorded_labels(sources: Sequence[Source]) -> list[str]:
     return labels
 
 
-def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> Material:
-    """A run scored, or a file of scores read."""
+def _material(source: Source, options: EvaluateOptions, datasets: Datasets) -> list[Material]:
+    """A run scored, of several collections each as well; or a file of scores read."""
     if source.run_dir is None:
-        material = read_scores(source, options)
+        materials = [read_scores(source, options)]
         write.check_folder(source.results_dir, None, [], "none", "--predictions NAME=FILE")
     else:
         from pulmonet.flows.evaluate.score import score
 
         if options.tta != "none":
             write.check_folder(source.results_dir, None, [], options.tta, "train --name")
-        material = score(source.name, source.run_dir, source.results_dir, options, datasets)
-        write.write_scores(material)
-    return with_labels(material, options.labels)
+        materials = score(source.name, source.run_dir, source.results_dir, options, datasets)
+        for material in materials:
+            write.write_scores(material)
+    return [with_labels(material, options.labels) for material in materials]
 
 
 def evaluate_one(

@@ -51,6 +51,7 @@ class Material:
     fits_calibration: bool = False  # whether these may replace a calibration of other rows
     without_calibration: bool = False
     fold: Fold | None = None  # whose rows these are, of a run that was scored on its own fold
+    is_part: bool = False  # rows of one collection: thresholds are those of all together
     is_saved: bool = True  # whether the predictions are in a file already
     scores_of: str | None = None  # whose scores these are, if no run's: as in `Calibration`
 

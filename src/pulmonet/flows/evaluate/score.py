@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,23 +40,41 @@ _LOG_ROUNDING = 0.02
 
 def score(
     name: str, run_dir: RunDir, results_dir: RunDir, options: EvaluateOptions, datasets: Datasets
-) -> Material:
-    """Score the rows of a split with a run's best checkpoint.
+) -> list[Material]:
+    """Score the rows of a split with a run's best checkpoint: all, then each collection's alone.
 
     Raises:
         ArtifactError: the run is damaged.
         DataError: the dataset cannot be used, or lacks the split.
     """
     trained = load_run(run_dir, options.device)
-    data = trained.record.config.data
     chosen = datasets.rows_of(trained.record, options)
-    pack = pack_rows(chosen.manifest, chosen.rows, data)
-    rows = left_out(pack.bad_rows, chosen.rows, chosen.split)
-    chosen = replace(chosen, rows=rows)
-    seen = find_seen(trained.run_dir, chosen, pack, trained.record.provenance.selected_on)
+    pack = pack_rows(chosen.manifest, chosen.rows, trained.record.config.data)
+    chosen = replace(chosen, rows=left_out(pack.bad_rows, chosen.rows, chosen.split))
+    scores = _score(trained, pack, chosen.rows, options)
+    make = partial(_material, name, trained, results_dir, options, datasets)
+    materials = [make(chosen, pack, scores)]
+    for part, own, places in chosen.by_collection(pack, trained.record.provenance.dataset):
+        if {*trained.labels} & {*part.manifest.labels}:
+            materials.append(make(part, own, scores[places]))
+    return materials
+
+
+def _material(
+    name: str,
+    trained: TrainedRun,
+    results_dir: RunDir,
+    options: EvaluateOptions,
+    datasets: Datasets,
+    chosen: RunRows,
+    pack: Pack,
+    scores: Floats32,
+) -> Material:
+    """Rows with their (N, L) scores, and what is known around them."""
+    record, rows, data = trained.record, chosen.rows, trained.record.config.data
+    seen = find_seen(trained.run_dir, chosen, pack, record)
     if seen is None and not chosen.external:
-        console.warn(f"{run_dir.seen_path}: missing; no image tells what was trained on")
-    scores = _score(trained, pack, rows, options)
+        console.warn(f"{trained.run_dir.seen_path}: missing; no image tells what was trained on")
     predictions = _predictions(name, trained, chosen, scores, options.blank)
     is_plain = options.tta == "none"
     facts = _facts(trained, chosen, options, seen)
@@ -63,10 +82,11 @@ def score(
     if trained.likeness is not None:
         distances = trained.likeness.distances(squares_of(pack, rows))
         facts |= _strangers(distances, trained.likeness.limit, predictions, facts["notes"])
-    is_selection = chosen.split == trained.record.provenance.selected_on and not chosen.external
-    if is_plain and is_selection and facts["same_data_as_training"] and options.blank == "zeros":
-        facts["notes"] += _unlike_log(trained, predictions)
     own_valid = chosen.split == "valid" and not chosen.external
+    is_selection = chosen.split == record.provenance.selected_on and not chosen.external
+    is_logged = is_plain and is_selection and not chosen.whole and options.blank == "zeros"
+    if is_logged and facts["same_data_as_training"]:
+        facts["notes"] += _unlike_log(trained, predictions)
     own_fold = own_valid and data.folds is not None
     training = None
     if predictions.has_targets:
@@ -84,6 +104,7 @@ def score(
         or bool(seen and seen.selected_on and not own_valid),
         fold=Fold(data.fold, fingerprint_of_deal(chosen.manifest)) if own_fold else None,
         is_saved=is_plain,
+        is_part=chosen.whole is not None,
     )
 
 
@@ -154,7 +175,7 @@ def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Fl
     of_known = evaluation_targets(
         manifest.raw_labels(known)[chosen.rows],
         blank,
-        annotated=annotated_in_split(manifest, chosen.split, known),
+        annotated=annotated_in_split(manifest, chosen.split, known, chosen.rows),
     )
     targets = np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
     targets[:, [labels.index(label) for label in known]] = of_known
@@ -187,9 +208,12 @@ def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, in
             found[label] = {"not annotated": len(chosen.rows)}
             continue
         raw = chosen.manifest.raw_labels((label,))[chosen.rows, 0]
-        is_annotated = annotated_in_split(chosen.manifest, chosen.split, (label,))[0]
-        blank = "blank" if is_annotated else "not annotated"
-        found[label] = {"uncertain": int((raw == -1).sum()), blank: int(np.isnan(raw).sum())}
+        known = annotated_in_split(chosen.manifest, chosen.split, (label,), chosen.rows)[:, 0]
+        found[label] = {"uncertain": int((raw == -1).sum())}
+        if known.any():
+            found[label]["blank"] = int(np.isnan(raw[known]).sum())
+        if not known.all():
+            found[label]["not annotated"] = int((~known).sum())
     return found
 
 
@@ -267,7 +291,7 @@ def _facts(
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
     own, facts = not chosen.external, provenance.dataset
-    same = None if facts is None else here == facts.fingerprint
+    same = facts and fingerprint(chosen.whole or chosen.manifest) == facts.fingerprint
     notes: list[str] = []
     used = _used_before(trained.record, chosen, seen, same=same is True)
     trained_on = seen.text() if seen else ""

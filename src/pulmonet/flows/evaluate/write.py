@@ -112,7 +112,7 @@ def stored_calibration(material: Material, options: EvaluationOptions) -> Calibr
 
 def write_calibration(material: Material, options: EvaluationOptions, result: RunResult) -> None:
     """Store calibrators and thresholds, unless better ones (of the valid split) are there."""
-    if options.level == "study" or material.without_calibration:
+    if options.level == "study" or material.without_calibration or material.is_part:
         return
     path = material.run_dir.calibration_path
     with changing(path):
@@ -160,7 +160,7 @@ def _shared(kept: Calibration, material: Material) -> float:
     """Share of the rows of both that are in both; in older files the split's name tells."""
     rows, before, here = material.predictions, {*kept.rows}, _digests(material)
     if kept.dataset != rows.dataset:
-        return 0.0
+        return float(material.is_part and kept.split == rows.split)
     return len(here & before) / len(here | before) if before else float(kept.split == rows.split)
 
 

@@ -199,7 +199,9 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         if folder in taken:  # a.jpg beside a.png, or patients of the same name in two folders
             folder = f"{folder}_{row}"
         taken.add(folder)
-        file = inside_root(manifest.root, file_of(path), follow_links=manifest.follow_links)
+        part, number = manifest.own_row(row)
+        held_in = file_of(str(part.table["path"].iloc[number]))
+        file = inside_root(part.root, held_in, follow_links=part.follow_links)
         known = manifest.table.iloc[row][list(manifest.labels)].items()
         reference = {str(label): bool(value == 1) for label, value in known if value in (0, 1)}
         read = partial(read_source_image, manifest, row)

@@ -6,14 +6,15 @@ from pulmonet import __version__
 from pulmonet.config.fields import RunConfig
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.manifest import Manifest, fingerprint
-from pulmonet.data.sources import inspect_manifest, locate_dataset, remember_dataset
+from pulmonet.data.sources import remember_dataset
+from pulmonet.data.sources.collections import find_collections, inspect_collections
 from pulmonet.data.sources.read import join_problems
 from pulmonet.data.splits.choose import resolve_labels
 from pulmonet.data.splits.files import write_shareable_split
 from pulmonet.data.summary import summarise
 from pulmonet.errors import ArtifactError, ConfigError, DataError
 from pulmonet.files.ledger import Ledger
-from pulmonet.files.paths import expand, portable_path
+from pulmonet.files.paths import expand, places_of, portable_path
 from pulmonet.files.spreadsheet import table_text
 from pulmonet.files.write import to_json
 from pulmonet.flows import console
@@ -34,7 +35,6 @@ FILES += ["near_duplicates.csv", "near_duplicates.png"]
 def run(
     config: RunConfig,
     *,
-    source: str | None = None,
     demo: bool = False,
     n_patients: int | None = None,
     check_only: bool = False,
@@ -50,11 +50,15 @@ def run(
     """
     if n_patients is not None and not demo:
         raise ConfigError("--patients: only with --demo; real data has the patients that it has")
-    root = _draw_demo(source, n_patients, config.seed) if demo else locate_dataset(source)
-    # with --skip-bad a missing image is one of those that packing leaves out and names
     data = config.data
-    check_files = check_only or not data.skip_bad
-    manifest, problems, notes = inspect_manifest(root, data, config.seed, check_files=check_files)
+    if demo:
+        place = _draw_demo(next(iter(places_of(data.data_dir)), None), n_patients, config.seed)
+        data = data.model_copy(update={"data_dir": str(place)})
+    found = find_collections(data)
+    # with --skip-bad a missing image is one of those that packing leaves out and names
+    manifest, problems, notes = inspect_collections(
+        *(found, data, config.seed), check_files=check_only or not data.skip_bad, keep_split=True
+    )
     folder = out_dir or Path("artifacts") / "prepare" / manifest.name
     ledger = Ledger(folder, "choose another folder with --out-dir")
     ledger.check(*(folder / name for name in FILES))
@@ -78,13 +82,13 @@ def run(
     if report.problems:
         looked = check_only or report.pack is not None
         raise DataError(
-            f"{join_problems(root, report.problems)}\n"
+            f"{join_problems(manifest.root, report.problems)}\n"
             f"everything found is in {portable_path(folder / 'prepare_report.json')}"
             + ("" if looked else "; to have the images checked, too, add --check-only")
         )
-    if not check_only:
+    if not check_only and not manifest.parts:
         try:
-            remember_dataset(root, data.map)
+            remember_dataset(found.roots[0], found.configs[0].map)
         except ArtifactError as error:  # a home folder that cannot be written costs only that
             said = str(error).split(";")[0]
             console.warn(f"not remembered, so name it with --data-dir ({said})")

@@ -10,7 +10,7 @@ from pulmonet.config.fields import RunConfig
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.splits.choose import annotated_labels
 from pulmonet.data.summary import most_frequent_labels
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import places_of, portable_path
 from pulmonet.flows import console
 from pulmonet.flows.prepare.report import PrepareReport
 from pulmonet.labels import DEFAULT_LABELS
@@ -76,7 +76,10 @@ def say_the_end(
     lacking = [split for split in ("train", "valid") if split not in report.summary["splits"]]
     can_train = not lacking
     command = ["pulmonet", *(["train"] if can_train else ["evaluate", "RUN"])]
-    command += ["--data-dir", portable_path(manifest.root)]
+    for place in places_of(config.data.data_dir) if manifest.parts else [manifest.root]:
+        command += ["--data-dir", portable_path(place)]
+    for group in config.data.same_patients:
+        command += ["--same-patients", group]
     if can_train and not set(DEFAULT_LABELS) <= set(annotated_labels(manifest)):
         command += ["--labels", "all"]
     for flag, value in (("--join", config.data.join), ("--splits", config.data.splits)):

@@ -15,7 +15,7 @@ from torch import nn
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import RunConfig
 from pulmonet.data.batches.random import check_both_classes
-from pulmonet.data.manifest import Manifest, fingerprint
+from pulmonet.data.manifest import COLLECTION, Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.data.splits.choose import (
@@ -211,7 +211,8 @@ def selection_targets(plan: Plan, role: str) -> Floats32:
     """(n, L) targets of the rows of ``valid`` or ``dev``, whatever the policies."""
     split = "train" if role == "dev" else role
     raw = raw_labels(plan, role, plan.labels)
-    return evaluation_targets(raw, annotated=annotated_in_split(plan.manifest, split, plan.labels))
+    known = annotated_in_split(plan.manifest, split, plan.labels, plan.rows[role])
+    return evaluation_targets(raw, annotated=known)
 
 
 def first_targets(plan: Plan) -> Floats32:
@@ -226,7 +227,7 @@ def first_targets(plan: Plan) -> Floats32:
         seed=plan.config.seed,
         ones_lsr=settings.ones_lsr,
         zeros_lsr=settings.zeros_lsr,
-        annotated=annotated_in_split(plan.manifest, "train", plan.taught),
+        annotated=annotated_in_split(plan.manifest, "train", plan.taught, plan.rows["train"]),
     )
 
 
@@ -242,7 +243,10 @@ def make_stages(
 
     `targets` are (n, L + A); by `key` the folder's checkpoint is told from that of another one.
     """
-    select = plan.config.select.on
+    select, groups = plan.config.select.on, None
+    if config.data.balance == "collections" and plan.manifest.parts:
+        names = plan.manifest.table[COLLECTION].to_numpy(str)[plan.rows["train"]]
+        groups = np.unique(names, return_inverse=True)[1]
     stage = Stage(
         config=config,
         number=0,
@@ -257,6 +261,7 @@ def make_stages(
         labels=plan.labels,
         paths=plan.manifest.table["path"].tolist(),
         regions=plan.boxes,
+        train_groups=groups,
     )
     members = (config.model.member(number) for number in range(config.model.members))
     return [
@@ -273,6 +278,8 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
         config[section].pop(name, None)
     if plan.boxes is None:  # as a version without boxes wrote it
         del config["pointing"]
+    if config["data"]["balance"] == "rows":  # checkpoints from before it could be set
+        del config["data"]["balance"]
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     if plan.boxes is not None:
         rows["boxes"] = plan.boxes.facts.digest

@@ -15,9 +15,10 @@ import torch
 import pulmonet
 from pulmonet.arrays import Floats32
 from pulmonet.data.manifest import fingerprint, patients_by_split
+from pulmonet.data.sources.collections import find_collections
 from pulmonet.data.summary import summarise
 from pulmonet.files.ledger import NAME, Ledger
-from pulmonet.files.paths import portable_path
+from pulmonet.files.paths import places_of, portable_path
 from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
@@ -116,12 +117,18 @@ def write_record(plan: Plan, run_dir: RunDir, provenance: Provenance, status: st
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:
     manifest = plan.manifest
+    data_dir, roots = plan.config.data.data_dir, find_collections(plan.config.data).roots
     patients = manifest.table["patient"].to_numpy(object)
     counts = {role: (raw_labels(plan, role, plan.labels) == 1).sum(axis=0) for role in plan.rows}
     return DatasetFacts(
         name=manifest.name,
         source=manifest.source,
-        root=portable_path(manifest.root),
+        root=" + ".join(portable_path(one.root) for one in manifest.parts or (manifest,)),
+        places=[portable_path(place) for place in places_of(data_dir)],
+        collections={
+            part.name: (portable_path(root), fingerprint(part))
+            for part, root in zip(manifest.parts, roots, strict=False)
+        },
         fingerprint=fingerprint(manifest),
         split_patients=patients_by_split(manifest),
         synthetic=manifest.synthetic,
@@ -215,6 +222,6 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
     command = ["pulmonet", "evaluate", run_dir.name]
     if run_dir.path.parent != Path("artifacts"):
         command += ["--artifacts-dir", str(run_dir.path.parent)]
-    if plan.config.data.data_dir:
-        command += ["--data-dir", plan.config.data.data_dir]
+    for place in places_of(plan.config.data.data_dir):
+        command += ["--data-dir", place]
     console.say(f"Next:    {shlex.join(command)}")

@@ -55,10 +55,11 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
     n_steps = -(-len(targets) // config.optim.batch_size)
     epoch = n_steps * step + check
     rows, side = np.concatenate(list(plan.rows.values())), int(images.shape[-1])
-    paths = plan.manifest.table["path"].tolist()
-    pack_dir = cache_dir() / "packs" / pack_key(plan.manifest.root, paths, side, config.data.fit)
-    checksums = pack_dir / "checksums.npy"
-    n_left = len(rows) - (np.load(checksums)[rows] > 0).sum() if checksums.exists() else len(rows)
+    pack_dir, n_left = cache_dir() / "packs", 0
+    for part, own, _ in plan.manifest.by_collection(rows):
+        key = pack_key(part.root, part.table["path"].tolist(), side, config.data.fit)
+        sums = pack_dir / key / "checksums.npy"
+        n_left += len(own) - ((np.load(sums)[own] > 0).sum() if sums.exists() else 0)
     packing = n_left * decoding / decoding_threads()
     state = engine.network.state_dict().values()
     # best_model.pth, and in the checkpoint weights, averages of their gradients and the best ones

@@ -9,7 +9,7 @@ from typing import Any
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.files.paths import expand, without_home
+from pulmonet.files.paths import expand, places_of, without_home
 from pulmonet.files.read import sha256_of
 from pulmonet.run.folder import RunDir, find_run
 from pulmonet.run.record import DatasetFacts, RunRecord
@@ -19,6 +19,7 @@ from pulmonet.words import list_first
 CHANGEABLE = {f"runtime.{name}" for name in ("device", "num_workers", "tensorboard", "mlflow")}
 CHANGEABLE |= {"runtime.checkpoint_minutes", "runtime.keep_checkpoint"}
 CHANGEABLE |= {"optim.epochs", "optim.prolonged", "data.data_dir", "data.follow_links"}
+CHANGEABLE |= {"data.same_patients"}  # the patients of the rows tell
 
 
 def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
@@ -26,12 +27,16 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
 
     `source` is ``--config``.
     """
-    named, path = config.data.data_dir, Path(source or "")
-    if named and not expand(named).exists() and path.name == "run_config.json":
+    named, path = places_of(config.data.data_dir), Path(source or "")
+    is_there = all(expand(place).exists() for place in named)
+    if not is_there and path.name == "run_config.json":
         record = RunDir(path.parent).read_record()
-        facts = record.provenance.dataset if named == record.config.data.data_dir else None
-        if facts is not None and expand(facts.root).exists():
-            data = config.data.model_copy(update={"data_dir": facts.root})
+        same = named == places_of(record.config.data.data_dir)
+        facts = record.provenance.dataset if same else None
+        places = (facts.places or [facts.root]) if facts else []
+        if places and all(expand(place).exists() for place in places):
+            one_or_all = tuple(places) if places[1:] else places[0]
+            data = config.data.model_copy(update={"data_dir": one_or_all})
             return config.model_copy(update={"data": data})
     return config
 

@@ -63,8 +63,9 @@ def test_a_label_is_annotated_per_split() -> None:
     first, second = manifest.labels[:2]
     manifest.table.loc[6:, first] = np.nan
     manifest.table.loc[6:10, second] = np.nan
-    assert annotated_in_split(manifest, "valid", [first, second]).tolist() == [False, True]
-    assert annotated_in_split(manifest, "train", [second, first]).tolist() == [True, True]
+    of = annotated_in_split
+    assert of(manifest, "valid", [first, second], np.arange(6, 9)).tolist() == [[False, True]] * 3
+    assert of(manifest, "train", [second, first], np.arange(2)).tolist() == [[True, True]] * 2
 
 
 def test_at_least_one_patient_or_image_is_taken() -> None:

@@ -1,0 +1,199 @@
+"""Several collections through `prepare`, `train` and `evaluate`: the same bits in any order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from chexpert_factory import write_dataset
+from evaluation_factory import QUICK
+from pulmonet.cli.main import main
+from pulmonet.files.read import sha256_of
+from pulmonet.metrics.results import RunResult, read_evaluation
+from pulmonet.run.folder import RunDir
+
+TINY = ["--model", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
+TINY += ["--batch-size", "8", "--num-workers", "0", "--labels", "Cardiomegaly,Edema"]
+
+
+def train(out: Path, name: str, *arguments: object) -> RunDir:
+    command = ["train", "--out-dir", str(out), "--name", name, *TINY, *map(str, arguments)]
+    assert main(command) == 0
+    return RunDir(out / name)
+
+
+def evaluate(out: Path, *arguments: object) -> int:
+    command = ["evaluate", "--artifacts-dir", str(out), *QUICK, "--num-workers", "0"]
+    return main([*command, *map(str, arguments)])
+
+
+def copy_run(work: Path, tmp_path: Path, name: str) -> Path:
+    """A folder with one run as it was trained."""
+    results = shutil.ignore_patterns("evaluation_*", "predictions_*", "calibration.json", ".*")
+    shutil.copytree(work / "runs" / name, tmp_path / "runs" / name, ignore=results)
+    return tmp_path / "runs"
+
+
+def result_of(run_dir: RunDir, dataset: str, split: str = "valid") -> RunResult:
+    return read_evaluation(run_dir.evaluation_path(dataset, split)).runs[0]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two collections of which the south lacks Edema, and runs of both and of the north alone."""
+    folder = tmp_path_factory.mktemp("work")
+    write_dataset(folder / "north", n_train=20, n_valid=16, seed=1)
+    south = write_dataset(folder / "south", n_train=12, n_valid=14, seed=2)
+    for split in ("train", "valid"):
+        table = pd.read_csv(south / f"{split}.csv")
+        table["Edema"] = np.nan
+        table.to_csv(south / f"{split}.csv", index=False)
+    both = ("--data-dir", folder / "south", "--data-dir", folder / "north")
+    train(folder / "runs", "both", *both)
+    train(folder / "runs", "north", "--data-dir", folder / "north")
+    return folder
+
+
+def test_the_order_on_the_command_line_changes_no_bit(work: Path, tmp_path: Path) -> None:
+    again = train(tmp_path, "both", "--data-dir", f"{work / 'north'},{work / 'south'}")
+    before = RunDir(work / "runs" / "both")
+    assert sha256_of(again.best_model_path) == sha256_of(before.best_model_path)
+    facts, first = (one.read_record().provenance.dataset for one in (again, before))
+    assert facts is not None
+    assert first is not None
+    assert (facts.name, facts.fingerprint) == (first.name, first.fingerprint)
+    assert facts.name == "north+south"
+    assert facts.positives["train"]["Edema"] == pd.read_csv(work / "north/train.csv")["Edema"].sum()
+
+
+def test_one_alone_has_the_bits_of_a_list_of_one(work: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.toml"
+    path.write_text(f'[[collection]]\ndata_dir = "{work / "north"}"\n')
+    listed = train(tmp_path, "listed", "--data-dir", path)
+    alone = RunDir(work / "runs" / "north")
+    assert sha256_of(listed.best_model_path) == sha256_of(alone.best_model_path)
+
+
+def test_a_row_for_each_collection_and_one_for_all(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(work / "runs", "both", "north", "--data-dir", f"{work}/north,{work}/south") == 0
+    runs = {name: RunDir(work / "runs" / name) for name in ("both", "north")}
+    for run_dir in runs.values():
+        whole, north, south = (
+            result_of(run_dir, name) for name in ("north+south", "north", "south")
+        )
+        assert (whole.n_rows, north.n_rows, south.n_rows) == (30, 16, 14)
+        assert south.missing["Edema"]["not annotated"] == 14
+        assert whole.labels["Edema"].n == north.labels["Edema"].n == 16
+        assert whole.labels["Cardiomegaly"].n == 30
+        assert {one.group for one in whole.subgroups if one.column == "collection"} == {
+            *("north", "south")
+        }
+    # the one trained on both was selected on all of these, the other on the north alone
+    assert not any(result_of(runs["both"], name).external for name in ("north", "south"))
+    assert not result_of(runs["north"], "north").external
+    assert result_of(runs["north"], "south").external
+    # on the very same rows, of each and of all, they are compared
+    for name in ("north+south", "north", "south"):
+        found = read_evaluation(runs["both"].evaluation_path(name, "valid")).comparisons
+        assert {(one.a, one.b) for one in found} == {("both", "north")}
+    rows = pd.read_csv(runs["both"].predictions_path("north", "valid"))
+    alone = pd.read_csv(runs["north"].predictions_path("north", "valid"))
+    assert rows["Path"].tolist() == alone["Path"].tolist()
+    assert rows["patient"].tolist() == alone["patient"].tolist()
+    assert "north+south" in capsys.readouterr().out
+
+
+def test_a_part_of_its_own_data_is_no_other_dataset(work: Path, tmp_path: Path) -> None:
+    out = copy_run(work, tmp_path, "both")
+    assert evaluate(out, "both", "--data-dir", work / "south") == 0
+    found = result_of(RunDir(out / "both"), "south")
+    assert found.same_data_as_training
+    assert not found.external
+    assert found.rows_used_for == ["checkpoint selection"]
+    assert not RunDir(out / "both").calibration_path.exists()
+
+
+def test_rows_trained_on_are_known_in_other_company(work: Path, tmp_path: Path) -> None:
+    """The north's training patients, among others: seen, though a number alone says nothing."""
+    out = copy_run(work, tmp_path, "north")
+    places = f"{work}/north,{work}/south"
+    assert evaluate(out, "north", "--data-dir", places, "--split", "train") == 0
+    run_dir = RunDir(out / "north")
+    whole = result_of(run_dir, "north+south", "train")
+    assert whole.seen is not None
+    assert (whole.seen.trained_on, whole.seen.of_their_patients) == (20, 0)
+    assert whole.seen.of_the_same_ids == 12
+    assert not whole.external
+    assert result_of(run_dir, "south", "train").external
+
+
+def test_verify_scores_each_collection_again(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copy_run(work, tmp_path, "both")
+    assert evaluate(out, "both") == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--artifacts-dir", str(out), "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert "verified (weights and 3 evaluations; 60 images scored again)" in said
+
+
+def test_folds_are_pooled_over_all_and_for_each(work: Path, tmp_path: Path) -> None:
+    places = f"{work}/north,{work}/south"
+    for fold in range(2):
+        train(tmp_path, f"f{fold}", "--data-dir", places, "--folds", 2, "--fold", fold)
+    assert evaluate(tmp_path, "f0", "f1", "--pool-folds", "pooled") == 0
+    pooled = RunDir(tmp_path / "pooled")
+    sizes = {"north+south": 62, "north": 36, "south": 26}
+    for name, n_rows in sizes.items():
+        assert result_of(pooled, name, "out-of-fold").n_rows == n_rows
+    rows = pd.read_csv(pooled.predictions_path("north", "out-of-fold"))
+    table = [pd.read_csv(work / "north" / f"{split}.csv")["Path"] for split in ("train", "valid")]
+    assert sorted(rows["Path"]) == sorted(pd.concat(table).str.removeprefix("north/"))
+
+
+def test_resuming_needs_the_same_rows(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copy_run(work, tmp_path, "both")
+    command = ["train", "--out-dir", str(out), "--name", "both", "--resume"]
+    assert main([*command, "--epochs", "2"]) == 0
+    assert len(RunDir(out / "both").read_log()) == 2
+    capsys.readouterr()
+    places = ["--data-dir", f"{work}/north,{work}/south", "--same-patients", "north,south"]
+    assert main([*command, "--epochs", "3", *places]) == 4
+    assert "is not the one that the run began with" in capsys.readouterr().err
+
+
+def test_collections_are_drawn_evenly(work: Path, tmp_path: Path) -> None:
+    places = ("--data-dir", work / "north", "--data-dir", work / "south")
+    run_dir = train(tmp_path, "even", *places, "--set", "data.balance=collections")
+    plain = RunDir(work / "runs" / "both")
+    assert sha256_of(run_dir.best_model_path) != sha256_of(plain.best_model_path)
+    alone = train(
+        *(tmp_path, "alone", "--data-dir", work / "north"), *("--set", "data.balance=collections")
+    )
+    north = RunDir(work / "runs" / "north")
+    assert sha256_of(alone.best_model_path) == sha256_of(north.best_model_path)
+
+
+def test_prepare_finds_the_same_pixels_in_two_collections(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(work / "south", tmp_path / "copy")
+    places = ["--data-dir", str(work / "south"), "--data-dir", str(tmp_path / "copy")]
+    out = ["--out-dir", str(tmp_path / "out"), "--image-size", "32", "--labels", "Cardiomegaly"]
+    assert main(["prepare", *places, *out]) == 0
+    said = capsys.readouterr()
+    report = json.loads((tmp_path / "out" / "prepare_report.json").read_text())
+    assert len(report["same_pixels"]) == 26
+    assert report["dataset"]["name"] == "copy+south"
+    assert "26 images in more than one collection" in said.err
+    assert f"--data-dir {work / 'south'} --data-dir {tmp_path / 'copy'}" in said.out

@@ -1,0 +1,226 @@
+"""Several collections as one dataset: finding them, their names, rows, splits, notes and packs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chexpert_factory import write_dataset
+from pulmonet.config.fields import DataConfig
+from pulmonet.data.images.read import read_source_image
+from pulmonet.data.manifest import Manifest, fingerprint
+from pulmonet.data.pack.joint import JointPack, open_packs
+from pulmonet.data.pack.open import open_pack
+from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources.collections import find_collections, inspect_collections
+from pulmonet.errors import ConfigError, DataError
+from pulmonet.files.paths import places_of
+from pulmonet.flows.dataset import open_dataset
+
+OWN = "path=File,patient=Person,labels=Edema|Nodule"
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two of CheXpert's layout, whose patients have the same numbers, and a table of one's own."""
+    folder = tmp_path_factory.mktemp("collections")
+    north = write_dataset(folder / "north", n_train=6, n_valid=4, seed=1)
+    south = write_dataset(folder / "south", n_train=8, n_valid=2, seed=2)
+    own = folder / "own"
+    (own / "x").mkdir(parents=True)
+    for number, path in enumerate(sorted((north / "train").rglob("*.jpg"))[:4]):
+        (own / "x" / f"{number}.jpg").write_bytes(path.read_bytes())
+    rows = "\n".join(f"x/{n}.jpg,{n // 2},{n % 2},1,train" for n in range(4))
+    (own / "list.csv").write_text(f"File,Person,Edema,Nodule,Set\n{rows}\n")
+    return north, south, own
+
+
+def config(*places: Path, **settings: object) -> DataConfig:
+    return DataConfig.model_validate({"data_dir": [*map(str, places)], **settings})
+
+
+def manifest_of(data: DataConfig) -> Manifest:
+    return open_dataset(data, 1, is_said=True)
+
+
+def write_list(folder: Path, roots: tuple[Path, ...], more: str = "") -> Path:
+    tables = "".join(f'[[collection]]\ndata_dir = "{root}"\n' for root in roots)
+    (folder / "all.toml").write_text(tables + more)
+    return folder / "all.toml"
+
+
+def test_rows_know_their_collection_and_keep_their_own(roots: tuple[Path, Path, Path]) -> None:
+    north, south, _ = roots
+    joined = manifest_of(config(south, north))
+    one, other = read_manifest(north), read_manifest(south)
+    assert joined.name == "north+south"
+    assert joined.table["collection"].tolist() == ["north"] * 10 + ["south"] * 10
+    assert joined.table["path"].tolist() == [
+        *("north/" + one.table["path"]),
+        *("south/" + other.table["path"]),
+    ]
+    assert joined.table["split"].tolist() == [*one.table["split"], *other.table["split"]]
+    assert joined.table["patient"].nunique() == 20  # numbers are of one collection
+    assert [fingerprint(part) for part in joined.parts] == [fingerprint(one), fingerprint(other)]
+    for row in (0, 9, 10, 19):
+        part = one if row < 10 else other
+        assert np.array_equal(read_source_image(joined, row), read_source_image(part, row % 10))
+
+
+def test_one_collection_alone_is_what_it_is_today(roots: tuple[Path, Path, Path]) -> None:
+    north, *_ = roots
+    alone = manifest_of(config(north))
+    assert fingerprint(alone) == fingerprint(read_manifest(north))
+    assert not alone.parts
+
+
+def test_the_order_changes_nothing(roots: tuple[Path, Path, Path]) -> None:
+    north, south, _ = roots
+    for settings in ({}, {"folds": 3, "fold": 1}):
+        first = manifest_of(config(north, south, **settings))
+        second = manifest_of(config(south, north, **settings))
+        assert fingerprint(first) == fingerprint(second)
+        assert first.table.equals(second.table)
+
+
+def test_same_patients_go_into_one_split(roots: tuple[Path, Path, Path]) -> None:
+    """Patients 7 and 8 are trained on in the south, and held out in the north."""
+    north, south, _ = roots
+    data = config(north, south, same_patients=["south, north"])
+    joined, _, notes = inspect_collections(
+        find_collections(data), data, 1, check_files=False, keep_split=False
+    )
+    table = joined.table
+    assert table["patient"].nunique() == 10
+    assert table.groupby("patient")["split"].nunique().max() == 1
+    held = table["split"] == "valid"
+    # 7 to 10 in the north and 9, 10 in the south stay; 7, 8 of the south follow
+    assert held.sum() == 8
+    assert (read_manifest(north).table["split"] == "valid").sum() == 4
+    assert any("2 images moved" in note for note in notes)
+    assert joined.parts[1].table["split"].tolist() == table["split"][10:].tolist()
+
+
+def test_folds_are_dealt_by_patient_over_all(roots: tuple[Path, Path, Path]) -> None:
+    north, south, _ = roots
+    seen = []
+    for fold in range(4):
+        data = config(north, south, folds=4, fold=fold, same_patients=["north,south"])
+        table = manifest_of(data).table
+        assert table.groupby("patient")["split"].nunique().max() == 1
+        seen += table["patient"][table["split"] == "valid"].unique().tolist()
+    assert len(seen) == len(set(seen)) == 10
+
+
+def test_a_list_gives_each_its_map_splits_and_name(
+    tmp_path: Path, roots: tuple[Path, Path, Path]
+) -> None:
+    north, _, own = roots
+    splits = tmp_path / "who.csv"
+    splits.write_text("patient,split\n0,train\n1,valid\n")
+    more = (
+        f'[[collection]]\ndata_dir = "{own}"\nname = "mine"\nsplits = "who.csv"\n'
+        'map = {path = "File", patient = "Person", labels = "Edema|Nodule"}\n'
+    )
+    data = config(write_list(tmp_path, (north,), more))
+    joined = manifest_of(data)
+    assert joined.name == "mine+north"
+    assert joined.labels[:2] == ("Edema", "Nodule")
+    assert joined.table["split"].tolist()[:4] == ["train", "train", "valid", "valid"]
+    assert joined.table["Nodule"].notna().tolist() == [True] * 4 + [False] * 10
+    assert joined.table["Cardiomegaly"].isna().tolist()[:4] == [True] * 4
+
+
+def test_without_patient_ids_images_are_told_apart(
+    tmp_path: Path, roots: tuple[Path, Path, Path]
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 5), ("val", 3), ("test", 2)):
+        arrays[f"{split}_images"] = rng.integers(0, 255, (n, 28, 28)).astype(np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n)[:, None] % 2
+    np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
+    joined = manifest_of(config(tmp_path / "pneumoniamnist.npz", roots[0]))
+    assert joined.patients_known
+    assert joined.table["patient"].nunique() == 20
+    assert joined.name == "north+pneumoniamnist"
+
+
+def test_a_pack_is_a_view_of_each_own_pack(roots: tuple[Path, Path, Path]) -> None:
+    north, south, _ = roots
+    joined = manifest_of(config(north, south))
+    rows = np.asarray([19, 0, 10, 3, 0])
+    pack = open_packs(joined, rows, image_size=32)
+    assert isinstance(pack, JointPack)
+    alone = [open_pack(read_manifest(root), np.arange(10), image_size=32) for root in roots[:2]]
+    assert [one.folder for one in pack.packs] == [one.folder for one in alone]
+    expected = [alone[row // 10].read([row % 10])[0] for row in rows.tolist()]
+    assert np.array_equal(pack.read(rows), np.stack(expected))
+    remarks = [alone[row // 10].remarks(np.asarray([row % 10]))[0] for row in rows.tolist()]
+    assert pack.remarks(rows).tolist() == remarks
+    with pytest.raises(ValueError, match="not opened for"):
+        pack.read([20])
+    with pytest.raises(ValueError, match="not opened for"):
+        pack.read([4])
+
+
+def test_bad_images_are_numbered_over_all(tmp_path: Path) -> None:
+    north = write_dataset(tmp_path / "north", n_train=2, n_valid=2, seed=1)
+    south = write_dataset(tmp_path / "south", n_train=2, n_valid=2, seed=2)
+    next(iter(sorted(south.rglob("*.jpg")))).write_bytes(b"no image")
+    joined = manifest_of(config(north, south))
+    pack = open_packs(joined, np.arange(8), image_size=32, skip_bad=True)
+    assert list(pack.bad_rows) == [4]
+
+
+def test_problems_of_each_are_said_together(tmp_path: Path) -> None:
+    north = write_dataset(tmp_path / "north", n_train=2, n_valid=2)
+    south = write_dataset(tmp_path / "south", n_train=2, n_valid=2)
+    for root in (north, south):
+        lines = (root / "train.csv").read_text().splitlines()
+        (root / "train.csv").write_text("\n".join([*lines, lines[-1]]))
+    with pytest.raises(DataError, match=r"north.*south.* problems"):
+        manifest_of(config(north, south))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"map": {"path": "File"}}, "--map: goes with one collection"),
+        ({"splits": "who.csv"}, "--splits: goes with one collection"),
+        ({"same_patients": ["north,sooth"]}, "did you mean 'south'?"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    roots: tuple[Path, Path, Path], settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        find_collections(config(*roots[:2], **settings))
+
+
+def test_two_of_one_name_are_refused(tmp_path: Path, roots: tuple[Path, Path, Path]) -> None:
+    twin = write_dataset(tmp_path / "north", n_train=2, n_valid=2)
+    with pytest.raises(ConfigError, match="a second collection is called 'north'"):
+        find_collections(config(roots[0], twin))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["x", "collection = 1\n", "[[collection]]\n", "[[collection]]\ndata_dir='a'\nmaps=1\n"],
+)
+def test_a_list_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "all.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"all\.toml: no list of collections"):
+        find_collections(config(path))
+
+
+def test_a_comma_in_a_folders_name_is_no_separator(tmp_path: Path) -> None:
+    odd = write_dataset(tmp_path / "a,b", n_train=2, n_valid=2)
+    other = write_dataset(tmp_path / "c", n_train=2, n_valid=2)
+    assert find_collections(config(odd)).names == ("a,b",)
+    both = DataConfig(data_dir=f"{other},{tmp_path / 'c'}")
+    assert places_of(both.data_dir) == (str(other), str(other))
