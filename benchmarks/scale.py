@@ -27,6 +27,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
 
     from pulmonet.config.fields import RunConfig
     from pulmonet.flows import console
+    from pulmonet.flows.options import ReportOptions
     from pulmonet.flows.report import run as report
     from pulmonet.metrics.ranking.intervals import bootstrap_ranking
     from pulmonet.run.folder import RunDir
@@ -78,7 +79,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     figures["bootstrap_s"] *= 1000 / N_RESAMPLES
     console.configure(quiet=True)
     started = time.perf_counter()
-    report(artifacts_dir=folder, html=True)
+    report(ReportOptions(artifacts_dir=folder, html=True))
     note("report_s")
     figures["peak_mb"] = peak_mb()
     return figures

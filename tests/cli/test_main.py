@@ -175,7 +175,7 @@ def test_ctrl_c_before_the_work_says_so(
 ) -> None:
     from pulmonet.flows.train import flow as train
 
-    def stopped(**_: object) -> int:
+    def stopped(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "run", stopped)
@@ -188,7 +188,7 @@ def test_a_bug_ends_with_a_traceback_and_1(
 ) -> None:
     from pulmonet.flows.train import flow as train
 
-    def broken(**_: object) -> int:
+    def broken(*_: object) -> int:
         raise KeyError("unforeseen")
 
     monkeypatch.setattr(train, "run", broken)

@@ -75,7 +75,6 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (evaluate, explain, plan, prepare, report, train, verify):
         monkeypatch.setattr(module, "run", lambda *_, **__: 0)
-    monkeypatch.setattr(report, "show_runs", lambda _: 0)
 
 
 @pytest.mark.parametrize(("page", "typed"), _commands())

@@ -1,12 +1,12 @@
 """Signature of `pulmonet prepare`."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Json, Set, flag, flags_of
 from pulmonet.config.fields import RunConfig
+from pulmonet.flows.options import PrepareOptions
 
 
 @flags_of(
@@ -18,6 +18,13 @@ from pulmonet.config.fields import RunConfig
     **DATASET_FLAGS,
     num_workers=flag("runtime.num_workers", help="Decoding threads. Default: all cores."),
 )
+@flags_of(
+    PrepareOptions,
+    "given",
+    "demo patients check_only export_split out_dir",
+    patients=flag("n_patients", default="200"),
+    out_dir=flag("out_dir", "--out-dir", "-o", default="artifacts/prepare/NAME"),
+)
 def prepare(
     *,
     source: Annotated[
@@ -27,23 +34,8 @@ def prepare(
             "./data, else the one prepared last."
         ),
     ] = None,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Draw synthetic chest phantoms (SOURCE: where).")
-    ] = False,
-    patients: Annotated[
-        int | None, typer.Option(help="Patients of the demo set. Default: 200.")
-    ] = None,
-    check_only: Annotated[
-        bool, typer.Option("--check-only", help="Only check: exit code 0 or 3, no pack.")
-    ] = False,
+    given: dict[str, Any],
     settings: dict[str, Any],
-    export_split: Annotated[
-        Path | None, typer.Option(help="Write the split with salted patient hashes (.json).")
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option("--out-dir", "-o", help="Report folder. Default: artifacts/prepare/NAME."),
-    ] = None,
     config: Config = None,
     set_: Set = None,
     json: Json = False,
@@ -57,12 +49,6 @@ def prepare(
         console.reserve_stdout_for_json()
     if source:
         settings["data.data_dir"] = source
-    return run(
-        load_config(config, settings, set_ or []),
-        demo=demo,
-        n_patients=patients,
-        check_only=check_only,
-        num_workers=settings.get("runtime.num_workers"),
-        out_dir=out_dir,
-        export_split=export_split,
-    )
+    run_config = load_config(config, settings, set_ or [])
+    workers = settings.get("runtime.num_workers")
+    return run(run_config, PrepareOptions(**given), num_workers=workers)

@@ -1,12 +1,12 @@
 """Signature of `pulmonet train`."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Set, flag, flags_of, parse_policy
 from pulmonet.config.fields import RunConfig
+from pulmonet.flows.options import TrainOptions
 
 
 @flags_of(
@@ -21,6 +21,12 @@ from pulmonet.config.fields import RunConfig
     boxes=flag("pointing.boxes", default="no boxes; --boxes alone is own"),
     select_on="select.on",
 )
+@flags_of(
+    TrainOptions,
+    "given",
+    "out_dir name resume overwrite dry_run",
+    name=flag("name", default="the model's"),
+)
 def train(
     *,
     settings: dict[str, Any],
@@ -28,15 +34,7 @@ def train(
         bool | None,
         typer.Option("--amp/--no-amp", help="Mixed precision, or fp32. Default: what pays."),
     ] = None,
-    out_dir: Annotated[Path, typer.Option(help="Artifacts folder.")] = Path("artifacts"),
-    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the model's.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that exists.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it takes, after a few steps; write nothing.")
-    ] = False,
+    given: dict[str, Any],
     config: Config = None,
     set_: Set = None,
 ) -> int:
@@ -47,13 +45,4 @@ def train(
         settings["model.alternate"] = []  # a recipe's go with its own model
     if amp is not None:
         settings["runtime.amp"] = "on" if amp else "off"
-    return command.run(
-        source=config,
-        flags=settings,
-        assignments=set_ or [],
-        out_dir=out_dir,
-        name=name,
-        resume=resume,
-        overwrite=overwrite,
-        dry_run=dry_run,
-    )
+    return command.run(config, settings, set_ or [], TrainOptions(**given))

@@ -1,7 +1,8 @@
-"""Flags that were typed, checked by the model whose fields they set."""
+"""What commands can be asked for, each flag a field; and the check of what was typed."""
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,6 +26,55 @@ class RowOptions(Section):
     """Which rows"""
     views: Views | None = None
     """Of the rows; null takes the run's."""
+
+
+class PrepareOptions(Section):
+    """How a dataset is prepared, beside what its configuration says."""
+
+    demo: bool = False
+    """Draw synthetic chest phantoms (SOURCE: where)"""
+    n_patients: int | None = None
+    """Patients of the demo set"""
+    check_only: bool = False
+    """Only check: exit code 0 or 3, no pack"""
+    export_split: Path | None = None
+    """Write the split with salted patient hashes (.json)"""
+    out_dir: Path | None = None
+    """Report folder"""
+
+
+class TrainOptions(Section):
+    """Into which folder a run goes, and whether it goes on."""
+
+    out_dir: Path = Path("artifacts")
+    """Artifacts folder"""
+    name: str | None = None
+    """Name of the run"""
+    resume: bool = False
+    """Go on with an unfinished run"""
+    overwrite: bool = False
+    """Replace a run that exists"""
+    dry_run: bool = False
+    """Say what it takes, after a few steps; write nothing"""
+
+
+class ReportOptions(Section):
+    """What is reported, and how."""
+
+    artifacts_dir: Path = Path("artifacts")
+    """Folder that holds the runs"""
+    output: Path | None = None
+    """Folder for the report, or a file: .md, or .html"""
+    html: bool = False
+    """Also write report.html, one file to send around"""
+    author_notes: Path | None = None
+    """TOML file with what only the authors know"""
+    show_identifiers: bool = False
+    """Write patient ids and paths as they are"""
+    list_runs: bool = False
+    """Only list the runs: data, state, AUROC, date"""
+    verify: bool = False
+    """Compute every number again, and compare"""
 
 
 def check_options(

@@ -11,6 +11,7 @@ from rich.table import Table
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
 from pulmonet.flows import console
+from pulmonet.flows.options import ReportOptions
 from pulmonet.report.checklist.items import read_author_notes
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.model_card import render_model_card
@@ -23,28 +24,24 @@ from pulmonet.run.folder import list_runs, no_run
 from pulmonet.words import count
 
 
-def run(
-    *,
-    artifacts_dir: Path,
-    output: Path | None = None,
-    html: bool = False,
-    author_notes: Path | None = None,
-    show_identifiers: bool = False,
-    verify: bool = False,
-) -> int:
+def run(options: ReportOptions) -> int:
     """Write report.md and its pictures, and the page when asked or when `output` names one.
 
-    Gives 0, or 4 when a damaged file was named and left out, or `verify` found a difference.
+    Gives 0, or 4 when a damaged file was named and left out, or `verify` found a difference. With
+    `list_runs` it only shows these.
 
     Raises:
         ArtifactError: no readable run; the folder cannot be written.
         ConfigError: author notes that cannot be used, or another kind of file as `output`.
     """
+    artifacts_dir, output = options.artifacts_dir, options.output
+    if options.list_runs:
+        return show_runs(artifacts_dir)
     markdown_path, page_path = _paths(output or artifacts_dir)
-    notes = read_author_notes(author_notes) if author_notes is not None else {}
+    notes = read_author_notes(options.author_notes) if options.author_notes is not None else {}
     collection = collect(artifacts_dir)
     verdicts: dict[str, str] = {}
-    if verify:
+    if options.verify:
         from pulmonet.flows.evaluate.options import EvaluateOptions
         from pulmonet.flows.verify import verify as verify_all
 
@@ -52,7 +49,7 @@ def run(
     context = Context(
         collection=collection,
         notes=notes,
-        identities=load_identities(artifacts_dir, shown=show_identifiers),
+        identities=load_identities(artifacts_dir, shown=options.show_identifiers),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         verdicts=verdicts,
     )
@@ -65,7 +62,7 @@ def run(
         markdown_path: render_markdown(document, quote(files_dir.name)),
         folder / "MODEL_CARD.md": render_model_card(context),
     }
-    if html or page_path == output:
+    if options.html or page_path == output:
         pages[page_path] = render_html(document)
     ledger = Ledger(folder, "choose another folder with --output")
     ledger.check(*pages)
@@ -75,7 +72,7 @@ def run(
     ledger.remove(*(path for path in files_dir.glob("*.png") if path not in pages))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
-    if html or page_path == output:
+    if options.html or page_path == output:
         console.say(f"page: {page_path}")
     for problem in (*collection.stale, *collection.problems):
         console.warn(f"left out {problem.where}: {problem.what}")

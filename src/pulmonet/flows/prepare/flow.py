@@ -19,6 +19,7 @@ from pulmonet.files.spreadsheet import table_text
 from pulmonet.files.write import to_json
 from pulmonet.flows import console
 from pulmonet.flows.dataset import dataset_line, unread_text
+from pulmonet.flows.options import PrepareOptions
 from pulmonet.flows.prepare.pixels import look_at_pixels
 from pulmonet.flows.prepare.report import PreparedDataset, PrepareReport
 from pulmonet.flows.prepare.screen import say_the_end, summary_line, summary_table
@@ -33,25 +34,19 @@ FILES += ["near_duplicates.csv", "near_duplicates.png"]
 
 
 def run(
-    config: RunConfig,
-    *,
-    demo: bool = False,
-    n_patients: int | None = None,
-    check_only: bool = False,
-    out_dir: Path | None = None,
-    export_split: Path | None = None,
-    num_workers: int | None = None,
+    config: RunConfig, options: PrepareOptions, *, num_workers: int | None = None
 ) -> int:
-    """Prepare a dataset; gives 0. The parameters are the flags of `cli/prepare.py`.
+    """Prepare a dataset; gives 0.
 
     Raises:
         DataError: no dataset, or anything wrong with it; the report is written before.
         ConfigError: options that do not go together.
     """
-    if n_patients is not None and not demo:
+    n_patients, check_only = options.n_patients, options.check_only
+    if n_patients is not None and not options.demo:
         raise ConfigError("--patients: only with --demo; real data has the patients that it has")
     data = config.data
-    if demo:
+    if options.demo:
         place = _draw_demo(next(iter(places_of(data.data_dir)), None), n_patients, config.seed)
         data = data.model_copy(update={"data_dir": str(place)})
     found = find_collections(data)
@@ -59,7 +54,7 @@ def run(
     manifest, problems, notes = inspect_collections(
         *(found, data, config.seed), check_files=check_only or not data.skip_bad, keep_split=True
     )
-    folder = out_dir or Path("artifacts") / "prepare" / manifest.name
+    folder = options.out_dir or Path("artifacts") / "prepare" / manifest.name
     ledger = Ledger(folder, "choose another folder with --out-dir")
     ledger.check(*(folder / name for name in FILES))
     console.say(dataset_line(manifest))
@@ -75,9 +70,9 @@ def run(
             manifest, config, report, ledger, check_only=check_only, num_workers=num_workers
         )
 
-    if export_split is not None and not report.problems:
-        write_shareable_split(manifest, export_split)
-        report.files.append(portable_path(export_split))
+    if options.export_split is not None and not report.problems:
+        write_shareable_split(manifest, options.export_split)
+        report.files.append(portable_path(options.export_split))
     _write_report(manifest, report, ledger)
     if report.problems:
         looked = check_only or report.pack is not None

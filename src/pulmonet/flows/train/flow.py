@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
 from pulmonet.errors import ArtifactError, PulmoNetError, TrainingError, is_out_of_memory
 from pulmonet.flows import console
+from pulmonet.flows.options import TrainOptions
 from pulmonet.flows.train import resume as resuming
 from pulmonet.run.folder import TRAINED, RunDir, check_run_name, list_runs
 from pulmonet.run.record import Provenance
@@ -29,25 +29,18 @@ if TYPE_CHECKING:
 
 
 def run(
-    *,
-    source: str | None,
-    flags: Mapping[str, Any],
-    assignments: Iterable[str],
-    out_dir: Path,
-    name: str | None,
-    resume: bool,
-    overwrite: bool,
-    dry_run: bool = False,
+    source: str | None, flags: Mapping[str, Any], assignments: Sequence[str], options: TrainOptions
 ) -> int:
     """Train one run: the exit code is 0, or 130/143 after a signal that saved.
 
     `source` is ``--config``, `flags` dotted field -> value of the daily flags, `assignments`
-    ``--set``, `out_dir` the artifacts folder; `name` is the model's when None.
+    ``--set``.
     """
-    assignments = list(assignments)
+    out_dir, dry_run = options.out_dir, options.dry_run
+    resume, overwrite = options.resume, options.overwrite
     config = resuming.at_its_dataset(load_config(source, flags, assignments), source)
     config = resuming.at_its_start(config, out_dir)
-    name = name or config.model.name.replace(":", "-").replace("/", "-")
+    name = options.name or config.model.name.replace(":", "-").replace("/", "-")
     run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         # --overwrite has been heeded by the first start, unless that did not come so far
