@@ -33,9 +33,7 @@ FILES = ["prepare_report.json", "boxes.csv", "dataset.png"]
 FILES += ["near_duplicates.csv", "near_duplicates.png"]
 
 
-def run(
-    config: RunConfig, options: PrepareOptions, *, num_workers: int | None = None
-) -> int:
+def run(config: RunConfig, options: PrepareOptions, *, num_workers: int | None = None) -> int:
     """Prepare a dataset; gives 0.
 
     Raises:
