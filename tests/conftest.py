@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
-from matplotlib.figure import Figure
+
+import blank
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,38 +50,71 @@ def set_private_folders(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _private_folders_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _private_folders_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """For what modules and the session set up, before any test has folders of its own."""
+    home = tmp_path_factory.mktemp("private")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        set_private_folders(monkeypatch, tmp_path_factory.mktemp("private"))
-        yield
+        set_private_folders(monkeypatch, home)
+        yield home
 
 
 @pytest.fixture(autouse=True)
 def _private_folders(
-    _private_folders_of_all: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Cache and user data folders of this test alone."""
-    set_private_folders(monkeypatch, tmp_path_factory.mktemp("private"))
+    _private_folders_of_all: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Cache and user data folders of this test alone, where it makes any."""
+    home = _private_folders_of_all / "of-one-test"
+    set_private_folders(monkeypatch, home)
+    yield
+    shutil.rmtree(home, ignore_errors=True)
 
 
-DRAW = Figure.draw
+#: Folders that the fixtures being set up have made, those of the innermost one last.
+_made: list[list[Path]] = [[]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _blank_figures() -> Iterator[None]:
-    """Drawing is half of the time of most commands; processes of their own draw all the same."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(Figure, "draw", lambda *_: None)
-        yield
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """A folder that a fixture makes goes with it: datasets and networks would fill the disk."""
+    made: list[Path] = []
+
+    def remove() -> None:
+        if not request.session.testsfailed:
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
+
+    fixturedef.addfinalizer(remove)  # the first to be added is the last to be called
+    _made.append(made)
+    try:
+        return (yield)
+    finally:
+        _made.pop()
+
+
+_mktemp = pytest.TempPathFactory.mktemp
+
+
+def _mktemp_noted(factory: pytest.TempPathFactory, *arguments: Any, **named: Any) -> Path:
+    path = _mktemp(factory, *arguments, **named)
+    _made[-1].append(path)
+    return path
+
+
+pytest.TempPathFactory.mktemp = _mktemp_noted  # type: ignore[method-assign]
+
+
+blank.leave_figures_blank()
+blank.leave_disks_alone()
 
 
 @pytest.fixture
-def drawn_figures(_blank_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn_figures() -> Iterator[None]:
     """For tests of what a figure shows, or of words that drawing might not bear."""
-    monkeypatch.setattr(Figure, "draw", DRAW)
+    blank.draw_figures()
+    yield
+    blank.leave_figures_blank()
 
 
 @pytest.fixture(autouse=True)

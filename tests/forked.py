@@ -1,7 +1,8 @@
 """Real processes of the command line, forked off one that has imported everything already.
 
 Importing torch anew costs seconds, a fork costs milliseconds. Signals, locks, files and the exit
-code are the process's own; its figures stay blank.
+code are the process's own; its figures stay blank. What depends on how Python starts, or on which
+modules are there, needs a process of its own.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 #: Loaded before the first fork; the children then import nothing heavy.
 HEAVY = (
+    "blank",
     "pulmonet.cli.main",
     "pulmonet.flows.console",
     "pulmonet.flows.prepare.flow",
@@ -40,8 +44,13 @@ HEAVY = (
 )
 
 _METHODS = multiprocessing.get_all_start_methods()
-_CONTEXT = multiprocessing.get_context("forkserver" if "forkserver" in _METHODS else "spawn")
-_CONTEXT.set_forkserver_preload(list(HEAVY))
+#: Starts its processes by forking the one that has imported everything.
+CONTEXT = multiprocessing.get_context("forkserver" if "forkserver" in _METHODS else "spawn")
+CONTEXT.set_forkserver_preload(list(HEAVY))
+
+
+#: What `start` runs where it is not told: ``pulmonet ARGUMENTS``.
+PULMONET = "import sys; from pulmonet.cli.main import main; sys.exit(main())"
 
 
 def start(
@@ -50,8 +59,9 @@ def start(
     environment: Mapping[str, str] | None = None,
     printed: Path | None = None,
     said: Path | None = None,
+    code: str = PULMONET,
 ) -> BaseProcess:
-    """Start ``pulmonet ARGUMENTS``.
+    """Start ``pulmonet ARGUMENTS``, or ``python -c CODE ARGUMENTS``.
 
     Args:
         arguments: the words of the command.
@@ -59,6 +69,7 @@ def start(
         environment: variables beside those of this process.
         printed: file for what it writes to stdout.
         said: file for what it writes to stderr.
+        code: Python.
 
     Returns:
         The process; `exitcode` after `join` is the command's, or -N where signal N killed it.
@@ -66,13 +77,36 @@ def start(
     where = str(folder or Path.cwd())
     variables = dict(os.environ) | dict(environment or {})
     streams = [str(path or os.devnull) for path in (printed, said)]
-    process = _CONTEXT.Process(target=_run, args=(list(arguments), where, variables, streams))
+    process = CONTEXT.Process(target=_run, args=(code, list(arguments), where, variables, streams))
     process.start()
     return process
 
 
+def run(
+    *arguments: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    code: str = PULMONET,
+) -> subprocess.CompletedProcess[str]:
+    """`start`, and wait for the end: what `subprocess.run` gives, as bytes read in UTF-8."""
+    with tempfile.TemporaryDirectory() as place:
+        printed, said = Path(place, "printed"), Path(place, "said")
+        process = start(
+            *arguments,
+            folder=folder,
+            environment=environment,
+            printed=printed,
+            said=said,
+            code=code,
+        )
+        process.join()
+        assert process.exitcode is not None
+        texts = [path.read_text("utf-8", "replace") for path in (printed, said)]
+        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+
 def _run(
-    arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
+    code: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
 ) -> None:
     gc.freeze()  # or collecting garbage would copy all of the parent's memory
     os.chdir(folder)
@@ -80,15 +114,13 @@ def _run(
     os.environ.update(environment)
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
-    from pulmonet.cli.main import main
+    if encoding := environment.get("PYTHONIOENCODING"):
+        sys.stdout.reconfigure(encoding=encoding)  # type: ignore[union-attr]
+        sys.stderr.reconfigure(encoding=encoding)  # type: ignore[union-attr]
 
-    leave_figures_blank()
+    import blank
+
+    blank.leave_figures_blank()
+    blank.leave_disks_alone()
     sys.argv = ["pulmonet", *arguments]
-    sys.exit(main(arguments))
-
-
-def leave_figures_blank() -> None:
-    """Drawing is half of the time of most commands."""
-    from matplotlib.figure import Figure
-
-    Figure.draw = lambda *_: None  # type: ignore[method-assign]
+    exec(compile(code, "<forked>", "exec"), {"__name__": "__main__"})

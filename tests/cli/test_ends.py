@@ -6,8 +6,6 @@ import contextlib
 import os
 import pty
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic_core import SchemaValidator
 
+import forked
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import Terminated, main
 from pulmonet.run.folder import RunDir
@@ -24,14 +23,17 @@ NETWORK = (
     *("--batch-size", "8"),
 )
 
-#: The command; its figures stay blank, since drawing is half of the time.
-BLANK = """
-import sys
-from matplotlib.figure import Figure
-from pulmonet.cli.main import main
-Figure.draw = lambda *_: None
-sys.exit(main())
+#: A process that leads a session takes the terminal that it opens first.
+IN_A_TERMINAL = """
+import os, sys
+os.setsid()
+terminal = os.open(os.environ["TERMINAL"], os.O_RDWR)
+for number in range(3):
+    os.dup2(terminal, number)
+sys.stdin, sys.stdout, sys.stderr = (open(n, "rww"[n], closefd=False) for n in range(3))
 """
+#: As `nohup` starts a command.
+NOHUP = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
 
 
 @pytest.fixture
@@ -48,20 +50,21 @@ def wait_for(path: Path) -> None:
 @pytest.mark.slow
 def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    command = [sys.executable, "-c", BLANK, "train", "--data-dir", str(data), *NETWORK]
+    command = ["train", "--data-dir", str(data), *NETWORK]
     command += ["--epochs", "4000", "--out-dir", str(tmp_path), "--name", "run"]
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, command)
+    terminal, theirs = pty.openpty()
+    where = {"TERMINAL": os.ttyname(theirs)}
+    process = forked.start(*command, environment=where, code=IN_A_TERMINAL + forked.PULMONET)
     os.set_blocking(terminal, False)
     deadline = time.monotonic() + 120
     while not run.log_path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
         with contextlib.suppress(BlockingIOError):
             os.read(terminal, 100_000)
+    os.close(theirs)
     os.close(terminal)
-    _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 129
+    process.join(120)
+    assert process.exitcode == 129
     assert run.read_record().provenance.status == "interrupted"
     assert run.last_checkpoint_path.exists()
 
@@ -69,14 +72,14 @@ def test_a_closed_terminal_saves_the_run(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_nohup_stays_nohup(data: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    command = [sys.executable, "-c", BLANK, "train", "--data-dir", str(data), *NETWORK]
+    command = ["train", "--data-dir", str(data), *NETWORK]
     command += ["--epochs", "10", "--out-dir", str(tmp_path), "--name", "run"]
-    process = subprocess.Popen(
-        ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = forked.start(*command, code=NOHUP + forked.PULMONET)
     wait_for(run.log_path)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(300) == 0
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGHUP)
+    process.join(300)
+    assert process.exitcode == 0
 
 
 @pytest.mark.parametrize(

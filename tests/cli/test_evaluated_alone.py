@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +18,20 @@ EVALUATION = "evaluation_tiny_valid.json"
 NAMES = ["a", "b", "c"]
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs that were evaluated together, with figures, and their dataset."""
+    work = tmp_path_factory.mktemp("work")
+    data = write_dataset(work / "tiny", n_train=6, n_valid=30)
+    make_named_runs(work / "artifacts", data, NAMES)
+    assert evaluate(work / "artifacts") == 0
+    return work
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Three runs that were evaluated together, with figures."""
-    data = write_dataset(tmp_path / "tiny", n_train=6, n_valid=30)
-    make_named_runs(tmp_path / "artifacts", data, NAMES)
-    assert evaluate(tmp_path / "artifacts") == 0
-    return tmp_path / "artifacts"
+def runs(work: Path, tmp_path: Path) -> Path:
+    """A copy of them."""
+    return shutil.copytree(work / "artifacts", tmp_path / "artifacts")
 
 
 def evaluate(artifacts: Path, *arguments: str, resamples: str = "100") -> int:
@@ -77,11 +85,10 @@ def test_other_options_are_said_to_end_the_comparison(
 
 
 def test_other_weights_end_the_comparison(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(
-        runs, model="timm:test_resnet", image_size=32, data_dir=tmp_path / "tiny", seed=9, name="a"
-    )
+    data = work / "tiny"
+    make_run(runs, model="timm:test_resnet", image_size=32, data_dir=data, seed=9, name="a")
     capsys.readouterr()
     assert evaluate(runs, "a", "b") == 0
     assert "no longer compare c" in " ".join(capsys.readouterr().err.split())

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
+import forked
 import pulmonet
 from chexpert_factory import write_dataset
 from published_factory import ALL, DenseNet, make, package, save, served
@@ -140,23 +138,21 @@ def test_the_catalogue_is_the_packages() -> None:
 # --- from install to picture, report and card ----------------------------------------------------
 
 
+DRAWN = "import blank; blank.draw_figures()\n"
+
+
 def test_one_line_from_an_empty_home_to_the_picture(
-    release: Path, data: Path, tmp_path: Path
+    release: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(sorted(data.rglob("*.jpg"))[0], tmp_path / "image.jpg")
-    dropped = {"XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCH_HOME", "PULMONET_CACHE_DIR"}
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCH_HOME", "PULMONET_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
 
     def run(line: str, url: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", *line.split()],
-            cwd=tmp_path,
-            env=environment | {"HOME": str(tmp_path / "home"), "PULMONET_WEIGHTS_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        where = {"HOME": str(tmp_path / "home"), "PULMONET_WEIGHTS_URL": url}
+        code = DRAWN + forked.PULMONET
+        done = forked.run(*line.split()[1:], folder=tmp_path, environment=where, code=code)
         return done.returncode, done.stdout, done.stderr
 
     with served(release) as url:

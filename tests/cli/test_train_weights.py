@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 import torchvision
 from torch import nn
 
+import forked
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
 from pulmonet.models.networks import build_network
@@ -335,13 +334,6 @@ def test_a_bomb_ends_in_its_error_where_memory_is_short(data: Path, tmp_path: Pa
     code = "import resource, sys; from pulmonet.cli.main import main; most = 6 << 30; "
     code += "resource.setrlimit(resource.RLIMIT_AS, (most, most)); sys.exit(main(sys.argv[1:]))"
     line = ["train", "--data-dir", str(data), "--weights", "bomb.pth", "--model", "resnet50"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *line],
-        check=False,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = forked.run(*line, folder=tmp_path, code=code)
     assert done.returncode == 4, done.stderr
     assert "bomb.pth: not readable as plain weights: compressed" in done.stderr

@@ -1,4 +1,7 @@
-"""Two torchrun processes on the CPU against one process."""
+"""Two processes on the CPU against one: what torchrun starts, mostly without torchrun itself.
+
+Importing torch takes torchrun and each of its processes seconds, so only one test does.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import socket
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import forked
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
 from pulmonet.run.folder import RunDir
@@ -29,13 +34,22 @@ SMALL = (
 )
 
 
-def launch(n_processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(n_processes), "-m", "pulmonet", *SMALL, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=240, check=False
-    )
+def start_pair(*arguments: str, said: Path) -> list[BaseProcess]:
+    """Both processes, as torchrun starts them; what each says is in `said` and its rank."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return [
+        forked.start(
+            *SMALL,
+            *arguments,
+            environment=shared | {"RANK": rank, "LOCAL_RANK": rank},
+            said=said.with_name(said.name + rank),
+        )
+        for rank in "01"
+    ]
 
 
 def log_of(run_dir: RunDir) -> list[dict[str, str]]:
@@ -51,8 +65,11 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
     data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=7)
     common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", model)
     assert main([*SMALL, *common, "--name", "one"]) == 0
-    done = launch(2, *common, "--name", "two")
-    assert done.returncode == 0, done.stderr
+    said = tmp_path / "said"
+    pair = start_pair(*common, "--name", "two", said=said)
+    for process in pair:
+        process.join(240)
+    assert [process.exitcode for process in pair] == [0, 0], said.with_name("said0").read_text()
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     assert two.read_record().provenance.world_size == 2
     for row_of_one, row_of_two in zip(log_of(one), log_of(two), strict=True):
@@ -70,7 +87,8 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
             np.testing.assert_allclose(states[1][key], tensor, atol=1e-5)
         return
     # batch norm's running statistics are each process's own on CPUs; rank 0's are in the file
-    assert main(["evaluate", "two", "--artifacts-dir", str(tmp_path), "--bootstrap", "100"]) == 0
+    where = ("--artifacts-dir", str(tmp_path))
+    assert main(["evaluate", "two", *where, "--bootstrap", "100", "--no-figures"]) == 0
     predictions = Predictions.read(two.predictions_path("tiny", "valid"))
     best = two.read_record().provenance.best_epoch
     assert best is not None
@@ -78,38 +96,40 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
     assert found["val_loss"] == pytest.approx(float(log_of(two)[best - 1]["val_loss"]), rel=1e-6)
 
 
-def test_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:
+def test_torchrun_trains_and_a_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "tiny")
+    common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "pulmonet", *SMALL, *common]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert RunDir(tmp_path / "timm-test_resnet").read_record().provenance.world_size == 2
     shutil.rmtree(data / "train" / "patient00003")
-    done = launch(2, "--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "resnet50")
-    assert done.returncode != 0
-    assert "train/patient00003/study1/view1_frontal.jpg" in done.stderr
+    pair = start_pair(*common, "--name", "other", said=tmp_path / "said")
+    for process in pair:
+        process.join(120)
+    assert all(process.exitcode not in {0, None} for process in pair)
+    said = "".join((tmp_path / f"said{rank}").read_text() for rank in "01")
+    assert "train/patient00003/study1/view1_frontal.jpg" in said
 
 
 def test_a_process_that_is_killed_ends_its_peer_with_the_reason(tmp_path: Path) -> None:
     """Without torchrun's agent, which would end the peer before it notices anything."""
     data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=7)
     common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    shared = os.environ | {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}
-    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    command = [*(sys.executable, "-m", "pulmonet"), *SMALL, *common, "--epochs", "5000"]
     run_dir = RunDir(tmp_path / "timm-test_resnet")
-    with (tmp_path / "said.txt").open("w") as out:
-        first, second = (
-            subprocess.Popen(command, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=out)
-            for rank in "01"
-        )
+    first, second = start_pair(*common, "--epochs", "5000", said=tmp_path / "said")
     while not run_dir.log_path.exists():
-        assert first.poll() is None and second.poll() is None
+        assert first.is_alive() and second.is_alive()
         time.sleep(0.1)
     second.kill()
-    second.wait()
-    first.wait(timeout=120)
-    said = (tmp_path / "said.txt").read_text()
-    assert first.returncode == 5, said
+    second.join()
+    first.join(120)
+    said = (tmp_path / "said0").read_text()
+    assert first.exitcode == 5, said
     assert "process 0 of 2: another process of this torchrun has ended" in said
     assert "Traceback" not in said
     assert run_dir.read_record().provenance.status == "failed"

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
+import forked
 from pulmonet.cli.main import main
 from run_factory import make_run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "python-api.md"
 WITHOUT_PULMONET = """
 import sys
+for name in [name for name in sys.modules if name.split(".")[0] == "pulmonet"]:
+    del sys.modules[name]
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "pulmonet":
@@ -32,9 +33,7 @@ def test_documented_lines_give_the_scores_of_explain(tmp_path: Path, shared_data
     image = sorted((shared_data / "samples-1024").glob("*.jpg"))[0]
     shutil.copy(image, tmp_path / "image.jpg")
     script = WITHOUT_PULMONET + block + "\nprint(scores.tolist()[0])"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = forked.run(folder=tmp_path, code=script)
     assert done.returncode == 0, done.stderr
     arguments = [str(tmp_path / "image.jpg"), "--run", str(run_dir.path)]
     assert main(["explain", *arguments, "--out-dir", str(tmp_path / "out")]) == 0

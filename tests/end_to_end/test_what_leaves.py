@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+import forked
 
 PATIENT, HOME, HOST = "ZQMARK", "homezqx", "hostzqx"
 #: Commands on a machine of that name, until one ends with another code than 0.
@@ -35,19 +34,12 @@ SMALL = ("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "-
 def pulmonet(cwd: Path, *lines: list[str], code: int = 0) -> str:
     """What the commands say on stderr."""
     home = cwd.parent
-    environment = os.environ | {
+    environment = {
         "HOME": str(home),
         "PULMONET_CACHE_DIR": str(home / "cache"),
         "XDG_DATA_HOME": str(home / "user"),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", PULMONET, json.dumps(lines)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run(json.dumps(lines), folder=cwd, environment=environment, code=PULMONET)
     assert done.returncode == code, done.stderr
     return done.stderr
 

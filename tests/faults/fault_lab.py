@@ -11,10 +11,8 @@ import hashlib
 import json
 import os
 import re
-import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -25,6 +23,11 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import fault_server
+
+import forked
 from chexpert_factory import write_dataset
 
 #: What each command is tried with; the same line again is "the next run".
@@ -102,27 +105,19 @@ class Lab:
         self.folder, self.blank = folder, blank
         self.case = folder / "case"
         self.template = folder / "template"
-        self._log = (folder / "server.log").open("w")
-        self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fault_server.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+        self._requests, theirs = forked.CONTEXT.Pipe()
+        log = str(folder / "server.log")
+        self._server = forked.CONTEXT.Process(target=fault_server.serve, args=(theirs, log))
+        self._server.start()
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
         self.n_writes: dict[str, int] = {}
 
     def close(self) -> None:
         """End the server."""
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=60)
-        self._server.stdout.close()
-        self._log.close()
+        self._requests.send(None)
+        self._server.join(60)
+        self._requests.close()
 
     # --- the world --------------------------------------------------------------------------
 
@@ -183,13 +178,10 @@ class Lab:
     # --- running ----------------------------------------------------------------------------
 
     def _ask(self, request: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        if not select.select([self._server.stdout], [], [], seconds)[0]:
+        self._requests.send(request)
+        if not self._requests.poll(seconds):
             raise TimeoutError
-        answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+        answer: dict[str, Any] = self._requests.recv()
         return answer
 
     def start(self, command: str, plan: dict[str, Any] | None = None, place: str = "") -> Running:
@@ -224,8 +216,7 @@ class Lab:
             return int(self._ask({"wait": running.pid}, seconds)["code"])
         except TimeoutError:
             os.kill(running.pid, signal.SIGKILL)
-            assert self._server.stdout is not None
-            self._server.stdout.readline()
+            self._requests.recv()
             return -1000
 
     def said(self, place: str = "") -> str:

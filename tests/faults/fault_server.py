@@ -1,9 +1,9 @@
 """A process that has imported everything once and forks a `pulmonet` per request.
 
 Importing torch anew costs seconds; a fork costs milliseconds, and the child is a real process
-with real signals, limits, mounts and file descriptors. Requests and answers are lines of JSON on
-stdin and stdout: ``{"argv": [...], "cwd": ..., "env": {...}, "plan": {...}}`` -> ``{"pid": n}``,
-``{"wait": n}`` -> ``{"code": n}`` (negative: killed by that signal).
+with real signals, limits, mounts and file descriptors. Requests and answers, through a connection:
+``{"argv": [...], "cwd": ..., "env": {...}, "plan": {...}}`` -> ``{"pid": n}``, ``{"wait": n}`` ->
+``{"code": n}`` (negative: killed by that signal), None -> the end.
 
 What a plan can hold stands in `inject`.
 """
@@ -17,19 +17,17 @@ import datetime
 import errno
 import gc
 import importlib
-import json
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
-from forked import HEAVY, leave_figures_blank
+import blank
 
 _CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = (
     0x20000,
@@ -54,12 +52,13 @@ def inject(plan: dict[str, Any]) -> None:
     ``no_shm``; ``close`` [file descriptors]; ``broken_stdout``; ``full_stdout``; ``clock``
     "back" or "future"; ``break_call`` [function, what it raises: an exception or "panic"].
     """
+    if plan.get("blank"):
+        blank.leave_figures_blank()
+        blank.leave_disks_alone()
     for name, value in plan.get("limits", {}).items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     if "fail_write" in plan or "kill_write" in plan or "count_writes" in plan:
         _patch_writes(plan)
-    if plan.get("blank"):
-        leave_figures_blank()
     if plan.get("read_only") or plan.get("no_shm"):
         _own_mounts(plan.get("read_only", []), no_shm=bool(plan.get("no_shm")))
     if plan.get("clock"):
@@ -194,14 +193,11 @@ def _stream(number: int) -> Any:
         return None
 
 
-def serve() -> None:
-    """Answer requests until stdin ends."""
-    for name in HEAVY:
-        importlib.import_module(name)
+def serve(requests: Connection, log: str) -> None:
+    """Answer requests until there is none; what is said beside goes to the file `log`."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     gc.freeze()  # a child that collects garbage would copy all of it
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        request = json.loads(line)
+    while request := requests.recv():
         if "wait" in request:
             _, status = os.waitpid(request["wait"], 0)
             answer = {"code": os.waitstatus_to_exitcode(status)}
@@ -214,9 +210,4 @@ def serve() -> None:
                 finally:
                     os._exit(code)
             answer = {"pid": child}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    serve()
+        requests.send(answer)

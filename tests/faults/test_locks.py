@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -22,8 +21,7 @@ TRY = (
 
 
 def try_to_lock(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", TRY, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.run(str(folder), code=TRY)
 
 
 def test_who_comes_too_late_does_not_take_the_lock_file_away(tmp_path: Path) -> None:
@@ -63,12 +61,14 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path: Path) -> None:
         "evaluate run --bootstrap 100 --no-figures",
         "report",
     ]
-    command = [sys.executable, "-c", WITHOUT_LOCKS, str(errno.ENOLCK), *lines]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run(str(errno.ENOLCK), *lines, folder=tmp_path, code=WITHOUT_LOCKS)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("its file system has no locks") == 1
     assert "warning: " in done.stderr
     assert not list(tmp_path.glob("artifacts/**/.*lock*"))
+
+
+QUICK = ("--bootstrap", "100", "--no-figures")
 
 
 @pytest.mark.slow
@@ -79,9 +79,7 @@ def test_two_evaluations_at_once_keep_both_rows(tmp_path: Path) -> None:
     table = tmp_path / "artifacts" / "final_evaluation_results.csv"
     for _ in range(3):
         table.unlink(missing_ok=True)
-        processes = [
-            forked.start("evaluate", name, "--bootstrap", "100", folder=tmp_path) for name in "ab"
-        ]
+        processes = [forked.start("evaluate", name, *QUICK, folder=tmp_path) for name in "ab"]
         for process in processes:
             process.join(120)
         assert [process.exitcode for process in processes] == [0, 0]

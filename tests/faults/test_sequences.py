@@ -21,7 +21,7 @@ KEPT = json.loads(Path(__file__).with_name("kept_sequences.json").read_text())
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    lab = Lab(tmp_path_factory.mktemp("sequences"))
+    lab = Lab(tmp_path_factory.mktemp("sequences"), blank=True)
     try:
         yield World(lab)
     finally:

@@ -7,7 +7,6 @@ import collections
 import datetime
 import os
 import pickle
-import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import pytest
 import torch
 import torchvision
 
+import forked
 import published_factory
 from hostile_files import write_checkpoints
 from pulmonet.errors import ArtifactError
@@ -184,13 +184,8 @@ def test_no_file_takes_more_than_its_size_and_the_stated_bound(tmp_path: Path) -
     """In a process of its own, whose peak is measured."""
     pytest.importorskip("resource")
     paths = write_checkpoints(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    done = forked.run(*map(str, paths), code=_MEASURE)
+    assert done.returncode == 0, done.stderr
     *said, grown = done.stdout.splitlines()
     assert len(said) == len(paths)
     assert "compressed, which torch.save never does" in said[0]
