@@ -131,10 +131,10 @@ def test_a_terminal_that_lacks_letters_ends_nothing(stream: str, tmp_path: Path)
     folders = {"HOME": str(tmp_path), "PULMONET_CACHE_DIR": str(tmp_path / "cache")}
     variables = folders | STREAMS[stream]
     if stream == "C":  # what Python looks at when it starts
+        place = str(Path(forked.__file__).parent)
         blank = (
-            f"import sys; sys.path.append({str(Path(forked.__file__).parent)!r}); import blank\n"
+            f"import sys; sys.path.append({place!r})\nimport blank; blank.leave_figures_blank()\n"
         )
-        blank += "blank.leave_figures_blank()\n"
         done = subprocess.run(
             [sys.executable, "-c", blank + ALL_IN_ONE_PROCESS, json.dumps(lines)],
             cwd=tmp_path,
