@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 
 import forked
 from pulmonet.data.phantoms.write import write_phantoms
+from small_networks import small_densenet121
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +27,11 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def weights_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Seeded DenseNet-121 weights with ImageNet's 1,000 outputs, on a mirror on this machine."""
+    """Seeded weights of a small DenseNet with 1,000 outputs, on a mirror on this machine."""
     folder = tmp_path_factory.mktemp("mirror")
     torch.manual_seed(0)
     plain = folder / "weights.pth"
-    torch.save(torchvision.models.densenet121(num_classes=1000).state_dict(), plain)
+    torch.save(small_densenet121().state_dict(), plain)
     digest = hashlib.sha256(plain.read_bytes()).hexdigest()[:8]
     plain.rename(folder / f"densenet121-{digest}.pth")
     handler = functools.partial(QuietHandler, directory=str(folder))
@@ -44,6 +44,12 @@ def weights_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.server_close()
 
 
+SMALL = """
+import torchvision, small_networks
+torchvision.models.densenet121 = small_networks.small_densenet121
+"""
+
+
 def pulmonet(folder: Path, weights_url: str, *arguments: str) -> str:
     """Standard output of one command, run in `folder`; it must end with 0."""
     environment = {
@@ -51,13 +57,10 @@ def pulmonet(folder: Path, weights_url: str, *arguments: str) -> str:
         "TORCH_HOME": str(folder / ".torch"),
         "OMP_NUM_THREADS": "1",
     }
-    printed, said = folder / ".printed", folder / ".said"
-    process = forked.start(
-        *arguments, folder=folder, environment=environment, printed=printed, said=said
-    )
-    process.join()
-    assert process.exitcode == 0, said.read_text()
-    return printed.read_text()
+    code = SMALL + forked.PULMONET
+    done = forked.run(*arguments, folder=folder, environment=environment, code=code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_lines_of_the_design(tmp_path: Path, weights_url: str) -> None:

@@ -152,6 +152,8 @@ class Reader:
             smaller += ["--overwrite"]
         elif arguments[0] == "evaluate" and self.page == WITH_FIGURES:
             smaller.remove("--no-figures")
+        elif "--folds" in arguments:  # of five runs, not of fifteen networks
+            smaller += ["--set", "model.members=1"]
         elif {"--rows", "--boxes", "--sanity"} & set(arguments):
             smaller += SMALLER_ROWS
         model = arguments[arguments.index("--model") + 1] if "--model" in arguments else ""

@@ -14,7 +14,7 @@ N_EXAMPLES = {
     "large liars": 1,
     "images": 150,
     "dicom": 100,
-    "liars": 30,
+    "liars": 12,
     "medmnist": 25,
     "packs": 10,
     "recipes": 20,
