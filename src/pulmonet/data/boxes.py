@@ -164,7 +164,7 @@ def _in_fractions(
     sizes = np.where(drawn.sizes > 0, drawn.sizes, np.nan)
     there = np.isin(paths, np.asarray(listed, object)) & ~np.isnan(drawn.corners).any(axis=1)
     unknown = there & np.isnan(sizes).any(axis=1)
-    own = {path: _picture_size(manifest, path) for path in dict.fromkeys(paths[unknown])}
+    own = {path: picture_size(manifest, path) for path in dict.fromkeys(paths[unknown])}
     sizes[unknown] = np.asarray([own[path] for path in paths[unknown]]).reshape(-1, 2)
     corners = drawn.corners / np.tile(sizes, 2)
     there &= ~np.isnan(corners).any(axis=1)
@@ -182,7 +182,7 @@ def _in_fractions(
     return _checked(paths[lines], drawn.labels[lines], corners[lines], lines, where, warnings)
 
 
-def _picture_size(manifest: Manifest, path: str) -> tuple[float, float]:
+def picture_size(manifest: Manifest, path: str) -> tuple[float, float]:
     """Width and height of a picture; NaN where it cannot be read, which others say."""
     try:
         file = inside_root(manifest.root, path, follow_links=manifest.follow_links)

@@ -82,8 +82,6 @@ class BoxFacts(Record):
     """Training images with any of them."""
     n_patients: int
     """Their patients."""
-    n_others: int = 0
-    """Regions that were not learned from: of other labels, or of images that are not trained on."""
 
     def text(self) -> str:
         """``213 boxes on 190 images of 180 patients (Edema 13, ...)``."""
@@ -160,6 +158,13 @@ class Provenance(Record):
             f"{made} by {self.weights.get('source')} (licence {self.weights.get('licence')}) and "
             f"trained on {', '.join(map(str, found))}: on these it is no external test"
         )
+
+    def taught(self) -> str:
+        """That the maps were taught, and what that means; empty where they were not."""
+        if self.boxes is None:
+            return ""
+        means = "they show where readers draw boxes, which is not always what the score depends on"
+        return f"its maps were taught by {self.boxes.text()}: {means}"
 
     def one_class(self, role: str) -> dict[str, str]:
         """Labels scored that lack a class among a role's rows -> what is missing."""

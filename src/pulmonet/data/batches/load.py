@@ -128,8 +128,8 @@ class TrainingBatches:
         if len(pairs):
             grey_stays = self.augment.model_copy(update={"brightness": 0.0, "contrast": 0.0})
             moved = draw(grey_stays, seed=self.seed, epoch=epoch, rows=rows[pairs[:, 0]])
-            cover = place_tensor(torch.from_numpy(masks)[:, None], self._device)
-            cover = apply(cover, moved, image_size)
+            drawn = torch.from_numpy(masks)[:, None]
+            cover = apply(place_tensor(drawn, self._device), moved, image_size)
         of_labels = place_tensor(torch.from_numpy(pairs), self._device)
         return Batch(images, placed, rows, cover[:, 0], of_labels)
 

@@ -35,8 +35,8 @@ def say_what(task: "Settled", trained: "TrainedRun", manifest: "Manifest | None"
     console.say(f"{what} with {', '.join([f'{names} ({model})', *ways])}, on {trained.device}")
     if any(variant.method == "scorecam" for variant in task.variants):
         console.note("scorecam runs the network once per channel: minutes an image on a CPU")
-    if origin := task.record.provenance.origin():
-        console.note(f"{task.run_dir.name}: {origin}")
+    for said in filter(None, (task.record.provenance.origin(), task.record.provenance.taught())):
+        console.note(f"{task.run_dir.name}: {said}")
     facts = task.record.provenance.dataset
     if manifest is not None and manifest.synthetic:
         console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")

@@ -102,12 +102,7 @@ def make_plan(
     _check_known(plan, targets)
     if config.loss.name == "aucm":
         check_both_classes(targets)
-    return plan if config.pointing.boxes is None else replace(plan, boxes=_boxes(plan))
-
-
-def _boxes(plan: Plan) -> TaughtRegions:
-    named, fit = plan.config.pointing.boxes or "", plan.config.data.fit
-    return find_boxes(plan.manifest, named, plan.rows["train"], plan.taught, fit=fit)
+    return replace(plan, boxes=find_boxes(manifest, config, plan.rows["train"], plan.taught))
 
 
 def _check_known(plan: Plan, targets: Floats32) -> None:
@@ -186,9 +181,8 @@ def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
         kept = {role: left_out(pack.bad_rows, values, role) for role, values in plan.rows.items()}
         paths = tuple(plan.manifest.table["path"].iloc[bad])
         excluded = plan.excluded | {"unreadable": len(bad)}
-        plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths)
-        if plan.boxes is not None:
-            plan = replace(plan, boxes=_boxes(plan))
+        boxes = find_boxes(plan.manifest, plan.config, kept["train"], plan.taught)
+        plan = replace(plan, rows=kept, excluded=excluded, unreadable=paths, boxes=boxes)
     targets = first_targets(plan)
     _check_known(plan, targets)
     one_class = {"train": one_class_labels(targets, plan.taught)} | {

@@ -51,8 +51,6 @@ def announce(plan: Plan) -> None:
             f"Boxes:   {plan.boxes.facts.text()} teach the class maps "
             f"({pointing.form}, weight {pointing.weight:g})"
         )
-        if n_others := plan.boxes.facts.n_others:
-            console.note(f"{n_others:,} other regions: of other labels, or of images held out")
     if config.data.shuffle_labels:
         console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
 

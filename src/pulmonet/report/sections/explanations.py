@@ -54,6 +54,8 @@ def explanations_section(context: Context) -> Section:
             blocks.append(Text(f"{run.name}: {words}.", "note"))
         elif run.heat_maps and n_hidden > 0:
             blocks.append(Text(f"{run.name}: {count(n_hidden, 'more image')} not shown.", "note"))
+    taught = ((one.name, said) for one in runs if (said := one.provenance.taught()))
+    blocks += [Text(f"{name}: {said}.", "note") for name, said in taught]
     children = tuple(section for run in runs for section in _checks(run))
     return Section("explanations", "Explanations", tuple(blocks), children)
 

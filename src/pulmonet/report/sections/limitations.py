@@ -27,7 +27,9 @@ def limitations_section(context: Context) -> Section:
     else:
         lines.append("Internal testing only: no other dataset was evaluated.")
     lines += [
-        f"{run.name}: {said}." for run in collection.runs if (said := run.provenance.origin())
+        f"{run.name}: {said}."
+        for run in collection.runs
+        for said in filter(None, (run.provenance.origin(), run.provenance.taught()))
     ]
     rare = {label for one in results for label, item in one.labels.items() if item.few_positives}
     if rare:

@@ -28,9 +28,7 @@ N_ROWS = 40
 ROWS = np.array([*range(3, 30), *range(35, 40)])  # 32 rows, not all of the manifest
 SIZE = 64
 
-NO_FACTS = BoxFacts(
-    file="", digest="", boxes={}, images={}, patients={}, n_images=0, n_patients=0, n_others=0
-)
+NO_FACTS = BoxFacts(file="", digest="", boxes={}, images={}, patients={}, n_images=0, n_patients=0)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from pulmonet.explain.results import Localization, MapVariant, Sanity, SanitySta
 from pulmonet.files.write import write_json
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.report.collect import Context, collect
+from pulmonet.report.model_card import render_model_card
 from pulmonet.report.pseudonyms import Identities
+from pulmonet.run.record import BoxFacts
 from report_factory import make_run
 from report_reader import tables_of, texts_of
 
@@ -114,3 +116,21 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
     for position, verdict, ending, colours in expected:
         words, drawn = strip[image.labels[position]]
         assert verdict in words and words.endswith(ending) and drawn.ndim == colours
+
+
+def test_maps_that_were_taught_are_called_so(tmp_path: Path) -> None:
+    """Among the explanations and among the limitations, which the model card has, too."""
+    run_dir = make_run(tmp_path)
+    assert "were taught" not in texts_of(tmp_path)
+    record = run_dir.read_record()
+    facts = BoxFacts(
+        file="boxes.csv", digest="", boxes={"Edema": 13, "Mass": 1200}, images={}, patients={},
+        n_images=1100, n_patients=1,
+    )  # fmt: skip
+    run_dir.write_record(record.config, record.provenance.model_copy(update={"boxes": facts}))
+    words = (
+        "its maps were taught by 1,213 boxes on 1,100 images of 1 patient (Edema 13, Mass 1,200)"
+    )
+    said = f"{run_dir.name}: {words}: they show where readers draw boxes"
+    assert said in texts_of(tmp_path)
+    assert said in render_model_card(Context(collect(tmp_path), Identities(b"k" * 32), {}))
