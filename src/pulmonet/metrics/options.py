@@ -4,14 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pulmonet.choices import (
-    CRITERIA,
-    CRITERIA_WITH_VALUE,
-    CalibratorKind,
-    IntervalKind,
-    Level,
-    StudyRule,
-)
+from pulmonet import choices
 from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
 from pulmonet.labels import match_label
@@ -27,16 +20,16 @@ def check_criterion(criterion: str) -> str:
         ConfigError: unknown, or a wanted value outside (0, 1).
     """
     name, separator, text = criterion.strip().lower().partition("=")
-    if name in CRITERIA and not separator:
+    if name in choices.CRITERIA and not separator:
         return name
-    if name in CRITERIA_WITH_VALUE and separator:
+    if name in choices.CRITERIA_WITH_VALUE and separator:
         wanted = _fraction(text)
         if wanted is not None:
             return f"{name}={wanted:g}"
         raise ConfigError(f"--threshold {criterion}: '{text}' is not a fraction between 0 and 1")
-    choices = [*CRITERIA, *(f"{known}=0.9" for known in CRITERIA_WITH_VALUE)]
-    what = f"--threshold {criterion}: unknown criterion{did_you_mean(name, choices)}"
-    raise ConfigError(f"{what}; choose from {', '.join(choices)}")
+    every = [*choices.CRITERIA, *(f"{known}=0.9" for known in choices.CRITERIA_WITH_VALUE)]
+    what = f"--threshold {criterion}: unknown criterion{did_you_mean(name, every)}"
+    raise ConfigError(f"{what}; choose from {', '.join(every)}")
 
 
 def _fraction(text: str) -> float | None:
@@ -82,16 +75,16 @@ class EvaluationOptions(Section):
     """Resamples of the patients."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the resamples and folds."""
-    interval: IntervalKind = "logit"
+    interval: choices.IntervalKind = "logit"
     """Bootstrap interval of AUROC and average precision."""
-    level: Level = "image"
+    level: choices.Level = "image"
     """What is scored."""
-    study_rule: StudyRule = "max"
+    study_rule: choices.StudyRule = "max"
     """Score of a study, of its images' scores."""
     criteria: Annotated[tuple[str, ...], BeforeValidator(_check_criteria)] = DEFAULT_CRITERIA
     """Operating points, youden, f1, sensitivity=S, specificity=S or ppv=P; the first is that of the
     subgroups."""
-    calibrator: CalibratorKind = "platt"
+    calibrator: choices.CalibratorKind = "platt"
     """Map from score to probability."""
     prevalence: Annotated[dict[str, float], BeforeValidator(_read_prevalence)] = {}  # noqa: RUF012
     """Where it is to be used: 0.05, or per label Edema=0.05."""

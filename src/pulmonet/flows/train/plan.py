@@ -18,14 +18,7 @@ from pulmonet.data.batches.random import check_both_classes
 from pulmonet.data.manifest import COLLECTION, Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.regions import TaughtRegions
-from pulmonet.data.splits.choose import (
-    annotated_in_split,
-    dev_rows,
-    resolve_auxiliary,
-    resolve_labels,
-    select_rows,
-    subset_rows,
-)
+from pulmonet.data.splits import choose
 from pulmonet.errors import ArtifactError, ConfigError, DataError, is_out_of_memory
 from pulmonet.files.paths import without_home
 from pulmonet.flows import console
@@ -85,8 +78,8 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be wrong before any long work starts."""
     manifest = open_dataset(config.data, config.seed, keep_split=keep_split)
-    labels = resolve_labels(manifest, config.data.labels)
-    auxiliary = resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
+    labels = choose.resolve_labels(manifest, config.data.labels)
+    auxiliary = choose.resolve_auxiliary(manifest, config.data.auxiliary_labels, labels)
     asked = policy_per_label(config.targets.uncertain_policy, (*labels, *auxiliary))
     policies = tuple(  # auxiliary labels have no scores to be filled with
         "ignore" if name == "self-trained" and column >= len(labels) else name
@@ -119,13 +112,14 @@ def _check_known(plan: Plan, targets: Floats32) -> None:
 def _choose_rows(manifest: Manifest, config: RunConfig) -> tuple[dict[str, Ints], dict[str, int]]:
     """Manifest rows per role, and how many were left out for which reason."""
     data = config.data
-    n_all = len(select_rows(manifest, "train"))
-    train = select_rows(manifest, "train", data.views)
+    n_all = len(choose.select_rows(manifest, "train"))
+    train = choose.select_rows(manifest, "train", data.views)
     excluded = {"views": n_all - len(train)}
-    rows = {"valid": select_rows(manifest, "valid", data.views)}
+    rows = {"valid": choose.select_rows(manifest, "valid", data.views)}
     if config.select.on == "dev":
-        train, rows["dev"] = dev_rows(manifest, train, config.select.dev_fraction, config.seed)
-    rows["train"] = subset_rows(manifest, train, data.subset, data.subset_mode, config.seed)
+        share = config.select.dev_fraction
+        train, rows["dev"] = choose.dev_rows(manifest, train, share, config.seed)
+    rows["train"] = choose.subset_rows(manifest, train, data.subset, data.subset_mode, config.seed)
     excluded["subset"] = len(train) - len(rows["train"])
     return rows, {reason: n for reason, n in excluded.items() if n}
 
@@ -205,7 +199,7 @@ def selection_targets(plan: Plan, role: str) -> Floats32:
     """(n, L) targets of the rows of ``valid`` or ``dev``, whatever the policies."""
     split = "train" if role == "dev" else role
     raw = raw_labels(plan, role, plan.labels)
-    known = annotated_in_split(plan.manifest, split, plan.labels, plan.rows[role])
+    known = choose.annotated_in_split(plan.manifest, split, plan.labels, plan.rows[role])
     return evaluation_targets(raw, annotated=known)
 
 
@@ -221,7 +215,9 @@ def first_targets(plan: Plan) -> Floats32:
         seed=plan.config.seed,
         ones_lsr=settings.ones_lsr,
         zeros_lsr=settings.zeros_lsr,
-        annotated=annotated_in_split(plan.manifest, "train", plan.taught, plan.rows["train"]),
+        annotated=choose.annotated_in_split(
+            plan.manifest, "train", plan.taught, plan.rows["train"]
+        ),
     )
 
 

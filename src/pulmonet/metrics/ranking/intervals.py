@@ -10,16 +10,7 @@ from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.choices import IntervalKind
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.ranking.auc import (
-    Ranking,
-    auroc,
-    average_precision,
-    macro_mean,
-    precision_of_others,
-    rank,
-    weighted_ranking,
-    why_not_scored,
-)
+from pulmonet.metrics.ranking import auc
 from pulmonet.metrics.ranking.resamples import (
     BLOCK_BYTES,
     MIN_PATIENTS,
@@ -51,12 +42,12 @@ class BootstrapRanking:
 
     def macro(self, metric: str) -> Array:
         """(M, R) mean over the scored labels of ``auroc`` or ``average_precision``."""
-        return macro_mean(getattr(self, metric), self.scored)
+        return auc.macro_mean(getattr(self, metric), self.scored)
 
 
-def rankings_of(targets: Floats, scores: Floats, units: Ints) -> list[Ranking]:
+def rankings_of(targets: Floats, scores: Floats, units: Ints) -> list[auc.Ranking]:
     """One `Ranking` a label."""
-    return [rank(targets[:, i], scores[:, i], units) for i in range(targets.shape[1])]
+    return [auc.rank(targets[:, i], scores[:, i], units) for i in range(targets.shape[1])]
 
 
 def bootstrap_ranking(
@@ -81,7 +72,7 @@ def bootstrap_ranking(
         stop = start + len(weights)
         for run, of_run in enumerate(rankings):
             for label, ranking in enumerate(of_run):
-                result = weighted_ranking(ranking, weights, with_precision=with_precision)
+                result = auc.weighted_ranking(ranking, weights, with_precision=with_precision)
                 auroc[run, start:stop, label], precision[run, start:stop, label] = result
         start = stop
     scored = class_patients(targets, units).min(axis=1) >= MIN_PATIENTS
@@ -205,7 +196,7 @@ def jackknife_ranking(
         left_out = np.arange(start, min(start + width, n_groups))
         weights = (left_out[:, None] != groups).astype(np.int32)
         for label, ranking in enumerate(rankings):
-            result = weighted_ranking(ranking, weights)
+            result = auc.weighted_ranking(ranking, weights)
             auroc[left_out, label], precision[left_out, label] = result
     return auroc, precision
 
@@ -237,7 +228,7 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
     targets, scores, labels = predictions.targets, predictions.scores, predictions.labels
     units = number_units(predictions.patients, len(predictions.paths))
     n_patients = class_patients(targets, units)
-    without = [why_not_scored(column) for column in targets.T]
+    without = [auc.why_not_scored(column) for column in targets.T]
     scored = np.asarray([reason is None for reason in without])
     reasons = [no or why_no_interval(n) for no, n in zip(without, n_patients, strict=True)]
     n_resamples, seed = options.n_resamples, options.seed
@@ -248,9 +239,8 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
         left_out = jackknife_ranking(targets, scores, units)
     rarer, whys = n_patients.min(axis=1), [*reasons, _why_no_macro(samples, scored)]
     found: list[list[Estimate]] = []
-    for metric, unbiased, jackknife in zip(
-        (auroc, average_precision), (auroc, precision_of_others), left_out, strict=True
-    ):
+    measured = (auc.auroc, auc.auroc), (auc.average_precision, auc.precision_of_others)
+    for (metric, unbiased), jackknife in zip(measured, left_out, strict=True):
         values, centres = (
             _and_macro(np.asarray(list(map(of_rows, targets.T, scores.T))), averaged)
             for of_rows in (metric, unbiased)
@@ -276,7 +266,7 @@ def rank_all(predictions: Predictions, options: EvaluationOptions) -> Ranked:
 
 def _and_macro(of_labels: Array, scored: Flags) -> Array:
     """(..., L + 1): the labels, then their macro."""
-    return np.concatenate([of_labels, macro_mean(of_labels, scored)[..., None]], axis=-1)
+    return np.concatenate([of_labels, auc.macro_mean(of_labels, scored)[..., None]], axis=-1)
 
 
 def _why_no_macro(samples: BootstrapRanking, scored: Flags) -> str | None:
