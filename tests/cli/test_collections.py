@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from chexpert_factory import write_dataset
 from evaluation_factory import QUICK
@@ -95,6 +96,7 @@ def test_a_row_for_each_collection_and_one_for_all(
         assert {one.group for one in whole.subgroups if one.column == "collection"} == {
             *("north", "south")
         }
+        assert whole.trained_on == run_dir.read_record().provenance.dataset.name
     # the one trained on both was selected on all of these, the other on the north alone
     assert not any(result_of(runs["both"], name).external for name in ("north", "south"))
     assert not result_of(runs["north"], "north").external
@@ -107,7 +109,46 @@ def test_a_row_for_each_collection_and_one_for_all(
     alone = pd.read_csv(runs["north"].predictions_path("north", "valid"))
     assert rows["Path"].tolist() == alone["Path"].tolist()
     assert rows["patient"].tolist() == alone["patient"].tolist()
-    assert "north+south" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "north+south" in said
+    assert "baseline (collection)" in said
+
+
+def test_what_the_collection_alone_tells(work: Path, tmp_path: Path) -> None:
+    """As good as the shares of positives in each collection's training rows; of one, a half."""
+    out = copy_run(work, tmp_path, "both")
+    assert evaluate(out, "both") == 0
+    found = result_of(RunDir(out / "both"), "north+south").collection_baseline
+    assert found is not None
+    assert found.features == ["collection"]
+    rows = pd.read_csv(RunDir(out / "both").predictions_path("north+south", "valid"))
+    share = {
+        name: (pd.read_csv(work / name / "train.csv")["Cardiomegaly"] == 1).mean()
+        for name in ("north", "south")
+    }
+    scores = rows["collection"].map(share)
+    expected = roc_auc_score(rows["Cardiomegaly"], scores)
+    assert found.labels["Cardiomegaly"].auroc.value == pytest.approx(expected)
+    assert found.labels["Edema"].auroc.value == 0.5  # annotated in the north alone
+    assert result_of(RunDir(out / "both"), "north").collection_baseline is None
+
+
+def test_the_report_says_what_was_trained_and_tested_on(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(copy_run(work, tmp_path / "a", "both") / "both", out / "both")
+    shutil.copytree(copy_run(work, tmp_path / "b", "north") / "north", out / "north")
+    assert evaluate(out, "both", "north", "--data-dir", f"{work}/north,{work}/south") == 0
+    assert main(["report", "--artifacts-dir", str(out)]) == 0
+    said = (out / "report.md").read_text()
+    lines = said.partition("Trained on, tested on")[2].splitlines()
+    cells = [tuple(cell.strip() for cell in line.split("|")[1:6]) for line in lines]
+    expected = {("both", one): "internal" for one in ("north", "north+south", "south")}
+    expected |= {("north", "north"): "internal", ("north", "south"): "external"}
+    for (run, tested), testing in expected.items():
+        trained = "north" if run == "north" else "north+south"
+        assert (trained, run, tested, "valid", testing) in cells
+    assert "The baseline (collection) sees no image" in said
+    assert main(["explain", "--artifacts-dir", str(out), "--run", "both", "--no-maps"]) == 0
 
 
 def test_a_part_of_its_own_data_is_no_other_dataset(work: Path, tmp_path: Path) -> None:
@@ -195,5 +236,5 @@ def test_prepare_finds_the_same_pixels_in_two_collections(
     report = json.loads((tmp_path / "out" / "prepare_report.json").read_text())
     assert len(report["same_pixels"]) == 26
     assert report["dataset"]["name"] == "copy+south"
-    assert "26 images in more than one collection" in said.err
+    assert "26 images with the same pixels" in said.err
     assert f"--data-dir {work / 'south'} --data-dir {tmp_path / 'copy'}" in said.out

@@ -76,7 +76,7 @@ class RunRows:
     ) -> Iterator[tuple["RunRows", Pack, Ints]]:
         """The rows of each of several collections, its pack, and their places among these rows.
 
-        One that a run was trained on, by its `facts`, is its own; of other splits, of another name.
+        One that was trained on, by `facts`, is the run's own; of other splits, of another name.
         """
         known = {name: digest for name, (_, digest) in facts.collections.items()} if facts else {}
         known |= {facts.name: facts.fingerprint} if facts else {}

@@ -40,7 +40,7 @@ _TABLE = "final_evaluation_results.csv"
 _KEY = ("Model", "Dataset", "Split")
 #: What follows from the predictions and the options.
 _COMPUTED = {"n_rows", "n_patients", "n_studies", "bootstrap", "labels", "macro", "study"}
-_COMPUTED |= {"subgroups", "baseline"}
+_COMPUTED |= {"subgroups", "baseline", "collection_baseline"}
 #: And from the run and its data, where the rows are scored again.
 _SCORED = {"synthetic", "rows_used_for", "same_data_as_training", "external", "seen", "shift"}
 _SCORED |= {"one_class_in_training"}
@@ -160,6 +160,7 @@ class _Check:
         fitted_on = [one.baseline and one.baseline.fitted_on for one in (result, again)]
         if fitted_on[0] != fitted_on[1]:
             said.pop("baseline", None)  # the rows trained on were, or are, not at hand
+            said.pop("collection_baseline", None)
         if material.training is None:
             said.pop("shift", None)
         wrong += _named(path.name, said, again.model_dump())
@@ -222,10 +223,9 @@ class _Check:
             rows = [fingerprint(one) for one in (manifest, *manifest.parts)]
             if result.dataset_fingerprint in rows:
                 every = score(result.run, source, run_dir, options, self._datasets)
-                here = [one for one in every if one.predictions.dataset == result.dataset]
-                for scored in here:
-                    self._n_scored[result.run] += len(scored.predictions.paths)
-                    return scored
+                scored = next(one for one in every if one.predictions.dataset == result.dataset)
+                self._n_scored[result.run] += len(scored.predictions.paths)
+                return scored
             why = f"{result.dataset} as it was evaluated is not at hand"
         except (ConfigError, DataError, TrainingError, ImportError) as error:
             why = str(error)

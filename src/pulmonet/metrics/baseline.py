@@ -1,8 +1,12 @@
 """The baseline: what view, age and sex alone predict, to show what the image adds."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.metrics.calibration.fit import patient_folds
@@ -22,19 +26,28 @@ class Covariates:
     view: Strings  # (N,) AP, PA, LATERAL, ...; empty = unknown
     sex: Strings  # (N,) Male, Female; empty = unknown
     age_years: Array  # (N,) NaN = unknown
+    collection: Strings  # (N,) which of several; empty where there is one
+
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]], n_rows: int, names: str = "") -> "Covariates":
+        """From the columns of N rows, unknown where one is not there, or not among `names`."""
+        columns = {name: columns[name] for name in names.split() or columns if name in columns}
+        unknown, kinds = np.full(n_rows, "", dtype=object), ("view", "sex", "collection")
+        text = {name: np.asarray(columns.get(name, unknown), dtype=object) for name in kinds}
+        ages = np.full(n_rows, np.nan)
+        with suppress(KeyError, ValueError):
+            ages = np.asarray(columns["age_years"], np.float64)
+        return cls(**text, age_years=ages)
 
     def __getitem__(self, rows: Flags | Ints) -> "Covariates":
-        return Covariates(self.view[rows], self.sex[rows], self.age_years[rows])
+        return Covariates(*(column[rows] for column in vars(self).values()))
 
     @property
     def informative(self) -> list[str]:
         """The columns that vary, by name."""
-        known = {
-            "view": len(set(self.view)) > 1,
-            "age": len(np.unique(self.age_years[np.isfinite(self.age_years)])) > 1,
-            "sex": len(set(self.sex)) > 1,
-        }
-        return [name for name, varies in known.items() if varies]
+        known = {"view": self.view, "age": self.age_years[np.isfinite(self.age_years)]}
+        known |= {"sex": self.sex, "collection": self.collection}
+        return [name for name, values in known.items() if len(set(values.tolist())) > 1]
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,8 @@ def _design(fitted_on: Covariates, rows: Covariates) -> Array:
     columns = [np.ones(len(age)), age, age**2, unknown]
     columns += [rows.view == view for view in sorted(set(map(str, fitted_on.view)))]
     columns += [rows.sex == sex for sex in sorted(set(map(str, fitted_on.sex)))]
+    if len(names := sorted(set(map(str, fitted_on.collection)))) > 1:
+        columns += [rows.collection == name for name in names]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
@@ -98,40 +113,25 @@ def cross_fit_baseline(
     return scores
 
 
-def covariates_of(predictions: Predictions) -> Covariates | None:
-    """View, sex and age of the rows; None where none of them is there."""
-    n_rows = len(predictions.paths)
-    columns = predictions.columns
-    if not {"view", "sex", "age_years"} & set(columns):
-        return None
-    unknown = np.full(n_rows, "", dtype=object)
-    ages = columns.get("age_years", np.full(n_rows, np.nan))
-    try:
-        age_years = np.asarray(ages, dtype=np.float64)
-    except ValueError:
-        age_years = np.full(n_rows, np.nan)
-    return Covariates(
-        np.asarray(columns.get("view", unknown), dtype=object),
-        np.asarray(columns.get("sex", unknown), dtype=object),
-        age_years,
-    )
-
-
 def evaluate_baseline(
-    predictions: Predictions, training: KnownRows | None, options: EvaluationOptions
+    predictions: Predictions,
+    training: KnownRows | None,
+    options: EvaluationOptions,
+    names: str = "view sex age_years",
 ) -> Baseline | None:
-    """How well view, age and sex alone rank the rows; None where none of them varies.
+    """How well view, age and sex alone (`names`) rank the rows; None where none of them varies.
 
     It is fitted on `training`; where that is None or all the same, on the rows themselves,
     cross-fitted by patient.
     """
     if options.level == "study":
         predictions = join_studies(predictions, options.study_rule)
-    here = covariates_of(predictions)
-    if here is None or not here.informative:
+    here = Covariates.of(predictions.columns, len(predictions.paths), names)
+    if not here.informative:
         return None
-    if training is not None and training.covariates.informative:
-        scores = fit_baseline(training.covariates, training.targets, here)
+    rows = training and Covariates.of(vars(training.covariates), len(training.targets), names)
+    if training and rows and rows.informative:
+        scores = fit_baseline(rows, training.targets, here)
         fitted_on, n_fitted = "the training rows", len(training.targets)
     else:
         order = np.argsort(np.asarray(predictions.paths, dtype=object), kind="stable")

@@ -93,13 +93,13 @@ def _rows_of(result: RunResult) -> list[Row]:
         "Label_Notes": "; ".join(result.label_notes()),
         "Checkpoint_SHA256": result.checkpoint_sha256 or "",
     }
-    baseline = result.baseline
-    if baseline is None:
-        return [row]
-    used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
-    own = {"Model": baseline.name(), "Rows_Used_For": used}
-    own |= dict.fromkeys(("Group", "Combines", "Label_Notes", "Checkpoint_SHA256"), "")
-    return [row, {**row, **_numbers(baseline.labels, baseline.macro), **own}]
+    own = dict.fromkeys(("Group", "Combines", "Label_Notes", "Checkpoint_SHA256"), "")
+    rows = [row]
+    for name, baseline in baselines_of([result]).items():
+        used = "training (cross-fitted)" if "cross-fitted" in baseline.fitted_on else "nothing"
+        numbers = _numbers(baseline.labels, baseline.macro)
+        rows.append({**row, **numbers, **own, "Model": name, "Rows_Used_For": used})
+    return rows
 
 
 def _numbers(labels: Mapping[str, LabelResult | RankingResult], macro: MacroResult) -> Row:
@@ -184,11 +184,10 @@ def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
 def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
     """The table as Markdown, one section per dataset and split."""
     lines = ["# Final evaluation results", ""]
-    for _, rows in table.groupby(["Dataset", "Split"], sort=False):
+    for (dataset, split), rows in table.groupby(["Dataset", "Split"], sort=False):
         here: list[dict[Any, str]] = rows.to_dict("records")
-        dataset, split = here[0]["Dataset"], here[0]["Split"]
         synthetic = " (SYNTHETIC phantoms)" if here[0].get("Synthetic") == "yes" else ""
-        lines += [f"## {_safe(dataset)}{synthetic}, split {_safe(split)}", ""]
+        lines += [f"## {_safe(str(dataset))}{synthetic}, split {_safe(str(split))}", ""]
         shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in here)]
         header = ["Model", *(f"AUROC_{label}" for label in shown)]
         header += [f"PR_AUC_{label}" for label in shown] + ["Macro_AUROC", "Macro_PR_AUC"]

@@ -20,7 +20,7 @@ from pulmonet.words import count, macro_auroc
 
 Metric = Literal["auroc", "average_precision"]
 #: How the names of baselines begin.
-BASELINE = "baseline (view, age, sex"
+BASELINE = "baseline ("
 #: What the rows of a file of scores had decided before.
 UNKNOWN_USE = "unknown (scores from a file)"
 #: Scores of a label that span less than this are called alike.
@@ -132,7 +132,8 @@ class Baseline(Record):
     def name(self) -> str:
         """What tables call it: fitted on the training rows, or on these, are two numbers."""
         how = "; cross-fitted" if "cross-fitted" in self.fitted_on else ""
-        return f"{BASELINE}{how})"
+        known = "collection" if self.features == ["collection"] else "view, age, sex"
+        return f"{BASELINE}{known}{how})"
 
 
 class FlowStep(Record):
@@ -208,6 +209,8 @@ class RunResult(Record):
     primary: str = "macro AUROC"
     """The primary endpoint of the comparison."""
     baseline: Baseline | None = None
+    collection_baseline: Baseline | None = None
+    """What the collection alone tells, where there are several."""
     study: StudyLevel | None = None
     """Beside the image level, where studies have several images."""
     subgroups: list[Subgroup] = []
@@ -230,6 +233,8 @@ class RunResult(Record):
     """Whether this is another dataset, of which the run was trained on nothing; null = unknown."""
     seen: SeenBefore | None = None
     """What was trained on, by the digests beside the run; null = it has none."""
+    trained_on: str = ""
+    """The dataset that the run was trained on."""
     n_unlike: int | None = None
     """Images unlike those trained on, flagged in the predictions; null = not known."""
     one_class_in_training: dict[str, str] = {}
@@ -275,6 +280,12 @@ class RunResult(Record):
             return self.dataset not in trained_on and not self.same_data_as_training
         return self.external
 
+    def testing(self) -> str:
+        """External, internal, or of which images there is something that was trained on."""
+        if any(use.startswith("training") for use in self.rows_used_for):
+            return "trained on some"
+        return {True: "external", False: "internal", None: "unknown"}[self.external]
+
     def combination_text(self) -> str:
         """What the scores are made of: ``mean of the scores of a, b``; empty for a plain run."""
         views = "" if self.tta == "none" else f"{TTA_VIEWS[self.tta]} views of each image"
@@ -287,8 +298,8 @@ def baselines_of(results: Iterable[RunResult]) -> dict[str, Baseline]:
     """The baselines of some rows by name; one name with several numbers would tell nothing."""
     found: dict[str, list[Baseline]] = {}
     for result in results:
-        if result.baseline is not None:
-            found.setdefault(result.baseline.name(), []).append(result.baseline)
+        for one in filter(None, (result.baseline, result.collection_baseline)):
+            found.setdefault(one.name(), []).append(one)
     return {
         name: some[0]
         for name, some in found.items()

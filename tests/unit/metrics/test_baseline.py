@@ -12,8 +12,7 @@ from pulmonet.metrics.baseline import Covariates, cross_fit_baseline, fit_baseli
 def test_baseline_equals_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     ages = generator.uniform(20, 90, 500)
-    unknown = np.full(500, "", object)
-    covariates = Covariates(unknown, unknown, ages)
+    covariates = Covariates.of({"age_years": ages}, 500)
     targets = (generator.random(500) < 1 / (1 + np.exp(-(ages - 55) / 10))).astype(float)
     found = fit_baseline(covariates, targets[:, None], covariates)[:, 0]
     z = (ages - ages.mean()) / ages.std()
@@ -27,10 +26,12 @@ def test_baseline_equals_scikit_learn() -> None:
 
 
 def test_baseline_meets_what_it_never_saw() -> None:
-    seen = Covariates(np.asarray(["AP", "PA"], object), np.asarray(["", ""], object), np.ones(2))
-    new = Covariates(
-        np.asarray(["LATERAL"], object), np.asarray(["Male"], object), np.full(1, np.nan)
+    views, collections = np.asarray(["AP", "PA"], object), np.asarray(["a", "b"], object)
+    seen = Covariates.of(
+        {"view": views, "collection": collections, "age_years": np.ones(2)}, n_rows=2
     )
+    one = {"view": "LATERAL", "sex": "Male", "collection": "c"}
+    new = Covariates.of({name: np.asarray([value], object) for name, value in one.items()}, 1)
     scores = fit_baseline(seen, np.asarray([[0, 1.0], [1, 1.0]]), new)
     assert np.isfinite(scores).all()
     assert scores[0, 1] == 1.0  # one class: the prevalence

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pulmonet.metrics.baseline import Covariates, KnownRows, covariates_of
+from pulmonet.metrics.baseline import Covariates, KnownRows
 from pulmonet.metrics.shift import describe_shift
 from pulmonet.run.predictions import Predictions
 
@@ -16,7 +16,8 @@ from pulmonet.run.predictions import Predictions
 def test_shift_names_the_largest_differences_first(
     make_predictions: Callable[..., Predictions],
 ) -> None:
-    here = covariates_of(make_predictions())
+    rows = make_predictions()
+    here = Covariates.of(rows.columns, len(rows.paths))
     older = replace(here, age_years=here.age_years + 15)
     targets = make_predictions().targets
     rarer = targets.copy()
@@ -39,7 +40,8 @@ def test_what_counts_as_a_shift(years: float, share: float, positive: float) -> 
         is_part = np.arange(1000) < 1000 * share
         views = np.where(is_part, "AP", "PA").astype(object)
         targets = (np.arange(1000) < 1000 * positive).astype(float)[:, None]
-        covariates = Covariates(views, np.full(1000, "", object), np.full(1000, 50 + years))
+        known = {"view": views, "age_years": np.full(1000, 50 + years)}
+        covariates = Covariates.of(known, 1000)
         return KnownRows(covariates, targets)
 
     notes = describe_shift(["Edema"], rows(0, 0, 0.1), rows(years, share, positive)).notes

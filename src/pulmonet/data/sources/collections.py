@@ -102,14 +102,14 @@ def _read_list(path: Path) -> _List:
 
 def _same_patients(groups: Sequence[str], names: Sequence[str]) -> tuple[frozenset[str], ...]:
     """Sets of names; those that have a name in common are one."""
-    found: list[frozenset[str]] = []
+    group_of: dict[str, frozenset[str]] = {}
     for group in groups:
         members = frozenset(name.strip() for name in group.split(","))
         for name in sorted(members - {*names}):
             raise ConfigError(unknown(f"--same-patients {group}", name, names))
-        alike = [other for other in found if other & members]
-        found = [*(other for other in found if other not in alike), members.union(*alike)]
-    return tuple(found)
+        members = members.union(*(group_of.get(name, ()) for name in members))
+        group_of |= dict.fromkeys(members, members)
+    return tuple(set(group_of.values()))
 
 
 def inspect_collections(

@@ -25,7 +25,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.evaluate.screen import show_comparison, show_result
 from pulmonet.labels import match_label
 from pulmonet.metrics import final_table
-from pulmonet.metrics.baseline import KnownRows, covariates_of, evaluate_baseline
+from pulmonet.metrics.baseline import Covariates, KnownRows, evaluate_baseline
 from pulmonet.metrics.calibration.fit import Calibration
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
@@ -145,11 +145,13 @@ def evaluate_one(
     """The result of one run, with shift and baseline; without `stored` it is cross-fitted."""
     predictions, training = material.predictions, material.training
     facts = dict(material.facts)
-    covariates = covariates_of(predictions)
-    if training is not None and covariates is not None:
+    if training is not None:
+        covariates = Covariates.of(predictions.columns, len(predictions.paths))
         here = KnownRows(covariates, predictions.targets)
         facts["shift"] = describe_shift(predictions.labels, training, here)
     facts["baseline"] = evaluate_baseline(predictions, training, options)
+    of_collection = evaluate_baseline(predictions, training, options, "collection")
+    facts["collection_baseline"] = of_collection
     with console.steps(f"intervals of {predictions.run}", 1) as bar:
         result = evaluate_predictions(predictions, options, stored=stored, facts=facts)
         bar.advance()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Array, Floats32, Ints
+from pulmonet.arrays import Array, Flags, Floats32, Ints
 from pulmonet.choices import TTA_VIEWS, BlankPolicy
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.batches.load import evaluation_batches
@@ -132,8 +132,8 @@ def _training_rows(
         console.note("the data trained on is not at hand: no baseline from it, no shift note")
         return None
     table = seen.manifest.table.iloc[seen.rows]
-    covariates = Covariates(*(_values(table[name]) for name in ("view", "sex", "age_years")))
-    return KnownRows(covariates, _targets(seen, trained.labels, blank))
+    columns = {str(name): _values(table[name]) for name in table}
+    return KnownRows(Covariates.of(columns, len(table)), _targets(seen, trained.labels, blank))
 
 
 def _score(trained: TrainedRun, pack: Pack, rows: Ints, options: EvaluateOptions) -> Floats32:
@@ -161,25 +161,23 @@ def _score(trained: TrainedRun, pack: Pack, rows: Ints, options: EvaluateOptions
 def _targets(chosen: RunRows, labels: tuple[str, ...], blank: BlankPolicy) -> Floats32:
     """(N, L) targets; a label that the dataset does not have is unknown throughout."""
     manifest = chosen.manifest
-    known = tuple(label for label in labels if label in manifest.labels)
-    if not manifest.labels:
-        return np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
-    if not known:
+    missing = [label for label in labels if label not in manifest.labels]
+    if manifest.labels and len(missing) == len(labels):
         raise DataError(
             f"{manifest.root}: has none of the run's labels ({', '.join(labels)}), only "
             f"{', '.join(manifest.labels)}; evaluate it on a dataset that shares some"
         )
-    missing = [label for label in labels if label not in known]
-    if missing:
+    if manifest.labels and missing:
         console.note(f"{manifest.name} has no column for {', '.join(missing)}: not scored")
-    of_known = evaluation_targets(
-        manifest.raw_labels(known)[chosen.rows],
-        blank,
-        annotated=annotated_in_split(manifest, chosen.split, known, chosen.rows),
-    )
-    targets = np.full((len(chosen.rows), len(labels)), np.nan, np.float32)
-    targets[:, [labels.index(label) for label in known]] = of_known
-    return targets
+    raw, is_annotated = _raw_labels(chosen, labels)
+    return evaluation_targets(raw, blank, annotated=is_annotated)
+
+
+def _raw_labels(chosen: RunRows, labels: tuple[str, ...]) -> tuple[Floats32, Flags]:
+    """(N, L) labels as the source has them, and whether they are annotated there."""
+    table = chosen.manifest.table.iloc[chosen.rows].reindex(columns=list(labels))
+    is_annotated = annotated_in_split(chosen.manifest, chosen.split, labels, chosen.rows)
+    return table.to_numpy(np.float32), is_annotated
 
 
 def _flow(chosen: RunRows, views: str) -> list[FlowStep]:
@@ -203,17 +201,11 @@ def _flow(chosen: RunRows, views: str) -> list[FlowStep]:
 def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """Per label the scored rows that are uncertain or blank in the source, or not annotated."""
     found = {}
-    for label in labels:
-        if label not in chosen.manifest.labels:
-            found[label] = {"not annotated": len(chosen.rows)}
-            continue
-        raw = chosen.manifest.raw_labels((label,))[chosen.rows, 0]
-        known = annotated_in_split(chosen.manifest, chosen.split, (label,), chosen.rows)[:, 0]
-        found[label] = {"uncertain": int((raw == -1).sum())}
+    for label, raw, known in zip(labels, *(x.T for x in _raw_labels(chosen, labels)), strict=True):
+        found[label] = {} if known.all() else {"not annotated": int((~known).sum())}
         if known.any():
-            found[label]["blank"] = int(np.isnan(raw[known]).sum())
-        if not known.all():
-            found[label]["not annotated"] = int((~known).sum())
+            blank = int(np.isnan(raw[known]).sum())
+            found[label] |= {"uncertain": int((raw == -1).sum()), "blank": blank}
     return found
 
 
@@ -318,6 +310,7 @@ def _facts(
         notes.append(f"Each score is the mean over {views} views (--tta {options.tta}).")
     return {
         "synthetic": chosen.manifest.synthetic,
+        "trained_on": facts.name if facts else "",
         "rows_used_for": used,
         "blank": options.blank,
         "views": options.views or trained.record.config.data.views,

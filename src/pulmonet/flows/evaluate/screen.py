@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.flows import console
-from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.metrics.results import Comparison, RunResult, baselines_of
 from pulmonet.words import count
 
 
@@ -41,8 +41,7 @@ def show_result(result: RunResult) -> None:
         )
     table.add_section()
     macros = [(f"Macro ({result.macro.counted()})", result.macro, "bold")]
-    if result.baseline is not None:
-        macros.append((result.baseline.name(), result.baseline.macro, "dim"))
+    macros += [(name, one.macro, "dim") for name, one in baselines_of([result]).items()]
     if result.study is not None:
         macros.append((f"Macro, {result.study.n_studies:,} studies", result.study.macro, ""))
     for name, macro, style in macros:
@@ -91,14 +90,15 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=width)
     if several:
         table.add_column("Rows", overflow="ellipsis", no_wrap=True, max_width=18)
-    for name in ("Macro AUROC (95 %)", "Avg. precision", "Group"):
+    for name in ("Macro AUROC (95 %)", "Avg. precision" if same_dataset else "Testing", "Group"):
         table.add_column(name, no_wrap=True)
     for result in scored:
+        precision = result.macro.average_precision.text().partition(" ")[0]
         where = result.split if same_dataset else f"{result.dataset} {result.split}"
         table.add_row(
             *map(escape, [result.run, where] if several else [result.run]),
             result.macro.auroc.text(),
-            result.macro.average_precision.text().partition(" ")[0],
+            precision if same_dataset else result.testing(),
             result.group_letters,
         )
     console.say("")

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from pulmonet.arrays import Ints, Pixels
+from pulmonet.arrays import Pixels
 from pulmonet.config.fields import RunConfig
 from pulmonet.data import duplicates
 from pulmonet.data.duplicates import Read, Scan
@@ -60,9 +60,11 @@ def look_at_pixels(
     """
     rows = np.arange(len(manifest), dtype=np.int64)
     if check_only:
-        if report.problems:  # what is not there is a problem already
-            each = manifest.by_collection(rows)
-            rows = np.concatenate([places[_rows_there(part)] for part, _, places in each])
+        if report.problems and not manifest.parts:  # what is not there is a problem already
+            paths = inside_paths(manifest.table["path"])
+            gone = unusable_files(manifest.root, paths, follow_links=manifest.follow_links)
+            is_gone = paths.map(file_of).isin([path for names in gone for path in names])
+            rows = paths.index.to_numpy(np.int64)[~is_gone]
         read: Read = partial(duplicates.read_squares, manifest)
         bad: dict[int, str] = {}
         remarks: dict[int, Remark] = {}
@@ -80,10 +82,6 @@ def look_at_pixels(
     report.bad_images = {str(paths.iloc[row]): reason for row, reason in sorted(bad.items())}
     groups = duplicates.same_pixels(manifest, scan)
     report.same_pixels = [[str(paths.iloc[row]) for row in group] for group in groups]
-    names_of = ({manifest.own_row(row)[0].name for row in group} for group in groups)
-    if n_across := sum(len(names) > 1 for names in names_of):
-        what = f"{count(n_across, 'image')} in more than one collection"
-        report.warnings.append(f"{what}; if they share patients, say --same-patients A,B")
     for row in scan.rows[scan.few_greys].tolist():
         remarks[row] |= Remark.FEW_GREYS
     _tell_remarks(report, paths, remarks)
@@ -95,22 +93,14 @@ def look_at_pixels(
         report.write(ledger, "dataset.png", picture)
 
 
-def _rows_there(manifest: Manifest) -> Ints:
-    """Numbers of the rows whose file is there and may be read."""
-    paths = inside_paths(manifest.table["path"])
-    gone = unusable_files(manifest.root, paths, follow_links=manifest.follow_links)
-    is_gone = paths.map(file_of).isin([path for names in gone for path in names])
-    return paths.index.to_numpy(np.int64)[~is_gone]
-
-
 def _pack(
     manifest: Manifest, config: RunConfig, report: PrepareReport, num_workers: int | None
 ) -> Pack:
-    data, n_rows, rows = config.data, len(manifest), np.arange(len(manifest), dtype=np.int64)
+    data, n_rows = config.data, len(manifest)
     with console.steps("packing images", n_rows) as bar:
         pack = open_packs(
             manifest,
-            rows,
+            np.arange(n_rows, dtype=np.int64),
             image_size=data.image_size,
             fit=data.fit,
             num_workers=num_workers,
@@ -124,9 +114,7 @@ def _pack(
         rows=n_rows - len(pack.bad_rows),
         megabytes=round(n_rows * pack.side**2 / 1e6, 1),
     )
-    packs, each = dict[str, int](), getattr(pack, "packs", (pack,))
-    for one, (part, *_) in zip(each, manifest.by_collection(rows), strict=True):
-        packs |= other_packs(part.root, one)
+    packs = other_packs(manifest.root, pack)
     if packs:  # nothing deletes packs by itself
         take = f"{'takes' if len(packs) == 1 else 'take'} {sum(packs.values()) / 1e6:,.0f} MB"
         text = (
@@ -176,7 +164,7 @@ def _judge_images(
         shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
         text = (
             f"{count(len(report.same_pixels), 'image')} with the same pixels under several "
-            f"names ({shown}); keep one row each"
+            f"names ({shown}); keep one row each, or tell collections' --same-patients"
         )
         (report.problems if check_only else report.warnings).append(text)
 

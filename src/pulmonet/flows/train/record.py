@@ -117,14 +117,14 @@ def write_record(plan: Plan, run_dir: RunDir, provenance: Provenance, status: st
 
 def _dataset_facts(plan: Plan) -> DatasetFacts:
     manifest = plan.manifest
-    data_dir, roots = plan.config.data.data_dir, find_collections(plan.config.data).roots
+    roots = find_collections(plan.config.data).roots
     patients = manifest.table["patient"].to_numpy(object)
     counts = {role: (raw_labels(plan, role, plan.labels) == 1).sum(axis=0) for role in plan.rows}
     return DatasetFacts(
         name=manifest.name,
         source=manifest.source,
         root=" + ".join(portable_path(one.root) for one in manifest.parts or (manifest,)),
-        places=[portable_path(place) for place in places_of(data_dir)],
+        places=[portable_path(place) for place in places_of(plan.config.data.data_dir)],
         collections={
             part.name: (portable_path(root), fingerprint(part))
             for part, root in zip(manifest.parts, roots, strict=False)

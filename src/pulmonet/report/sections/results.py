@@ -42,6 +42,16 @@ def results_section(context: Context) -> Section:
         )
         blocks += table("final_evaluation_results.csv, as it is", rows)
         return Section("results", "Results", tuple(blocks))
+    if len({result.dataset for result in collection.results}) > 1:
+        cells: list[dict[str, Value]] = [
+            {
+                **{"Trained on": one.trained_on or None, "Run": one.run, "Tested on": one.dataset},
+                **{"Split": one.split, "Testing": one.testing(), "Labels": one.macro.n_labels},
+                "Macro AUROC": one.macro.auroc,
+            }
+            for one in sorted(collection.results, key=lambda one: (one.trained_on, one.run))
+        ]
+        blocks += table("Trained on, tested on", cells, forest=True)
     children = _splits(collection.results)
     if collection.comparisons:
         children.append(_comparisons(collection.comparisons))
