@@ -13,16 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError, is_out_of_memory
 from pulmonet.models.inference import autocast
+from pulmonet.training import losses
 from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import largest_of_processes, sum_over_processes
 from pulmonet.training.engine import Engine
-from pulmonet.training.losses import (
-    binary_logits,
-    count_classes,
-    known_count,
-    label_loss,
-    pointing_loss,
-)
 
 
 def train_step(
@@ -68,10 +62,10 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
     engine.optimiser.zero_grad(set_to_none=True)
     targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
     images = batch.images.to(engine.device)
-    known = sum_over_processes(known_count(targets).float(), engine.processes)
+    known = sum_over_processes(losses.known_count(targets).float(), engine.processes)
     class_counts = engine.class_counts
     if engine.auc_margin is not None:
-        class_counts = sum_over_processes(count_classes(targets), engine.processes)
+        class_counts = sum_over_processes(losses.count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
     # batch norm's running statistics as they are now, where fp16 may leave the step out
     n_boxed = _count_boxed(engine, batch) if engine.config.pointing.boxes else None
@@ -83,7 +77,7 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
             kept_here = engine.parallel.no_sync()  # gradients are exchanged after the last part
         with kept_here:
             logits, maps = _forward(engine, part[0])
-            loss = label_loss(
+            loss = losses.label_loss(
                 logits,
                 part[1],
                 engine.config.loss,
@@ -137,10 +131,10 @@ def _boxes_sum(engine: Engine, batch: Batch, maps: Tensor, first: int) -> Tensor
     pairs, cover = batch.pairs.to(engine.device), batch.cover.to(engine.device)
     here = (pairs[:, 0] >= first) & (pairs[:, 0] < first + len(maps))
     images, columns = pairs[here].T
-    chosen = binary_logits(maps, engine.policies)[images - first, columns]
+    chosen = losses.binary_logits(maps, engine.policies)[images - first, columns]
     shares = cover[here].float()[:, None] / 255
     cells = F.adaptive_avg_pool2d(shares, (maps.shape[2], maps.shape[3]))[:, 0]
-    return pointing_loss(chosen, cells, engine.config.pointing).sum()
+    return losses.pointing_loss(chosen, cells, engine.config.pointing).sum()
 
 
 def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
