@@ -96,6 +96,29 @@ def test_two_processes_train_like_one(tmp_path: Path, model: str, tolerance: flo
     assert found["val_loss"] == pytest.approx(float(log_of(two)[best - 1]["val_loss"]), rel=1e-6)
 
 
+def test_two_processes_learn_from_boxes_like_one(tmp_path: Path) -> None:
+    """One of the processes has no box in most of the steps; each box weighs as with one process."""
+    data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=7)
+    with (data / "train.csv").open() as file:
+        paths = [row["Path"] for row in csv.DictReader(file)]
+    lines = [f"{path},Edema,0.1,0.1,0.4,0.5" for path in paths[::4]]
+    (data / "boxes.csv").write_text("\n".join(["Path,label,xmin,ymin,xmax,ymax", *lines]) + "\n")
+    common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
+    more = ("--boxes", "--image-size", "64", "--set", "pointing.weight=5")
+    assert main([*SMALL, *common, *more, "--name", "one"]) == 0
+    said = tmp_path / "said"
+    pair = start_pair(*common, *more, "--name", "two", said=said)
+    for process in pair:
+        process.join(240)
+    assert [process.exitcode for process in pair] == [0, 0], said.with_name("said0").read_text()
+    one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
+    assert two.read_record().provenance.boxes == one.read_record().provenance.boxes
+    for row_of_one, row_of_two in zip(log_of(one), log_of(two), strict=True):
+        loss = float(row_of_one["train_loss"])
+        assert loss > 4, "the boxes are most of it"
+        assert float(row_of_two["train_loss"]) == pytest.approx(loss, rel=0.05)
+
+
 def test_torchrun_trains_and_a_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "tiny")
     common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
