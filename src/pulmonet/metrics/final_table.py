@@ -183,39 +183,18 @@ def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
 
 def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
     """The table as Markdown, one section per dataset and split."""
-    lines = ["# Final evaluation results", ""]
-    for (dataset, split), rows in table.groupby(["Dataset", "Split"], sort=False):
-        here: list[dict[Any, str]] = rows.to_dict("records")
-        synthetic = " (SYNTHETIC phantoms)" if here[0].get("Synthetic") == "yes" else ""
-        lines += [f"## {_safe(str(dataset))}{synthetic}, split {_safe(str(split))}", ""]
-        shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in here)]
-        header = ["Model", *(f"AUROC_{label}" for label in shown)]
-        header += [f"PR_AUC_{label}" for label in shown] + ["Macro_AUROC", "Macro_PR_AUC"]
-        extra = ["Group", "Rows", "Patients", "Used for"]
-        lines.append("| " + " | ".join(_safe(name) for name in header + extra) + " |")
-        lines.append("|---|" + "---:|" * (len(header) - 1) + "---|---:|---:|---|")
-        for row in here:
-            stale = f" (STALE: {row['Stale']})" if row.get("Stale") else ""
-            cells = [_safe(row["Model"] + stale)]
-            cells += [_with_interval(row, name) for name in header[1:]]
-            cells += [row.get("Group", ""), row.get("Rows", ""), row.get("Patients", "")]
-            cells.append(_safe(row.get("Rows_Used_For", "")))
-            lines.append("| " + " | ".join(cells) + " |")
-        lines.append("")
-        for column in ("Combines", "Label_Notes"):
-            said = [row for row in here if row.get(column)]
-            lines += [f"{_safe(row['Model'])}: {_safe(row[column])}.\n" for row in said]
-    lines += [
-        "Intervals: 95 %, patients resampled. Models that share a letter under *Group* are not "
-        "significantly different in the primary endpoint, which is macro AUROC unless --primary "
-        "names a label (simultaneous intervals of paired differences). "
-        "*Used for*: what these rows had decided before they were evaluated; a checkpoint "
-        "selected on them makes their numbers somewhat too good. An empty cell is a label with "
-        "one class in these rows; the macro averages labels with at least 5 positive and 5 "
-        "negative patients.",
-        "",
-    ]
-    return "\n".join(lines)
+    from jinja2 import Environment
+
+    tables = []
+    for _, found in table.groupby(["Dataset", "Split"], sort=False):
+        rows = found.to_dict("records")
+        shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in rows)]
+        names = [f"{metric}_{label}" for metric in ("AUROC", "PR_AUC") for label in shown]
+        tables.append((rows, [*names, "Macro_AUROC", "Macro_PR_AUC"]))
+    made = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    made.filters |= {"safe": _safe, "interval": _with_interval}
+    text = Path(__file__).with_suffix(".md.j2").read_text("utf-8")
+    return made.from_string(text).render(tables=tables)
 
 
 def _with_interval(row: Mapping[Any, str], name: str) -> str:

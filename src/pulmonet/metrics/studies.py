@@ -45,12 +45,8 @@ def join_studies(predictions: Predictions, rule: StudyRule = "max") -> Predictio
     else:
         np.add.at(scores, numbers, predictions.scores.astype(np.float64))
         scores /= np.bincount(numbers)[:, None]
-    patients = predictions.patients
     return replace(
-        predictions,
-        paths=tuple(predictions.paths[row] for row in first),
-        patients=None if patients is None else tuple(patients[row] for row in first),
-        studies=tuple(predictions.studies[row] for row in first),
+        predictions.take(first),
         targets=np.where(targets < 0, np.nan, targets).astype(np.float32),
         scores=np.clip(scores, 0, 1).astype(predictions.scores.dtype),
         columns={name: _shared(each, numbers, first) for name, each in predictions.columns.items()},

@@ -8,22 +8,15 @@ import re
 from typing import Any
 
 from pulmonet import __version__
+from pulmonet.config.fields import ModelConfig
 from pulmonet.report.checklist.items import NOTES
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY, stale_note
-from pulmonet.report.wording import (
-    FITTED,
-    combination_notes,
-    labels_of,
-    listing,
-    model_name,
-    networks_of,
-    scale_of,
-    table,
-)
+from pulmonet.report.texts import fields, table_of
+from pulmonet.report.wording import combination_notes
 
 #: Characters that YAML does not take as they are (https://yaml.org/spec/1.1/#id868524).
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -44,9 +37,20 @@ def render_model_card(context: Context) -> str:
     runs = [best, *(run for run in context.collection.runs if run is not best)]
     title = context.notes.get("title") or "Chest X-ray classification with PulmoNet"
     uses = (_note(context, "intended_use"), _note(context, "out_of_scope"))
+    views = sorted({_VIEWS[run.config.data.views] for run in runs})
+    said = fields(
+        "model_card",
+        best=best,
+        runs=runs,
+        views=views,
+        version=__version__,
+        own=_own_name,
+        turns=_turns(best.config.model),
+    )
+    what = [Text("SYNTHETIC data: phantoms, no patients.", "warning")]
     sections = (
-        _what(context, runs),
-        _how_to_use(best),
+        Section("what", "What this is", (*what * context.collection.synthetic, Text(said["what"]))),
+        Section("use", "How to use it", (Text(said["use"]),)),
         Section("intended", "Intended use", (Text(RESEARCH_ONLY, "warning"), *uses)),
         _training(context, runs),
         _results(context, runs),
@@ -107,82 +111,24 @@ def _note(context: Context, key: str) -> Text:
     return Text(note) if note else Text(f"{key}: {NOTES[key]}", "todo")
 
 
-def _what(context: Context, runs: list[RunArtifacts]) -> Section:
-    views = listing(sorted({_VIEWS[run.config.data.views] for run in runs}))
-    published = all(run.provenance.is_published for run in runs)
-    made = "published by others," if published else f"trained with PulmoNet {__version__}"
-    words = (
-        f"{networks_of(runs)}, {made} to score {views} chest X-rays "
-        f"for {listing(labels_of(runs))}. Each score lies between 0 and 1."
-    )
-    synthetic = Text("SYNTHETIC data: phantoms, no patients.", "warning")
-    first = (synthetic,) if context.collection.synthetic else ()
-    return Section("what", "What this is", (*first, Text(words)))
-
-
-def _how_to_use(best: RunArtifacts) -> Section:
-    size, model = best.config.data.image_size, best.config.model
-    own, members = _own_name(model.name), ""
-    if model.alternate:
-        names = [_own_name(model.member(position).name) for position in range(model.members)]
-        turns = [f"`members.{position}.` {name}" for position, name in enumerate(names)]
-        own = f"{listing(turns)}, each"
-        members = " whose score is the mean of theirs;"
-    elif model.members > 1:
-        members = (
-            f" {model.members} times, behind `members.0.` and so on; the score is the mean of "
-            "theirs;"
-        )
-    words = (
-        f"`best_model.pth` of `{best.name}` is a plain state_dict: {own} with "
-        f"{len(best.labels)} outputs,{members} logits of {listing(best.labels)} in this order. "
-        f"Input: grey, {FITTED[best.config.data.fit]} {size} × {size} pixels, {scale_of(best)}. "
-        "With PulmoNet: "
-        f"`pulmonet explain image.jpg --run {best.name}`."
-    )
-    return Section("use", "How to use it", (Text(words),))
-
-
 def _own_name(architecture: str) -> str:
     library = "timm" if architecture.startswith("timm:") else "torchvision"
     return f"{library}'s own {architecture.removeprefix('timm:')}"
 
 
+def _turns(model: ModelConfig) -> list[str]:
+    """The members of an ensemble by the names of their weights."""
+    names = [model.member(position).name for position in range(model.members)]
+    return [f"`members.{position}.` {_own_name(name)}" for position, name in enumerate(names)]
+
+
 def _training(context: Context, runs: list[RunArtifacts]) -> Section:
-    rows = (
-        {
-            "Run": run.name,
-            "Network": model_name(config.model),
-            "Data": facts.name if facts else run.provenance.origin() or "not recorded",
-            "Images": "" if facts is None else f"{facts.n_rows.get('train', 0):,}",
-            "Recipe": ""
-            if run.provenance.is_published
-            else f"{config.total_epochs} × {config.optim.name}, {config.loss.name}",
-            "Weights from": context.identities.argument(config.model.weights),
-            "SHA-256": run.provenance.checkpoint_sha256 or "",
-        }
-        for run in runs
-        for config, facts in [(run.config, run.provenance.dataset)]
-    )
-    return Section("training", "Training", tuple(table("Runs", rows)))
+    found = table_of("card_runs", runs, identities=context.identities)
+    return Section("training", "Training", tuple(found))
 
 
 def _results(context: Context, runs: list[RunArtifacts]) -> Section:
     found = [one for part in (*runs, *context.collection.others) for one in part.results]
-    results = table(
-        "With 95 % intervals",
-        (
-            {
-                "Run": result.run,
-                "Data": f"{result.dataset}, {result.split}",
-                "Macro AUROC": result.macro.auroc,
-                "Macro average precision": result.macro.average_precision,
-                "Rows": f"{result.n_rows:,}",
-                "Rows had been used for": listing(result.rows_used_for) or "nothing before",
-            }
-            for result in found
-        ),
-        combination_notes(found),
-    )
+    results = table_of("card_results", found, combination_notes(found))
     found_none = () if results else (Text("Not evaluated.", "todo"),)
     return Section("results", "Results", (*stale_note(context), *results, *found_none))

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulmonet import words
 from pulmonet.config.fields import ModelConfig, SelectConfig
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.collect import RunArtifacts
 from pulmonet.report.render.blocks import Cell, Table
+
+if TYPE_CHECKING:
+    from pulmonet.report.collect import RunArtifacts
 
 MODEL_NAMES = {
     "densenet121": "DenseNet-121",
@@ -98,19 +100,19 @@ def picture_name(*parts: str) -> str:
     return f"{'_'.join(map(safe_name, parts))}.png"
 
 
-def networks_of(runs: Sequence[RunArtifacts]) -> str:
+def networks_of(runs: Sequence["RunArtifacts"]) -> str:
     """``DenseNet-121 and ResNet-50``: what `runs` trained, each once."""
     return listing(sorted({model_name(run.config.model) for run in runs}))
 
 
-def scale_of(run: RunArtifacts) -> str:
+def scale_of(run: "RunArtifacts") -> str:
     """What becomes of the grey pixels on their way into the network."""
     if run.provenance.is_published:
         return "one channel, from −1024 to 1024"
     return "repeated to three channels, ImageNet mean and deviation"
 
 
-def labels_of(runs: Sequence[RunArtifacts]) -> list[str]:
+def labels_of(runs: Sequence["RunArtifacts"]) -> list[str]:
     """The labels of all `runs`, each once."""
     return list(dict.fromkeys(label for run in runs for label in run.labels))
 

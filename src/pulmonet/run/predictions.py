@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pulmonet.arrays import Floats, Floats32
+from pulmonet.arrays import Floats, Floats32, Ints
 from pulmonet.errors import ArtifactError
 from pulmonet.files.cells import read_cells
 from pulmonet.files.read import read_bytes
@@ -53,6 +53,20 @@ class Predictions:
     def has_targets(self) -> bool:
         """Whether there is anything to evaluate."""
         return not bool(np.isnan(self.targets).all())
+
+    def take(self, rows: Ints) -> "Predictions":
+        """The rows of these numbers (M,), in their order."""
+        ids = (self.patients, self.studies)
+        patients, studies = (one and tuple(one[row] for row in rows) for one in ids)
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows),
+            patients=patients,
+            studies=studies,
+            targets=self.targets[rows],
+            scores=self.scores[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
 
     def write(self, path: Path) -> None:
         """Write `to_csv`."""

@@ -1,6 +1,7 @@
 """One more row, made of all runs that are evaluated: `--ensemble` and `--pool-folds`; no torch."""
 
 import contextlib
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmonet.arrays import Ints, Pixels
+from pulmonet.arrays import Pixels
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.flows import console
@@ -116,14 +117,9 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
     """
     sharing = _sharing_labels(name, materials)
     first = sharing[0].predictions
-    scores, patients = [first.scores], first.patients
-    for material in sharing[1:]:
-        other = material.predictions
-        order = _same_rows(first, other)
-        _same_truth(first, other, order)
-        scores.append(other.scores[order])
-        if patients is None and other.patients is not None:
-            patients = tuple(other.patients[row] for row in order.tolist())
+    others = [_on_rows_of(first, material.predictions) for material in sharing[1:]]
+    scores = [first.scores, *(other.scores for other in others)]
+    patients = next((one.patients for one in (first, *others) if one.patients is not None), None)
     mean = np.stack(scores).astype(np.float64).mean(axis=0).astype(np.result_type(*scores))
     names = [material.predictions.run for material in materials]
     return Material(
@@ -140,42 +136,42 @@ def average(name: str, materials: Sequence[Material], run_dir: RunDir) -> Materi
     )
 
 
-def _same_rows(first: Predictions, other: Predictions) -> Ints:
-    """(N,) where each row of `first` is in `other`."""
+def _on_rows_of(first: Predictions, other: Predictions) -> Predictions:
+    """`other` in the order of `first`, whose rows, targets and patients it has."""
     for what, flag in (("dataset", "--data-dir"), ("split", "--split")):
         ours, theirs = getattr(first, what), getattr(other, what)
         if ours != theirs:
             text = f"--ensemble: {first.run} was scored on {what} {ours}, {other.run} on {theirs}"
             raise ConfigError(f"{text}; choose one for all with {flag}")
-    if first.paths == other.paths:
-        return np.arange(len(first.paths))
-    lacking = set(first.paths) ^ set(other.paths)
-    if lacking:
+    if lacking := set(first.paths) ^ set(other.paths):
         raise ConfigError(
             f"--ensemble: {first.run} ({len(first.paths):,} rows) and {other.run} "
             f"({len(other.paths):,}) were scored on other rows: {len(lacking):,} are in one only; "
             "choose --views and --split for all; the folds of one recipe go with --pool-folds"
         )
-    if len(set(first.paths)) < len(first.paths) or len(first.paths) != len(other.paths):
-        text = f"--ensemble: {first.run} and {other.run} have rows of the same path,"
-        raise ConfigError(f"{text} in another order; sort both files alike")
-    row_of = {path: row for row, path in enumerate(other.paths)}
-    return np.asarray([row_of[path] for path in first.paths], np.int64)
+    if first.paths != other.paths:
+        if len(set(first.paths)) < len(first.paths) or len(first.paths) != len(other.paths):
+            text = f"--ensemble: {first.run} and {other.run} have rows of the same path,"
+            raise ConfigError(f"{text} in another order; sort both files alike")
+        row_of = {path: row for row, path in enumerate(other.paths)}
+        other = other.take(np.asarray([row_of[path] for path in first.paths], np.int64))
+    _check_truth(first, other)
+    return other
 
 
-def _same_truth(first: Predictions, other: Predictions, order: Ints) -> None:
-    both = f"--ensemble: {first.run} and {other.run}"
-    differs = ~np.isclose(first.targets, other.targets[order], rtol=0, atol=0, equal_nan=True)
+def _check_truth(first: Predictions, other: Predictions) -> None:
+    both, n_rows = f"--ensemble: {first.run} and {other.run}", len(first.paths)
+    differs = ~np.isclose(first.targets, other.targets, rtol=0, atol=0, equal_nan=True)
     for column in np.flatnonzero(differs.any(axis=0)).tolist():
         raise ConfigError(
             f"{both} have other targets of {first.labels[column]} in "
-            f"{int(differs[:, column].sum()):,} of {len(order):,} rows; use the same labels for "
+            f"{int(differs[:, column].sum()):,} of {n_rows:,} rows; use the same labels for "
             "both, or leave it out with --labels"
         )
     if first.patients is not None and other.patients is not None:
-        theirs = np.asarray(other.patients, object)[order]
-        if wrong := int((np.asarray(first.patients, object) != theirs).sum()):
-            where = f"in {wrong:,} of {len(order):,} rows"
+        same = map(operator.eq, first.patients, other.patients)
+        if wrong := n_rows - sum(same):
+            where = f"in {wrong:,} of {n_rows:,} rows"
             raise ConfigError(f"{both} name other patients {where}; make them the same")
 
 

@@ -147,17 +147,7 @@ def in_path_order(predictions: Predictions) -> Predictions:
     """Rows sorted by path, so that files in another order compare; left alone on doubles."""
     if len(set(predictions.paths)) < len(predictions.paths):
         return predictions
-    order = np.argsort(np.asarray(predictions.paths), kind="stable")
-    patients = predictions.patients
-    return replace(
-        predictions,
-        paths=tuple(predictions.paths[row] for row in order),
-        patients=None if patients is None else tuple(patients[row] for row in order),
-        studies=None,
-        targets=predictions.targets[order],
-        scores=predictions.scores[order],
-        columns={},
-    )
+    return predictions.take(np.argsort(np.asarray(predictions.paths), kind="stable"))
 
 
 def _compare_group(

@@ -29,6 +29,7 @@ from pulmonet.metrics.ranking.auc import auroc
 from pulmonet.metrics.results import FlowStep
 from pulmonet.models.inference import mean_scores
 from pulmonet.models.trained import TrainedRun, load_run
+from pulmonet.report.texts import entries
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import RunRecord, SeenBefore
@@ -284,30 +285,18 @@ def _facts(
     here = fingerprint(chosen.manifest)
     own, facts = not chosen.external, provenance.dataset
     same = facts and fingerprint(chosen.whole or chosen.manifest) == facts.fingerprint
-    notes: list[str] = []
     used = _used_before(trained.record, chosen, seen, same=same is True)
-    trained_on = seen.text() if seen else ""
-    if not own and not provenance.is_published:
-        but = ", but some of these images chose the checkpoint" if used else ""
-        but = f", but {trained_on}, were trained on" if trained_on else but
-        notes.append(f"Another dataset than the one trained on{but or ': external testing'}.")
-    elif same is False:
-        what = "The data's fingerprint differs from the training's:"
-        notes.append(f"{what} rows, splits or labels have changed since.")
-    if seen is None and not own and not provenance.is_published:
-        notes.append("That is told by fingerprint and name alone: the run has no seen.npz.")
-    elif seen and seen.of_the_same_ids:
-        what = f"{seen.of_the_same_ids:,} of these images have a patient whose id was trained on"
-        notes.append(f"{what}; no image tells whether it is the same person.")
-    if provenance.status != "finished":
-        notes.append(
-            f"Training is unfinished ({provenance.status}): these are its best weights so far."
-        )
-    elif provenance.checkpoint_sha256 is None:
-        notes.append("run_config.json has no digest of the checkpoint: it was not checked.")
-    if options.tta != "none":
-        views = TTA_VIEWS[options.tta]
-        notes.append(f"Each score is the mean over {views} views (--tta {options.tta}).")
+    notes = entries(
+        "evaluation_notes",
+        provenance=provenance,
+        own=own,
+        same=same,
+        used=used,
+        seen=seen,
+        trained_on=seen.text() if seen else "",
+        tta=options.tta,
+        n_views=TTA_VIEWS.get(options.tta, 1),
+    )
     return {
         "synthetic": chosen.manifest.synthetic,
         "trained_on": facts.name if facts else "",

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from pulmonet.flows import console
 from pulmonet.metrics.results import Comparison, RunResult, baselines_of
-from pulmonet.words import count
+from pulmonet.report.texts import entries
 
 
 def show_result(result: RunResult) -> None:
@@ -47,35 +47,12 @@ def show_result(result: RunResult) -> None:
     for name, macro, style in macros:
         table.add_row(name, "", macro.auroc.text(), macro.average_precision.text(), "", style=style)
     console.show_table(table)
-    _show_remarks(result, few=few)
-
-
-def _show_remarks(result: RunResult, *, few: bool) -> None:
-    used = "; ".join(result.rows_used_for)
-    if not used:
-        console.note("These rows decided nothing before.")
-    elif not result.known_uses():
-        console.note("Scores from a file: what these rows decided before is not known here.")
-    else:
-        console.note(f"These rows were used for {used}: expect somewhat less on new patients.")
-    if few:
-        what = "* fewer than 20 positive (or negative) patients:"
-        console.note(f"{what} intervals of its thresholds and calibration may be too narrow.")
-    for label, entry in result.labels.items():
-        if entry.auroc.low is not None and (caveat := entry.auroc.caveat()):
-            console.note(f"{label}: {caveat}.")
-    for text in result.label_notes():
-        console.note(f"{text[:1].upper()}{text[1:]}.")
     too_small = {
         f"{group.column} {group.group}"
         for group in result.subgroups
         if group.labels and all(entry.reason for entry in group.labels.values())
     }
-    if too_small:
-        console.note(f"Too small to score: {', '.join(sorted(too_small))}.")
-    if result.shift is not None and result.shift.notes:
-        console.note(f"Differs from training: {'; '.join(result.shift.notes[:3])}.")
-    for text in result.notes:
+    for text in entries("evaluate", result=result, few=few, too_small=sorted(too_small)):
         console.note(text)
 
 
@@ -105,32 +82,17 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     console.say("Comparison", style="bold")
     console.show_table(table)
     primary = [entry for entry in comparisons if entry.is_primary()]
-    pooled = [result for result in scored if result.combines == "out-of-fold"]
-    for result in pooled:
-        what = "Each fold has rows of its own, so folds are not compared"
-        console.note(f"{what}; {result.run} is all of them together.")
-    if not primary and not pooled:
-        console.note("No two runs have the very same rows and labels: nothing to compare.")
-    if not primary:
-        return
-    endpoint = next(one.primary for one in scored if one.group_letters)
-    console.note(
-        f"Runs that share a letter are not significantly different in {endpoint} (paired "
-        f"differences, simultaneous 95 % intervals over {count(len(primary), 'pair')})."
-    )
-    arms = {one.a: one.a_members for one in primary} | {one.b: one.b_members for one in primary}
-    for arm, runs in arms.items():
-        if runs:
-            console.note(f"{arm} is the mean of {', '.join(runs)}; intervals hold for other seeds.")
-    if len({tuple(result.macro.labels) for result in scored}) > 1:
-        console.note(
-            "Their macros average different labels; differences are of the labels that all share."
-        )
     primary.sort(key=lambda entry: (not entry.distinguished, -abs(entry.difference or 0.0)))
-    for entry in primary[:5]:
-        console.note(_difference(entry))
-    if len(primary) > 5:
-        console.note(f"All {len(primary)} pairs: `comparisons` in evaluation_*.json.")
+    facts = {
+        "primary": primary,
+        "pooled": [result for result in scored if result.combines == "out-of-fold"],
+        "endpoint": next((one.primary for one in scored if one.group_letters), ""),
+        "arms": {x.a: x.a_members for x in primary} | {x.b: x.b_members for x in primary},
+        "macros": {tuple(result.macro.labels) for result in scored},
+        "difference": _difference,
+    }
+    for text in entries("evaluate_comparison", **facts):
+        console.note(text)
 
 
 def _difference(entry: Comparison) -> str:

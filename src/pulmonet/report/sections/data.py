@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pulmonet.config.fields import TargetConfig
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
+from pulmonet.report.texts import fields, paragraphs, table_of
 from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, table
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
@@ -28,14 +29,11 @@ def data_section(context: Context) -> Section:
         if facts := run.provenance.dataset:
             groups.setdefault((facts.fingerprint, str(facts.n_rows)), []).append(run)
     without = [run for run in context.collection.runs if run.provenance.dataset is None]
-    others = [f"{run.name}: {said}." for run in without if (said := run.provenance.origin())]
-    unknown = [run.name for run in without if not run.provenance.is_published]
-    words = f"run_config.json does not say which data was used: {listing(unknown)}."
     children = tuple(
         _dataset(context, runs, position, alone=len(groups) == 1)
         for position, runs in enumerate(groups.values())
     )
-    notes = tuple(Text(said, "note") for said in [*others, *[words] * bool(unknown)])
+    notes = tuple(paragraphs("data", without=without))
     return Section("data", "Data", notes, children)
 
 
@@ -43,28 +41,10 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
     facts = runs[0].provenance.dataset
     assert facts is not None
     names = listing([run.name for run in runs])
-    items = [
-        ("Source:", f"{facts.source} layout, folder {context.identities.argument(facts.root)}"),
-        ("Used by:", names),
-        ("Fingerprint:", f"{facts.fingerprint} (paths, splits, patients and labels of all rows)"),
-    ]
-    if facts.synthetic:
-        items.insert(0, ("SYNTHETIC:", "computer-drawn phantoms, no patients"))
-    if not facts.patients_known:
-        words = "the source names none; every image counts as a patient of its own"
-        items.append(("Patients:", words))
-    flow = table(
-        "Rows and patients in each role",
-        (
-            {
-                "Role": _ROLES.get(role, role),
-                "Images": facts.n_rows[role],
-                "Patients": facts.n_patients.get(role),
-            }
-            for role in sorted(facts.n_rows, key=_place)
-        ),
-    )
-    blocks: list[Block] = [Bullets(tuple(items)), *flow]
+    folder = context.identities.argument(facts.root)
+    said = fields("dataset", facts=facts, folder=folder, names=names).items()
+    flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=_ROLES, facts=facts)
+    blocks: list[Block] = [Bullets(tuple((f"{lead}:", text) for lead, text in said)), *flow]
     if facts.excluded:
         reasons = ((count(n, "row"), reason) for reason, n in facts.excluded.items())
         scrub = context.identities.scrub
@@ -147,23 +127,7 @@ def _people(summary: Mapping[str, Any]) -> list[Block]:
         splits = TypeAdapter(dict[str, _Split]).validate_python(summary.get("splits", {}))
     except ValidationError:
         splits = {}
-    found = table(
-        "Who is in each split of the source",
-        (
-            {
-                "Split": split,
-                "Images": facts.images,
-                "Patients": facts.patients,
-                "Median age": None
-                if facts.age.median is None
-                else Cell(f"{facts.age.median:g} years", facts.age.median),
-                "Sex": _shares(facts.sex, facts.images),
-                "View": _shares(facts.views, facts.images),
-            }
-            for split, facts in splits.items()
-        ),
-        ["Counted over all rows of the source, before views and subsets were chosen."],
-    )
+    found = table_of("people", splits.items(), shares=_shares)
     return [*found] or [Text("Age, sex and view per split are not in the artifacts.", "note")]
 
 

@@ -9,8 +9,8 @@ from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
-from pulmonet.report.wording import Value, cell, listing, number, picture_name, safe_name, table
-from pulmonet.words import count
+from pulmonet.report.texts import paragraphs, table_of
+from pulmonet.report.wording import picture_name, safe_name
 
 #: Images that the page shows over all runs, and labels in a markdown picture.
 MAX_EXHIBITS = 24
@@ -20,11 +20,8 @@ MAX_STRIP_LABELS = 6
 def explanations_section(context: Context) -> Section:
     """What `explain` left: viewer, localisation, sanity."""
     runs = context.collection.runs
-    words = (
-        "A heat map shows where the image moved the score of one finding. It is no outline "
-        "of disease, and a plausible map does not make a score right."
-    )
-    blocks: list[Block] = [Text(words)]
+    without = [run.name for run in context.collection.trained if not run.heat_maps]
+    first, *notes = paragraphs("explanations", runs=runs, without=without)
     per_run = max(1, MAX_EXHIBITS // len(runs))
     exhibits, pictures = [], []
     for run in runs:
@@ -42,22 +39,9 @@ def explanations_section(context: Context) -> Section:
                 )
                 for (label, method), png in run.heat_maps.panels.items()
             ]
-    if exhibits or pictures:
-        blocks.append(Viewer(tuple(exhibits), tuple(pictures)))
-    if without := [run.name for run in context.collection.trained if not run.heat_maps]:
-        words = f"No heat maps of {listing(without)}; `pulmonet explain` makes them."
-        blocks.append(Text(words, "note"))
-    for run in runs:
-        n_hidden = run.heat_maps.n_images - len(run.heat_maps.images)
-        if run.heat_maps and all(image.xray is None for image in run.heat_maps.images):
-            words = "its heat maps come without their X-rays; `pulmonet explain` writes both"
-            blocks.append(Text(f"{run.name}: {words}.", "note"))
-        elif run.heat_maps and n_hidden > 0:
-            blocks.append(Text(f"{run.name}: {count(n_hidden, 'more image')} not shown.", "note"))
-    taught = ((one.name, said) for one in runs if (said := one.provenance.taught()))
-    blocks += [Text(f"{name}: {said}.", "note") for name, said in taught]
+    viewer = [Viewer(tuple(exhibits), tuple(pictures))] if exhibits or pictures else []
     children = tuple(section for run in runs for section in _checks(run))
-    return Section("explanations", "Explanations", tuple(blocks), children)
+    return Section("explanations", "Explanations", (first, *viewer, *notes), children)
 
 
 def _show(
@@ -127,49 +111,16 @@ def _checks(run: RunArtifacts) -> list[Section]:
 
 
 def _localization(found: Localization) -> list[Block]:
-    rows: list[dict[str, Value]] = [
-        {
-            "Label": label,
-            "Method or baseline": name,
-            "Images": facts.n_images,
-            "Patients": facts.n_patients,
-            "Pointing game": cell(row.pointing, 2),
-            "IoU": cell(row.iou, 2),
-            "Energy inside": cell(row.energy, 2),
-        }
+    rows = [
+        (label, facts, name, row)
         for label, facts in found.labels.items()
         for name, row in facts.rows.items()
     ]
     if not rows:
         return [Text("No region of any label was found to compare with.", "note")]
-    kind = ", SYNTHETIC phantoms" if found.synthetic else ""
-    notes = [
-        "Baselines need no trained network; a method that does not beat them shows nothing. "
-        "Intervals resample patients.",
-        *(
-            f"{way.name}: maps of layer {way.layer}."
-            for way in found.variants
-            if way.layer is not None and way.layer not in way.name
-        ),
-    ]
-    caption = f"Localisation on {found.dataset}, {found.rows_are()}{kind}"
-    return [*table(caption, rows, notes), Text(found.verdict())]
+    return [*table_of("localization", rows, found=found), Text(found.verdict())]
 
 
 def _sanity(found: Sanity) -> list[Block]:
-    words = (
-        f"Sanity check {found.outcome()}: {found.statistic}: "
-        f"{number(found.value)}, threshold {number(found.threshold)}, {found.n_images} images."
-    )
-    stages = table(
-        "Rank correlation with the trained network's maps, by depth of randomisation",
-        (
-            {
-                "Randomised down to": stage.stage,
-                "Mean": stage.mean,
-                "10th to 90th percentile": f"{number(stage.low)} to {number(stage.high)}",
-            }
-            for stage in found.stages
-        ),
-    )
-    return [Text(words, "paragraph" if found.passed else "warning"), *stages]
+    stages = table_of("sanity", found.stages)
+    return [*paragraphs("sanity", found=found), *stages]

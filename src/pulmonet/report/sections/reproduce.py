@@ -6,7 +6,7 @@ from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Code, Section, Text
-from pulmonet.report.wording import table
+from pulmonet.report.texts import table_of
 
 
 def reproduce_section(context: Context) -> Section:
@@ -17,24 +17,11 @@ def reproduce_section(context: Context) -> Section:
         "weights. Compare fingerprint and digest below with those of your own run."
     )
     code = Code("\n".join(_lines(context, run) for run in runs))
-    digests = table(
-        "Digests",
-        (
-            {
-                "Run": run.name,
-                "best_model.pth (SHA-256)": run.provenance.checkpoint_sha256,
-                "Data fingerprint": facts.fingerprint if facts else None,
-                "Started (UTC)": run.provenance.start[:19].replace("T", " "),
-            }
-            for run in runs
-            for facts in [run.provenance.dataset]
-        ),
-    )
+    digests = table_of("digests", runs)
     used = [{"pulmonet": run.provenance.pulmonet} | run.provenance.versions for run in runs]
     names = dict.fromkeys(name for versions in used for name in versions)
     found = {name: sorted({one[name] for one in used if one.get(name)}) for name in names}
-    rows = ({"Software": name, "Version": ", ".join(many)} for name, many in found.items())
-    versions = table("Versions", rows)
+    versions = table_of("versions", found.items())
     return Section("reproduce", "How to reproduce", (words, code, *digests, *versions))
 
 

@@ -1,8 +1,7 @@
 """One run on one split in detail: curves, calibration, operating points, subgroups, errors."""
 
-from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import Curve, OperatingPoint
-from pulmonet.metrics.results import Gap, MacroResult, RankingResult, RunResult
+from pulmonet.metrics.label_result import Curve
+from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import FIGURES, Context, Evaluated
 from pulmonet.report.render.blocks import (
     Block,
@@ -15,18 +14,8 @@ from pulmonet.report.render.blocks import (
     Text,
     bullets,
 )
-from pulmonet.report.wording import (
-    COUNTED,
-    Value,
-    cell,
-    criterion,
-    listing,
-    number,
-    percent,
-    picture_name,
-    safe_name,
-    table,
-)
+from pulmonet.report.texts import table_of
+from pulmonet.report.wording import COUNTED, Value, listing, picture_name, safe_name, table
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
@@ -39,7 +28,7 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     blocks += _flow(result)
     blocks += _pictures(run, result, "flow")
     blocks += _curves(run, result, key)
-    blocks += _intervals(result)
+    blocks += table_of("intervals", result.labels.items())
     blocks += _calibration(result)
     blocks += _pictures(run, result, "reliability")
     blocks += _operating_points(result)
@@ -56,7 +45,6 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
 
 def _flow(result: RunResult) -> list[Table]:
     """Rows and patients from the source to the table, then what is known of each label."""
-    steps = ({"Step": s.name, "Images": s.n_rows, "Patients": s.n_patients} for s in result.flow)
     kinds = dict.fromkeys(kind for counts in result.missing.values() for kind in counts)
     note = f"Uncertain labels are left out, blank ones {COUNTED.get(result.blank, result.blank)}."
     labels: list[dict[str, Value]] = []
@@ -64,10 +52,7 @@ def _flow(result: RunResult) -> list[Table]:
         if (item := result.labels.get(label)) is not None:
             labels.append({"Label": label, "Known": item.n, "Positive": item.positives})
             labels[-1] |= {kind.capitalize(): counts.get(kind, 0) for kind in kinds}
-    return [
-        *table("From the source to the rows scored", steps),
-        *table("Missing labels in these rows", labels, [note]),
-    ]
+    return [*table_of("flow", result.flow), *table("Missing labels in these rows", labels, [note])]
 
 
 def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
@@ -109,184 +94,38 @@ def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, 
     )
 
 
-def _intervals(result: RunResult) -> list[Table]:
-    """Two kinds of interval beside each other: they differ where patients are few."""
-    return table(
-        "AUROC with its interval, by two methods",
-        (
-            {"Label": label, "Bootstrap": item.auroc, "DeLong": item.auroc_delong}
-            for label, item in result.labels.items()
-            if item.auroc.value is not None
-        ),
-        ["DeLong's variance is clustered by patient (Obuchowski 1997)."],
-    )
-
-
 def _calibration(result: RunResult) -> list[Table]:
-    return table(
-        "Calibration",
-        (
-            {
-                "Label": label,
-                "Scores": "raw" if found.scores == "raw" else f"calibrated ({found.calibrator})",
-                "Slope": cell(found.slope, 2),
-                "Intercept": cell(found.intercept, 2),
-                "Brier": found.brier,
-                "ECE": found.ece,
-                "ECE of a perfect model": found.ece_if_perfect,
-                "ICI": getattr(found.smooth, "ici", None),
-                "E90": getattr(found.smooth, "e90", None),
-            }
-            for label, item in result.labels.items()
-            for found in (item.calibration, item.calibrated)
-            if found is not None
-        ),
-        [
-            "Slope 1 and intercept 0 are right; a slope below 1 means scores too extreme, an "
-            "intercept below 0 scores too high. A perfect model's ECE is not 0 at this number of "
-            "rows. ICI and E90: mean and 90 % quantile of the distance between score and smooth "
-            "calibration curve (Austin and Steyerberg 2019)."
-        ],
+    found = (
+        (label, found)
+        for label, item in result.labels.items()
+        for found in (item.calibration, item.calibrated)
     )
+    return table_of("calibration", found)
 
 
 def _operating_points(result: RunResult) -> list[Table]:
     """What stored thresholds do, what choosing them does, and what was chosen: three tables."""
-    points = [(label, p) for label, item in result.labels.items() for p in item.operating_points]
-    fixed = [(label, point) for label, point in points if point.estimates == "threshold"]
-    crossed = [(label, point) for label, point in points if point.estimates == "procedure"]
-    chosen = [(label, point) for label, point in crossed if point.threshold is not None]
-    tests = result.threshold_tests
-    return [
-        *table(
-            "Operating points: stored thresholds",
-            ({**_threshold(label, p), **_rates(p)} for label, p in fixed),
-            [
-                f"Chosen on {listing(sorted({point.chosen_on for _, point in fixed}))}: not on the "
-                "rows that these numbers come from. Intervals take patients as clusters."
-            ],
-        ),
-        *table(
-            "Operating points: choosing a threshold",
-            (
-                {"Label": label, "Criterion": criterion(p.criterion), **_rates(p)}
-                for label, p in crossed
-            ),
-            [
-                "Cross-fitted: each patient was judged by a threshold that other patients chose. "
-                "The numbers are those of this procedure, not of a threshold that is stored."
-            ],
-        ),
-        *table(
-            "Thresholds chosen on these rows",
-            (_threshold(label, p) for label, p in chosen),
-            ["Chosen on all of them; `explain` uses these. Other rows tell what they do."],
-        ),
-        *table(
-            "Stored thresholds of two runs on the same rows",
-            (
-                {
-                    "Runs": f"{test.a} less {test.b}",
-                    "Label": test.label,
-                    "Criterion": criterion(test.criterion),
-                    "Measure": test.measure,
-                    "Difference": f"{number(test.difference)} "
-                    f"({number(test.low)} to {number(test.high)})",
-                    "p": test.p,
-                    "p (adjusted)": test.p_adjusted,
-                }
-                for test in tests
-            ),
-            [
-                "McNemar's test with patients as clusters; adjusted by Holm's method over all "
-                "pairs of runs, labels and both measures. Intervals are of each difference alone."
-            ],
-        ),
+    points = [
+        (label, point) for label, item in result.labels.items() for point in item.operating_points
     ]
-
-
-def _threshold(label: str, point: OperatingPoint) -> dict[str, Value]:
-    found: dict[str, Value] = {
-        "Label": label,
-        "Criterion": criterion(point.criterion),
-        "Threshold": point.threshold,
-    }
-    if point.deployment_prevalence:
-        found["Probability at the threshold"] = point.probability
-        found["The same, there"] = point.probability_at_deployment
-    return found
-
-
-def _rates(point: OperatingPoint) -> dict[str, Value]:
-    found: dict[str, Value] = {
-        "Sensitivity": point.sensitivity,
-        "Specificity": point.specificity,
-        "PPV": point.ppv,
-        "NPV": point.npv,
-    }
-    if point.estimates == "threshold":
-        found["LR+"] = point.positive_likelihood_ratio
-        found["LR−"] = point.negative_likelihood_ratio
-    if point.deployment_prevalence:
-        found["Stated prevalence"] = cell(percent(point.deployment_prevalence))
-        found["PPV there"], found["NPV there"] = point.ppv_at_deployment, point.npv_at_deployment
-    return found
+    return [
+        *table_of("stored_thresholds", points),
+        *table_of("choosing_thresholds", points),
+        *table_of("chosen_thresholds", points),
+        *table_of("threshold_tests", result.threshold_tests),
+    ]
 
 
 def _subgroups(result: RunResult) -> list[Block]:
     """Ranking, decisions and calibration by group; what is too small is named."""
     named = [(f"{group.column}: {group.group}", group) for group in result.subgroups]
-    every = [(name, label, one) for name, group in named for label, one in group.labels.items()]
+    every = [(name, label, item) for name, group in named for label, item in group.labels.items()]
     left_out = _too_small(result)
-    note = "Among many groups a gap or two leaves out 0 by chance."
-    if any(item.auroc_gap and item.auroc_gap.all_low is not None for *_, item in every):
-        note = (
-            "Intervals of gaps (a group less all other rows) are simultaneous: those of all "
-            "groups, labels and measures hold together in 95 % of datasets (max-t)."
-        )
-    ranking = (
-        {
-            "Group": name,
-            "Label": label,
-            "Images": item.n,
-            "Positive": item.positives,
-            "AUROC": item.auroc,
-            "AUROC gap to the rest": _gap(item.auroc_gap),
-            "Sensitivity gap": _gap(item.sensitivity_gap),
-            "Specificity gap": _gap(item.specificity_gap),
-        }
-        for name, label, item in every
-        if item.auroc is not None
-    )
-    calibration = (
-        {
-            "Group": name,
-            "Label": label,
-            "Slope": cell(item.slope, 2),
-            "Slope gap": cell(_gap(item.slope_gap), 2),
-            "Intercept": cell(item.intercept, 2),
-            "Intercept gap": cell(_gap(item.intercept_gap), 2),
-            "ICI": getattr(item.smooth, "ici", None),
-            "E90": getattr(item.smooth, "e90", None),
-        }
-        for name, label, item in every
-        if item.intercept is not None
-    )
-    missed = (
-        {
-            "Group": name,
-            "Patients": group.n_patients,
-            "Underdiagnosis": group.underdiagnosis,
-            "Gap to the rest": _gap(group.underdiagnosis_gap),
-        }
-        for name, group in named
-        if group.underdiagnosis is not None
-    )
-    found: list[Block] = [*table("Subgroups", ranking, [note, *left_out])]
+    found: list[Block] = [*table_of("subgroups", every, left_out)]
     return [
         *(found or [Text(f"Subgroups. {text}") for text in left_out]),
-        *table("Calibration in subgroups (calibrated scores)", calibration),
-        *table("Images with a disease of which none was called", missed),
+        *table_of("subgroups_calibration", every),
+        *table_of("underdiagnosis", named),
     ]
 
 
@@ -302,48 +141,17 @@ def _too_small(result: RunResult) -> list[str]:
     return [f"Too small to score: {words}."] if small else []
 
 
-def _gap(gap: Gap | None) -> Estimate | None:
-    return None if gap is None else gap.together()
-
-
 def _study_level(result: RunResult) -> list[Table]:
     """The same scores joined per study, where studies have several images."""
     study = result.study
     if study is None:
         return []
-    items: list[tuple[str, int, Value, RankingResult | MacroResult]] = [
-        *((label, item.n, item.positives, item) for label, item in study.labels.items()),
-        ("macro", study.n_studies, "", study.macro),
-    ]
-    rows = (
-        {
-            "Label": name,
-            "Studies": n,
-            "Positive": positives,
-            "AUROC": item.auroc,
-            "Average precision": item.average_precision,
-        }
-        for name, n, positives, item in items
-    )
-    note = f"The score of a study is the {study.rule} over its images."
-    return table("Study level", rows, [note], forest=True)
+    labels = ((label, item.n, item.positives, item) for label, item in study.labels.items())
+    macro = ("macro", study.n_studies, "", study.macro)
+    return table_of("study_level", [*labels, macro], study=study)
 
 
 def _worst_cases(context: Context, result: RunResult) -> list[Table]:
-    identities = context.identities
-    hidden = "Images and patients have pseudonyms, the same throughout this report."
-    return table(
-        "Worst cases: scores that contradict the reference standard most",
-        (
-            {
-                "Label": label,
-                "Reference standard": "absent" if case.kind == "false positive" else "present",
-                "Score": case.score,
-                "Image": identities.image(case.path),
-                "Patient": identities.patient(case.patient) if case.patient else "",
-            }
-            for label, item in result.labels.items()
-            for case in item.worst_cases
-        ),
-        () if identities.shown else (hidden,),
-    )
+    labels = result.labels.items()
+    cases = ((label, case) for label, item in labels for case in item.worst_cases)
+    return table_of("worst_cases", cases, identities=context.identities)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from pulmonet.report import wording
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import Block, Cell, Chart, Charts, Picture, Section, Series, Text
+from pulmonet.report.render.blocks import Block, Chart, Charts, Picture, Section, Series, Text
+from pulmonet.report.texts import fields, table_of
 
 
 def training_section(context: Context) -> Section:
@@ -24,88 +24,27 @@ def training_section(context: Context) -> Section:
     )
     differ = wording.table("Settings in which the runs differ", rows) if differing else []
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
-    same = wording.table(
-        "What was set", ({"Setting": key, "Value": settings[0][key]} for key in shared)
-    )
+    same = table_of("settings", ((key, settings[0][key]) for key in shared))
     children = (
         Section("settings", title, tuple(same), folded=True),
         Section("curves", "Training curves", (), tuple(_curves(context, run) for run in runs)),
     )
-    recorded = (
-        {
-            "Run": run.name,
-            "Network": wording.model_name(run.config.model),
-            "State": facts.status,
-            "Epoch kept": facts.best_epoch,
-            "Its score in training": Cell(
-                f"{wording.number(facts.best_valid_macro_auroc)} ({facts.selection_score()})",
-                facts.best_valid_macro_auroc,
-            ),
-            "Training time": Cell(wording.duration(facts.duration_seconds), facts.duration_seconds),
-            "Hardware": context.identities.scrub(facts.device_name) or facts.device,
-            "Precision": facts.precision,
-        }
-        for run in runs
-        for facts in [run.provenance]
-    )
-    note = (
-        "The score in training is that of the rows that watch over training; where they "
-        "chose the epoch, it is no test result."
-    )
-    notes = [note]
-    for run in runs:
-        facts = run.provenance
-        for what, role in (
-            ("nothing could be learned in training of", "train"),
-            (f"{facts.selection_score()} in training, without", facts.selected_on),
-        ):
-            if missing := facts.one_class(role):
-                named = "; ".join(f"{label}: {why}" for label, why in missing.items())
-                notes.append(f"{run.name}: {what} {named}.")
-    tables = (*wording.table("Runs", recorded, notes), *differ)
+    tables = (*table_of("runs", runs, identities=context.identities, named=_named), *differ)
     return Section("training", "Model and training", tables, children)
+
+
+def _named(missing: dict[str, str]) -> str:
+    return "; ".join(f"{label}: {why}" for label, why in missing.items())
 
 
 def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     """Everything of the config that a reader may ask for, in the reader's words."""
-    config, provenance, facts = run.config, run.provenance, run.provenance.dataset
-    data, optim, loss, members = config.data, config.optim, config.loss, config.model.members
-    fraction = "all" if data.subset == 1 else f"{data.subset:g} by {data.subset_mode}"
-    values: dict[str, Any] = {
-        "Network": wording.model_name(config.model),
-        "Ensemble": "no" if members == 1 else f"the mean of {members} networks' scores",
-        "Starting weights": _weights(context, run),
-        "Dropout": "the network's own" if config.model.dropout is None else config.model.dropout,
-        "Image size": f"{data.image_size} × {data.image_size} pixels",
-        "Fit to the square": data.fit,
-        "Views": data.views,
-        "Fraction of training data": fraction,
-        "Uncertain labels": config.targets.uncertain_policy,
-        "Blank labels": config.targets.blank,
-        "Loss": loss.name + (", positives balanced" if loss.pos_weight == "balanced" else ""),
-        "Optimiser": optim.name,
-        "Learning rate": f"{optim.lr:g}, {optim.schedule}",
-        "Weight decay": optim.weight_decay,
-        "Epochs": config.total_epochs,
-        "Growing sizes": ", ".join(f"{px} px: {n} epochs" for px, n in optim.growth) or "no",
-        "Batch size": optim.batch_size,
-        "EMA of the weights": "no" if optim.ema_decay is None else optim.ema_decay,
-        "Early stopping": "no" if optim.patience is None else f"{optim.patience} epochs",
-        "Augmentation": _augmentation(config.augment),
-        "Checkpoint": wording.checkpoint_kept(config.select),
-        "Seed": config.seed,
-        "Device": provenance.device,
-        "Processes": provenance.world_size,
-        "CPU threads": provenance.threads or "not recorded",
-        "Data": facts.name if facts else wording.NOTHING,
-        "Data fingerprint": facts.fingerprint[:12] if facts else wording.NOTHING,
-        "PulmoNet": provenance.pulmonet,
-        "PyTorch": provenance.versions.get("torch", "not recorded"),
-    }
-    if provenance.is_published:
+    facts, weights = run.provenance, _weights(context, run)
+    values = fields("settings", config=run.config, facts=facts, weights=weights)
+    if facts.is_published:
         known = ("Network", "Starting weights", "Image size", "Fit to the square", "PulmoNet")
         values |= {key: wording.NOTHING for key in values if key not in known}
-    return {key: context.identities.scrub(wording.setting(value)) for key, value in values.items()}
+    return {key: context.identities.scrub(value) for key, value in values.items()}
 
 
 def _weights(context: Context, run: RunArtifacts) -> str:
@@ -116,26 +55,6 @@ def _weights(context: Context, run: RunArtifacts) -> str:
     names = [str(one.get("name") or one.get("source") or weights) for one in (facts, *others)]
     name = context.identities.argument(", ".join(dict.fromkeys(names)))
     return f"ImageNet ({name})" if weights == "imagenet" and name != weights else name
-
-
-def _augmentation(augment: Any) -> str:
-    if augment.geometry == "none":
-        parts = ["no geometry"]
-    elif augment.geometry == "original":
-        parts = [f"centre crop, random resized crop {augment.crop_scale[0]:g}–1"]
-    else:
-        parts = [
-            f"rotation ±{augment.rotation_degrees:g}°",
-            f"shift ±{100 * augment.shift:g} %",
-            f"scale ±{100 * augment.scale:g} %",
-        ]
-    if augment.flip:
-        parts.append(f"horizontal flip {augment.flip:g}")
-    if augment.brightness or augment.contrast:
-        parts.append(f"brightness ±{augment.brightness:g}, contrast ±{augment.contrast:g}")
-    if augment.mixup_alpha:
-        parts.append(f"MixUp alpha {augment.mixup_alpha:g}")
-    return ", ".join(parts)
 
 
 def _curves(context: Context, run: RunArtifacts) -> Section:

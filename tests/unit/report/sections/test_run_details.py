@@ -42,3 +42,16 @@ def test_thresholds_that_were_cross_fitted_are_told_from_the_stored_one(tmp_path
 def test_study_level_ends_in_the_macro(tmp_path: Path) -> None:
     make_run(tmp_path)
     assert tables_of(tmp_path)["Study level"].rows[-1][0].text == "macro"
+
+
+def test_a_prevalence_of_one_label_leaves_the_others_blank(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)  # `evaluate --prevalence Edema=0.05`
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    (point,) = document["runs"][0]["labels"]["Edema"]["operating_points"]
+    point |= {"deployment_prevalence": 0.05, "ppv_at_deployment": point["ppv"]}
+    path.write_text(json.dumps(document))
+    table = tables_of(tmp_path)["Operating points: choosing a threshold"]
+    column = table.columns.index("Stated prevalence")
+    shown = {row[0].text: row[column].text for row in table.rows}
+    assert shown == {"Edema": "5.0 %", **dict.fromkeys(shown.keys() - {"Edema"}, "–")}
