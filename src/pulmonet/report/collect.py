@@ -23,13 +23,10 @@ from pulmonet.metrics.final_table import mark_stale
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
 from pulmonet.report.pseudonyms import Identities
-from pulmonet.report.stale import Problem, Reader
+from pulmonet.report.stale import Problem, Reader, Rows
 from pulmonet.run.folder import RunDir, list_runs, no_run
 from pulmonet.run.predictions import Predictions
-from pulmonet.run.record import DatasetFacts, Provenance, RunRecord, explain_stale
-
-#: (run, dataset, split) -> the comparisons that its evaluation was part of.
-Compared = dict[tuple[str, str, str], list[Comparison]]
+from pulmonet.run.record import DatasetFacts, Provenance, RunRecord
 
 #: Pictures that `evaluate` leaves and that name no image (the sheet of worst cases does), in words.
 FIGURES = {
@@ -97,7 +94,9 @@ class Collection:
     others: tuple[Evaluated, ...]
     comparisons: tuple[tuple[tuple[str, str], Comparison], ...]
     """(dataset, split) and a comparison on its rows."""
-    compared: Compared  # the same by run, with those of other weights than now lie there
+    compared: dict[
+        Rows, list[Comparison]
+    ]  # the same by run, with those of other weights than now lie there
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
@@ -195,34 +194,31 @@ def collect(artifacts_dir: Path) -> Collection:
         if record is not None:
             records[run_dir] = record
             attempt.look_at_weights(run_dir, record)
-    compared: Compared = {}
-    runs = [_read_run(run_dir, record, attempt, compared) for run_dir, record in records.items()]
+    runs = [_read_run(run_dir, record, attempt) for run_dir, record in records.items()]
     if not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
             f"({problems[0].where}: {problems[0].what}); restore them or train again"
         )
     others = [
-        _read_evaluated(RunDir(folder), attempt, compared)
+        _read_evaluated(RunDir(folder), attempt)
         for folder in sorted(entry for entry in artifacts_dir.iterdir() if entry.is_dir())
         if not RunDir(folder).exists()
     ]
-    compared = {
-        key: [item.model_copy(update=attempt.names_of(item)) for item in items]
-        for key, items in compared.items()
-    }
+    for items in attempt.compared.values():
+        items[:] = (item.model_copy(update=attempt.names_of(item)) for item in items)
     pairs = {
         (key[1:], item.a, item.b, item.metric, item.label): (key[1:], item)
-        for key, items in compared.items()
+        for key, items in attempt.compared.items()
         for item in items
-        if not _is_stale(item, key, compared, attempt)
+        if not attempt.is_stale(item, key)
     }
-    fresh = partial(_without_stale_letters, compared=compared, reader=attempt)
+    fresh = partial(_without_stale_letters, attempt)
     return Collection(
         runs=tuple(fresh(run) for run in runs),
         others=tuple(fresh(other) for other in others if other.results),
         comparisons=tuple(pairs.values()),
-        compared=compared,
+        compared=attempt.compared,
         final_table=attempt(
             artifacts_dir / "final_evaluation_results.csv", partial(_read_final_table, attempt)
         ),
@@ -231,39 +227,23 @@ def collect(artifacts_dir: Path) -> Collection:
     )
 
 
-def _is_stale(
-    item: Comparison, key: tuple[str, str, str], compared: Compared, reader: Reader
-) -> bool:
-    """Whether one of both has other weights now, or a newer evaluation without `key`'s run."""
-    a, b = item.a_members or [item.a], item.b_members or [item.b]
-    sides = ((a, item.a_sha256), (b, item.b_sha256))
-    if any(explain_stale(then, names, reader.weights, "evaluate") for names, then in sides):
-        return True
-    run, dataset, split = key
-    partner = item.b if item.a == run else item.a
-    theirs = compared.get((partner, dataset, split))
-    return theirs is not None and all(run not in (one.a, one.b) for one in theirs)
-
-
-def _without_stale_letters(found: Found, compared: Compared, reader: Reader) -> Found:
+def _without_stale_letters(reader: Reader, found: Found) -> Found:
     """Without the letters that a run shared with one that was evaluated again without it."""
     results = list(found.results)
     for at, result in enumerate(results):
         key = (result.run, result.dataset, result.split)
-        if any(_is_stale(item, key, compared, reader) for item in compared.get(key, ())):
+        if any(reader.is_stale(item, key) for item in reader.compared.get(key, ())):
             results[at] = result.model_copy(update={"group_letters": ""})
     return replace(found, results=tuple(results))
 
 
-def _read_run(
-    run_dir: RunDir, record: RunRecord, attempt: Reader, compared: Compared
-) -> RunArtifacts:
+def _read_run(run_dir: RunDir, record: RunRecord, attempt: Reader) -> RunArtifacts:
     labels = record.provenance.labels or record.config.data.labels
     path = run_dir.calibration_path
     kept = attempt(path, read_calibration)  # a damaged one is named, and one of other weights
     attempt.is_fresh(path, kept and kept.checkpoint_sha256, "evaluate", run_dir.name)
     return RunArtifacts(
-        **vars(_read_evaluated(run_dir, attempt, compared)),
+        **vars(_read_evaluated(run_dir, attempt)),
         config=record.config,
         provenance=record.provenance,
         log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
@@ -272,8 +252,8 @@ def _read_run(
     )
 
 
-def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Evaluated:
-    """Evaluations with predictions and pictures, but of other weights; fills `compared`."""
+def _read_evaluated(run_dir: RunDir, attempt: Reader) -> Evaluated:
+    """Evaluations with predictions and pictures, but of other weights."""
     results: list[RunResult] = []
     left_out: set[Path] = set()
     for path in sorted(run_dir.path.glob("evaluation_*.json")):
@@ -290,7 +270,8 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader, compared: Compared) -> Eva
                 results.append(result)
                 if named.run not in attempt.weights:  # the folder was called so then
                     attempt.renamed[named.run] = run_dir.name
-                compared[result.run, result.dataset, result.split] = evaluation.comparisons
+                key = (result.run, result.dataset, result.split)
+                attempt.compared[key] = list(evaluation.comparisons)
             if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)
     figures = {

@@ -12,6 +12,8 @@ from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, explain_stale
 
+Rows = tuple[str, str, str]
+"""Run, dataset and split."""
 #: How an ONNX file ends: its metadata, after the graph, keys and values as they are.
 _EXPORTED = re.compile(rb'checkpoint_sha256\x12."([0-9a-f]{64})"', re.DOTALL)
 
@@ -41,6 +43,8 @@ class Reader:
     stale: list[Problem] = field(default_factory=list)  # files of other weights or rows
     weights: dict[str, str | None] = field(default_factory=dict)
     """Digest of best_model.pth by run, as it lies there; None where it is not known."""
+    compared: dict[Rows, list[Comparison]] = field(default_factory=dict)
+    """What the evaluation of a run on some rows was compared in."""
     renamed: dict[str, str] = field(default_factory=dict)
     """What folders were called when they were evaluated -> what they are called now."""
 
@@ -81,6 +85,16 @@ class Reader:
             side: [self.renamed.get(name, name) for name in names]
             for side, names in members.items()
         }
+
+    def is_stale(self, item: Comparison, key: Rows) -> bool:
+        """Whether a side has other weights now, or a newer evaluation without `key`'s run."""
+        a, b = item.a_members or [item.a], item.b_members or [item.b]
+        sides = ((a, item.a_sha256), (b, item.b_sha256))
+        if any(explain_stale(then, names, self.weights, "evaluate") for names, then in sides):
+            return True
+        run, dataset, split = key
+        theirs = self.compared.get((item.b if item.a == run else item.a, dataset, split))
+        return theirs is not None and all(run not in (one.a, one.b) for one in theirs)
 
     def check_rows(self, path: Path, result: RunResult) -> bool:
         """Whether predictions are those that an evaluation was computed from."""
