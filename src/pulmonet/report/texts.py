@@ -23,6 +23,12 @@ TEMPLATES = Path(__file__).with_name("templates")
 _ABSENT = object()
 
 
+def _on_one_line(value: Any) -> Any:
+    """No line of a name or of a message begins an entry."""
+    lines = value.splitlines() if isinstance(value, str) else [value]
+    return value if lines == [value] else " ".join(map(str.strip, lines))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -30,8 +36,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # no line of a name or a message begins an entry
-        finalize=lambda value: " ".join(value.splitlines()) if isinstance(value, str) else value,
+        finalize=_on_one_line,
     )
     said = vars(wording) | {"counted": count, "absent": _ABSENT}
     environment.globals |= said
