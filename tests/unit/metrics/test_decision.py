@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -48,6 +51,21 @@ def test_value_and_interval_equal_the_definition(prevalence: float | None) -> No
         share = rows.targets.mean() if prevalence is None else prevalence
         assert found.prevalence == share
         assert found.treat_all[at] == pytest.approx(share - (1 - share) * cut / (1 - cut))
+
+
+@pytest.mark.parametrize("prevalence", [None, 0.05])
+def test_the_curve_equals_dcurves(prevalence: float | None) -> None:
+    dcurves = pytest.importorskip("dcurves")
+    rows = label_rows(7)
+    # dcurves calls a score above the threshold positive, PulmoNet one at it, too: none is at one
+    rows = replace(rows, scores=np.clip(rows.scores + 0.003, 0, 1))
+    found = decision_curve(rows, prevalence)
+    table = dcurves.dca(
+        pd.DataFrame({"target": rows.targets, "score": rows.scores}), "target", ["score"],
+        thresholds=found.threshold_probability, prevalence=prevalence,
+    ).set_index(["model", "threshold"])["net_benefit"]  # fmt: skip
+    for model, values in (("score", found.net_benefit), ("all", found.treat_all)):
+        assert values == pytest.approx(table[model].to_numpy())
 
 
 def test_many_rows_take_fewer_resamples() -> None:
