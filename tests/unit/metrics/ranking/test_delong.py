@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -119,3 +123,34 @@ def test_too_few_units_have_no_variance() -> None:
     assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).covariance).all()
     assert np.isnan(delong([0, 0, 0], [0.1, 0.2, 0.3]).auroc).all()
     assert np.isnan(delong([0, 0, 1], [0.1, 0.2, 0.3]).paired_p(0, 0))
+
+
+PROC = """
+suppressMessages(library(pROC))
+data <- read.csv("rows.csv")
+first <- roc(data$target, data$first, levels = c(0, 1), direction = "<", quiet = TRUE)
+second <- roc(data$target, data$second, levels = c(0, 1), direction = "<", quiet = TRUE)
+cat(format(c(auc(first), var(first), cov(first, second), ci(first)[c(1, 3)],
+             roc.test(first, second, method = "delong")$p.value), digits = 15))
+"""
+
+
+@pytest.mark.skipif(shutil.which("Rscript") is None, reason="needs R with pROC")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_proc_says_the_same(seed: int, tmp_path: Path) -> None:
+    """Robin et al. 2011: value, variance, covariance, interval and paired test."""
+    targets, scores, _ = rows(seed)
+    scores[:, 1] = np.round((scores[:, 0] + scores[:, 1]) / 2, 2)
+    np.savetxt(
+        tmp_path / "rows.csv", np.column_stack([targets[:, 0], scores]), delimiter=",",
+        header="target,first,second", comments="",
+    )  # fmt: skip
+    command = ["Rscript", "-e", PROC]
+    asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "no package called" in asked.stderr:
+        pytest.skip("R has no pROC here")
+    expected = [float(number) for number in asked.stdout.split()]
+    found = delong(targets[:, 0], scores)
+    assert [
+        found.auroc[0], *found.covariance[0], *found.interval(), found.paired_p()
+    ] == pytest.approx(expected, rel=1e-6)  # fmt: skip
