@@ -6,6 +6,8 @@ But for the uncertainty policies, which stand beside what they do, in `labels`.
 from typing import Literal, get_args
 
 TORCHVISION_MODELS = ("densenet121", "resnet50", "efficientnet_b0")
+#: What ``model.freeze`` takes beside a stage's name: all but the classifier.
+ENCODER = "encoder"
 #: What ``--device`` takes; N counts the GPUs from 0.
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 Precision = Literal["auto", "on", "off"]

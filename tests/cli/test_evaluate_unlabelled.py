@@ -1,6 +1,7 @@
 """`pulmonet evaluate` on a table without labels: scores, and one line that there is no more."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,19 @@ def test_a_list_of_ones_own_needs_the_column_of_the_paths_alone(
     assert evaluate(artifacts, "a", "--data-dir", films, "--map", "path=film", "--json") == 0
     assert json.loads(capsys.readouterr().out)["runs"] == []
     assert len(pd.read_csv(artifacts / "a" / "predictions_films_test.csv")) == 14
+
+
+def test_the_map_that_is_offered_for_it_works_as_it_is(
+    artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = images_alone(artifacts, "film", "list.csv")
+    table = pd.read_csv(films / "list.csv").assign(ward=[f"ward {n % 3}" for n in range(14)])
+    table.to_csv(films / "list.csv", index=False)
+    assert evaluate(artifacts, "a", "--data-dir", films) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    offer = re.search(r"to read it: (--map .*) \(columns of list.csv", said)
+    assert offer and offer[1] == "--map csv=list.csv --map path=film"
+    assert evaluate(artifacts, "a", "--data-dir", films, *offer[1].split()) == 0
 
 
 def test_an_ensemble_and_augmented_views_are_written_as_well(artifacts: Path) -> None:

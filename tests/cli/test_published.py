@@ -269,6 +269,24 @@ def test_outputs_without_a_name_are_left_out(offered: Path, tmp_path: Path) -> N
 # --- as a start of training ----------------------------------------------------------------------
 
 
+def test_licence_and_collections_go_on_from_run_to_run(offered: Path, data: Path) -> None:
+    pulmonet.load(ALL, "cpu", Path("artifacts"))
+    for start, name in ((f"artifacts/{RUN}", "first"), ("first", "second")):
+        line = ["train", "--data-dir", str(data), "--weights", start, "--model", "densenet121"]
+        line += ["--labels", "Edema,effusion", "--image-size", "32", "--epochs", "1", "--no-amp"]
+        assert main([*line, "--name", name, "--set", "model.freeze=encoder"]) == 0
+        facts = RunDir(Path("artifacts") / name).read_record().provenance
+        assert facts.weights["source"] == "file" and not facts.is_published
+        assert facts.weights["head"] == "the file's, by label name: Edema, Pleural Effusion"
+        origin = f"started from {ALL}, made by torchxrayvision (licence Apache-2.0) and trained on"
+        assert facts.origin().startswith(f"{origin} NIH ChestX-ray14, PadChest")
+    root = shutil.copytree(data, Path("NIH-sample"))
+    line = ["--data-dir", str(root), "--no-figures", "--bootstrap", "100"]
+    assert main(["evaluate", "second", *line]) == 0
+    assert any("called nih" in use for use in _result("NIH-sample", "second")["rows_used_for"])
+    assert origin in _report()
+
+
 def test_training_starts_from_it_at_its_own_pixel_scale(
     offered: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,8 @@ class ModelConfig(Section):
     """Where the weights start, RUN by its name, PATH of a .pth or .safetensors file."""
     dropout: Fraction | None = None
     """Dropout before the classifier; by default the network's own (0.2 for EfficientNet-B0)."""
+    freeze: Annotated[str | None, Field(examples=["encoder", "STAGE"])] = None
+    """What is not trained: encoder (all but the classifier), or all up to a STAGE (blocks.4)."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
     """Deep ensemble (Lakshminarayanan et al. 2017): so many networks, trained one after the other,
     each from first weights and an order of the data of its own; a score is the mean of theirs."""
@@ -393,6 +395,9 @@ class RunConfig(Section):
             "--boxes": taught and mixed,
             "data.shuffle_labels: boxes would tell what shuffled labels hide; leave out "
             "--boxes": taught and self.data.shuffle_labels,
+            "model.freeze: encoder has features of plain images of one size; set "
+            "augment.mixup_alpha=0 and optim.growth=[], and leave out "
+            "--boxes": self.model.freeze == "encoder" and (mixed or taught or self.optim.growth),
         }
         for message, broken in rules.items():
             if broken:

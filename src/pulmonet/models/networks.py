@@ -61,10 +61,9 @@ def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn
         if isinstance(network, torchvision_models.EfficientNet) and dropout is not None:
             cast(nn.Dropout, network.classifier[0]).p = dropout
             dropout = 0.0
-    parent, _, attribute = classifier_path(network).rpartition(".")
-    holder = network.get_submodule(parent)
-    old = cast(nn.Linear, getattr(holder, attribute))
-    setattr(holder, attribute, Classifier(old.in_features, n_outputs, dropout or 0.0))
+    path = classifier_path(network)
+    old = cast(nn.Linear, network.get_submodule(path))
+    network.set_submodule(path, Classifier(old.in_features, n_outputs, dropout or 0.0))
     for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
@@ -122,8 +121,8 @@ def forward_features(network: nn.Module, images: Tensor) -> Tensor:
         return cast(Tensor, network.features(pixels))
     features = cast(Any, network).forward_features(pixels)
     if features.ndim != 4:
-        what = f"{type(network).__name__}: its features {tuple(features.shape)} are no map"
-        raise ConfigError(f"{what} (B, C, h, w); choose a convolutional network for heat maps")
+        what = f"{type(network).__name__}: its features {tuple(features.shape)} are no feature map"
+        raise ConfigError(f"{what}; choose --method occlusion or integrated-gradients")
     return cast(Tensor, features)
 
 
@@ -181,14 +180,25 @@ def classifier_path(network: nn.Module) -> str:
     Raises:
         ConfigError: a timm network whose classifier is not a single linear layer.
     """
-    linear = [(path, one) for path, one in network.named_modules() if isinstance(one, nn.Linear)]
+    linear = {one: str(path) for path, one in network.named_modules() if isinstance(one, nn.Linear)}
     of_timm = getattr(network, "get_classifier", None)  # torchvision's is the last one
-    classifier = of_timm() if of_timm else linear[-1][1]
-    for path, module in linear:
-        if module is classifier:
-            return str(path)
+    if path := linear.get(of_timm() if of_timm else [*linear][-1]):
+        return path
     text = f"{type(network).__name__}: its classifier is not one linear layer; choose another model"
     raise ConfigError(text)
+
+
+def feature_layers(network: nn.Module) -> list[str]:
+    """Names of the stages of the backbone, in order: what ``--layer`` and freezing take."""
+    head = classifier_path(network).partition(".")[0]
+    stages: list[str] = []
+    for name, module in network.named_children():
+        if name == head or not any(True for _ in module.parameters()):
+            continue
+        parts = [part for part, _ in module.named_children()]
+        nested = name in {"features", "blocks", "stages"}
+        stages += [f"{name}.{part}" for part in parts] if nested else [name]
+    return stages
 
 
 def as_array(tensor: Tensor) -> Floats32:

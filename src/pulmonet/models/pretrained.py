@@ -21,6 +21,7 @@ from pulmonet.models.matching import backbone_keys, check_match, match_keys
 from pulmonet.models.networks import classifier_path
 from pulmonet.models.published import HASH_IN_NAME, PREFIX, fetch, published, read_network
 from pulmonet.run.folder import RunDir
+from pulmonet.run.record import Provenance
 from pulmonet.words import count, first_line, list_first
 
 #: What a state_dict with a pixel scale of its own has beside the weights.
@@ -56,10 +57,12 @@ def load_pretrained(
         return {"source": "none"}
     path = expand(weights)
     if os.path.isfile(path):  # noqa: PTH113 (no error for a name that no disk takes)
-        facts = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
-        theirs = _labels_of_run(path, facts["sha256"])
-        found = load_matching(network, read_tensors(path), weights, model_name, labels, theirs)
-        return facts | found
+        facts: dict[str, Any] = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
+        made = _run_of(path, facts["sha256"])
+        if made and made.published:
+            facts["published"] = made.published
+        state, theirs = read_tensors(path), tuple(made.labels) if made else ()
+        return facts | load_matching(network, state, weights, model_name, labels, theirs)
     if weights.startswith(PREFIX):
         (state, facts), theirs = read_network(weights), tuple(published(weights).outputs)
         return facts | load_matching(network, state, weights, model_name, labels, theirs)
@@ -77,13 +80,13 @@ def load_pretrained(
     )
 
 
-def _labels_of_run(path: Path, digest: str) -> tuple[str, ...]:
-    """What the outputs of a run's best_model.pth are called; nothing if this is none."""
+def _run_of(path: Path, digest: str) -> Provenance | None:
+    """What is known of the run whose best_model.pth a file is; None if it is none."""
     with contextlib.suppress(ArtifactError):
         facts = RunDir(path.parent).read_record().provenance
         if path.name == "best_model.pth" and facts.checkpoint_sha256 in (None, digest):
-            return tuple(facts.labels)
-    return ()
+            return facts
+    return None
 
 
 def load_matching(

@@ -146,17 +146,21 @@ class Provenance(Record):
         """Whether others trained and published this network."""
         return "trained_on" in self.weights and self.dataset is None
 
+    @property
+    def published(self) -> dict[str, Any]:
+        """What is known of the published network that this is, or started from; empty of others."""
+        found = self.weights.get("published", self.weights)
+        is_known = isinstance(found, dict) and isinstance(found.get("trained_on"), list)
+        return found if is_known else {}
+
     def origin(self) -> str:
         """Where a published network comes from and what that means; empty where none is in it."""
-        found = self.weights.get("trained_on")
-        if not isinstance(found, list):
+        if not (found := self.published):
             return ""
-        made = (
-            "published" if self.is_published else f"started from {self.weights.get('name')}, made"
-        )
+        made = "published" if self.is_published else f"started from {found.get('name')}, made"
         return (
-            f"{made} by {self.weights.get('source')} (licence {self.weights.get('licence')}) and "
-            f"trained on {', '.join(map(str, found))}: on these it is no external test"
+            f"{made} by {found.get('source')} (licence {found.get('licence')}) and trained on "
+            f"{', '.join(map(str, found['trained_on']))}: on these it is no external test"
         )
 
     def taught(self) -> str:

@@ -11,7 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pulmonet.arrays import Floats32
+from pulmonet.choices import ENCODER
 from pulmonet.config.fields import OptimConfig, RunConfig
+from pulmonet.models.frozen import head_of
 from pulmonet.models.networks import Ensemble, WithClassMaps
 from pulmonet.training.distributed import Processes
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
@@ -27,9 +29,10 @@ class Engine:
 
     Attributes:
         network: the bare network, whose state_dict is saved.
+        resting: modules with parameters, none of which is trained: never in training mode.
         parallel: the same, wrapped for several processes; None for one. Of a network whose class
             maps are taught the wrapped one gives these, too (`WithClassMaps`).
-        plain: what is called, before it is compiled.
+        plain: what is called, before it is compiled; the head alone behind a frozen encoder.
         forward: `plain`, perhaps compiled.
         ensemble: the members of a deep ensemble that are done, as `own_state` has them, on the
             device, in eval mode; None for a single network.
@@ -77,8 +80,15 @@ class Engine:
             is_shared = optim.batch_size // processes.world_size < FEW_IMAGES
         if on_gpus and is_shared:
             network = with_shared_batch_norm(network)
-        self.network = network
+        self.network, frozen = network, config.model.freeze
         called = network if config.pointing.boxes is None else WithClassMaps(network)
+        if frozen == ENCODER:
+            called = head_of(network)
+        self.resting = [
+            module
+            for module in network.modules()
+            if frozen and {one.requires_grad for one in module.parameters()} == {False}
+        ]
         self.parallel: DistributedDataParallel | None = None
         if processes.are_many:
             # on CPUs rank 0's running statistics go to all in every step, as a lone image uses them

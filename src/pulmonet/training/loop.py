@@ -102,7 +102,7 @@ def _saved(stage: Stage) -> dict[str, Any] | None:
 def _batches(engine: Engine, stage: Stage) -> TrainingBatches:
     config = stage.config
     return TrainingBatches(
-        *(stage.pack, stage.train_rows, stage.train_targets, config.augment),
+        *(stage.features or stage.pack, stage.train_rows, stage.train_targets, config.augment),
         image_size=config.data.image_size,
         batch_size=config.optim.batch_size,
         seed=config.seed,
@@ -128,6 +128,8 @@ def _train_epoch(
     epoch, n_steps = progress.epoch, batches.n_steps()
     listener.on_epoch_start(stage, epoch, n_steps, progress.step)
     engine.network.train()
+    for module in engine.resting:
+        module.eval()
     last_save = time.monotonic()
     start = last_save - progress.epoch_seconds  # that of earlier sessions included
     losses = LossesSeen(engine, progress, stage.paths)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import RunConfig
+from pulmonet.data.pack.features import Features
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.run.folder import RunDir
@@ -34,6 +35,7 @@ class Stage:
     paths: Sequence[str]  # image paths of all manifest rows, for messages
     regions: TaughtRegions | None = None  # for the pointing loss
     train_groups: Ints | None = None  # (n,) collections, where they are drawn evenly
+    features: Features | None = None  # of all rows, where the encoder is frozen
 
     @property
     def first_epoch(self) -> int:

@@ -162,9 +162,9 @@ def _spread_or_running_statistics(network: nn.Module) -> Iterator[None]:
             module.training = False
 
     norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+        one
+        for one in network.modules()
+        if one.training and isinstance(one, _BatchNorm) and not isinstance(one, nn.SyncBatchNorm)
     ]
     hooks = [module.register_forward_pre_hook(choose) for module in norms]
     try:

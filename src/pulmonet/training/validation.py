@@ -1,6 +1,7 @@
 """An epoch that has ended: scores of the selection rows, and its row of training_log.csv."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from pulmonet.data.batches.load import evaluation_batches
 from pulmonet.errors import TrainingError
 from pulmonet.files.system import peak_memory_bytes
 from pulmonet.metrics.ranking.auc import auroc, average_precision
+from pulmonet.models.frozen import head_of
 from pulmonet.models.inference import predict
 from pulmonet.training.checkpoint import Progress, empty_member, own_state
 from pulmonet.training.distributed import gather_rows, share_buffers, wait_for_all
@@ -29,12 +31,14 @@ def validate(engine: Engine, stage: Stage, epoch: int) -> dict[str, float]:
     Raises:
         TrainingError: scores that are not finite.
     """
-    processes, network, policies = engine.processes, engine.result, engine.policies
+    processes, policies = engine.processes, engine.policies
+    network = engine.result if stage.features is None else head_of(engine.result)
     if engine.ensemble is not None and epoch + 1 >= stage.end_epoch:
         member = empty_member(engine, stage)
         member.load_state_dict(own_state(engine))
         engine.ensemble.members.append(member)
         network, policies = engine.ensemble, ["ones"] * engine.n_labels
+        stage = replace(stage, features=None)  # the members may have other encoders
     wait_for_all(processes)
     share_buffers(network, processes)
     own = np.array_split(stage.select_rows, processes.world_size)[processes.rank]
@@ -67,7 +71,7 @@ def scores_of(
     """
     config = stage.config
     batches = evaluation_batches(
-        *(stage.pack, rows),
+        *(stage.features or stage.pack, rows),
         image_size=config.data.image_size,
         batch_size=batch_size or config.optim.batch_size,
         num_workers=config.runtime.num_workers,

@@ -23,6 +23,7 @@ from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import class_aware_order, even_order, permutation, uniform
+from pulmonet.data.pack.features import Features
 from pulmonet.data.pack.open import Pack
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.errors import is_out_of_memory
@@ -35,7 +36,7 @@ _ORDER, _MIXUP_SHARE, _MIXUP_PARTNER = 100, 101, 102
 class Batch:
     """B images with their targets."""
 
-    images: torch.Tensor  # (B, 1, S, S) in [0, 255]: uint8 on the CPU, float32 on a GPU
+    images: torch.Tensor  # (B, 1, S, S) in [0, 255]: uint8, on a GPU float32; features (B, 1, 1, F)
     targets: torch.Tensor  # (B, L) float32, NaN = unknown; L = 0 where the loader was given none
     rows: Ints  # (B,) manifest row numbers
     #: Regions of K labels on the images, where maps are taught: (K, S, S), 0 to 255 ...
@@ -50,7 +51,7 @@ class Batch:
 class TrainingBatches:
     """Augmented batches of the training rows, epoch by epoch; nothing is read before."""
 
-    pack: Pack  # opened for `rows`
+    pack: Pack | Features  # opened for `rows`; features are neither augmented nor resized
     rows: Ints  # (n,) manifest row numbers of the training rows
     targets: Floats32  # (n, L) aligned with `rows`, or (N, L) for all rows of the manifest
     augment: AugmentConfig
@@ -121,7 +122,7 @@ class TrainingBatches:
         if self.augment.mixup_alpha > 0:
             images, targets = self._mix(epoch, rows, images, targets, image_size)
         placed = place_tensor(targets, self._device)
-        if self.regions is None:
+        if self.regions is None or isinstance(self.pack, Features):
             return Batch(images, placed, rows)
         pairs, masks = self.regions.masks(rows, self.pack.side)
         cover = images.new_zeros((0, 1, image_size, image_size))
@@ -134,8 +135,10 @@ class TrainingBatches:
         return Batch(images, placed, rows, cover[:, 0], of_labels)
 
     def _images(self, epoch: int, rows: Ints, image_size: int) -> torch.Tensor:
-        parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
         images = place_tensor(torch.from_numpy(self.pack.read(rows))[:, None], self._device)
+        if images.is_floating_point():
+            return images
+        parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
         return apply(images, parameters, image_size)
 
     def _mix(
@@ -161,7 +164,7 @@ class TrainingBatches:
 
 
 def evaluation_batches(
-    pack: Pack,
+    pack: Pack | Features,
     rows: ArrayLike,
     *,
     image_size: int,
@@ -186,7 +189,7 @@ def evaluation_batches(
     def prepare(part: Ints) -> Batch:
         images = place_tensor(torch.from_numpy(pack.read(all_rows[part]))[:, None], place)
         some = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
-        viewed = apply(images, view, image_size)
+        viewed = images if images.is_floating_point() else apply(images, view, image_size)
         return Batch(viewed, place_tensor(some, place), all_rows[part])
 
     places = np.arange(len(all_rows))

@@ -54,10 +54,10 @@ class PackFiles:
         #: Rows that are locked, written and synced together.
         self.rows_per_block = max(1, min(256, BLOCK_BYTES // self.row_bytes))
         n_rows = len(self.paths)
-        self._images = _NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
-        self.checksums = _NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
+        self._images = NpyFile(folder / "images.npy", "|u1", (n_rows, side, side))
+        self.checksums = NpyFile(folder / "checksums.npy", "<u4", (n_rows,))
         #: (N, 3): size and mtime_ns of what a row was decoded from, and remarks.
-        self.sources = _NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
+        self.sources = NpyFile(folder / "sources.npy", "<i8", (n_rows, 3))
         self._arrays = (self._images, self.checksums, self.sources)
         self.writable = self._make()  # False on a read-only cache
         for array in self._arrays:
@@ -142,7 +142,7 @@ class PackFiles:
         self.checksums.sync()
 
 
-class _NpyFile:
+class NpyFile:
     """An array of N rows in a .npy file of its final size."""
 
     def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:

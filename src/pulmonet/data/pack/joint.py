@@ -27,6 +27,10 @@ class JointPack(Pack):
         """As `Pack.remarks`."""
         return np.asarray(self._gather(rows, Pack.remarks, np.empty(len(rows), np.int64)))
 
+    def checksums(self, rows: Ints) -> Ints:
+        """As `Pack.checksums`."""
+        return np.asarray(self._gather(rows, Pack.checksums, np.empty(len(rows), np.int64)))
+
     def read(self, rows: ArrayLike) -> Pixels:
         """As `Pack.read`."""
         wanted = np.atleast_1d(np.asarray(rows, np.int64))

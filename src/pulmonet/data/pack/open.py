@@ -87,6 +87,10 @@ class Pack:
         """(n,) what there was to remark when `rows` were decoded, as `Remark`."""
         return np.asarray(self._files.sources.read()[rows, 2])
 
+    def checksums(self, rows: Ints) -> Ints:
+        """(n,) CRC-32 of the pixels of `rows`."""
+        return self._checksums[rows].astype(np.int64)
+
     def read(self, rows: ArrayLike) -> Pixels:
         """Pixels of `rows` in their order, (n, R, R); safe to call from several threads.
 
@@ -118,7 +122,7 @@ class Pack:
                 with locked(self._files.lock_of(row)):
                     self._repair_locked(row, image)
             except OSError as error:
-                raise DataError(_explain_os(self.folder, error)) from None
+                raise DataError(explain_os(self.folder, error)) from None
 
     def _repair_locked(self, row: int, image: Pixels) -> None:
         now = self._files.checksums.read(row, row + 1)[0]
@@ -170,7 +174,7 @@ def open_pack(
         files = PackFiles(folder, manifest, side, fit)
         pack = Pack(files, wanted, n_threads, progress)
     except OSError as error:
-        raise DataError(_explain_os(folder, error)) from None
+        raise DataError(explain_os(folder, error)) from None
     except ArtifactError as error:
         raise DataError(str(error)) from None
     if pack.bad_rows and not skip_bad:
@@ -220,7 +224,7 @@ def _check_space(files: PackFiles, missing: Ints) -> None:
         )
 
 
-def _explain_os(folder: Path, error: OSError) -> str:
+def explain_os(folder: Path, error: OSError) -> str:
     way_out = "set PULMONET_CACHE_DIR to a"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         kept = "the disk is full; what was packed is kept: make room, or"

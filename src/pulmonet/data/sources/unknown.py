@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmonet.data.sources.index import image_files
+from pulmonet.data.sources.rows import label_names
 from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.splits.files import BESIDE, split_tables
 from pulmonet.data.tables import is_blank, parse_number, read_csv, table_stem, text_column
@@ -69,6 +70,8 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
         mapping["separator"] = next((s for s in ";,/" if any(s in cell for cell in words)), "")
     own = table in split_tables(root).values()  # read without being named
     csv = "" if own else table.relative_to(root).as_posix()
-    pairs = {"csv": csv, **mapping, "patient": mapping["patient"] or "COLUMN"}.items()
+    if mapping["findings"] or label_names([raw], [name for name in mapping.values() if name]):
+        mapping["patient"] = mapping["patient"] or "COLUMN"
+    pairs = {"csv": csv, **mapping}.items()
     line = " ".join(f"--map {shlex.quote(f'{key}={name}')}" for key, name in pairs if name)
     return f"{line} (columns of {table.name}: {list_first(raw.columns, 20)})"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pulmonet.errors import ConfigError
-from pulmonet.models.networks import Ensemble, classifier_path
+from pulmonet.models.networks import Ensemble, feature_layers
 from pulmonet.words import did_you_mean, list_first
 
 
@@ -46,7 +46,8 @@ def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
         handle.remove()
     if not found:
         what = f"--layer {layer}: the network never calls it, or gives no feature map (B, C, h, w)"
-        raise ConfigError(f"{what}; choose from {list_first(feature_layers(network), 12)}")
+        named = list_first(feature_layers(network), 12)
+        raise ConfigError(f"{what}; choose from {named}, or --method occlusion, which needs none")
     return logits, found[0]
 
 
@@ -63,16 +64,3 @@ def check_common_layer(ensemble: Ensemble, layer: str) -> None:
     common = [name for name in feature_layers(ensemble.members[0]) if name in shared]
     offer = f"choose from {list_first(common, 12)}" if common else "leave --layer out"
     raise ConfigError(f"--layer {layer}: not every member of the ensemble has it; {offer}")
-
-
-def feature_layers(network: nn.Module) -> list[str]:
-    """Names worth giving to ``--layer``: the stages of the backbone, in order."""
-    head = classifier_path(network).partition(".")[0]
-    stages: list[str] = []
-    for name, module in network.named_children():
-        if name == head or not any(True for _ in module.parameters()):
-            continue
-        parts = [part for part, _ in module.named_children()]
-        nested = name in {"features", "blocks", "stages"}
-        stages += [f"{name}.{part}" for part in parts] if nested else [name]
-    return stages

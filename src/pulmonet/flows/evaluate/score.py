@@ -266,7 +266,7 @@ def _used_before(
     elif own and chosen.other_splits and not same and not seen:
         used.append("perhaps training (--splits are not the run's)")
     source = chosen.manifest.source.replace("chexpert", "")  # that layout is anybody's
-    called, known = f"{chosen.manifest.name} {source}".lower(), record.provenance.weights
+    called, known = f"{chosen.manifest.name} {source}".lower(), record.provenance.published
     words = known["called"] if isinstance(known.get("called"), list) else []
     if alike := [word for word in words if str(word) in called]:
         used.append(f"perhaps training (it is called {alike[0]}, as data trained on)")

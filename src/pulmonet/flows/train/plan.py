@@ -34,6 +34,7 @@ from pulmonet.labels import (
 )
 from pulmonet.models.checkpoints import put, read_tensors
 from pulmonet.models.device import choose_precision, place
+from pulmonet.models.frozen import freeze
 from pulmonet.models.networks import Ensemble, build_network, check_class_maps
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.run.folder import RunDir
@@ -132,6 +133,8 @@ def first_network(
     model = config.model.member(member)
     network = build_network(model.name, len(outputs), model.dropout)
     facts = load_pretrained(network, model.name, model.weights, outputs)
+    if model.freeze is not None:
+        freeze(network, model.name, model.freeze)
     return place(network, device), facts
 
 
@@ -270,6 +273,8 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
         del config["pointing"]
     if config["data"]["balance"] == "rows":  # checkpoints from before it could be set
         del config["data"]["balance"]
+    if config["model"]["freeze"] is None:  # as runs have it that began before there was one
+        del config["model"]["freeze"]
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     if plan.boxes is not None:
         rows["boxes"] = plan.boxes.facts.digest

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulmonet.choices import ENCODER
 from pulmonet.data.batches.augment import apply
 from pulmonet.data.batches.load import Batch
 from pulmonet.data.images.read import read_source_image
@@ -18,6 +20,7 @@ from pulmonet.errors import DataError
 from pulmonet.files.system import peak_memory_bytes
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, first_targets, make_stages, stage_engine
+from pulmonet.models.frozen import encoder_of
 from pulmonet.models.inference import predict
 from pulmonet.run.folder import RunDir
 from pulmonet.training.step import train_step
@@ -41,7 +44,14 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
     engine = stage_engine(plan, stage, None)
     pixels = apply(images, None, config.data.image_size)
     batch = Batch(pixels, torch.from_numpy(targets[places]), plan.rows["train"][places])
-    seconds = []
+    rows, side = np.concatenate(list(plan.rows.values())), int(images.shape[-1])
+    scored, encoding, seconds = engine.network, 0.0, []
+    if config.model.freeze == ENCODER:
+        encoder, start = encoder_of(engine.network), time.perf_counter()
+        features = predict(encoder, [batch], device=plan.device, to_scores=torch.clone)
+        encoding = (time.perf_counter() - start) / len(batch) * len(rows)
+        batch = replace(batch, images=torch.from_numpy(features)[:, None, None])
+        scored = engine.plain
     for number in range(1 + N_STEPS):
         start = time.perf_counter()
         loss, _ = train_step(engine, batch, learning_rate=config.optim.lr, seed=number)
@@ -49,12 +59,11 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
         seconds.append(time.perf_counter() - start)
     step = float(np.median(seconds[1:]))
     start = time.perf_counter()
-    predict(engine.network, [batch], device=plan.device, precision=plan.precision)
+    predict(scored, [batch], device=plan.device, precision=plan.precision)
     check = (time.perf_counter() - start) / len(batch) * len(plan.rows[config.select.on])
     memory = torch.cuda.max_memory_allocated(plan.device) if on_gpu else peak_memory_bytes()
     n_steps = -(-len(targets) // config.optim.batch_size)
     epoch = n_steps * step + check
-    rows, side = np.concatenate(list(plan.rows.values())), int(images.shape[-1])
     pack_dir, n_left = cache_dir() / "packs", 0
     for part, own, _ in plan.manifest.by_collection(rows):
         key = pack_key(part.root, part.table["path"].tolist(), side, config.data.fit)
@@ -72,8 +81,9 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
     what = f"Step:    {count(len(batch), 'image')} in {duration(step)} ({rate:,.1f} images/s),"
     console.say(f"{what} {memory / 2**20:,.0f} MB of memory{' of the GPU' * on_gpu}")
     console.say(
-        f"Time:    about {duration(packing + config.total_epochs * epoch)}: packing "
-        f"{count(int(n_left), 'image')} {duration(packing)}, then "
+        f"Time:    about {duration(packing + encoding + config.total_epochs * epoch)}: packing "
+        f"{count(int(n_left), 'image')} {duration(packing)}, "
+        f"{f'features {duration(encoding)}, ' if encoding else ''}then "
         f"{count(config.total_epochs, 'epoch')} of {duration(epoch)} each "
         f"({count(n_steps, 'step')}, and {duration(check)} of validation)"
     )

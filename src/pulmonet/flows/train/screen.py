@@ -11,6 +11,7 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
+from pulmonet.choices import ENCODER
 from pulmonet.figures.training import draw_curves
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
@@ -35,6 +36,9 @@ def announce(plan: Plan) -> None:
         f"Model:   {config.model.summary()}, weights {_named(plan.weights)}, "
         f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
     )
+    if frozen := config.model.freeze:
+        once = ": features of the plain images, computed once" if frozen == ENCODER else ""
+        console.say(f"Frozen:  {frozen}{once}")
     _announce_weights(plan.weights, "weights")
     for name in list(config.model.architectures())[1:]:
         facts = cast(dict[str, Any], plan.weights[f"of {name}"])
