@@ -54,6 +54,7 @@ def from_scratch(
 ARMS: dict[str, list[str]] = {
     "quick": ["--config", "quick"],
     "single": single(),
+    "frozen": single("model.freeze=encoder", "optim.epochs=20", "optim.lr=1e-3"),
     "two-networks": single("model.members=2"),
     "strong": ["--config", "strong"],
     # the original's recipe on quick's network: seven epochs at its 224 px, as long as two-networks
