@@ -211,14 +211,9 @@ class OptimConfig(Section):
     """Earlier plans of a run that got more epochs: (epochs planned, epochs trained by then)."""
 
     @model_validator(mode="after")
-    def _growth_fits(self) -> Self:
-        n_epochs = sum(stage_epochs for _, stage_epochs in self.growth)
-        if n_epochs > self.epochs:
+    def _plans_fit(self) -> Self:
+        if (n_epochs := sum(each for _, each in self.growth)) > self.epochs:
             raise ValueError(f"growth: its {n_epochs} epochs exceed epochs = {self.epochs}")
-        return self
-
-    @model_validator(mode="after")
-    def _prolonged_in_order(self) -> Self:
         plans = [*self.prolonged, (self.epochs, self.epochs)]
         rising = all(a < c and b < d for (a, b), (c, d) in pairwise(plans))
         if not rising or any(trained > planned for planned, trained in plans):
