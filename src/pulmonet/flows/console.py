@@ -154,6 +154,14 @@ def warn(message: str) -> None:
     _print(f"warning: {message}", to_stderr=True, style="yellow")
 
 
+def tell(name: str, **facts: Any) -> None:
+    """The entries of a text, of which each is ``say: ...``, ``note: ...`` or ``warn: ...``."""
+    from pulmonet.report.texts import entries  # not for a mere --help
+
+    for kind, _, text in (entry.partition(": ") for entry in entries(name, **facts)):
+        {"say": say, "note": note, "warn": warn}[kind](text)
+
+
 def show_error(message: str) -> None:
     """The one message that a command ends with."""
     _print(f"error: {message}", to_stderr=True, style="bold red")

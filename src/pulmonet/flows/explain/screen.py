@@ -24,25 +24,15 @@ MAX_TABLE_IMAGES = 10
 
 def say_what(task: "Settled", trained: "TrainedRun", manifest: "Manifest | None") -> None:
     """Which runs explain by which methods, and whether people or phantoms are meant."""
-    names = ", ".join(run.name for run in (task.run_dir, *task.further_runs))
-    ways = []
-    for one in task.variants:
-        layer = "the last feature map" if one.layer is None else f"layer {one.layer}"
-        ways.append(one.method if one.method in PIXEL_METHODS else f"{one.method} at {layer}")
-    model = trained.record.config.model.summary()
-    what = "Scoring" if task.no_maps else "Explaining"
-    ways = [] if task.no_maps else ways
-    console.say(f"{what} with {', '.join([f'{names} ({model})', *ways])}, on {trained.device}")
-    if any(variant.method == "scorecam" for variant in task.variants):
-        console.note("scorecam runs the network once per channel: minutes an image on a CPU")
-    for said in filter(None, (task.record.provenance.origin(), task.record.provenance.taught())):
-        console.note(f"{task.run_dir.name}: {said}")
-    facts = task.record.provenance.dataset
-    if manifest is not None and manifest.synthetic:
-        console.say("The images are SYNTHETIC phantoms: nothing here says anything about patients.")
-    elif facts is not None and facts.synthetic:
-        text = "This model was trained on SYNTHETIC phantoms:"
-        console.say(f"{text} its answers about X-rays of people mean nothing.")
+    console.tell(
+        "explain",
+        task=task,
+        names=[run.name for run in (task.run_dir, *task.further_runs)],
+        model=trained.record.config.model.summary(),
+        device=trained.device,
+        synthetic=manifest is not None and manifest.synthetic,
+        pixel_methods=PIXEL_METHODS,
+    )
 
 
 def say_all(task: "Settled", found: results.Explanations) -> None:
@@ -201,22 +191,4 @@ def show_sanity(result: results.Sanity, picture: Path) -> None:
         spread = "–" if stage.low is None else f"{stage.low:.2f} to {stage.high:.2f}"
         table.add_row(stage.stage, mean, spread)
     console.show_table(table)
-    value = "undefined (constant maps)" if result.value is None else f"{result.value:.2f}"
-    outcome = "PASSED" if result.passed else result.outcome()
-    console.say(
-        f"Sanity check {outcome}: {result.statistic} is {value}; passed below {result.threshold}."
-    )
-    if result.road is not None:
-        console.say(
-            f"ROAD: removing the map's lowest pixels first keeps the score "
-            f"{result.road.gain:+.3f} higher on average than its highest first "
-            f"({result.road.n} images; above 0 the map finds what the score hangs on)."
-        )
-    if result.against is not None and result.against.correlation is not None:
-        kind = "trained on shuffled labels" if result.against.shuffled_labels else "not shuffled"
-        outcome = {None: "no verdict", True: "different maps", False: "SIMILAR maps"}[
-            result.against.passed
-        ]
-        what = f"Against {result.against.run} ({kind}): {outcome},"
-        console.say(f"{what} mean rank correlation {result.against.correlation:.2f}.")
-    console.say(f"Figure: {picture}")
+    console.tell("sanity_screen", result=result, picture=picture)
