@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
+import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pulmonet.cli.main import command_tree
+from pulmonet.cli.main import COMMANDS, Group, app, load_command
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import recipe_names
 from pulmonet.explain.results import Explanations
@@ -173,6 +174,14 @@ def _bare(value: float) -> str:
 
 
 # --- commands -------------------------------------------------------------------------------
+
+
+def command_tree() -> Group:
+    """All commands with their options."""
+    group = cast(Group, typer.main.get_command(app))
+    for name in COMMANDS:
+        group.add_command(load_command(name))
+    return group
 
 
 def commands_page() -> str:

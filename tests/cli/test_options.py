@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from pulmonet.cli.flags_from_fields import flag, flags_of, parse_map
-from pulmonet.cli.main import COMMANDS, command_tree, main
+from pulmonet.cli.main import COMMANDS, load_command, main
 from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
 
@@ -97,7 +97,7 @@ def test_a_command_receives_the_fields_that_were_given() -> None:
 
 def test_every_flag_of_every_command_is_explained() -> None:
     for name in COMMANDS:
-        for parameter in command_tree().commands[name].params:
+        for parameter in load_command(name).params:
             assert getattr(parameter, "help", None), (name, parameter.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -17,7 +18,7 @@ import yaml
 
 import documented as told
 import pulmonet
-from pulmonet.cli.main import command_tree, main
+from pulmonet.cli.main import main
 from pulmonet.report.checklist.items import NOTES
 from report_factory import make_run
 
@@ -29,6 +30,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 PLACEHOLDER = re.compile(r"[<>…|;&$]|\.\.\.|\b(COMMAND|FILE|RUN|NAME|LABEL)\b")
 
 
+@functools.cache
 def _generate() -> Any:
     specification = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert specification and specification.loader
@@ -128,7 +130,7 @@ FOREIGN_FLAGS = {"--follow", "--max-restarts", "--nnodes", "--storage", "--stric
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_flags_in_sentences_exist(page: Path) -> None:
-    group = command_tree()
+    group = _generate().command_tree()
     own = {"--help"} | {
         option
         for command in (group, *group.commands.values())

@@ -58,36 +58,35 @@ def flags_of(
     and converted by Typer, all else by `model`: choices and bounds have its messages.
 
     Args:
-        model: pydantic model with `use_attribute_docstrings`, or one whose fields are such models.
+        model: a `Section`, or a model whose fields are such.
         into: parameter of the function.
         names: parameters of flags, in the order of the help; each is called as its field.
         flags: the parameters of others, and of some of these -> field, or `flag(...)`.
     """
     fields: dict[str, str | Flag | None] = dict.fromkeys(names.split()) | flags
-    made = {
-        name: each if isinstance(each, Flag) else Flag(_dotted(model, each or name))
-        for name, each in fields.items()
-    }
-    found = {name: (each, _find_field(model, each.field)) for name, each in made.items()}
+    found = {}
+    for name, each in fields.items():
+        made = each if isinstance(each, Flag) else Flag(each or name)
+        found[name] = (made, *_find_field(model, made.field))
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
         def call(**values: Any) -> int:
             given = {}
-            for name, (flag, field) in found.items():
+            for name, (flag, dotted, field) in found.items():
                 value = values.pop(name)
                 if value is not None and flag.read is not None:
-                    given[flag.field] = flag.read(value)
+                    given[dotted] = flag.read(value)
                 elif value is not None:
                     is_tuple = _kind(field.annotation) is tuple
-                    given[flag.field] = split_commas(value) if is_tuple else value
+                    given[dotted] = split_commas(value) if is_tuple else value
             return function(**values, **{into: given})
 
         parameters: list[inspect.Parameter] = []
         signature = inspect.signature(function, eval_str=True)
         for parameter in signature.parameters.values():
             if parameter.name == into:
-                parameters += [_parameter(name, *found[name]) for name in found]
+                parameters += [_parameter(name, each, f) for name, (each, _, f) in found.items()]
             else:
                 parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -97,20 +96,17 @@ def flags_of(
     return decorate
 
 
-def _dotted(model: Any, name: str) -> str:
-    """A field of `model`, or of the one of its sections that has it."""
-    if "." in name or name in model.model_fields:
-        return name
-    sections = model.model_fields.items()
-    (home,) = (one for one, f in sections if name in getattr(f.annotation, "model_fields", ()))
-    return f"{home}.{name}"
-
-
-def _find_field(model: Any, dotted: str) -> FieldInfo:
-    for part in dotted.split(".")[:-1]:
-        model = model.model_fields[part].annotation
-    field: FieldInfo = model.model_fields[dotted.rpartition(".")[2]]
-    return field
+def _find_field(model: Any, name: str) -> tuple[str, FieldInfo]:
+    """A field of `model`, or of the one of its sections that has it, by its dotted name."""
+    if name in model.model_fields:
+        return name, model.model_fields[name]
+    fields = {
+        f"{home}.{key}": field
+        for home, section in model.model_fields.items()
+        for key, field in getattr(section.annotation, "model_fields", {}).items()
+    }
+    (found,) = (pair for pair in fields.items() if f".{pair[0]}".endswith(f".{name}"))
+    return found
 
 
 def _parameter(name: str, flag: Flag, field: FieldInfo) -> inspect.Parameter:

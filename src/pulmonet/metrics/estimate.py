@@ -8,13 +8,11 @@ from pydantic import BeforeValidator
 from pulmonet.choices import IntervalKind
 from pulmonet.run.record import Record
 
-
-def _nan_to_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 #: A float whose NaN is written as null.
-Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
+Number = Annotated[
+    float | None,
+    BeforeValidator(lambda one: None if isinstance(one, float) and not math.isfinite(one) else one),
+]
 
 
 class Estimate(Record):

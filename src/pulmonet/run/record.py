@@ -8,22 +8,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pulmonet.config.fields import RunConfig
+from pulmonet.config.fields import RunConfig, Section
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name
 from pulmonet.words import count, first_line, macro_auroc
 
 
-class Record(BaseModel):
-    """Base of what is written beside a config: frozen, documented, unknown keys kept out."""
+class Record(Section, BaseModel):
+    """Base of what is written beside a config."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        defer_build=True,  # validators only when a record is read: `--help` imports this
-    )
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 class DatasetFacts(Record):
