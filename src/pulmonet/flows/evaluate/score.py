@@ -201,12 +201,13 @@ def _flow(chosen: RunRows, views: str) -> list[FlowStep]:
 
 def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """Per label the scored rows that are uncertain or blank in the source, or not annotated."""
-    found = {}
+    found, has = dict[str, dict[str, int]](), chosen.manifest.labels
     for label, raw, known in zip(labels, *(x.T for x in _raw_labels(chosen, labels)), strict=True):
-        found[label] = {} if known.all() else {"not annotated": int((~known).sum())}
+        found[label] = {"uncertain": int((raw == -1).sum())} if label in has else {}
         if known.any():
-            blank = int(np.isnan(raw[known]).sum())
-            found[label] |= {"uncertain": int((raw == -1).sum()), "blank": blank}
+            found[label]["blank"] = int(np.isnan(raw[known]).sum())
+        if not known.all():
+            found[label]["not annotated"] = int((~known).sum())
     return found
 
 
