@@ -150,7 +150,8 @@ def evaluate_one(
         here = KnownRows(covariates, predictions.targets)
         facts["shift"] = describe_shift(predictions.labels, training, here)
     facts["baseline"] = evaluate_baseline(predictions, training, options)
-    facts |= {"collection_baseline": evaluate_baseline(predictions, training, options, "collection")}
+    alone = evaluate_baseline(predictions, training, options, "collection")
+    facts["collection_baseline"] = alone
     with console.steps(f"intervals of {predictions.run}", 1) as bar:
         result = evaluate_predictions(predictions, options, stored=stored, facts=facts)
         bar.advance()

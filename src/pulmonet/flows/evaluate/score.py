@@ -201,13 +201,12 @@ def _flow(chosen: RunRows, views: str) -> list[FlowStep]:
 
 def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """Per label the scored rows that are uncertain or blank in the source, or not annotated."""
-    found, has = dict[str, dict[str, int]](), chosen.manifest.labels
+    found = {}
     for label, raw, known in zip(labels, *(x.T for x in _raw_labels(chosen, labels)), strict=True):
-        found[label] = {"uncertain": int((raw == -1).sum())} if label in has else {}
-        if known.any():
-            found[label]["blank"] = int(np.isnan(raw[known]).sum())
-        if not known.all():
-            found[label]["not annotated"] = int((~known).sum())
+        counts = {"blank": (np.isnan(raw) & known).sum()} if known.any() else {}
+        counts |= {} if known.all() else {"not annotated": (~known).sum()}
+        counts |= {"uncertain": (raw == -1).sum()} if label in chosen.manifest.labels else {}
+        found[label] = {kind: int(n) for kind, n in counts.items()}
     return found
 
 
