@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pulmonet.cli.main import main
+from pulmonet.files.write import write_json
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.results import read_evaluation
@@ -141,3 +143,46 @@ def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: 
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     for title in ("stored thresholds", "choosing a threshold", "Stored thresholds of two runs"):
         assert title in text
+
+
+def test_conformal_thresholds_are_stored_and_judge_other_patients(tmp_path: Path) -> None:
+    here, there = scores(0, range(120)), scores(1, range(120, 240))
+    here.loc[here["patient"] < "p010", "Mass"] = 1.0  # of ten patients, of others none
+    here["Mass"], here["Mass_score"] = here["Mass"].fillna(0), here["Edema_score"]
+    assert evaluate(tmp_path, here, "--split", "valid", name="m") == 0
+    assert evaluate(tmp_path, there, "--split", "test", name="m") == 0
+    kept = read_calibration(path := tmp_path / "out" / "m" / "calibration.json")
+    assert kept is not None and kept.labels["Edema"].conformal and kept.labels["Mass"].conformal
+    one = kept.labels["Edema"].conformal
+    assert one.rule_out is not None and one.rule_in is not None
+    assert kept.labels["Mass"].conformal.rule_out is None, "ten positive patients cannot choose it"
+    assert kept.labels["Mass"].conformal.rule_in is not None
+
+    def judged(split: str) -> dict[str, object] | None:
+        file = RunDir(tmp_path / "out" / "m").evaluation_path("predictions", split)
+        found = read_evaluation(file).runs[0].labels["Edema"].conformal
+        return found and found.model_dump()
+
+    positive = there[there["Edema"] == 1].groupby("patient")["Edema_score"].min()
+    negative = there[there["Edema"] == 0].groupby("patient")["Edema_score"].max()
+    assert judged("test") == {
+        "rule_out": one.rule_out,
+        "rule_in": one.rule_in,
+        "positive_patients": one.positive_patients,
+        "negative_patients": one.negative_patients,
+        "chosen_on": kept.fitted_on,
+        "positive_coverage": pytest.approx((positive >= one.rule_out).mean()),
+        "negative_coverage": pytest.approx((negative <= one.rule_in).mean()),
+        "undecided": pytest.approx(
+            there["Edema_score"].between(one.rule_out, one.rule_in).mean()
+        ),
+    }
+    assert judged("valid") is not None
+
+    # a calibration of before has none: it is read, and nothing is said
+    document = json.loads(path.read_text())
+    for label in document["labels"].values():
+        del label["conformal"]
+    write_json(path, document)
+    assert evaluate(tmp_path, there, "--split", "test", name="m") == 0
+    assert judged("test") is None and first_point(tmp_path, "test").estimates == "threshold"

@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -365,3 +366,36 @@ def test_an_image_unlike_the_training_has_its_score_and_no_verdict(
     assert [image["unlike"] for image in images] == [r["unlike_training"] == "yes" for r in rows]
     found = [image["labels"]["Atelectasis"] for image in images if image["unlike"]]
     assert all("unlike the images" in one["reason"] for one in found)
+
+
+def test_a_row_says_what_90_percent_coverage_allows(
+    run_dir: RunDir, films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pulmonet
+
+    calibrate(run_dir)
+    document = json.loads(run_dir.calibration_path.read_text())
+    scores = np.asarray(pulmonet.load(run_dir.path).predict(sorted(films.rglob("*.png"))))
+    low, high = np.quantile(scores[:, DEFAULT_LABELS.index("Consolidation")], [0.3, 0.6])
+    for label, ends in (("Consolidation", (low, high)), ("Cardiomegaly", (None, 0.5))):
+        names = dict(zip(("rule_out", "rule_in"), ends, strict=True))
+        counts = {"positive_patients": 20, "negative_patients": 60}
+        document["labels"][label]["conformal"] = names | counts
+    write_json(run_dir.calibration_path, document)
+    assert score(run_dir, films) == 0
+    shown, counted = capsys.readouterr(), Counter()
+    for row in table(run_dir):
+        value = float(row["Consolidation_score"])
+        word = "ruled out" if value < low else "ruled in" if value > high else "undecided"
+        assert row["Consolidation_conformal"] == word
+        counted[word] += 1
+        word = "ruled in" if float(row["Cardiomegaly_score"]) > 0.5 else "undecided"
+        assert row["Cardiomegaly_conformal"] == word
+        assert row["Edema_conformal"] == row["Atelectasis_conformal"] == ""
+    assert min(counted.values()) > 0 and len(counted) == 3, "all three occur"
+    (line,) = (line for line in shown.out.split("\n") if line.startswith("Consolidation"))
+    numbers = [str(counted[word]) for word in ("ruled out", "ruled in", "undecided")]
+    assert line.split()[-3:] == numbers
+    assert "undecided, Cardiomegaly: nothing is ruled out" in " ".join(
+        (shown.out + shown.err).split()
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pulmonet.explain.maps.variants import MapVariant
+from pulmonet.metrics.conformal import Decision
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 from pulmonet.words import list_first
@@ -30,6 +31,10 @@ class LabelExplanation(Record):
     """Why there is no verdict, or where its threshold was published."""
     auroc: Estimate | None = None
     """The label's AUROC on the rows that chose the threshold."""
+    conformal: Decision | None = None
+    """What 90 % coverage allows to say; null without verdict or conformal thresholds."""
+    undecided_why: str | None = None
+    """Which of these thresholds is missing, and why."""
     reference: bool | None = None
     """The reference standard of this image; null where it is not known."""
     empty: bool = False

@@ -16,8 +16,8 @@ from pulmonet.files.spreadsheet import escaped, unescaped
 from pulmonet.files.system import BINARY, NO_LINK
 from pulmonet.files.write import explain_write, to_bytes
 
-#: What a row says of each label, the last in words: above or below the threshold.
-KINDS = ("score", "probability", "threshold", "verdict")
+#: What a row says of each label, the last two in words: above, ruled out.
+KINDS = ("score", "probability", "threshold", "verdict", "conformal")
 REMEDY = "remove or rename, or choose another folder with --out-dir"
 #: What ends each row, behind what unites all rows of a table.
 MADE_BY = ("run", "weights", "settings")
@@ -104,6 +104,7 @@ class ScoreTable:
                     numbers = (found.score, found.probability, found.threshold)
                     cells += ["" if number is None else f"{number:.9g}" for number in numbers]
                     cells.append({None: "", True: "above", False: "below"}[found.present])
+                    cells.append(found.conformal or "")
                 cells.append("" if image.distance is None else f"{image.distance:.12g}")
                 cells.append({None: "", True: "yes", False: "no"}[image.unlike])
                 writer.writerow([*cells, *self._made_by, *state])

@@ -5,6 +5,7 @@ from typing import Any
 
 from pulmonet.arrays import Floats32
 from pulmonet.explain.results import ImageExplanation, LabelExplanation
+from pulmonet.metrics.conformal import Decision
 from pulmonet.models.trained import TrainedRun
 
 NO_CALIBRATION = None, "no threshold yet; `pulmonet evaluate` sets it"
@@ -34,17 +35,23 @@ def judge_images(
         shared: dict[str, Any] = {"threshold": threshold, "reason": reason}
         shared["auroc"] = fitted and fitted.auroc
         chances, present = [None] * len(names), [None] * len(names)
+        decisions: Sequence[Decision | None] = [None] * len(names)
         if fitted is not None and threshold is not None:
             present = (column.astype(float) >= threshold).tolist()
             if fitted.calibrator is not None:
                 chances = fitted.calibrator.apply(column).tolist()
-        values = zip(column.tolist(), chances, present, likeness, strict=True)
+            if fitted.conformal is not None:
+                decisions = fitted.conformal.decide(column)
+                shared["undecided_why"] = fitted.conformal.why_undecided()
+        values = zip(column.tolist(), chances, present, decisions, likeness, strict=True)
         columns.append(
             [
                 LabelExplanation(score=score, reason=why)
                 if why
-                else LabelExplanation(score=score, probability=chance, present=above, **shared)
-                for score, chance, above, (_, why) in values
+                else LabelExplanation(
+                    score=score, probability=chance, present=above, conformal=decision, **shared
+                )
+                for score, chance, above, decision, (_, why) in values
             ]
         )
     return [

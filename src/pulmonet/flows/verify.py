@@ -169,8 +169,8 @@ class _Check:
         if stored and all(is_own) and not is_stored and result.level == "image":
             fitted = fit_calibration(material.predictions, options, result=again)
             shared = fitted.labels.keys() & stored.labels.keys()
-            ours, theirs = (one.model_dump(include={"labels": shared}) for one in (fitted, stored))
-            wrong += _named("calibration.json", theirs, ours)
+            theirs = stored.model_dump(include={"labels": shared}, exclude_unset=True)
+            wrong += _named("calibration.json", theirs, fitted.model_dump())
         return wrong
 
     def _options_of(self, result: RunResult, rows: Predictions) -> EvaluateOptions:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.metrics.calibration import fit
 from pulmonet.metrics.calibration.measures import measure_calibration
+from pulmonet.metrics.conformal import ConformalResult, choose_conformal, judge_conformal
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.decision import decision_curve
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, without_intervals
@@ -183,6 +184,7 @@ class _Judged:
             "brier": raw.brier,
             "calibration": raw,
             "operating_points": [self._with_probability(point) for point in points],
+            "conformal": self._conformal(),
             "roc": roc,
             "precision_recall": precision_recall,
             "histogram": histogram(rows.targets, rows.scores),
@@ -222,6 +224,15 @@ class _Judged:
             there = fit.to_prevalence(here, fitted_at, self.prevalence)
             update["probability_at_deployment"] = float(there[0])
         return point.model_copy(update=update)
+
+    def _conformal(self) -> ConformalResult | None:
+        """None where a calibration of an earlier version has no such thresholds."""
+        rows, kept = (self.rows.targets, self.rows.scores, self.rows.units), self.kept
+        if kept is None:
+            return judge_conformal(*rows, None, "these rows")
+        if kept.conformal is None:
+            return None
+        return judge_conformal(*rows, kept.conformal, self.fitted_on or "")
 
     def _calibrated(self, probabilities: Array) -> dict[str, Any]:
         """How good calibrated scores are, and what decisions by them are worth."""
@@ -305,6 +316,7 @@ def fit_calibration(
             positive_patients=int(n_patients[column, 0]),
             negative_patients=int(n_patients[column, 1]),
             auroc=None if result is None else result.labels[label].auroc,
+            conformal=choose_conformal(targets, scores, units[known]),
         )
     return fit.Calibration(
         fitted_on=f"{predictions.dataset}, split {predictions.split}",

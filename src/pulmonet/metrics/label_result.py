@@ -4,6 +4,7 @@
 
 from typing import Literal
 
+from pulmonet.metrics.conformal import ConformalResult
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 
@@ -199,6 +200,8 @@ class LabelResult(Record):
     calibrated: CalibrationResult | None = None
     """Calibrated scores; never fitted on the rows that they are judged on."""
     operating_points: list[OperatingPoint] = []
+    conformal: ConformalResult | None = None
+    """Rule out, rule in or undecided, with a guarantee."""
     roc: Curve | None = None
     precision_recall: Curve | None = None
     score_range: tuple[float, float] | None = None

@@ -9,6 +9,7 @@ import pytest
 
 from pulmonet.explain.verdicts import judge_images
 from pulmonet.metrics.calibration.fit import Calibration, Calibrator, LabelCalibration
+from pulmonet.metrics.conformal import Conformal
 from pulmonet.metrics.estimate import Estimate
 
 
@@ -78,3 +79,17 @@ def test_labels_that_were_not_evaluated_say_why() -> None:
 def test_an_image_unlike_the_training_s_has_its_reason_alone() -> None:
     found = _judge(0.9, unlike="unlike the images", A=_label())["A"]
     assert (found.present, found.probability, found.reason) == (None, None, "unlike the images")
+
+
+def test_conformal_words_stand_beside_a_verdict_alone() -> None:
+    some = Conformal(rule_out=0.2, rule_in=0.6, positive_patients=60, negative_patients=140)
+    few = Conformal(rule_in=0.6, positive_patients=20, negative_patients=140)
+    words = {0.1: "ruled out", 0.4: "undecided", 0.9: "ruled in"}
+    for score, word in words.items():
+        labels = {"A": _label(conformal=some), "B": _label(conformal=few), "C": _label()}
+        found = _judge(score, **labels, D=_label(conformal=some, negative_patients=9))
+        assert found["A"].conformal == word and found["A"].undecided_why is None
+        assert found["B"].conformal == ("undecided" if word == "ruled out" else word)
+        assert "29 positive patients or more" in str(found["B"].undecided_why)
+        assert found["C"].conformal is found["D"].conformal is found["Mass"].conformal is None
+    assert _judge(0.1, unlike="unlike the images", A=_label(conformal=some))["A"].conformal is None

@@ -79,3 +79,13 @@ def test_planned_studies_reach_their_width_and_power() -> None:
     assert found == pytest.approx(0.1, rel=0.06)
     _, share = simulation.power(0.8, 100)
     assert 0.68 <= share <= 0.92  # three standard errors
+
+
+def test_conformal_thresholds_keep_their_promise_by_patient_alone() -> None:
+    simulation = load("conformal")
+    several = "1 to 5 images"
+    rules_out, *kept, _ = simulation.simulate(200, 200, several, several)
+    assert rules_out == 1.0
+    assert min(kept) >= 0.95 - 3 * 0.0154  # three standard errors
+    *_, kept_in, _ = simulation.simulate(200, 100, several, several, image_units=True)
+    assert kept_in < 0.3

@@ -11,6 +11,7 @@ from rich.table import Table
 from pulmonet.choices import PIXEL_METHODS
 from pulmonet.explain import results
 from pulmonet.flows import console
+from pulmonet.metrics.conformal import COVERAGE, DECISIONS
 from pulmonet.words import NOTICE, count, list_first
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def _note_reasons(pairs: Sequence[tuple[str, results.LabelExplanation]]) -> None
         without = [x for x, found in pairs if found.reason == reason and found.present is None]
         names = list_first(dict.fromkeys(without), 20)
         console.note(f"no verdict on {names}: {reason}" if names else reason)
+    for why in filter(None, dict.fromkeys(found.undecided_why for _, found in pairs)):
+        names = list_first(dict.fromkeys(x for x, found in pairs if found.undecided_why == why), 20)
+        console.note(f"undecided, {names}: {why}")
 
 
 def _say_end(n_good: int, n_bad: int) -> None:
@@ -88,20 +92,24 @@ def _say_end(n_good: int, n_bad: int) -> None:
 
 def show_scores(path: Path, images: Iterable[results.ImageExplanation], n_bad: int) -> None:
     """How many images are above each label's threshold, and the file of their scores."""
-    n_images, n_unlike, n_above = 0, 0, Counter[str]()
+    n_images, n_unlike, n_above, decided = 0, 0, Counter[str](), Counter[tuple[str, str]]()
     facts: dict[str, results.LabelExplanation] = {}
     for image in images:
         n_images, n_unlike = n_images + 1, n_unlike + bool(image.unlike)
         facts = facts if image.unlike else image.labels
         n_above.update(label for label, found in image.labels.items() if found.present)
+        decided.update((x, found.conformal) for x, found in image.labels.items() if found.conformal)
     table = Table("Label", box=None, pad_edge=False)
-    for name in ("AUROC", "Threshold\n(Youden's)", "Above", "Below"):
+    kinds = [kind for kind in DECISIONS if decided]
+    names = (name.replace(" ", "\n") for name in kinds)
+    for name in ("AUROC", "Threshold\n(Youden's)", "Above", "Below", *names):
         table.add_column(name, justify="right")
     for label, found in facts.items():
         if found.present is not None:
             values = _number(found.auroc.value if found.auroc else None), _number(found.threshold)
             n_below = n_images - n_unlike - n_above[label]
-            table.add_row(label, *values, f"{n_above[label]:,}", f"{n_below:,}")
+            counts = (n_above[label], n_below, *(decided[label, kind] for kind in kinds))
+            table.add_row(label, *values, *(f"{n:,}" for n in counts))
     if table.row_count:
         console.show_table(table)
     console.say(f"Scores of {count(n_images, 'image')}: {path}")
@@ -122,6 +130,9 @@ def _scores_table(images: Sequence[results.ImageExplanation]) -> Table:
     for name in ("Score", "Prob.", "AUROC"):
         table.add_column(name, justify="right")
     table.add_column("Threshold\n(Youden's)" if several else "Verdict", no_wrap=True)
+    has_conformal = any(one.conformal for image in images for one in image.labels.values())
+    if has_conformal:
+        table.add_column(f"Conformal\n({100 * COVERAGE:.0f} %)", no_wrap=True)
     is_known = any(one.reference is not None for image in images for one in image.labels.values())
     if is_known:
         table.add_column("Ref.")
@@ -134,6 +145,8 @@ def _scores_table(images: Sequence[results.ImageExplanation]) -> Table:
             words = found.verdict().partition(" the")[0] if several else found.verdict()
             is_empty = found.empty and found.overlay is not None and not several
             cells.append(words + "\n(empty map)" * is_empty)
+            if has_conformal:
+                cells.append(found.conformal or "–")
             if is_known:
                 cells.append({None: "–", True: "pos.", False: "neg."}[found.reference])
             table.add_row(*([name, *cells] if several else cells))

@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from pulmonet.arrays import Array, Floats, Ints
 from pulmonet.choices import CalibratorKind
 from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.conformal import Conformal
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.resamples import LabelRows
@@ -65,6 +66,8 @@ class LabelCalibration(Record):
     """Patients with a negative row."""
     auroc: Estimate | None = None
     """On the rows that chose the thresholds, with its 95 % interval."""
+    conformal: Conformal | None = None
+    """Thresholds with a guarantee; null in files of earlier versions, and of published ones."""
 
     def why_too_few(self) -> str | None:
         """Why these rows cannot settle a threshold, whatever the AUROC; None where they can."""

@@ -32,6 +32,7 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     blocks += _calibration(result)
     blocks += _pictures(run, result, "reliability")
     blocks += _operating_points(result)
+    blocks += table_of("conformal", result.labels.items())
     blocks += _pictures(run, result, "decision")
     blocks += _subgroups(result)
     blocks += _pictures(run, result, "subgroups", "calibration_subgroups")

@@ -55,3 +55,24 @@ def test_a_prevalence_of_one_label_leaves_the_others_blank(tmp_path: Path) -> No
     column = table.columns.index("Stated prevalence")
     shown = {row[0].text: row[column].text for row in table.rows}
     assert shown == {"Edema": "5.0 %", **dict.fromkeys(shown.keys() - {"Edema"}, "–")}
+
+
+def test_conformal_thresholds_stand_beside_operating_points(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    names = list(document["runs"][0]["labels"])
+    for label in names:
+        document["runs"][0]["labels"][label]["conformal"] = None
+    document["runs"][0]["labels"][names[0]]["conformal"] = {
+        "rule_out": None, "rule_in": 0.625, "positive_patients": 12, "negative_patients": 90,
+        "chosen_on": "d, split valid", "negative_coverage": 0.934, "undecided": 0.805,
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    tables = tables_of(tmp_path)
+    found = tables["Ruled out, ruled in or undecided (conformal, 90 % coverage)"]
+    (row,) = found.rows
+    words = [cell.text for cell in row]
+    assert words[:6] == [names[0], "–", "0.625", "–", "93.4 %", "80.5 %"]
+    assert words[6].startswith("nothing is ruled out, which 29 positive patients or more")
+    assert found.notes[0].startswith("Chosen on d, split valid. With 95 % confidence each, at")
