@@ -93,8 +93,8 @@ def main() -> None:
         for n in (50, 200, 1000):
             cells = simulate(n, n_datasets, chosen, used, image_units=image_units)
             words = " | ".join("–" if cell != cell else f"{cell:.1%}" for cell in cells)
-            units = ", as if each were a patient" if image_units else ""
-            print(f"| {chosen}{units} | {used} | {n:,} | {words} |", flush=True)
+            how = f"{chosen}, as if each were a patient" if image_units else chosen
+            print(f"| {how} | {used} | {n:,} | {words} |", flush=True)
 
 
 if __name__ == "__main__":
