@@ -66,7 +66,7 @@ def simulate(
         if one.rule_in is not None:
             above = highs.searchsorted(one.rule_in, "right") / len(highs)
         found.append((out, above))
-        ends = scores.searchsorted([one.rule_out or -1.0, 2.0 if above != above else one.rule_in])
+        ends = scores.searchsorted([one.rule_out or -1.0, one.rule_in or 2.0])
         undecided.append(np.diff(ends)[0] / len(scores))
     table = np.asarray(found)
     is_there = np.isfinite(table)
@@ -92,7 +92,7 @@ def main() -> None:
     for chosen, used, image_units in pairs:
         for n in (50, 200, 1000):
             cells = simulate(n, n_datasets, chosen, used, image_units=image_units)
-            words = " | ".join("–" if cell != cell else f"{cell:.1%}" for cell in cells)
+            words = " | ".join(f"{cell:.1%}" if np.isfinite(cell) else "–" for cell in cells)
             how = f"{chosen}, as if each were a patient" if image_units else chosen
             print(f"| {how} | {used} | {n:,} | {words} |", flush=True)
 

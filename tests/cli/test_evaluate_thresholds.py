@@ -173,9 +173,7 @@ def test_conformal_thresholds_are_stored_and_judge_other_patients(tmp_path: Path
         "chosen_on": kept.fitted_on,
         "positive_coverage": pytest.approx((positive >= one.rule_out).mean()),
         "negative_coverage": pytest.approx((negative <= one.rule_in).mean()),
-        "undecided": pytest.approx(
-            there["Edema_score"].between(one.rule_out, one.rule_in).mean()
-        ),
+        "undecided": pytest.approx(there["Edema_score"].between(one.rule_out, one.rule_in).mean()),
     }
     assert judged("valid") is not None
 
