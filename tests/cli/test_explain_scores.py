@@ -124,9 +124,9 @@ def test_a_table_that_was_cut_short_becomes_what_it_would_have_been(
     passes: list[int] = []
     plain = TrainedRun.scores
 
-    def counted(run: TrainedRun, batches: list[object], progress: object = None) -> object:
+    def counted(run: TrainedRun, batches: list[object], *progress: object) -> object:
         passes.extend(len(batch) for batch in batches)  # type: ignore[arg-type]
-        return plain(run, batches, progress)  # type: ignore[arg-type]
+        return plain(run, batches, *progress)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TrainedRun, "scores", counted)
     assert score(run_dir, films) == 0
