@@ -211,17 +211,10 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
     if not plan.config.runtime.keep_checkpoint:
         for folder in (run_dir, RunDir(run_dir.path / "stage1")):
             folder.last_checkpoint_path.unlink(missing_ok=True)
-        console.note("last_checkpoint.pth is removed, as you asked: the run takes no more epochs")
-    shown = "unknown, as every label has one class only" if np.isnan(auroc) else f"{auroc:.4f}"
-    console.say(
-        f"{'Last' if is_last else 'Best'} epoch {best + 1}: "
-        f"{final.selected_on} {final.selection_score()} {shown} "
-        f"({'the final epoch is kept, nothing was chosen' if is_last else 'chosen on these rows'})"
-    )
-    console.say(f"Run:     {run_dir.path}")
     command = ["pulmonet", "evaluate", run_dir.name]
     if run_dir.path.parent != Path("artifacts"):
         command += ["--artifacts-dir", str(run_dir.path.parent)]
     for place in places_of(plan.config.data.data_dir):
         command += ["--data-dir", place]
-    console.say(f"Next:    {shlex.join(command)}")
+    facts = {"is_last": is_last, "path": run_dir.path, "command": shlex.join(command)}
+    console.tell("train_end", config=plan.config, final=final, **facts)

@@ -24,39 +24,22 @@ from pulmonet.words import count, duration, list_first, macro_auroc
 def announce(plan: Plan) -> None:
     """What is trained, on what, with which weights."""
     config = plan.config
-    console.say(f"Rows:    {_rows_shown(plan)}")
-    console.say(f"Labels:  {', '.join(plan.labels)}")
-    if plan.auxiliary:
-        console.say(f"Beside:  {', '.join(plan.auxiliary)} (trained on, not scored)")
-    console.say(f"Targets: uncertain → {_policies_shown(plan)}; blank → {config.targets.blank}")
-    if config.loss.name == "aucm" and {"ones-lsr", "zeros-lsr"} & set(plan.policies):
-        console.note("aucm knows two classes: smoothed targets above 0.5 count as 1, others as 0")
-    threads = count(torch.get_num_threads(), "thread")
-    console.say(
-        f"Model:   {config.model.summary()}, weights {_named(plan.weights)}, "
-        f"{config.data.image_size} px, {plan.precision} on {plan.device} ({threads})"
+    console.tell(
+        "train",
+        plan=plan,
+        config=config,
+        rows=_rows_shown(plan),
+        policies=_policies_shown(plan),
+        weights=_named(plan.weights),
+        threads=count(torch.get_num_threads(), "thread"),
+        encoder=ENCODER,
     )
-    if frozen := config.model.freeze:
-        once = ": features of the plain images, computed once" if frozen == ENCODER else ""
-        console.say(f"Frozen:  {frozen}{once}")
     _announce_weights(plan.weights, "weights")
     for name in list(config.model.architectures())[1:]:
         facts = cast(dict[str, Any], plan.weights[f"of {name}"])
         console.note(f"weights of {name}: {_named(facts)}")
         _announce_weights(facts, f"weights of {name}")
-    if 1 in {config.optim.batch_size, config.optim.micro_batch_size}:
-        console.note(
-            "one image at a time: where a batch norm sees a single value it does not learn "
-            "its statistics; take 2 or more"
-        )
-    if plan.boxes is not None:
-        pointing = config.pointing
-        console.say(
-            f"Boxes:   {plan.boxes.facts.text()} teach the class maps "
-            f"({pointing.form}, weight {pointing.weight:g})"
-        )
-    if config.data.shuffle_labels:
-        console.warn("data.shuffle_labels: the labels are shuffled; this model knows nothing")
+    console.tell("train_remarks", plan=plan, config=config)
 
 
 def _rows_shown(plan: Plan) -> str:
