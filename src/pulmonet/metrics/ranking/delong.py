@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from pulmonet.arrays import Array
 
@@ -82,7 +81,16 @@ def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None
 
 def _components(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """(m, M) share of negatives below each positive, (n, M) share of positives above each."""
-    together = rankdata(np.concatenate([positives, negatives]), axis=0)
-    above = [rankdata(own, axis=0) for own in (positives, negatives)]
+    together = _mid_ranks(np.concatenate([positives, negatives]))
+    above = [_mid_ranks(own) for own in (positives, negatives)]
     m, n = len(positives), len(negatives)
     return (together[:m] - above[0]) / n, 1 - (together[m:] - above[1]) / m
+
+
+def _mid_ranks(values: Array) -> Array:
+    """(N, M) as scipy.stats.rankdata over the rows, whose import takes half a second."""
+    below, through = (
+        [np.searchsorted(np.sort(column), column, side) for column in values.T]
+        for side in ("left", "right")
+    )
+    return np.asarray(np.add(below, through).T + 1, dtype=np.float64) / 2
