@@ -616,6 +616,43 @@ def test_runs_of_the_same_rows_are_compared(
         assert {one["baseline"] for one in rows["differences"]} >= {"prior density", "mean box"}
 
 
+def test_boxes_out_are_around_what_the_tuned_threshold_leaves(
+    artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of labels with a tuned threshold, where a map is drawn; from maps.npz the same again."""
+    assert explain(artifacts, "--boxes-out") == 4
+    said = capsys.readouterr().err
+    assert (
+        "localization.json" in said and "run `pulmonet explain --run small --boxes` first" in said
+    )
+    assert explain(artifacts, "--boxes", "--bootstrap", 10, "--label", "Edema,Cardiomegaly") == 0
+    table = json.loads((artifacts / "small" / "explain" / "localization.json").read_text())
+    assert explain(artifacts, "--boxes-out", "--rows", 2) == 0
+    document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
+    for image in document["images"]:
+        stored = np.load(artifacts / "small" / "explain" / image["maps"])
+        for label, found in image["labels"].items():
+            if label not in ("Edema", "Cardiomegaly"):
+                assert found["boxes"] is None
+                continue
+            share = table["labels"][label]["rows"]["gradcam"]["iou_threshold"]
+            heat = stored["maps"][list(stored["labels"]).index(label)]
+            size = (image["width"], image["height"])
+            above = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)
+            above = above >= share * above.max()
+            covered = np.zeros_like(above)
+            for box in found["boxes"]:
+                covered[box["top"] : box["bottom"], box["left"] : box["right"]] = True
+                assert box["xmin"] == pytest.approx(box["left"] / size[0])
+            assert heat.any() == bool(found["boxes"])
+            if not heat.any():
+                continue
+            assert (covered | ~above).mean() > 0.98, "all of it is in a box"
+    assert explain(artifacts, "--boxes-out", "--method", "layercam") == 4
+    assert "of other weights or another map" in capsys.readouterr().err
+    assert explain(artifacts, "--boxes-out", "--no-maps") == 2
+
+
 def test_maps_are_not_scored_on_patients_whose_boxes_taught_them(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

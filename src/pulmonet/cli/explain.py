@@ -14,7 +14,7 @@ from pulmonet.flows.explain.options import ExplainOptions
     ExplainOptions,
     "given",
     "run label class_idx method layer split rows boxes sanity against artifacts_dir out_dir "
-    "colour_map no_maps parquet show_absent dicom anonymous bootstrap device",
+    "colour_map no_maps parquet show_absent boxes_out dicom anonymous bootstrap device",
     run=flag("run", "--run", "--model", "-m", default="best validation AUROC"),
     label=flag("labels", default="all"),
     class_idx="class_indices",

@@ -43,6 +43,8 @@ class LabelExplanation(Record):
     """Where the map is highest: fraction of the image's width from its left edge."""
     peak_y: float | None = None
     """Fraction of the image's height from its top."""
+    boxes: list[dict[str, int | float]] | None = None
+    """With --boxes-out: around the parts of a drawn map above the threshold that --boxes tuned."""
     panel: str = ""
     """PNG of X-ray, overlay, colour bar, score and threshold, relative to this file; or ""."""
     overlay: str | None = None

@@ -9,6 +9,7 @@ from typing import cast
 import cv2
 import matplotlib
 import numpy as np
+from scipy import ndimage
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.images.square import Placement
@@ -51,6 +52,22 @@ def place_map(heat: Floats32, height: int, width: int, where: Placement) -> Floa
     inside_x, inside_y = (np.abs(along - 0.5) <= 0.5 for along in (x, y))
     placed[~(inside_y[:, None] & inside_x)] = np.nan
     return cast(Floats32, placed)
+
+
+def boxes_above(placed: Floats32, share: float) -> list[dict[str, int | float]]:
+    """Boxes around the parts of a map (H, W) that reach `share` of its maximum, the largest first.
+
+    ``xmin``, ``ymin``, ``xmax`` and ``ymax`` are fractions of the image from its top left,
+    ``left``, ``top``, ``right`` and ``bottom`` its pixels, the last two behind the box.
+    """
+    values, (height, width) = np.nan_to_num(placed, nan=0.0), placed.shape
+    parts, _ = ndimage.label((values >= share * values.max()) & (values > 0))
+    found = []
+    for y, x in ndimage.find_objects(parts):
+        edges = {"left": x.start, "top": y.start, "right": x.stop, "bottom": y.stop}
+        shares = np.divide(list(edges.values()), [width, height] * 2).tolist()
+        found.append(dict(zip(("xmin", "ymin", "xmax", "ymax"), shares, strict=True)) | edges)
+    return sorted(found, key=lambda box: (box["xmin"] - box["xmax"]) * (box["ymax"] - box["ymin"]))
 
 
 def colour_table(name: str) -> Pixels:

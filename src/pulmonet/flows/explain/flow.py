@@ -24,6 +24,8 @@ def run(options: ExplainOptions) -> int:
     names = ("explanations.json", "contact_sheet.png", "localization.json", "sanity.json")
     if not task.no_maps:
         task.ledger.check(*(task.folder / name for name in names), task.folder / "sanity.png")
+    if task.boxes_out:
+        _ = task.tuned_shares  # what is missing is said before the long work
     datasets = Datasets()
     chosen = None if task.images else datasets.rows_of(task.record, task)
     manifest = None if chosen is None else chosen.manifest

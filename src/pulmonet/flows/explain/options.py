@@ -19,7 +19,7 @@ from pulmonet.flows.options import RowOptions
 from pulmonet.labels import choose_labels
 from pulmonet.models.published import OFFERED, named_run
 from pulmonet.run.folder import RunDir, best_run, list_runs
-from pulmonet.run.record import RunRecord
+from pulmonet.run.record import RunRecord, read_model
 
 
 class ExplainOptions(RowOptions):
@@ -59,6 +59,8 @@ class ExplainOptions(RowOptions):
     """Also write scores.parquet"""
     show_absent: bool = False
     """Draw maps of findings below threshold too"""
+    boxes_out: bool = False
+    """Write boxes around the map's parts above the threshold that --boxes tuned"""
     dicom: bool = False
     """Also write DICOM Secondary Captures"""
     anonymous: bool = False
@@ -95,6 +97,23 @@ class Settled(ExplainOptions):
         """What is PulmoNet's of the files there."""
         place = self.run_dir.path if self.out_dir is None else self.out_dir
         return Ledger(place, "choose another folder with --out-dir")
+
+    @cached_property
+    def tuned_shares(self) -> dict[str, float]:
+        """Label -> share of a map's maximum that ``--boxes`` tuned; ArtifactError: it did not."""
+        from pulmonet.explain.results import Localization
+
+        path, way = self.run_dir.explain_dir / "localization.json", self.variants[0]
+        remedy = f"run `pulmonet explain --run {self.run_dir.name} --boxes` first"
+        found = read_model(path, Localization, "what `explain --boxes` writes", remedy)
+        rows = {label: one.rows.get(way.name) for label, one in found.labels.items()}
+        layers = {one.name: one.layer for one in found.variants}
+        is_ours = found.checkpoint_sha256 == self.record.provenance.checkpoint_sha256
+        if not is_ours or layers.get(way.name, "") != way.layer:
+            raise ArtifactError(f"--boxes-out: {path} is of other weights or another map; {remedy}")
+        return {
+            label: row.iou_threshold for label, row in rows.items() if row and row.iou_threshold
+        }
 
     @property
     def first_row_only(self) -> bool:
@@ -172,8 +191,8 @@ def _check_combination(options: ExplainOptions) -> None:
     if options.images and rows_named:
         what = "--split, --views and --rows take rows of the dataset"
         raise ConfigError(f"{what}; leave them out when naming images")
-    checks = {"--boxes": options.boxes, "--sanity": options.sanity, "--against": options.against}
-    of_maps = [name for name, given in (checks | {"--dicom": options.dicom}).items() if given]
+    flags = ("boxes", "sanity", "against", "dicom", "boxes_out")
+    of_maps = [f"--{name.replace('_', '-')}" for name in flags if getattr(options, name)]
     if options.no_maps and of_maps:
         raise ConfigError(f"--no-maps: {of_maps[0]} needs the maps; leave one of the two out")
     if options.parquet and find_spec("pyarrow") is None:

@@ -11,7 +11,7 @@ from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
-from pulmonet.explain.maps.overlay import blend, encode_png, place_map
+from pulmonet.explain.maps.overlay import blend, boxes_above, encode_png, place_map
 from pulmonet.explain.results import BadImage, ImageExplanation, LabelExplanation
 from pulmonet.explain.score_table import ScoreTable
 from pulmonet.explain.verdicts import judge_images
@@ -115,12 +115,15 @@ def _explain_label(
     # the panel of the first validation row lies in the run's folder itself
     in_run_folder = task.first_row_only and task.out_dir is None
     panel = task.run_dir.path / path.name if in_run_folder else path
-    facts = {"reference": source.reference.get(label), "panel": _relative(panel, task.folder)}
+    facts: dict[str, Any] = {"reference": source.reference.get(label)}
+    facts["panel"] = _relative(panel, task.folder)
     overlay = None
     if judged.present is not False or task.show_absent:
         overlay = blend(image, placed, task.colour_map)
         shown = {name: _relative(file, task.folder) for name, file in files.items()}
         facts |= shown if task.dicom else {"overlay": shown["overlay"]}
+        if task.boxes_out and label in task.tuned_shares:
+            facts["boxes"] = boxes_above(placed, task.tuned_shares[label])
     found = judged.model_copy(update=facts | _peak(placed))
     kind = "SYNTHETIC phantom, " if source.synthetic else ""
     subtitle = f"{kind}{source.name}; run {task.run_dir.name}"

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from pulmonet.choices import COLOUR_MAPS
 from pulmonet.data.images.square import fit_square, placement
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.overlay import blend, colour_table, encode_png, place_map, scale_maps
+from pulmonet.explain.maps.overlay import (
+    blend,
+    boxes_above,
+    colour_table,
+    encode_png,
+    place_map,
+    scale_maps,
+)
 from pulmonet.explain.maps.variants import check_colour_map
 
 SHAPES = {"portrait": (430, 300), "landscape": (300, 430), "square": (320, 320)}
@@ -109,3 +116,21 @@ def test_scaled_maps_lie_in_the_unit_interval_and_nothing_stays_nothing() -> Non
     assert not maps[1, 2].any(), "the same everywhere points nowhere"
     others = maps[0, 1:], maps[1, :2]
     assert all(m.min() == 0 and m.max() == 1 for part in others for m in part)
+
+
+def test_boxes_lie_around_the_parts_above_a_share_of_the_maximum() -> None:
+    """The largest first; a map without a positive value has none; what a crop hides is outside."""
+    placed = np.zeros((40, 80), np.float32)
+    placed[4:10, 8:24] = 0.8
+    placed[20:30, 40:80] = 0.5
+    placed[35, 0] = 0.39  # below half of the maximum
+    placed[:, 60:] = np.nan
+    first, second = boxes_above(placed, 0.5)
+    assert first == {
+        "xmin": 0.5, "ymin": 0.5, "xmax": 0.75, "ymax": 0.75,
+        "left": 40, "top": 20, "right": 60, "bottom": 30,
+    }  # fmt: skip
+    assert (second["left"], second["top"], second["right"], second["bottom"]) == (8, 4, 24, 10)
+    assert len(boxes_above(placed, 0.7)) == 1
+    assert len(boxes_above(placed, 0.3)) == 3
+    assert boxes_above(np.zeros((4, 4), np.float32), 0.5) == []
