@@ -8,7 +8,8 @@ import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.batches.augment import tta_views
-from pulmonet.data.images.read import read_grey
+from pulmonet.data.images.decoding import Remark
+from pulmonet.data.images.read import read_file
 from pulmonet.data.images.square import placement
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, place_map
@@ -104,9 +105,10 @@ class Model:
         several: list[Image] = list(images)  # a stack (N, H, W) counts as N images
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(several), batch_size):
-            part = [_read(image) for image in several[start : start + batch_size]]
-            for number, image in enumerate(part, start):
-                self.run.measure(image, f"image {number}")
+            pairs = [_read(image) for image in several[start : start + batch_size]]
+            for number, (image, remark) in enumerate(pairs, start):
+                self.run.measure(image, f"image {number}", remark)
+            part = [image for image, _ in pairs]
             inputs = (to_network_input(part, self.run, view) for view in views)
             found.append(mean_scores([self.run.scores([unlabelled(one)]) for one in inputs]))
         return np.concatenate(found)
@@ -135,13 +137,13 @@ class Model:
         names = [] if label is None else [label] if isinstance(label, str) else list(label)
         labels = choose_labels(names, [], self.labels)
         columns = [self.labels.index(name) for name in labels]
-        pixels = _read(image)
-        distance, unlike = self.run.measure(pixels, "image")
+        pixels, remark = _read(image)
+        sight, unlike = self.run.measure(pixels, "image", remark)
         inputs = to_network_input([pixels], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
         scores = found.scores[:1, columns]
         run = replace(self.run)  # reads its calibration.json as it is by now
-        (judged,) = judge_images(run, ["image"], labels, scores, [distance])
+        (judged,) = judge_images(run, ["image"], labels, scores, [sight])
         return Explanation(
             labels=labels,
             scores=scores[0],
@@ -150,7 +152,7 @@ class Model:
             image=pixels,
             method=check_method(method, layer),
             fit=self.run.fit,
-            distance=distance,
+            distance=sight.distance,
             unlike=unlike,
             verdicts=judged.labels,
         )
@@ -176,9 +178,9 @@ def load(
     return Model(load_run(named_run(str(path_or_name), Path(artifacts_dir)), device))
 
 
-def _read(image: Image) -> Pixels:
+def _read(image: Image) -> tuple[Pixels, Remark]:
     if not isinstance(image, np.ndarray):
-        return read_grey(Path(image))
+        return read_file(Path(image))
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image {image.dtype} {image.shape}: expected (H, W) uint8 grey pixels")
-    return image
+    return image, Remark.NONE

@@ -112,16 +112,63 @@ def test_phantoms_of_a_dataset_get_no_verdict_of_a_model_of_x_rays(place: Path) 
         assert label["reason"] == "a phantom, and this model was trained on X-rays"
 
 
-def test_colour_is_warned_of(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_phantom_is_known_by_its_file_alone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied away from its dataset; the same pixels without its comment are not."""
+    (place / "artifacts" / "base" / "likeness.npz").unlink()
+    root = place / "phantoms"
+    assert main(["prepare", "--demo", str(root), "--patients", "20", "--check-only"]) == 0
+    shutil.copy(next(root.glob("valid/*/*/*.jpg")), place / "received.jpg")
+    pixels = cv2.imread(str(place / "received.jpg"), cv2.IMREAD_UNCHANGED)
+    assert pixels.ndim == 2 and pixels.shape[0] >= 300, "other programs read it as before"
+    cv2.imwrite(str(place / "again.png"), pixels)
+    files = (place / "received.jpg", place / "again.png")
+    capsys.readouterr()
+    marked, plain = explain(place, *files)
+    why = "a phantom, and this model was trained on X-rays"
+    assert f"received.jpg: {why}" in " ".join(capsys.readouterr().err.split())
+    assert (marked["phantom"], marked["unlike"]) == (True, True)
+    assert (plain["phantom"], plain["unlike"]) == (False, None)
+    assert {label["reason"] for label in marked["labels"].values()} == {why}
+    assert all(label["present"] for label in plain["labels"].values())
+    for _ in range(2):  # scored, then read from the table
+        words = ("explain", *files, "--no-maps", "--json", "--run", "base")
+        places = ("--artifacts-dir", place / "artifacts", "--out-dir", place / "table")
+        assert main([*map(str, (*words, *places))]) == 0
+        images = json.loads(capsys.readouterr().out)["images"]
+        assert [image["phantom"] for image in images] == [True, False]
+        assert images[0]["labels"]["Edema"]["reason"] == why
+    with (place / "table" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    told = [(row["phantom"], row["Edema_verdict"]) for row in rows]
+    assert told == [("yes", ""), ("no", "above")]
+    found = pulmonet.load(place / "artifacts" / "base").explain(place / "received.jpg")
+    assert found.unlike == why and found.verdicts["Edema"].present is None
+
+
+def test_a_model_of_phantoms_judges_phantoms(place: Path) -> None:
+    root = place / "phantoms"
+    assert main(["prepare", "--demo", str(root), "--patients", "20", "--check-only"]) == 0
+    train(root, place / "artifacts", "drawn")
+    (image,) = explain(place, "--run", "drawn", next(root.glob("valid/*/*/*.jpg")))
+    assert image["phantom"] is True and not image["unlike"]
+    assert "a phantom" not in str(image["labels"]["Edema"]["reason"])
+
+
+def test_colour_is_warned_of_and_flagged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disc = np.full((90, 120, 3), 255, np.uint8)
     cv2.circle(disc, (60, 45), 30, (200, 60, 20), -1)
     cv2.imwrite(str(place / "disc.png"), disc)
     grey = np.repeat(np.arange(120, dtype=np.uint8)[None, :, None], 90, axis=0).repeat(3, axis=2)
     cv2.imwrite(str(place / "grey.png"), grey)
-    explain(place, place / "disc.png", place / "grey.png")
+    images = explain(place, place / "disc.png", place / "grey.png")
     said = " ".join(capsys.readouterr().err.split())
     assert "disc.png: in colour, and X-rays are grey" in said
     assert "grey.png: in colour" not in said
+    assert [image["in_colour"] for image in images] == [True, False]
+    with (place / "explained" / "scores.csv").open() as file:
+        assert [row["in_colour"] for row in csv.DictReader(file)] == ["yes", "no"]
 
 
 def test_evaluate_counts_and_flags_rows_unlike_those_trained_on(
@@ -172,6 +219,15 @@ def test_file_is_the_same_again_and_stays_when_the_run_goes_on(trained: Path, pl
     assert (run_dir / "likeness.npz").read_bytes() == before
     train(trained / "hospital", place / "artifacts", "base", "--overwrite", "--seed", "1")
     assert (run_dir / "likeness.npz").read_bytes() == before, "of the data, whatever the weights"
+
+
+def test_a_run_that_goes_on_from_weights_looks_at_its_own_data(place: Path, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", n_train=110, n_valid=10, seed=3)
+    weights = place / "artifacts" / "base" / "best_model.pth"
+    plain = train(other, place / "artifacts", "plain")
+    tuned = train(other, place / "artifacts", "tuned", "--weights", str(weights))
+    assert (tuned / "likeness.npz").read_bytes() == (plain / "likeness.npz").read_bytes()
+    assert (tuned / "likeness.npz").read_bytes() != (weights.parent / "likeness.npz").read_bytes()
 
 
 def test_a_run_of_an_earlier_version_or_of_few_patients_says_nothing(
@@ -225,7 +281,7 @@ def test_on_real_x_rays(shared_data: Path, tmp_path: Path) -> None:
     assert not any(model.run.measure(image, "")[1] for image in native)
     for kind, others in altered(images[::6]).items():
         caught = np.mean([bool(model.run.measure(image, "")[1]) for image in others])
-        assert caught >= {"corner": 0.8}.get(kind, 0.95), kind
+        assert caught >= 0.95, kind
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (300, 300), dtype=np.uint8)
     chart = read_grey(draw_chart(tmp_path / "chart.png"))

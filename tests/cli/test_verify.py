@@ -177,7 +177,7 @@ def test_a_changed_cell_of_the_table_is_named(
     code, said = verify(received, capsys)
     assert code == 4
     column = lines[0].split(",")[1]
-    assert f"second: differs: {path.name}: {column} is 0.999999, in the evaluation" in said
+    assert f"second: differs: {path.name}: {column} is '0.999999', and computed again" in said
 
 
 def test_what_is_missing_is_not_verified(

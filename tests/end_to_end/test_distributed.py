@@ -119,6 +119,19 @@ def test_two_processes_learn_from_boxes_like_one(tmp_path: Path) -> None:
         assert float(row_of_two["train_loss"]) == pytest.approx(loss, rel=0.05)
 
 
+def test_two_processes_store_what_the_images_look_like_once(tmp_path: Path) -> None:
+    """The first of them writes it, of all rows, as one process does."""
+    data = write_dataset(tmp_path / "tiny", n_train=95, n_valid=9)
+    common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
+    assert main([*SMALL, *common, "--epochs", "1", "--name", "one"]) == 0
+    pair = start_pair(*common, "--epochs", "1", "--name", "two", said=tmp_path / "said")
+    for process in pair:
+        process.join(240)
+    assert [process.exitcode for process in pair] == [0, 0]
+    one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
+    assert two.likeness_path.read_bytes() == one.likeness_path.read_bytes()
+
+
 def test_torchrun_trains_and_a_failed_process_ends_all_with_its_reason(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "tiny")
     common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")

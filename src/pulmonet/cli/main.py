@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import tomllib
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
@@ -76,26 +77,10 @@ class Command(_InWords, TyperCommand):
         return code
 
 
-#: What each command does: the first line of its help.
-COMMANDS = {
-    "prepare": "Check a dataset, sum it up, and pack its images once for all later runs.",
-    "train": "Train a network; gives artifacts/<run>/ with weights, log, curves and configuration.",
-    "evaluate": "Evaluate runs, or saved predictions: tables with intervals, comparison, figures.",
-    "explain": "Heat maps and scores of X-rays; with --boxes or --sanity, whether the maps are any "
-    "good.",
-    "report": "Write a report from the artifacts alone; needs neither torch nor the data.",
-}
-
-#: Commands that one may look for, and what does their work.
-ELSEWHERE = {
-    **dict.fromkeys(
-        ("predict", "score", "infer"),
-        "pulmonet explain IMAGE gives an image's scores and heat maps, pulmonet explain FOLDER "
-        "--no-maps a table of all scores",
-    ),
-    "export": "pulmonet evaluate RUN --export onnx",
-    "test": "pulmonet evaluate RUN --split test",
-}
+_TEXTS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-8"))
+#: What each command does, the first line of its help; commands that one may look for instead.
+COMMANDS: dict[str, str] = _TEXTS["commands"]
+ELSEWHERE: dict[str, str] = _TEXTS["elsewhere"]
 
 
 def load_command(name: str) -> TyperCommand:

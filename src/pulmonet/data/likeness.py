@@ -1,4 +1,4 @@
-"""What a run's images look like, in 100 numbers an image, and how far another image is from that.
+"""What a run's images look like, in 228 numbers an image, and how far another image is from that.
 
 The numbers are of the pixels, not of the network: its pooled features catch 5 % of the inverted
 X-rays and 60 % of the turned ones (docs/explanations.md), and those of the pixels need no training.
@@ -7,7 +7,7 @@ X-rays and 60 % of the turned ones (docs/explanations.md), and those of the pixe
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Pixels, Strings
+from pulmonet.data.images.decoding import Remark
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_array
 from pulmonet.files.write import bytes_of
@@ -22,21 +23,38 @@ from pulmonet.run.record import RunRecord
 
 #: Side of the small image, halvings at each of which four textures are measured, bins of greys.
 _SIDE, _LEVELS, _BINS = 8, 5, 16
-_N_NUMBERS = _SIDE**2 + 4 * _LEVELS + _BINS
+#: Cells a side, and directions, of edges.
+_CELLS, _DIRECTIONS = 4, 8
+_N_EARLIER = _SIDE**2 + 4 * _LEVELS + _BINS
+_N_NUMBERS = _N_EARLIER + _CELLS**2 * _DIRECTIONS
+#: Side of what is described, whatever the run's: it costs the same, and has the same textures.
+_LOOKED_AT = 256
 
 #: Patients without whom the limit, their 99th percentile, is not known.
 MIN_PATIENTS = 100
 
 
-def describe(squares: Iterable[Pixels]) -> Array:
-    """(N, 100) numbers of N squares (R, R): coarse layout, textures, greys.
+class Sight(NamedTuple):
+    """What is known of an image beside its scores."""
+
+    distance: float | None  # from those trained on; None: not known
+    remark: Remark = Remark.NONE
+
+
+def describe(squares: Iterable[Pixels], n_numbers: int = _N_NUMBERS) -> Array:
+    """(N, 228) numbers of N squares (R, R): coarse layout, textures, greys, edges.
 
     Layout is the image of 8 × 8 pixels, less its mean and over its deviation. Textures are, at
     each of five halvings, the logarithms of the mean step down and to the right, and of mean and
-    deviation of what the next halving loses. Greys are the logarithms of a histogram.
+    deviation of what the next halving loses. Greys are the logarithms of a histogram. Edges are
+    gradients by direction in 4 × 4 cells, after Dalal and Triggs 2005. The 100 numbers of earlier
+    versions have no edges, and are of the square as it is.
     """
     rows = []
-    for square in squares:
+    for given in squares:
+        side = _LOOKED_AT if n_numbers == _N_NUMBERS else len(given)
+        way = cv2.INTER_AREA if len(given) >= 2 * side else cv2.INTER_LINEAR  # a third of the time
+        square = cv2.resize(given, (side, side), interpolation=way).astype(np.uint8)
         small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
         textures: list[float] = []
         image: NDArray[Any] = square.astype(np.float32)
@@ -51,8 +69,20 @@ def describe(squares: Iterable[Pixels]) -> Array:
         counts = cv2.calcHist([square], [0], None, [_BINS], [0, 256]).ravel()
         layout = (small - small.mean()) / (small.std() + 4)
         greys = np.log(counts / square.size + 1e-3)
-        rows.append(np.concatenate([layout.ravel(), np.log(np.add(textures, 0.25)), greys]))
-    return np.asarray(rows, np.float64).reshape(-1, _N_NUMBERS)
+        found = [layout.ravel(), np.log(np.add(textures, 0.25)), greys, _edges(square)]
+        rows.append(np.concatenate(found)[:n_numbers])
+    return np.asarray(rows, np.float64).reshape(-1, n_numbers)
+
+
+def _edges(square: Pixels) -> Array:
+    """(128,) logarithms of the rise in each direction, by cell, over the mean gradient."""
+    small = cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    across, down = cv2.Sobel(small, cv2.CV_32F, 1, 0), cv2.Sobel(small, cv2.CV_32F, 0, 1)
+    turns = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False, dtype=np.float32)
+    gradients = np.stack([across.ravel(), down.ravel()])
+    rises = np.maximum(np.stack([np.cos(turns), np.sin(turns)], axis=1) @ gradients, 0)
+    means = rises.reshape(_DIRECTIONS, _CELLS, 64 // _CELLS, _CELLS, -1).mean(axis=(2, 4))
+    return np.asarray(np.log(means.ravel() / (cv2.magnitude(across, down).mean() + 4) + 0.1))
 
 
 @dataclass(frozen=True)
@@ -62,13 +92,13 @@ class Likeness:
     At most 1 % of the patients, in validation and in training, have an image beyond the limit.
     """
 
-    mean: Array  # (100,)
-    whitening: Array  # (100, 100), makes the covariance the identity
+    mean: Array  # (228,), or (100,) of an earlier version
+    whitening: Array  # (228, 228) or (100, 100), makes the covariance the identity
     limit: float  # of Mahalanobis distances
 
     def distances(self, squares: Iterable[Pixels]) -> Array:
         """(N,) of N squares, of the run's size in the pack."""
-        return _distances(describe(squares), self.mean, self.whitening)
+        return _distances(describe(squares, len(self.mean)), self.mean, self.whitening)
 
     def beyond(self, distance: float) -> str:
         """What to say of an image at this distance; empty within the limit."""
@@ -101,8 +131,8 @@ def read_likeness(path: Path, key: str) -> Likeness | None:
         mean, whitening, limit, written_for = (read_array(path, name) for name in names)
         if str(written_for) != key:
             raise ValueError("of other training data than run_config.json")
-        shapes = mean.shape, whitening.shape
-        if shapes != ((_N_NUMBERS,), (_N_NUMBERS, _N_NUMBERS)) or not np.isfinite(limit):
+        shapes, known = (mean.shape, whitening.shape), (_N_NUMBERS, _N_EARLIER)
+        if shapes not in [((n,), (n, n)) for n in known] or not np.isfinite(limit):
             raise ValueError(f"arrays of the shapes {shapes}")
         return Likeness(mean.astype(np.float64), whitening.astype(np.float64), float(limit))
     except (OSError, KeyError, ValueError, TypeError) as error:

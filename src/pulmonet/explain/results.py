@@ -90,7 +90,11 @@ class ImageExplanation(Record):
     distance: float | None = None
     """How far the image is from those that the run was trained on; null = not known."""
     unlike: bool | None = None
-    """Whether that is too far for a verdict; null = not known."""
+    """Whether that is too far for a verdict, or it is a phantom and the run's were X-rays."""
+    in_colour: bool | None = None
+    """Whether its file is in colour, and X-rays are grey; null = of an earlier version."""
+    phantom: bool | None = None
+    """Whether `prepare --demo` drew it; null = of an earlier version."""
     labels: dict[str, LabelExplanation]
     """By label."""
 

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pulmonet.data.images.decoding import Remark
+from pulmonet.data.likeness import Sight
 from pulmonet.errors import ArtifactError
 from pulmonet.explain.results import ImageExplanation
 from pulmonet.files.spreadsheet import escaped, unescaped
@@ -32,7 +34,8 @@ class ScoreTable:
         """`made_by` is what all rows say under `MADE_BY`."""
         self.path, self._made_by = path, list(made_by)
         cells = [f"{label}_{kind}" for label in labels for kind in KINDS]
-        cells += ["distance", "unlike_training", *MADE_BY, "bytes", "modified"]
+        cells += ["distance", "unlike_training", "in_colour", "phantom"]
+        cells += [*MADE_BY, "bytes", "modified"]
         self.columns = ["path", *cells]
         self.start_over()
 
@@ -53,7 +56,7 @@ class ScoreTable:
             what = f"{self.path}: no scores.csv of PulmoNet's, or edited since"
             raise ArtifactError(f"{what}; {REMEDY}")
         if header != self.columns:
-            return "its scores are of other labels"
+            return "its columns are of other labels, or of an earlier version"
         for cells in rows:
             pairs = zip(MADE_BY, cells[-5:-2], self._made_by, strict=True)
             if changed := [f"{name} {old}, now {new}" for name, old, new in pairs if old != new]:
@@ -106,7 +109,8 @@ class ScoreTable:
                     cells.append({None: "", True: "above", False: "below"}[found.present])
                     cells.append(found.conformal or "")
                 cells.append("" if image.distance is None else f"{image.distance:.12g}")
-                cells.append({None: "", True: "yes", False: "no"}[image.unlike])
+                flags = (image.unlike, image.in_colour, image.phantom)
+                cells += [{None: "", True: "yes", False: "no"}[flag] for flag in flags]
                 writer.writerow([*cells, *self._made_by, *state])
                 self.known[image.image] = state
         data = to_bytes(text.getvalue())
@@ -120,3 +124,10 @@ class ScoreTable:
         except OSError as error:
             raise ArtifactError(explain_write(self.path, error)) from None
         self._end += len(data)
+
+
+def seen_in(row: Sequence[str]) -> Sight:
+    """What a row says of the image beside its scores."""
+    distance, _, in_colour, phantom = row[-9:-5]
+    remark = Remark.COLOUR * (in_colour == "yes") + Remark.PHANTOM * (phantom == "yes")
+    return Sight(float(distance) if distance else None, Remark(remark))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pulmonet.arrays import Floats32
+from pulmonet.data.images.decoding import Remark
+from pulmonet.data.likeness import Sight
 from pulmonet.explain.results import ImageExplanation, LabelExplanation
 from pulmonet.metrics.conformal import Decision
 from pulmonet.models.trained import TrainedRun
@@ -16,16 +18,11 @@ def judge_images(
     names: Sequence[str],
     labels: Sequence[str],
     scores: Floats32,
-    distances: Sequence[float | None],
-    *,
-    synthetic: bool = False,
+    sights: Sequence[Sight],
 ) -> list[ImageExplanation]:
-    """B images and their scores (B, L), with what a run's calibration makes of these.
-
-    `distances` are those of `TrainedRun.measure`; `synthetic` images are phantoms.
-    """
+    """B images, what is known of each, and what a run's calibration makes of the scores (B, L)."""
     calibration = run.calibration
-    likeness = [(one, run.why_unlike(one, synthetic=synthetic)) for one in distances]
+    likeness = [(one, run.why_unlike(one)) for one in sights]
     columns: list[list[LabelExplanation]] = []
     for label, column in zip(labels, scores.T, strict=True):
         fitted = None if calibration is None else calibration.labels.get(label)
@@ -57,9 +54,11 @@ def judge_images(
     return [
         ImageExplanation(
             image=name,
-            distance=distance,
-            unlike=bool(why) if why or distance is not None else None,
+            distance=sight.distance,
+            unlike=bool(why) if why or sight.distance is not None else None,
+            in_colour=bool(sight.remark & Remark.COLOUR),
+            phantom=bool(sight.remark & Remark.PHANTOM),
             labels=dict(zip(labels, found, strict=True)),
         )
-        for name, (distance, why), *found in zip(names, likeness, *columns, strict=True)
+        for name, (sight, why), *found in zip(names, likeness, *columns, strict=True)
     ]

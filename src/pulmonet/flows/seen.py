@@ -20,7 +20,7 @@ from pulmonet.flows.dataset import RunRows, pack_rows
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, SeenBefore
 
-#: Rows described of each kind: all that 100 numbers need, whatever the size of the collection.
+#: Rows described of each kind: all that 228 numbers need, whatever the size of the collection.
 MAX_ROWS = 2000
 
 

@@ -20,24 +20,26 @@ from pulmonet.files.ledger import NAME, Ledger
 from pulmonet.files.read import read_text
 from pulmonet.flows import console
 from pulmonet.flows.dataset import Datasets
+from pulmonet.flows.evaluate.combine import average, pool
 from pulmonet.flows.evaluate.compare import compare_all
 from pulmonet.flows.evaluate.flow import evaluate_one
-from pulmonet.flows.evaluate.material import Material, find_sources, with_labels
+from pulmonet.flows.evaluate.material import Material, find_sources, read_scores, with_labels
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
-from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.metrics.results import Comparison, RunResult, ThresholdTest
 from pulmonet.metrics.subgroups import DEFAULT_COLUMNS
-from pulmonet.report.collect import FIGURES, Collection, Evaluated, RunArtifacts, collect
+from pulmonet.report.collect import Collection, Evaluated, RunArtifacts, collect
+from pulmonet.report.names import FIGURES
 from pulmonet.report.stale import Reader
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.words import count, list_first
 
 _TABLE = "final_evaluation_results.csv"
-_KEY = ("Model", "Dataset", "Split")
+_KEY, _JOINT = ("Model", "Dataset", "Split"), ("Group", "Combines")
 #: What follows from the predictions and the options.
 _COMPUTED = {"n_rows", "n_patients", "n_studies", "bootstrap", "labels", "macro", "study"}
 _COMPUTED |= {"subgroups", "baseline", "collection_baseline"}
@@ -61,8 +63,8 @@ def run(options: EvaluateOptions) -> int:
         folders[source.results_dir.path.parent].append(source.name)
     verdicts: dict[str, str] = {}
     for folder, names in folders.items():
-        only = names if options.runs else ()
-        verdicts |= verify(collect(folder), folder, options, only)
+        only = names if options.runs or options.predictions else ()
+        verdicts |= verify(collect(folder, anything=True), folder, options, only)
     if console.wants_json():
         console.show_json(verdicts)
     differs = any(verdict.startswith("differs") for verdict in verdicts.values())
@@ -108,6 +110,9 @@ class _Check:
         self.wrong = defaultdict[str, list[str]](list)
         self.missing = defaultdict[str, list[str]](list)
         self._datasets = Datasets()
+        files = find_sources(options) if options.predictions else []
+        self._files = {source.name: source for source in files}
+        self._materials: dict[tuple[object, ...], list[Material]] = {}
         self._tables = {
             (rows.run, rows.dataset, rows.split): rows
             for found in collection.evaluated
@@ -126,16 +131,23 @@ class _Check:
         stored = self.attempt(run_dir.calibration_path, read_calibration)
         for result in found.results:
             path = run_dir.evaluation_path(result.dataset, result.split)
-            rows = self._tables.get((name, result.dataset, result.split))
+            key = (name, result.dataset, result.split)
+            if name in self._files:
+                like = {"split": result.split, "blank": result.blank}
+                read = read_scores(self._files[name], self.options.model_copy(update=like))
+                self._tables[key] = read.predictions
+            rows = self._tables.get(key)
             if rows is None:
-                self.missing[name].append(f"{path.name}: its predictions are not there")
+                is_file = not result.members and not isinstance(found, RunArtifacts)
+                how = f"; evaluate --verify --predictions {name}=FILE reads them" * is_file
+                self.missing[name].append(f"{path.name}: its predictions are not there{how}")
                 continue
             found_in = partial(self._differing, result, rows, stored)
             self.wrong[name] += self.attempt(path, found_in) or []
         weights = "weights and " if isinstance(found, RunArtifacts) else ""
         said = f"verified ({weights}{count(len(found.results), 'evaluation')}"
         if n := self._n_scored[name]:
-            said += f"; {count(n, 'image')} scored again"
+            said += f"; {count(n, 'image')} {'read' if name in self._files else 'scored'} again"
         why = self._unscored.get(name)
         return f"{said}; not scored again: {why})" if why else f"{said})"
 
@@ -148,9 +160,10 @@ class _Check:
         material = Material(rows, run_dir)
         wrong: list[str] = []
         fields = _COMPUTED
-        scored = self._score(result, options, run_dir)
+        scored = self._again(result, options)
         if scored is not None:
-            wrong += _unlike(rows, scored.predictions, run_dir)
+            if result.run not in self._files:
+                wrong += _unlike(rows, scored.predictions, run_dir)
             material, fields = replace(scored, predictions=rows), _COMPUTED | _SCORED
         material = with_labels(material, tuple(result.labels))
         points = [point for item in result.labels.values() for point in item.operating_points]
@@ -178,10 +191,9 @@ class _Check:
         every = [point for item in result.labels.values() for point in item.operating_points]
         kinds = (item.calibrated.calibrator for item in result.labels.values() if item.calibrated)
         given = {
-            "n_resamples": result.bootstrap.n_resamples,
-            "seed": result.bootstrap.seed,
+            **result.model_dump(include={"level", "blank", "views", "tta"}),
+            **result.bootstrap.model_dump(include={"n_resamples", "seed"}),
             "interval": result.bootstrap.method,
-            "level": result.level,
             "study_rule": result.study.rule if result.study else result.study_rule or "max",
             "criteria": tuple(dict.fromkeys(point.criterion for point in every)),
             "calibrator": next(filter(None, kinds), "platt"),
@@ -196,46 +208,56 @@ class _Check:
                 for name in dict.fromkeys(group.column for group in result.subgroups)
                 if name in rows.columns and name not in DEFAULT_COLUMNS
             ),
-            "blank": result.blank,
-            "views": result.views,
-            "tta": result.tta,
             "verify": False,
         }
-        if result.split in SPLITS:
-            given["split"] = result.split
+        if result.split in SPLITS or result.combines == "out-of-fold":
+            given["split"] = result.split if result.split in SPLITS else "valid"
         return check_options(EvaluateOptions, self.options.model_dump(exclude_unset=True) | given)
 
-    def _score(
-        self, result: RunResult, options: EvaluateOptions, run_dir: RunDir
-    ) -> Material | None:
-        """The rows scored again; None where that cannot be: then `_unscored` has the reason."""
-        source = RunDir(self.folder / result.run.removesuffix(f"+{result.tta}"))
-        weights = f"{source.name}/{source.best_model_path.name}"
-        if not source.best_model_path.exists() or any(
-            problem.where == weights for problem in self.attempt.problems
-        ):
-            return None
+    def _again(self, result: RunResult, options: EvaluateOptions) -> Material | None:
+        """The rows scored, combined or read again; where that cannot be, None and `_unscored`."""
         try:
-            from pulmonet.flows.evaluate.score import score
-
-            record = source.read_record()
-            manifest = self._datasets.rows_of(record, options).manifest
-            rows = [fingerprint(one) for one in (manifest, *manifest.parts)]
-            if result.dataset_fingerprint in rows:
-                every = score(result.run, source, run_dir, options, self._datasets)
-                scored = next(one for one in every if one.predictions.dataset == result.dataset)
-                self._n_scored[result.run] += len(scored.predictions.paths)
-                return scored
-            why = f"{result.dataset} as it was evaluated is not at hand"
+            found = [self._scored(one, result, options) for one in result.members or [result.run]]
+            if result.members:
+                make = average if result.combines == "ensemble" else pool
+                found = [make(result.run, found, RunDir(self.folder / result.run))]
+            self._n_scored[result.run] += len(found[0].predictions.paths)
+            return found[0]
         except (ConfigError, DataError, TrainingError, ImportError) as error:
-            why = str(error)
-        self._unscored[result.run] = why
-        return None
+            self._unscored[result.run] = str(error)
+            return None
+
+    def _scored(self, name: str, result: RunResult, options: EvaluateOptions) -> Material:
+        """A run's rows scored as those of `result` were, or the file of scores of that name."""
+        if name in self._files:
+            return read_scores(self._files[name], options)
+        source = RunDir(self.folder / name.removesuffix(f"+{result.tta}"))
+        if not source.exists():
+            text = f"evaluate --verify --predictions {name}=FILE reads its file again"
+            raise DataError(f"no run is called {name}; {text}")
+        damaged = {problem.where for problem in self.attempt.problems}
+        if not source.best_model_path.exists() or f"{source.name}/best_model.pth" in damaged:
+            raise DataError(f"the weights of {name} are not there")
+        record = source.read_record()
+        manifest, trained_on = self._datasets.rows_of(record, options).manifest, record.provenance
+        # the folds of one deal have no fingerprint in common
+        told = result.dataset_fingerprint or (trained_on.dataset and trained_on.dataset.fingerprint)
+        key = (name, options.split, options.views, options.blank)
+        if told in {None, *(fingerprint(one) for one in (manifest, *manifest.parts))}:
+            if key not in self._materials:
+                from pulmonet.flows.evaluate.score import score
+
+                where = RunDir(self.folder / name)
+                self._materials[key] = score(name, source, where, options, self._datasets)
+            for one in self._materials[key]:
+                if one.predictions.dataset == result.dataset:
+                    return one
+        raise DataError(f"{result.dataset} as it was evaluated is not at hand")
 
     def pairs(self, only: Names[str]) -> None:
         """Differences between runs, and letters, that do not follow from their predictions."""
         compared, shown = self.collection.compared, self.collection.comparisons
-        families: dict[tuple[tuple[str, str], tuple[str, ...]], list[RunResult]] = {}
+        families: dict[tuple[tuple[str, str], tuple[str, ...]], dict[str, RunResult]] = {}
         for result in self.collection.results:
             where = (result.dataset, result.split)
             own = compared.get((result.run, *where), [])
@@ -244,9 +266,8 @@ class _Check:
                 sides = [one.a_members or [one.a] for one in own]
                 sides += [one.b_members or [one.b] for one in own]
                 every = dict.fromkeys(name for side in sides for name in side)
-                families.setdefault((where, tuple(every)), []).append(result)
-        for (where, names), results in families.items():
-            found = {result.run: result for result in results}
+                families.setdefault((where, tuple(every)), {})[result.run] = result
+        for (where, names), found in families.items():
             if (only and not {*names} <= {*only}) or any(self.wrong[name] for name in names):
                 continue
             there = [name for name in names if name in found and (name, *where) in self._tables]
@@ -254,12 +275,12 @@ class _Check:
                 lost = list_first(sorted({*names} - {*there}))
                 for name in there:
                     self.missing[name].append(f"it was compared with {lost}, not there")
-            else:
-                again, pairs = self._compare([found[name] for name in names], where)
-                for result in again:
-                    file = RunDir(self.folder / result.run).evaluation_path(*where).name
-                    said = _by_pair(found[result.run], compared[result.run, *where])
-                    self.wrong[result.run] += _named(file, said, _by_pair(result, pairs))
+                continue
+            again, pairs = self._compare([found[name] for name in names], where)
+            for result in again:
+                file = RunDir(self.folder / result.run).evaluation_path(*where).name
+                said = _by_pair(found[result.run], compared[result.run, *where])
+                self.wrong[result.run] += _named(file, said, _by_pair(result, pairs))
 
     def _compare(
         self, results: list[RunResult], where: tuple[str, str]
@@ -267,7 +288,7 @@ class _Check:
         own = self.collection.compared[results[0].run, *where]
         arms = {one.a: one.a_members for one in own} | {one.b: one.b_members for one in own}
         primary = next((one for one in own if one.is_primary()), own[0])
-        tables = [self._tables[one.run, one.dataset, one.split] for one in results]
+        tables = [self._tables[one.run, *where] for one in results]
         rows = [
             with_labels(Material(table, RunDir(self.folder)), tuple(one.labels)).predictions
             for table, one in zip(tables, results, strict=True)
@@ -286,11 +307,8 @@ class _Check:
         for result in self.collection.results:
             new = final_table.table_of([result]).to_dict("records")[0]
             old = rows.get(tuple(new[name] for name in _KEY), {})
-            self.wrong[result.run] += [
-                f"{_TABLE}: {name} is {old[name]}, in the evaluation {value}"
-                for name, value in new.items()
-                if name in old and name not in ("Group", "Combines") and old[name] != value
-            ]
+            said = {name: old[name] for name in new if name in old and name not in _JOINT}
+            self.wrong[result.run] += _named(_TABLE, said, new)
 
     def written(self) -> None:
         """Files that are not as `evaluate` or `explain` wrote them, by the lists beside them."""
@@ -313,13 +331,15 @@ def _unlike_log(run: RunArtifacts) -> list[str]:
 
 
 def _by_pair(result: RunResult, items: Iterable[Comparison]) -> dict[str, Any]:
-    return {"group_letters": result.group_letters} | {
-        f"{item.a} less {item.b}, {item.metric} of {item.label or 'macro'}": item.model_dump()
-        for item in items
-    }
+    found: dict[str, Any] = {"group_letters": result.group_letters}
+    every: list[Comparison | ThresholdTest] = [*items, *result.threshold_tests]
+    for item in every:
+        what = item.metric if isinstance(item, Comparison) else item.measure
+        found[f"{item.a} less {item.b}, {what} of {item.label or 'macro'}"] = item.model_dump()
+    return found
 
 
-def _named(file: str, said: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+def _named(file: str, said: Mapping[Any, Any], again: Mapping[Any, Any]) -> list[str]:
     """What differs in a file: ``labels.Edema.auroc.value is 0.91, and computed again 0.71``."""
     return [f"{file}: {text}" for text in _walk(said, again, "")]
 

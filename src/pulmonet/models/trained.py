@@ -12,8 +12,9 @@ from torch import nn
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.config.fields import ModelConfig
 from pulmonet.data.batches.load import Batch
+from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.square import fit_square, pack_side
-from pulmonet.data.likeness import Likeness, key_of, read_likeness
+from pulmonet.data.likeness import Likeness, Sight, key_of, read_likeness
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
@@ -43,22 +44,21 @@ class TrainedRun:
         """How far a square of the pack's size is from those trained on; None: not known."""
         return None if self.likeness is None else float(self.likeness.distances([whole])[0])
 
-    def measure(self, image: Pixels, name: str) -> tuple[float | None, str]:
-        """How far a grey image (H, W) is from those trained on, and what is said beyond the limit.
-
-        None where that is not known. An image beyond the limit is warned of by its `name`.
-        """
-        distance = self.distance(fit_square(image, pack_side(self.image_size), self.fit))
-        if unlike := self.why_unlike(distance, synthetic=False):
+    def measure(self, image: Pixels, name: str, remark: Remark = Remark.NONE) -> tuple[Sight, str]:
+        """What is known of a grey image (H, W), and why it gets no verdict; then a warning."""
+        whole = fit_square(image, pack_side(self.image_size), self.fit)
+        sight = Sight(self.distance(whole), remark)
+        if unlike := self.why_unlike(sight):
             logging.getLogger(__name__).warning("%s: %s", name, unlike)
-        return distance, unlike
+        return sight, unlike
 
-    def why_unlike(self, distance: float | None, *, synthetic: bool) -> str:
-        """Why there is no verdict on an image at this distance, or a phantom; empty of others."""
+    def why_unlike(self, sight: Sight) -> str:
+        """Why there is no verdict: a phantom, or too far away; empty of others."""
         facts = self.record.provenance.dataset
-        if synthetic and facts is not None and not facts.synthetic:
+        if sight.remark & Remark.PHANTOM and facts is not None and not facts.synthetic:
             return "a phantom, and this model was trained on X-rays"
-        return "" if distance is None or not self.likeness else self.likeness.beyond(distance)
+        known = self.likeness
+        return known.beyond(sight.distance) if known and sight.distance is not None else ""
 
     @cached_property
     def calibration(self) -> Calibration | None:

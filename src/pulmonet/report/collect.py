@@ -8,9 +8,10 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -22,22 +23,12 @@ from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.final_table import mark_stale
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
 from pulmonet.report.heatmaps import HeatMaps, find_heat_maps
+from pulmonet.report.names import FIGURES
 from pulmonet.report.pseudonyms import Identities
 from pulmonet.report.stale import Problem, Reader, Rows
 from pulmonet.run.folder import RunDir, list_runs, no_run
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import DatasetFacts, Provenance, RunRecord
-
-#: Pictures that `evaluate` leaves and that name no image (the sheet of worst cases does), in words.
-FIGURES = {
-    "flow": "flow of rows and patients, and missing labels,",
-    "roc": "ROC curves",
-    "precision_recall": "precision-recall curves",
-    "reliability": "reliability diagrams with smooth calibration curves",
-    "decision": "decision curves: net benefit of the model, of treating all and of treating none",
-    "subgroups": "AUROC per subgroup",
-    "calibration_subgroups": "smooth calibration curves per subgroup",
-}
 
 
 @dataclass(frozen=True)
@@ -177,14 +168,14 @@ class Context:
     """Of ``--verify`` by run: begins with verified, not verified or differs."""
 
 
-def collect(artifacts_dir: Path) -> Collection:
-    """Read all runs below `artifacts_dir`.
+def collect(artifacts_dir: Path, *, anything: bool = False) -> Collection:
+    """Read all runs below `artifacts_dir`, and `anything` else where there are none.
 
     Raises:
         ArtifactError: no folder, no run, or no run that can be read.
     """
     run_dirs = list_runs(artifacts_dir)
-    if not run_dirs:
+    if not (run_dirs or (anything and artifacts_dir.is_dir())):
         raise ArtifactError(no_run(artifacts_dir))
     attempt = Reader(artifacts_dir)
     problems = attempt.problems
@@ -195,7 +186,7 @@ def collect(artifacts_dir: Path) -> Collection:
             records[run_dir] = record
             attempt.look_at_weights(run_dir, record)
     runs = [_read_run(run_dir, record, attempt) for run_dir, record in records.items()]
-    if not runs:
+    if run_dirs and not runs:
         raise ArtifactError(
             f"{artifacts_dir}: none of its {len(run_dirs)} runs can be read "
             f"({problems[0].where}: {problems[0].what}); restore them or train again"
@@ -228,12 +219,17 @@ def collect(artifacts_dir: Path) -> Collection:
 
 
 def _without_stale_letters(reader: Reader, found: Found) -> Found:
-    """Without the letters that a run shared with one that was evaluated again without it."""
+    """Without letters and tests that a run shared with one of other weights, or evaluated since."""
     results = list(found.results)
     for at, result in enumerate(results):
         key = (result.run, result.dataset, result.split)
-        if any(reader.is_stale(item, key) for item in reader.compared.get(key, ())):
-            results[at] = result.model_copy(update={"group_letters": ""})
+        stale = [one for one in reader.compared.get(key, ()) if reader.is_stale(one, key)]
+        sides = [(one.a_members or [one.a], one.b_members or [one.b]) for one in stale]
+        gone = [{*pair} for side in sides for pair in product(*side)]
+        tests = [one.model_copy(update=reader.names_of(one)) for one in result.threshold_tests]
+        update: dict[str, Any] = {"group_letters": ""} if stale else {}
+        update["threshold_tests"] = [one for one in tests if {one.a, one.b} not in gone]
+        results[at] = result.model_copy(update=update)
     return replace(found, results=tuple(results))
 
 

@@ -11,6 +11,7 @@ from pulmonet import __version__
 from pulmonet.config.fields import ModelConfig
 from pulmonet.report.checklist.items import NOTES
 from pulmonet.report.collect import Context, RunArtifacts
+from pulmonet.report.names import VIEWS
 from pulmonet.report.render.blocks import Section, Text
 from pulmonet.report.render.markdown import escape, render_sections
 from pulmonet.report.sections.limitations import limitations_section
@@ -21,15 +22,6 @@ from pulmonet.report.wording import combination_notes
 #: Characters that YAML does not take as they are (https://yaml.org/spec/1.1/#id868524).
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
-#: Of `data.views`, before "chest X-rays".
-_VIEWS = {
-    "all": "frontal and lateral",
-    "frontal": "frontal",
-    "AP": "frontal (AP)",
-    "PA": "frontal (PA)",
-    "lateral": "lateral",
-}
-
 
 def render_model_card(context: Context) -> str:
     """The card of all runs, the best one first."""
@@ -37,7 +29,7 @@ def render_model_card(context: Context) -> str:
     runs = [best, *(run for run in context.collection.runs if run is not best)]
     title = context.notes.get("title") or "Chest X-ray classification with PulmoNet"
     uses = (_note(context, "intended_use"), _note(context, "out_of_scope"))
-    views = sorted({_VIEWS[run.config.data.views] for run in runs})
+    views = sorted({VIEWS[run.config.data.views] for run in runs})
     said = fields(
         "model_card",
         best=best,

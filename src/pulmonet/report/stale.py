@@ -8,7 +8,7 @@ from typing import Any
 
 from pulmonet.errors import PulmoNetError
 from pulmonet.files.read import check_plain, sha256_of
-from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.metrics.results import Comparison, RunResult, ThresholdTest
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, explain_stale
 
@@ -77,13 +77,12 @@ class Reader:
             self.stale.append(Problem(self._where(path), why))
         return not why
 
-    def names_of(self, item: Comparison) -> dict[str, Any]:
+    def names_of(self, item: Comparison | ThresholdTest) -> dict[str, Any]:
         """Both sides of a comparison, as their folders are called now."""
-        now = {side: self.renamed.get(name, name) for side, name in (("a", item.a), ("b", item.b))}
-        members = {"a_members": item.a_members, "b_members": item.b_members}
-        return now | {
-            side: [self.renamed.get(name, name) for name in names]
-            for side, names in members.items()
+        now, members = self.renamed, {"a_members", "b_members"}
+        return {
+            side: [now.get(one, one) for one in name] if side in members else now.get(name, name)
+            for side, name in item.model_dump(include={"a", "b", *members}).items()
         }
 
     def is_stale(self, item: Comparison, key: Rows) -> bool:

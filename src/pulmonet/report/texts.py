@@ -15,7 +15,7 @@ from typing import Any, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.environment import TemplateExpression
 
-from pulmonet.report import wording
+from pulmonet.report import names, wording
 from pulmonet.report.render.blocks import Table, Text
 from pulmonet.words import count
 
@@ -38,7 +38,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_on_one_line,
     )
-    said = vars(wording) | {"counted": count, "absent": _ABSENT}
+    said = vars(names) | vars(wording) | {"counted": count, "absent": _ABSENT}
     environment.globals |= said
     environment.filters |= said
     return environment

@@ -9,25 +9,12 @@ from pulmonet.config.fields import ModelConfig, SelectConfig
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.results import RunResult
+from pulmonet.report.names import MODEL_NAMES
 from pulmonet.report.render.blocks import Cell, Table
 
 if TYPE_CHECKING:
     from pulmonet.report.collect import RunArtifacts
 
-MODEL_NAMES = {
-    "densenet121": "DenseNet-121",
-    "resnet50": "ResNet-50",
-    "efficientnet_b0": "EfficientNet-B0",
-    **{f"timm:tf_efficientnet_lite{size}": f"EfficientNet-Lite{size}" for size in range(5)},
-}
-#: How an image became a square: put before its side.
-FITTED = {
-    "stretch": "stretched to",
-    "pad": "padded to a square and resized to",
-    "crop": "cut to the central square and resized to",
-}
-#: What a policy for blank or uncertain labels does, as a verb.
-COUNTED = {"zeros": "count as negative", "ones": "count as positive", "ignore": "are left out"}
 NOTHING = "–"
 
 

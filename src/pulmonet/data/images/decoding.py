@@ -34,6 +34,11 @@ class Remark(IntFlag):
     WARNED = 8  # its decoder had something to say, and the picture is whole
     COLOUR = 32  # it has colours, and X-rays have none
     FEW_GREYS = 16  # mostly black or white, or of few greys; seen on its square, so in no pack
+    PHANTOM = 64  # drawn by `prepare --demo`, as its comment says
+
+
+#: The comment in every phantom's JPEG file, by which it is known wherever it is copied.
+PHANTOM_COMMENT = b"PulmoNet phantom: synthetic, no patient"
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Pixels
-from pulmonet.data.images.decoding import Remark, decoding
+from pulmonet.data.images.decoding import PHANTOM_COMMENT, Remark, decoding
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
 from pulmonet.data.images.file import FileState, read_inside, reading
 from pulmonet.data.images.grey import colour_of, to_grey, upright
@@ -48,10 +48,15 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
         DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
             read; or all pixels are equal.
     """
+    return read_row(manifest, row)[0]
+
+
+def read_row(manifest: Manifest, row: int) -> tuple[Pixels, Remark]:
+    """`read_source_image`, and what there is to remark."""
     manifest, row = manifest.own_row(row)
     path = str(manifest.table["path"].iloc[row])
     image, remark, _ = read_image(manifest.root, path, follow_links=manifest.follow_links)
-    return _warned(image, remark, path)
+    return _warned(image, remark | Remark.PHANTOM * manifest.synthetic, path)
 
 
 def read_image(root: Path, path: str, *, follow_links: bool) -> tuple[Pixels, Remark, FileState]:
@@ -75,13 +80,18 @@ def read_grey(path: Path) -> Pixels:
     Raises:
         DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
+    return read_file(path)[0]
+
+
+def read_file(path: Path) -> tuple[Pixels, Remark]:
+    """`read_grey`, and what there is to remark."""
     return _warned(*decode(_content(path), str(path)), path)
 
 
-def _warned(image: Pixels, remark: Remark, path: object) -> Pixels:
+def _warned(image: Pixels, remark: Remark, path: object) -> tuple[Pixels, Remark]:
     if remark & Remark.COLOUR:
         logging.getLogger(__name__).warning("%s: in colour, and X-rays are grey; is it one?", path)
-    return image
+    return image, remark
 
 
 def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
@@ -120,6 +130,7 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
     if not header.complete:
         raise DataError(f"{where}: truncated {header.kind} (no end marker); copy it again")
     remark = Remark.TURNED if header.orientation > 1 else Remark.NONE
+    remark |= Remark.PHANTOM if PHANTOM_COMMENT in content[:100] else Remark.NONE
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), flags)

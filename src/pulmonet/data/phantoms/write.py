@@ -13,6 +13,7 @@ import cv2
 import pandas as pd
 
 import pulmonet
+from pulmonet.data.images.decoding import PHANTOM_COMMENT
 from pulmonet.data.phantoms.anatomy import Film
 from pulmonet.data.phantoms.film import take_frontal
 from pulmonet.data.phantoms.findings import Box, Finding
@@ -114,7 +115,9 @@ def _write_image(path: Path, film: Film, findings: Sequence[Finding]) -> list[Bo
     done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise DataError(f"{path}: OpenCV could not encode the image; reinstall OpenCV")
-    content = encoded.tobytes()
+    # a JPEG comment behind the JFIF segment, which is of 20 bytes with the start
+    mark = b"\xff\xfe" + (len(PHANTOM_COMMENT) + 2).to_bytes(2, "big") + PHANTOM_COMMENT
+    content = encoded[:20].tobytes() + mark + encoded[20:].tobytes()
     if not path.is_file() or path.read_bytes() != content:
         write_atomic(path, content)
     return boxes

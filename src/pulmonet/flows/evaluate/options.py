@@ -13,7 +13,7 @@ from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.folder import check_run_name
 from pulmonet.words import list_first, unknown
 
-_BESIDE_VERIFY = {"verify", "runs", "artifacts_dir", "data_dir", "columns", "device"}
+_BESIDE_VERIFY = {"verify", "runs", "predictions", "artifacts_dir", "data_dir", "columns", "device"}
 _BESIDE_VERIFY |= {"batch_size", "num_workers"}
 
 
@@ -122,7 +122,8 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
         if self.verify and self.model_dump(exclude_defaults=True).keys() - _BESIDE_VERIFY:
             raise ConfigError(
                 "--verify: checks evaluations as they were made; beside it only runs, "
-                "--artifacts-dir, where the data are, --device, --batch-size and --num-workers"
+                "--predictions, --artifacts-dir, where the data are, --device, --batch-size and "
+                "--num-workers"
             )
         if self.predictions:
             if self.export is not None:

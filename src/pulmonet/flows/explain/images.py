@@ -14,10 +14,11 @@ import torch
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.batches.load import in_order
+from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.dicom import NotARadiographError
 from pulmonet.data.images.file import file_of, inside_root
 from pulmonet.data.images.header import read_header
-from pulmonet.data.images.read import read_grey, read_source_image
+from pulmonet.data.images.read import read_file, read_row
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.open import decoding_threads
 from pulmonet.data.splits.choose import select_rows
@@ -39,18 +40,17 @@ _START_BYTES = 1024
 class Source:
     """One image to explain; its output folder's name is unique among the images of one call.
 
-    `read` gives (H, W) uint8, or raises DataError; `path` is None inside an archive; `reference`
-    has the labels whose reference standard is known.
+    `read` gives (H, W) uint8 and what there is to remark, or raises DataError; `path` is None
+    inside an archive; `reference` has the labels whose reference standard is known.
     """
 
     name: str
     folder: str
-    read: Callable[[], Pixels]
+    read: Callable[[], tuple[Pixels, Remark]]
     path: Path | None = None
     was_found: bool = False  # in a folder or by a pattern, not named
     reference: Mapping[str, bool] = field(default_factory=dict)
     file: Path | None = None  # that holds it, an archive too
-    synthetic: bool = False  # a phantom
 
     def state(self) -> tuple[str, str]:
         """Its file's size in bytes and time of change, UTC; blank where there is none."""
@@ -67,10 +67,10 @@ def read_sources(
     bad: list[BadImage],
     progress: Callable[[], None],
     *,
-    prepare: Callable[[Pixels], Any] = lambda image: image,
+    prepare: Callable[[Pixels, Remark], Any] = lambda *pair: pair,
     n_more: int = 0,
 ) -> Iterator[tuple[Source, Any]]:
-    """The images in order, `prepare`d, read ahead by threads.
+    """The images in order, with what there is to remark or `prepare`d, read ahead by threads.
 
     Those that cannot be read are named and added to `bad`; other modalities of a folder are passed
     over. DataError: none can be read, and there were not `n_more` before.
@@ -78,7 +78,7 @@ def read_sources(
 
     def attempt(source: Source) -> Any:
         try:
-            return prepare(source.read())
+            return prepare(*source.read())
         except DataError as error:
             return error
 
@@ -141,7 +141,7 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     folders = folder_names([path.parts for path in paths])
     names = [portable_path(path) if path.is_absolute() else str(path) for path in paths]
     return [
-        Source(name, folder, partial(read_grey, path), path, was_found, file=path)
+        Source(name, folder, partial(read_file, path), path, was_found, file=path)
         for name, folder, (path, was_found) in zip(names, folders, paths.items(), strict=True)
     ]
 
@@ -204,7 +204,7 @@ def _sources_from_rows(manifest: Manifest, rows: Sequence[int]) -> list[Source]:
         file = inside_root(part.root, held_in, follow_links=part.follow_links)
         known = manifest.table.iloc[row][list(manifest.labels)].items()
         reference = {str(label): bool(value == 1) for label, value in known if value in (0, 1)}
-        read = partial(read_source_image, manifest, row)
-        own, synthetic = file if file_of(path) == path else None, manifest.synthetic
-        found.append(Source(path, folder, read, own, False, reference, file, synthetic))
+        read = partial(read_row, manifest, row)
+        own = file if file_of(path) == path else None
+        found.append(Source(path, folder, read, own, False, reference, file))
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
+from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
@@ -42,17 +43,17 @@ def explain_sources(
 
     def write_sheet() -> None:
         number = f"_{len(sheets) + 1}" if sheets else ""
-        kind = "; SYNTHETIC phantoms" if sources[0].synthetic else ""
+        kind = "; SYNTHETIC phantoms" if images[-1].phantom else ""
         sheet = panels.draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
         sheets.append(f"contact_sheet{number}.png")
         task.ledger.write(task.folder / sheets[-1], sheet)
         rows.clear()
 
     with console.steps("Explaining", len(sources)) as progress:
-        for source, image in read_sources(sources, bad, progress.advance):
+        for source, (image, remark) in read_sources(sources, bad, progress.advance):
             if len(rows) == panels.ROWS_PER_SHEET:
                 write_sheet()
-            found, row = _explain_one(task, trained, source, image)
+            found, row = _explain_one(task, trained, source, image, remark)
             images.append(found)
             table.add([found], [source.state()])
             rows.append(row)
@@ -62,27 +63,27 @@ def explain_sources(
 
 
 def _explain_one(
-    task: Settled, trained: TrainedRun, source: Source, image: Pixels
+    task: Settled, trained: TrainedRun, source: Source, image: Pixels, remark: Remark
 ) -> tuple[ImageExplanation, panels.SheetRow]:
     """All files of one image; its part of explanations.json and its row of the contact sheet."""
     columns = [trained.labels.index(label) for label in task.labels]
     way, pixels = task.variants[0], to_network_input([image], trained)
     maps = explain_images(trained.network, pixels, columns, method=way.method, layer=way.layer)
     scores = maps.scores[0, columns]
-    distance, _ = trained.measure(image, source.name)
+    sight, _ = trained.measure(image, source.name, remark)
+    kind = "SYNTHETIC phantom, " if remark & Remark.PHANTOM else ""
+    subtitle = f"{kind}{source.name}; run {task.run_dir.name}"
     height, width = image.shape
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
     # what `report` lays the maps over
     task.ledger.write(folder / "xray.png", encode_png(image))
-    (judged,) = judge_images(
-        trained, [source.name], task.labels, scores[None], [distance], synthetic=source.synthetic
-    )
+    (judged,) = judge_images(trained, [source.name], task.labels, scores[None], [sight])
     labels: dict[str, LabelExplanation] = {}
     overlays: dict[str, Pixels | None] = {}
     for heat, (label, found) in zip(maps.maps[0], judged.labels.items(), strict=True):
         placed = place_map(heat, height, width, where)
-        labels[label], overlay = _explain_label(task, source, image, label, found, placed)
+        labels[label], overlay = _explain_label(task, source, image, label, found, placed, subtitle)
         overlays[label] = None if overlay is None else panels.thumbnail(overlay)
     arrays: dict[str, Any] = {  # readable without pickle
         "labels": np.asarray(task.labels, dtype=np.str_),
@@ -106,6 +107,7 @@ def _explain_label(
     label: str,
     judged: LabelExplanation,
     placed: Floats32,
+    subtitle: str,
 ) -> tuple[LabelExplanation, Pixels | None]:
     """The files of one label's map, `placed` (H, W); what is known of it, and its overlay."""
     method = task.variants[0].method
@@ -125,8 +127,6 @@ def _explain_label(
         if task.boxes_out and label in task.tuned_shares:
             facts["boxes"] = boxes_above(placed, task.tuned_shares[label])
     found = judged.model_copy(update=facts | _peak(placed))
-    kind = "SYNTHETIC phantom, " if source.synthetic else ""
-    subtitle = f"{kind}{source.name}; run {task.run_dir.name}"
     drawn = panels.draw_panel(
         image, overlay, label, found, task.colour_map, method=task.way, subtitle=subtitle
     )

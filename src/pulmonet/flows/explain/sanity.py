@@ -35,7 +35,7 @@ def check_maps(
         DataError: none of the images can be read; others are named, and added to `bad`.
         ConfigError: the other run has none of the labels.
     """
-    images = [image for _, image in read_sources(sources, bad, lambda: None)]
+    images = [image for _, (image, _) in read_sources(sources, bad, lambda: None)]
     pixels = to_network_input(images, trained)
     columns = [trained.labels.index(label) for label in task.labels]
     way = task.variants[0]

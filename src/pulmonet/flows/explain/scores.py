@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
 
@@ -12,10 +12,12 @@ import pandas as pd
 import torch
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.data.likeness import Sight
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
-from pulmonet.explain.score_table import KINDS, MADE_BY, ScoreTable
+from pulmonet.explain.score_table import KINDS, MADE_BY, ScoreTable, seen_in
 from pulmonet.explain.verdicts import judge_images
 from pulmonet.files.spreadsheet import plain_cells
 from pulmonet.files.write import changing
@@ -75,17 +77,16 @@ def score_images(
     Returns 0, or 3 where some of several images could not be read. `found` has the facts of the
     JSON. DataError: none can be read; ArtifactError: as `open_table`.
     """
-    judge = partial(judge_images, trained, synthetic=bool(found.synthetic))
     with open_table(task, trained, sources) as table:
-        bad = _add_rows(task, trained, table, sources, judge)
+        bad = _add_rows(task, trained, table, sources)
     names = {source.name for source in sources}
 
     def images() -> Iterator[ImageExplanation]:
         rows = (row for row in islice(table.rows(), 1, None) if row[0] in names)
         while part := list(islice(rows, 1000)):
-            scores = np.asarray([row[1 : -7 : len(KINDS)] for row in part], np.float32)
-            distances = [float(row[-7]) if row[-7] else None for row in part]
-            yield from judge([row[0] for row in part], task.labels, scores, distances)
+            scores = np.asarray([row[1 : -9 : len(KINDS)] for row in part], np.float32)
+            names_of, sights = [row[0] for row in part], [seen_in(row) for row in part]
+            yield from judge_images(trained, names_of, task.labels, scores, sights)
 
     show_scores(table.path, images(), len(bad))
     if console.wants_json():
@@ -96,11 +97,7 @@ def score_images(
 
 
 def _add_rows(
-    task: Settled,
-    trained: TrainedRun,
-    table: ScoreTable,
-    sources: Sequence[Source],
-    judge: Callable[..., list[ImageExplanation]],
+    task: Settled, trained: TrainedRun, table: ScoreTable, sources: Sequence[Source]
 ) -> list[BadImage]:
     """Passes take the same images whatever was done before, so that scores have the same digits."""
     side, outputs = trained.image_size, [trained.labels.index(label) for label in task.labels]
@@ -110,19 +107,19 @@ def _add_rows(
     n_more = len(sources) - len(due)
     bad: list[BadImage] = []
 
-    def square(image: Pixels) -> tuple[Pixels, float | None]:
+    def square(image: Pixels, remark: Remark) -> tuple[Pixels, Sight]:
         whole = fit_square(image, pack_side(side), trained.fit)
-        return fit_square(whole, side, "stretch"), trained.distance(whole)
+        return fit_square(whole, side, "stretch"), Sight(trained.distance(whole), remark)
 
     with console.steps("Scoring", len(sources), done=n_more) as bar:
         advance = partial(bar.advance, n_images=1)
         images = read_sources(due, bad, advance, prepare=square, n_more=n_more)
         for _, group in groupby(images, lambda pair: number[pair[0].folder]):
             part, found = zip(*group, strict=True)
-            squares, distances = zip(*found, strict=True)
+            squares, sights = zip(*found, strict=True)
             pixels = torch.from_numpy(np.stack(squares))[:, None]
             scores = trained.scores([unlabelled(pixels)])[:, outputs]
             names = [source.name for source in part]
             states = [source.state() for source in part]
-            table.add(judge(names, task.labels, scores, distances), states)
+            table.add(judge_images(trained, names, task.labels, scores, sights), states)
     return bad

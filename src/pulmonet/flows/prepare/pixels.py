@@ -1,8 +1,10 @@
 """What `prepare` does with the pixels: decode or pack them all, and look for what is wrong."""
 
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -27,22 +29,7 @@ from pulmonet.words import count, list_first
 _SHEET_PAIRS = 20
 
 #: What is said of images with a remark, and whether it is a warning.
-_REMARKS = {
-    Remark.TURNED: ("turned upright, as the EXIF orientation says", False),
-    Remark.ASSUMED: (
-        "without all DICOM elements about the pixels: MONOCHROME2, unsigned and the depth that "
-        "the number of bytes shows were assumed",
-        False,
-    ),
-    Remark.WARNED: ("whose decoder printed a warning; --verbose shows it", False),
-    Remark.WINDOW: (
-        "with a DICOM window or lookup table that hides the image: another window of the file, or "
-        "the range of its values, was taken",
-        True,
-    ),
-    Remark.COLOUR: ("in colour, and X-rays are grey; check them", True),
-    Remark.FEW_GREYS: ("of mostly black or white pixels, or of few greys; check them", True),
-}
+_REMARKS = tomllib.loads(Path(__file__).with_name("remarks.toml").read_text("utf-8"))
 
 
 def look_at_pixels(
@@ -129,14 +116,14 @@ def _pack(
 def _tell_remarks(report: PrepareReport, paths: Column, remarks: dict[int, Remark]) -> None:
     """What was done to images, as notes; which do not look like a picture, as warnings."""
     marked = [(str(paths.iloc[row]), found) for row, found in sorted(remarks.items()) if found]
-    for kind, (text, is_warning) in _REMARKS.items():
-        names = [path for path, found in marked if found & kind]
+    for name, remark in _REMARKS.items():
+        names = [path for path, found in marked if found & Remark[name]]
         if not names:
             continue
-        report.remarks[str(kind.name).lower()] = names
-        said = f"{count(len(names), 'image')} {text} ({list_first(names, 3)})"
-        (report.warnings if is_warning else report.notes).append(said)
-        if not is_warning:
+        report.remarks[name.lower()] = names
+        said = f"{count(len(names), 'image')} {remark['text']} ({list_first(names, 3)})"
+        (report.warnings if remark["is_warning"] else report.notes).append(said)
+        if not remark["is_warning"]:
             console.note(said)
 
 

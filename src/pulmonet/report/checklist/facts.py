@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Collection, RunArtifacts
+from pulmonet.report.names import COUNTED
 from pulmonet.report.texts import fields
-from pulmonet.report.wording import COUNTED, listing, networks_of
+from pulmonet.report.wording import listing, networks_of
 from pulmonet.run.record import DatasetFacts
 
 #: Columns of subgroups that describe patients and radiographs, not where they come from.

@@ -7,19 +7,14 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pulmonet.config.fields import TargetConfig
 from pulmonet.report.collect import Context, RunArtifacts
+from pulmonet.report.names import COUNTED, ROLES
 from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
 from pulmonet.report.texts import fields, paragraphs, table_of
-from pulmonet.report.wording import COUNTED, NOTHING, listing, percent, safe_name, table
+from pulmonet.report.wording import NOTHING, listing, percent, safe_name, table
 from pulmonet.run.record import DatasetFacts
 from pulmonet.words import count
 
 _Count = Annotated[int, Field(ge=0, lt=10**15)]
-_ROLES = {
-    "train": "training",
-    "valid": "validation split",
-    "dev": "development (chose the checkpoint)",
-    "test": "test",
-}
 
 
 def data_section(context: Context) -> Section:
@@ -43,7 +38,7 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
     names = listing([run.name for run in runs])
     folder = context.identities.argument(facts.root)
     said = fields("dataset", facts=facts, folder=folder, names=names).items()
-    flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=_ROLES, facts=facts)
+    flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=ROLES, facts=facts)
     blocks: list[Block] = [Bullets(tuple((f"{lead}:", text) for lead, text in said)), *flow]
     if facts.excluded:
         reasons = ((count(n, "row"), reason) for reason, n in facts.excluded.items())
@@ -58,7 +53,7 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
 
 def _place(role: str) -> int:
     """Training first, then what was tested on."""
-    return list(_ROLES).index(role) if role in _ROLES else len(_ROLES)
+    return list(ROLES).index(role) if role in ROLES else len(ROLES)
 
 
 def _prevalence(facts: DatasetFacts) -> list[Table]:
@@ -74,7 +69,7 @@ def _prevalence(facts: DatasetFacts) -> list[Table]:
     return table(
         "Positive images per label",
         (
-            {"Label": label} | {_ROLES.get(role, role): positives(label, role) for role in roles}
+            {"Label": label} | {ROLES.get(role, role): positives(label, role) for role in roles}
             for label in labels
         ),
     )

@@ -8,11 +8,12 @@ from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of
 from pulmonet.report.collect import Context, Evaluated, rows_of
+from pulmonet.report.names import COUNTED
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import threshold_steps
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.texts import paragraphs, table_of
-from pulmonet.report.wording import COUNTED, cell, combination_notes, criterion, listing, table
+from pulmonet.report.wording import cell, combination_notes, criterion, listing, table
 from pulmonet.run.predictions import Predictions
 
 #: Up to this many runs stand side by side as columns; more become rows.

@@ -2,7 +2,8 @@
 
 from pulmonet.metrics.label_result import Curve
 from pulmonet.metrics.results import RunResult
-from pulmonet.report.collect import FIGURES, Context, Evaluated
+from pulmonet.report.collect import Context, Evaluated
+from pulmonet.report.names import COUNTED, FIGURES
 from pulmonet.report.render.blocks import (
     Block,
     Chart,
@@ -15,7 +16,7 @@ from pulmonet.report.render.blocks import (
     bullets,
 )
 from pulmonet.report.texts import table_of
-from pulmonet.report.wording import COUNTED, Value, listing, picture_name, safe_name, table
+from pulmonet.report.wording import Value, listing, picture_name, safe_name, table
 
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
