@@ -138,8 +138,9 @@ class Model:
         labels = choose_labels(names, [], self.labels)
         columns = [self.labels.index(name) for name in labels]
         pixels, remark = _read(image)
-        sight, unlike = self.run.measure(pixels, "image", remark)
-        inputs = to_network_input([pixels], self.run)
+        square = self.run.square(pixels)
+        sight, unlike = self.run.measure(square, "image", remark)
+        inputs = to_network_input([square], self.run)
         found = explain_images(self.run.network, inputs, columns, method=method, layer=layer)
         scores = found.scores[:1, columns]
         run = replace(self.run)  # reads its calibration.json as it is by now

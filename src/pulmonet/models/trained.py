@@ -40,14 +40,17 @@ class TrainedRun:
     sha256: str  # digest of the file of its weights
     likeness: Likeness | None = None  # what the images trained on look like; None: not known
 
+    def square(self, image: Pixels) -> Pixels:
+        """An image's square of the pack's size; a square of that size is what it was."""
+        return fit_square(image, pack_side(self.image_size), self.fit)
+
     def distance(self, whole: Pixels) -> float | None:
         """How far a square of the pack's size is from those trained on; None: not known."""
         return None if self.likeness is None else float(self.likeness.distances([whole])[0])
 
     def measure(self, image: Pixels, name: str, remark: Remark = Remark.NONE) -> tuple[Sight, str]:
         """What is known of a grey image (H, W), and why it gets no verdict; then a warning."""
-        whole = fit_square(image, pack_side(self.image_size), self.fit)
-        sight = Sight(self.distance(whole), remark)
+        sight = Sight(self.distance(self.square(image)), remark)
         if unlike := self.why_unlike(sight):
             logging.getLogger(__name__).warning("%s: %s", name, unlike)
         return sight, unlike

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.data.batches.augment import apply
-from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
@@ -56,7 +55,7 @@ def to_network_input(
     `augment.tta_views`, or as the whole square.
     """
     side = run.image_size
-    squares = np.stack([fit_square(image, pack_side(side), run.fit) for image in images])
+    squares = np.stack([run.square(image) for image in images])
     return apply(torch.from_numpy(squares)[:, None], view, side).to(run.device)
 
 

@@ -67,10 +67,11 @@ def _explain_one(
 ) -> tuple[ImageExplanation, panels.SheetRow]:
     """All files of one image; its part of explanations.json and its row of the contact sheet."""
     columns = [trained.labels.index(label) for label in task.labels]
-    way, pixels = task.variants[0], to_network_input([image], trained)
+    way, square = task.variants[0], trained.square(image)
+    pixels = to_network_input([square], trained)
     maps = explain_images(trained.network, pixels, columns, method=way.method, layer=way.layer)
     scores = maps.scores[0, columns]
-    sight, _ = trained.measure(image, source.name, remark)
+    sight, _ = trained.measure(square, source.name, remark)
     kind = "SYNTHETIC phantom, " if remark & Remark.PHANTOM else ""
     subtitle = f"{kind}{source.name}; run {task.run_dir.name}"
     height, width = image.shape

@@ -13,7 +13,7 @@ import torch
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.images.decoding import Remark
-from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.data.images.square import fit_square
 from pulmonet.data.likeness import Sight
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.explain.results import BadImage, Explanations, ImageExplanation
@@ -108,7 +108,7 @@ def _add_rows(
     bad: list[BadImage] = []
 
     def square(image: Pixels, remark: Remark) -> tuple[Pixels, Sight]:
-        whole = fit_square(image, pack_side(side), trained.fit)
+        whole = trained.square(image)
         return fit_square(whole, side, "stretch"), Sight(trained.distance(whole), remark)
 
     with console.steps("Scoring", len(sources), done=n_more) as bar:
