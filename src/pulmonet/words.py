@@ -1,7 +1,12 @@
 """Words that every part needs: counts, durations, near misses, and what an error says first."""
 
+import ast
 import difflib
+import functools
+import inspect
+import sys
 from collections.abc import Iterable
+from itertools import pairwise
 
 NOTICE = "Research and education only; not a medical device."
 
@@ -57,3 +62,17 @@ def list_first(items: Iterable[object], n_shown: int = 5) -> str:
     shown = ", ".join(all_items[:n_shown])
     rest = len(all_items) - n_shown
     return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+_parse = functools.cache(ast.parse)  # a file once, not for each of its classes
+
+
+def strings_below(kind: type) -> dict[str, str]:
+    """Field -> the string below it, of a class at the top of its file."""
+    parts = _parse(inspect.getsource(sys.modules[kind.__module__])).body
+    own = (one for one in parts if isinstance(one, ast.ClassDef) and one.name == kind.__name__)
+    return {
+        ast.unparse(field.target): inspect.cleandoc(ast.literal_eval(below.value))
+        for field, below in pairwise(line for part in own for line in part.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }

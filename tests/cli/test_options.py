@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import pytest
 from pydantic import Field
 
-from pulmonet.cli.flags_from_fields import flag, flags_of, parse_map
+from pulmonet.cli.flags_from_fields import Flag, flags_of, parse_map
 from pulmonet.cli.main import COMMANDS, load_command, main
 from pulmonet.config.fields import Section
 from pulmonet.errors import ConfigError
@@ -36,13 +36,13 @@ class Settings(Section):
 @flags_of(
     Settings,
     "given",
-    side=flag("side", "--side", "-s", default="the image's"),
+    side=Flag("side", ("--side", "-s"), default="the image's"),
     rate="rate",
     names="names",
     place="place",
     draw="draw",
     skip="skip",
-    map_=flag("map", "--map", read=parse_map),
+    map_=Flag("map", ("--map",), read=parse_map),
 )
 def command(*, first: int = 1, given: dict[str, Any]) -> int:
     seen.append((first, given))

@@ -7,9 +7,9 @@ import typer
 
 from pulmonet.cli.flags_from_fields import (
     RUN_DATASET_FLAGS,
+    Flag,
     Json,
     dataset_of,
-    flag,
     flags_of,
     split_commas,
 )
@@ -24,16 +24,16 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
     "models artifacts_dir predictions ensemble ensemble_name arm pool_folds split tta blank "
     "batch_size num_workers device labels level study_rule bootstrap interval seed threshold "
     "calibrator prevalence primary margin subgroup plan figures export verify",
-    models=flag("runs", "--models", "--model", "-m"),
-    predictions=flag("predictions", read=tuple),
-    arm=flag("arms", read=tuple),
-    split=flag("split", default="valid, else the only one"),
-    num_workers=flag("num_workers", default="the run's"),
+    models=Flag("runs", ("--models", "--model", "-m")),
+    predictions=Flag("predictions", read=tuple),
+    arm=Flag("arms", read=tuple),
+    split=Flag("split", default="valid, else the only one"),
+    num_workers=Flag("num_workers", default="the run's"),
     bootstrap="n_resamples",
     threshold="criteria",
-    prevalence=flag("prevalence", read=split_commas),
+    prevalence=Flag("prevalence", read=split_commas),
     subgroup="subgroup_columns",
-    plan=flag("plan", read=split_commas),
+    plan=Flag("plan", read=split_commas),
 )
 def evaluate(
     *,

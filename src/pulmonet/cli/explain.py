@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.flags_from_fields import RUN_DATASET_FLAGS, Json, dataset_of, flag, flags_of
+from pulmonet.cli.flags_from_fields import RUN_DATASET_FLAGS, Flag, Json, dataset_of, flags_of
 from pulmonet.config.fields import RunConfig
 from pulmonet.flows.explain.options import ExplainOptions
 
@@ -15,13 +15,13 @@ from pulmonet.flows.explain.options import ExplainOptions
     "given",
     "run label class_idx method layer split rows boxes sanity against artifacts_dir out_dir "
     "colour_map no_maps parquet show_absent boxes_out dicom anonymous bootstrap device",
-    run=flag("run", "--run", "--model", "-m", default="best validation AUROC"),
-    label=flag("labels", default="all"),
+    run=Flag("run", ("--run", "--model", "-m"), default="best validation AUROC"),
+    label=Flag("labels", default="all"),
     class_idx="class_indices",
-    layer=flag("layer", default="last, the last feature map"),
+    layer=Flag("layer", default="last, the last feature map"),
     rows="n_rows",
-    out_dir=flag("out_dir", default="artifacts/<run>/explain, with --no-maps artifacts/<run>"),
-    colour_map=flag("colour_map", "--colour-map", "--color-map"),
+    out_dir=Flag("out_dir", default="artifacts/<run>/explain, with --no-maps artifacts/<run>"),
+    colour_map=Flag("colour_map", ("--colour-map", "--color-map")),
     bootstrap="n_resamples",
 )
 def explain(

@@ -43,11 +43,6 @@ class Flag:
     read: Callable[[Any], Any] | None = None  # makes the field's value of what was typed
 
 
-def flag(field: str, *names: str, **more: Any) -> Flag:
-    """A `Flag`, its spellings one after the other."""
-    return Flag(field, names, **more)
-
-
 def flags_of(
     model: type[BaseModel], into: str, names: str = "", /, **flags: str | Flag
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -61,7 +56,7 @@ def flags_of(
         model: a `Section`, or a model whose fields are such.
         into: parameter of the function.
         names: parameters of flags, in the order of the help; each is called as its field.
-        flags: the parameters of others, and of some of these -> field, or `flag(...)`.
+        flags: the parameters of others, and of some of these -> field, or a `Flag`.
     """
     fields: dict[str, str | Flag | None] = dict.fromkeys(names.split()) | flags
     found = {}
@@ -100,13 +95,11 @@ def _find_field(model: Any, name: str) -> tuple[str, FieldInfo]:
     """A field of `model`, or of the one of its sections that has it, by its dotted name."""
     if name in model.model_fields:
         return name, model.model_fields[name]
-    fields = {
-        f"{home}.{key}": field
-        for home, section in model.model_fields.items()
-        for key, field in getattr(section.annotation, "model_fields", {}).items()
-    }
-    (found,) = (pair for pair in fields.items() if f".{pair[0]}".endswith(f".{name}"))
-    return found
+    for home, section in model.model_fields.items():
+        for key, field in getattr(section.annotation, "model_fields", {}).items():
+            if f".{home}.{key}".endswith(f".{name}"):
+                return f"{home}.{key}", field
+    raise KeyError(name)
 
 
 def _parameter(name: str, flag: Flag, field: FieldInfo) -> inspect.Parameter:
@@ -216,28 +209,28 @@ def parse_policy(values: list[str] | None) -> str | dict[str, str] | None:
 
 #: Where rows come from: fields of RunConfig, in every command that reads a dataset.
 DATASET_FLAGS = {
-    "data_dir": flag("data.data_dir", read=read_places),
-    "same_patients": flag("data.same_patients", read=tuple),
-    "map_": flag(
+    "data_dir": Flag("data.data_dir", read=read_places),
+    "same_patients": Flag("data.same_patients", read=tuple),
+    "map_": Flag(
         "data.map",
-        "--map",
+        ("--map",),
         help=f"Your own table: KEY=COLUMN or KEY=VALUE, repeatable; keys: {', '.join(MAP_KEYS)}.",
         read=parse_map,
     ),
-    "join": flag("data.join"),
-    "follow_links": flag("data.follow_links"),
-    "splits": flag("data.splits"),
+    "join": Flag("data.join"),
+    "follow_links": Flag("data.follow_links"),
+    "splits": Flag("data.splits"),
 }
 
 #: The same for a dataset that a run has been trained on; goes with `dataset_of`.
 RUN_DATASET_FLAGS = {
     **DATASET_FLAGS,
-    "data_dir": flag(
+    "data_dir": Flag(
         "data.data_dir",
         help="Dataset folder; repeatable, takes commas. Default: the run's own.",
         read=read_places,
     ),
-    "views": flag("data.views", default="the run's"),
+    "views": Flag("data.views", default="the run's"),
 }
 
 

@@ -53,7 +53,7 @@ class _InWords:
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """What typer imports beside for Markdown and tracebacks, not ours, takes 40 ms."""
         unused = {"rich.markdown", "rich.traceback"} - sys.modules.keys()
-        nothing: Any = SimpleNamespace(Markdown=None, Traceback=None)
+        nothing: Any = SimpleNamespace(Markdown=type, Traceback=type)
         sys.modules.update(dict.fromkeys(unused, nothing))
         super().format_help(ctx, formatter)  # type: ignore[misc]
         for name in unused:
@@ -272,10 +272,8 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from pulmonet.flows import console
 
-        if "--verbose" in sys.argv:
-            console.say(_describe_installation())
-        else:
-            console.say(f"pulmonet {__version__}")
+        plain = f"pulmonet {__version__}"
+        console.say(_describe_installation() if "--verbose" in sys.argv else plain)
         raise typer.Exit
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Json, Set, flag, flags_of
+from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Flag, Json, Set, flags_of
 from pulmonet.config.fields import RunConfig
 from pulmonet.flows.options import PrepareOptions
 
@@ -13,17 +13,17 @@ from pulmonet.flows.options import PrepareOptions
     RunConfig,
     "settings",
     "image_size fit labels data_dir map_ join follow_links splits skip_bad num_workers seed",
-    image_size=flag("data.image_size", help="Largest size to train at, pixels. Default: 224."),
-    labels=flag("data.labels", help="Labels that must be there, or all; repeatable, takes commas."),
+    image_size=Flag("data.image_size", help="Largest size to train at, pixels. Default: 224."),
+    labels=Flag("data.labels", help="Labels that must be there, or all; repeatable, takes commas."),
     **DATASET_FLAGS,
-    num_workers=flag("runtime.num_workers", help="Decoding threads. Default: all cores."),
+    num_workers=Flag("runtime.num_workers", help="Decoding threads. Default: all cores."),
 )
 @flags_of(
     PrepareOptions,
     "given",
     "demo patients check_only export_split out_dir",
-    patients=flag("n_patients", default="200"),
-    out_dir=flag("out_dir", "--out-dir", "-o", default="artifacts/prepare/NAME"),
+    patients=Flag("n_patients", default="200"),
+    out_dir=Flag("out_dir", ("--out-dir", "-o"), default="artifacts/prepare/NAME"),
 )
 def prepare(
     *,

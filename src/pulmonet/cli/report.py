@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pulmonet.cli.flags_from_fields import flag, flags_of
+from pulmonet.cli.flags_from_fields import Flag, flags_of
 from pulmonet.flows.options import ReportOptions
 
 
@@ -10,8 +10,8 @@ from pulmonet.flows.options import ReportOptions
     ReportOptions,
     "given",
     "artifacts_dir output html author_notes show_identifiers list_ verify",
-    output=flag("output", "--output", "-o"),
-    list_=flag("list_runs", "--list"),
+    output=Flag("output", ("--output", "-o")),
+    list_=Flag("list_runs", ("--list",)),
 )
 def report(given: dict[str, Any]) -> int:
     """Example: [bold]pulmonet report --html[/bold]"""

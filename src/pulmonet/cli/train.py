@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Set, flag, flags_of, parse_policy
+from pulmonet.cli.flags_from_fields import DATASET_FLAGS, Config, Flag, Set, flags_of, parse_policy
 from pulmonet.config.fields import RunConfig
 from pulmonet.flows.options import TrainOptions
 
@@ -15,17 +15,17 @@ from pulmonet.flows.options import TrainOptions
     "model epochs batch_size lr image_size num_workers seed labels views subset subset_mode "
     "folds fold data_dir map_ join follow_links splits uncertain_policy dropout weights device "
     "boxes select_on skip_bad",
-    model=flag("model.name", "--model", "-m"),
+    model=Flag("model.name", ("--model", "-m")),
     **DATASET_FLAGS,
-    uncertain_policy=flag("targets.uncertain_policy", read=parse_policy),
-    boxes=flag("pointing.boxes", default="no boxes; --boxes alone is own"),
+    uncertain_policy=Flag("targets.uncertain_policy", read=parse_policy),
+    boxes=Flag("pointing.boxes", default="no boxes; --boxes alone is own"),
     select_on="select.on",
 )
 @flags_of(
     TrainOptions,
     "given",
     "out_dir name resume overwrite dry_run",
-    name=flag("name", default="the model's"),
+    name=Flag("name", default="the model's"),
 )
 def train(
     *,

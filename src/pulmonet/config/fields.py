@@ -4,10 +4,6 @@ A field, its type, default and meaning stand in one place, here; the configurati
 documentation is generated from it. Flags, ``--config`` and ``--set`` all end in `load_config`.
 """
 
-import ast
-import functools
-import inspect
-import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from pulmonet import choices
 from pulmonet.labels import DEFAULT_LABELS, UncertainPolicy, check_label_name
-from pulmonet.words import did_you_mean
+from pulmonet.words import did_you_mean, strings_below
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -34,24 +30,18 @@ def in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Bounds = Annotated[tuple[Fraction, Fraction], AfterValidator(in_order)]
-_parse = functools.cache(ast.parse)  # a file once, not for each of its classes
 
 
 class Section(BaseModel):
     """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
 
-    # `train --help` needs the fields, and 30 ms no validators
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """As pydantic's `use_attribute_docstrings` does, which takes 30 ms of each start."""
-        parts = _parse(inspect.getsource(sys.modules[cls.__module__])).body
-        own = (one for one in parts if isinstance(one, ast.ClassDef) and one.name == cls.__name__)
-        for field, below in pairwise(line for part in own for line in part.body):
-            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-                text = inspect.cleandoc(ast.literal_eval(below.value))
-                cls.model_fields[ast.unparse(field.target)].description = text
+        """As `use_attribute_docstrings` does in 30 ms of each start; validators are built later."""
+        for name, text in strings_below(cls).items():
+            cls.model_fields[name].description = text
 
 
 class ModelConfig(Section):
