@@ -24,7 +24,8 @@ def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Co
     looks: dict[str, Any] = {"va": "center", "fontsize": 9, "fontweight": "bold", "color": INK}
     for place, result in enumerate(shown):
         auroc = result.macro.auroc
-        whisker(panels[0], auroc, place, BLUE, "D")
+        is_other = several and result.testing() == "external"
+        whisker(panels[0], auroc, place, GREEN if is_other else BLUE, "D")
         end = auroc.high or auroc.value or 0, place
         panels[0].annotate(result.group_letters, end, (5, 0), textcoords="offset points", **looks)
         for axes, label in zip(panels[1:], labels, strict=True):
@@ -37,13 +38,12 @@ def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Co
     for axes, name in zip(panels, [macro.replace("macro", "Macro"), *labels], strict=True):
         dress(axes, name)
         axes.margins(x=0.12)
-    names = [
-        f"{result.run} ({result.dataset}, {result.split})" if several else result.run
-        for result in shown
-    ]
+    names, note = [one.run for one in shown], "95 % intervals, patients resampled"
+    if several:
+        names = [f"{one.run} ({one.trained_on or '?'} → {one.dataset}, {one.split})" for one in shown]
+        note += "; trained on → tested on, macro in green: external testing"
     panels[0].set_yticks(range(len(shown)), names, parse_math=False)
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
-    note = "95 % intervals, patients resampled"
     if comparisons:
         note += "; runs that share a letter are not significantly different"
     where = "" if several else f" on {shown[0].dataset}, split {shown[0].split}"

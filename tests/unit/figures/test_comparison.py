@@ -24,3 +24,20 @@ def test_model_comparison(
     assert not any(tick.get_parse_math() for tick in ticks)
     titles = [axes.get_title(loc="left") for axes in labels]
     assert titles == ["Edema", "Cardiomegaly"]
+
+
+def test_several_datasets_say_trained_on_and_tested_on(
+    make_result: Callable[..., RunResult], drawn: list[Figure]
+) -> None:
+    base = make_result(("Edema",))
+    facts = {"run": "net", "trained_on": "north", "split": "valid"}
+    inside = base.model_copy(update=facts | {"dataset": "north", "external": False})
+    outside = base.model_copy(update=facts | {"dataset": "south", "external": True})
+    draw_model_comparison([inside, outside], ())
+    macro = drawn[0].axes[0]
+    names = {tick.get_text(): tick.get_position()[1] for tick in macro.get_yticklabels()}
+    assert set(names) == {"net (north → north, valid)", "net (north → south, valid)"}
+    points = [line for line in macro.lines if line.get_marker() == "D"]
+    colours = {float(line.get_ydata()[0]): line.get_color() for line in points}
+    assert len({colours[place] for place in names.values()}) == 2
+    assert "external testing" in drawn[0].get_suptitle()
