@@ -40,7 +40,7 @@ def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Co
         axes.margins(x=0.12)
     names, note = [one.run for one in shown], "95 % intervals, patients resampled"
     if several:
-        names = [f"{one.run} ({one.trained_on or '?'} → {one.dataset}, {one.split})" for one in shown]
+        names = [f"{r.run} ({r.trained_on or '?'} → {r.dataset}, {r.split})" for r in shown]
         note += "; trained on → tested on, macro in green: external testing"
     panels[0].set_yticks(range(len(shown)), names, parse_math=False)
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
