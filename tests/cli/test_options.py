@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pulmonet.cli.flags_from_fields import Flag, flags_of, parse_map
 from pulmonet.cli.main import COMMANDS, load_command, main
-from pulmonet.config.fields import Section
+from pulmonet.config.section import Section
 from pulmonet.errors import ConfigError
 
 

@@ -9,39 +9,21 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pulmonet import choices
+from pulmonet.config.section import (
+    Bounds,
+    Fraction,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Section,
+    Share,
+    in_order,
+)
 from pulmonet.labels import DEFAULT_LABELS, UncertainPolicy, check_label_name
-from pulmonet.words import did_you_mean, strings_below
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-def in_order(bounds: tuple[float, float]) -> tuple[float, float]:
-    """The bounds of a range, checked to come low to high."""
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"{bounds[0]:g} is above {bounds[1]:g}; write the lower one first")
-    return bounds
-
-
-Bounds = Annotated[tuple[Fraction, Fraction], AfterValidator(in_order)]
-
-
-class Section(BaseModel):
-    """A part of RunConfig: frozen, unknown keys refused, documented by its own docstrings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """As `use_attribute_docstrings` does in 30 ms of each start; validators are built later."""
-        for name, text in strings_below(cls).items():
-            cls.model_fields[name].description = text
+from pulmonet.words import did_you_mean
 
 
 class ModelConfig(Section):
@@ -140,7 +122,7 @@ class DataConfig(Section):
     """Read images behind symbolic links that lead out of the dataset folder, too."""
     join: str | None = None
     """CSV with further columns (race, site, ...), by patient or image path."""
-    map: dict[str, str] = {}
+    map: dict[str, str] = {}  # noqa: RUF012
     """Columns of your own CSV, path=FileName."""
     shuffle_labels: bool = False
     """Permute the training labels over the rows: a network for sanity checks, nothing else."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pulmonet.choices import Split, Views
-from pulmonet.config.fields import Section
+from pulmonet.config.section import Section
 from pulmonet.errors import ConfigError
 from pulmonet.words import unknown
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from pulmonet import choices
-from pulmonet.config.fields import Section
+from pulmonet.config.section import Section
 from pulmonet.errors import ConfigError
 from pulmonet.labels import match_label
 from pulmonet.words import did_you_mean

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pulmonet.config.fields import RunConfig, Section
+from pulmonet.config.fields import RunConfig
+from pulmonet.config.section import Section
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name

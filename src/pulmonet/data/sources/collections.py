@@ -15,7 +15,8 @@ import pandas as pd
 
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
-from pulmonet.config.fields import DataConfig, Section
+from pulmonet.config.fields import DataConfig
+from pulmonet.config.section import Section
 from pulmonet.data.manifest import COLLECTION, Manifest
 from pulmonet.data.sources.find import locate_dataset
 from pulmonet.data.sources.read import inspect_manifest

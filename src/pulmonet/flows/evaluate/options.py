@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
-from pulmonet.config.fields import PositiveInt, Section
+from pulmonet.config.section import PositiveInt, Section
 from pulmonet.errors import ConfigError
 from pulmonet.flows.options import RowOptions, check_options
 from pulmonet.metrics.options import EvaluationOptions
