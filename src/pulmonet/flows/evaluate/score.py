@@ -203,9 +203,9 @@ def _missing(chosen: RunRows, labels: tuple[str, ...]) -> dict[str, dict[str, in
     """Per label the scored rows that are uncertain or blank in the source, or not annotated."""
     found = {}
     for label, raw, known in zip(labels, *(x.T for x in _raw_labels(chosen, labels)), strict=True):
-        counts = {"blank": (np.isnan(raw) & known).sum()} if known.any() else {}
+        counts = {"uncertain": (raw == -1).sum()} if label in chosen.manifest.labels else {}
+        counts |= {"blank": (np.isnan(raw) & known).sum()} if known.any() else {}
         counts |= {} if known.all() else {"not annotated": (~known).sum()}
-        counts |= {"uncertain": (raw == -1).sum()} if label in chosen.manifest.labels else {}
         found[label] = {kind: int(n) for kind, n in counts.items()}
     return found
 
