@@ -88,7 +88,7 @@ def calibrate(run_dir: RunDir, threshold: float, **facts: Any) -> None:
 
 
 def test_without_an_image_the_first_validation_row_is_explained(
-    artifacts: Path, capsys: pytest.CaptureFixture[str]
+    artifacts: Path, drawn_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain(artifacts) == 0
     captured = capsys.readouterr()

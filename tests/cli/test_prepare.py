@@ -52,7 +52,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_good_dataset_is_summed_up_packed_and_remembered(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    drawn_figures: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = files_of(root)
     assert main(["prepare"]) == 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import blank
 from pulmonet.cli.main import main
 from report_factory import HOSTILE_LABELS, make_run
 
@@ -60,8 +61,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two runs, one of them with hostile labels."""
     folder = tmp_path_factory.mktemp("artifacts")
+    blank.draw_figures()  # their size is part of the page
     make_run(folder, "densenet121", n_explained=2)
     make_run(folder, "hostile", labels=HOSTILE_LABELS, seed=2, n_explained=2)
+    blank.leave_figures_blank()
     assert main(["report", "--html", "--artifacts-dir", str(folder)]) == 0
     return folder / "report.html"
 
