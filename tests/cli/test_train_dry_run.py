@@ -1,6 +1,5 @@
 """`pulmonet train --dry-run`: what a run takes; and the time left while it trains."""
 
-import os
 import re
 from pathlib import Path
 
@@ -10,13 +9,14 @@ from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
 
 
-def files_below(*folders: Path) -> set[Path]:
-    return {path for folder in folders for path in folder.rglob("*")}
+def files_below(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("PULMONET_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     data = write_dataset(tmp_path / "films", n_train=40, n_valid=10)
     command = ["train", "--data-dir", str(data), "--out-dir", str(tmp_path / "artifacts")]
     command += ["--model", "timm:test_resnet", "--weights", "none", "--image-size", "64"]
@@ -26,10 +26,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_it_says_what_the_run_takes_and_writes_nothing(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = files_below(tmp_path, Path(os.environ["HOME"]))
+    before = files_below(tmp_path)
     assert main([*command, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert files_below(tmp_path, Path(os.environ["HOME"])) == before
+    assert files_below(tmp_path) == before
     assert "train 40 images of 40 patients · valid 10 images of 10 patients" in out
     assert re.search(r"Step: +8 images in [\d.]+ s \([\d,.]+ images/s\), [\d,]+ MB of memory", out)
     assert re.search(r"packing 50 images [\d.]+ s, then 3 epochs of [\d.]+ s each \(5 steps", out)
