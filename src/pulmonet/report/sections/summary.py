@@ -31,7 +31,7 @@ def summary_section(context: Context) -> Section:
 def _facts(collection: Collection) -> dict[str, Any]:
     """What the five lines are made of."""
     best, runs, rivals = collection.best_run(), collection.trained, collection.rivals()
-    result, data = collection.headline(best), best.provenance.dataset
+    result = collection.headline(best)
     starts: dict[str, list[str]] = {}
     for run in runs:
         weights = run.config.model.weights
@@ -45,8 +45,8 @@ def _facts(collection: Collection) -> dict[str, Any]:
         "result": result,
         "runs": runs,
         "rivals": rivals,
-        "data": data,
-        "trained_on": _trained_on(data, "X-rays") if data else (),
+        "headline": collection.headline,
+        "trained_on": partial(_trained_on, kind="X-rays"),
         "starts": starts,
         "alone": not any(run.main_result() for run in runs if run is not best),
         "together": [
@@ -57,7 +57,6 @@ def _facts(collection: Collection) -> dict[str, Any]:
         ],
         "said": [x for x in notes if x.startswith(("No label's AUROC", "The training log"))],
         "alike": [one.run for one in rivals if letters & set(one.group_letters)],
-        "untrained": [f"{x} ({why})" for x, why in best.provenance.one_class("train").items()],
         "left_out": [run.name for run in collection.runs if run not in runs],
         "rare": [label for label, item in labels.items() if item.few_positives],
         "research_only": RESEARCH_ONLY,

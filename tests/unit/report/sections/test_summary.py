@@ -51,3 +51,20 @@ def test_a_run_beside_one_that_was_not_evaluated_was_not_tested_on_other_images(
     summary = words_of(sections_of(tmp_path)["Summary"])
     assert "a, the only run that was evaluated, reaches a mean AUROC" in summary
     assert "They started from" in summary
+
+
+def test_what_is_not_so_of_all_runs_is_said_of_those_of_which_it_is(tmp_path: Path) -> None:
+    """Data and labels without a positive, beside the run of which it is true."""
+    for name, dataset, n_rows in (("a", "nih", 100), ("b", "nih", 120), ("c", "padchest", 70)):
+        run_dir = make_run(tmp_path, name)
+        record = json.loads(run_dir.config_path.read_text())
+        facts = record["provenance"]["dataset"]
+        facts |= {"name": dataset, "n_rows": {"train": n_rows}, "patients_known": False}
+        if name == "c":
+            facts["one_class"] = {"train": {"Edema": "no positive"}}
+        run_dir.config_path.write_text(json.dumps(record))
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "a and b: up to 120 X-rays from nih. c: 70 X-rays from padchest." in summary
+    assert "They started from" in summary
+    assert "c: nothing could be learned of Edema in training (no positive)." in summary
+    assert summary.count("learned of Edema in training") == 1
