@@ -264,3 +264,36 @@ def test_the_report_shows_the_pooled_row(runs: Path) -> None:
     assert "| f1 |" in folds
     assert "baseline (view, age, sex)" not in folds and "Rows behind the numbers" not in folds
     assert text.count("Rows behind the numbers") >= 1, "those of the pooled row"
+
+
+def test_labels_that_may_be_wrong_are_listed(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in FOLDS:  # these networks rank the wrong way round, which tells of no label
+        path = runs / name / "best_model.pth"
+        weights = torch.load(path, weights_only=True)
+        for key in list(weights)[-2:]:
+            weights[key] = -weights[key]
+        torch.save(weights, path)
+    assert evaluate(runs, *FOLDS, "--pool-folds", "pooled") == 0
+    pooled = pd.read_csv(runs / "pooled" / "predictions_tiny_out-of-fold.csv").set_index("Path")
+    path = runs / "pooled" / "suspect_labels.csv"
+    suspects, n_suspects = pd.read_csv(path), 0
+    for label in (name for name in pooled if f"{name}_score" in pooled):
+        scores, given = pooled[f"{label}_score"], pooled[label]
+        means = scores.groupby(given).mean()
+        if len(means) == 2 and means[1] > means[0]:
+            wrong = ((given == 1) & (scores <= means[0])) | ((given == 0) & (scores >= means[1]))
+            mine = suspects[suspects["label"] == label].set_index("path")
+            assert set(mine.index) == set(pooled.index[wrong])
+            np.testing.assert_allclose(mine["score"], scores[mine.index])
+            assert mine["given"].tolist() == given[mine.index].tolist()
+            n_suspects += int(wrong.sum())
+    assert suspects["rank"].tolist() == [*range(1, n_suspects + 1)] and n_suspects > 0
+    assert f"{n_suspects} labels that may be wrong: {path}" in capsys.readouterr().out
+
+    # what a reader has noted in it is not lost
+    path.write_text(path.read_text().replace("rank", "rank,seen", 1))
+    assert evaluate(runs, *FOLDS, "--pool-folds", "pooled") == 4
+    assert "suspect_labels.csv" in capsys.readouterr().err
+    assert "rank,seen" in path.read_text()

@@ -168,8 +168,6 @@ def test_conformal_thresholds_are_stored_and_judge_other_patients(tmp_path: Path
     assert judged("test") == {
         "rule_out": one.rule_out,
         "rule_in": one.rule_in,
-        "positive_patients": one.positive_patients,
-        "negative_patients": one.negative_patients,
         "chosen_on": kept.fitted_on,
         "positive_coverage": pytest.approx((positive >= one.rule_out).mean()),
         "negative_coverage": pytest.approx((negative <= one.rule_in).mean()),

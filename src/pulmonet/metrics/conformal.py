@@ -25,14 +25,12 @@ DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 
 class Conformal(Record):
-    """Both thresholds of a label, and the patients that chose them."""
+    """Both thresholds of a label."""
 
     rule_out: Number = None
     """A score below it rules the label out; null: none does."""
     rule_in: Number = None
     """A score above it rules the label in; null: none does."""
-    positive_patients: int
-    negative_patients: int
 
     def decide(self, scores: Floats) -> list[Decision]:
         """What the guarantee allows to say of scores (N,)."""
@@ -80,12 +78,7 @@ def choose_conformal(targets: Floats, scores: Floats, units: Ints) -> Conformal:
     high = None if high is None else -high
     if low is not None and high is not None:
         low, high = sorted((low, high))
-    return Conformal(
-        rule_out=low,
-        rule_in=high,
-        positive_patients=len(positives),
-        negative_patients=len(negatives),
-    )
+    return Conformal(rule_out=low, rule_in=high)
 
 
 def judge_conformal(

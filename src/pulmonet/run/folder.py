@@ -55,6 +55,7 @@ class RunDir:
     seen_path = _Inside("seen.npz")
     likeness_path = _Inside("likeness.npz")
     calibration_path = _Inside("calibration.json")
+    suspects_path = _Inside("suspect_labels.csv")
     onnx_path = _Inside("model.onnx")
     explain_dir = _Inside("explain")
 

@@ -82,8 +82,8 @@ def test_an_image_unlike_the_training_s_has_its_reason_alone() -> None:
 
 
 def test_conformal_words_stand_beside_a_verdict_alone() -> None:
-    some = Conformal(rule_out=0.2, rule_in=0.6, positive_patients=60, negative_patients=140)
-    few = Conformal(rule_in=0.6, positive_patients=20, negative_patients=140)
+    some = Conformal(rule_out=0.2, rule_in=0.6)
+    few = Conformal(rule_in=0.6)
     words = {0.1: "ruled out", 0.4: "undecided", 0.9: "ruled in"}
     for score, word in words.items():
         labels = {"A": _label(conformal=some), "B": _label(conformal=few), "C": _label()}

@@ -54,7 +54,6 @@ def test_29_patients_are_needed(n_positive: int, rules_out: bool) -> None:
     units = np.concatenate([np.repeat(np.arange(n_positive), 2), 1000 + np.arange(100)])
     scores = RNG.random(len(units))
     found = choose_conformal(targets, scores, units)
-    assert found.positive_patients == n_positive
     assert (found.rule_out is not None) is rules_out
     assert found.rule_in is not None
     if rules_out:

@@ -89,3 +89,10 @@ def test_conformal_thresholds_keep_their_promise_by_patient_alone() -> None:
     assert min(kept) >= 0.95 - 3 * 0.0154  # three standard errors
     *_, kept_in, _ = simulation.simulate(200, 100, several, several, image_units=True)
     assert kept_in < 0.3
+
+
+def test_suspects_find_the_errors_of_phantoms() -> None:
+    simulation = load("suspects")
+    wrong, first, _, found = simulation.precision(*simulation.phantoms(300, simulation.NOISY), 0.9)
+    assert 0.03 < wrong < 0.06
+    assert first > 0.6 and found > 0.3

@@ -9,6 +9,7 @@ from typing import Any
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.read import sha256_of
+from pulmonet.files.spreadsheet import table_text
 from pulmonet.files.write import changing, to_bytes, to_json
 from pulmonet.flows import console
 from pulmonet.flows.evaluate.material import Material, each_of
@@ -17,6 +18,7 @@ from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
+from pulmonet.metrics.suspects import rank_suspects
 from pulmonet.run.folder import RunDir, list_runs
 from pulmonet.words import count, list_first
 
@@ -62,7 +64,10 @@ def write_scores(material: Material) -> None:
 
 
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
-    """A run's evaluation_*.json, and its predictions where they are in no file yet."""
+    """A run's evaluation_*.json, and its predictions where they are in no file yet.
+
+    Of scores out of fold also suspect_labels.csv. ArtifactError: that was edited since.
+    """
     own = [record for record in comparisons if result.run in record.runs()]
     path = material.run_dir.predictions_path(result.dataset, result.split)
     scores = b"" if material.is_saved else to_bytes(material.predictions.to_csv())
@@ -74,6 +79,10 @@ def write_run(material: Material, result: RunResult, comparisons: Sequence[Compa
     _write(material, material.run_dir.evaluation_path(result.dataset, result.split), document)
     if scores:  # after the JSON, which tells whose folder this is
         _write(material, path, scores)
+    if result.combines == "out-of-fold":
+        found, path = rank_suspects(material.predictions), material.run_dir.suspects_path
+        Ledger(path.parent, "move it away").write(path, table_text(found, "%.9g"))
+        console.say(f"{count(len(found), 'label')} that may be wrong: {path}")
 
 
 def with_targets(materials: Sequence[Material]) -> list[Material]:

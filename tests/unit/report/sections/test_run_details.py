@@ -65,7 +65,7 @@ def test_conformal_thresholds_stand_beside_operating_points(tmp_path: Path) -> N
     for label in names:
         document["runs"][0]["labels"][label]["conformal"] = None
     document["runs"][0]["labels"][names[0]]["conformal"] = {
-        "rule_out": None, "rule_in": 0.625, "positive_patients": 12, "negative_patients": 90,
+        "rule_out": None, "rule_in": 0.625,
         "chosen_on": "d, split valid", "negative_coverage": 0.934, "undecided": 0.805,
     }  # fmt: skip
     path.write_text(json.dumps(document))
