@@ -79,9 +79,10 @@ def pytest_fixture_setup(
 ) -> Generator[None, Any, Any]:
     """A folder that a fixture makes goes with it: datasets and networks would fill the disk."""
     made: list[Path] = []
+    n_failed = request.session.testsfailed
 
     def remove() -> None:
-        if not request.session.testsfailed:
+        if request.session.testsfailed == n_failed:  # no test that had them
             for path in made:
                 shutil.rmtree(path, ignore_errors=True)
 
