@@ -70,6 +70,9 @@ NOT_RUN = {
     r"pulmonet explain --run phantoms .*": "the network of benchmarks/phantom_localisation.py",
     r"pulmonet .*xrv:.*": "fetches a published network",
     r"pulmonet (train|evaluate) .* --data-dir \.\./shared/.*": "networks of benchmarks/unlike.py",
+    r"pulmonet (prepare|train) --data-dir (data/nih|collections\.toml)( .*)?|"
+    r"pulmonet evaluate both|same_patients = (.|\n)*": "collections; tests/cli/test_collections.py",
+    r"pulmonet train --boxes gt_annotations_val\.json.*": "contours; tests/cli/test_train_boxes.py",
     r"pulmonet explain --run quick-s1-.*": "the networks of benchmarks/study.py, an hour",
 }
 
