@@ -27,7 +27,10 @@ for line in json.loads(sys.argv[1]):
         sys.exit(code)
 """
 #: What names patients by its purpose, and is said to in docs/file-formats.md.
-NAMES_PATIENTS = ("predictions_", "evaluation_", "prepare_report.json", "near_duplicates", "boxes")
+NAMES_PATIENTS = (
+    *("predictions_", "evaluation_", "suspect_labels"),
+    *("prepare_report.json", "near_duplicates", "boxes"),
+)
 SMALL = ("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32")
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pulmonet.data.likeness import Sight
 from pulmonet.explain.verdicts import judge_images
 from pulmonet.metrics.calibration.fit import Calibration, Calibrator, LabelCalibration
 from pulmonet.metrics.conformal import Conformal
@@ -34,7 +35,8 @@ def _judge(score: float, published: str | None = None, unlike: str | None = None
     )  # fmt: skip
     run = SimpleNamespace(calibration=calibration, why_unlike=lambda *_, **__: unlike)
     names = [*labels, "Mass", "Nodule"]
-    (image,) = judge_images(run, ["a.png"], names, np.full((1, len(names)), score, "f4"), [None])
+    scores = np.full((1, len(names)), score, "f4")
+    (image,) = judge_images(run, ["a.png"], names, scores, [Sight(None)])
     return image.labels
 
 
