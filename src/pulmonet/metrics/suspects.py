@@ -12,8 +12,8 @@ def rank_suspects(predictions: Predictions) -> pd.DataFrame:
 
     A label is a suspect where its row's score reaches the mean score of the other class, which is
     the threshold of Northcutt et al. (2021, https://doi.org/10.1613/jair.1.12125). The rank is by
-    how far the score lies from its own class's mean, as a share of what lies between both means:
-    so labels of any prevalence stand in one list. Labels ranked the wrong way round are left out.
+    how far the score lies from its own class's mean, so that rare labels do not stand first.
+    Labels ranked the wrong way round are left out.
     """
     columns = ["path", "label", "given", "score", "rank"]
     tables = [pd.DataFrame(columns=columns)]
@@ -23,8 +23,9 @@ def rank_suspects(predictions: Predictions) -> pd.DataFrame:
         if why_not_scored(given) is None:
             negative, positive = (scores[given == one].mean() for one in (0, 1))
             away = np.where(given == 1, positive - scores, scores - negative)
-            cells = (predictions.paths, label, given, scores, away / (positive - negative))
+            cells = (predictions.paths, label, given, scores, away)
             table = pd.DataFrame(dict(zip(columns, cells, strict=True)))
-            tables.append(table[np.isfinite(given) & (table["rank"] >= 1) & (positive > negative)])
+            is_suspect = np.isfinite(given) & (away >= positive - negative)
+            tables.append(table[is_suspect & (positive > negative)])
     found = pd.concat(tables[1:] or tables).sort_values("rank", ascending=False, kind="stable")
     return found.assign(given=found["given"].astype(int), rank=range(1, len(found) + 1))
