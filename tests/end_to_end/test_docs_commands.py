@@ -377,8 +377,9 @@ def open_page(
         monkeypatch.setattr(models, model, build)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
 
+    folder = tmp_path_factory.mktemp("reader")
+
     def open_(page: str) -> Reader:
-        folder = tmp_path_factory.mktemp("reader")
         monkeypatch.chdir(folder)
         if page == WITH_FIGURES:
             request.getfixturevalue("drawn_figures")
