@@ -59,7 +59,7 @@ def test_limits_of_the_system_are_no_bugs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(**_options: object) -> int:
+    def fail(_options: object) -> int:
         raise error
 
     monkeypatch.setattr(report, "run", fail)

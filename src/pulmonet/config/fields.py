@@ -349,11 +349,11 @@ class RunConfig(Section):
         multiclass = "multiclass" in ([policy] if isinstance(policy, str) else policy.values())
         mixed, taught = self.augment.mixup_alpha > 0, self.pointing.boxes is not None
         rules = {
-            "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
-            "optim.name=pesg": aucm != (self.optim.name == "pesg"),
             f"loss.pos_weight: {self.loss.name} balances the classes itself; set "
             "loss.pos_weight=none or loss.name=bce": self.loss.pos_weight == "balanced"
             and self.loss.name in ("balanced-bce", "aucm"),
+            "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
+            "optim.name=pesg": aucm != (self.optim.name == "pesg"),
             "data.balance: aucm draws batches by class; set it to rows": aucm
             and self.data.balance != "rows",
             "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it": aucm
