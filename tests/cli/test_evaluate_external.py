@@ -39,14 +39,14 @@ def place(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(place: Path, data_dir: Path, *flags: str) -> RunResult:
+def evaluate(place: Path, data_dir: Path, *flags: str, run: str = "base") -> RunResult:
     """The result on `data_dir`, read from the newest evaluation."""
     artifacts = ("--artifacts-dir", str(place / "artifacts"))
-    before = {path: path.stat().st_mtime_ns for path in place.glob("artifacts/base/evaluation_*")}
-    assert main(["evaluate", "base", *artifacts, "--data-dir", str(data_dir), *QUICK, *flags]) == 0
+    before = {path: path.stat().st_mtime_ns for path in place.glob(f"artifacts/{run}/evaluation_*")}
+    assert main(["evaluate", run, *artifacts, "--data-dir", str(data_dir), *QUICK, *flags]) == 0
     written = [
         path
-        for path in place.glob("artifacts/base/evaluation_*")
+        for path in place.glob(f"artifacts/{run}/evaluation_*")
         if path.stat().st_mtime_ns != before.get(path)
     ]
     (result,) = (result for path in written for result in read_evaluation(path).runs)
@@ -194,3 +194,20 @@ def test_digests_are_salted_and_damage_is_named(
     arguments = ["--artifacts-dir", str(place / "artifacts"), "--data-dir", str(place / "copy")]
     assert main(["evaluate", "base", *arguments, *QUICK]) == 4
     assert "seen.npz: damaged" in capsys.readouterr().err
+
+
+def test_what_the_first_weights_were_trained_on_is_no_external_test(place: Path) -> None:
+    """A run that starts from another's weights has seen what that one had seen."""
+    write_dataset(place / "clinic", n_train=20, n_valid=10, seed=5)
+    flags = ("--weights", "base", "--model", "timm:test_resnet", "--epochs", "1", "--no-amp")
+    out = ("--out-dir", str(place / "artifacts"), "--image-size", "32", "--name", "child")
+    assert main(["train", "--data-dir", str(place / "clinic"), *flags, *out]) == 0
+    rename_all(place / "copy")
+    result = evaluate(place, place / "copy", run="child")
+    assert result.external is False
+    assert result.rows_used_for == ["training (40 of these 40 images, of 40 patients)"]
+    own = evaluate(place, place / "clinic", run="child")  # ids of another dataset are nobody's
+    assert own.rows_used_for == ["checkpoint selection"]
+    parent = read_array(place / "artifacts" / "base" / "seen.npz", "images_train")
+    child = read_array(place / "artifacts" / "child" / "seen.npz", "images_train")
+    assert len(child) == 20 + len(parent)

@@ -1,5 +1,6 @@
 """What a run keeps of its images: seen.npz, digests to know them again, and likeness.npz."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Ints, Pixels
 from pulmonet.data.likeness import describe, key_of, learn
-from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError
+from pulmonet.files.paths import expand
 from pulmonet.files.read import read_array
 from pulmonet.files.write import bytes_of, write_atomic
 from pulmonet.flows.console import steps
@@ -24,17 +26,45 @@ from pulmonet.run.record import RunRecord, SeenBefore
 MAX_ROWS = 2000
 
 
-def write_seen(run_dir: RunDir, manifest: Manifest, pack: Pack, roles: Mapping[str, Ints]) -> None:
+def write_seen(
+    run_dir: RunDir,
+    manifest: Manifest,
+    pack: Pack,
+    roles: Mapping[str, Ints],
+    weights: str = "none",
+) -> None:
     """Write a digest of 8 bytes of the packed pixels, and one of the patient, of each row.
 
-    By role; ``boxes`` is that of the rows whose boxes taught the maps.
+    By role; ``boxes`` is that of the rows whose boxes taught the maps. If the first `weights` are
+    another run's, what they were trained on is written, too.
     """
-    salt = os.urandom(16)
-    arrays: dict[str, Any] = {"salt": np.frombuffer(salt, np.uint8)}
+    before = _seen_by(weights, manifest)
+    salt = before.pop("salt", np.frombuffer(os.urandom(16), np.uint8))
     for role, rows in roles.items():
-        arrays[f"images_{role}"] = _digests(_pixels(pack, rows), salt)
-        arrays[f"patients_{role}"] = _digests(_patients(manifest, rows, is_number=True), salt)
-    write_atomic(run_dir.seen_path, bytes_of(lambda file: np.savez(file, **arrays)))
+        for kind, parts in (
+            ("images", _pixels(pack, rows)),
+            ("patients", _patients(manifest, rows, is_number=True)),
+        ):
+            own, name = _digests(parts, salt.tobytes()), f"{kind}_{role}"
+            before[name] = np.append(own, before.get(name, own[:0]))
+    write_atomic(run_dir.seen_path, bytes_of(lambda file: np.savez(file, salt=salt, **before)))
+
+
+def _seen_by(weights: str, manifest: Manifest) -> dict[str, Any]:
+    """The arrays of the run whose weights a file is; its patients only of the same dataset."""
+    found: dict[str, Any] = {}
+    start = RunDir(expand(weights).parent)
+    if expand(weights) != start.best_model_path or not start.seen_path.exists():
+        return found
+    for role in ("train", "boxes"):
+        names = ("salt", f"images_{role}", f"patients_{role}")
+        with contextlib.suppress(ArtifactError):  # maps that nothing taught
+            found |= dict(zip(names, _read_seen(start, names), strict=True))
+    facts = start.read_record().provenance.dataset
+    if found and not (facts and facts.fingerprint == fingerprint(manifest)):
+        n = len(found["images_train"])
+        found["patients_train"] = np.frombuffer(os.urandom(8 * n), "<u8")  # nobody's
+    return found
 
 
 def write_likeness(
@@ -98,7 +128,12 @@ def taught_rows(run_dir: RunDir, record: RunRecord, chosen: RunRows, rows: Ints)
     The same id is the same patient in another dataset, too; there images are known by pixels.
     ArtifactError: seen.npz is damaged or gone. DataError: an image that cannot be read.
     """
-    salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
+    try:
+        salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
+    except ArtifactError:
+        if record.provenance.boxes is not None:
+            raise
+        return np.zeros(len(rows), bool)
     here = _digests(_patients(chosen.manifest, rows, is_number=True), salt.tobytes())
     taught = np.isin(here, patients)
     if chosen.external:

@@ -153,8 +153,7 @@ def score_run(task: Settled, trained: TrainedRun, chosen: RunRows, run_dir: RunD
         console.note(f"{path.name}: {n_unmatched:,} regions of images outside this dataset")
     keys = _keys(regions, task, chosen, path)
     rows = np.asarray([row for row, _ in keys], np.int64)
-    is_taught, taught = trained.record.provenance.boxes is not None, np.zeros(len(keys), bool)
-    taught = taught_rows(run_dir, trained.record, chosen, rows) if is_taught else taught
+    taught = taught_rows(run_dir, trained.record, chosen, rows)
     if n_taught := int(taught.sum()):
         whose = f"of patients whose boxes {run_dir.name} learned from"
         if n_taught == len(keys):

@@ -129,8 +129,8 @@ def _train_networks(
     try:
         if plan.processes.is_first and not run_dir.seen_path.exists():
             write_likeness(run_dir, plan.manifest, pack, plan.rows)
-            boxed = {} if plan.boxes is None else {"boxes": plan.boxes.rows}
-            write_seen(run_dir, plan.manifest, pack, plan.rows | boxed)
+            roles = plan.rows | ({} if plan.boxes is None else {"boxes": plan.boxes.rows})
+            write_seen(run_dir, plan.manifest, pack, roles, plan.config.model.weights)
         targets = plans.first_targets(plan)
         uncertain = plans.rows_to_relabel(plan)
         if len(uncertain):
