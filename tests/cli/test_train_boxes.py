@@ -165,3 +165,16 @@ def test_a_dry_run_says_what_it_would_teach(data: Path, capsys: pytest.CaptureFi
     assert train(data, "--boxes", "--dry-run") == 0
     assert "teach the class maps" in " ".join("".join(capsys.readouterr()).split())
     assert not run_of(data).path.exists()
+
+
+def test_boxes_that_taught_the_first_weights_count_as_seen(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, "--boxes") == 0
+    assert train(data, "--weights", str(run_of(data).path), "--name", "child") == 0
+    asked = ["explain", "--run", "child", "--artifacts-dir", str(data.parent / "artifacts")]
+    asked += ["--boxes", str(data / "boxes.csv"), "--split", "train"]
+    capsys.readouterr()
+    assert main(asked) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "all 14 regions of split 'train' are of patients whose boxes child learned from" in said
