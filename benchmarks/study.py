@@ -39,7 +39,7 @@ from scipy.special import stdtrit
 from study_arms import ARMS
 
 from pulmonet.labels import DEFAULT_LABELS
-from pulmonet.metrics.baseline import covariates_of, cross_fit_baseline
+from pulmonet.metrics.baseline import Covariates, cross_fit_baseline
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
 from pulmonet.metrics.ranking.resamples import PatientResamples, number_units
 from pulmonet.run.folder import RunDir
@@ -203,8 +203,7 @@ def abnormal_rows(predictions: Predictions, data_dir: Path) -> NDArray[np.bool_]
 
 def of_baseline(predictions: Predictions) -> Predictions:
     """The same rows scored by view, age and sex, each patient by a model of other patients."""
-    covariates = covariates_of(predictions)
-    assert covariates is not None
+    covariates = Covariates.of(predictions.columns, len(predictions.paths), "view sex age_years")
     units = number_units(predictions.patients, len(predictions.paths))
     scores = cross_fit_baseline(covariates, predictions.targets, units)
     return replace(predictions, scores=scores.astype(np.float32))
