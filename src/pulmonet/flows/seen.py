@@ -1,6 +1,5 @@
 """What a run keeps of its images: seen.npz, digests to know them again, and likeness.npz."""
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError
 from pulmonet.files.paths import expand
-from pulmonet.files.read import read_array
+from pulmonet.files.read import read_array, sha256_of
 from pulmonet.files.write import bytes_of, write_atomic
 from pulmonet.flows.console import steps
 from pulmonet.flows.dataset import RunRows, pack_rows
@@ -51,17 +50,22 @@ def write_seen(
 
 
 def _seen_by(weights: str, manifest: Manifest) -> dict[str, Any]:
-    """The arrays of the run whose weights a file is; its patients only of the same dataset."""
+    """The arrays of the run whose weights a file is; its patients only of the same dataset.
+
+    Empty of weights of no run, and of a run of an earlier version. ArtifactError: damaged.
+    """
+    from pulmonet.models.pretrained import run_of
+
+    path = expand(weights)
+    start = RunDir(path.parent)
+    made = run_of(path, sha256_of(path)) if start.seen_path.exists() and path.exists() else None
+    if made is None:
+        return {}
     found: dict[str, Any] = {}
-    start = RunDir(expand(weights).parent)
-    if expand(weights) != start.best_model_path or not start.seen_path.exists():
-        return found
-    for role in ("train", "boxes"):
+    for role in ("train", *(["boxes"] if _has_boxes(start) else [])):
         names = ("salt", f"images_{role}", f"patients_{role}")
-        with contextlib.suppress(ArtifactError):  # maps that nothing taught
-            found |= dict(zip(names, _read_seen(start, names), strict=True))
-    facts = start.read_record().provenance.dataset
-    if found and not (facts and facts.fingerprint == fingerprint(manifest)):
+        found |= dict(zip(names, _read_seen(start, names), strict=True))
+    if not (made.dataset and made.dataset.fingerprint == fingerprint(manifest)):
         n = len(found["images_train"])
         found["patients_train"] = np.frombuffer(os.urandom(8 * n), "<u8")  # nobody's
     return found
@@ -128,12 +132,9 @@ def taught_rows(run_dir: RunDir, record: RunRecord, chosen: RunRows, rows: Ints)
     The same id is the same patient in another dataset, too; there images are known by pixels.
     ArtifactError: seen.npz is damaged or gone. DataError: an image that cannot be read.
     """
-    try:
-        salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
-    except ArtifactError:
-        if record.provenance.boxes is not None:
-            raise
+    if record.provenance.boxes is None and not _has_boxes(run_dir):
         return np.zeros(len(rows), bool)
+    salt, images, patients = _read_seen(run_dir, ("salt", "images_boxes", "patients_boxes"))
     here = _digests(_patients(chosen.manifest, rows, is_number=True), salt.tobytes())
     taught = np.isin(here, patients)
     if chosen.external:
@@ -141,6 +142,15 @@ def taught_rows(run_dir: RunDir, record: RunRecord, chosen: RunRows, rows: Ints)
         pixels = _digests(_pixels(pack, rows), salt.tobytes())
         taught |= np.isin(here, here[np.isin(pixels, images)])
     return taught
+
+
+def _has_boxes(run_dir: RunDir) -> bool:
+    """Whether boxes taught the maps of a run, or of the one whose weights it started from."""
+    try:
+        read_array(run_dir.seen_path, "images_boxes")
+    except (OSError, KeyError, ValueError) as error:
+        return isinstance(error, ValueError)  # damaged, as reading the others says
+    return True
 
 
 def _read_seen(run_dir: RunDir, names: Sequence[str]) -> list[Any]:

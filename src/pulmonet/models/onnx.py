@@ -52,9 +52,13 @@ def export_onnx(run: TrainedRun, calibration: Calibration | None, path: Path) ->
     import onnx
 
     network = OrderedDict(network=run.network.to("cpu").eval(), scores=nn.Sigmoid())
+    logger = logging.getLogger("torch.onnx")
     # the exporter prints its progress and warns of its own internals
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.ExitStack() as quiet:
+        quiet.callback(logger.setLevel, logger.level)  # a caller's own level comes back
+        logger.setLevel(logging.ERROR)
+        quiet.enter_context(warnings.catch_warnings(action="ignore"))
+        quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
         program = torch.onnx.export(
             nn.Sequential(network),
             (torch.zeros(2, 1, run.image_size, run.image_size),),

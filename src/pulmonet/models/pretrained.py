@@ -58,7 +58,7 @@ def load_pretrained(
     path = expand(weights)
     if os.path.isfile(path):  # noqa: PTH113 (no error for a name that no disk takes)
         facts: dict[str, Any] = {"source": "file", "name": path.name, "sha256": sha256_of(path)}
-        made = _run_of(path, facts["sha256"])
+        made = run_of(path, facts["sha256"])
         if made and made.published:
             facts["published"] = made.published
         state, theirs = read_tensors(path), tuple(made.labels) if made else ()
@@ -80,8 +80,8 @@ def load_pretrained(
     )
 
 
-def _run_of(path: Path, digest: str) -> Provenance | None:
-    """What is known of the run whose best_model.pth a file is; None if it is none."""
+def run_of(path: Path, digest: str) -> Provenance | None:
+    """What is known of the run whose best_model.pth a file of that SHA-256 is; None of no run."""
     with contextlib.suppress(ArtifactError):
         facts = RunDir(path.parent).read_record().provenance
         if path.name == "best_model.pth" and facts.checkpoint_sha256 in (None, digest):

@@ -67,8 +67,8 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
     if engine.auc_margin is not None:
         class_counts = sum_over_processes(losses.count_classes(targets), engine.processes)
     loss_sum = torch.zeros((), device=engine.device)
-    # batch norm's running statistics as they are now, where fp16 may leave the step out
     n_boxed = _count_boxed(engine, batch) if engine.config.pointing.boxes else None
+    # batch norm's running statistics as they are now, where fp16 may leave the step out
     statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
     parts = _micro_batches(engine, images, targets)
     for number, part in enumerate(parts):
