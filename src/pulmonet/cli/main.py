@@ -55,9 +55,11 @@ class _InWords:
         unused = {"rich.markdown", "rich.traceback"} - sys.modules.keys()
         nothing: Any = SimpleNamespace(Markdown=type, Traceback=type)
         sys.modules.update(dict.fromkeys(unused, nothing))
-        super().format_help(ctx, formatter)  # type: ignore[misc]
-        for name in unused:
-            del sys.modules[name]
+        try:
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+        finally:
+            for name in unused:
+                del sys.modules[name]
 
 
 class Command(_InWords, TyperCommand):

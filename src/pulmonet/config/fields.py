@@ -122,7 +122,7 @@ class DataConfig(Section):
     """Read images behind symbolic links that lead out of the dataset folder, too."""
     join: str | None = None
     """CSV with further columns (race, site, ...), by patient or image path."""
-    map: dict[str, str] = {}  # noqa: RUF012
+    map: dict[str, str] = {}  # noqa: RUF012  (pydantic copies a default for every object)
     """Columns of your own CSV, path=FileName."""
     shuffle_labels: bool = False
     """Permute the training labels over the rows: a network for sanity checks, nothing else."""

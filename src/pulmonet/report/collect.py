@@ -85,9 +85,8 @@ class Collection:
     others: tuple[Evaluated, ...]
     comparisons: tuple[tuple[tuple[str, str], Comparison], ...]
     """(dataset, split) and a comparison on its rows."""
-    compared: dict[
-        Rows, list[Comparison]
-    ]  # the same by run, with those of other weights than now lie there
+    compared: dict[Rows, list[Comparison]]
+    """The same by run, with those of other weights than now lie there."""
     final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
