@@ -388,21 +388,10 @@ def table(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "table"):
-        command = commands.add_parser(name)
-        command.add_argument("--data-dir", type=Path, required=True)
-        command.add_argument("--out", type=Path, required=True)
-        command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    runs, tables = commands.choices["run"], commands.choices["table"]
-    runs.add_argument("arms", nargs="+", choices=sorted(ARMS))
+    parser, runs, _ = study.commands_of(__doc__ or "", ARMS, seeds=[0, 1, 2], against="none")
     runs.add_argument("--folds", type=int, nargs="+", help="only these; no AUROC then")
     runs.add_argument("--set", action="append", default=[], help="of all arms, for a short trial")
     runs.add_argument("--threads", type=int, default=2)
-    tables.add_argument("--against", default="none", help="arm that others are compared with")
-    tables.add_argument("--resamples", type=int, default=1000)
-    tables.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.data_dir, options.tta = options.data_dir.resolve(), "none"
     (run if options.command == "run" else table)(options)

@@ -27,7 +27,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -335,25 +335,33 @@ def as_markdown(result: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def commands_of(
+    text: str, arms: Iterable[str], *, seeds: list[int], against: str
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser of a study, and those of its ``run`` and ``table``, with what all studies ask."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("run", "table"):
         command = commands.add_parser(name)
         command.add_argument("--data-dir", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
-        command.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+        command.add_argument("--seeds", type=int, nargs="+", default=seeds)
     runs, tables = commands.choices["run"], commands.choices["table"]
-    runs.add_argument("arms", nargs="+", choices=sorted(ARMS))
+    runs.add_argument("arms", nargs="+", choices=sorted(arms))
+    tables.add_argument("--against", default=against, help="arm that others are compared with")
+    tables.add_argument("--resamples", type=int, default=1000)
+    tables.add_argument("--json", type=Path)
+    return parser, runs, tables
+
+
+def main() -> None:
+    parser, runs, tables = commands_of(__doc__ or "", ARMS, seeds=[0, 1], against="quick")
     runs.add_argument("--folds", type=int, nargs="+", help="only these; nothing is pooled then")
     runs.add_argument("--tta", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")
-    tables.add_argument("--against", default="quick", help="arm that others are compared with")
     tables.add_argument("--average", action="append", default=[], help="arm,arm: one more row")
     tables.add_argument("--average-seeds", action="append", default=[], help="arm: one more row")
-    tables.add_argument("--resamples", type=int, default=1000)
-    tables.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.data_dir = options.data_dir.resolve()
     (run if options.command == "run" else table)(options)
