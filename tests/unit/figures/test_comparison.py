@@ -36,8 +36,27 @@ def test_several_datasets_say_trained_on_and_tested_on(
     draw_model_comparison([inside, outside], ())
     macro = drawn[0].axes[0]
     names = {tick.get_text(): tick.get_position()[1] for tick in macro.get_yticklabels()}
-    assert set(names) == {"net (north → north, valid)", "net (north → south, valid)"}
+    assert set(names) == {"net\nnorth → north, valid", "net\nnorth → south, valid"}
     points = [line for line in macro.lines if line.get_marker() == "D"]
     colours = {float(line.get_ydata()[0]): line.get_color() for line in points}
     assert len({colours[place] for place in names.values()}) == 2
-    assert "external testing" in drawn[0].get_suptitle()
+    assert "external testing" in drawn[0].get_suptitle().replace("\n", " ")
+
+
+@pytest.mark.parametrize("n_labels", [1, 2, 5])
+def test_no_title_runs_into_another_or_out_of_the_picture(
+    n_labels: int, make_result: Callable[..., RunResult], drawn: list[Figure]
+) -> None:
+    base = make_result(("Edema", "Mass", "Hernia", "Pneumonia", "Nodule")[:n_labels])
+    facts = {"run": "net", "trained_on": "nih-cxr+pneumoniamnist", "split": "valid"}
+    places = ("nih-cxr+pneumoniamnist", "pneumoniamnist", "elsewhere")
+    draw_model_comparison([base.model_copy(update=facts | {"dataset": one}) for one in places], ())
+    (figure,) = drawn
+    figure.canvas.draw()
+    whole = figure.bbox
+    texts = [axes.title if axes.get_title() else axes._left_title for axes in figure.axes]
+    boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
+    assert all(one.x1 <= other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+    for text in (figure._suptitle, *figure.axes[0].get_yticklabels()):
+        box = text.get_window_extent()
+        assert box.x0 >= whole.x0 and box.x1 <= whole.x1

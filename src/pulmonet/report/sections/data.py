@@ -36,7 +36,8 @@ def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone
     facts = runs[0].provenance.dataset
     assert facts is not None
     names = listing([run.name for run in runs])
-    folder = context.identities.argument(facts.root)
+    roots = [root for root, _ in facts.collections.values()] or [facts.root]
+    folder = " + ".join(map(context.identities.argument, roots))
     said = fields("dataset", facts=facts, folder=folder, names=names).items()
     flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=ROLES, facts=facts)
     blocks: list[Block] = [Bullets(tuple((f"{lead}:", text) for lead, text in said)), *flow]
