@@ -155,6 +155,22 @@ def test_it_goes_on_to_the_same_bits(data: Path, start: Path, encoded: list[int]
     assert sha256_of(parts.best_model_path) == sha256_of(whole.best_model_path)
 
 
+def test_the_features_of_several_collections_are_those_of_their_images(
+    data: Path, start: Path, encoded: list[int]
+) -> None:
+    other = write_dataset(data.parent / "other", n_train=16, n_valid=6, seed=8)
+    frozen = "model.freeze=encoder"
+    alone = train(data, start, "alone", frozen)
+    n_alone, places = sum(encoded), f"{data},{other}"
+    both = train(Path(places), start, "both", frozen)
+    assert sum(encoded) > n_alone
+    assert both.read_record().provenance.dataset.n_rows == {"train": 40, "valid": 16}
+    encoder = {key for key in weights(alone) if not key.startswith("fc.")}
+    assert all(torch.equal(weights(both)[key], weights(alone)[key]) for key in encoder)
+    assert not torch.equal(weights(both)["fc.weight"], weights(alone)["fc.weight"])
+    assert main(["evaluate", "both", "--bootstrap", "100", "--no-figures"]) == 0
+
+
 def test_members_share_the_features(data: Path, start: Path, encoded: list[int]) -> None:
     settings = ("model.members=2", "select.checkpoint=last", "optim.ema_decay=0.9")
     run_dir = train(data, start, "a", "model.freeze=encoder", *settings)

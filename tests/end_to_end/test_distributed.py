@@ -119,6 +119,23 @@ def test_two_processes_learn_from_boxes_like_one(tmp_path: Path) -> None:
         assert float(row_of_two["train_loss"]) == pytest.approx(loss, rel=0.05)
 
 
+def test_two_processes_train_the_head_of_a_frozen_encoder_like_one(tmp_path: Path) -> None:
+    """One computes the features while the other waits; batch norms rest, so both agree."""
+    data = write_dataset(tmp_path / "tiny", n_train=20, n_valid=7)
+    common = ("--data-dir", str(data), "--out-dir", str(tmp_path), "--model", "timm:test_resnet")
+    more = ("--set", "model.freeze=encoder", "--image-size", "64", "--no-amp")
+    pair = start_pair(*common, *more, "--name", "two", said=tmp_path / "said")
+    for process in pair:
+        process.join(240)
+    assert [process.exitcode for process in pair] == [0, 0], (tmp_path / "said0").read_text()
+    assert main([*SMALL, *common, *more, "--name", "one"]) == 0
+    logs = (log_of(RunDir(tmp_path / name)) for name in ("one", "two"))
+    for row_of_one, row_of_two in zip(*logs, strict=True):
+        for column in ("train_loss", "val_loss"):
+            expected = pytest.approx(float(row_of_one[column]), rel=1e-4)
+            assert float(row_of_two[column]) == expected
+
+
 def test_two_processes_store_what_the_images_look_like_once(tmp_path: Path) -> None:
     """The first of them writes it, of all rows, as one process does."""
     data = write_dataset(tmp_path / "tiny", n_train=95, n_valid=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from matplotlib.figure import Figure
@@ -56,7 +57,7 @@ def test_no_title_runs_into_another_or_out_of_the_picture(
     whole = figure.bbox
     texts = [axes.title if axes.get_title() else axes._left_title for axes in figure.axes]
     boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
-    assert all(one.x1 <= other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
     for text in (figure._suptitle, *figure.axes[0].get_yticklabels()):
         box = text.get_window_extent()
         assert box.x0 >= whole.x0 and box.x1 <= whole.x1
