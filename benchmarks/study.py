@@ -66,12 +66,23 @@ def train_fold(arm: str, seed: int, fold: int, options: argparse.Namespace) -> s
         *(sys.executable, "-m", "pulmonet", "train", *ARMS[arm]),
         *("--data-dir", options.data_dir, "--out-dir", options.out, "--name", name),
         *("--folds", N_FOLDS, "--fold", fold, "--seed", seed, "--resume"),
+        *more_data(arm, options),
         *("--set", "select.checkpoint=last", "--set", f"runtime.threads={options.threads}"),
     ]
     call(command, options.out / f"{name}.txt", options.threads)
     provenance = run_dir.read_record().provenance
     last = run_dir.read_log().iloc[-1]
     return f"{name}: {last['val_macro_auroc']:.4f}, {provenance.duration_seconds:.0f} s"
+
+
+def more_data(arm: str, options: argparse.Namespace) -> list[object]:
+    """The further collection of an arm that is named so, whose patient numbers are the same."""
+    if not arm.endswith("-more") and "-more-" not in arm:
+        return []
+    if options.more is None:
+        raise SystemExit(f"{arm} trains on two collections: add --more FOLDER")
+    same = f"{options.data_dir.name},{options.more.name}"
+    return ["--data-dir", options.more, "--same-patients", same]
 
 
 def call(command: Sequence[object], log: Path, threads: int) -> None:
@@ -155,11 +166,13 @@ def pooled(arm: str, seed: int, options: argparse.Namespace) -> Predictions:
 
 
 def five_labels(predictions: Predictions) -> Predictions:
-    """Only CheXpert's five, in their order, also of networks that were trained on more."""
-    columns = [predictions.labels.index(label) for label in DEFAULT_LABELS]
+    """Only CheXpert's five, in their order, where a network was trained on them and others."""
+    labels = tuple(label for label in DEFAULT_LABELS if label in predictions.labels)
+    labels = labels or predictions.labels
+    columns = [predictions.labels.index(label) for label in labels]
     return replace(
         predictions,
-        labels=DEFAULT_LABELS,
+        labels=labels,
         targets=predictions.targets[:, columns],
         scores=predictions.scores[:, columns],
     )
@@ -357,6 +370,7 @@ def commands_of(
 def main() -> None:
     parser, runs, tables = commands_of(__doc__ or "", ARMS, seeds=[0, 1], against="quick")
     runs.add_argument("--folds", type=int, nargs="+", help="only these; nothing is pooled then")
+    runs.add_argument("--more", type=Path, help="a second collection, for the arms named -more")
     runs.add_argument("--tta", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")

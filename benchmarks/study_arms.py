@@ -56,6 +56,18 @@ ARMS: dict[str, list[str]] = {
     "single": single(),
     "frozen": single("model.freeze=encoder", "optim.epochs=20", "optim.lr=1e-3"),
     "two-networks": single("model.members=2"),
+    # children's X-rays, pneumonia or normal, as quick and cheaper: one network, 128 px, three epochs
+    "kermany-quick": ["--config", "quick", "--labels", "Pneumonia"],
+    "kermany-single": [
+        *single("data.image_size=128", "optim.epochs=3"),
+        *("--labels", "Pneumonia"),
+    ],
+    # with a second collection (`--more`); `quick` learns its Pneumonia as an auxiliary label
+    "single-more": single(),
+    "single-more-five-labels": single("data.auxiliary_labels=[]"),
+    "single-more-evenly": single("data.balance=collections"),
+    "quick-more": ["--config", "quick"],
+    "strong-more": ["--config", "strong"],
     "strong": ["--config", "strong"],
     # the original's recipe on quick's network: seven epochs at its 224 px, as long as two-networks
     "original": [
