@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pulmonet.explain.maps.variants import MapVariant
-from pulmonet.metrics.conformal import Decision
+from pulmonet.metrics.conformal import COVERAGE, Decision
 from pulmonet.metrics.estimate import Estimate, Number
 from pulmonet.run.record import Record
 from pulmonet.words import list_first
@@ -64,11 +64,16 @@ class LabelExplanation(Record):
             return self.reason or "made by an earlier version; run `pulmonet explain` again"
         return f"AUROC {self.auroc.text(2)}"
 
+    def decision(self) -> str:
+        """``ruled out (90 % coverage)``; empty without conformal thresholds."""
+        return f"{self.conformal} ({100 * COVERAGE:.0f} % coverage)" if self.conformal else ""
+
     def caption(self, label: str) -> str:
         """The same in short, in lines, for a picture among others."""
         auroc = self.grounds() if self.verdict() != "no verdict" else ""
         beside = "; ".join(filter(None, (auroc, "empty map" * self.empty)))
-        return f"{label} {self.score:.2f}\n{self.verdict()}\n{beside}".rstrip()
+        lines = (f"{label} {self.score:.2f}", self.verdict(), self.decision(), beside)
+        return "\n".join(filter(None, lines))
 
     def reference_text(self) -> str:
         """``reference standard: positive``; empty where it is not known."""

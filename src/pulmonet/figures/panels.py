@@ -77,13 +77,14 @@ def draw_panel(
 
 
 def _numbers(found: LabelExplanation, width: int) -> list[str]:
-    """Score, probability and threshold; AUROC, or the reason, and the reference standard."""
+    """Score, probability, threshold; what conformal thresholds say, AUROC or reason, reference."""
     numbers = [f"score {found.score:.3f}"]
     if found.probability is not None:
         numbers.append(f"calibrated probability {found.probability:.2f}")
     if found.threshold is not None:
         numbers.append(f"threshold {found.threshold:.3f}")
-    beside = "; ".join(filter(None, (found.grounds(), found.reference_text())))
+    words = found.decision(), found.grounds(), found.reference_text()
+    beside = "; ".join(filter(None, words))
     return ["   ".join(numbers), *textwrap.wrap(beside, width)]
 
 
@@ -100,7 +101,7 @@ class SheetRow:
 def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     """Images below each other, at most `ROWS_PER_SHEET`, their labels beside each other, as PNG."""
     n_columns = 1 + len(rows[0].labels)
-    inches, head = 1.8, 0.75
+    inches, head = 1.8, 0.9
     total = (inches + 0.52) * len(rows) + head
     figure = Figure(figsize=(inches * n_columns, total), dpi=100, facecolor="white")
     grid = GridSpec(
@@ -140,7 +141,8 @@ def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) ->
     """
     pictures = [("X-ray", xray), *overlays]
     height, width = xray.shape
-    figure = new_figure(1.9 * len(pictures), 1.9 * height / width + 0.5)
+    above = 0.26 + 0.13 * max(words.count("\n") for words, _ in pictures)  # inches
+    figure = new_figure(1.9 * len(pictures), 1.9 * height / width + above)
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (words, picture) in zip(panels, pictures, strict=True):
         axes.imshow(picture, **X_RAY)

@@ -84,6 +84,16 @@ def test_a_panel_says_the_verdict_and_its_numbers(
     assert "not a medical device" in said[2]
 
 
+def test_pictures_say_what_the_guarantee_allows(drawn: list[Figure]) -> None:
+    one = found(0.3, 0.5).model_copy(update={"conformal": "undecided"})
+    image, words = x_ray(64, 64), "undecided (90 % coverage)"
+    draw_panel(image, None, "Edema", one)
+    assert f"\n{words}; AUROC 0.80 (0" in drawn[0].texts[1].get_text()
+    draw_contact_sheet([SheetRow("a", image, {"Edema": one}, {"Edema": None})])
+    lines = drawn[1].axes[1].get_title().split("\n")
+    assert lines[1:] == ["below the threshold (Youden's)", words, "AUROC 0.80 (0.70–0.90)"]
+
+
 def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> None:
     image = thumbnail(x_ray(400, 300))
     assert max(image.shape) == 180
@@ -100,7 +110,7 @@ def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> Non
 
 
 @pytest.mark.parametrize("size", [(165, 200), (320, 260)])
-def test_three_lines_above_a_map_are_not_cut_off(size: tuple[int, int]) -> None:
-    words = "Edema 0.31\nno verdict\nempty map"
+def test_four_lines_above_a_map_are_not_cut_off(size: tuple[int, int]) -> None:
+    words = "Edema 0.31\nabove the threshold (Youden's)\nundecided (90 % coverage)\nempty map"
     strip = decode(draw_heat_map_strip(x_ray(*size), [(words, x_ray(*size))] * 2))
     assert (strip[:4] == 255).all() and (strip[4:40] < 128).any()

@@ -59,7 +59,7 @@ def _show(
             label=label,
             png=heatmaps.map_png(placed[position]) if found.overlay else None,
             score=found.score,
-            verdict=": ".join(filter(None, (found.verdict(), found.grounds()))),
+            verdict=": ".join(filter(None, (found.verdict(), found.decision(), found.grounds()))),
             present=found.present,
             target=targets.get(label, found.reference),
             empty=not image.maps[position].any(),
