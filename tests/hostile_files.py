@@ -229,11 +229,12 @@ def write_checkpoints(folder: Path) -> list[Path]:
     with zipfile.ZipFile(plain) as read:
         members = {name: read.read(name) for name in read.namelist()}
     plain.unlink()
-    with zipfile.ZipFile(folder / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as made:
+    path = folder / "deflated.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
         for name, content in members.items():
             made.writestr(name, content)
     paths = [
-        folder / "deflated.pth",
+        path,
         archive(call(b"builtins\nbytearray", 8 << 30), folder / "bytes.pth"),
         archive(call(b"torch\nFloatTensor", 1 << 34), folder / "tensor.pth"),
         archive(call(b"numpy\ndtype", 1 << 40), folder / "numpy.pth"),

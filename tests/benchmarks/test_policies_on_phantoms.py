@@ -24,7 +24,7 @@ def test_all_policies_are_in_the_table_beside_the_truth(
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     import policies_on_phantoms as benchmark
 
-    result = benchmark.run(30, 1, SMALL, tmp_path)
+    result = benchmark.run(15, 1, SMALL, tmp_path)
     cases = [*UNCERTAIN_POLICIES, "per label (Irvin et al.)", "truth"]
     assert list(result["macro_auroc"]) == cases
     assert all(0 < value < 1 for values in result["macro_auroc"].values() for value in values)

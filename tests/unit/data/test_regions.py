@@ -22,14 +22,9 @@ from pulmonet.errors import DataError
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> str:
-    """COCO's rleEncode and rleToString, transcribed."""
-    counts, previous, length = [], False, 0
-    for value in mask.T.reshape(-1):
-        if value != previous:
-            counts.append(length)
-            length, previous = 0, bool(value)
-        length += 1
-    counts.append(length)
+    """COCO's rleEncode, in numpy, and rleToString, transcribed."""
+    changes = np.flatnonzero(np.diff(mask.T.reshape(-1), prepend=False)).tolist()
+    counts = np.diff([0, *changes, mask.size]).tolist()
     text = ""
     for index, count in enumerate(counts):
         x = count - counts[index - 2] if index > 2 else count
