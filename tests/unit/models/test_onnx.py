@@ -26,6 +26,7 @@ from small_networks import small_densenet121
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
+SMALL = "timm:test_resnet"
 CALIBRATION = Calibration(
     fitted_on="d, valid",
     dataset="d",
@@ -45,7 +46,7 @@ CALIBRATION = Calibration(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "members"), [("densenet121", 1), ("timm:test_resnet", 2)])
+@pytest.mark.parametrize(("model", "members"), [("densenet121", 1), (SMALL, 2)])
 @pytest.mark.filterwarnings("ignore")  # torch's exporter warns of its own internals
 def test_onnxruntime_reproduces_the_scores(
     model: str, members: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,7 +78,7 @@ def test_onnxruntime_reproduces_the_scores(
 def test_the_missing_extra_is_named_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path)
+    make_run(tmp_path, model=SMALL)
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda *_: None)
     with pytest.raises(ConfigError, match=r"pip install 'pulmonet\[onnx\]'"):
         onnx_export.check_onnx_installed()
@@ -89,8 +90,8 @@ def test_the_missing_extra_is_named_before_any_work(
 def test_a_damaged_run_is_named_and_the_other_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path, name="whole")
-    make_run(tmp_path, name="damaged").best_model_path.write_bytes(b"nothing")
+    make_run(tmp_path, model=SMALL, name="whole")
+    make_run(tmp_path, model=SMALL, name="damaged").best_model_path.write_bytes(b"nothing")
     monkeypatch.setattr(onnx_export, "export_onnx", lambda *given: given[2].touch())
     assert [str(error) for error in export_runs(list_runs(tmp_path))]
     assert (tmp_path / "whole" / "model.onnx").exists()
@@ -100,7 +101,7 @@ def test_a_damaged_run_is_named_and_the_other_is_exported(
 def test_a_calibration_of_other_weights_is_not_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_dir = make_run(tmp_path, name="again")
+    run_dir = make_run(tmp_path, model=SMALL, name="again")
     exported: list[Calibration | None] = []
     monkeypatch.setattr(onnx_export, "export_onnx", lambda *given: exported.append(given[1]))
     for sha256 in ("0" * 64, run_dir.read_record().provenance.checkpoint_sha256):

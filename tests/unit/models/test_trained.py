@@ -14,7 +14,7 @@ from run_factory import make_run
 
 
 def test_run_loads_and_a_changed_checkpoint_is_noticed(tmp_path: Path) -> None:
-    run_dir = make_run(tmp_path, image_size=48)
+    run_dir = make_run(tmp_path, model="timm:test_resnet", image_size=48)
     run = load_run(run_dir, "cpu")
     assert (run.image_size, run.fit, len(run.labels)) == (48, "stretch", 5)
     assert not run.network.training
@@ -47,7 +47,7 @@ def test_an_ensemble_loads_with_the_members_that_it_has(tmp_path: Path) -> None:
 
 
 def test_missing_checkpoint(tmp_path: Path) -> None:
-    run_dir = make_run(tmp_path)
+    run_dir = make_run(tmp_path, model="timm:test_resnet")
     run_dir.best_model_path.unlink()
     with pytest.raises(ArtifactError, match=r"best_model\.pth: missing"):
         load_run(run_dir, "cpu")
