@@ -36,7 +36,7 @@ Schedule = Literal["constant", "cosine", "one-cycle"]
 Loss = Literal["bce", "balanced-bce", "focal", "asymmetric", "aucm"]
 PositiveWeight = Literal["none", "balanced"]
 #: How the pointing loss compares a class map with its boxes.
-PointingForm = Literal["mass", "cells", "lse"]
+PointingForm = Literal["mass", "cells", "lse", "pcam"]
 #: What ``--boxes`` calls the dataset's own boxes.
 OWN_BOXES = "own"
 SelectOn = Literal["valid", "dev"]

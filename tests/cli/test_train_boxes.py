@@ -66,7 +66,7 @@ def test_the_datasets_own_boxes_are_taught_said_and_recorded(
     said = " ".join("".join(capsys.readouterr()).split())
     assert f"Boxes: 14 boxes on 11 images of {len(taught)} patients" in said
     assert "(Cardiomegaly 6, Edema 8) teach the class maps (mass, weight 0.5)" in said
-    assert "3 other regions: of other labels, or of images held out" in said
+    assert "left out 3 regions of images that are not trained on" in said
     seen = np.load(run_of(data).seen_path)
     assert len(seen["images_boxes"]) == 11
     assert set(seen["patients_boxes"]) <= set(seen["patients_train"])
@@ -106,6 +106,69 @@ def test_a_resumed_run_is_the_run_to_the_bit(
     assert resumed.read_record().provenance.n_resumed == 1
 
 
+def test_stride_16_gives_maps_of_twice_the_cells(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained, as an ensemble, and explained; it is the setting, not the file, that says so."""
+    dense = ("--set", "model.output_stride=16", "--set", "model.members=2")
+    assert train(data, "--boxes", *dense, "--set", "select.checkpoint=last") == 0
+    where = ("--artifacts-dir", str(data.parent / "artifacts"), "--data-dir", str(data))
+    asked = ("--run", "run", "--boxes", "--bootstrap", "10", "--label", "Consolidation", "--json")
+
+    def cells() -> list[int]:
+        capsys.readouterr()
+        assert main(["explain", *asked, *where]) == 0
+        variants = json.loads(capsys.readouterr().out)["localization"]["variants"]
+        return list(variants[0]["cells"])
+
+    assert cells() == [4, 4]
+    record = run_of(data).read_record()
+    plain = record.config.model.model_copy(update={"output_stride": 32})
+    run_of(data).write_record(record.config.model_copy(update={"model": plain}), record.provenance)
+    assert cells() == [2, 2]
+
+
+def test_boxes_that_teach_nothing_are_said_with_what_would_use_them(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that the data have can be auxiliary ones; others cannot; and images held out."""
+    with (data / "train.csv").open() as file:
+        path = next(csv.DictReader(file))["Path"]
+    lines = [f"{path},{label},0.1,0.1,0.4,0.4" for label in ("Mass", "Atelectasis")]
+    (data / "boxes.csv").write_text((data / "boxes.csv").read_text() + "\n".join(lines) + "\n")
+    two = ("--boxes", "--labels", "Edema,Cardiomegaly")
+    assert train(data, *two, "--dry-run") == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "left out 2 regions of Atelectasis, Mass: not among the labels trained on;" in said
+    assert "data.auxiliary_labels adds any that the data have" in said
+    assert train(data, *two, "--set", 'data.auxiliary_labels=["Atelectasis"]') == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "left out 1 region of Mass: not among the labels trained on" in said
+    facts = run_of(data).read_record().provenance.boxes
+    assert facts is not None
+    assert facts.boxes["Atelectasis"] == 1
+
+
+def test_boxes_of_images_held_out_alone_name_the_way_to_move_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As NIH's are, all in its test list."""
+    lines = (data / "boxes.csv").read_text().splitlines()
+    held = [line for line in lines if "/train/" not in line]
+    (data / "boxes.csv").write_text("\n".join(held) + "\n")
+    asked = ("--boxes", "--labels", "Consolidation", "--dry-run")
+    assert train(data, *asked) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the {len(held) - 1} that there are lie on others; move their patients with" in said
+    rows = ["patient,split"]
+    for split, other in (("train", "valid"), ("valid", "train")):
+        with (data / f"{split}.csv").open() as file:
+            names = {row["Path"].split("/")[2] for row in csv.DictReader(file)}
+        rows += [f"{name},{other}" for name in sorted(names)]
+    (tmp_path / "splits.csv").write_text("\n".join(rows) + "\n")
+    assert train(data, *asked, "--splits", str(tmp_path / "splits.csv")) == 0
+
+
 def test_other_boxes_are_another_run(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(data, "--boxes") == 0
     text = (data / "boxes.csv").read_text()
@@ -122,7 +185,7 @@ def test_other_boxes_are_another_run(data: Path, capsys: pytest.CaptureFixture[s
         (("--boxes", "--model", "timm:test_vit", "--image-size", "160"), 2, "its head is not pool"),
         (("--boxes", "none.csv"), 3, "--boxes none.csv: no such file, here or in"),
         (("--boxes", "--labels", "Atelectasis"), 3, "no box of Atelectasis on a training image"),
-        (("--boxes", "--labels", "Consolidation"), 3, "there are boxes of Cardiomegaly, Consol"),
+        (("--boxes", "--labels", "Atelectasis"), 3, "there are boxes of Cardiomegaly, Consol"),
         (("--boxes", "train.csv"), 3, "train.csv: "),
         (("--boxes", "--set", "pointing.form=cam"), 2, "pointing.form = 'cam'"),
     ],
@@ -178,3 +241,18 @@ def test_boxes_that_taught_the_first_weights_count_as_seen(
     assert main(asked) == 3
     said = " ".join(capsys.readouterr().err.split())
     assert "all 14 regions of split 'train' are of patients whose boxes child learned from" in said
+
+    facts = run_of(data).read_record().provenance.boxes
+    assert facts is not None
+    words = f"the maps of its first weights were taught by {facts.text()}: they show where readers"
+    assert words in said, "explain says it"
+    where = ("--weights", str(run_of(data, "child").path), "--boxes", "--name", "grandchild")
+    assert train(data, *where) == 0
+    taught = run_of(data, "grandchild").read_record().provenance.taught()
+    by = f"its maps were taught by {facts.text()}, before that by {facts.text()}: "
+    assert taught.startswith(by)
+    assert main(["report", "--artifacts-dir", str(data.parent / "artifacts")]) == 0
+    for name in ("report.md", "MODEL_CARD.md"):
+        text = " ".join((data.parent / "artifacts" / name).read_text().split())
+        assert f"child: {words}" in text or name == "MODEL_CARD.md"
+    capsys.readouterr()

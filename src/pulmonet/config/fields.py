@@ -7,7 +7,7 @@ documentation is generated from it. Flags, ``--config`` and ``--set`` all end in
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -35,6 +35,8 @@ class ModelConfig(Section):
     """Where the weights start, RUN by its name, PATH of a .pth or .safetensors file."""
     dropout: Fraction | None = None
     """Dropout before the classifier; by default the network's own (0.2 for EfficientNet-B0)."""
+    output_stride: Literal[32, 16] = 32
+    """Pixels a cell of the last feature map is apart: 16 gives maps of twice the cells a side."""
     freeze: Annotated[str | None, Field(examples=["encoder", "STAGE"])] = None
     """What is not trained: encoder (all but the classifier), or all up to a STAGE (blocks.4)."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
@@ -245,8 +247,8 @@ class PointingConfig(Section):
     weight: Positive = 0.5
     """Weight of the mean over a step's boxed labels, beside the mean of `loss`."""
     form: choices.PointingForm = "mass"
-    """mass (of the map's softmax inside the boxes), cells (cross-entropy of each cell) or lse
-    (log-sum-exp pooling inside the boxes against outside)."""
+    """mass (of the map's softmax inside the boxes), cells (cross-entropy of each cell), lse or pcam
+    (log-sum-exp or probabilistic-CAM pooling inside the boxes against outside)."""
     temperature: Positive = 1.0
     """Divides the map."""
 

@@ -187,10 +187,8 @@ class TaughtRegions:
             for column, region, height, width in self.of_row.get(row, ())
         ]
         pairs = np.asarray([pair[:2] for pair in found], np.int64).reshape(-1, 2)
-        masks = np.zeros((len(found), side, side), np.uint8)
-        for number, (_, _, mask) in enumerate(found):
-            masks[number, mask] = 255
-        return pairs, masks
+        masks = np.asarray([mask for *_, mask in found], np.uint8).reshape(-1, side, side)
+        return pairs, masks * np.uint8(255)
 
 
 def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region], int]:

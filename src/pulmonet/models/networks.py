@@ -5,6 +5,7 @@ A network takes grey images (B, 1, S, S), uint8 or float in [0, 255], and return
 into the plain architecture without PulmoNet.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torchvision import models as torchvision_models
 
 from pulmonet.arrays import Floats32
@@ -45,13 +47,16 @@ class Classifier(nn.Linear):
             return F.linear(kept, self.weight, self.bias)
 
 
-def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn.Module:
+def build_network(
+    name: str, n_outputs: int, dropout: float | None = None, output_stride: int = 32
+) -> nn.Module:
     """A network with random weights drawn from torch's global generator.
 
-    `name` is torchvision's or timm:NAME; `dropout` before the classifier, None is its own.
+    `name` is torchvision's or timm:NAME; `dropout` before the classifier, None is its own. An
+    `output_stride` of 16 leaves out the last halving, 32 leaves the network as it is.
 
     Raises:
-        ConfigError: unknown name, or timm is not installed.
+        ConfigError: unknown name, timm is not installed, or a network that cannot have the stride.
     """
     network: nn.Module
     if name.startswith("timm:"):
@@ -68,7 +73,37 @@ def build_network(name: str, n_outputs: int, dropout: float | None = None) -> nn
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
     network.register_forward_pre_hook(lambda module, inputs: (normalise(module, inputs[0]),))
-    return network
+    if output_stride == 16 and _halve_stride(network.eval()) != 16:
+        text = f"model {name}: no network of stride 32 whose last halving can be left out"
+        raise ConfigError(f"{text}; set model.output_stride=32, or choose densenet121")
+    return network.train()
+
+
+@torch.no_grad()
+def _halve_stride(network: nn.Module) -> int:
+    """Leave out the last halving, and dilate what comes behind it, so that it sees as far.
+
+    The weights fit as before (Yu, Koltun and Funkhouser 2017, arXiv:1705.09914). It is found by
+    the sizes within an image of 256 pixels. Cells a side of that image's map; 0 if there is none.
+    """
+    inputs: dict[Any, tuple[int, bool]] = {}  # module -> height of its input, no pool
+    blank, cells = torch.zeros(1, 1, 256, 256), 0
+
+    def note(one: nn.Module, given: tuple[Any, ...]) -> None:
+        if isinstance(one, (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)):
+            inputs[one] = given[0].shape[2], isinstance(one, nn.Conv2d)
+
+    with register_module_forward_pre_hook(note), contextlib.suppress(ConfigError, RuntimeError):
+        forward_features(network, blank)
+        for one, (height, is_convolution) in [*inputs.items()]:
+            if height == 16 and one.stride not in (1, (1, 1)):
+                one.stride = (1, 1)
+                if not is_convolution:  # a pool becomes nothing
+                    one.kernel_size, one.padding = 1, 0
+            elif height == 8 and is_convolution and one.kernel_size != (1, 1):
+                one.dilation, one.padding = ((2 * y, 2 * x) for y, x in (one.dilation, one.padding))
+        cells = forward_features(network, blank).shape[2]
+    return cells
 
 
 def _build_timm(name: str, n_outputs: int) -> nn.Module:
@@ -162,11 +197,10 @@ def check_class_maps(network: nn.Module, name: str, side: int) -> None:
     layer, or the features are no map.
     """
     noise = torch.rand(1, 1, side, side, device=next(network.parameters()).device) * 255
-    try:
+    is_mean = False
+    with contextlib.suppress(ConfigError, RuntimeError, TypeError):
         logits, maps = WithClassMaps(network.eval())(noise)
         is_mean = torch.allclose(maps.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-3)
-    except (ConfigError, RuntimeError, TypeError):
-        is_mean = False
     if not is_mean:
         raise ConfigError(
             f"model {name}: --boxes teaches class maps, and its head is not pooling by the mean "

@@ -61,6 +61,8 @@ def load_pretrained(
         made = run_of(path, facts["sha256"])
         if made and made.published:
             facts["published"] = made.published
+        if made and (boxes := made.all_boxes()):
+            facts["boxes"] = boxes
         state, theirs = read_tensors(path), tuple(made.labels) if made else ()
         return facts | load_matching(network, state, weights, model_name, labels, theirs)
     if weights.startswith(PREFIX):

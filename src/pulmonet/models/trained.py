@@ -130,7 +130,7 @@ def _empty_network(model: ModelConfig, n_labels: int, state: StateDict) -> nn.Mo
     found = {match.group(1) for key in state if (match := MEMBER_KEY.match(key))}
     n_members = min(len(found), model.members)  # a strange file may claim any number
     names = [model.member(number).name for number in range(n_members)] or [model.name]
-    networks = [build_network(name, n_labels, 0.0) for name in names]
+    networks = [build_network(name, n_labels, 0.0, model.output_stride) for name in names]
     if "pixel_mean" in state:
         networks = [with_own_pixels(network) for network in networks]
     return Ensemble(networks) if found else networks[0]

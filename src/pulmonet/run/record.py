@@ -161,10 +161,17 @@ class Provenance(Record):
 
     def taught(self) -> str:
         """That the maps were taught, and what that means; empty where they were not."""
-        if self.boxes is None:
+        if not (found := self.all_boxes()):
             return ""
+        whose = "its maps" if self.boxes else "the maps of its first weights"
         means = "they show where readers draw boxes, which is not always what the score depends on"
-        return f"its maps were taught by {self.boxes.text()}: {means}"
+        return f"{whose} were taught by {', before that by '.join(found)}: {means}"
+
+    def all_boxes(self) -> list[str]:
+        """The boxes that taught its maps, in words, then those of the runs it started from."""
+        before = self.weights.get("boxes")
+        own = [] if self.boxes is None else [self.boxes.text()]
+        return [*own, *map(str, before if isinstance(before, list) else [])]
 
     def one_class(self, role: str) -> dict[str, str]:
         """Labels scored that lack a class among a role's rows -> what is missing."""

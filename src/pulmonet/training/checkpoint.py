@@ -149,7 +149,8 @@ def restore(engine: Engine, stage: Stage, earlier: Sequence[Stage], saved: dict[
 
 def empty_member(engine: Engine, stage: Stage) -> nn.Module:
     """A network as an ensemble keeps that of a stage, with weights that are still to come."""
-    member = build_network(stage.config.model.name, engine.n_labels, 0.0)
+    model = stage.config.model
+    member = build_network(model.name, engine.n_labels, 0.0, model.output_stride)
     return place(member, engine.device).eval().requires_grad_(False)
 
 

@@ -84,6 +84,8 @@ def pointing_loss(maps: Tensor, cover: Tensor, config: PointingConfig) -> Tensor
         cells: mean over cells of the cross-entropy of sigmoid(m) and c
         lse:   softplus(-inside) + softplus(outside), each the log of the mean of exp(m), by cover;
                pooling as in Pinheiro and Collobert 2015 (arXiv:1411.6228)
+        pcam:  the same of means of m weighted by sigmoid(m) and cover, the pooling of Ye et al.
+               2020 (arXiv:2005.14480)
 
     Args:
         maps: (K, h, w) float32, the maps of K labels on their images.
@@ -95,6 +97,10 @@ def pointing_loss(maps: Tensor, cover: Tensor, config: PointingConfig) -> Tensor
     c = torch.where(is_there[:, None], c, 1.0)
     if config.form == "cells":
         terms = F.binary_cross_entropy_with_logits(m, c, reduction="none").mean(dim=1)
+    elif config.form == "pcam":
+        masses = [torch.sigmoid(m) * share for share in (c, 1 - c)]
+        inside, outside = ((w * m).sum(1) / w.sum(1).clamp_min(1e-12) for w in masses)
+        terms = F.softplus(-inside) + F.softplus(outside)
     else:
         inside = torch.logsumexp(m + c.log(), dim=1)
         terms = torch.logsumexp(m, dim=1) - inside

@@ -57,6 +57,48 @@ def test_head_of_features_is_the_forward_pass(name: str) -> None:
     assert features.shape[2:] == (2, 2)
 
 
+def by_hand(name: str) -> nn.Module:
+    """torchvision's or timm's own network of stride 16; DenseNet changed module by module."""
+    if name.startswith("timm:"):
+        own: nn.Module = pytest.importorskip("timm").create_model(
+            name.removeprefix("timm:"), num_classes=3, output_stride=16
+        )
+        return own
+    if name == "resnet50":
+        dilate = [False, False, True]
+        return torchvision.models.resnet50(num_classes=3, replace_stride_with_dilation=dilate)
+    network = torchvision.models.densenet121(num_classes=3)
+    network.features.transition3.pool = nn.Identity()
+    for number in range(16):
+        layer = network.features.denseblock4.get_submodule(f"denselayer{number + 1}")
+        layer.conv2.dilation = layer.conv2.padding = (2, 2)
+    return network
+
+
+@pytest.mark.parametrize("name", ["resnet50", "densenet121", "timm:test_efficientnet"])
+def test_stride_16_is_that_of_the_authors_with_the_same_weights(name: str) -> None:
+    expected = by_hand(name)
+    network, plain = build_network(name, 3, 0.0, 16), build_network(name, 3)
+    assert network.training
+    network.load_state_dict(plain.state_dict(), strict=True)
+    expected.load_state_dict(plain.state_dict(), strict=True)
+    images = pixels(1, 96)
+    with torch.inference_mode():
+        found = network.eval()(images)
+        rgb = network.get_buffer("pixel_mean"), network.get_buffer("pixel_std")
+        torch.testing.assert_close(found, expected.eval()((images - rgb[0]) / rgb[1]))
+        assert forward_features(network, images).shape[2:] == (6, 6)
+        assert forward_features(plain.eval(), images).shape[2:] == (3, 3)
+    check_class_maps(network, name, 96)
+
+
+@pytest.mark.parametrize("name", ["timm:convnext_atto", "timm:test_vit"])
+def test_stride_16_of_a_network_that_cannot_have_it_is_refused(name: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigError, match=r"no network of stride 32 .* set model.output_stride"):
+        build_network(name, 3, 0.0, 16)
+
+
 def test_an_ensembles_score_is_the_mean_of_its_members_scores() -> None:
     members = []
     for seed in range(3):

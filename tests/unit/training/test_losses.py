@@ -524,6 +524,9 @@ def test_balancing_twice_is_a_config_error(name: str) -> None:
 # --- pointing -------------------------------------------------------------------------------
 
 
+FORMS = ("mass", "cells", "lse", "pcam")
+
+
 def maps_and_cover() -> tuple[Tensor, Tensor]:
     """Three pairs of 3 x 4 cells: parts of cells covered, whole ones, nothing at all."""
     rng = np.random.default_rng(5)
@@ -547,13 +550,18 @@ def plain_pointing(maps: Any, cover: Any, form: str, temperature: float) -> floa
     if form == "cells":
         terms = [c * math.log1p(math.exp(-m)) + (1 - c) * math.log1p(math.exp(m)) for m, c in cells]
         return sum(terms) / len(cells)
+    if form == "pcam":
+        weights = [(c / (1 + math.exp(-m)), (1 - c) / (1 + math.exp(-m)), m) for m, c in cells]
+        inside = sum(w * m for w, _, m in weights) / sum(w for w, _, _ in weights)
+        outside = sum(w * m for _, w, m in weights) / sum(w for _, w, _ in weights)
+        return math.log1p(math.exp(-inside)) + math.log1p(math.exp(outside))
     inside = math.log(sum(c * math.exp(m) for m, c in cells) / sum(c for _, c in cells))
     outside = math.log(sum((1 - c) * math.exp(m) for m, c in cells) / sum(1 - c for _, c in cells))
     return math.log1p(math.exp(-inside)) + math.log1p(math.exp(outside))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-@pytest.mark.parametrize("form", ["mass", "cells", "lse"])
+@pytest.mark.parametrize("form", FORMS)
 def test_the_pointing_loss_is_that_of_a_plain_loop(form: str, temperature: float) -> None:
     maps, cover = maps_and_cover()
     config = parse_config({"pointing": {"form": form, "temperature": temperature}}).pointing
@@ -564,7 +572,7 @@ def test_the_pointing_loss_is_that_of_a_plain_loop(form: str, temperature: float
     assert expected[2] == 0.0, "nothing covered"
 
 
-@pytest.mark.parametrize("form", ["mass", "cells", "lse"])
+@pytest.mark.parametrize("form", FORMS)
 def test_its_gradient_is_that_of_finite_differences(form: str) -> None:
     maps, cover = maps_and_cover()
     config = parse_config({"pointing": {"form": form, "temperature": 0.7}}).pointing
@@ -583,7 +591,7 @@ def test_its_gradient_is_that_of_finite_differences(form: str) -> None:
 
 
 def test_a_box_around_the_whole_image_is_finite_in_every_form() -> None:
-    for form in ("mass", "cells", "lse"):
+    for form in FORMS:
         config = parse_config({"pointing": {"form": form}}).pointing
         maps = torch.randn(1, 2, 2, requires_grad=True)
         loss = pointing_loss(maps, torch.ones(1, 2, 2), config).sum()

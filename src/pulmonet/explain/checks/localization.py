@@ -99,7 +99,6 @@ def compare_with_baselines(
     *,
     pairs: Sequence[tuple[str, str]],
     n_resamples: int = 1000,
-    seed: int = 0,
 ) -> LabelLocalization:
     """One label's table: what is under test and its baselines, intervals, paired differences.
 
@@ -108,7 +107,7 @@ def compare_with_baselines(
     `patients` (N ids) are resampled, the same for all rows.
     """
     units = number_units(patients, len(patients))
-    resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, seed)
+    resamples = PatientResamples(np.empty((len(units), 0)), units, n_resamples, seed=0)
     weights = np.concatenate([*resamples.blocks()])[:, units]
 
     def mean(values: Array) -> Estimate:
@@ -132,8 +131,7 @@ def compare_with_baselines(
     for row, baseline in pairs:
         for metric in values[row] if row in values and baseline in values else ():
             found = mean(values[row][metric] - values[baseline][metric])
-            low, high = found.low, found.high
-            apart = low is not None and high is not None and not low <= 0 <= high
+            apart = (found.low or 0.0) * (found.high or 0.0) > 0  # both on one side
             facts = {"row": row, "metric": metric, "baseline": baseline}
             differences.append(Difference(**facts, difference=found, distinguished=apart))
     return LabelLocalization(

@@ -229,8 +229,7 @@ def _score_cases(
     """
     networks = [trained.network]
     networks += [randomised(trained.network, seed=seed) for seed in range(N_RANDOM_NETWORKS)]
-    named = {label for _, label in regions}
-    labels = [label for label in task.labels if label in named]
+    labels = [label for label in task.labels if any(label == name for _, name in regions)]
     columns = [trained.labels.index(resolve_label(label, trained.labels)) for label in labels]
     patients, paths = (manifest.table[name].to_numpy(object) for name in ("patient", "path"))
     rows = sorted({row for row, _ in regions})

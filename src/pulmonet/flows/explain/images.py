@@ -110,9 +110,8 @@ def choose_sources(task: Settled, chosen: RunRows | None) -> list[Source]:
     if task.boxes is not None and not task.sanity:
         return []
     default = 1 if task.first_row_only else (8 if task.sanity else len(chosen.rows))
-    rows = chosen.rows
-    if task.no_maps and task.split is None:
-        rows = select_rows(chosen.manifest, None, task.views or "all")
+    is_all = task.no_maps and task.split is None
+    rows = select_rows(chosen.manifest, None, task.views or "all") if is_all else chosen.rows
     rows = rows[: task.n_rows or max(default, len(rows) * task.no_maps)].tolist()
     return _sources_from_rows(chosen.manifest, rows)
 

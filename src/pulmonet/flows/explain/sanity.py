@@ -38,30 +38,22 @@ def check_maps(
     images = [image for _, (image, _) in read_sources(sources, bad, lambda: None)]
     pixels = to_network_input(images, trained)
     columns = [trained.labels.index(label) for label in task.labels]
-    way = task.variants[0]
+    way, given = task.variants[0], (trained.network, pixels, columns)
     explain = partial(explain_images, method=way.method, layer=way.layer)
     n_steps = len(sanity.weight_stages(trained.network)) * N_SEEDS
     with console.steps("Randomising weights", n_steps) as progress:
-        result = sanity.cascade(
-            trained.network,
-            pixels,
-            columns,
-            lambda *given: explain(*given).raw,
-            n_seeds=N_SEEDS,
-            progress=progress.advance,
-        )
-    found = explain(trained.network, pixels, columns)
+        raw_of, advance = lambda *given: explain(*given).raw, progress.advance
+        result = sanity.cascade(*given, raw_of, n_seeds=N_SEEDS, progress=advance)
+    found = explain(*given)
     # each image's highest-scoring label: removing evidence for what is absent shows nothing
     best = found.scores[:, columns].argmax(axis=1)[:MAX_ROAD_PAIRS]
     with console.steps("Removing pixels", len(best)) as progress:
         pairs = [(number, columns[column]) for number, column in enumerate(best)]
         maps = found.maps[np.arange(len(best)), best]
         curve = sanity.road(trained.network, pixels, pairs, maps, progress=progress.advance)
-    against = task.against
-    other = None if against is None else _compare_runs(task, against, explain, found.raw, images)
-    result = result.model_copy(
-        update={"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
-    )
+    other = _compare_runs(task, explain, found.raw, images)
+    more = {"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
+    result = result.model_copy(update=more)
     task.ledger.write(task.folder / "sanity.json", to_json(result))
     task.ledger.write(task.folder / "sanity.png", draw_sanity(result, task.way))
     show_sanity(result, task.folder / "sanity.png")
@@ -69,13 +61,11 @@ def check_maps(
 
 
 def _compare_runs(
-    task: Settled,
-    against: str,
-    explain: Callable[..., Maps],
-    raw: Floats32,
-    images: Sequence[Pixels],
-) -> Comparison:
-    other = load_run(named_run(against, task.artifacts_dir), task.device)
+    task: Settled, explain: Callable[..., Maps], raw: Floats32, images: Sequence[Pixels]
+) -> Comparison | None:
+    if task.against is None:
+        return None
+    other = load_run(named_run(task.against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]
     if not shared:
         what = f"--against {other.run_dir.name}:"
@@ -91,11 +81,10 @@ def _compare_runs(
         )
     correlations = sanity.map_correlations(ours, theirs)
     value = float(np.mean(correlations)) if correlations else None
+    undecided = sanity.why_undecided(ours) is not None
     return Comparison(
         run=other.run_dir.name,
         shuffled_labels=other.record.config.data.shuffle_labels,
         correlation=value,
-        passed=value is not None and value < sanity.PASS_BELOW
-        if sanity.why_undecided(ours) is None
-        else None,
+        passed=None if undecided else value is not None and value < sanity.PASS_BELOW,
     )

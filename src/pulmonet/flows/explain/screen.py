@@ -168,8 +168,7 @@ def show_localization(labels: Sequence[str], result: results.Localization) -> No
         for one in found.differences:
             if one.metric == "pointing" and not one.baseline.startswith(results.BASELINES):
                 console.say(f"{one.row} less {one.baseline}: {one.difference.text(2)}")
-    missing = [label for label in labels if label not in result.labels]
-    if missing:
+    if missing := [label for label in labels if label not in result.labels]:
         console.note(f"no region of {list_first(missing, 14)} in this split")
     for way in result.variants:
         console.note(f"{way.name}: maps of {' × '.join(map(str, way.cells or ()))} cells")

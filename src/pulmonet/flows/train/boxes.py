@@ -16,7 +16,7 @@ from pulmonet.files.paths import expand, portable_path
 from pulmonet.flows import console
 from pulmonet.labels import match_label
 from pulmonet.run.record import BoxFacts
-from pulmonet.words import list_first
+from pulmonet.words import count, list_first
 
 
 def find_boxes(
@@ -38,8 +38,8 @@ def find_boxes(
     paths = manifest.table["path"].tolist()
     names = {label: match_label(label, labels) for _, label in found}
     of_row: dict[int, list[tuple[int, Region, int, int]]] = {}
-    taught: dict[str, list[int]] = {label: [] for label in labels}  # rows
-    n_boxes, digest = Counter[str](), hashlib.sha256()
+    taught: dict[str, Counter[int]] = {label: Counter() for label in labels}  # row -> boxes
+    digest = hashlib.sha256()
     for (row, label), region in sorted(found.items(), key=lambda pair: pair[0]):
         name = names[label]
         if row in trained and name is not None:
@@ -48,24 +48,28 @@ def find_boxes(
                 width, height = np.nan_to_num(picture_size(manifest, paths[row]), nan=1).astype(int)
             column = labels.index(name)
             of_row.setdefault(row, []).append((column, region, int(height), int(width)))
-            taught[name].append(row)
-            n_boxes[name] += max(len(region.boxes), 1)
+            taught[name][row] += max(len(region.boxes), 1)
             digest.update(f"{row},{column},{height},{width}".encode() + region.content())
     if not of_row:
-        raise DataError(
-            f"--boxes {named}: no box of {list_first(labels)} on a training image; there are boxes "
-            f"of {list_first(sorted(names), 12)}; choose other --labels, or leave out --boxes"
-        )
+        n_held = sum(names[label] is not None for _, label in found)
+        there = f"there are boxes of {list_first(sorted(names), 12)}; choose other --labels"
+        held = f"the {n_held:,} that there are lie on others; move their patients with --splits"
+        what = f"--boxes {named}: no box of {list_first(labels)} on a training image"
+        raise DataError(f"{what}; {held if n_held else there}, or leave out --boxes")
     of_label = {label: own for label, own in taught.items() if own}
     facts = BoxFacts(
         file=portable_path(path),
         digest=digest.hexdigest(),
-        boxes={label: n_boxes[label] for label in of_label},
+        boxes={label: own.total() for label, own in of_label.items()},
         images={label: len(own) for label, own in of_label.items()},
-        patients={label: len(set(patients[own])) for label, own in of_label.items()},
+        patients={label: len(set(patients[[*own]])) for label, own in of_label.items()},
         n_images=len(of_row),
         n_patients=len(set(patients[[*of_row]])),
     )
-    if n_others := len(found) - sum(map(len, taught.values())) + n_unmatched:
-        console.note(f"{n_others:,} other regions: of other labels, or of images held out")
+    others = sorted({name for name, known in names.items() if known is None})
+    if n_others := sum(label in others for _, label in found):
+        what = f"left out {count(n_others, 'region')} of {list_first(others, 12)}: not among the"
+        console.note(f"{what} labels trained on; data.auxiliary_labels adds any that the data have")
+    if n_held := len(found) - sum(map(len, taught.values())) - n_others + n_unmatched:
+        console.note(f"left out {count(n_held, 'region')} of images that are not trained on")
     return TaughtRegions(of_row, fit, facts)

@@ -40,6 +40,7 @@ def _features_of(stage: Stage, device: torch.device, outputs: Sequence[str]) -> 
     encoder = encoder_of(first_network(config, outputs, device, stage.number)[0])
     packs = [one.key for one in getattr(pack, "packs", [pack])]
     made_by = f"{config.model.name} {side} {device.type} {torch.__version__} {packs}"
+    made_by += " stride 16" * (config.model.output_stride == 16)
     digest = hashlib.sha256(made_by.encode())
     for key, tensor in encoder.state_dict().items():
         digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())

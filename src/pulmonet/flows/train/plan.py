@@ -131,7 +131,7 @@ def first_network(
     """A network of these `outputs` with its first weights; random ones differ by member."""
     torch.manual_seed(config.seed + (member << 32))  # seeds are below 2**32
     model = config.model.member(member)
-    network = build_network(model.name, len(outputs), model.dropout)
+    network = build_network(model.name, len(outputs), model.dropout, model.output_stride)
     facts = load_pretrained(network, model.name, model.weights, outputs)
     if model.freeze is not None:
         freeze(network, model.name, model.freeze)
@@ -271,10 +271,10 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
         config[section].pop(name, None)
     if plan.boxes is None:  # as a version without boxes wrote it
         del config["pointing"]
-    if config["data"]["balance"] == "rows":  # checkpoints from before it could be set
-        del config["data"]["balance"]
-    if config["model"]["freeze"] is None:  # as runs have it that began before there was one
-        del config["model"]["freeze"]
+    later = {("data", "balance"): "rows", ("model", "freeze"): None, ("model", "output_stride"): 32}
+    for (section, name), default in later.items():
+        if config[section][name] == default:  # as runs have it that began before it could be set
+            del config[section][name]
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     if plan.boxes is not None:
         rows["boxes"] = plan.boxes.facts.digest
@@ -324,7 +324,8 @@ def relabelled(plan: Plan, stage: Stage, places: Ints) -> Floats32:
         ArtifactError: its best weights do not fit; a resumed run finds whatever they are now.
     """
     n_labels, path = len(plan.labels), stage.run_dir.best_model_path
-    network = build_network(stage.config.model.name, n_labels, 0.0)
+    model = stage.config.model
+    network = build_network(model.name, n_labels, 0.0, model.output_stride)
     try:
         put(read_tensors(path), network, path, strict=True)
     except RuntimeError as error:
