@@ -9,6 +9,8 @@ of five patient folds. `pulmonet evaluate` then scores each fold's validation pa
 are scored as `pulmonet explain --boxes own` does it, and the deletion test is done: the logit as
 the boxes of a label are covered (linear imputation of Rong et al. 2022, as in ROAD, no noise), and
 as an equal area elsewhere is. Both go into RUN/pointing.json, which a further call finds.
+`run --tta jitter` (or flip) also scores maps that are averaged over the views of test-time
+augmentation, each moved back; the table has them as an arm of their own, `boxes+jitter`.
 
 "Elsewhere" is where the same boxes, moved as a whole (also mirrored), touch no box of the label on
 this image, and lie as far in the lungs as they can: where boxes of any label on other patients'
@@ -32,19 +34,21 @@ from typing import Any
 import numpy as np
 import study
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.regions import read_regions
-from pulmonet.explain.checks.localization import tuned_ious
+from pulmonet.explain.checks.localization import score_map, tuned_ious
 from pulmonet.explain.checks.sanity import impute
-from pulmonet.explain.maps.methods import to_network_input
+from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.results import BASELINES
-from pulmonet.flows.dataset import Datasets
+from pulmonet.flows.dataset import Datasets, RunRows
 from pulmonet.flows.explain.boxes import Case, score_run
-from pulmonet.flows.explain.options import ExplainOptions, settle
+from pulmonet.flows.explain.options import ExplainOptions, Settled, settle
 from pulmonet.metrics.ranking.resamples import number_units
-from pulmonet.models.trained import load_run
+from pulmonet.models.trained import TrainedRun, load_run
 from pulmonet.run.folder import RunDir
 
 LABELS = (
@@ -73,10 +77,13 @@ ARMS = {
     "cells": arm("pointing.form=cells"),
     "cells-weight-2": arm("pointing.form=cells", "pointing.weight=2"),
     "lse": arm("pointing.form=lse"),
+    "pcam": arm("pointing.form=pcam"),
     "temperature-0.5": arm("pointing.temperature=0.5"),
     "temperature-2": arm("pointing.temperature=2"),
     "none-288": arm("data.image_size=288", boxes=False),
     "boxes-288": arm("data.image_size=288"),
+    "none-stride-16": arm("model.output_stride=16", boxes=False),
+    "stride-16": arm("model.output_stride=16"),
     "none-quick": arm("model.members=3", boxes=False),
     "boxes-quick": arm("model.members=3"),
 }
@@ -95,16 +102,17 @@ def run(options: argparse.Namespace) -> None:
         for seed in options.seeds:
             for fold in options.folds or range(study.N_FOLDS):
                 print(study.train_fold(name, seed, fold, options), flush=True)
-                score_maps(RunDir(options.out / study.run_name(name, seed, fold)), options)
+                run_dir = RunDir(options.out / study.run_name(name, seed, fold))
+                score_maps(run_dir, options)
+                if options.views != "none":
+                    score_views(run_dir, options)
             if not options.folds:
                 study.score(name, seed, options)
 
 
-def score_maps(run_dir: RunDir, options: argparse.Namespace) -> None:
-    """RUN/pointing.json: the cases of the fold's validation patients."""
-    path = run_dir.path / "pointing.json"
-    if path.exists():
-        return
+def validation_rows(
+    run_dir: RunDir, options: argparse.Namespace
+) -> tuple[Settled, TrainedRun, RunRows]:
     task = settle(
         ExplainOptions(
             run=str(run_dir.path),
@@ -114,9 +122,16 @@ def score_maps(run_dir: RunDir, options: argparse.Namespace) -> None:
             artifacts_dir=options.out,
         )
     )
-    datasets = Datasets()
     trained = load_run(run_dir, "cpu")
-    chosen = datasets.rows_of(trained.record, task)
+    return task, trained, Datasets().rows_of(trained.record, task)
+
+
+def score_maps(run_dir: RunDir, options: argparse.Namespace) -> None:
+    """RUN/pointing.json: the cases of the fold's validation patients."""
+    path = run_dir.path / "pointing.json"
+    if path.exists():
+        return
+    task, trained, chosen = validation_rows(run_dir, options)
     found = score_run(task, trained, chosen, run_dir)
     assert not found.n_taught, "the folds are of other patients"
     drops = Deletion(found.cases, chosen.manifest, trained)
@@ -134,6 +149,46 @@ def score_maps(run_dir: RunDir, options: argparse.Namespace) -> None:
         for case in found.cases
     ]
     path.write_text(json.dumps(document) + "\n")
+
+
+def score_views(run_dir: RunDir, options: argparse.Namespace) -> None:
+    """RUN/pointing+VIEWS.json: the same cases, their maps averaged over views of the image."""
+    path = run_dir.path / f"pointing+{options.views}.json"
+    if path.exists():
+        return
+    _, trained, chosen = validation_rows(run_dir, options)
+    regions, _, _ = read_regions(Path("own"), chosen.manifest)
+    row_of = {name: row for row, name in enumerate(chosen.manifest.table["path"])}
+    document = json.loads((run_dir.path / "pointing.json").read_text())
+    for case in document:
+        row, label = row_of[case["path"]], case["label"]
+        image = read_source_image(chosen.manifest, row)
+        region = regions[row, label].on_square(trained.image_size, *image.shape, trained.fit)
+        one = score_map(map_over_views(trained, image, label, options.views), region)
+        own = {"hit": one.hit, "energy": one.energy, "ious": one.ious.tolist()}
+        case["scores"][METHOD] = own
+    path.write_text(json.dumps(document) + "\n")
+
+
+def map_over_views(
+    trained: TrainedRun, image: NDArray[np.uint8], label: str, kind: str
+) -> NDArray[np.float32]:
+    """(S, S) map, not negative: the mean of the signed maps of all views, each moved back."""
+    side, column = trained.image_size, trained.labels.index(label)
+    total = torch.zeros(1, 1, side, side)
+    for view in tta_views(kind):
+        pixels = to_network_input([image], trained, view)
+        raw = explain_images(trained.network, pixels, [column], method=METHOD).raw
+        heat = F.interpolate(torch.from_numpy(raw), (side, side), mode="bilinear")
+        total += heat if view is None else moved_back(heat, view)
+    return total[0, 0].clamp(min=0).numpy()
+
+
+def moved_back(heat: torch.Tensor, view: NDArray[np.float32]) -> torch.Tensor:
+    """A map (1, 1, S, S) of a view, from the view's places to the image's."""
+    inverse = np.linalg.inv(np.vstack([view, [0, 0, 1]]))[:2].astype(np.float32)
+    grid = F.affine_grid(torch.from_numpy(inverse)[None], list(heat.shape), align_corners=False)
+    return F.grid_sample(heat, grid, padding_mode="border", align_corners=False)
 
 
 class Deletion:
@@ -199,8 +254,9 @@ class Deletion:
 
 def values_of(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any] | None:
     """Per label: cases in the order of their paths, and values by row of the table and metric."""
+    trained, plus, views = name.partition("+")
     paths = [
-        options.out / study.run_name(name, seed, fold) / "pointing.json"
+        options.out / study.run_name(trained, seed, fold) / f"pointing{plus}{views}.json"
         for fold in range(study.N_FOLDS)
     ]
     if not all(path.exists() for path in paths):
@@ -264,7 +320,7 @@ def localisation(options: argparse.Namespace) -> dict[str, Any]:
             for seed in options.seeds
             if (found := values_of(name, seed, options)) is not None
         }
-        for name in ARMS
+        for name in (f"{arm}{ending}" for arm in ARMS for ending in ("", "+jitter", "+flip"))
     }
     plain = values[options.against]
     result: dict[str, Any] = {}
@@ -391,6 +447,7 @@ def main() -> None:
     parser, runs, _ = study.commands_of(__doc__ or "", ARMS, seeds=[0, 1, 2], against="none")
     runs.add_argument("--folds", type=int, nargs="+", help="only these; no AUROC then")
     runs.add_argument("--set", action="append", default=[], help="of all arms, for a short trial")
+    runs.add_argument("--tta", dest="views", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.data_dir, options.tta = options.data_dir.resolve(), "none"
