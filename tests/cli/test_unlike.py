@@ -60,6 +60,13 @@ def place(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn") / "phantoms"
+    assert main(["prepare", "--demo", str(root), "--patients", "12", "--check-only"]) == 0
+    return root
+
+
 def draw_chart(path: Path) -> Path:
     figure = Figure(figsize=(4, 3), dpi=80)
     figure.add_subplot().plot([1, 3, 2, 5], color="black")
@@ -101,11 +108,11 @@ def test_rows_of_the_dataset_are_compared_too(trained: Path, place: Path) -> Non
     assert [image["unlike"] for image in images] == [False] * 3
 
 
-def test_phantoms_of_a_dataset_get_no_verdict_of_a_model_of_x_rays(place: Path) -> None:
+def test_phantoms_of_a_dataset_get_no_verdict_of_a_model_of_x_rays(
+    place: Path, phantoms: Path
+) -> None:
     """They look like X-rays, but what they are is known, whatever the distance."""
     (place / "artifacts" / "base" / "likeness.npz").unlink()
-    phantoms = place / "phantoms"
-    assert main(["prepare", "--demo", str(phantoms), "--patients", "20", "--check-only"]) == 0
     (image,) = explain(place, "--data-dir", phantoms, "--split", "valid", "--rows", "1")
     for label in image["labels"].values():
         assert label["present"] is None and label["probability"] is None
@@ -113,13 +120,11 @@ def test_phantoms_of_a_dataset_get_no_verdict_of_a_model_of_x_rays(place: Path) 
 
 
 def test_a_phantom_is_known_by_its_file_alone(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Copied away from its dataset; the same pixels without its comment are not."""
     (place / "artifacts" / "base" / "likeness.npz").unlink()
-    root = place / "phantoms"
-    assert main(["prepare", "--demo", str(root), "--patients", "20", "--check-only"]) == 0
-    shutil.copy(next(root.glob("valid/*/*/*.jpg")), place / "received.jpg")
+    shutil.copy(next(phantoms.glob("valid/*/*/*.jpg")), place / "received.jpg")
     pixels = cv2.imread(str(place / "received.jpg"), cv2.IMREAD_UNCHANGED)
     assert pixels.ndim == 2 and pixels.shape[0] >= 300, "other programs read it as before"
     cv2.imwrite(str(place / "again.png"), pixels)
@@ -147,11 +152,9 @@ def test_a_phantom_is_known_by_its_file_alone(
     assert found.unlike == why and found.verdicts["Edema"].present is None
 
 
-def test_a_model_of_phantoms_judges_phantoms(place: Path) -> None:
-    root = place / "phantoms"
-    assert main(["prepare", "--demo", str(root), "--patients", "20", "--check-only"]) == 0
-    train(root, place / "artifacts", "drawn")
-    (image,) = explain(place, "--run", "drawn", next(root.glob("valid/*/*/*.jpg")))
+def test_a_model_of_phantoms_judges_phantoms(place: Path, phantoms: Path) -> None:
+    train(phantoms, place / "artifacts", "drawn")
+    (image,) = explain(place, "--run", "drawn", next(phantoms.glob("valid/*/*/*.jpg")))
     assert image["phantom"] is True and not image["unlike"]
     assert "a phantom" not in str(image["labels"]["Edema"]["reason"])
 

@@ -225,8 +225,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare = ["prepare", data, "--demo", "--patients", "24", "--out-dir", str(folder / "figures")]
     assert main(prepare) == 0
     tiny = ("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32")
-    train = ["train", "--data-dir", data, "--out-dir", artifacts, *tiny]
-    assert main([*train, "--epochs", "1", "--name", "tiny"]) == 0
+    train = ["train", "--data-dir", data, "--out-dir", artifacts, *tiny, "--epochs", "1"]
+    assert main([*train, "--labels", "Edema,Atelectasis", "--name", "tiny"]) == 0
     assert evaluate(folder / "artifacts") == 0
     assert main(["explain", "--artifacts-dir", artifacts, "--rows", "2", "--split", "valid"]) == 0
     return folder
