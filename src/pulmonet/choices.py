@@ -11,6 +11,8 @@ ENCODER = "encoder"
 #: What ``--device`` takes; N counts the GPUs from 0.
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 Precision = Literal["auto", "on", "off"]
+#: How torch.compile works; both are modes of torch's.
+CompileMode = Literal["default", "reduce-overhead"]
 ExportFormat = Literal["onnx"]
 
 Split = Literal["train", "valid", "test"]

@@ -292,12 +292,20 @@ class RuntimeConfig(Section):
 
     device: Annotated[str, Field(examples=list(choices.DEVICES))] = "auto"
     """Where it is computed."""
-    num_workers: Annotated[int, Field(ge=0, le=256)] = 2
-    """Loader threads."""
+    num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    """Loader threads; null: 2, on a GPU a thread a core, up to 8."""
     amp: choices.Precision = "auto"
     """Mixed precision: auto takes what was measured to pay for this network and device."""
     compile: bool = False
-    """torch.compile the network (GPU)."""
+    """torch.compile the network (GPU); a batch of another length is done without."""
+    compile_mode: choices.CompileMode = "default"
+    """How it is compiled; reduce-overhead records CUDA graphs."""
+    cuda_graph: bool = False
+    """Record a training step of each image size as one CUDA graph, and replay it."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN try its kernels on each shape and take the fastest."""
+    resident: bool = False
+    """Keep the images of a run in the GPU's memory, where they fit."""
     sync_batch_norm: bool | None = None
     """Batch norm over all GPUs of torchrun; null: below 16 images a GPU."""
     deterministic: bool = False
@@ -377,6 +385,11 @@ class RunConfig(Section):
             "model.freeze: encoder has features of plain images of one size; set "
             "augment.mixup_alpha=0 and optim.growth=[], and leave out "
             "--boxes": self.model.freeze == "encoder" and (mixed or taught or self.optim.growth),
+            "runtime.cuda_graph: neither boxes, pesg nor torch.compile can be recorded; leave it "
+            "out": self.runtime.cuda_graph and (taught or aucm or self.runtime.compile),
+            "runtime.cudnn_benchmark: what is fastest is not the same each time; leave it or "
+            "runtime.deterministic out": self.runtime.cudnn_benchmark
+            and self.runtime.deterministic,
         }
         for message, broken in rules.items():
             if broken:

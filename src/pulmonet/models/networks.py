@@ -72,7 +72,8 @@ def build_network(
     for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
-    network.register_forward_pre_hook(lambda module, inputs: (normalise(module, inputs[0]),))
+    kind = type(network)
+    network.__class__ = type(kind.__name__, (_OfPixels, kind), {})
     if output_stride == 16 and _halve_stride(network.eval()) != 16:
         text = f"model {name}: no network of stride 32 whose last halving can be left out"
         raise ConfigError(f"{text}; set model.output_stride=32, or choose densenet121")
@@ -104,6 +105,14 @@ def _halve_stride(network: nn.Module) -> int:
                 one.dilation, one.padding = ((2 * y, 2 * x) for y, x in (one.dilation, one.padding))
         cells = forward_features(network, blank).shape[2]
     return cells
+
+
+class _OfPixels(nn.Module):
+    """Before an architecture's own class: its forward takes (B, 1, S, S) pixels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(normalise(self, images))
+        return logits
 
 
 def _build_timm(name: str, n_outputs: int) -> nn.Module:

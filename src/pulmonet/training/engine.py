@@ -1,23 +1,24 @@
 """What one training run moves: network, optimiser, loss and averages."""
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pulmonet.arrays import Floats32
 from pulmonet.choices import ENCODER
 from pulmonet.config.fields import OptimConfig, RunConfig
+from pulmonet.errors import TrainingError
 from pulmonet.models.frozen import head_of
 from pulmonet.models.networks import Ensemble, WithClassMaps
 from pulmonet.training.distributed import Processes
+from pulmonet.training.graph import StepGraph
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
-from pulmonet.training.optimisers import build_optimiser
+from pulmonet.training.optimisers import WeightAverage, build_optimiser
 
 #: Below so many images a GPU, batch norm takes its statistics from those of all GPUs: each of its
 #: layers then waits for all.
@@ -44,6 +45,7 @@ class Engine:
         micro_batch_size: images per forward pass of this process; 0 = all at once.
         is_halved: whether `micro_batch_size` was made smaller for want of memory.
         notify: told of what a user should know (micro-batches halved).
+        graph: what records steps and replays them, with ``runtime.cuda_graph``; or None.
         skipped: bool scalar on the device, whether fp16 left the last step out for a non-finite
             gradient; None in other precisions.
     """
@@ -89,20 +91,24 @@ class Engine:
             for module in network.modules()
             if frozen and {one.requires_grad for one in module.parameters()} == {False}
         ]
-        self.parallel: DistributedDataParallel | None = None
-        if processes.are_many:
-            # on CPUs rank 0's running statistics go to all in every step, as a lone image uses them
-            names = {*inspect.signature(DistributedDataParallel).parameters}
-            sync = next(iter(names & {"forward_sync_buffers"}), "broadcast_buffers")  # torch's new
-            changes: Any = {"device_ids": [device.index], sync: False} if on_gpus else {}
-            self.parallel = DistributedDataParallel(called, **changes)
+        self.parallel = _parallel(called, device) if processes.are_many else None
         self.plain: Any = self.parallel or called
-        self.forward: Any = torch.compile(self.plain) if config.runtime.compile else self.plain
+        self.forward: Any = self.plain
+        if config.runtime.compile:
+            self.forward = torch.compile(
+                self.plain, dynamic=False, mode=config.runtime.compile_mode
+            )
         self.optimiser = build_optimiser(
-            self.network, optim, device.type, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
+            self.network, optim, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
         )
         self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
         self.average = WeightAverage(self.network, optim.ema_decay) if optim.ema_decay else None
+        self.graph = None
+        if config.runtime.cuda_graph:
+            if processes.are_many or self.scaler is not None:
+                what = "runtime.cuda_graph: takes one process, in bf16 or fp32"
+                raise TrainingError(f"{what}; leave it out, or set runtime.amp=off")
+            self.graph = StepGraph(self.optimiser, self.average, device)
         self.ensemble = ensemble
         self.pos_weight: Tensor | None = None
         if loss.pos_weight == "balanced" and targets is not None:
@@ -115,10 +121,33 @@ class Engine:
         self.is_halved = False
         self.skipped: Tensor | None = None
 
+    @cached_property
+    def buffers(self) -> list[list[Tensor]]:
+        """The network's buffers, by type."""
+        found = list(self.network.buffers())
+        return [[one for one in found if one.dtype == kind] for kind in {b.dtype for b in found}]
+
+    @property
+    def batch_size(self) -> int:
+        """Images of this process in a step; those of an epoch's last one may be others."""
+        size, rest = divmod(self.config.optim.batch_size, self.processes.world_size)
+        return size + (self.processes.rank < rest)
+
     @property
     def result(self) -> nn.Module:
         """What the training of `network` has come to: the network, or its average."""
         return self.network if self.average is None else self.average.module
+
+
+def _parallel(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """`network` for several processes."""
+    if device.type != "cuda":
+        # rank 0's running statistics go to all in every step, as a lone image uses them
+        return DistributedDataParallel(network)
+    names = {*inspect.signature(DistributedDataParallel).parameters}
+    sync = next(iter(names & {"forward_sync_buffers"}), "broadcast_buffers")  # torch's new name
+    unshared: Any = {sync: False}
+    return DistributedDataParallel(network, device_ids=[device.index], **unshared)
 
 
 def micro_batch_share(optim: OptimConfig, processes: Processes) -> int:
@@ -140,46 +169,3 @@ def with_shared_batch_norm(network: nn.Module) -> nn.Module:
 
         convert = timm.layers.convert_sync_batchnorm  # type: ignore[attr-defined]
     return cast(nn.Module, convert(network))
-
-
-class WeightAverage:
-    """Average of the weights over the steps: average <- d * average + (1 - d) * weights.
-
-    d = min(decay, (1 + n) / (10 + n)) after n updates, as in TensorFlow's
-    `ExponentialMovingAverage(num_updates)`: a short run would otherwise end on an average that
-    still holds its first, untrained weights. Batch norm's running means and variances are
-    averaged alike; whole-number buffers (its batch counter) are copied. `module` is the averaged
-    network in eval mode. Not torch's `AveragedModel`: it takes the first weights over as they
-    are, and its decay knows no n, so every run with an average would end in other bits.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the weights of the bare network (no DDP or compiled wrapper around it)."""
-        self.module = copy.deepcopy(network).eval().requires_grad_(False)
-        self.decay = decay
-        self.n_updates = 0
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
-        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-        pairs = list(zip(_tensors(self.module), _tensors(network), strict=True))
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        get_ema_multi_avg_fn(decay)(*zip(*floats, strict=True), 0)  # type: ignore[no-untyped-call]
-        for average, tensor in pairs:
-            if not average.is_floating_point():
-                average.copy_(tensor)
-        self.n_updates += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint: ``n_updates`` and ``weights``, a plain state_dict."""
-        return {"n_updates": self.n_updates, "weights": self.module.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`'s value; KeyError, RuntimeError: of another network."""
-        self.module.load_state_dict(state["weights"])
-        self.n_updates = int(state["n_updates"])
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from pulmonet.arrays import Ints
@@ -198,14 +199,16 @@ class LossesSeen:
         """TrainingError: a non-finite loss (fp16: more in a row, gradients too, than allowed)."""
         progress, engine = self._progress, self._engine
         allowed = engine.config.runtime.nonfinite_limit if engine.scaler is not None else 0
-        for number, rows, loss_sum, known, skipped in self._waiting:
-            total, count = float(loss_sum), int(known)
+        scalars = [one for step in self._waiting for one in step[2:] if one is not None]
+        values = torch.stack(scalars).view(len(self._waiting), -1).tolist() if scalars else []
+        for (number, rows, *_), (total, known, *skipped) in zip(self._waiting, values, strict=True):
+            count = int(known)
             is_finite = math.isfinite(total)
             if is_finite:
                 progress.loss_sum += total
                 progress.known_sum += count
                 self.last = total / max(count, 1)
-            if is_finite and not skipped:
+            if is_finite and not any(skipped):
                 progress.n_skipped_in_a_row = 0
                 continue
             progress.n_skipped_in_a_row += 1

@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pulmonet.data.batches.augment import place_tensor
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError, is_out_of_memory
 from pulmonet.models.inference import autocast
@@ -48,6 +50,8 @@ def train_step(
                     "--image-size, another --model, or --set optim.micro_batch_size=N"
                 ) from None
             engine.micro_batch_size, engine.is_halved = max(1, now // 2), True
+        if engine.graph is not None:
+            engine.graph.forget()
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -57,11 +61,23 @@ def train_step(
 
 def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
-    for group in engine.optimiser.param_groups:
-        group["lr"] = rate
     engine.optimiser.zero_grad(set_to_none=True)
     targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
     images = batch.images.to(engine.device)
+    work = partial(_work, engine, batch)
+    if engine.graph is not None:
+        whole = len(images) == engine.batch_size
+        return engine.graph.run(work, images, targets, rate=rate, whole=whole)
+    for group in engine.optimiser.param_groups:
+        group["lr"] = rate
+    return work(images, targets)
+
+
+def _work(engine: Engine, batch: Batch, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """What of a step may be recorded: it waits for nothing, and reads tensors alone.
+
+    `batch` is read for its boxes, which no graph takes.
+    """
     known = sum_over_processes(losses.known_count(targets).float(), engine.processes)
     class_counts = engine.class_counts
     if engine.auc_margin is not None:
@@ -69,7 +85,7 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
     loss_sum = torch.zeros((), device=engine.device)
     n_boxed = _count_boxed(engine, batch) if engine.config.pointing.boxes else None
     # batch norm's running statistics as they are now, where fp16 may leave the step out
-    statistics = [buffer.clone() for buffer in engine.network.buffers()] if engine.scaler else []
+    before = [_flat(buffers) for buffers in engine.buffers] if engine.scaler else []
     parts = _micro_batches(engine, images, targets)
     for number, part in enumerate(parts):
         kept_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -99,7 +115,7 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
             if parameter.grad is not None:
                 sum_over_processes(parameter.grad, engine.processes)
                 parameter.grad /= engine.processes.world_size
-    _update(engine, statistics)
+    _update(engine, before)
     return sum_over_processes(loss_sum, engine.processes), known
 
 
@@ -128,11 +144,12 @@ def _boxes_sum(engine: Engine, batch: Batch, maps: Tensor, first: int) -> Tensor
     """The pointing loss summed over images from `first` on; their `maps` (B, n_outputs, h, w)."""
     if batch.pairs is None or batch.cover is None:
         return maps.new_zeros(())
-    pairs, cover = batch.pairs.to(engine.device), batch.cover.to(engine.device)
-    here = (pairs[:, 0] >= first) & (pairs[:, 0] < first + len(maps))
-    images, columns = pairs[here].T
+    positions = batch.pairs[:, 0]  # on the CPU, so that no GPU is waited for
+    here = ((positions >= first) & (positions < first + len(maps))).nonzero()[:, 0]
+    images, columns = place_tensor(batch.pairs[here], engine.device).T
     chosen = losses.binary_logits(maps, engine.policies)[images - first, columns]
-    shares = cover[here].float()[:, None] / 255
+    cover = batch.cover.to(engine.device)[place_tensor(here, engine.device)]
+    shares = cover.float()[:, None] / 255
     cells = F.adaptive_avg_pool2d(shares, (maps.shape[2], maps.shape[3]))[:, 0]
     return losses.pointing_loss(chosen, cells, engine.config.pointing).sum()
 
@@ -141,17 +158,17 @@ def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Logits, and the class maps where these are taught."""
     compiled = engine.config.runtime.compile  # the compiler brings its own kernels
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
-    with autocast(engine.device, engine.precision), fast:
-        if len(images) == 1:
-            with _spread_or_running_statistics(engine.network):  # hooks, which a compiler ignores
-                found = (engine.plain if compiled else engine.forward)(images)
-        else:
-            found = engine.forward(images)
+    # compiled for one number of images; not for one image, as a compiler ignores hooks
+    is_usual = 1 < len(images) == (engine.micro_batch_size or engine.batch_size)
+    called = engine.forward if is_usual or not compiled else engine.plain
+    lone = contextlib.nullcontext() if len(images) > 1 else _lone(engine.network)
+    with autocast(engine.device, engine.precision), fast, lone:
+        found = called(images)
     return found if isinstance(found, tuple) else (found, None)
 
 
 @contextlib.contextmanager
-def _spread_or_running_statistics(network: nn.Module) -> Iterator[None]:
+def _lone(network: nn.Module) -> Iterator[None]:
     """While one image passes, a batch norm that sees one value a channel takes its running ones.
 
     torch refuses the variance of one value; of an image twice a DenseNet's gradients overflow.
@@ -175,7 +192,11 @@ def _spread_or_running_statistics(network: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _update(engine: Engine, statistics: list[Tensor]) -> None:
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([one.flatten() for one in tensors])
+
+
+def _update(engine: Engine, before: list[Tensor]) -> None:
     clip_norm = engine.config.optim.clip_norm
     if clip_norm is not None:
         if engine.scaler is not None:
@@ -186,13 +207,17 @@ def _update(engine: Engine, statistics: list[Tensor]) -> None:
         found = engine.scaler._found_inf_per_device(engine.optimiser).values()
         engine.skipped = torch.stack([value.reshape(()) for value in found]).sum() > 0
         # what overflowed has gone into the running statistics too, for good
-        for buffer, before in zip(engine.network.buffers(), statistics, strict=True):
-            buffer.copy_(torch.where(engine.skipped, before, buffer))
+        for buffers, old in zip(engine.buffers, before, strict=True):
+            kept = torch.where(engine.skipped, old, _flat(buffers))
+            parts = torch.split(kept, [one.numel() for one in buffers])
+            shaped = [part.view(one.shape) for part, one in zip(parts, buffers, strict=True)]
+            torch._foreach_copy_(buffers, shaped)
         engine.scaler.update()
     else:
         engine.optimiser.step()
     if engine.average is not None:
-        engine.average.update(engine.network)
+        share = engine.average.next_share() if engine.graph is None else engine.graph.share
+        engine.average.update(share)
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -23,8 +23,9 @@ from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import class_aware_order, even_order, permutation, uniform
+from pulmonet.data.batches.resident import ResidentPack
 from pulmonet.data.pack.features import Features
-from pulmonet.data.pack.open import Pack
+from pulmonet.data.pack.open import Pack, decoding_threads
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.errors import is_out_of_memory
 
@@ -37,11 +38,11 @@ class Batch:
     """B images with their targets."""
 
     images: torch.Tensor  # (B, 1, S, S) in [0, 255]: uint8, on a GPU float32; features (B, 1, 1, F)
-    targets: torch.Tensor  # (B, L) float32, NaN = unknown; L = 0 where the loader was given none
+    targets: torch.Tensor  # (B, L) float32, NaN = unknown; L = 0 in evaluation
     rows: Ints  # (B,) manifest row numbers
     #: Regions of K labels on the images, where maps are taught: (K, S, S), 0 to 255 ...
     cover: torch.Tensor | None = None
-    pairs: torch.Tensor | None = None  # ... and (K, 2) position in the batch, column of the label
+    pairs: torch.Tensor | None = None  # ... and on the CPU (K, 2) position in the batch, label
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,13 +54,13 @@ class TrainingBatches:
 
     pack: Pack | Features  # opened for `rows`; features are neither augmented nor resized
     rows: Ints  # (n,) manifest row numbers of the training rows
-    targets: Floats32  # (n, L) aligned with `rows`, or (N, L) for all rows of the manifest
+    targets: Floats32  # (n, L) aligned with `rows`
     augment: AugmentConfig
     _: KW_ONLY
     image_size: int
     batch_size: int  # images a step over all processes
     seed: int
-    num_workers: int = 2  # threads; 0 prepares each batch when it is asked for
+    num_workers: int | None = None  # as `in_order`'s
     rank: int = 0  # this process; it takes its part of every global batch
     world_size: int = 1
     #: Class-aware batches (`class_aware_order`); None takes every row once an epoch.
@@ -70,9 +71,7 @@ class TrainingBatches:
 
     def __post_init__(self) -> None:
         self.rows = np.asarray(self.rows, np.int64)
-        is_aligned = len(self.targets) == len(self.rows)
-        aligned = self.targets if is_aligned else self.targets[self.rows]
-        self.targets = np.ascontiguousarray(aligned, np.float32)
+        self.targets = np.ascontiguousarray(self.targets, np.float32)
         self._device = _threads_device(self.device)
 
     def n_steps(self) -> int:
@@ -131,11 +130,10 @@ class TrainingBatches:
             moved = draw(grey_stays, seed=self.seed, epoch=epoch, rows=rows[pairs[:, 0]])
             drawn = torch.from_numpy(masks)[:, None]
             cover = apply(place_tensor(drawn, self._device), moved, image_size)
-        of_labels = place_tensor(torch.from_numpy(pairs), self._device)
-        return Batch(images, placed, rows, cover[:, 0], of_labels)
+        return Batch(images, placed, rows, cover[:, 0], torch.from_numpy(pairs))
 
     def _images(self, epoch: int, rows: Ints, image_size: int) -> torch.Tensor:
-        images = place_tensor(torch.from_numpy(self.pack.read(rows))[:, None], self._device)
+        images = _read(self.pack, rows, self._device)
         if images.is_floating_point():
             return images
         parameters = draw(self.augment, seed=self.seed, epoch=epoch, rows=rows)
@@ -169,33 +167,35 @@ def evaluation_batches(
     *,
     image_size: int,
     batch_size: int,
-    num_workers: int = 2,
-    targets: Floats32 | None = None,
+    num_workers: int | None = None,
     view: Floats32 | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of `rows` (n,) in their order: the whole square resized, nothing drawn.
 
-    `targets` (n, L) are handed along; `view` is one of `augment.tta_views`; 0 `num_workers`
-    (threads) prepare each batch when it is asked for.
+    `view` is one of `augment.tta_views`; `num_workers` are `in_order`'s.
 
     Raises:
         DataError: while iterating, from `Pack.read`.
     """
     all_rows = np.asarray(rows, np.int64)
-    known = np.empty((len(all_rows), 0), np.float32) if targets is None else targets
     place = _threads_device(device)
 
     def prepare(part: Ints) -> Batch:
-        images = place_tensor(torch.from_numpy(pack.read(all_rows[part]))[:, None], place)
-        some = torch.from_numpy(np.ascontiguousarray(known[part], np.float32))
+        images = _read(pack, part, place)
         viewed = images if images.is_floating_point() else apply(images, view, image_size)
-        return Batch(viewed, place_tensor(some, place), all_rows[part])
+        return Batch(viewed, images.new_empty((len(part), 0)), part)
 
-    places = np.arange(len(all_rows))
     starts = range(0, len(all_rows), batch_size)
-    work = (partial(prepare, places[start:][:batch_size]) for start in starts)
+    work = (partial(prepare, all_rows[start:][:batch_size]) for start in starts)
     return in_order(work, num_workers, place)
+
+
+def _read(pack: Pack | Features, rows: Ints, device: torch.device) -> torch.Tensor:
+    """(B, 1, R, R) uint8 of `rows`, or (B, 1, 1, F) features, on the device."""
+    if isinstance(pack, ResidentPack):
+        return pack.select(rows)
+    return place_tensor(torch.from_numpy(pack.read(rows))[:, None], device)
 
 
 def _threads_device(device: str | torch.device) -> torch.device:
@@ -208,22 +208,26 @@ def _threads_device(device: str | torch.device) -> torch.device:
 
 
 @cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream of a device for the whole process: the allocator keeps memory for each."""
+def side_stream(device: torch.device, _use: str) -> torch.cuda.Stream:
+    """One stream of a device for each use in a process: the allocator keeps memory for each."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def in_order(
-    work: Iterator[Callable[[], Any]], num_workers: int, device: torch.device
+    work: Iterator[Callable[[], Any]], num_workers: int | None, device: torch.device
 ) -> Iterator[Any]:
     """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead.
 
+    0 threads prepare each when it is asked for; None is 2, for CUDA one a core and up to 8.
+
     For CUDA they are batches, copied and augmented on a stream of their own, beside the network's.
     """
+    if num_workers is None:
+        num_workers = min(8, decoding_threads()) if device.type == "cuda" else 2
     if num_workers <= 0:
         yield from (prepare() for prepare in work)
         return
-    stream = _side_stream(device) if device.type == "cuda" else None
+    stream = side_stream(device, "loader") if device.type == "cuda" else None
 
     def run(prepare: Callable[[], Any]) -> tuple[Any, torch.cuda.Event | None]:
         """A batch, and the event after which a CUDA device has it."""
@@ -254,7 +258,7 @@ def in_order(
             if ready is not None:  # the current stream waits; memory is kept until it is done
                 current = torch.cuda.current_stream(batch.images.device)
                 current.wait_event(ready)
-                for part in (batch.images, batch.targets, batch.cover, batch.pairs):
+                for part in (batch.images, batch.targets, batch.cover):
                     if part is not None:
                         part.record_stream(current)
             yield batch

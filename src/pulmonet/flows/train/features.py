@@ -9,6 +9,7 @@ import torch
 
 from pulmonet.choices import ENCODER
 from pulmonet.data.batches.load import evaluation_batches
+from pulmonet.data.batches.resident import ResidentPack
 from pulmonet.data.pack.features import Features
 from pulmonet.data.pack.open import explain_os
 from pulmonet.errors import DataError
@@ -24,6 +25,8 @@ from pulmonet.training.stage import Stage
 BATCH_SIZE = 32
 #: Rows that a kill can cost.
 BLOCK_ROWS = 32 * BATCH_SIZE
+#: Of the free memory of a GPU that pixels may take; the rest is the network's.
+LARGEST_SHARE = 2 / 3
 
 
 def with_features(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
@@ -32,6 +35,21 @@ def with_features(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
         return list(stages)
     outputs = output_names(plan.taught, plan.policies)
     return [replace(stage, features=_features_of(stage, plan.device, outputs)) for stage in stages]
+
+
+def with_resident(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
+    """The stages, their pixels in the GPU's memory where ``runtime.resident`` and room allow."""
+    stage, device = stages[0], plan.device
+    if not plan.config.runtime.resident or stage.features is not None:
+        return list(stages)
+    rows = np.unique(np.concatenate([stage.train_rows, stage.select_rows]))
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    if (needed := len(rows) * stage.pack.side**2) > LARGEST_SHARE * free:
+        what = f"{needed / 1e9:.2f} GB of pixels, {free / 1e9:.2f} GB free on {device}"
+        console.warn(f"runtime.resident: {what}: they are read from the pack")
+        return list(stages)
+    pack = ResidentPack(stage.pack, rows, device)
+    return [replace(one, pack=pack) for one in stages]
 
 
 def _features_of(stage: Stage, device: torch.device, outputs: Sequence[str]) -> Features:

@@ -93,6 +93,7 @@ def _train(
     device = choose_device(config.runtime.device)
     if config.runtime.deterministic:
         make_deterministic()
+    torch.backends.cudnn.benchmark = config.runtime.cudnn_benchmark
     with joined(device.type) as processes:
         if processes.are_many and device.type == "cuda":
             device = torch.device("cuda", processes.local_rank)
@@ -115,14 +116,14 @@ def _train_networks(
 ) -> int:
     from pulmonet.flows.seen import write_likeness, write_seen
     from pulmonet.flows.train import plan as plans
-    from pulmonet.flows.train.features import with_features
+    from pulmonet.flows.train.features import with_features, with_resident
     from pulmonet.flows.train.record import finish_record, with_policy_changes, write_record
     from pulmonet.flows.train.screen import Display
     from pulmonet.training.distributed import wait_for_all
     from pulmonet.training.loop import Interrupted, train_stages
 
     def train(stages: list[Stage]) -> Progress:
-        stages = with_features(plan, stages)
+        stages = with_resident(plan, with_features(plan, stages))
         with Display(stages[0], is_silent=not plan.processes.is_first) as display:
             return train_stages(stages, partial(plans.stage_engine, plan), display, resume=resume)
 
