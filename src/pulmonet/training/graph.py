@@ -45,7 +45,7 @@ class StepGraph:
         self.rate.fill_(rate)
         if self._average is not None:
             self.share.fill_(self._average.next_share())
-        self._optimiser._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        self._optimiser._warned_capturable_if_run_uncaptured = True
         for group in self._optimiser.param_groups:  # a checkpoint brings others
             group.update(lr=self.rate, capturable=True)
         if not whole:
@@ -67,9 +67,8 @@ class StepGraph:
             return found
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            # the mode in which loader threads may copy meanwhile
-            how = {"stream": self._stream, "capture_error_mode": "thread_local"}
-            with torch.cuda.graph(self._graph, **how):
+            mode = "thread_local"  # in which loader threads may copy meanwhile
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode=mode):
                 self._found = again()
         self._graph.replay()
         loss, known = self._found
