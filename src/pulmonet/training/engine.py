@@ -1,5 +1,6 @@
 """What one training run moves: network, optimiser, loss and averages."""
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,7 +19,7 @@ from pulmonet.models.networks import Ensemble, WithClassMaps
 from pulmonet.training.distributed import Processes
 from pulmonet.training.graph import StepGraph
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
-from pulmonet.training.optimisers import WeightAverage, build_optimiser
+from pulmonet.training.optimisers import build_optimiser
 
 #: Below so many images a GPU, batch norm takes its statistics from those of all GPUs: each of its
 #: layers then waits for all.
@@ -93,11 +94,9 @@ class Engine:
         ]
         self.parallel = _parallel(called, device) if processes.are_many else None
         self.plain: Any = self.parallel or called
-        self.forward: Any = self.plain
-        if config.runtime.compile:
-            self.forward = torch.compile(
-                self.plain, dynamic=False, mode=config.runtime.compile_mode
-            )
+        self.forward, runtime = self.plain, config.runtime
+        if runtime.compile:
+            self.forward = torch.compile(self.plain, dynamic=False, mode=runtime.compile_mode)
         self.optimiser = build_optimiser(
             self.network, optim, self.auc_margin, epoch_decay=loss.aucm_epoch_decay
         )
@@ -108,7 +107,7 @@ class Engine:
             if processes.are_many or self.scaler is not None:
                 what = "runtime.cuda_graph: takes one process, in bf16 or fp32"
                 raise TrainingError(f"{what}; leave it out, or set runtime.amp=off")
-            self.graph = StepGraph(self.optimiser, self.average, device)
+            self.graph = StepGraph(self.optimiser, device)
         self.ensemble = ensemble
         self.pos_weight: Tensor | None = None
         if loss.pos_weight == "balanced" and targets is not None:
@@ -169,3 +168,45 @@ def with_shared_batch_norm(network: nn.Module) -> nn.Module:
 
         convert = timm.layers.convert_sync_batchnorm  # type: ignore[attr-defined]
     return cast(nn.Module, convert(network))
+
+
+class WeightAverage:
+    """Average of the weights over the steps: average <- d * average + (1 - d) * weights.
+
+    d = min(decay, (1 + n) / (10 + n)) after n updates, as in TensorFlow's
+    `ExponentialMovingAverage(num_updates)`: a short run would otherwise end on an average that
+    still holds its first, untrained weights. Batch norm's running means and variances are
+    averaged alike; whole-number buffers (its batch counter) are copied. `module` is the averaged
+    network in eval mode. Not torch's `AveragedModel`: it takes the first weights over as they
+    are, and its decay knows no n, so every run with an average would end in other bits.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """Start from the weights of the bare network (no DDP or compiled wrapper around it)."""
+        self.module = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay, self.n_updates = decay, 0
+        both = [(*each.parameters(), *each.buffers()) for each in (self.module, network)]
+        self._floats, self._counts = (
+            [[one for one in each if one.is_floating_point() == wanted] for each in both]
+            for wanted in (True, False)
+        )
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the network's weights after an optimiser step."""
+        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
+        averages, weights = self._floats
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        own, counts = self._counts
+        if own:
+            torch._foreach_copy_(own, counts)
+        self.n_updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint: ``n_updates`` and ``weights``, a plain state_dict."""
+        return {"n_updates": self.n_updates, "weights": self.module.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`'s value; KeyError, RuntimeError: of another network."""
+        self.module.load_state_dict(state["weights"])
+        self.n_updates = int(state["n_updates"])

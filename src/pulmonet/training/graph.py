@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pulmonet.data.batches.load import side_stream
-from pulmonet.training.optimisers import WeightAverage
 
 #: Steps of a new image size before one is recorded: kernels are chosen and states made in them.
 WARM_STEPS = 3
@@ -20,16 +19,13 @@ WARM_STEPS = 3
 class StepGraph:
     """Steps on whole batches of one image size: warmed up, recorded, then replayed.
 
-    What changes from step to step lies in tensors that stay where they are: images, targets,
-    learning rate, and what the average takes of the weights. Dropout follows torch's seed. On a
-    CPU, where nothing can be recorded, the step is done on the same tensors.
+    What changes from step to step lies in tensors that stay where they are: images, targets and
+    learning rate. Dropout follows torch's seed. On a CPU, where nothing can be recorded, the step
+    is done on the same tensors.
     """
 
-    def __init__(
-        self, optimiser: torch.optim.Optimizer, average: WeightAverage | None, device: torch.device
-    ) -> None:
-        self._optimiser, self._average = optimiser, average
-        self.rate, self.share = (torch.zeros((), device=device) for _ in range(2))
+    def __init__(self, optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+        self._optimiser, self._rate = optimiser, torch.zeros((), device=device)
         self._stream = side_stream(device, "graph") if device.type == "cuda" else None
         self.forget()
 
@@ -42,12 +38,10 @@ class StepGraph:
         self, work: Callable[..., tuple[Tensor, Tensor]], *batch: Tensor, rate: float, whole: bool
     ) -> tuple[Tensor, Tensor]:
         """What `work` gives of images and targets; a batch that is not `whole` needs no graph."""
-        self.rate.fill_(rate)
-        if self._average is not None:
-            self.share.fill_(self._average.next_share())
+        self._rate.fill_(rate)
         self._optimiser._warned_capturable_if_run_uncaptured = True
         for group in self._optimiser.param_groups:  # a checkpoint brings others
-            group.update(lr=self.rate, capturable=True)
+            group.update(lr=self._rate, capturable=True)
         if not whole:
             return work(*batch)
         if [one.shape for one in batch] != [one.shape for one in self._inputs]:

@@ -1,6 +1,5 @@
-"""Optimisers, the learning rate as a pure function of the step, an average of the weights."""
+"""Optimisers, and the learning rate as a pure function of the step."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -170,53 +169,3 @@ class PESG(torch.optim.Optimizer):
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-class WeightAverage:
-    """Average of the weights over the steps: average <- d * average + (1 - d) * weights.
-
-    d = min(decay, (1 + n) / (10 + n)) after n updates, as in TensorFlow's
-    `ExponentialMovingAverage(num_updates)`: a short run would otherwise end on an average that
-    still holds its first, untrained weights. Batch norm's running means and variances are
-    averaged alike; whole-number buffers (its batch counter) are copied. `module` is the averaged
-    network in eval mode. Not torch's `AveragedModel`: it takes the first weights over as they
-    are, and its decay knows no n, so every run with an average would end in other bits.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the weights of the bare network (no DDP or compiled wrapper around it)."""
-        self.module = copy.deepcopy(network).eval().requires_grad_(False)
-        self.decay, self.n_updates = decay, 0
-        both = [(*each.parameters(), *each.buffers()) for each in (self.module, network)]
-        self._floats, self._counts = (
-            [[one for one in each if one.is_floating_point() == wanted] for each in both]
-            for wanted in (True, False)
-        )
-
-    def next_share(self) -> float:
-        """What the weights count after the next step, 1 - d; it is counted."""
-        self.n_updates += 1
-        return 1 - min(self.decay, self.n_updates / (9 + self.n_updates))
-
-    @torch.no_grad()
-    def update(self, share: float | Tensor) -> None:
-        """Take in the network's weights, with `next_share`; a graph has that on the device."""
-        averages, weights = self._floats
-        if isinstance(share, float):
-            torch._foreach_lerp_(averages, weights, share)
-        else:
-            steps = torch._foreach_sub(weights, averages)
-            torch._foreach_mul_(steps, share)
-            torch._foreach_add_(averages, steps)
-        own, counts = self._counts
-        if own:
-            torch._foreach_copy_(own, counts)
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint: ``n_updates`` and ``weights``, a plain state_dict."""
-        return {"n_updates": self.n_updates, "weights": self.module.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`'s value; KeyError, RuntimeError: of another network."""
-        self.module.load_state_dict(state["weights"])
-        self.n_updates = int(state["n_updates"])

@@ -67,10 +67,14 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
     work = partial(_work, engine, batch)
     if engine.graph is not None:
         whole = len(images) == engine.batch_size
-        return engine.graph.run(work, images, targets, rate=rate, whole=whole)
-    for group in engine.optimiser.param_groups:
-        group["lr"] = rate
-    return work(images, targets)
+        found = engine.graph.run(work, images, targets, rate=rate, whole=whole)
+    else:
+        for group in engine.optimiser.param_groups:
+            group["lr"] = rate
+        found = work(images, targets)
+    if engine.average is not None:  # not in the graph: while that runs, the host has time
+        engine.average.update()
+    return found
 
 
 def _work(engine: Engine, batch: Batch, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,9 +219,6 @@ def _update(engine: Engine, before: list[Tensor]) -> None:
         engine.scaler.update()
     else:
         engine.optimiser.step()
-    if engine.average is not None:
-        share = engine.average.next_share() if engine.graph is None else engine.graph.share
-        engine.average.update(share)
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -14,8 +14,12 @@ from torch import nn
 from pulmonet.config.load import parse_config
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
-from pulmonet.training.engine import Engine, micro_batch_share, with_shared_batch_norm
-from pulmonet.training.optimisers import WeightAverage
+from pulmonet.training.engine import (
+    Engine,
+    WeightAverage,
+    micro_batch_share,
+    with_shared_batch_norm,
+)
 
 
 @pytest.mark.parametrize(("world_size", "share"), [(1, 16), (4, 4), (32, 1)])
@@ -101,7 +105,7 @@ def _walk(network: nn.Module, average: WeightAverage, n_steps: int, seed: int) -
             for parameter in network.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator))
         network.train()(torch.randn((4, 1, 8, 8), generator=generator))
-        average.update(average.next_share())
+        average.update()
         history.append(network[0].weight.detach().double().numpy().copy())
     return history
 

@@ -23,11 +23,13 @@ from pulmonet.arrays import Floats32, Ints
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import apply, draw, place_tensor
 from pulmonet.data.batches.random import class_aware_order, even_order, permutation, uniform
-from pulmonet.data.batches.resident import ResidentPack
 from pulmonet.data.pack.features import Features
 from pulmonet.data.pack.open import Pack, decoding_threads
 from pulmonet.data.regions import TaughtRegions
 from pulmonet.errors import is_out_of_memory
+
+#: Rows that a thread copies to a device at once.
+BLOCK_ROWS = 256
 
 #: Streams of `uniform`, apart from augmentation's (below 100). Never renumber.
 _ORDER, _MIXUP_SHARE, _MIXUP_PARTNER = 100, 101, 102
@@ -189,6 +191,35 @@ def evaluation_batches(
     starts = range(0, len(all_rows), batch_size)
     work = (partial(prepare, all_rows[start:][:batch_size]) for start in starts)
     return in_order(work, num_workers, place)
+
+
+class ResidentPack(Pack):
+    """Squared images of some rows of a pack, on a device: read, and checked, once."""
+
+    def __init__(self, pack: Pack, rows: Ints, device: torch.device) -> None:
+        """Copy ascending `rows` (n,) there. DataError: from `Pack.read`."""
+        self.side, self._places = pack.side, np.full(pack.n_rows, -1)
+        self._places[rows] = np.arange(len(rows))
+        shape = len(rows), 1, self.side, self.side
+        self._pixels = torch.empty(shape, dtype=torch.uint8, device=device)
+
+        def fill(start: int) -> None:
+            block = torch.from_numpy(pack.read(rows[start:][:BLOCK_ROWS]))
+            self._pixels[start:][:BLOCK_ROWS, 0].copy_(block)
+
+        with ThreadPoolExecutor(decoding_threads()) as pool:
+            list(pool.map(fill, range(0, len(rows), BLOCK_ROWS)))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # loader threads read on a stream of their own
+
+    def select(self, rows: Ints) -> torch.Tensor:
+        """(B, 1, R, R) uint8 of `rows` in their order, on the device. ValueError: not of them."""
+        places = self._places[rows]
+        if (places < 0).any():
+            raise ValueError("rows that are not on the device")
+        return self._pixels.index_select(
+            0, place_tensor(torch.from_numpy(places), self._pixels.device)
+        )
 
 
 def _read(pack: Pack | Features, rows: Ints, device: torch.device) -> torch.Tensor:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from pulmonet.choices import ENCODER
-from pulmonet.data.batches.load import evaluation_batches
-from pulmonet.data.batches.resident import ResidentPack
+from pulmonet.data.batches.load import ResidentPack, evaluation_batches
 from pulmonet.data.pack.features import Features
 from pulmonet.data.pack.open import explain_os
 from pulmonet.errors import DataError
@@ -43,10 +42,11 @@ def with_resident(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
     if not plan.config.runtime.resident or stage.features is not None:
         return list(stages)
     rows = np.unique(np.concatenate([stage.train_rows, stage.select_rows]))
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-    if (needed := len(rows) * stage.pack.side**2) > LARGEST_SHARE * free:
-        what = f"{needed / 1e9:.2f} GB of pixels, {free / 1e9:.2f} GB free on {device}"
-        console.warn(f"runtime.resident: {what}: they are read from the pack")
+    free = torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else 0.0
+    needed = len(rows) * stage.pack.side**2 / 1e9
+    if needed > LARGEST_SHARE * free:
+        what = f"runtime.resident: {needed:.2f} GB of pixels, {free:.2f} GB free on {device}"
+        console.warn(f"{what}; they are read from the pack")
         return list(stages)
     pack = ResidentPack(stage.pack, rows, device)
     return [replace(one, pack=pack) for one in stages]
