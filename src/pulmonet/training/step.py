@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -50,8 +49,6 @@ def train_step(
                     "--image-size, another --model, or --set optim.micro_batch_size=N"
                 ) from None
             engine.micro_batch_size, engine.is_halved = max(1, now // 2), True
-        if engine.graph is not None:
-            engine.graph.forget()
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -61,27 +58,11 @@ def train_step(
 
 def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
+    for group in engine.optimiser.param_groups:
+        group["lr"] = rate
     engine.optimiser.zero_grad(set_to_none=True)
     targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
     images = batch.images.to(engine.device)
-    work = partial(_work, engine, batch)
-    if engine.graph is not None:
-        whole = len(images) == engine.batch_size
-        found = engine.graph.run(work, images, targets, rate=rate, whole=whole)
-    else:
-        for group in engine.optimiser.param_groups:
-            group["lr"] = rate
-        found = work(images, targets)
-    if engine.average is not None:  # not in the graph: while that runs, the host has time
-        engine.average.update()
-    return found
-
-
-def _work(engine: Engine, batch: Batch, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """What of a step may be recorded: it waits for nothing, and reads tensors alone.
-
-    `batch` is read for its boxes, which no graph takes.
-    """
     known = sum_over_processes(losses.known_count(targets).float(), engine.processes)
     class_counts = engine.class_counts
     if engine.auc_margin is not None:
@@ -219,6 +200,8 @@ def _update(engine: Engine, before: list[Tensor]) -> None:
         engine.scaler.update()
     else:
         engine.optimiser.step()
+    if engine.average is not None:
+        engine.average.update()
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

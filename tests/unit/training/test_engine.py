@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pulmonet.config.load import parse_config
 from pulmonet.models.networks import build_network
@@ -68,6 +73,17 @@ def test_the_compiler_gets_what_is_wrapped_for_several_processes(tmp_path: Path)
         dist.destroy_process_group()
 
 
+def test_the_share_of_a_process_of_a_whole_batch() -> None:
+    for size, n in ((8, 3), (9, 3), (5, 8)):
+        parts = np.array_split(np.arange(size), n)
+        for rank, part in enumerate(parts):
+            engine = SimpleNamespace(
+                config=parse_config({"optim": {"batch_size": size}}),
+                processes=Processes(rank, 0, n),
+            )
+            assert Engine.batch_size.fget(engine) == len(part)  # type: ignore[attr-defined]
+
+
 def test_losses_that_weigh_classes_get_them_from_the_training_rows() -> None:
     targets = np.array([[1, 0], [0, 0], [0, np.nan], [0, 1]], np.float32)
 
@@ -120,6 +136,41 @@ def test_the_average_is_the_plain_recursion(decay: float) -> None:
         d = min(decay, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * weights
     np.testing.assert_allclose(average.module[0].weight.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+class Normed(nn.Module):
+    """Has no counter of batches, as no batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(5)
+        self.register_buffer("scale", torch.ones(3))
+
+
+@pytest.mark.parametrize("make", [_network, Normed, partial(build_network, "timm:test_resnet", 2)])
+def test_the_average_is_to_the_bit_that_of_torchs_function_on_new_lists(make: Any) -> None:
+    """As it was computed until its lists of tensors were built once."""
+    torch.manual_seed(0)
+    network = make()
+    average, expected = WeightAverage(network, 0.99), copy.deepcopy(network)
+    for n in range(12):
+        with torch.no_grad():
+            for tensor in (*network.parameters(), *network.buffers()):
+                tensor.copy_((tensor + torch.randn(tensor.shape)).to(tensor.dtype))
+        average.update()
+        pairs = [
+            [tensor.detach() for tensor in (*each.parameters(), *each.buffers())]
+            for each in (expected, network)
+        ]
+        for old, new in zip(*pairs, strict=True):
+            if old.is_floating_point():
+                get_ema_multi_avg_fn(min(0.99, (1 + n) / (10 + n)))([old], [new], 0)  # type: ignore[no-untyped-call]
+            else:
+                old.copy_(new)
+    for key, value in expected.state_dict().items():
+        assert torch.equal(average.module.state_dict()[key], value), key
+    for one, other in zip(average.module.buffers(), expected.buffers(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_running_statistics_are_averaged_and_the_counter_copied() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pulmonet.config.load import parse_config
 from pulmonet.errors import TrainingError
@@ -46,6 +47,40 @@ def test_fp16_may_skip_as_many_steps_in_a_row_as_allowed() -> None:
     assert (progress.loss_sum, progress.known_sum) == (8.0, 16)
     with pytest.raises(TrainingError, match=r"step 8: the gradient is not finite.*a\.png, b\.png"):
         take_step(losses, progress, 2.0, skipped=True)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a value is read out of a tensor: a GPU is awaited each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_a_look_reads_the_losses_of_many_steps_at_once(fp16: bool) -> None:
+    values = np.random.default_rng(0).uniform(1, 900, 20).astype(np.float32)
+    progress, one_by_one = Progress(), Progress()
+    losses = losses_with(progress, fp16=fp16)
+    single = losses_with(one_by_one, fp16=fp16)
+    for number, value in enumerate(values):
+        skipped = number % 7 == 3 if fp16 else None
+        take_step(single, one_by_one, float(value), skipped)
+        progress.step += 1
+        flag = None if skipped is None else torch.tensor(skipped)
+        losses.add(np.array([0]), torch.tensor(value), torch.tensor(4.0), flag)
+    with Reads() as reads:
+        float(torch.tensor(1.0))
+        assert reads.n == 1, "this is how it is counted"
+        losses.look()
+    assert reads.n == 1
+    assert progress == one_by_one
+    assert progress.loss_sum == sum(float(value) for value in values)
+    assert losses.last == float(values[-1]) / 4
 
 
 def test_skipped_steps_in_a_row_count_across_epochs_and_resuming() -> None:

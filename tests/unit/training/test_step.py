@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
@@ -216,6 +217,39 @@ def test_a_single_image_is_seen_as_it_was_where_it_has_spread() -> None:
     loss_sum, known = train_step(one, batch, learning_rate=0.0, seed=1)
     assert float(loss_sum / known) == pytest.approx(float(loss.detach()), rel=1e-6)
     torch.testing.assert_close(one.network.body[1].running_var, plain.body[1].running_var)  # type: ignore[index, union-attr]
+
+
+# --- compiled -------------------------------------------------------------------------------
+
+
+def test_whole_batches_are_compiled_once_a_size_and_short_ones_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The compiler's own first half, which counts what it is asked to compile."""
+    asked, counter, real = [], CompileCounter(), torch.compile
+
+    def compile_here(network: nn.Module, *, dynamic: bool, mode: str) -> Any:
+        asked.append((dynamic, mode))
+        return real(network, dynamic=dynamic, backend=counter)
+
+    monkeypatch.setattr(torch, "compile", compile_here)
+    torch._dynamo.reset()
+    runtime = {"compile": True, "compile_mode": "reduce-overhead"}
+    optim = {"name": "sgd", "lr": 0.1, "batch_size": 10}
+    steps = [make_batch(10), make_batch(10), make_batch(3), make_batch(10, side=24), make_batch(1)]
+
+    def weights(**how: Any) -> list[Tensor]:
+        torch.manual_seed(3)
+        engine = make_engine(WithBatchNorm(), parse_config({"optim": optim, **how}))
+        for seed, batch in enumerate(steps):
+            train_step(engine, batch, learning_rate=0.1, seed=seed)
+        return list(engine.network.parameters())
+
+    expected, found = weights(), weights(runtime=runtime)
+    assert asked == [(False, "reduce-overhead")]
+    assert counter.frame_count == 2
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 # --- clipping, seeds ------------------------------------------------------------------------

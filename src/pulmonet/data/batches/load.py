@@ -239,9 +239,14 @@ def _threads_device(device: str | torch.device) -> torch.device:
 
 
 @cache
-def side_stream(device: torch.device, _use: str) -> torch.cuda.Stream:
-    """One stream of a device for each use in a process: the allocator keeps memory for each."""
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream of a device for the whole process: the allocator keeps memory for each."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def loader_threads(device: torch.device) -> int:
+    """How many where nobody says: 2; for CUDA one a core, shared by processes, and up to 8."""
+    return min(8, decoding_threads()) if device.type == "cuda" else 2
 
 
 def in_order(
@@ -249,16 +254,15 @@ def in_order(
 ) -> Iterator[Any]:
     """Results of `work` in its order, up to `num_workers` + 2 of them prepared ahead.
 
-    0 threads prepare each when it is asked for; None is 2, for CUDA one a core and up to 8.
+    0 threads prepare each when it is asked for; None is `loader_threads`.
 
     For CUDA they are batches, copied and augmented on a stream of their own, beside the network's.
     """
-    if num_workers is None:
-        num_workers = min(8, decoding_threads()) if device.type == "cuda" else 2
+    num_workers = loader_threads(device) if num_workers is None else num_workers
     if num_workers <= 0:
         yield from (prepare() for prepare in work)
         return
-    stream = side_stream(device, "loader") if device.type == "cuda" else None
+    stream = _side_stream(device) if device.type == "cuda" else None
 
     def run(prepare: Callable[[], Any]) -> tuple[Any, torch.cuda.Event | None]:
         """A batch, and the event after which a CUDA device has it."""

@@ -24,8 +24,6 @@ from pulmonet.training.stage import Stage
 BATCH_SIZE = 32
 #: Rows that a kill can cost.
 BLOCK_ROWS = 32 * BATCH_SIZE
-#: Of the free memory of a GPU that pixels may take; the rest is the network's.
-LARGEST_SHARE = 2 / 3
 
 
 def with_features(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
@@ -36,17 +34,21 @@ def with_features(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
     return [replace(stage, features=_features_of(stage, plan.device, outputs)) for stage in stages]
 
 
+def room_on(device: torch.device) -> float:
+    """Bytes that pixels may take there: of a GPU's free memory, the rest is the network's."""
+    return torch.cuda.mem_get_info(device)[0] * 2 / 3 if device.type == "cuda" else 0
+
+
 def with_resident(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
     """The stages, their pixels in the GPU's memory where ``runtime.resident`` and room allow."""
     stage, device = stages[0], plan.device
     if not plan.config.runtime.resident or stage.features is not None:
         return list(stages)
     rows = np.unique(np.concatenate([stage.train_rows, stage.select_rows]))
-    free = torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else 0.0
-    needed = len(rows) * stage.pack.side**2 / 1e9
-    if needed > LARGEST_SHARE * free:
-        what = f"runtime.resident: {needed:.2f} GB of pixels, {free:.2f} GB free on {device}"
-        console.warn(f"{what}; they are read from the pack")
+    needed, room = len(rows) * stage.pack.side**2, room_on(device)
+    if needed > room:
+        what = f"{needed / 1e9:.2f} GB of pixels, and {device} has room for {room / 1e9:.2f} GB"
+        console.warn(f"runtime.resident: {what}; they are read from the pack")
         return list(stages)
     pack = ResidentPack(stage.pack, rows, device)
     return [replace(one, pack=pack) for one in stages]

@@ -16,7 +16,8 @@ from scipy import stats
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches import load as load_module
 from pulmonet.data.batches.augment import apply, apply_torch, draw, tta_views
-from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
+from pulmonet.data.batches.load import Batch, ResidentPack, TrainingBatches, evaluation_batches
+from pulmonet.data.pack import open as open_module
 from pulmonet.data.pack import write as pack_writing
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.regions import Region, TaughtRegions
@@ -164,7 +165,7 @@ def test_an_error_in_a_thread_is_the_error(
         file.truncate(1000)
     with pytest.raises(DataError, match="gone; restore it"):
         list(batches_of(pack, num_workers=num_workers).epoch(0))
-    assert loader_threads() == 0
+    assert load_module.loader_threads() == 0
 
 
 def loader_threads() -> int:
@@ -174,14 +175,14 @@ def loader_threads() -> int:
 def test_leaving_early_stops_the_threads(pack: Pack) -> None:
     for batch in batches_of(pack, num_workers=3).epoch(0):
         assert len(batch) == 5
-        assert loader_threads() > 0
+        assert load_module.loader_threads() > 0
         break
-    assert loader_threads() == 0
+    assert load_module.loader_threads() == 0
 
 
 def test_an_epoch_that_is_never_begun_starts_no_thread(pack: Pack) -> None:
     epoch = batches_of(pack, num_workers=3).epoch(0)
-    assert loader_threads() == 0
+    assert load_module.loader_threads() == 0
     del epoch
 
 
@@ -373,3 +374,53 @@ def test_rows_without_a_box_and_boxes_moved_outside(pack: Pack) -> None:
     whole = batches_of(pack).epoch(0)
     for with_regions, plain in zip(batches_of(pack, regions=regions).epoch(0), whole, strict=True):
         assert_same([with_regions], [plain])
+
+
+# --- rows on a device -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(mixup_alpha=0.4)])
+def test_rows_on_a_device_give_the_batches_of_the_pack(pack: Pack, augment: AugmentConfig) -> None:
+    resident = ResidentPack(pack, ROWS, torch.device("cpu"))
+    expected = list(batches_of(pack, augment=augment).epoch(1))
+    found = batches_of(resident, augment=augment, num_workers=3)
+    assert_same(list(found.epoch(1)), expected)
+    rows, how = ROWS[::-3], {"image_size": 48, "batch_size": 4}
+    first, second = (list(evaluation_batches(each, rows, **how)) for each in (resident, pack))
+    assert_same(first, second)
+
+
+def test_rows_go_to_a_device_once_and_no_others_are_there(
+    pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = pack.read, []
+    monkeypatch.setattr(load_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(pack, "read", lambda rows: [seen.extend(rows), read(rows)][1])
+    resident = ResidentPack(pack, ROWS, torch.device("cpu"))
+    assert sorted(seen) == ROWS.tolist()
+    chosen = np.array([35, 3, 3, 29])
+    np.testing.assert_array_equal(resident.select(chosen)[:, 0], read(chosen))
+    assert len(seen) == len(ROWS), "nothing is read again"
+    with pytest.raises(ValueError, match="not on the device"):
+        resident.select(np.array([3, 30]))
+
+
+def test_a_damaged_row_is_found_before_it_goes_to_a_device(pack: Pack) -> None:
+    path = pack.folder / "images.npy"
+    sound = pack.read([4])[0]
+    content = bytearray(path.read_bytes())
+    place = len(content) - (N_ROWS - 4) * pack.side**2
+    content[place : place + 9] = bytes(255 - value for value in content[place : place + 9])
+    path.write_bytes(content)
+    resident = ResidentPack(pack, ROWS, torch.device("cpu"))
+    assert pack.n_repaired == 1
+    np.testing.assert_array_equal(resident.select(np.array([4]))[0, 0], sound)
+
+
+def test_threads_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n_cores, expected in ((3, 3), (64, 8)):
+        monkeypatch.setattr(open_module, "usable_cores", lambda n=n_cores: n)
+        assert load_module.loader_threads(torch.device("cuda", 1)) == expected
+        assert load_module.loader_threads(torch.device("cpu")) == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert load_module.loader_threads(torch.device("cuda")) == 4
