@@ -1,12 +1,14 @@
-"""What is measured on a GPU, in one run of under six minutes; each figure is written at once.
+"""What is measured on a GPU, in one run of under five minutes; each figure is written at once.
 
     python benchmarks/gpu.py --data-dir ../shared/data/nih-cxr --json gpu.json
 
 For each network and batches of 16, 32 and 128 images of 224 px: images/s of training from the
 pack, and the bound, which is plain torch (bf16, channels_last, fused AdamW, BCE) on one tensor
-again and again: nothing of PulmoNet. Targets: 0.9 of it at 32, 0.95 at 128. Then the classic
-recipe with 8 workers (target 5 times), validation, and last one network compiled, with its cold
-time apart. A part that fails is written down as such; the others go on. The rows of the dataset
+again and again: nothing of PulmoNet. Targets: 0.9 of it at 32, 0.95 at 128. Beside that, each
+setting that is off until it has been measured here: a step as one CUDA graph, rows on the device,
+cuDNN's own choice, and all of them. Then the classic recipe with 8 workers (target 5 times),
+validation, and last one network compiled, with its cold time apart. A part that fails is written
+down as such; the others go on, and what there is no time left for is named. The rows of the dataset
 are repeated to 20,096, a multiple of 128, so that every batch is whole. Without --data-dir
 phantoms are drawn. `benchmarks/gpu.sh` runs this and `tests/gpu` on a bare machine.
 """
@@ -31,7 +33,7 @@ from epoch import Rows
 from torch import Tensor, nn
 
 from pulmonet.config.load import parse_config
-from pulmonet.data.batches.load import Batch, TrainingBatches, evaluation_batches
+from pulmonet.data.batches.load import Batch, ResidentPack, TrainingBatches, evaluation_batches
 from pulmonet.data.pack.open import Pack, open_pack
 from pulmonet.data.phantoms.write import write_phantoms
 from pulmonet.data.sources import read_manifest
@@ -52,8 +54,11 @@ SIDE = 224
 class Bench:
     """The device, the data, and the figures so far."""
 
-    def __init__(self, device: torch.device, seconds: float, path: Path | None) -> None:
+    def __init__(
+        self, device: torch.device, seconds: float, path: Path | None, limit_seconds: float
+    ) -> None:
         self.device, self.seconds, self.path = device, seconds, path
+        self._end = time.monotonic() + limit_seconds
         self.precision = choose_precision("auto", device)
         self.figures: dict[str, Any] = {
             "benchmark": "gpu",
@@ -63,11 +68,15 @@ class Bench:
             "cudnn": torch.backends.cudnn.version(),
             "precision": self.precision,
             "targets": {"share_of_bound_32": 0.9, "share_of_bound_128": 0.95, "classic": 5.0},
+            "no_time_for": [],
             "results": {},
         }
 
     def take(self, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Measure one thing and write all figures so far; a failure is a figure, too."""
+        if time.monotonic() > self._end:
+            self.figures["no_time_for"].append(name)
+            return {}
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -81,9 +90,19 @@ class Bench:
             found = {"failed": f"{type(error).__name__}: {error}"[:500]}
         self.figures["results"][name] = found
         print(name, json.dumps(found), flush=True)
+        self.save()
+        return found
+
+    def compare(self, own: dict[str, Any], other: dict[str, Any], key: str) -> None:
+        """Write the ratio of two figures' rates into the first, where both are there."""
+        if "images_per_second" in own and "images_per_second" in other:
+            own[key] = own["images_per_second"] / other["images_per_second"]
+            print(f"  {key} {own[key]:.3f}", flush=True)
+            self.save()
+
+    def save(self) -> None:
         if self.path is not None:
             self.path.write_text(json.dumps(self.figures, indent=2) + "\n", "utf-8")
-        return found
 
     def rate_of(self, step: Callable[[int], int], warm_steps: int = 8) -> float:
         """Images/s of `step(i) -> images`, after a warm-up."""
@@ -127,12 +146,12 @@ def bound(bench: Bench, name: str, batch_size: int) -> dict[str, float]:
 
 
 def product(
-    bench: Bench, name: str, batch_size: int, rows: Rows, pack: Pack, *, compiled: bool = False
+    bench: Bench, name: str, batch_size: int, rows: Rows, pack: Pack, **runtime: bool
 ) -> dict[str, float]:
-    """PulmoNet's step on batches from the pack, as `train` takes them."""
-    config = parse_config(
-        {"model": {"name": name, "weights": "none"}, "runtime": {"compile": compiled}}
-    )
+    """PulmoNet's step on batches from the pack, as `train` takes them under `runtime`."""
+    settings: dict[str, Any] = {"optim": {"batch_size": batch_size}, "runtime": runtime}
+    config = parse_config({"model": {"name": name, "weights": "none"}, **settings})
+    torch.backends.cudnn.benchmark = config.runtime.cudnn_benchmark
     engine = Engine(
         place(build_network(name, len(DEFAULT_LABELS)), bench.device),
         config,
@@ -143,16 +162,12 @@ def product(
         notify=print,
     )
     engine.network.train()
-    repeated = np.resize(rows.train, N_ROWS)
-    batches = TrainingBatches(
-        *(pack, repeated, rows.targets[repeated], config.augment),
-        image_size=SIDE,
-        batch_size=batch_size,
-        seed=42,
-        num_workers=8,
-        device=bench.device,
-    )
-    source = _endless(batches)
+    loading_seconds = 0.0
+    if config.runtime.resident:
+        start = time.perf_counter()
+        pack = ResidentPack(pack, np.unique(rows.train), bench.device)
+        loading_seconds = time.perf_counter() - start
+    source = _endless(_batches(bench, rows, pack, batch_size))
 
     def step(i: int) -> int:
         batch = next(source)
@@ -162,8 +177,19 @@ def product(
     start = time.perf_counter()
     step(0)
     bench.wait()
-    first = time.perf_counter() - start
-    return {"images_per_second": bench.rate_of(step), "first_step_seconds": first}
+    found = {"first_step_seconds": time.perf_counter() - start, "loading_seconds": loading_seconds}
+    return {"images_per_second": bench.rate_of(step)} | found
+
+
+def _batches(bench: Bench, rows: Rows, pack: Pack, batch_size: int) -> TrainingBatches:
+    repeated = np.resize(rows.train, N_ROWS)
+    return TrainingBatches(
+        *(pack, repeated, rows.targets[repeated], parse_config({}).augment),
+        image_size=SIDE,
+        batch_size=batch_size,
+        seed=42,
+        device=bench.device,
+    )
 
 
 def _endless(batches: TrainingBatches) -> Iterator[Batch]:
@@ -173,19 +199,11 @@ def _endless(batches: TrainingBatches) -> Iterator[Batch]:
         epoch += 1
 
 
-def loading(bench: Bench, rows: Rows, pack: Pack) -> dict[str, float]:
+def loading(bench: Bench, rows: Rows, pack: Pack, *, resident: bool) -> dict[str, float]:
     """The loader alone: batches of 128 on the device, nothing trained."""
-    config = parse_config({})
-    repeated = np.resize(rows.train, N_ROWS)
-    batches = TrainingBatches(
-        *(pack, repeated, rows.targets[repeated], config.augment),
-        image_size=SIDE,
-        batch_size=128,
-        seed=42,
-        num_workers=8,
-        device=bench.device,
-    )
-    source = _endless(batches)
+    if resident:
+        pack = ResidentPack(pack, np.unique(rows.train), bench.device)
+    source = _endless(_batches(bench, rows, pack, 128))
     return {"images_per_second": bench.rate_of(lambda _: len(next(source)))}
 
 
@@ -196,7 +214,7 @@ def scoring(bench: Bench, name: str, rows: Rows, pack: Pack) -> dict[str, float]
     seconds = []
     for _ in range(2):
         batches = evaluation_batches(
-            *(pack, repeated), image_size=SIDE, batch_size=128, num_workers=8, device=bench.device
+            *(pack, repeated), image_size=SIDE, batch_size=128, device=bench.device
         )
         start = time.perf_counter()
         predict(network, batches, device=bench.device, precision=bench.precision)
@@ -220,27 +238,40 @@ def old_recipe(bench: Bench, name: str, rows: Rows) -> dict[str, float]:
     return {"images_per_second": bench.rate_of(step, warm_steps=24)}
 
 
+#: Settings that are off by default, under the names that the figures have.
+SETTINGS: dict[str, dict[str, bool]] = {
+    "graph": {"cuda_graph": True},
+    "resident": {"resident": True},
+    "cudnn_benchmark": {"cudnn_benchmark": True},
+    "all": {"cuda_graph": True, "resident": True, "cudnn_benchmark": True},
+}
+
+
 def measure_all(bench: Bench, models: list[str], rows: Rows, pack: Pack, *, compiled: bool) -> None:
-    results = bench.figures["results"]
-    bench.take("loading", lambda: loading(bench, rows, pack))
+    def take(name: str, size: int, kind: str, top: dict[str, float], **runtime: bool) -> None:
+        own = bench.take(
+            f"{name}/{size}/{kind}", lambda: product(bench, name, size, rows, pack, **runtime)
+        )
+        bench.compare(own, top, "share_of_bound")
+
+    results, tops = bench.figures["results"], {}
     for name in models:
         for size in BATCH_SIZES:
             top = bench.take(f"{name}/{size}/bound", lambda n=name, s=size: bound(bench, n, s))
-            own = bench.take(
-                f"{name}/{size}/pulmonet", lambda n=name, s=size: product(bench, n, s, rows, pack)
-            )
-            if "images_per_second" in top and "images_per_second" in own:
-                own["share_of_bound"] = own["images_per_second"] / top["images_per_second"]
-        bench.take(f"{name}/scoring", lambda n=name: scoring(bench, n, rows, pack))
+            tops[name, size] = top
+            take(name, size, "pulmonet", top)
+            take(name, size, "graph", top, **SETTINGS["graph"])
         old = bench.take(f"{name}/classic", lambda n=name: old_recipe(bench, n, rows))
-        own = results[f"{name}/32/pulmonet"]
-        if "images_per_second" in old and "images_per_second" in own:
-            own["times_classic"] = own["images_per_second"] / old["images_per_second"]
+        bench.compare(results.get(f"{name}/32/pulmonet", {}), old, "times_classic")
+        bench.take(f"{name}/scoring", lambda n=name: scoring(bench, n, rows, pack))
+    for resident in (False, True):
+        kind = "resident" if resident else "streamed"
+        bench.take(f"loading/{kind}", lambda r=resident: loading(bench, rows, pack, resident=r))
+    for name in models:
+        for size, kind in ((32, "all"), (128, "resident"), (32, "cudnn_benchmark")):
+            take(name, size, kind, tops[name, size], **SETTINGS[kind])
     if compiled:
-        name = models[0]
-        bench.take(
-            f"{name}/32/compiled", lambda: product(bench, name, 32, rows, pack, compiled=True)
-        )
+        take(models[0], 32, "compiled", tops[models[0], 32], compile=True)
 
 
 def main() -> None:
@@ -249,13 +280,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--seconds", type=float, default=6.0, help="a figure")
+    parser.add_argument("--seconds", type=float, default=4.0, help="a figure")
+    parser.add_argument("--limit-seconds", type=float, default=280.0, help="nothing begins later")
     parser.add_argument("--no-compile", action="store_true")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("no CUDA device here; nothing was measured")
         return
-    bench = Bench(torch.device(options.device), options.seconds, options.json)
+    limits = options.seconds, options.json, options.limit_seconds
+    bench = Bench(torch.device(options.device), *limits)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PULMONET_CACHE_DIR"] = f"{folder}/cache"
         root = options.data_dir or Path(folder) / "phantoms"
@@ -264,10 +297,11 @@ def main() -> None:
         manifest = read_manifest(root)
         rows = Rows(manifest, len(manifest), 0)
         bench.figures["n_images"] = len(rows.train)
-        pack = open_pack(manifest, rows.train, num_workers=8)
+        pack = open_pack(manifest, rows.train)
         measure_all(bench, list(options.models), rows, pack, compiled=not options.no_compile)
-    if options.json:
-        options.json.write_text(json.dumps(bench.figures, indent=2) + "\n", "utf-8")
+    bench.save()
+    if left := bench.figures["no_time_for"]:
+        print("no time for:", *left)
 
 
 if __name__ == "__main__":

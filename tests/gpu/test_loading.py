@@ -12,7 +12,7 @@ import torch
 
 from pulmonet.config.fields import AugmentConfig
 from pulmonet.data.batches.augment import GPU_TOLERANCE
-from pulmonet.data.batches.load import TrainingBatches
+from pulmonet.data.batches.load import ResidentPack, TrainingBatches
 from pulmonet.data.pack.open import Pack, open_pack
 from small_dataset import write_dataset
 
@@ -41,6 +41,15 @@ def test_a_gpu_gets_what_the_cpu_gets(pack: Pack, augment: AugmentConfig) -> Non
         torch.testing.assert_close(on_gpu.targets.cpu(), batch.targets)
         difference = (on_gpu.images.cpu() - batch.images.float()).abs()
         assert difference.mean() < GPU_TOLERANCE
+
+
+def test_rows_on_the_card_give_the_batches_of_the_pack(pack: Pack) -> None:
+    resident = ResidentPack(pack, ROWS, torch.device("cuda"))
+    streamed = list(batches_of(pack, AugmentConfig(), device="cuda").epoch(1))
+    found = list(batches_of(resident, AugmentConfig(), num_workers=3, device="cuda").epoch(1))
+    for batch, other in zip(streamed, found, strict=True):
+        torch.testing.assert_close(other.images, batch.images, rtol=0, atol=0)
+        torch.testing.assert_close(other.targets, batch.targets, rtol=0, atol=0)
 
 
 def test_epochs_share_one_side_stream(pack: Pack) -> None:

@@ -152,8 +152,45 @@ def test_compiled_with_growing_sizes_and_a_short_last_batch(data: Path) -> None:
     assert all(math.isfinite(float(row["val_loss"])) for row in rows)
 
 
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiled_steps_are_near_those_without(mode: str) -> None:
+    runtime = {"compile": True, "compile_mode": mode}
+    _agree(steps_with("resnet50", {}), steps_with("resnet50", runtime))
+
+
+def steps_with(
+    name: str, runtime: dict[str, object], **optim: object
+) -> tuple[Engine, list[float]]:
+    """Eight steps in fp32: two image sizes, and a short batch in the midst of each."""
+    settings = {"batch_size": 8, "lr": 2.0**-13, **optim}
+    engine = engine_on_gpu(name, "fp32", runtime=runtime, optim=settings)
+    batches = [batch_of(8, 64)] * 5 + [batch_of(3, 64)] + [batch_of(8, 96)] * 5 + [batch_of(2, 96)]
+    losses = []
+    for seed, batch in enumerate([*batches, batch_of(8, 96)]):
+        loss, known = train_step(engine, batch, learning_rate=2.0**-13, seed=seed)
+        losses.append(loss / known)
+    return engine, torch.stack(losses).tolist()
+
+
+def _agree(one: tuple[Engine, list[float]], other: tuple[Engine, list[float]]) -> None:
+    np.testing.assert_allclose(one[1], other[1], rtol=2e-3)
+    for kept, found in zip(one[0].network.buffers(), other[0].network.buffers(), strict=True):
+        torch.testing.assert_close(found, kept, rtol=2e-2, atol=2e-3)
+
+
+def test_cudnns_choice_and_rows_on_the_card(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = ("--set", "runtime.cudnn_benchmark=true", "--set", "runtime.resident=true")
+    assert train(data, "--model", "resnet50", *settings) == 0
+    assert torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    assert "read from the pack" not in "".join(capfd.readouterr())
+    rows = log_of(RunDir(data.parent / "resnet50"))
+    assert all(math.isfinite(float(row["train_loss"])) for row in rows)
+
+
 def test_two_processes_on_one_card(tmp_path: Path) -> None:
     """Over gloo, as NCCL wants a card for each: the step is that of one process."""
+    pytest.importorskip("timm")
     script = Path(__file__).with_name("two_processes.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(script), str(tmp_path)]
