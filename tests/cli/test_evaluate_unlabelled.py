@@ -16,7 +16,7 @@ from run_factory import make_named_runs
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
     data = write_dataset(tmp_path / "data", n_train=8, n_valid=6)
-    make_named_runs(tmp_path / "artifacts", data, ["a", "b"])
+    make_named_runs(tmp_path / "artifacts", data, ["a", "b"], DEFAULT_LABELS)
     return tmp_path / "artifacts"
 
 

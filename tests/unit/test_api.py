@@ -11,13 +11,14 @@ import pulmonet
 from chexpert_factory import write_dataset
 from evaluation_factory import evaluate
 from pulmonet.cli.main import main
+from pulmonet.labels import DEFAULT_LABELS
 from run_factory import make_named_runs
 
 
 def test_verdicts_are_those_of_the_json(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = write_dataset(tmp_path / "tiny", n_train=4, n_valid=40)
     artifacts = tmp_path / "artifacts"
-    make_named_runs(artifacts, data, ["run", "other"])
+    make_named_runs(artifacts, data, ["run", "other"], DEFAULT_LABELS)
     image = next((data / "valid").rglob("*.jpg"))
     model = pulmonet.load(artifacts / "run", device="cpu")
     assert {one.reason for one in model.explain(image).verdicts.values()} == {
