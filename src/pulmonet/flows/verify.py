@@ -51,7 +51,7 @@ _ROUNDING = 0.01
 #: What `evaluate` and `explain` write, the report shows, and nothing here computes.
 _SHOWN = (
     *("final_evaluation_results.*", "evaluation_*.json", "predictions_*.csv", "calibration.json"),
-    *("explanations.json", "localization.json", "sanity.json", "maps.npz", "xray.png"),
+    *("explanations.json", "localization.json", "sanity.json", "maps*.npz", "xray.png"),
     *(f"{name}_*.png" for name in ("model", *FIGURES, *METHODS)),
 )
 

@@ -233,7 +233,6 @@ def _without_stale_letters(reader: Reader, found: Found) -> Found:
 
 
 def _read_run(run_dir: RunDir, record: RunRecord, attempt: Reader) -> RunArtifacts:
-    labels = record.provenance.labels or record.config.data.labels
     path = run_dir.calibration_path
     kept = attempt(path, read_calibration)  # a damaged one is named, and one of other weights
     attempt.is_fresh(path, kept and kept.checkpoint_sha256, "evaluate", run_dir.name)
@@ -243,7 +242,7 @@ def _read_run(run_dir: RunDir, record: RunRecord, attempt: Reader) -> RunArtifac
         provenance=record.provenance,
         log=attempt(run_dir.log_path, lambda _: _read_log(run_dir)),
         curves=attempt(run_dir.curves_path, _read_png),
-        heat_maps=find_heat_maps(run_dir, labels, attempt),
+        heat_maps=find_heat_maps(run_dir, attempt),
     )
 
 

@@ -1,13 +1,13 @@
 """What `explain` left in a run folder, made ready for a report.
 
 A panel of `explain` has the image's path in its small print. A report therefore lays the maps
-over the X-ray itself, from ``xray.png`` and ``maps.npz``, and never copies a panel unless the
-identifiers were asked for.
+over the X-ray itself, from ``xray.png`` and ``maps.npz``, and never copies a panel.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,8 +17,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from pulmonet.arrays import Floats32, Pixels
-from pulmonet.choices import METHODS
+from pulmonet.arrays import Array, Floats32, Pixels
 from pulmonet.data.images.read import decode
 from pulmonet.data.images.square import Placement, placement, shrink
 from pulmonet.errors import ArtifactError
@@ -33,11 +32,12 @@ from pulmonet.run.record import Record, read_model
 
 _EARLIER = "explained by an earlier call"
 _REMEDY = "remove it and run `pulmonet explain` again"  # which replaces no damaged file
-#: Images per run that a report shows; fewer where many runs share the page.
-MAX_IMAGES = 6
-#: Longest side of an X-ray and of a map inside the page, pixels.
-XRAY_SIDE = 512
-MAP_SIDE = 160
+#: Images with maps per run that are read.
+MAX_IMAGES = 400
+#: Longest side of an X-ray and of a map inside the page, pixels, and how many of each may be so
+#: large: more are smaller, so that all of them fit (1.5 MB of X-rays, as many of maps).
+XRAY_SIDE, N_LARGE_XRAYS = 512, 30
+MAP_SIDE, N_LARGE_MAPS = 160, 200
 #: Levels of a map inside the page: 64 are smooth to the eye and pack into a few kilobytes.
 MAP_LEVELS = 64
 MAX_LABELS = 20
@@ -53,26 +53,24 @@ class ExplainedImage:
     labels: tuple[str, ...]
     found: Mapping[str, results.LabelExplanation]
     """By label: score and verdict; `overlay` is None where no map is to be drawn."""
-    maps: Floats32  # (L, S, S) in [0, 1]
-    xray: Pixels | None  # (H, W) grey, None where it was not kept
+    maps: Array  # (L, S, S) in [0, 1], float16, S at most `MAP_SIDE`
+    xray: Pixels | None  # (H, W) grey, at most `XRAY_SIDE`; None where it was not kept
 
 
 @dataclass(frozen=True)
 class HeatMaps:
     """Everything below a run's heat maps."""
 
-    panels: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
-    """(label, method) -> PNG of the first validation row; its small print names the image."""
     images: tuple[ExplainedImage, ...] = ()  # those of the newest call first
     n_images: int = 0  # how many there are, shown or not
     localization: results.Localization | None = None
     sanity: results.Sanity | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.images or self.panels)
+        return bool(self.images)
 
 
-def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> HeatMaps:
+def find_heat_maps(run_dir: RunDir, attempt: Reader) -> HeatMaps:
     """The heat maps of a run; what is of other weights is left out, and named."""
     folder = run_dir.explain_dir
 
@@ -83,28 +81,19 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
         digest = getattr(found, "checkpoint_sha256", None)
         return found if attempt.is_fresh(folder / name, digest, "explain", *runs) else None
 
-    had = (folder / "explanations.json").exists()
     newest: results.Explanations | None = fresh("explanations.json", results.Explanations)
     images = newest.images if newest else []
-    # a panel does not say of which weights it is; what explanations.json tells does
-    told = {PurePath(one.panel).name for image in images for one in image.labels.values()}
-    panels = {
-        (label, method): png
-        for method in METHODS
-        for label in labels
-        if (path := run_dir.heat_map_path(label, method)).name in told or not had
-        if (png := attempt(path, Path.read_bytes)) is not None
-    }
     described = {PurePath(image.maps).parent.name: image for image in images if image.maps}
-    found = sorted(folder.glob("*/maps.npz"))
+    found = sorted(folder.glob("*/maps*.npz"))
     found.sort(key=lambda path: path.parent.name not in described)
     explained = []
     for path in found[:MAX_IMAGES]:
         one = described.get(path.parent.name)
-        method = newest.method if newest and one else ""
+        # earlier versions did not write it into the maps
+        is_newest = one is not None and PurePath(one.maps or "").name == path.name
+        method = newest.method if newest and is_newest else ""
         explained.append(attempt(path, partial(_read_image, attempt, method=method, described=one)))
     return HeatMaps(
-        panels=panels,
         images=tuple(image for image in explained if image is not None),
         n_images=len(found),
         localization=fresh("localization.json", results.Localization),
@@ -115,11 +104,12 @@ def find_heat_maps(run_dir: RunDir, labels: Sequence[str], attempt: Reader) -> H
 def _read_image(
     reader: Reader, path: Path, *, method: str, described: results.ImageExplanation | None
 ) -> ExplainedImage | None:
-    """maps.npz with the X-ray beside it; None where it is of other weights."""
+    """Maps with the X-ray beside them; None where they are of other weights."""
     digest = None
     try:
         with contextlib.suppress(KeyError):  # of an earlier version
             digest = str(read_array(path, "checkpoint_sha256"))
+            method = str(read_array(path, "method"))
         labels = tuple(str(label) for label in read_array(path, "labels"))[:MAX_LABELS]
         scores = np.asarray(read_array(path, "scores"), np.float32)[:MAX_LABELS]
         maps = np.asarray(read_array(path, "maps"), np.float32)[:MAX_LABELS]
@@ -133,7 +123,7 @@ def _read_image(
     xray, xray_path = None, path.with_name("xray.png")
     if xray_path.exists():
         check_plain(xray_path)
-        xray = decode(xray_path.read_bytes(), str(xray_path))[0]
+        xray = shrink(decode(xray_path.read_bytes(), str(xray_path))[0], XRAY_SIDE)
     found = dict(described.labels) if described else {}
     for label, score, heat in zip(labels, scores.tolist(), maps, strict=True):
         drawn = next(path.parent.glob(f"*_{file_name_of(label)}_overlay.png"), None)
@@ -146,20 +136,31 @@ def _read_image(
         method=method,
         labels=labels,
         found=found,
-        maps=np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0),
+        maps=_shrink_maps(np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0)),
         xray=xray,
     )
 
 
-def xray_jpeg(xray: Pixels) -> bytes:
-    """The X-ray as JPEG, at most `XRAY_SIDE` pixels on its longer side; no metadata."""
-    done, buffer = cv2.imencode(".jpg", shrink(xray, XRAY_SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])
+def _shrink_maps(maps: Floats32) -> Array:
+    side = min(MAP_SIDE, maps.shape[-1])
+    sized = [cv2.resize(heat, (side, side), interpolation=cv2.INTER_AREA) for heat in maps]
+    return np.asarray(sized, np.float16)
+
+
+def side_for(n: int, side: int, n_large: int) -> int:
+    """Longest side of each of `n` pictures that take the place of `n_large` of `side` pixels."""
+    return round(side * math.sqrt(min(1.0, n_large / max(n, 1))))
+
+
+def xray_jpeg(xray: Pixels, side: int) -> bytes:
+    """The X-ray as JPEG, at most `side` pixels on its longer side; no metadata."""
+    done, buffer = cv2.imencode(".jpg", shrink(xray, side), [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not done:
         raise ArtifactError("an X-ray of `explain` cannot be written as JPEG; explain it again")
     return bytes(buffer.tobytes())
 
 
-def lay_map(heat: Floats32, height: int, width: int, fit: str, side: int) -> Floats32:
+def lay_map(heat: Array, height: int, width: int, fit: str, side: int) -> Floats32:
     """The network's (S, S) map where it lies in an image of height × width pixels.
 
     Returns:
@@ -170,7 +171,8 @@ def lay_map(heat: Floats32, height: int, width: int, fit: str, side: int) -> Flo
     small_height, small_width = max(1, round(height * scale)), max(1, round(width * scale))
     x, y = small_width / width, small_height / height
     small = Placement(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
-    return np.nan_to_num(place_map(heat, small_height, small_width, small), nan=0.0)
+    placed = place_map(heat.astype(np.float32), small_height, small_width, small)
+    return np.nan_to_num(placed, nan=0.0)
 
 
 def map_png(placed: Floats32) -> bytes:

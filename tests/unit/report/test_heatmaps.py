@@ -45,7 +45,7 @@ def test_an_empty_map_leaves_the_xray_as_it_is() -> None:
 
 
 def test_the_xray_is_shrunk_and_carries_no_metadata() -> None:
-    jpeg = xray_jpeg(np.zeros((1000, 700), np.uint8))
+    jpeg = xray_jpeg(np.zeros((1000, 700), np.uint8), 512)
     decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert decoded is not None and decoded.shape == (512, 358)
     assert b"Exif" not in jpeg

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
+from pulmonet.choices import METHODS
 from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.square import placement
 from pulmonet.explain.dicom_capture import encode_secondary_capture
@@ -92,10 +93,13 @@ def _explain_one(
         "raw": maps.raw[0].astype(np.float32),
         "maps": maps.maps[0].astype(np.float32),
         "checkpoint_sha256": np.asarray(trained.sha256, dtype=np.str_),
+        "method": np.asarray(way.method, dtype=np.str_),
     }
     content = bytes_of(lambda file: np.savez_compressed(file, **arrays))
-    task.ledger.write(folder / "maps.npz", content)
-    stored = _relative(folder / "maps.npz", task.folder)
+    # those of another method stay, to be compared
+    path = folder / ("maps.npz" if way.method == METHODS[0] else f"maps_{way.method}.npz")
+    task.ledger.write(path, content)
+    stored = _relative(path, task.folder)
     facts = {"width": width, "height": height, "maps": stored, "labels": labels}
     explanation = judged.model_copy(update=facts)
     return explanation, panels.SheetRow(source.folder, panels.thumbnail(image), labels, overlays)

@@ -4,9 +4,9 @@ Text in blocks is plain text: a renderer escapes it, so that a label called ``<s
 word. Sections are built once (`pulmonet.report.sections`) and rendered twice.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pulmonet.report.render.threshold_steps import ThresholdSteps
 
@@ -74,6 +74,7 @@ class Series:
     y: tuple[float | None, ...]
     band: tuple[tuple[float, float, float], ...] = ()  # (x, low, high) at 95 %
     strong: bool = False
+    points: tuple[tuple[float, float, float, float], ...] = ()  # (x, y, low, high), as circles
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Chart:
     y_name: str
     series: tuple[Series, ...]
     mark_x: float | None = None  # a vertical line: the best epoch
-    square: bool = False  # whether both axes go from 0 to 1 and are equally long
-    diagonal: bool = False  # whether the line of chance is drawn
+    frame: tuple[float, float, float, float] | None = None  # both ends of x, then of y
+    level: float | None = None  # a horizontal line in place of the diagonal: the prevalence
 
 
 @dataclass(frozen=True)
@@ -100,16 +101,11 @@ class Charts:
 
 
 @dataclass(frozen=True)
-class ExhibitMap:
-    """A heat map of one label; `png` is RGBA, transparent where the map is 0; None: not drawn."""
+class Choice:
+    """Charts by finding, of which the page shows one's at a time; markdown has pictures."""
 
-    label: str
-    png: bytes | None
-    score: float
-    verdict: str = ""  # what is said of the score, with its grounds
-    present: bool | None = None
-    target: float | None = None
-    empty: bool = False  # the map is 0 everywhere
+    charts: tuple[tuple[str, tuple[Chart, ...]], ...]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,8 @@ class Exhibit:
     run: str
     image: str  # its pseudonym, or its name, when identifiers were asked for
     grey: bytes  # the image as JPEG or PNG
-    maps: tuple[ExhibitMap, ...]  # one a label
+    maps: tuple[Mapping[str, Any], ...]
+    """By label: png (RGBA; None where not drawn), score, verdict in words, target, and more."""
     method: str = ""
 
 
@@ -138,7 +135,7 @@ class ThresholdExplorer:
     steps: tuple[ThresholdSteps, ...]
 
 
-Block = Text | Bullets | Table | Code | Picture | Charts | Viewer | ThresholdExplorer
+Block = Text | Bullets | Table | Code | Picture | Charts | Choice | Viewer | ThresholdExplorer
 
 
 @dataclass(frozen=True)

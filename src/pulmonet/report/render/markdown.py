@@ -70,6 +70,8 @@ def _block(block: blocks.Block, files_dir: str) -> list[str]:
             return ["The page (`pulmonet report --html`) draws the curves."]
         case blocks.Charts():
             return [*_pictures(block, files_dir)[:-1], *_caption(block.caption)]
+        case blocks.Choice():
+            return []
         case blocks.Viewer():
             return _pictures(block, files_dir)
         case blocks.ThresholdExplorer():

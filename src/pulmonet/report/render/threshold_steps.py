@@ -13,6 +13,8 @@ from pulmonet.run.predictions import Predictions
 
 #: Thresholds kept per label; up to this many different scores the slider is exact.
 MAX_STEPS = 400
+Stored = tuple[str, float, str, str, str]
+"""Of an operating point: criterion, threshold, `estimates`, sensitivity and specificity."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,13 @@ class ThresholdSteps:
     thresholds: tuple[float, ...]  # ascending; a score of at least this is called positive
     true_positives: tuple[int, ...]
     false_positives: tuple[int, ...]
-    stored: tuple[tuple[str, float], ...]  # (criterion, threshold) of stored operating points
+    stored: tuple[Stored, ...]
 
 
 def threshold_steps(
-    predictions: Predictions, label: str, stored: Sequence[tuple[str, float]] = ()
+    predictions: Predictions, label: str, stored: Sequence[Stored] = ()
 ) -> ThresholdSteps | None:
-    """Cumulative counts for one label; None where one class is missing.
-
-    `stored` has (criterion, threshold) of its operating points.
-    """
+    """Cumulative counts for one label; None where one class is missing."""
     column = predictions.labels.index(label)
     targets, scores = predictions.targets[:, column], predictions.scores[:, column]
     positive = np.sort(scores[targets == 1].astype(np.float64))

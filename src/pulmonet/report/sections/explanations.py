@@ -1,5 +1,7 @@
 """Explanations: example heat maps, localisation, sanity."""
 
+from typing import Any
+
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
@@ -8,12 +10,12 @@ from pulmonet.explain.results import LabelExplanation, Localization, Sanity
 from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import Block, Exhibit, ExhibitMap, Picture, Section, Text, Viewer
+from pulmonet.report.render.blocks import Block, Exhibit, Picture, Section, Text, Viewer
 from pulmonet.report.texts import paragraphs, table_of
 from pulmonet.report.wording import picture_name, safe_name
 
-#: Images that the page shows over all runs, and labels in a markdown picture.
-MAX_EXHIBITS = 24
+#: Pictures in markdown over all runs, and labels in one.
+MAX_STRIPS = 24
 MAX_STRIP_LABELS = 6
 
 
@@ -22,58 +24,59 @@ def explanations_section(context: Context) -> Section:
     runs = context.collection.runs
     without = [run.name for run in context.collection.trained if not run.heat_maps]
     first, *notes = paragraphs("explanations", runs=runs, without=without)
-    per_run = max(1, MAX_EXHIBITS // len(runs))
-    exhibits, pictures = [], []
+    images = [(run, one) for run in runs for one in run.heat_maps.images if one.xray is not None]
+    n_maps = sum(bool(found.overlay) for _, one in images for found in one.found.values())
+    n_xrays = len({(one.image, one.folder) for _, one in images})
+    xray_side = heatmaps.side_for(n_xrays, heatmaps.XRAY_SIDE, heatmaps.N_LARGE_XRAYS)
+    map_side = heatmaps.side_for(n_maps, heatmaps.MAP_SIDE, heatmaps.N_LARGE_MAPS)
+    exhibits = [_exhibit(context, run, one, xray_side, map_side) for run, one in images]
+    pictures = []
     for run in runs:
-        shown = [image for image in run.heat_maps.images if image.xray is not None][:per_run]
-        for exhibit, picture in (_show(context, run, image) for image in shown):
-            exhibits.append(exhibit)
-            pictures.append(picture)
-        if context.identities.shown and not shown:  # a panel's small print names the image
-            pictures += [
-                Picture(
-                    picture_name(run.name, method, label),
-                    png,
-                    f"{method} heat map of {run.name} for {label}",
-                    f"{label}, {method}, first validation row",
-                )
-                for (label, method), png in run.heat_maps.panels.items()
-            ]
-    viewer = [Viewer(tuple(exhibits), tuple(pictures))] if exhibits or pictures else []
+        shown = [one for of, one in images if of is run]
+        pictures += [_strip(context, run, one) for one in shown[: max(1, MAX_STRIPS // len(runs))]]
+    viewer = [Viewer(tuple(exhibits), tuple(pictures))] if exhibits else []
     children = tuple(section for run in runs for section in _checks(run))
     return Section("explanations", "Explanations", (first, *viewer, *notes), children)
 
 
-def _show(
-    context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage
-) -> tuple[Exhibit, Picture]:
-    """The image for the viewer, and as a strip for markdown."""
+def _exhibit(
+    context: Context,
+    run: RunArtifacts,
+    image: heatmaps.ExplainedImage,
+    xray_side: int,
+    map_side: int,
+) -> Exhibit:
+    """The image for the viewer, with sides in pixels."""
     assert image.xray is not None
     path, targets = _identify(run, image)
-    name = context.identities.image(path)
-    where = (*image.xray.shape, run.config.data.fit, heatmaps.MAP_SIDE)
-    placed = [heatmaps.lay_map(heat, *where) for heat in image.maps]
+    where = (*image.xray.shape, run.config.data.fit, map_side)
+    maps: list[dict[str, Any]] = []
+    for label, heat in zip(image.labels, image.maps, strict=True):
+        found, verdict = image.found[label], image.found[label].verdict()
+        told = found.model_dump(include={"score", "present", "threshold", "peak_x", "peak_y"})
+        png = heatmaps.map_png(heatmaps.lay_map(heat, *where)) if found.overlay else None
+        told |= {"label": label, "png": png, "empty": not heat.any()}
+        told |= {"present": None} if verdict == "no verdict" else {}
+        told["verdict"] = ": ".join(filter(None, (verdict, found.decision(), found.grounds())))
+        maps.append(told | {"target": targets.get(label, found.reference)})
+    xray = heatmaps.xray_jpeg(image.xray, xray_side)
+    return Exhibit(run.name, context.identities.image(path), xray, tuple(maps), image.method)
+
+
+def _strip(context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage) -> Picture:
+    """X-ray and maps beside each other, for markdown."""
+    assert image.xray is not None
+    name = context.identities.image(_identify(run, image)[0])
+    xray = shrink(image.xray, 320)
+    where = (*xray.shape, run.config.data.fit, heatmaps.MAP_SIDE)
     of_labels = [(label, image.found[label]) for label in image.labels]
-    maps = tuple(
-        ExhibitMap(
-            label=label,
-            png=heatmaps.map_png(placed[position]) if found.overlay else None,
-            score=found.score,
-            verdict=": ".join(filter(None, (found.verdict(), found.decision(), found.grounds()))),
-            present=found.present,
-            target=targets.get(label, found.reference),
-            empty=not image.maps[position].any(),
-        )
-        for position, (label, found) in enumerate(of_labels)
-    )
-    exhibit = Exhibit(run.name, name, heatmaps.xray_jpeg(image.xray), maps, image.method)
     scores = np.asarray([found.score for _, found in of_labels])
     chosen = np.argsort(-scores, kind="stable")[:MAX_STRIP_LABELS]
-    shown = "highest scores" if len(chosen) < len(maps) else "scores"
-    xray = shrink(image.xray, 320)
-    return exhibit, Picture(
-        picture_name(run.name, name, "maps"),
-        draw_heat_map_strip(xray, [_overlay(xray, of_labels[n], placed[n]) for n in chosen]),
+    placed = {n: heatmaps.lay_map(image.maps[n], *where) for n in chosen.tolist()}
+    shown = "highest scores" if len(chosen) < len(of_labels) else "scores"
+    return Picture(
+        picture_name(run.name, name, *filter(None, [image.method]), "maps"),
+        draw_heat_map_strip(xray, [_overlay(xray, of_labels[n], placed[n]) for n in placed]),
         f"X-ray {name} and heat maps of {run.name}",
         f"{name}, {run.name}: X-ray and heat maps with {shown}",
     )

@@ -10,7 +10,8 @@ from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselin
 from pulmonet.report.collect import Context, Evaluated, rows_of
 from pulmonet.report.names import COUNTED
 from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
-from pulmonet.report.render.threshold_steps import threshold_steps
+from pulmonet.report.render.threshold_steps import Stored, threshold_steps
+from pulmonet.report.sections.curves import curves_section
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.texts import paragraphs, table_of
 from pulmonet.report.wording import cell, combination_notes, criterion, listing, table
@@ -67,15 +68,16 @@ def _splits(results: list[RunResult]) -> list[Section]:
         for first, *_ in groups.values()
     ]
     return [
-        _one_split(title, group, pooled, is_alone=titles.count(title) == 1)
+        section
         for title, group in zip(titles, groups.values(), strict=True)
+        for section in _one_split(title, group, pooled, is_alone=titles.count(title) == 1)
     ]
 
 
 def _one_split(
     title: str, results: list[RunResult], pooled: list[RunResult], *, is_alone: bool
-) -> Section:
-    """Tables of `results`; beside other rows of the same split they are told apart by name."""
+) -> list[Section]:
+    """Tables and curves; beside other rows of the same split they are told apart by name."""
     names = [result.run for result in results]
     parts = {whole.run: [one for one in names if one in whole.members] for whole in pooled}
     folds = {whole: some for whole, some in parts.items() if some}
@@ -100,7 +102,10 @@ def _one_split(
     )
     # names may hold any character, an anchor may not
     key = zlib.crc32(title.encode("utf-8", "surrogatepass"))
-    return Section(f"results-{key}", title, blocks)
+    return [
+        Section(f"results-{key}", title, blocks),
+        curves_section(f"curves-{key}", title, results),
+    ]
 
 
 def _macro_table(results: list[RunResult]) -> list[Table]:
@@ -154,11 +159,14 @@ def _counts_table(result: RunResult) -> list[Table]:
     )
 
 
-def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[tuple[str, float]]:
-    """(criterion, threshold) of the operating points on the rows of `predictions`."""
+def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[Stored]:
+    """The operating points on the rows of `predictions`."""
     rows = (predictions.dataset, predictions.split)
     return [
-        (criterion(point.criterion), point.threshold)
+        (
+            *(criterion(point.criterion), point.threshold, point.estimates),
+            *(point.sensitivity.text(), point.specificity.text()),
+        )
         for result in run.results
         if (result.dataset, result.split) == rows and label in result.labels
         for point in result.labels[label].operating_points

@@ -1,20 +1,9 @@
 """One run on one split in detail: curves, calibration, operating points, subgroups, errors."""
 
-from pulmonet.metrics.label_result import Curve
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context, Evaluated
 from pulmonet.report.names import COUNTED, FIGURES
-from pulmonet.report.render.blocks import (
-    Block,
-    Chart,
-    Charts,
-    Picture,
-    Section,
-    Series,
-    Table,
-    Text,
-    bullets,
-)
+from pulmonet.report.render.blocks import Block, Charts, Picture, Section, Table, Text, bullets
 from pulmonet.report.texts import table_of
 from pulmonet.report.wording import Value, listing, picture_name, safe_name, table
 
@@ -28,11 +17,9 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
         blocks.append(Text(words, "note"))
     blocks += _flow(result)
     blocks += _pictures(run, result, "flow")
-    blocks += _curves(run, result, key)
+    # which the page draws finding by finding
+    blocks.append(Charts((), _pictures(run, result, "roc", "precision_recall", "reliability")))
     blocks += table_of("intervals", result.labels.items())
-    blocks += _calibration(result)
-    blocks += _pictures(run, result, "reliability")
-    blocks += _operating_points(result)
     blocks += table_of("conformal", result.labels.items())
     blocks += _pictures(run, result, "decision")
     blocks += _subgroups(result)
@@ -41,7 +28,7 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     if result.shift and result.shift.notes:
         blocks += [Text("Beside the training rows:"), bullets(result.shift.notes)]
     blocks += _worst_cases(context, result)
-    title = f"{run.name} on {result.dataset}, {result.split}"
+    title = f"More about {run.name} on {result.dataset}, {result.split}"
     return Section(key, title, tuple(blocks), folded=True)
 
 
@@ -57,31 +44,6 @@ def _flow(result: RunResult) -> list[Table]:
     return [*table_of("flow", result.flow), *table("Missing labels in these rows", labels, [note])]
 
 
-def _curves(run: Evaluated, result: RunResult, key: str) -> list[Block]:
-    def chart(suffix: str, title: str, x: str, y: str, curves: dict[str, Curve | None]) -> Chart:
-        series = tuple(
-            Series(
-                label,
-                tuple(curve.x),
-                tuple(curve.y),
-                tuple(zip(curve.band_x, curve.band_low, curve.band_high, strict=True)),
-            )
-            for label, curve in curves.items()
-            if curve is not None
-        )
-        return Chart(f"{key}-{suffix}", title, x, y, series, square=True, diagonal=suffix == "roc")
-
-    names = ("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
-    roc = {label: item.roc for label, item in result.labels.items()}
-    precision = {label: item.precision_recall for label, item in result.labels.items()}
-    both = (
-        chart("roc", "ROC", *names, roc),
-        chart("pr", "Precision and recall", "recall (sensitivity)", "precision (PPV)", precision),
-    )
-    charts = tuple(chart for chart in both if chart.series)
-    return [Charts(charts, _pictures(run, result, "roc", "precision_recall"))] if charts else []
-
-
 def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, ...]:
     """Figures of `evaluate`, under names without identifiers."""
     rows = (result.dataset, result.split)
@@ -94,28 +56,6 @@ def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, 
         for name in names
         if (*rows, name) in run.figures
     )
-
-
-def _calibration(result: RunResult) -> list[Table]:
-    found = (
-        (label, found)
-        for label, item in result.labels.items()
-        for found in (item.calibration, item.calibrated)
-    )
-    return table_of("calibration", found)
-
-
-def _operating_points(result: RunResult) -> list[Table]:
-    """What stored thresholds do, what choosing them does, and what was chosen: three tables."""
-    points = [
-        (label, point) for label, item in result.labels.items() for point in item.operating_points
-    ]
-    return [
-        *table_of("stored_thresholds", points),
-        *table_of("choosing_thresholds", points),
-        *table_of("chosen_thresholds", points),
-        *table_of("threshold_tests", result.threshold_tests),
-    ]
 
 
 def _subgroups(result: RunResult) -> list[Block]:

@@ -69,10 +69,11 @@ def _read(page: str) -> _Reader:
     return reader
 
 
-def _data(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.S)
+def _data(page: str, kind: str) -> Any:
+    """What a part of the page, such as its slider, reads as JSON."""
+    found = re.search(rf'<script type="application/json" class="{kind}">(.*?)</script>', page, re.S)
     assert found
-    return dict(json.loads(found.group(1)))
+    return json.loads(found.group(1))
 
 
 def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
@@ -106,8 +107,9 @@ def test_hostile_labels_add_no_tags(tmp_path: Path) -> None:
     assert [tag for tag in hostile.tags if tag != "code"] == [
         tag for tag in tame.tags if tag != "code"
     ]
-    data = _data(page)
-    assert {item["label"] for item in data["thresholds"]} == set(HOSTILE_LABELS)
+    assert {item["label"] for item in _data(page, "steps")} == set(HOSTILE_LABELS)
+    (exhibit,) = _data(page, "exhibits")["exhibits"]
+    assert [heat["label"] for heat in exhibit["maps"]] == list(HOSTILE_LABELS)
 
 
 def test_three_runs_stay_below_five_megabytes(tmp_path: Path) -> None:
