@@ -165,7 +165,7 @@ def test_an_error_in_a_thread_is_the_error(
         file.truncate(1000)
     with pytest.raises(DataError, match="gone; restore it"):
         list(batches_of(pack, num_workers=num_workers).epoch(0))
-    assert load_module.loader_threads() == 0
+    assert loader_threads() == 0
 
 
 def loader_threads() -> int:
@@ -175,14 +175,14 @@ def loader_threads() -> int:
 def test_leaving_early_stops_the_threads(pack: Pack) -> None:
     for batch in batches_of(pack, num_workers=3).epoch(0):
         assert len(batch) == 5
-        assert load_module.loader_threads() > 0
+        assert loader_threads() > 0
         break
-    assert load_module.loader_threads() == 0
+    assert loader_threads() == 0
 
 
 def test_an_epoch_that_is_never_begun_starts_no_thread(pack: Pack) -> None:
     epoch = batches_of(pack, num_workers=3).epoch(0)
-    assert load_module.loader_threads() == 0
+    assert loader_threads() == 0
     del epoch
 
 
