@@ -24,6 +24,7 @@ def choose_device(name: str = "auto") -> torch.device:
         TrainingError: this machine has no such device.
     """
     torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions: 10 bits of 23
+    torch.backends.cuda.matmul.allow_tf32 = False  # NVIDIA's containers turn it on
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())

@@ -54,8 +54,10 @@ def test_mixed_precision_on_mps_needs_a_torch_that_has_it_right(
 def test_deterministic_kernels_and_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as NVIDIA's containers have it
     choose_device("cpu")
     assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
     try:
         make_deterministic()
         assert torch.are_deterministic_algorithms_enabled()
