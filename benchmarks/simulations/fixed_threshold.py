@@ -2,8 +2,10 @@
 
 A threshold that other rows chose (sensitivity 0.9) judges new patients, whose images resemble each
 other; what it does in the population is known in closed form. Two equal models are compared at it.
+With one image a patient the coverage of a share is exact, from the binomial distribution.
 
     nice -n 19 python benchmarks/simulations/fixed_threshold.py
+    python benchmarks/simulations/fixed_threshold.py --exact
 """
 
 from __future__ import annotations
@@ -12,38 +14,66 @@ import argparse
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import binom
 
 from pulmonet.metrics.fixed_threshold import likelihood_ratio, mcnemar, ratio
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS
 
 DISTANCE = 2**0.5 * ndtri(0.85)
-CUT = DISTANCE - ndtri(0.9)  # of the latent score: 90 % of the positives are above
-SENSITIVITY, SPECIFICITY = 0.9, float(ndtr(CUT))
 #: Positive patients (expected), negative patients, images each.
 DESIGNS = (
     *((8, 192, 1), (20, 180, 1), (38, 162, 1), (109, 91, 1)),
-    *((20, 80, 3), (40, 160, 3), (100, 100, 5)),
+    *((10, 190, 3), (20, 80, 3), (40, 160, 3), (100, 100, 5)),
 )
 
 
-def simulate(n_positive: int, n_negative: int, n_images: int, n_datasets: int) -> dict[str, float]:
+def exact(
+    n_positive: int, n_patients: int | None, sensitivities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Coverage of the interval at each true sensitivity, with one image a patient.
+
+    So many positive patients, or so many expected of `n_patients`, where there are enough.
+    """
+    numbers = np.arange(MIN_PATIENTS, 4 * n_positive) if n_patients else np.asarray([n_positive])
+    weights = binom.pmf(numbers, n_patients, n_positive / n_patients) if n_patients else np.ones(1)
+    covered = np.zeros(len(sensitivities))
+    for number, weight in zip(numbers.tolist(), weights / weights.sum(), strict=True):
+        for hits in range(number + 1):
+            found = ratio(np.arange(number) < hits, np.ones(number))
+            inside = (found.low <= sensitivities) & (sensitivities <= found.high)
+            covered += weight * inside * binom.pmf(hits, number, sensitivities)
+    return covered
+
+
+def simulate(
+    n_positive: int,
+    n_negative: int,
+    n_images: int,
+    n_datasets: int,
+    *,
+    sensitivity: float = 0.9,
+    seed: int = 0,
+) -> dict[str, float]:
     """Share of datasets whose interval covers; and of p at most 0.05 for equal models."""
+    cut = DISTANCE - ndtri(sensitivity)  # of the latent score
+    specificity = float(ndtr(cut))
     n_patients = n_positive + n_negative
     units = np.repeat(np.arange(n_patients), n_images)
     share = n_positive / n_patients
-    hit, alarm = SENSITIVITY * share, (1 - SPECIFICITY) * (1 - share)
+    hit, alarm = sensitivity * share, (1 - specificity) * (1 - share)
     truth = {
-        "sensitivity": SENSITIVITY,
-        "specificity": SPECIFICITY,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
         "PPV": hit / (hit + alarm),
         "NPV": 1 - (share - hit) / (1 - hit - alarm),
-        "LR+": SENSITIVITY / (1 - SPECIFICITY),
-        "LR-": (1 - SENSITIVITY) / SPECIFICITY,
+        "LR+": sensitivity / (1 - specificity),
+        "LR-": (1 - sensitivity) / specificity,
     }
     hits: defaultdict[str, list[bool]] = defaultdict(list)
     for dataset in range(n_datasets):
-        generator = np.random.default_rng([dataset, n_positive, n_images])
+        generator = np.random.default_rng([dataset, n_positive, n_images, seed])
 
         # by chance, as in a cohort: with a fixed number PPV and NPV would vary less
         is_positive = generator.random(n_patients) < share
@@ -56,7 +86,7 @@ def simulate(n_positive: int, n_negative: int, n_images: int, n_datasets: int) -
         for _ in range(2):
             alone = 0.7**0.5 * generator.normal(size=n_patients)[units]
             alone = alone + 0.3**0.5 * generator.normal(size=len(units))
-            called.append(DISTANCE * positive + 0.6**0.5 * both + 0.4**0.5 * alone >= CUT)
+            called.append(DISTANCE * positive + 0.6**0.5 * both + 0.4**0.5 * alone >= cut)
         first = called[0]
 
         def of_patients(rows: np.ndarray) -> np.ndarray:
@@ -86,9 +116,19 @@ def simulate(n_positive: int, n_negative: int, n_images: int, n_datasets: int) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=int, default=2000)
-    n_datasets = parser.parse_args().datasets
-    for design in DESIGNS:
-        found = simulate(*design, n_datasets)
+    parser.add_argument("--sensitivity", type=float, default=0.9)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--exact", action="store_true", help="the binomial's coverage alone")
+    given = parser.parse_args()
+    points, grid = np.asarray([0.7, 0.8, 0.85, 0.9, 0.95, 0.98]), np.linspace(0.5, 0.98, 481)
+    for n_positive, n_patients in ((8, 200), (20, 200), (38, 200), (8, None), (20, None)):
+        if given.exact:
+            at, over = exact(n_positive, n_patients, points), exact(n_positive, n_patients, grid)
+            named = dict(zip(points.tolist(), at.round(3).tolist(), strict=True))
+            ends = f"mean {over.mean():.3f}, {over.min():.3f} to {over.max():.3f}"
+            print(f"{n_positive} of {n_patients}: {named}, from 0.5 to 0.98 {ends}", flush=True)
+    for design in () if given.exact else DESIGNS:
+        found = simulate(*design, given.datasets, sensitivity=given.sensitivity, seed=given.seed)
         print(design, {name: round(value, 3) for name, value in found.items()}, flush=True)
 
 

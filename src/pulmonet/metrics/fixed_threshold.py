@@ -18,16 +18,17 @@ MAX_EXACT = 500
 def ratio(parts: Array, wholes: Array) -> Estimate:
     """Share sum(parts) / sum(wholes) of (U,) patients, such as their calls and their images.
 
-    Wilson's interval (1927) with Student's quantile, of as many independent trials as have the
-    variance of the ratio of two sums over patients (Rao and Scott 1992, doi:10.2307/2532311).
+    Wilson's interval (1927), of as many independent trials as have the variance of the ratio of two
+    sums over patients (Rao and Scott 1992, doi:10.2307/2532311). With at most one row a patient
+    these are the rows; else the variance is estimated, and the quantile Student's.
     """
     n, total = np.count_nonzero(wholes), wholes.sum()
     if not total:
         return Estimate(value=None, reason="no row is called so")
     value = parts.sum() / total
-    variance = np.sum((parts - value * wholes) ** 2) / total**2 * n / max(n - 1, 1)
+    variance = np.sum((parts - value * wholes) ** 2) / total**2
     n_trials = min(value * (1 - value) / variance, total) if variance > 0 else n
-    z = stdtrit(n - 1, 0.975) ** 2 / n_trials if n > 1 else np.nan
+    z = stdtrit(np.inf if wholes.max() <= 1 else n - 1, 0.975) ** 2 / n_trials
     middle = (value + z / 2) / (1 + z)
     half = np.sqrt(z * value * (1 - value) + z**2 / 4) / (1 + z)
     return Estimate(value=float(value), low=float(middle - half), high=float(middle + half))

@@ -31,10 +31,9 @@ def describe_shift(labels: Sequence[str], training: KnownRows, here: KnownRows) 
         notes.append((abs(ages[1] - ages[0]) / 10, text))
     for kind, shares in (("view", views), ("sex", sex)):
         for name, (before, now) in shares.items():
-            if abs((now or 0) - (before or 0)) >= 0.1:
+            if (gap := abs((now or 0) - (before or 0))) >= 0.1:
                 text = f"{now:.0%} of rows here, {before:.0%} in training"
-                gap = 2 * abs((now or 0) - (before or 0))
-                notes.append((gap, f"{kind} {name or 'unknown'}: {text}"))
+                notes.append((2 * gap, f"{kind} {name or 'unknown'}: {text}"))
     notes.sort(key=lambda entry: -entry[0])
     return Shift(
         notes=[text for _, text in notes],

@@ -1,8 +1,4 @@
-"""Calibration: how far a score is a probability, and maps that make it one.
-
-Slope and intercept come first (Van Calster et al. 2016); ECE stands beside what a perfectly
-calibrated model would show at the same n, because on few rows it is never near zero.
-"""
+"""Calibration: maps that make a score a probability, and what a run keeps of them."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -14,6 +14,7 @@ from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
 from pulmonet.metrics.ranking.auc import check_scores
+from pulmonet.metrics.ranking.delong import mid_ranks
 from pulmonet.metrics.ranking.intervals import estimate, percentile_intervals
 from pulmonet.metrics.ranking.resamples import LabelRows
 
@@ -61,10 +62,7 @@ def bin_numbers(scores: Array, *, equal_mass: bool) -> Ints:
     """
     if not equal_mass:
         return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
-    ordered = np.sort(scores)
-    middle = (
-        np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right") - 1
-    ) / 2
+    middle = mid_ranks(scores[:, None])[:, 0] - 1
     return np.minimum((middle * N_BINS / len(scores)).astype(np.int64), N_BINS - 1)
 
 

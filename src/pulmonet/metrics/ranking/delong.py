@@ -81,13 +81,13 @@ def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None
 
 def _components(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """(m, M) share of negatives below each positive, (n, M) share of positives above each."""
-    together = _mid_ranks(np.concatenate([positives, negatives]))
-    above = [_mid_ranks(own) for own in (positives, negatives)]
+    together = mid_ranks(np.concatenate([positives, negatives]))
+    above = [mid_ranks(own) for own in (positives, negatives)]
     m, n = len(positives), len(negatives)
     return (together[:m] - above[0]) / n, 1 - (together[m:] - above[1]) / m
 
 
-def _mid_ranks(values: Array) -> Array:
+def mid_ranks(values: Array) -> Array:
     """(N, M) as scipy.stats.rankdata over the rows, whose import takes half a second."""
     below, through = (
         [np.searchsorted(np.sort(column), column, side) for column in values.T]

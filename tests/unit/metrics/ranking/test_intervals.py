@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
 from pulmonet.metrics.ranking import resamples as drawing
@@ -145,14 +145,38 @@ def test_percentile_and_bca_against_scipy() -> None:
 
 
 def test_logit_interval_of_a_proportion() -> None:
-    """Of a mean of 0 and 1 it is the textbook's delta-method interval, with Student's quantile."""
+    """Of a mean of 0 and 1 it is the textbook's delta-method interval, with Student's quantile.
+
+    Around another centre it has the normal quantile, and no bias is taken off.
+    """
     generator = np.random.default_rng(2)
     sample = np.repeat([1.0, 0.0], [33, 7])
     draws = sample[generator.integers(0, 40, (40_000, 40))].mean(axis=1)
     odds = np.log(33 / 7)
     half = stats.t.ppf(0.975, 39) * (1 / 33 + 1 / 7) ** 0.5 * (40 / 39) ** 0.5
-    expected = 1 / (1 + np.exp(-odds - half * np.asarray([-1, 1])))
+    bias = (33 / 40 - 0.5) * (1 / 33 + 1 / 7)
+    expected = 1 / (1 + np.exp(bias - odds - half * np.asarray([-1, 1])))
     assert logit_interval(33 / 40, draws, n_patients=40) == pytest.approx(expected, abs=0.003)
+    half = stats.norm.ppf(0.975) * draws.std() * (40 / 39) ** 0.5 / (31 * 9 / 40**2)
+    around = np.log(31 / 9) + half * np.asarray([-1, 1])
+    found = logit_interval(33 / 40, draws, n_patients=40, centre=31 / 40)
+    assert found == pytest.approx(1 / (1 + np.exp(-around)))
+
+
+@pytest.mark.parametrize("truth", [0.15, 0.7, 0.85])
+def test_the_middle_of_a_logit_interval_is_unbiased(truth: float) -> None:
+    """Over all samples of a proportion: the logit of its estimate is too far from 0."""
+    n = 80
+    shares, weights = np.arange(1, n) / n, stats.binom.pmf(np.arange(1, n), n, truth)
+    middles = []
+    for share in shares:
+        spread = (share * (1 - share) / n) ** 0.5
+        ends = logit_interval(share, share + spread * np.asarray([-1.0, 1.0]), n_patients=n)
+        middles.append(special.logit(ends).mean())
+    plain = np.average(special.logit(shares), weights=weights) - special.logit(truth)
+    left = np.average(middles, weights=weights) - special.logit(truth)
+    assert plain * (truth - 0.5) > 0
+    assert abs(left) < 0.2 * abs(plain)
 
 
 @pytest.mark.parametrize("n", [5, 20])
