@@ -104,14 +104,29 @@ def test_a_row_for_each_collection_and_one_for_all(
     # on the very same rows, of each and of all, they are compared
     for name in ("north+south", "north", "south"):
         found = read_evaluation(runs["both"].evaluation_path(name, "valid")).comparisons
+        if name == "south":  # too few patients
+            assert not found
+            continue
         assert {(one.a, one.b) for one in found} == {("both", "north")}
+        of_macro = [one for one in found if one.label is None and one.metric == "auroc"]
+        scores = {
+            key: roc_auc_score(rows["Cardiomegaly"], rows["Cardiomegaly_score"])
+            for key, run_dir in runs.items()
+            for rows in [pd.read_csv(run_dir.predictions_path(name, "valid"))]
+        }
+        (own,) = [one for one in found if (one.label, one.metric) == ("Cardiomegaly", "auroc")]
+        assert own.difference == pytest.approx(scores["both"] - scores["north"], abs=1e-6)
+        assert [one.rows for one in of_macro] == [f"{name} valid"] * len(of_macro)
+        assert len(of_macro) == 1, "differences on other rows stand in the files of these"
     rows = pd.read_csv(runs["both"].predictions_path("north", "valid"))
     alone = pd.read_csv(runs["north"].predictions_path("north", "valid"))
     assert rows["Path"].tolist() == alone["Path"].tolist()
     assert rows["patient"].tolist() == alone["patient"].tolist()
-    said = capsys.readouterr().out
-    assert "north+south" in said
-    assert "baseline (collection)" in said
+    said = capsys.readouterr()
+    assert "north+south" in said.out
+    assert "baseline (collection)" in said.out
+    assert all(f") on {name} valid" in said.err for name in ("north", "north+south"))
+    assert "both, north on south valid: not compared, no label has" in said.err
 
 
 def test_what_the_collection_alone_tells(work: Path, tmp_path: Path) -> None:
@@ -173,6 +188,23 @@ def test_rows_trained_on_are_known_in_other_company(work: Path, tmp_path: Path) 
     assert whole.seen.of_the_same_ids == 12
     assert not whole.external
     assert result_of(run_dir, "south", "train").external
+
+
+def test_a_number_said_to_mean_the_same_patient_was_seen(work: Path, tmp_path: Path) -> None:
+    out = copy_run(work, tmp_path, "north")
+    places = ("--data-dir", f"{work}/north,{work}/south", "--same-patients", "north,south")
+    assert evaluate(out, "north", *places, "--split", "train") == 0
+    rows = {
+        name: pd.read_csv(work / name / "train.csv")["Path"].str.extract("(patient[0-9]+)")[0]
+        for name in ("north", "south")
+    }
+    held = pd.read_csv(work / "north" / "valid.csv")["Path"].str.extract("(patient[0-9]+)")[0]
+    n_known = int((rows["south"].isin(rows["north"]) & ~rows["south"].isin(held)).sum())
+    found = result_of(RunDir(out / "north"), "south", "train")
+    assert found.seen is not None
+    assert (found.seen.trained_on, found.seen.of_the_same_ids) == (0, 0)
+    assert found.seen.of_their_patients == n_known > 0
+    assert not found.external
 
 
 def test_verify_scores_each_collection_again(

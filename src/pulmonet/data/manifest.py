@@ -34,6 +34,7 @@ class Manifest:
     follow_links: bool = False  # whether images may lie behind links out of the root
     unread: tuple[str, ...] = ()  # tables and lists in the root that no reader took
     patients_known: bool = True  # False where the source has none and each image counts as one
+    same_patients: frozenset[str] = frozenset()  # collections whose patient ids mean the same
     #: The collections that the rows are of, one below the other; none where it is one itself.
     parts: tuple["Manifest", ...] = ()
 

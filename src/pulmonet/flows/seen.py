@@ -92,7 +92,8 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, record: RunRecord) -
     """What of the `chosen` rows the run had before; None of a run of an earlier version.
 
     Images are known by their pixels, whatever they are called. An id means the same patient in
-    the run's own dataset, or where most of the images found have the patient that they had.
+    the run's own dataset, where --same-patients says so, or where most of the images found have
+    the patient that they had.
 
     Raises:
         ArtifactError: a damaged file.
@@ -112,7 +113,11 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, record: RunRecord) -
         for one, patient in zip(images.tolist(), ids.tolist(), strict=True)
     )
     known, by_id = np.isin(here, here[found]), np.isin(ids, patients) & manifest.patients_known
-    if not chosen.external and (facts := record.provenance.dataset) and facts.collections:
+    facts = record.provenance.dataset
+    for part, _, places in manifest.by_collection(rows):
+        if facts and part.same_patients >= {*(facts.collections or [facts.name])}:
+            known[places] |= by_id[places]
+    if not chosen.external and facts and facts.collections:
         by_id = by_id & False
     elif not chosen.external or (2 * n_alike > found.sum() and not manifest.parts):
         known, by_id = known | by_id, by_id & False

@@ -280,6 +280,10 @@ class RunResult(Record):
             return self.dataset not in trained_on and not self.same_data_as_training
         return self.external
 
+    def rows(self) -> str:
+        """Which rows: ``nih-cxr valid``."""
+        return f"{self.dataset} {self.split}"
+
     def testing(self) -> str:
         """External, internal, or of which images there is something that was trained on."""
         if any(use.startswith("training") for use in self.rows_used_for):
@@ -310,6 +314,8 @@ def baselines_of(results: Iterable[RunResult]) -> dict[str, Baseline]:
 class Comparison(Record):
     """Run a less run b on the same rows and the same resamples."""
 
+    rows: str = ""
+    """Dataset and split; empty in older files."""
     a: str
     b: str
     metric: Metric

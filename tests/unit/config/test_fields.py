@@ -151,7 +151,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_recipes_load() -> None:
-    assert recipe_names() == ["original", "quick", "strong"]
+    assert recipe_names() == ["large", "original", "quick", "strong"]
     for name in recipe_names():
         assert isinstance(load_config(name), RunConfig)
 

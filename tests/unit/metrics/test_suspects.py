@@ -52,6 +52,31 @@ def test_wrong_labels_stand_at_the_top() -> None:
     assert is_wrong[:300].mean() > 0.5
 
 
+def test_order_and_suspects_are_those_of_cleanlab() -> None:
+    """Its multilabel ranking; it leaves out what lies on the given label's side of 0.5 as well."""
+    pytest.importorskip("cleanlab", reason="the reference of confident learning")
+    from cleanlab.multilabel_classification import filter as issues
+    from cleanlab.multilabel_classification import rank
+
+    rng = np.random.default_rng(3)
+    truth = rng.random((500, 3)) < (0.5, 0.2, 0.1)
+    given = truth ^ (rng.random(truth.shape) < 0.05)
+    scores = 1 / (1 + np.exp(-rng.normal(3.0 * truth - (1, 2, 3))))
+    found = rank_suspects(_rows(given.astype(float), scores))
+    labels = [np.flatnonzero(row).tolist() for row in given]
+    how = {"method": "self_confidence", "adjust_pred_probs": True}
+    quality = rank.get_label_quality_scores_per_class(labels, scores, **how)
+    theirs = issues.find_multilabel_issues_per_class(
+        labels, scores, filter_by="confident_learning", n_jobs=1
+    )
+    for column in range(3):
+        mine = found[found["label"] == "ABC"[column]]
+        rows = mine["path"].str.removesuffix(".png").astype(int).to_numpy()
+        assert len(rows) > 10 and (np.diff(quality[rows, column]) >= 0).all()
+        contradicts = (scores[rows, column] > 0.5) != given[rows, column]
+        assert set(rows[contradicts]) == {*np.flatnonzero(theirs[:, column])}
+
+
 def test_nothing_to_rank_gives_an_empty_table() -> None:
     found = rank_suspects(_rows(np.ones((4, 1)), np.full((4, 1), 0.5)))
     assert found.empty and list(found) == ["path", "label", "given", "score", "rank"]

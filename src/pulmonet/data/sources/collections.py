@@ -147,14 +147,15 @@ def join_manifests(parts: Sequence[Manifest], same_patients: Sequence[frozenset[
     patient of several collections goes to test where one has it there, else to valid.
     """
     parts = sorted(parts, key=lambda part: part.name)
-    group_of = {name: "=".join(sorted(group)) for group in same_patients for name in group}
+    group_of = {name: group for group in same_patients for name in group}
+    parts = [replace(part, same_patients=group_of.get(part.name, frozenset())) for part in parts]
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     further = dict.fromkeys(name for part in parts for name in part.joined)
     joined = (COLLECTION, *(name for name in further if name not in (*labels, COLLECTION)))
     tables = [
         part.table.assign(
             path=f"{part.name}/" + part.table["path"],
-            patient=f"{group_of.get(part.name, part.name)}/" + part.table["patient"],
+            patient=f"{'='.join(sorted(part.same_patients)) or part.name}/" + part.table["patient"],
             study=f"{part.name}/" + part.table["study"],
             **{COLLECTION: part.name},
         ).reindex(columns=[*ROW_COLUMNS, *labels, *joined])

@@ -39,7 +39,8 @@ def compare_all(
         rows_of = [rows for _, rows in group]
         found = _compare_group(rows_of, own_results, options) if len(group) > 1 else None
         if found is not None:
-            records += found.comparisons
+            where = {"rows": own_results[0].rows()}
+            records += [one.model_copy(update=where) for one in found.comparisons]
             letters = dict(zip(found.names, found.letters, strict=True))
             arm_of = {run: arm for arm, runs in _arms(options).items() for run in runs}
             for number, rows in group:
@@ -89,7 +90,7 @@ def earlier_comparison(
     So a run that is evaluated again, alone, takes nothing away from those it was compared with.
     """
     lettered: list[RunResult] = []
-    records: dict[tuple[str, str, str, str | None], Comparison] = {}
+    records: dict[tuple[str, str, str, str, str | None], Comparison] = {}
     if options.arms or options.primary != "macro" or options.margin:
         return None
     for material, result in zip(materials, results, strict=True):
@@ -105,7 +106,8 @@ def earlier_comparison(
         if _thresholds(old) == _thresholds(result):
             same["threshold_tests"] = old.threshold_tests
         lettered.append(result.model_copy(update=same))
-        records |= {(one.a, one.b, one.metric, one.label): one for one in before.comparisons}
+        before_here = [one.model_copy(update={"rows": result.rows()}) for one in before.comparisons]
+        records |= {(one.rows, one.a, one.b, one.metric, one.label): one for one in before_here}
     every = {name for item in records.values() for name in item.runs()}
     others = every - {one.run for one in results}
     if others:
@@ -203,7 +205,7 @@ def _compare_group(
     )
     if not found.comparisons:
         console.warn(
-            f"{', '.join(names)}: not compared, {primary or 'no label'} "
+            f"{', '.join(names)} on {results[0].rows()}: not compared, {primary or 'no label'} "
             f"{'lacks' if primary else 'has'} {MIN_PATIENTS} positive and {MIN_PATIENTS} negative "
             "patients"
         )

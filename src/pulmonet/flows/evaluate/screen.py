@@ -1,6 +1,7 @@
 """The tables that `evaluate` shows: 80 columns, the numbers that matter, what to beware of."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich import box
 from rich.markup import escape
@@ -71,7 +72,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
         table.add_column(name, no_wrap=True)
     for result in scored:
         precision = result.macro.average_precision.text().partition(" ")[0]
-        where = result.split if same_dataset else f"{result.dataset} {result.split}"
+        where = result.split if same_dataset else result.rows()
         table.add_row(
             *map(escape, [result.run, where] if several else [result.run]),
             result.macro.auroc.text(),
@@ -83,28 +84,31 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     console.show_table(table)
     primary = [entry for entry in comparisons if entry.is_primary()]
     primary.sort(key=lambda entry: (not entry.distinguished, -abs(entry.difference or 0.0)))
+    kinds = len({entry.rows for entry in primary})
     facts = {
         "primary": primary,
         "pooled": [result for result in scored if result.combines == "out-of-fold"],
         "endpoint": next((one.primary for one in scored if one.group_letters), ""),
         "arms": {x.a: x.a_members for x in primary} | {x.b: x.b_members for x in primary},
         "macros": {tuple(result.macro.labels) for result in scored},
-        "difference": _difference,
+        "kinds": kinds,
+        "difference": partial(_difference, several=kinds > 1),
     }
     for text in entries("evaluate_comparison", **facts):
         console.note(text)
 
 
-def _difference(entry: Comparison) -> str:
-    """``better less worse: +0.060 (+0.012 to +0.109)``."""
+def _difference(entry: Comparison, *, several: bool = False) -> str:
+    """``better less worse: +0.060 (+0.012 to +0.109)``; of `several` kinds of rows, on which."""
     if entry.difference is None or entry.low is None or entry.high is None:
         return f"{entry.a}, {entry.b}: no difference known"
     names, ends = (entry.a, entry.b), (entry.low, entry.high)
+    on = f" on {entry.rows}" if several else ""
     if entry.difference < 0:
         names, ends = (entry.b, entry.a), (-entry.high, -entry.low)
     return (
         f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
         f"({ends[0]:+.3f} to {ends[1]:+.3f})"
-        f"{'' if entry.distinguished else ', not significant'}"
+        f"{on}{'' if entry.distinguished else ', not significant'}"
         f"{entry.margin_text() and '; non-inferiority, '}{entry.margin_text()}"
     )

@@ -68,7 +68,8 @@ def write_run(material: Material, result: RunResult, comparisons: Sequence[Compa
 
     Of scores out of fold also suspect_labels.csv. ArtifactError: that was edited since.
     """
-    own = [record for record in comparisons if result.run in record.runs()]
+    here = [record for record in comparisons if record.rows == result.rows()]
+    own = [record for record in here if result.run in record.runs()]
     path = material.run_dir.predictions_path(result.dataset, result.split)
     scores = b"" if material.is_saved else to_bytes(material.predictions.to_csv())
     digest = hashlib.sha256(scores).hexdigest() if scores else None

@@ -150,8 +150,8 @@ def _judge_images(
     if report.same_pixels:
         shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
         text = (
-            f"{count(len(report.same_pixels), 'image')} with the same pixels under several "
-            f"names ({shown}); keep one row each, or tell collections' --same-patients"
+            f"{count(len(report.same_pixels), 'image')} with the same pixels under several names "
+            f"({shown}); keep one row each (of collections that share patients: --same-patients)"
         )
         (report.problems if check_only else report.warnings).append(text)
 
