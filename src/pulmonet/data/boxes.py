@@ -61,12 +61,16 @@ def read_boxes(
     """All boxes of the dataset: path, label, xmin, ymin, xmax, ymax (fractions from the top left).
 
     From `path` (a ``boxes.csv``, or a table of NIH, RSNA, SIIM or VinDr), else the root's
-    ``boxes.csv``, else the collection's own. Wrong boxes are left out and said in `warnings`,
+    ``boxes.csv``, else the collection's own; of several collections those of each. Wrong boxes are left out and said in `warnings`,
     where given.
 
     Raises:
         DataError: unreadable; or coordinates that are no box, where `warnings` is None.
     """
+    if manifest.parts and path is None:
+        every = ((part.name, read_boxes(part, None, warnings)) for part in manifest.parts)
+        named = [boxes.assign(path=f"{name}/" + boxes["path"]) for name, boxes in every]
+        return pd.concat(named, ignore_index=True)
     root = manifest.root
     if path is None and (root / "boxes.csv").is_file():
         path = root / "boxes.csv"

@@ -11,6 +11,7 @@ import pytest
 
 from pulmonet.data.boxes import read_boxes
 from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources.collections import join_manifests
 from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_picture, write_text
 
@@ -23,6 +24,21 @@ def test_boxes_of_a_boxes_csv(shared_data: Path) -> None:
     assert set(boxes["path"]) <= set(manifest.table["path"])
     columns = ["xmin", "ymin", "xmax", "ymax"]
     np.testing.assert_allclose(boxes[columns].to_numpy(), raw[columns].to_numpy())
+
+
+def test_several_collections_have_the_boxes_of_each(shared_data: Path) -> None:
+    """Of one with a boxes.csv, one with NIH's list, and one without any."""
+    names = ("nih-cxr", "nih-native", "nih-cxr-more")
+    parts = [read_manifest(shared_data / name) for name in names]
+    whole = join_manifests(parts, ())
+    boxes = read_boxes(whole)
+    alone = {part.name: read_boxes(part) for part in parts}
+    assert [len(one) > 0 for one in alone.values()] == [True, True, False]
+    for name, own in alone.items():
+        here = boxes[boxes["path"].str.startswith(f"{name}/")].reset_index(drop=True)
+        assert here.equals(own.assign(path=f"{name}/" + own["path"])) or own.empty
+    assert len(boxes) == sum(map(len, alone.values()))
+    assert set(boxes["path"]) <= set(whole.table["path"])
 
 
 def test_nih_boxes_become_fractions(shared_data: Path) -> None:
