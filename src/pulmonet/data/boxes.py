@@ -61,8 +61,8 @@ def read_boxes(
     """All boxes of the dataset: path, label, xmin, ymin, xmax, ymax (fractions from the top left).
 
     From `path` (a ``boxes.csv``, or a table of NIH, RSNA, SIIM or VinDr), else the root's
-    ``boxes.csv``, else the collection's own; of several collections those of each. Wrong boxes are left out and said in `warnings`,
-    where given.
+    ``boxes.csv``, else the collection's own; of several collections those of each. Wrong boxes are
+    left out and said in `warnings`, where given.
 
     Raises:
         DataError: unreadable; or coordinates that are no box, where `warnings` is None.
