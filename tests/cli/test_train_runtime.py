@@ -62,7 +62,7 @@ def test_rows_without_room_are_read_from_the_pack_and_that_is_said(
 ) -> None:
     assert weights_of(data, tmp_path, "runtime.resident=true") == plain
     said = " ".join("".join(capsys.readouterr()).split())
-    assert "runtime.resident: 0.00 GB of pixels, and cpu has room for 0.00 GB" in said
+    assert "runtime.resident: 0.00 GB of pixels, and 0.00 GB of GPU memory for them" in said
     assert "they are read from the pack" in said
 
 

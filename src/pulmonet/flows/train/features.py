@@ -47,7 +47,7 @@ def with_resident(plan: Plan, stages: Sequence[Stage]) -> list[Stage]:
     rows = np.unique(np.concatenate([stage.train_rows, stage.select_rows]))
     needed, room = len(rows) * stage.pack.side**2, room_on(device)
     if needed > room:
-        what = f"{needed / 1e9:.2f} GB of pixels, and {device} has room for {room / 1e9:.2f} GB"
+        what = f"{needed / 1e9:.2f} GB of pixels, and {room / 1e9:.2f} GB of GPU memory for them"
         console.warn(f"runtime.resident: {what}; they are read from the pack")
         return list(stages)
     pack = ResidentPack(stage.pack, rows, device)
