@@ -113,7 +113,7 @@ def draw(root: Path) -> bytes:
                     words = f"{label if place == 0 else ''}\n{name.replace('-', ' ')}"
                     axis.set_title(words, fontsize=8, color=INK, loc="left")
     head(
-        figure, "SYNTHETIC phantoms, held out: maps of a network taught without and one with boxes"
+        figure, "SYNTHETIC phantoms, held out: maps of a network without, and of one taught with boxes"
     )
     return png_of(figure)
 

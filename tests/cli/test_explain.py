@@ -521,6 +521,22 @@ def test_boxes_give_a_table_with_all_baselines(
     assert edema["n_images"] == n_positive
 
 
+def test_boxes_of_another_dataset_are_no_empty_split(
+    artifacts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A boxes.csv, a table of VinDr's, CheXlocalize's contours: none is of an image here."""
+    lines = (data / "boxes.csv").read_text().replace("patient", "person")
+    vindr = "image_id,class_name,x_min,y_min,x_max,y_max\nabc,Atelectasis,1,2,3,4\n"
+    lung = {
+        "patient1_study1_view1_frontal": {"img_size": [9, 9], "Edema": [[[1, 1], [5, 5], [1, 5]]]}
+    }
+    for name, text in (("a.csv", lines), ("b.csv", vindr), ("c.json", json.dumps(lung))):
+        (tmp_path / name).write_text(text)
+        assert explain(artifacts, "--boxes", tmp_path / name) == 3
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{name}: no boxes of images of dataset tiny; name a boxes.csv, or CheX" in said
+
+
 def test_methods_and_layers_are_compared_on_the_same_rows(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -611,7 +627,7 @@ def test_runs_of_the_same_rows_are_compared(
     assert between == {
         (way, ways[0]): pytest.approx(means[way] - means[ways[0]]) for way in ways[1:]
     }
-    assert "gradcam of other less gradcam of small: " in captured.err
+    assert "Pointing game, gradcam of other less gradcam of small: " in captured.err
     for rows in (edema, alone[ways[0]]):  # a run that is worse than another one beats no baseline
         assert {one["baseline"] for one in rows["differences"]} >= {"prior density", "mean box"}
 

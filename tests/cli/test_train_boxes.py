@@ -201,7 +201,9 @@ def test_what_cannot_be_taught_is_refused_before_a_folder_is_made(
 def test_a_dataset_without_boxes_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "boxes.csv").unlink()
     assert train(data, "--boxes") == 3
-    assert "no boxes of its images are there" in capsys.readouterr().err
+    assert (
+        "no boxes of images of dataset tiny; name a boxes.csv, or CheX" in capsys.readouterr().err
+    )
 
 
 def test_nih_own_list_and_contours_are_read(data: Path) -> None:
@@ -245,7 +247,11 @@ def test_boxes_that_taught_the_first_weights_count_as_seen(
     facts = run_of(data).read_record().provenance.boxes
     assert facts is not None
     words = f"the maps of its first weights were taught by {facts.text()}: they show where readers"
-    assert words in said, "explain says it"
+    assert f"child: {words}" in said, "explain says it"
+    assert main([*asked[:2], "run,child", *asked[3:]]) == 3
+    both = " ".join(capsys.readouterr().err.split())
+    assert f"run: its maps were taught by {facts.text()}: they" in both
+    assert f"child: {words}" in both
     where = ("--weights", str(run_of(data, "child").path), "--boxes", "--name", "grandchild")
     assert train(data, *where) == 0
     taught = run_of(data, "grandchild").read_record().provenance.taught()

@@ -122,19 +122,19 @@ def read_regions(
         DataError: no such file or boxes, or as `read_boxes` and `read_segmentations`.
     """
     path = named if named.exists() or named.is_absolute() else manifest.root / named
-    if not path.exists() and str(named) == OWN_BOXES:
-        own = manifest.root / "boxes.csv"
+    own, other = manifest.root / "boxes.csv", "name a boxes.csv, or CheXlocalize's JSON, with --boxes"
+    if path.exists() and path.suffix.lower() == ".json":
+        regions, n_unmatched = read_segmentations(path, manifest)
+    elif path.exists():
+        regions, n_unmatched = read_box_regions(path, manifest, warnings)
+    elif str(named) == OWN_BOXES:
+        path = own if own.exists() else manifest.root
         regions, n_unmatched = read_box_regions(None, manifest, warnings)
-        if not regions:
-            what = f"{manifest.root}: no boxes of its images are there"
-            raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON, with --boxes")
-        return regions, n_unmatched, own if own.exists() else manifest.root
-    if not path.exists():
-        what = f"--boxes {named}: no such file, here or in {manifest.root}"
-        raise DataError(f"{what}; name a boxes.csv, or CheXlocalize's JSON")
-    if path.suffix.lower() == ".json":
-        return *read_segmentations(path, manifest), path
-    return *read_box_regions(path, manifest, warnings), path
+    else:
+        raise DataError(f"--boxes {named}: no such file, here or in {manifest.root}; {other}")
+    if not regions:
+        raise DataError(f"{path}: no boxes of images of dataset {manifest.name}; {other}")
+    return regions, n_unmatched, path
 
 
 def read_box_regions(

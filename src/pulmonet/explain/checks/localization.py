@@ -114,6 +114,8 @@ def compare_with_baselines(
         if np.isnan(values).any():
             why = "one patient only: no other to tune the threshold on"
             return Estimate(value=None, reason=why)
+        if resamples.n_units < 6:  # five may agree by luck: two-sided, p = 0.06
+            return Estimate(value=float(values.mean()), reason="fewer than 6 patients: no interval")
         return estimate(values.mean(), weights @ values / weights.sum(axis=1))
 
     values: dict[str, dict[str, Array]] = {}

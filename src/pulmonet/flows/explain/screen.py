@@ -28,7 +28,7 @@ def say_what(task: "Settled", trained: "TrainedRun", manifest: "Manifest | None"
     console.tell(
         "explain",
         task=task,
-        names=[run.name for run in (task.run_dir, *task.further_runs)],
+        runs={run.name: run.read_record().provenance for run in (task.run_dir, *task.further_runs)},
         model=trained.record.config.model.summary(),
         device=trained.device,
         synthetic=manifest is not None and manifest.synthetic,
@@ -55,12 +55,8 @@ def say_all(task: "Settled", found: results.Explanations) -> None:
         console.say(f"{maps if drawn else none} {first}")
     for name in found.contact_sheets[:1]:
         console.say(f"Contact sheet: {folder / name}")
-    written = {
-        "explanations.json": images,
-        "localization.json": found.localization,
-        "sanity.json": found.sanity,
-    }
-    paths = ", ".join(str(folder / name) for name, content in written.items() if content)
+    parts = {"explanations": images, "localization": found.localization, "sanity": found.sanity}
+    paths = ", ".join(str(folder / f"{name}.json") for name, content in parts.items() if content)
     console.say(f"All of it as data: {paths}")
     alike = [one for one in images if not one.unlike]
     _note_reasons([pair for image in alike for pair in image.labels.items()])
@@ -162,12 +158,13 @@ def show_localization(labels: Sequence[str], result: results.Localization) -> No
     """The tables, which of the labels asked for have no region, and the verdict."""
     kind = " (SYNTHETIC phantoms)" if result.synthetic else ""
     for label, found in result.labels.items():
-        whose = f"{found.n_images} images of {found.n_patients} patients"
+        whose = f"{count(found.n_images, 'image')} of {count(found.n_patients, 'patient')}"
         console.say(f"{label}: {whose}, {result.rows_are()}{kind}", style="bold")
         console.show_table(_localization_table(found, len(result.variants)))
         for one in found.differences:
             if one.metric == "pointing" and not one.baseline.startswith(results.BASELINES):
-                console.say(f"{one.row} less {one.baseline}: {one.difference.text(2)}")
+                words = f"Pointing game, {one.row} less {one.baseline}"
+                console.say(f"{words}: {one.difference.text(2)}")
     if missing := [label for label in labels if label not in result.labels]:
         console.note(f"no region of {list_first(missing, 14)} in this split")
     for way in result.variants:

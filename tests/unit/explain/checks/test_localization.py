@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.regions import Region, read_box_regions
@@ -24,6 +25,7 @@ from pulmonet.explain.checks.localization import (
     tuned_ious,
 )
 from pulmonet.explain.results import BASELINES
+from pulmonet.metrics.estimate import Estimate
 
 
 def loop_scores(
@@ -101,23 +103,32 @@ def fake_scores(hits: list[float]) -> list[MapScores]:
 
 
 def test_intervals_resample_patients_not_images() -> None:
-    """Forty images of two patients are two observations: the interval spans both."""
-    hits = [1.0] * 20 + [0.0] * 20
-    per_patient = (
-        compare_with_baselines({"gradcam": fake_scores(hits)}, ["a"] * 20 + ["b"] * 20, pairs=[])
-        .rows["gradcam"]
-        .pointing
-    )
-    per_image = (
-        compare_with_baselines(
-            {"gradcam": fake_scores(hits)}, [str(n) for n in range(40)], pairs=[]
-        )
-        .rows["gradcam"]
-        .pointing
-    )
+    """Forty-two images of six patients are six observations: of five there is no interval."""
+    hits = [1.0] * 21 + [0.0] * 21
+
+    def pointing(patients: list[str]) -> Estimate:
+        found = compare_with_baselines({"gradcam": fake_scores(hits)}, patients, pairs=[])
+        return found.rows["gradcam"].pointing
+
+    per_patient = pointing([patient for patient in "abcdef" for _ in range(7)])
+    per_image = pointing([str(n) for n in range(42)])
     assert per_patient.value == per_image.value == 0.5
-    assert (per_patient.low, per_patient.high) == (0.0, 1.0)
+    assert per_patient.low is not None and 0.0 < per_patient.low < 0.2
     assert per_image.low is not None and 0.3 < per_image.low < 0.45
+    few = pointing([patient for patient in "abcde" for _ in range(7)] + ["e"] * 7)
+    assert (few.value, few.low, few.high) == (0.5, None, None)
+    assert few.reason == "fewer than 6 patients: no interval"
+
+
+def test_five_patients_that_agree_are_no_evidence() -> None:
+    """With the map right and the baseline wrong on each of five, chance alone has p = 0.06."""
+    for n, is_evidence in ((5, False), (6, True)):
+        rows = {"gradcam": fake_scores([1.0] * n), "image centre": fake_scores([0.0] * n)}
+        pairs = [("gradcam", "image centre")]
+        found = compare_with_baselines(rows, [str(i) for i in range(n)], pairs=pairs)
+        assert {one.distinguished for one in found.differences} == {is_evidence}
+        assert binomtest(n, n).pvalue < 0.05 or not is_evidence
+        assert found.winners() == ["gradcam"] * is_evidence
 
 
 def test_differences_are_paired() -> None:
