@@ -112,9 +112,8 @@ def draw(root: Path) -> bytes:
                 if row == 0:
                     words = f"{label if place == 0 else ''}\n{name.replace('-', ' ')}"
                     axis.set_title(words, fontsize=8, color=INK, loc="left")
-    head(
-        figure, "SYNTHETIC phantoms, held out: maps of a network without, and of one taught with boxes"
-    )
+    what = "maps of a network without, and of one taught with boxes"
+    head(figure, f"SYNTHETIC phantoms, held out: {what}")
     return png_of(figure)
 
 

@@ -122,7 +122,7 @@ def read_regions(
         DataError: no such file or boxes, or as `read_boxes` and `read_segmentations`.
     """
     path = named if named.exists() or named.is_absolute() else manifest.root / named
-    own, other = manifest.root / "boxes.csv", "name a boxes.csv, or CheXlocalize's JSON, with --boxes"
+    own, tip = manifest.root / "boxes.csv", "name a boxes.csv, or CheXlocalize's JSON, with --boxes"
     if path.exists() and path.suffix.lower() == ".json":
         regions, n_unmatched = read_segmentations(path, manifest)
     elif path.exists():
@@ -131,9 +131,9 @@ def read_regions(
         path = own if own.exists() else manifest.root
         regions, n_unmatched = read_box_regions(None, manifest, warnings)
     else:
-        raise DataError(f"--boxes {named}: no such file, here or in {manifest.root}; {other}")
+        raise DataError(f"--boxes {named}: no such file, here or in {manifest.root}; {tip}")
     if not regions:
-        raise DataError(f"{path}: no boxes of images of dataset {manifest.name}; {other}")
+        raise DataError(f"{path}: no boxes of images of dataset {manifest.name}; {tip}")
     return regions, n_unmatched, path
 
 
