@@ -37,7 +37,8 @@ def write_predictions(path: Path, *, strength: float = 0.4, seed: int = 0, n: in
 
 
 def evaluate(artifacts_dir: Path, *arguments: str) -> int:
-    return main(["evaluate", "--artifacts-dir", str(artifacts_dir), *QUICK, *arguments])
+    quick = QUICK[:-1] if "--figures" in arguments else QUICK
+    return main(["evaluate", "--artifacts-dir", str(artifacts_dir), *quick, *arguments])
 
 
 def digests(folder: Path) -> dict[str, str]:

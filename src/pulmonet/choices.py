@@ -14,6 +14,7 @@ Precision = Literal["auto", "on", "off"]
 #: How torch.compile works; both are modes of torch's.
 CompileMode = Literal["default", "reduce-overhead"]
 ExportFormat = Literal["onnx"]
+FigureFormat = Literal["png", "pdf", "svg"]
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)

@@ -28,7 +28,7 @@ from run_factory import make_named_runs, make_run
 def test_predictions_give_every_file_and_the_same_bytes_again(tmp_path: Path) -> None:
     path = write_predictions(tmp_path / "mine.csv")
     artifacts = tmp_path / "artifacts"
-    arguments = ("--predictions", str(path), "--labels", "Edema", "--figures")
+    arguments = ("--predictions", str(path), "--labels", "Edema", "--figures", "png")
     assert evaluate(artifacts, *arguments) == 0
     written = digests(artifacts)
     assert set(written) == {
@@ -386,10 +386,34 @@ def test_some_labels_leave_the_calibration_of_the_others(runs: Path) -> None:
 
 
 def test_contact_sheet_of_confident_errors(runs: Path) -> None:
-    assert evaluate(runs, "first", "--labels", "Edema", "--figures") == 0
+    assert evaluate(runs, "first", "--labels", "Edema", "--figures", "png") == 0
     png = (runs / "first" / "worst_cases_tiny_valid.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert (runs / "model_comparison.png").exists()
+
+
+def test_figures_become_the_files_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (
+        write_predictions(tmp_path / f"{name}.csv", seed=seed) for seed, name in enumerate("ab")
+    )
+    artifacts = tmp_path / "artifacts"
+    files = ("--predictions", str(a), "--predictions", str(b), "--labels", "Edema")
+    assert evaluate(artifacts, *files, "--figures", "svg,png", "--figures", "pdf") == 0
+    for stem in ("roc_predictions_all", "model_comparison", "a/reliability_predictions_all"):
+        assert (artifacts / f"{stem}.svg").read_bytes().startswith(b"<?xml")
+        assert (artifacts / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+        assert (artifacts / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+    assert evaluate(artifacts, *files, "--figures", "pdf") == 0
+    kinds = {path.suffix for path in artifacts.rglob("*") if path.stem.startswith(("roc", "model"))}
+    assert kinds == {".pdf"}, "those of the earlier call are gone"
+    (artifacts / "model_comparison.svg").write_text("mine")
+    capsys.readouterr()
+    assert evaluate(artifacts, *files, "--figures", "svg") == 4
+    assert "model_comparison.svg" in capsys.readouterr().err
+    assert evaluate(artifacts, *files, "--figures", "tiff") == 2
+    assert "tiff" in capsys.readouterr().err
 
 
 def test_models_take_commas_and_splits(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -278,11 +278,14 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_the_report_shows_the_ensemble_and_its_members(runs: Path) -> None:
-    assert evaluate(runs, "first", "second", "--ensemble", "--labels", "Edema", "--figures") == 0
+    assert (
+        evaluate(runs, "first", "second", "--ensemble", "--labels", "Edema", "--figures", "png")
+        == 0
+    )
     assert main(["report", "--artifacts-dir", str(runs), "--html"]) == 0
     text = (runs / "report.md").read_text()
     assert "ensemble: mean of the scores of first, second." in text
-    assert "### ensemble on tiny, valid" in text
+    assert "### More about ensemble on tiny, valid" in text
     assert (runs / "report_files" / "ensemble_roc_tiny_valid.png").exists()
     assert "| first less ensemble | AUROC | macro |" in text
     assert "None: each run stands alone" not in text

@@ -37,7 +37,7 @@ def report(artifacts: Path) -> tuple[str, str]:
 
 def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) -> None:
     path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
-    options = ("--predictions", str(path), "--prevalence", "0.05", "--figures")
+    options = ("--predictions", str(path), "--prevalence", "0.05", "--figures", "png")
     assert evaluate(artifacts, *options) == 0
     text, page = report(artifacts)
     for shown in (text, page):
@@ -98,7 +98,7 @@ def test_calibration_and_gaps_of_sites_are_in_report_and_page(tmp_path: Path) ->
     table = pd.read_csv(path)
     table["site"] = np.where(table["patient"].str[-1].isin(list("0123")), "north", "south")
     table.to_csv(path, index=False)
-    options = ("--predictions", str(path), "--subgroup", "site", "--figures")
+    options = ("--predictions", str(path), "--subgroup", "site", "--figures", "png")
     assert evaluate(artifacts, *options) == 0
     text, page = report(artifacts)
     for shown in (text, page):
@@ -138,7 +138,7 @@ def test_flow_and_missing_labels_are_counted_from_the_source_to_the_table(tmp_pa
         name="net",
         labels=labels,
     )
-    assert evaluate(artifacts, "net", "--blank", "ignore", "--figures") == 0
+    assert evaluate(artifacts, "net", "--blank", "ignore", "--figures", "png") == 0
     result = read_evaluation(RunDir(artifacts / "net").evaluation_path("tiny", "valid")).runs[0]
     assert [(step.n_rows, step.n_patients) for step in result.flow] == [
         *((44, 44), (20, 20), (18, 18), (17, 17))

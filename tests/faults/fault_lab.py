@@ -62,6 +62,7 @@ MAY_WRITE: dict[str, tuple[str, ...]] = {
         r"artifacts/run/(predictions|evaluation)_.*",
         r"artifacts/run/calibration\.json",
         r"artifacts/(final_evaluation_results\.(csv|md)|model_comparison\.png)",
+        r"artifacts/((roc|precision_recall)_.*|trained_tested)\.png",
         r"artifacts/(run/)?\.pulmonet",
     ),
     "explain": (r"cache/.*", r"artifacts/run/(explain/.*|gradcam_.*|\.pulmonet)"),

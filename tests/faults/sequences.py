@@ -343,7 +343,8 @@ class World:
         folders = [f"{re.escape(name)}{'.flip' if how == 'flip' else ''}" for name in names]
         folders += ["ensemble"] if how == "ensemble" else []
         table = r"artifacts/(final_evaluation_results\.(csv|md)|model_comparison\.png|\.pulmonet)"
-        return argv, (table, *(rf"artifacts/{folder}/({_RESULTS})" for folder in folders))
+        several = r"artifacts/((roc|precision_recall)_.*|trained_tested)\.png"
+        return argv, (table, several, *(rf"artifacts/{folder}/({_RESULTS})" for folder in folders))
 
     def _explain(self, step: Step) -> tuple[list[str], tuple[str, ...]]:
         argv = ["explain", *(("--run", step["run"]) if step["run"] else ()), "--label", "Edema"]

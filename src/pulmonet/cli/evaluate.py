@@ -23,7 +23,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions
     "given",
     "models artifacts_dir predictions ensemble ensemble_name arm pool_folds split tta blank "
     "batch_size num_workers device labels level study_rule bootstrap interval seed threshold "
-    "calibrator prevalence primary margin subgroup plan figures export verify",
+    "calibrator prevalence primary margin subgroup plan figures no_figures export verify",
     models=Flag("runs", ("--models", "--model", "-m")),
     predictions=Flag("predictions", read=tuple),
     arm=Flag("arms", read=tuple),

@@ -47,8 +47,7 @@ _SIZE = "img_size"
 
 def draw_runs(runs: Ints, height: int, width: int) -> Flags:
     """(H, W) mask of run lengths (K,), column by column, outside and inside in turns."""
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def draw_contours(lines: Sequence[Array], height: int, width: int) -> Flags:
@@ -88,8 +87,7 @@ class Region:
         Height and width, pixels of the image, matter for the fits ``pad`` and ``crop`` only.
         """
         if self.mask is not None:
-            grey = self.mask().astype(np.uint8) * 255
-            covered = fit_square(grey, side, fit)
+            covered = fit_square(self.mask().astype(np.uint8) * 255, side, fit)
             return np.asarray(covered > min(127, int(covered.max()) - 1))
         where = placement(height, width, fit)
         square = np.zeros((side, side), dtype=bool)

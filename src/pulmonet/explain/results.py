@@ -236,6 +236,8 @@ class SanityStage(Record):
     """10th percentile."""
     high: Number = None
     """90th percentile."""
+    standard_error: Number = None
+    """Of `mean`, as if each image had one pair: no less than with images as units."""
     n: int = 0
     """Pairs of maps compared; constant maps have no ranks and are left out."""
 

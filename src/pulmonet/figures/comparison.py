@@ -1,78 +1,162 @@
-"""model_comparison.png: all runs of an evaluation beside each other."""
+"""Runs beside each other: intervals, ROC and precision-recall curves, trained on and tested on."""
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from pulmonet.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    dress,
-    head,
-    new_figure,
-    png_of,
-    whisker,
-)
-from pulmonet.metrics.results import Comparison, RunResult
+from pulmonet.figures import style
+from pulmonet.labels import file_name_of
+from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.label_result import LabelResult
+from pulmonet.metrics.results import Comparison, Evaluation, RunResult
+
+#: Caption, where a dotted line is, and what stands on each line.
+_Column = tuple[str, float | None, Sequence[Estimate | str | None]]
 
 
-def draw_model_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparison]) -> bytes:
-    """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
-    shown = [result for result in results if result.macro.auroc.value is not None]
+def comparison_figures(found: Evaluation) -> dict[str, Figure]:
+    """Figures of several runs, or of one on several datasets, by their file's name.
+
+    None where no run has a macro AUROC.
+    """
+    shown = [one for one in found.runs if one.macro.auroc.value is not None]
     shown.sort(key=lambda result: -(result.macro.auroc.value or 0))
-    scored = [label for one in shown for label, item in one.labels.items() if item.roc is not None]
-    labels = list(dict.fromkeys(scored))
-    several = len({(result.dataset, result.split) for result in shown}) > 1  # places of testing
-    width = 4.4 + 1.35 * len(labels) + several
-    figure = new_figure(width, 1.9 + 0.42 * len(shown) * (1 + several / 2))
-    widths = [1.9] + [1.0] * len(labels)
-    panels = figure.subplots(1, 1 + len(labels), sharey=True, width_ratios=widths, squeeze=False)[0]
-    for axes in panels[2:]:
-        axes.sharex(panels[1])  # one scale for all labels
-    looks: dict[str, Any] = {"va": "center", "fontsize": 9, "fontweight": "bold", "color": INK}
-    for place, result in enumerate(shown):
-        auroc = result.macro.auroc
-        is_other = several and result.testing() == "external"
-        whisker(panels[0], auroc, place, ORANGE if is_other else BLUE, "D")
-        end = auroc.high or auroc.value or 0, place
-        panels[0].annotate(result.group_letters, end, (5, 0), textcoords="offset points", **looks)
-        for axes, label in zip(panels[1:], labels, strict=True):
-            if label in result.labels:
-                colour = ORANGE if is_other else GREEN
-                whisker(axes, result.labels[label].auroc, place, colour, "o")
-    if not several:
-        _draw_baseline(panels[0], shown)
-    averaged = {result.macro.auroc_name() for result in shown}
-    macro = averaged.pop() if len(averaged) == 1 else "macro AUROC"
-    title = macro.replace("macro", "Macro").replace(" of ", "\nof ", 1)
-    for axes, name in zip(panels, [title, *labels], strict=True):
-        dress(axes, name)
-        axes.margins(x=0.12)
-    names, note = [one.run for one in shown], "95 % intervals, patients resampled"
+    figures = {"model_comparison": draw_model_comparison(shown, found.comparisons)} if shown else {}
+    places = groupby(sorted(shown, key=_place), _place)
+    for where, some in ((where, list(some)) for where, some in places):
+        if len(some) > 1:
+            end = "_".join(map(file_name_of, where))
+            figures[f"roc_{end}"] = draw_curves(some, "roc")
+            figures[f"precision_recall_{end}"] = draw_curves(some, "precision_recall")
+    if len({*map(_place, shown)}) > 1:
+        figures["trained_tested"] = draw_trained_tested(shown)
+    return figures
+
+
+def _place(result: RunResult) -> tuple[str, str]:
+    return result.dataset, result.split
+
+
+def scored_labels(shown: Sequence[RunResult]) -> dict[str, LabelResult]:
+    """Of each label that a run could be scored on, the first one's numbers."""
+    found: dict[str, LabelResult] = {}
+    for label, entry in (item for one in shown for item in one.labels.items()):
+        if entry.roc is not None:
+            found.setdefault(label, entry)
+    return found
+
+
+def draw_forest(
+    columns: Mapping[str, _Column], lines: Sequence[tuple[float, str, str]]
+) -> tuple[Figure, list[Axes]]:
+    """A panel a column: caption, a dotted line, and on each line an interval, or words.
+
+    A line is its place, counted downwards, its name and its colour.
+    """
+    places, names, colours = zip(*lines, strict=True)
+    n_columns = min(len(columns), 3 if len(columns) < 10 else 4)
+    height = 0.4 + 0.17 * max(places)
+    figure, panels = style.print_grid(len(columns), 0.45, height, n_columns, sharey=True)
+    looks: dict[str, Any] = {"va": "center", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+    looks |= {"fontsize": style.SMALL, "color": "#666666"}
+    for axes, (title, (caption, line, cells)) in zip(panels, columns.items(), strict=True):
+        style.dress(axes, title, caption)
+        for place, cell, colour in zip(places, cells, colours, strict=True):
+            if isinstance(cell, Estimate) and cell.value is not None:
+                ends = [cell.value if end is None else end for end in (cell.low, cell.high)]
+                axes.plot(ends, [place, place], color=colour, linewidth=1.3)
+                axes.plot([cell.value], [place], color=colour, marker="o", markersize=4)
+            elif isinstance(cell, str):
+                axes.text(0.02, place, cell, transform=axes.get_yaxis_transform(), **looks)
+        if line is not None:
+            axes.axvline(line, **style.DOTTED)
+    low = min(axes.dataLim.x0 for axes in panels)
+    for axes in panels:
+        axes.set_xlim(max(min(low, 0.5) - 0.03, 0), 1.02)
+    shown = ["\n".join(map(style.shorten, name.split("\n"))) for name in names]
+    panels[0].set_yticks(places, shown, parse_math=False)
+    panels[0].set_ylim(max(places) + 0.7, -0.7)  # downwards
+    return figure, panels
+
+
+def draw_model_comparison(shown: Sequence[RunResult], comparisons: Sequence[Comparison]) -> Figure:
+    """Macro AUROC of all runs with intervals and letters, and the AUROC of every label."""
+    several = len({*map(_place, shown)}) > 1  # places of testing
+    averaged = {result.macro.counted() for result in shown}
+    counted = f"mean of {averaged.pop()}" if len(averaged) == 1 else "means of their labels"
+    columns: dict[str, _Column]
+    columns = {"macro AUROC": (counted, 0.5, [one.macro.auroc for one in shown])}
+    for label, entry in scored_labels(shown).items():
+        cells = [one.labels[label].auroc if label in one.labels else None for one in shown]
+        columns[label] = "" if several else entry.counted(), 0.5, cells
+    names, notes = [one.run for one in shown], ""
     if several:
-        names = [f"{r.run}\n{r.trained_on or '?'} → {r.dataset}, {r.split}" for r in shown]
-        note += "; trained on → tested on, external testing in orange"
-    panels[0].set_yticks(range(len(shown)), names, parse_math=False)
-    panels[0].set_ylim(len(shown) - 0.4, -0.6)
-    if comparisons:
-        note += "; runs that share a letter are not significantly different"
-    where = "" if several else f" on {shown[0].dataset}, split {shown[0].split}"
-    synthetic = "SYNTHETIC. " if any(result.synthetic for result in shown) else ""
-    head(figure, textwrap.fill(f"{synthetic}Comparison{where} ({note})", int(11 * width)))
-    return png_of(figure)
+        names = [f"{r.run}\n{r.trained_on or '?'} →\n{r.dataset}, {r.split}" for r in shown]
+        notes = "Trained on → tested on, external testing in orange."
+    places = [place * (1 + 1.3 * several) for place in range(len(shown))]
+    is_other = [several and one.testing() == "external" for one in shown]
+    colours = [style.ORANGE if other else style.BLUE for other in is_other]
+    figure, panels = draw_forest(columns, list(zip(places, names, colours, strict=True)))
+    looks: dict[str, Any] = {"va": "center", "fontsize": style.NORMAL, "fontweight": "bold"}
+    beside = panels[0].get_yaxis_transform()  # where no line is
+    for place, result in zip(places, shown, strict=True):
+        panels[0].text(1.02, place, result.group_letters, transform=beside, **looks)
+    for base in [] if several else list(filter(None, (one.baseline for one in shown)))[:1]:
+        if base.macro.auroc.value is not None:
+            panels[0].axvline(base.macro.auroc.value, **style.DOTTED | {"linestyle": "--"})
+            notes = f"Dashed: {base.name()}."
+    notes += " Runs that share a letter are not significantly different." * bool(comparisons)
+    return style.finish(figure, shown, "model_comparison", notes)
 
 
-def _draw_baseline(axes: Axes, shown: Sequence[RunResult]) -> None:
-    """Where age, sex and view alone would stand."""
-    bases = [result.baseline for result in shown if result.baseline is not None]
-    if not bases or bases[0].macro.auroc.value is None:
-        return
-    value = bases[0].macro.auroc.value
-    axes.axvline(value, color=GREY, linewidth=1.2, linestyle="--")
-    looks: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#666666"}
-    axes.annotate(bases[0].name(), (value, 0), (3, 3), ("data", "axes fraction"), **looks)
+def draw_curves(shown: Sequence[RunResult], kind: str) -> Figure:
+    """ROC, or precision and recall: a panel a label, a line a run, all on the same rows."""
+    scored, is_roc = scored_labels(shown), kind == "roc"
+    figure, panels = style.print_grid(len(scored), 0.45 + 0.13 * len(shown))
+    for axes, (label, first) in zip(panels, scored.items(), strict=True):
+        axes.plot([0, 1], [0, 1] if is_roc else [first.prevalence or 0] * 2, **style.DOTTED)
+        for position, result in enumerate(shown):
+            entry = result.labels.get(label)
+            found = entry and (entry.roc if is_roc else entry.precision_recall)
+            if entry and found:
+                looks = style.line_style(position)
+                looks["drawstyle"] = "default" if is_roc else "steps-pre"
+                number = entry.auroc if is_roc else entry.average_precision
+                looks["label"] = f"{'AUROC' if is_roc else 'AP'} {number.text(2)}"
+                # bands of more runs could not be told apart
+                style.curve(axes, found, band=len(shown) < 3, **looks)
+        style.dress(axes, label, first.counted(), legend=1)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    if len(shown) > 1:
+        lines = [Line2D([], [], **style.line_style(position)) for position in range(len(shown))]
+        names = [style.shorten(one.run) for one in shown]
+        style.add_legend(figure, lines, names, loc="outside lower center", ncols=4)
+    return style.finish(figure, shown, kind)
+
+
+def draw_trained_tested(shown: Sequence[RunResult]) -> Figure:
+    """A line a run and a column a dataset: macro AUROC, and whether the run has seen the like."""
+    runs = list(dict.fromkeys((one.run, one.trained_on or "?") for one in shown))
+    places = list(dict.fromkeys(map(_place, shown)))
+    values = np.full((len(runs), len(places)), np.nan)
+    figure = style.new_figure(style.TWO_COLUMNS, 1.0 + 0.7 * len(runs), style.PRINT)
+    axes = figure.subplots()
+    looks: dict[str, Any] = {"fontsize": style.SMALL, "color": style.INK, "parse_math": False}
+    for one in shown:
+        line, column = runs.index((one.run, one.trained_on or "?")), places.index(_place(one))
+        values[line, column] = value = one.macro.auroc.value or np.nan
+        facts = f"{one.macro.counted()}\n{one.n_rows:,} rows, {one.testing()}"
+        words = f"{one.macro.auroc.text(2)}\n{facts}"
+        looks["color"] = "white" if value > 0.75 else style.INK
+        axes.text(column, line, words, ha="center", va="center", **looks)
+    looks["color"] = style.INK
+    axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(places)), ["\n".join(place) for place in places], **looks)
+    names = [f"{style.shorten(run)}\n({style.shorten(of)})" for run, of in runs]
+    axes.set_yticks(range(len(runs)), names, **looks)
+    return style.finish(figure, shown, "trained_tested")

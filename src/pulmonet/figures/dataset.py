@@ -4,14 +4,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.patches import Patch
 
 from pulmonet.arrays import Pixels
 from pulmonet.data.summary import most_frequent_labels
-from pulmonet.explain.maps.overlay import encode_png
-from pulmonet.figures.style import X_RAY, new_figure, png_of
+from pulmonet.figures import style
 from pulmonet.words import count
 
 #: Label values in the order and colour in which they are stacked.
@@ -29,12 +27,15 @@ def dataset_figure(summary: dict[str, Any], examples: Sequence[tuple[str, Pixels
     Above, up to eight examples: (caption, (H, W) uint8 image).
     """
     splits = summary["splits"]
-    figure = new_figure(12, 8.6 if examples else 6.4)
+    figure = style.new_figure(12, 8.6 if examples else 6.4)
     body: Any = figure
     if examples:
         parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 3.6))
         strip, body = parts
-        _draw_examples(strip, examples)
+        padded = [*examples, *[("", np.full((1, 1), 255))] * 8][:8]
+        for axis, (caption, image) in zip(strip.subplots(1, 8), padded, strict=True):
+            style.show(axis, image, "\n".join(textwrap.wrap(caption, 24)[:3]))
+            axis.title.set_in_layout(False)
     title = f"{summary['name']}: " + ", ".join(
         f"{split} {count(values['images'], 'image')}"
         + (f" of {count(values['patients'], 'patient')}" if values["patients"] is not None else "")
@@ -50,18 +51,7 @@ def dataset_figure(summary: dict[str, Any], examples: Sequence[tuple[str, Pixels
     _draw_bars(axes[2], {split: values["sex"] for split, values in splits.items()}, "sex")
     handles = [Patch(color=_SPLIT_COLOURS.get(split), label=split) for split in splits]
     axes[0].legend(handles=handles, frameon=False, fontsize=8, loc="upper right")
-    return png_of(figure)
-
-
-def _draw_examples(figure: Any, examples: Sequence[tuple[str, Pixels]]) -> None:
-    axes = np.atleast_1d(figure.subplots(1, 8))
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, (caption, image) in zip(axes, examples, strict=False):
-        axis.imshow(image, **X_RAY)
-        lines = textwrap.wrap(caption, 26)  # what a column has room for
-        title = axis.set_title("\n".join(lines[:3]), fontsize=6, parse_math=False)
-        title.set_in_layout(False)
+    return style.render(figure)
 
 
 def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
@@ -77,10 +67,8 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
         for place, label in enumerate(labels):
             number = f"{values['labels'][label]['positive']:,}"
             axis.text(0.98, place, number, va="center", ha="right", size=8)
-        axis.set_title(f"{split} (number: positives)", fontsize=9)
+        style.dress(axis, f"{split} (number: positives)")
         axis.set_xlim(0, 1)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylim(max(len(labels), _MIN_LABEL_ROWS) - 0.5, -0.5)
     n_all = len(summary["labels"])
     some = f"; the {len(labels)} most frequent of {n_all} labels" if len(labels) < n_all else ""
@@ -91,7 +79,7 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
 
 def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None:
     """Grouped bars: fraction of a split's images in each class."""
-    axis.set_title(title, fontsize=9)
+    style.dress(axis, title)
     names = list(dict.fromkeys(name for values in counts.values() for name in values))
     if not any(n for values in counts.values() for name, n in values.items() if name != "unknown"):
         axis.set_axis_off()
@@ -105,28 +93,12 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
         axis.bar(places, heights, width, color=_SPLIT_COLOURS.get(split), label=split)
     axis.set_xticks(range(len(names)), names, fontsize=7, rotation=0 if len(names) < 6 else 45)
     axis.set_ylabel("fraction", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
-def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]], side: int = 256) -> bytes:
-    """Pairs of (H, W) uint8 images, each after its caption, two pairs a line, as one PNG.
-
-    An image takes `side` pixels on the sheet.
-    """
-    tiles = [np.hstack([_tile(a, x, side), _tile(b, y, side)]) for x, a, y, b in pairs]
-    if len(tiles) % 2:
-        tiles.append(np.full_like(tiles[0], 255))
-    gap = np.full((tiles[0].shape[0], 12), 255, np.uint8)
-    lines = [np.hstack([tiles[i], gap, tiles[i + 1]]) for i in range(0, len(tiles), 2)]
-    return encode_png(np.vstack(lines))
-
-
-def _tile(image: Pixels, caption: str, side: int) -> Pixels:
-    tile = np.full((side + 34, side + 4), 255, np.uint8)
-    tile[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-    plain = caption.encode("ascii", "replace").decode()
-    for line, text in enumerate((plain[:42], plain[42:84])):
-        where, font = (2, side + 13 + 14 * line), cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(tile, text, where, font, 0.34, 0, 1, cv2.LINE_AA)
-    return tile
+def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]]) -> bytes:
+    """Pairs of (H, W) uint8 images, each after its caption, two pairs a line, as one PNG."""
+    figure, grid = style.print_grid(2 * len(pairs), 0.3, n_columns=4)
+    tiles = [tile for a, first, b, second in pairs for tile in ((a, first), (b, second))]
+    for axes, (caption, image) in zip(grid, tiles, strict=True):
+        style.show(axes, image, "\n".join(textwrap.wrap(caption, 30)[:2]))
+    return style.render(figure)

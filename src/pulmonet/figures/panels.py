@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.gridspec import GridSpec
 from pulmonet.arrays import Pixels
 from pulmonet.data.images.square import shrink
 from pulmonet.explain.results import LabelExplanation
-from pulmonet.figures.style import INK, X_RAY, new_figure, png_of
+from pulmonet.figures.style import new_figure, render, show
 from pulmonet.words import NOTICE
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
@@ -52,10 +51,9 @@ def draw_panel(
         bottom=0.5 / tall, top=1 - above / tall,
     )  # fmt: skip
     left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    _show(left, image, PANEL_SIDE)
-    left.set_title("X-ray", fontsize=9)
-    _show(right, image if overlay is None else overlay, PANEL_SIDE)
-    right.set_title(method if overlay is not None else "no map drawn", fontsize=9)
+    show(left, shrink(image, PANEL_SIDE), "X-ray")
+    words = "no map drawn" if overlay is None else method
+    show(right, shrink(image if overlay is None else overlay, PANEL_SIDE), words)
     if overlay is None or found.empty:
         words = found.verdict().replace(" (", "\n(")
         words = words if overlay is None else "no positive evidence\n(empty map)"
@@ -73,7 +71,7 @@ def draw_panel(
     figure.text(0.02, 0.985, headline, va="top", fontsize=12, fontweight="bold")
     figure.text(0.02, 0.985 - 0.3 / tall, "\n".join(lines), va="top", fontsize=9)
     figure.text(0.02, 0.02, f"{subtitle}\n{NOTICE}".strip(), va="bottom", fontsize=7, color="0.3")
-    return png_of(figure)
+    return render(figure)
 
 
 def _numbers(found: LabelExplanation, width: int) -> list[str]:
@@ -115,13 +113,12 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
             picture = row.image if overlay is None else overlay
             pictures.append((picture, found.caption(label), colour))
         for column, (picture, words, colour) in enumerate(pictures):
-            axes = figure.add_subplot(grid[number, column])
-            _show(axes, picture, SHEET_CELL)
             # the end of a text too long for its place: file names differ there
             shown = [text if len(text) <= 34 else "…" + text[-33:] for text in words.split("\n")]
-            axes.set_title("\n".join(shown), fontsize=7, pad=2, color=colour)
+            axes = figure.add_subplot(grid[number, column])
+            show(axes, shrink(picture, SHEET_CELL), "\n".join(shown), colour)
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
-    return png_of(figure)
+    return render(figure)
 
 
 def thumbnail(image: Pixels) -> Pixels:
@@ -129,24 +126,17 @@ def thumbnail(image: Pixels) -> Pixels:
     return shrink(image, SHEET_CELL)
 
 
-def _show(axes: Axes, picture: Pixels, side: int) -> None:
-    axes.imshow(shrink(picture, side), **X_RAY, interpolation="bilinear")
-    axes.set_axis_off()
-
-
-def draw_heat_map_strip(xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:
-    """An (H, W) X-ray and its overlays, each with words above it, side by side, as PNG.
+def draw_heat_map_strip(name: str, xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:
+    """An (H, W) X-ray, its name, and its overlays with words above, side by side, as PNG.
 
     They are (H, W, 3) RGB; (H, W) grey where no map is drawn.
     """
-    pictures = [("X-ray", xray), *overlays]
+    pictures = [(name, xray), *overlays]
     height, width = xray.shape
     above = 0.26 + 0.13 * max(words.count("\n") for words, _ in pictures)  # inches
     figure = new_figure(1.9 * len(pictures), 1.9 * height / width + above)
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (words, picture) in zip(panels, pictures, strict=True):
-        axes.imshow(picture, **X_RAY)
-        axes.set_title(words, fontsize=7.5, color=INK, parse_math=False)
-        axes.set_axis_off()
+        show(axes, picture, words)
         axes.set_anchor("S")  # an image centred in its place would push its words over the edge
-    return png_of(figure)
+    return render(figure)

@@ -4,43 +4,43 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pulmonet.explain.results import RoadCurve, Sanity
-from pulmonet.figures.style import new_figure, png_of
+from pulmonet.figures import style
 
 
-def draw_sanity(result: Sanity, method: str) -> bytes:
+def draw_sanity(result: Sanity, method: str, is_synthetic: bool = False) -> bytes:
     """PNG with the cascade on the left and, where measured, the ROAD curves on the right."""
-    n_panels = 1 if result.road is None else 2
-    figure = new_figure(5.6 * n_panels, 4.4)
-    axes = figure.subplots(1, n_panels, squeeze=False)[0]
+    figure, axes = style.print_grid(2 if result.road else 1, 0.4, 1.9)
     _draw_cascade(axes[0], result)
     if result.road is not None:
         _draw_road(axes[1], result.road)
-    figure.suptitle(f"{method}: sanity check {result.outcome()}", fontsize=11)
-    return png_of(figure)
+    text = f"{'SYNTHETIC. ' * is_synthetic}{method}: sanity check {result.outcome()}."
+    style.head(figure, f"{text} Band: 95 % of the mean, n = {result.n_images} images.")
+    return style.render(figure)
 
 
 def _draw_cascade(axes: Axes, result: Sanity) -> None:
     names = ["none", *(stage.stage for stage in result.stages)]
-    numbers = [(1.0, 1.0, 1.0), *((stage.low, stage.mean, stage.high) for stage in result.stages)]
-    low, mean, high = np.asarray(numbers, float).T  # null becomes NaN, a gap
-    positions = range(len(names))
-    axes.fill_between(positions, low, high, alpha=0.2, label="10th to 90th percentile")
-    axes.plot(positions, mean, marker="o", label="mean")
-    axes.axhline(result.threshold, color="0.4", linestyle="--", label="must end below")
-    axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=7)
-    axes.set_xlabel("weights randomised from the classifier down to", fontsize=9)
-    axes.set_ylabel("absolute rank correlation with trained maps", fontsize=9)
+    numbers = [(stage.mean, stage.standard_error) for stage in result.stages]
+    mean, error = np.asarray([(1.0, 0.0), *numbers], float).T  # null becomes NaN, a gap
+    positions, half = range(len(names)), 1.96 * error
+    axes.fill_between(
+        positions, mean - half, mean + half, color=style.BLUE, alpha=0.18, linewidth=0
+    )
+    axes.plot(positions, mean, marker="o", markersize=3, color=style.BLUE)
+    name = f"must end below {result.threshold:g}"
+    axes.axhline(result.threshold, color=style.GREY, linestyle="--", linewidth=1.2, label=name)
     axes.set_ylim(-0.03, 1.03)
-    axes.legend(fontsize=7)
+    style.dress(axes, "Rank correlation", "mean, with the trained network's maps", legend=1)
+    style.name_axes(axes, "weights randomised down to")
+    axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=style.SMALL)
 
 
 def _draw_road(axes: Axes, road: RoadCurve) -> None:
     shares = [100 * share for share in road.removed]
-    axes.plot(shares, road.least_relevant_first, marker="o", label="lowest of the map first")
-    axes.plot(shares, road.most_relevant_first, marker="o", label="highest of the map first")
-    axes.set_xlabel("pixels removed, %", fontsize=9)
-    axes.set_ylabel("mean score of the label", fontsize=9)
+    curves = {"lowest": road.least_relevant_first, "highest": road.most_relevant_first}
+    for position, (name, scores) in enumerate(curves.items()):
+        looks = style.line_style(position) | {"marker": "o", "markersize": 3}
+        axes.plot(shares, scores, label=f"{name} of the map first", **looks)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_title(f"ROAD, gain {road.gain:+.3f} ({road.n} images)", fontsize=9)
-    # below the axes: the curves may run anywhere within them
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    style.dress(axes, f"ROAD, gain {road.gain:+.3f}", f"mean score, {road.n} images", legend=1)
+    style.name_axes(axes, "pixels removed, %")

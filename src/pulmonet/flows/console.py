@@ -217,8 +217,7 @@ class Steps:
         self._start = self._last_line = time.monotonic()
         self._progress, self._n_images = bar, 0
         if bar is not None:
-            end = total or None
-            self._task = bar.add_task(description, total=end, completed=done, note="")
+            self._task = bar.add_task(description, total=total or None, completed=done, note="")
 
     def advance(self, n: int = 1, note: str = "", n_images: int = 0) -> None:
         """Say that `n` more are done; `note` and the rate of images end the line."""

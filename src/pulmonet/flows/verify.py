@@ -300,8 +300,7 @@ class _Check:
 
     def table(self) -> None:
         """Cells of the final table that no evaluation has."""
-        path = self.folder / _TABLE
-        table = self.attempt(path, final_table.read_table)
+        table = self.attempt(self.folder / _TABLE, final_table.read_table)
         found = [] if table is None else table.to_dict("records")
         rows = {tuple(row[name] for name in _KEY): row for row in found}
         for result in self.collection.results:

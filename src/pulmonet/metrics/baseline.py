@@ -104,8 +104,7 @@ def cross_fit_baseline(
 
     Of N rows, `targets` (N, L) and patient numbers `units` (N,); `seed` is of the folds.
     """
-    any_positive = np.nanmax(np.nan_to_num(targets), axis=1)
-    folds = patient_folds(any_positive, units, seed=seed)[units]
+    folds = patient_folds(np.nanmax(np.nan_to_num(targets), axis=1), units, seed=seed)[units]
     scores = np.empty(targets.shape)
     for fold in np.unique(folds):
         fitting = folds != fold

@@ -128,8 +128,7 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     replaced = rows_of(old[_KEY]).isin(rows_of(new[_KEY]))
     kept = old[~replaced].copy()
     fresh = pd.concat([new, old[replaced]]).fillna("").drop_duplicates(keep=False)
-    compared = fresh[fresh["Group"] != ""]
-    stale = rows_of(kept[_KEY[1:]]).isin(rows_of(compared[_KEY[1:]]))
+    stale = rows_of(kept[_KEY[1:]]).isin(rows_of(fresh[fresh["Group"] != ""][_KEY[1:]]))
     if stale.any():
         kept.loc[stale, "Group"] = ""
     table = pd.concat([kept, new.drop_duplicates(_KEY, keep="last")], ignore_index=True).fillna("")

@@ -82,7 +82,9 @@ class CalibrationResult(Record):
     ece_debiased: Number
     """Root of the squared ECE (equal mass) less that of a perfect model's, at least 0."""
     bins: list[ReliabilityBin]
-    """Reliability diagram, bins of equal mass."""
+    """Bins of equal mass, as the ECE has them."""
+    bins_by_n: list[ReliabilityBin] = []
+    """Reliability diagram: as many as leave each 20 rows and 5 of the rarer class, 2 to 15."""
     bins_equal_width: list[ReliabilityBin] = []
     """Reliability diagram, bins of equal width; empty bins left out."""
     smooth: SmoothCalibration | None = None
@@ -209,3 +211,17 @@ class LabelResult(Record):
     histogram: Histogram | None = None
     decision_curve: DecisionCurve | None = None
     worst_cases: list[WorstCase] = []
+    """Highest scores of negative rows, lowest of positive ones, at most one a patient."""
+
+    def counted(self) -> str:
+        """``30 of 186 positive``, with a star where `few_positives`."""
+        return f"{self.positives:,} of {self.n:,} positive{' *' * self.few_positives}"
+
+    def contradictions(self) -> dict[int, WorstCase]:
+        """The worst cases on the wrong side of the first threshold, by their place from 1."""
+        cut = self.operating_points[0].threshold if self.operating_points else None
+        return {
+            place: case
+            for place, case in enumerate(self.worst_cases, 1)
+            if cut is not None and (case.score >= cut) == (case.kind == "false positive")
+        }

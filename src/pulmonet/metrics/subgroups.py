@@ -251,8 +251,7 @@ def _estimates(
     ends_of_all = (*percentile_intervals(gaps[1:]), together.low[0], together.high[0])
     for (key, _), value, *ends in zip(pairs, gaps[0], *ends_of_all, strict=True):
         names = ("low", "high", "all_low", "all_high")
-        gap = Gap(value=value, **dict(zip(names, ends, strict=True)))
-        found[key[:2]][f"{key[2]}_gap"] = gap
+        found[key[:2]][f"{key[2]}_gap"] = Gap(value=value, **dict(zip(names, ends, strict=True)))
     return found
 
 

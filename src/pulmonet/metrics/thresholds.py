@@ -64,8 +64,7 @@ def choose_threshold(targets: Floats, scores: Floats, criterion: str) -> float |
     if positive.all() or not positive.any():  # also of no rows: all known ones in one fold
         return None
     grid = _Grid.of(targets, scores, np.arange(len(targets)))
-    counts = grid.cumulated(np.ones((1, len(targets)), np.int32))
-    gains = _gain(criterion)(*counts)[0]
+    gains = _gain(criterion)(*grid.cumulated(np.ones((1, len(targets)), np.int32)))[0]
     best = int(gains.argmax())
     return None if gains[best] < 0 else float(grid.thresholds[best])
 

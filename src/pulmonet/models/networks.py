@@ -148,8 +148,7 @@ def normalise(network: nn.Module, images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f"images {tuple(images.shape)}: expected (B, 1, S, S) grey pixels")
     mean, std = cast(Tensor, network.pixel_mean), cast(Tensor, network.pixel_std)
-    pixels = (images.float() - mean) / std
-    return pixels.contiguous(memory_format=torch.channels_last)
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def forward_features(network: nn.Module, images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+from PIL import Image
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
@@ -272,7 +273,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader) -> Evaluated:
         (result.dataset, result.split, name): png
         for result in results
         for name in FIGURES
-        if (png := attempt(run_dir.figure_path(name, result.dataset, result.split), _read_png))
+        if (png := attempt(run_dir.figure_path(name, result.dataset, result.split), _read_figure))
     }
     read = partial(_read_predictions, run_dir, results)
     tables = sorted(set(run_dir.path.glob("predictions_*.csv")) - left_out)
@@ -305,6 +306,15 @@ def _read_png(path: Path) -> bytes:
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or b"IEND" not in data[-16:]:
         raise ArtifactError(f"{path}: not a whole PNG; write it again")
     return data
+
+
+def _read_figure(path: Path) -> bytes:
+    """Where it was made for print, at half its resolution and in 256 colours: there are dozens."""
+    file = io.BytesIO(_read_png(path))
+    with Image.open(file) as image:
+        if image.width > 1600:
+            image.convert("RGB").reduce(2).quantize(256).save(file := io.BytesIO(), "png")
+    return file.getvalue()
 
 
 def _read_final_table(reader: Reader, path: Path) -> pd.DataFrame:

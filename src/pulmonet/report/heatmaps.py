@@ -188,6 +188,5 @@ def map_png(placed: Floats32) -> bytes:
 
 def draw_overlay(xray: Pixels, placed: Floats32) -> Pixels:
     """(h, w, 3) RGB: the X-ray with the map's colours over it, at the X-ray's size."""
-    size = xray.shape[::-1]
-    heat = cv2.resize(placed, size, interpolation=cv2.INTER_LINEAR)
+    heat = cv2.resize(placed, xray.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return blend(xray, np.asarray(heat, np.float32))

@@ -148,8 +148,7 @@ def binary_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:
     if "multiclass" not in policies:
         return logits
     columns = [logits[:, part] for part in output_slices(policies)]
-    two_way = [z[:, 1] - z[:, 0] if z.shape[1] > 1 else z[:, 0] for z in columns]
-    return torch.stack(two_way, dim=1)
+    return torch.stack([z[:, 1] - z[:, 0] if z.shape[1] > 1 else z[:, 0] for z in columns], dim=1)
 
 
 def scores_from_logits(logits: Tensor, policies: Sequence[str]) -> Tensor:

@@ -6,57 +6,121 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from matplotlib.figure import Figure
 
-from pulmonet.figures.comparison import draw_model_comparison
-from pulmonet.metrics.results import RunResult
+from pulmonet.figures.comparison import comparison_figures, draw_curves, draw_model_comparison
+from pulmonet.metrics.results import Evaluation, RunResult
 
 
 @pytest.mark.parametrize("n_runs", [1, 6])
-def test_model_comparison(
-    n_runs: int, make_result: Callable[..., RunResult], drawn: list[Figure]
-) -> None:
+def test_model_comparison(n_runs: int, make_result: Callable[..., RunResult]) -> None:
     base = make_result(("Edema", "Cardiomegaly"))
     results = [base.model_copy(update={"run": f"run_$i${i}"}) for i in range(n_runs)]
-    assert draw_model_comparison(results, ())
-    macro, *labels = drawn[0].axes
+    macro, *labels = draw_model_comparison(results, ()).axes
     ticks = macro.get_yticklabels()
     assert [tick.get_text() for tick in ticks] == [result.run for result in results]
     assert not any(tick.get_parse_math() for tick in ticks)
     titles = [axes.get_title(loc="left") for axes in labels]
     assert titles == ["Edema", "Cardiomegaly"]
+    for axes in (macro, *labels):
+        assert axes.get_xlabel() == "AUROC"
+        chance = [line for line in axes.lines if list(line.get_xdata()) == [0.5, 0.5]]
+        assert len(chance) == 1 and axes.get_xlim()[0] < 0.5
+
+
+def test_labels_of_few_patients_have_a_star_that_is_explained(
+    make_result: Callable[..., RunResult],
+) -> None:
+    base = make_result(("Edema", "Mass"))
+    rare = base.labels["Mass"].model_copy(update={"few_positives": True})
+    result = base.model_copy(update={"labels": {**base.labels, "Mass": rare}})
+    figure = draw_model_comparison([result, result], ())
+    stars = [axes.texts[0].get_text().endswith(" *") for axes in figure.axes[1:]]
+    assert stars == [base.labels["Edema"].few_positives, True]
+    assert "* Fewer than 20 positive" in figure.get_suptitle().replace("\u00a0", " ")
 
 
 def test_several_datasets_say_trained_on_and_tested_on(
-    make_result: Callable[..., RunResult], drawn: list[Figure]
+    make_result: Callable[..., RunResult],
 ) -> None:
     base = make_result(("Edema",))
     facts = {"run": "net", "trained_on": "north", "split": "valid"}
     inside = base.model_copy(update=facts | {"dataset": "north", "external": False})
     outside = base.model_copy(update=facts | {"dataset": "south", "external": True})
-    draw_model_comparison([inside, outside], ())
-    macro = drawn[0].axes[0]
+    figures = comparison_figures(Evaluation(runs=[inside, outside]))
+    assert set(figures) == {"model_comparison", "trained_tested"}
+    macro = figures["model_comparison"].axes[0]
     names = {tick.get_text(): tick.get_position()[1] for tick in macro.get_yticklabels()}
-    assert set(names) == {"net\nnorth → north, valid", "net\nnorth → south, valid"}
-    points = [line for line in macro.lines if line.get_marker() == "D"]
+    assert set(names) == {"net\nnorth →\nnorth, valid", "net\nnorth →\nsouth, valid"}
+    points = [line for line in macro.lines if line.get_marker() == "o"]
     colours = {float(line.get_ydata()[0]): line.get_color() for line in points}
     assert len({colours[place] for place in names.values()}) == 2
-    assert "external testing" in drawn[0].get_suptitle().replace("\n", " ")
+    said = figures["model_comparison"].get_suptitle().replace("\n", " ")
+    assert "external testing" in said
+
+
+def test_a_matrix_has_a_line_a_run_and_a_column_a_dataset(
+    make_result: Callable[..., RunResult],
+) -> None:
+    base = make_result(("Edema",))
+    cells = {("a", "north", "north"): False, ("a", "north", "south"): True}
+    cells |= {("b", "south", "south"): False}  # and b was not tested on north
+    results = [
+        base.model_copy(update={"run": run, "trained_on": of, "dataset": on, "external": external})
+        for (run, of, on), external in cells.items()
+    ]
+    axes = comparison_figures(Evaluation(runs=results))["trained_tested"].axes[0]
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    columns = [tick.get_text().partition("\n")[0] for tick in axes.get_xticklabels()]
+    found = {}
+    for text in axes.texts:
+        x, y = text.get_position()
+        found[rows[int(y)], columns[int(x)]] = text.get_text()
+    assert set(found) == {
+        *(("a\n(north)", "north"), ("a\n(north)", "south"), ("b\n(south)", "south"))
+    }
+    auroc = base.macro.auroc
+    assert auroc.value is not None
+    for (row, column), words in found.items():
+        assert words.startswith(f"{auroc.value:.2f} ({auroc.low:.2f}–{auroc.high:.2f})\n1 label")
+        assert words.endswith("external" if (row[0], column) == ("a", "south") else "internal")
+    values = axes.images[0].get_array()
+    assert values.mask.sum() == 1, "a cell that was not tested stays empty"
+
+
+def test_runs_on_the_same_rows_share_a_picture(make_result: Callable[..., RunResult]) -> None:
+    base = make_result(("Edema", "Mass"))
+    runs = [base.model_copy(update={"run": f"run_$i${i}"}) for i in range(4)]
+    figures = comparison_figures(Evaluation(runs=runs))
+    assert set(figures) == {"model_comparison", "roc_tiny_valid", "precision_recall_tiny_valid"}
+    for n_runs, n_bands in ((2, 2), (4, 0)):  # four bands on each other show nothing
+        figure = draw_curves(runs[:n_runs], "roc")
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == [
+            one.run for one in runs[:n_runs]
+        ]
+        assert not any(text.get_parse_math() for text in legend.get_texts())
+        for axes, entry in zip(figure.axes, base.labels.values(), strict=True):
+            numbers = [text.get_text() for text in axes.get_legend().get_texts()]
+            assert numbers == [f"AUROC {entry.auroc.text(2)}"] * n_runs
+            assert len(axes.collections) == n_bands
+            looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines[1:]}
+            assert len(looks) == n_runs
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 5])
 def test_no_title_runs_into_another_or_out_of_the_picture(
-    n_labels: int, make_result: Callable[..., RunResult], drawn: list[Figure]
+    n_labels: int, make_result: Callable[..., RunResult]
 ) -> None:
     base = make_result(("Edema", "Mass", "Hernia", "Pneumonia", "Nodule")[:n_labels])
     facts = {"run": "net", "trained_on": "nih-cxr+pneumoniamnist", "split": "valid"}
     places = ("nih-cxr+pneumoniamnist", "pneumoniamnist", "elsewhere")
-    draw_model_comparison([base.model_copy(update=facts | {"dataset": one}) for one in places], ())
-    (figure,) = drawn
-    figure.canvas.draw()
+    results = [base.model_copy(update=facts | {"dataset": one}) for one in places]
+    figure = draw_model_comparison(results, ())
+    figure.draw_without_rendering()
     whole = figure.bbox
-    texts = [axes.title if axes.get_title() else axes._left_title for axes in figure.axes]
-    boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
+    first_line = [axes for axes in figure.axes if axes.get_subplotspec().is_first_row()]
+    boxes = [axes._left_title.get_window_extent() for axes in first_line]
+    assert min(axes.bbox.width for axes in figure.axes) > 200, "a panel is left of each"
     assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
     for text in (figure._suptitle, *figure.axes[0].get_yticklabels()):
         box = text.get_window_extent()

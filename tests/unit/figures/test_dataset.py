@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pulmonet.data.images.read import read_source_image
@@ -63,10 +64,18 @@ def test_pictures_are_pictures(films: tuple[Manifest, Images]) -> None:
         np.frombuffer(dataset_figure(summarise(manifest), examples), np.uint8), cv2.IMREAD_COLOR
     )
     assert figure is not None and figure.shape[1] == 1320 and figure.std() > 20
-    pairs = [("a" * 60, images[row], "b", images[row + 1]) for row in range(3)]
+
+
+def test_pairs_stand_side_by_side(films: tuple[Manifest, Images], drawn: list[Figure]) -> None:
+    _, images = films
+    pairs = [("SYNTHETIC " + "a" * 60, images[row], "日本$x$", images[row + 1]) for row in range(3)]
     sheet = cv2.imdecode(np.frombuffer(contact_sheet(pairs), np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert sheet is not None and sheet.shape == (2 * 290, 4 * 260 + 12)
-    np.testing.assert_array_equal(sheet[:256, :256], images[0])
+    assert sheet is not None and sheet.shape[1] == 2160
+    panels = [axes for axes in drawn[0].axes if axes.images]
+    assert len(panels) == 6
+    for axes, image in zip(panels, [images[n] for n in (0, 1, 1, 2, 2, 3)], strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
+    assert panels[0].get_title().startswith("SYNTHETIC") and panels[1].get_title() == "日本$x$"
 
 
 def test_a_picture_of_which_little_is_known(pneumonia_summary: dict[str, Any]) -> None:

@@ -112,5 +112,5 @@ def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> Non
 @pytest.mark.parametrize("size", [(165, 200), (320, 260)])
 def test_four_lines_above_a_map_are_not_cut_off(size: tuple[int, int]) -> None:
     words = "Edema 0.31\nabove the threshold (Youden's)\nundecided (90 % coverage)\nempty map"
-    strip = decode(draw_heat_map_strip(x_ray(*size), [(words, x_ray(*size))] * 2))
+    strip = decode(draw_heat_map_strip("X-ray", x_ray(*size), [(words, x_ray(*size))] * 2))
     assert (strip[:4] == 255).all() and (strip[4:40] < 128).any()

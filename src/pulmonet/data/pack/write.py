@@ -67,8 +67,7 @@ class Packer:
         self._progress = progress
         self._bad: dict[int, str] = {}
         self._own = threading.local()
-        numbers = missing // files.rows_per_block
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        cuts = np.flatnonzero(np.diff(missing // files.rows_per_block)) + 1
         self._waiting = deque(np.split(missing, cuts))
 
     def run(self) -> dict[int, str]:

@@ -174,8 +174,7 @@ def _plan_film(rng: Generator, body: Body, projection: str, ill: int) -> Film:
     linear = np.array([[across * cosine, -down * sine], [across * sine, down * cosine]])
     centre = np.array([0.5, 0.5]) + rng.normal(0, 0.02, 2)
     offset = centre * (width, height) - linear @ np.array([0.0, 0.58])
-    matrix = np.column_stack([linear, offset])
-    return Film(height, width, matrix, body, pose, exposure, devices)
+    return Film(height, width, np.column_stack([linear, offset]), body, pose, exposure, devices)
 
 
 def severities(findings: Sequence[Finding]) -> dict[str, float]:

@@ -38,8 +38,7 @@ def read(path: Path) -> rows.SourceRows:
         values = _labels_of(archive, f"{name}_labels")
         if values is None:
             continue
-        kind = archive.stem.lower().partition("_")[0]
-        labels = tuple(map(align, _LABELS.get(kind, ())))
+        labels = tuple(map(align, _LABELS.get(archive.stem.lower().partition("_")[0], ())))
         if len(labels) != values.shape[1]:
             raise DataError(
                 f"{archive}: {values.shape[1]} label columns under this name; the chest sets of "

@@ -52,8 +52,7 @@ def _read_split(where: Path, split: str) -> rows.SourceRows:
     if not labels:
         raise DataError(f"{where}: has no label columns; give the file as VinDr-CXR brings it")
     codes, images = pd.factorize(text_column(raw["image_id"]))
-    votes = pd.DataFrame(labels).groupby(codes).mean()
-    return _rows_of(split, images, votes, problems)
+    return _rows_of(split, images, pd.DataFrame(labels).groupby(codes).mean(), problems)
 
 
 def is_kaggle(path: Path) -> bool:

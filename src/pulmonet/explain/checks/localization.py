@@ -89,8 +89,7 @@ def tuned_ious(ious: Array, units: Ints) -> tuple[Array, float | None]:
         return np.full(len(ious), np.nan), None
     others = (sums.sum(axis=0) - sums) / (counts.sum() - counts)[:, None]
     chosen = others.argmax(axis=1)[units]
-    tuned = ious[np.arange(len(ious)), chosen]
-    return tuned, float(THRESHOLDS[np.bincount(chosen).argmax()])
+    return ious[np.arange(len(ious)), chosen], float(THRESHOLDS[np.bincount(chosen).argmax()])
 
 
 def compare_with_baselines(

@@ -240,8 +240,7 @@ def score_maps(
     with torch.no_grad():
         for image, channels in zip(images.float(), features, strict=True):
             scores = _masked_logits(network, image, channels, columns, batch_size)
-            weights = torch.softmax(scores, dim=0)
-            rows.append(torch.einsum("cl,chw->lhw", weights, channels))
+            rows.append(torch.einsum("cl,chw->lhw", torch.softmax(scores, dim=0), channels))
     return RawMaps(as_array(logits), as_array(torch.stack(rows)))
 
 

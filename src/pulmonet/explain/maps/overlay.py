@@ -72,8 +72,7 @@ def boxes_above(placed: Floats32, share: float) -> list[dict[str, int | float]]:
 
 def colour_table(name: str) -> Pixels:
     """(256, 3) RGB of a colour map."""
-    rgba = matplotlib.colormaps[name](np.arange(256), bytes=True)
-    return cast(Pixels, rgba[:, :3])
+    return cast(Pixels, matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3])
 
 
 def blend(image: Pixels, placed: Floats32, colour_map: str = "plasma") -> Pixels:

@@ -46,7 +46,8 @@ def run(options: EvaluateOptions) -> int:
     # before the long work: a table that is none, a label that no run has, a file of the user's
     final_table.read_table(table_path)
     _check_labels(options, _recorded_labels(sources))
-    pictures = [artifacts_dir / "model_comparison.png"] if options.figures else []
+    kinds = () if options.no_figures else options.figures
+    pictures = [artifacts_dir / f"model_comparison.{kind}" for kind in kinds]
     write.ledger_of(artifacts_dir).check(table_path.with_suffix(".md"), *pictures)
 
     # material: predictions, with what is known around them
@@ -72,12 +73,12 @@ def run(options: EvaluateOptions) -> int:
     for material, result in zip(materials, results, strict=True):
         write.write_run(material, result, records)
         write.write_calibration(material, options, result)
-        if options.figures:
-            write.write_figures(material, result)
+        write.write_figures(material, result, kinds)
     if results:
         write.write_table(table_path, results)
-    if options.figures and not earlier:
-        write.write_comparison_figure(artifacts_dir, results, records)
+    document = Evaluation(runs=results, comparisons=records)
+    if not earlier:
+        write.write_comparison_figures(artifacts_dir, document, kinds)
 
     # say
     for result in results:
@@ -87,7 +88,6 @@ def run(options: EvaluateOptions) -> int:
     if results:
         console.say(f"Written: {table_path}, .md, and evaluation_*.json per run")
     if console.wants_json():
-        document = Evaluation(runs=results, comparisons=records)
         console.show_json(document.model_dump(mode="json", by_alias=True))
     if options.export is not None:
         failures += write.export_runs([source.run_dir for source in sources if source.run_dir])
@@ -150,8 +150,7 @@ def evaluate_one(
         here = KnownRows(covariates, predictions.targets)
         facts["shift"] = describe_shift(predictions.labels, training, here)
     facts["baseline"] = evaluate_baseline(predictions, training, options)
-    alone = evaluate_baseline(predictions, training, options, "collection")
-    facts["collection_baseline"] = alone
+    facts["collection_baseline"] = evaluate_baseline(predictions, training, options, "collection")
     with console.steps(f"intervals of {predictions.run}", 1) as bar:
         result = evaluate_predictions(predictions, options, stored=stored, facts=facts)
         bar.advance()

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, Tta
+from pulmonet.choices import DEVICES, BlankPolicy, ExportFormat, FigureFormat, Tta
 from pulmonet.config.section import PositiveInt, Section
 from pulmonet.errors import ConfigError
 from pulmonet.flows.options import RowOptions, check_options
@@ -57,8 +57,7 @@ def _read_plan(given: Any) -> Any:
             raise ConfigError(unknown(f"--plan {key}", key, list(Plan.model_fields)))
     if not {"width", "difference"} & {*values}:
         raise ConfigError("--plan: name what is wanted, width=0.1 or difference=0.03, or both")
-    flags = {key: f"--plan {key}" for key in values}
-    return check_options(Plan, values, flags).model_dump()
+    return check_options(Plan, values, {key: f"--plan {key}" for key in values}).model_dump()
 
 
 def _read_arms(given: Any) -> Any:
@@ -109,8 +108,10 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
     plan: Annotated[dict[str, Any], BeforeValidator(_read_plan)] = {}  # noqa: RUF012
     """How many patients a study needs, nothing else: width=0.1 or difference=0.03 (with power=0.8),
     from --predictions or from auroc=0.8, prevalence=0.1, images=2"""
-    figures: bool = True
-    """Draw ROC, reliability and the others."""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """Files of ROC, reliability and the other figures"""
+    no_figures: bool = False
+    """Draw none."""
     export: ExportFormat | None = None
     """Also write model.onnx into each run's folder"""
     verify: bool = False

@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pulmonet.choices import FigureFormat
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.read import sha256_of
@@ -174,12 +175,32 @@ def _shared(kept: Calibration, material: Material) -> float:
     return len(here & before) / len(here | before) if before else float(kept.split == rows.split)
 
 
-def write_figures(material: Material, result: RunResult) -> None:
+def write_figures(material: Material, result: RunResult, kinds: Sequence[FigureFormat]) -> None:
     """A run's figures, beside its evaluation_*.json."""
-    from pulmonet.figures.evaluation import evaluation_figures
+    if kinds:
+        from pulmonet.figures.evaluation import evaluation_figures
 
-    for name, png in evaluation_figures(result, material.read_image).items():
-        _write(material, material.run_dir.figure_path(name, result.dataset, result.split), png)
+        found = evaluation_figures(result, material.read_image)
+        path = material.run_dir.figure_path("", result.dataset, result.split)
+        _write_all(Ledger(path.parent, "move it away"), found, kinds, path.stem)
+
+
+def _write_all(
+    ledger: Ledger, figures: Mapping[str, Any], kinds: Sequence[FigureFormat], end: str = ""
+) -> None:
+    """Each as files of some kinds; those of other kinds would be of an earlier call.
+
+    They have an `end` in a run's folder, where the name alone makes a file PulmoNet's.
+    """
+    from pulmonet.figures.style import render
+
+    for name, figure in figures.items():
+        for kind in get_args(FigureFormat):
+            path = ledger.folder / f"{name}{end}.{kind}"
+            if kind in kinds:
+                ledger.write(path, render(figure, kind), by_name=bool(end))
+            else:
+                ledger.remove(path)
 
 
 def ledger_of(artifacts_dir: Path) -> Ledger:
@@ -218,15 +239,14 @@ def write_table(path: Path, results: Sequence[RunResult]) -> None:
         console.warn(f"{path.name}: {row.Model} on {row.Dataset}, {row.Split} is {row.Stale}")
 
 
-def write_comparison_figure(
-    artifacts_dir: Path, results: Sequence[RunResult], comparisons: Sequence[Comparison]
+def write_comparison_figures(
+    artifacts_dir: Path, evaluation: Evaluation, kinds: Sequence[FigureFormat]
 ) -> None:
-    """model_comparison.png, where there is something to compare."""
-    from pulmonet.figures.comparison import draw_model_comparison
+    """model_comparison.png and the others, where there is something to compare."""
+    if kinds:
+        from pulmonet.figures.comparison import comparison_figures
 
-    if any(result.macro.auroc.value is not None for result in results):
-        figure = draw_model_comparison(results, comparisons)
-        ledger_of(artifacts_dir).write(artifacts_dir / "model_comparison.png", figure)
+        _write_all(ledger_of(artifacts_dir), comparison_figures(evaluation), kinds)
 
 
 def export_runs(run_dirs: Sequence[RunDir]) -> list[PulmoNetError]:

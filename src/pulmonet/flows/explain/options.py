@@ -89,8 +89,7 @@ class Settled(ExplainOptions):
     @property
     def folder(self) -> Path:
         """Where the files go."""
-        maps_dir = self.run_dir.path if self.no_maps else self.run_dir.explain_dir
-        return self.out_dir or maps_dir
+        return self.out_dir or (self.run_dir.path if self.no_maps else self.run_dir.explain_dir)
 
     @cached_property
     def ledger(self) -> Ledger:

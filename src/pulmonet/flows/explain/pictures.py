@@ -44,7 +44,7 @@ def explain_sources(
 
     def write_sheet() -> None:
         number = f"_{len(sheets) + 1}" if sheets else ""
-        kind = "; SYNTHETIC phantoms" if images[-1].phantom else ""
+        kind = "; SYNTHETIC phantoms" if any(one.phantom for one in images) else ""
         sheet = panels.draw_contact_sheet(rows, title=f"run {task.run_dir.name}, {task.way}{kind}")
         sheets.append(f"contact_sheet{number}.png")
         task.ledger.write(task.folder / sheets[-1], sheet)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
+from pulmonet.data.images.decoding import Remark
 from pulmonet.errors import ConfigError
 from pulmonet.explain.checks import sanity
 from pulmonet.explain.maps.methods import Maps, explain_images, to_network_input
@@ -35,7 +36,8 @@ def check_maps(
         DataError: none of the images can be read; others are named, and added to `bad`.
         ConfigError: the other run has none of the labels.
     """
-    images = [image for _, (image, _) in read_sources(sources, bad, lambda: None)]
+    read = (both for _, both in read_sources(sources, bad, lambda: None))
+    images, remarks = zip(*read, strict=True)
     pixels = to_network_input(images, trained)
     columns = [trained.labels.index(label) for label in task.labels]
     way, given = task.variants[0], (trained.network, pixels, columns)
@@ -55,7 +57,8 @@ def check_maps(
     more = {"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
     result = result.model_copy(update=more)
     task.ledger.write(task.folder / "sanity.json", to_json(result))
-    task.ledger.write(task.folder / "sanity.png", draw_sanity(result, task.way))
+    drawn = draw_sanity(result, task.way, any(one & Remark.PHANTOM for one in remarks))
+    task.ledger.write(task.folder / "sanity.png", drawn)
     show_sanity(result, task.folder / "sanity.png")
     return result
 

@@ -65,8 +65,7 @@ def say_all(task: "Settled", found: results.Explanations) -> None:
     if not task.anonymous and any(pair.dicom is not None for pair in drawn):
         what = "a capture of a DICOM image carries its patient's name and study"
         console.note(f"{what}; --anonymous leaves them out")
-    n_good = len(images) or (found.sanity.n_images if found.sanity else 0)
-    _say_end(n_good, len(found.bad_images))
+    _say_end(len(images) or (found.sanity.n_images if found.sanity else 0), len(found.bad_images))
 
 
 def _note_reasons(pairs: Sequence[tuple[str, results.LabelExplanation]]) -> None:

@@ -164,11 +164,11 @@ def _near_duplicates(
     if not pairs:
         return
     table = report.write(ledger, "near_duplicates.csv", duplicates.pairs_csv(manifest, pairs))
-    captioned = []
+    captioned, kind = [], "SYNTHETIC " * manifest.synthetic
     for pair in pairs[:_SHEET_PAIRS]:
         rows = np.asarray([pair.row_a, pair.row_b])
         (a, b), (path_a, path_b) = read(rows), manifest.table["path"].iloc[rows]
-        captioned.append((str(path_a), a, f"{path_b} r={pair.correlation:.3f}", b))
+        captioned.append((f"{kind}{path_a}", a, f"{path_b} r={pair.correlation:.3f}", b))
     sheet = report.write(ledger, "near_duplicates.png", contact_sheet(captioned))
     report.warnings.append(
         f"{count(len(pairs), 'pair')} of images in different splits "

@@ -124,7 +124,8 @@ def _train_networks(
 
     def train(stages: list[Stage]) -> Progress:
         stages = with_resident(plan, with_features(plan, stages))
-        with Display(stages[0], is_silent=not plan.processes.is_first) as display:
+        kind = "SYNTHETIC. " * plan.manifest.synthetic
+        with Display(stages[0], kind, is_silent=not plan.processes.is_first) as display:
             return train_stages(stages, partial(plans.stage_engine, plan), display, resume=resume)
 
     try:

@@ -172,8 +172,7 @@ def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
 
 def open_plan_pack(plan: Plan) -> tuple[Plan, Pack]:
     """The pack with the rows of all roles decoded, and the plan less those that could not be."""
-    rows = np.concatenate(list(plan.rows.values()))
-    pack = pack_rows(plan.manifest, rows, plan.config.data)
+    pack = pack_rows(plan.manifest, np.concatenate(list(plan.rows.values())), plan.config.data)
     if bad := sorted(pack.bad_rows):
         kept = {role: left_out(pack.bad_rows, values, role) for role, values in plan.rows.items()}
         paths = tuple(plan.manifest.table["path"].iloc[bad])

@@ -106,9 +106,10 @@ def _announce_weights(weights: Mapping[str, Any], what: str) -> None:
 class Display(contextlib.ExitStack):
     """Entered while the networks of one folder are trained; the loop's listener."""
 
-    def __init__(self, stage: Stage, *, is_silent: bool) -> None:
-        """For the folder of `stage`; silent on all processes but the first."""
+    def __init__(self, stage: Stage, kind: str = "", *, is_silent: bool) -> None:
+        """For the folder of `stage`, silent on all processes but the first; `kind` of images."""
         super().__init__()
+        self._kind = kind
         self._is_silent = is_silent
         self._bar: console.Steps | None = None
         self._done = self._per_step = 0.0  # epochs of the whole run, and those of a step
@@ -154,7 +155,7 @@ class Display(contextlib.ExitStack):
             f"{'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
             f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
-        curves = draw_curves(pd.DataFrame(log), stage.run_dir.name)
+        curves = draw_curves(pd.DataFrame(log), self._kind + stage.run_dir.name)
         write_atomic(stage.run_dir.curves_path, curves)
         for track in self._trackers:
             track(row, epoch)

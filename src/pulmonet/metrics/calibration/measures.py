@@ -55,15 +55,15 @@ def wald(fit: LogisticFit | str) -> Estimate:
     return Estimate(value=value, low=value - half, high=value + half)
 
 
-def bin_numbers(scores: Array, *, equal_mass: bool) -> Ints:
-    """(N,) bin 0..14 of each score: equal width (last bin closed), or equal mass by rank.
+def bin_numbers(scores: Array, *, equal_mass: bool, n_bins: int = N_BINS) -> Ints:
+    """(N,) bin from 0 of each score: equal width (last bin closed), or equal mass by rank.
 
     Equal scores share a bin.
     """
     if not equal_mass:
-        return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
+        return np.minimum((scores * n_bins).astype(np.int64), n_bins - 1)
     middle = mid_ranks(scores[:, None])[:, 0] - 1
-    return np.minimum((middle * N_BINS / len(scores)).astype(np.int64), N_BINS - 1)
+    return np.minimum((middle * n_bins / len(scores)).astype(np.int64), n_bins - 1)
 
 
 def expected_calibration_error(
@@ -96,8 +96,7 @@ def correlation_in_patients(targets: Array, scores: Array, units: Ints) -> float
     fitted = np.clip(fit_calibrator(targets, scores).apply(scores), 1e-6, 1 - 1e-6)
     left = (targets - fitted) / np.sqrt(fitted * (1 - fitted))
     products = np.sum(np.bincount(units, left) ** 2 - np.bincount(units, left**2))
-    share = products / np.sum(n_images * (n_images - 1.0)) / np.mean(left**2)
-    return float(np.clip(share, 0, 1))
+    return float(np.clip(products / np.sum(n_images * (n_images - 1.0)) / np.mean(left**2), 0, 1))
 
 
 def ece_if_perfect(
@@ -151,7 +150,7 @@ def measure_calibration(
         for mass in (False, True)
     )
     ece_mass = expected_calibration_error(targets, scores, equal_mass=True)
-    brier, bins, bins_equal_width = _resampled_means(rows)
+    brier, (bins, bins_equal_width, bins_by_n) = _resampled_means(rows)
     return CalibrationResult(
         scores="raw" if calibrator is None else "calibrated",
         calibrator=calibrator,
@@ -166,20 +165,21 @@ def measure_calibration(
         ece_equal_mass_if_perfect=perfect_mass,
         ece_debiased=max(ece_mass**2 - (perfect_mass.value or 0.0) ** 2, 0.0) ** 0.5,
         bins=bins,
+        bins_by_n=bins_by_n,
         bins_equal_width=bins_equal_width,
         smooth=smooth_calibration(targets, scores, rows.units),
     )
 
 
-def _resampled_means(
-    rows: LabelRows,
-) -> tuple[Estimate, list[ReliabilityBin], list[ReliabilityBin]]:
-    """Brier score and the bins of equal mass and of equal width, in one pass of the resamples."""
+def _resampled_means(rows: LabelRows) -> tuple[Estimate, list[list[ReliabilityBin]]]:
+    """Brier score; bins of equal mass, of equal width, and as many as n allows: in one pass."""
     errors = (rows.scores - rows.targets) ** 2
     columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
     members = []
-    for equal_mass in (True, False):
-        bins = bin_numbers(rows.scores, equal_mass=equal_mass)
+    rarer = min(np.sum(rows.targets == 1), np.sum(rows.targets == 0))
+    by_n = int(np.clip(min(len(errors) // 20, rarer // 5), 2, N_BINS))
+    for equal_mass, n_bins in ((True, N_BINS), (False, N_BINS), (True, by_n)):
+        bins = bin_numbers(rows.scores, equal_mass=equal_mass, n_bins=n_bins)
         member = bins[:, None] == np.unique(bins)
         members.append(member)
         columns += [member * rows.targets[:, None], member.astype(np.float64)]
@@ -205,4 +205,4 @@ def _resampled_means(
                 for inside, low, high in zip(member.T, *ends, strict=True)
             ]
         )
-    return brier, found[0], found[1]
+    return brier, found

@@ -75,8 +75,7 @@ def delong(targets: ArrayLike, scores: ArrayLike, units: ArrayLike | None = None
     s10 = n_positive_units / ((n_positive_units - 1) * m) * sums[0].T @ sums[0]
     s01 = n_negative_units / ((n_negative_units - 1) * n) * sums[1].T @ sums[1]
     s11 = n_units / (n_units - 1) * sums[0].T @ sums[1]
-    covariance = s10 / m + s01 / n + (s11 + s11.T) / (m * n)
-    return DeLong(values, covariance)
+    return DeLong(values, s10 / m + s01 / n + (s11 + s11.T) / (m * n))
 
 
 def _components(positives: Array, negatives: Array) -> tuple[Array, Array]:

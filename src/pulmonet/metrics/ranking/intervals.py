@@ -177,8 +177,7 @@ def bca_interval(
     spread = np.sum(deviation**2) ** 1.5
     acceleration = np.sum(deviation**3) / (6 * spread) if spread > 0 else 0.0
     z = bias + reach(n_patients) * np.asarray([-1.0, 1.0])
-    levels = ndtr(bias + z / (1 - acceleration * z))
-    low, high = np.quantile(finite, levels)
+    low, high = np.quantile(finite, ndtr(bias + z / (1 - acceleration * z)))
     return float(low), float(high)
 
 

@@ -28,8 +28,7 @@ def data_section(context: Context) -> Section:
         _dataset(context, runs, position, alone=len(groups) == 1)
         for position, runs in enumerate(groups.values())
     )
-    notes = tuple(paragraphs("data", without=without))
-    return Section("data", "Data", notes, children)
+    return Section("data", "Data", tuple(paragraphs("data", without=without)), children)
 
 
 def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone: bool) -> Section:

@@ -74,9 +74,10 @@ def _strip(context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage) 
     chosen = np.argsort(-scores, kind="stable")[:MAX_STRIP_LABELS]
     placed = {n: heatmaps.lay_map(image.maps[n], *where) for n in chosen.tolist()}
     shown = "highest scores" if len(chosen) < len(of_labels) else "scores"
+    overlays = [_overlay(xray, of_labels[n], placed[n]) for n in placed]
     return Picture(
         picture_name(run.name, name, *filter(None, [image.method]), "maps"),
-        draw_heat_map_strip(xray, [_overlay(xray, of_labels[n], placed[n]) for n in placed]),
+        draw_heat_map_strip(f"{'SYNTHETIC ' * context.collection.synthetic}X-ray", xray, overlays),
         f"X-ray {name} and heat maps of {run.name}",
         f"{name}, {run.name}: X-ray and heat maps with {shown}",
     )
@@ -125,5 +126,4 @@ def _localization(found: Localization) -> list[Block]:
 
 
 def _sanity(found: Sanity) -> list[Block]:
-    stages = table_of("sanity", found.stages)
-    return [*paragraphs("sanity", found=found), *stages]
+    return [*paragraphs("sanity", found=found), *table_of("sanity", found.stages)]

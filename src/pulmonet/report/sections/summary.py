@@ -65,8 +65,7 @@ def _facts(collection: Collection) -> dict[str, Any]:
 
 def stale_note(context: Context) -> list[Text]:
     """What is not shown since it was computed from other weights or rows than now lie there."""
-    named = partial(_named, context)
-    return paragraphs("stale", stale=context.collection.stale, named=named)
+    return paragraphs("stale", stale=context.collection.stale, named=partial(_named, context))
 
 
 def _named(context: Context, problems: Sequence[Problem]) -> str:

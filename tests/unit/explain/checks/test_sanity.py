@@ -102,9 +102,16 @@ def test_few_or_coarse_maps_give_no_verdict(
         generator = np.random.default_rng(int(1e6 * abs(next(network.parameters()).sum())))
         return generator.random((len(images), len(columns), *cells)).astype(np.float32)
 
-    result = cascade(trained, blobs(n, 0)[0], [0], noise, n_seeds=1)
+    images = blobs(n, 0)[0]
+    result = cascade(trained, images, [0], noise, n_seeds=1)
     assert (result.passed is None) == (outcome is not None)
     assert result.outcome() == (outcome or "passed")
+    maps = [noise(one, images, [0]) for one in (trained, randomised(trained, seed=0))]
+    pairs = zip(*maps, strict=True)
+    alike = [abs(spearmanr(a.ravel(), b.ravel()).statistic) for a, b in pairs]
+    last = result.stages[-1]
+    assert last.mean == pytest.approx(np.mean(alike), abs=1e-6)
+    assert last.standard_error == pytest.approx(np.std(alike) / n**0.5, abs=1e-6)
 
 
 def test_an_edge_detector_with_the_networks_sign_fails(trained: nn.Module) -> None:
@@ -235,7 +242,7 @@ def test_the_figure_of_a_check_is_a_png(trained: nn.Module, drawn_figures: None)
     other = Comparison(run="shuffled", shuffled_labels=True, correlation=0.1, passed=True)
     full = result.model_copy(update={"road": curve, "against": other})
     for shown in (result, full):
-        png = draw_sanity(shown, "gradcam")
+        png = draw_sanity(shown, "gradcam", is_synthetic=True)
         decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
         assert decoded.shape[0] > 300
         assert decoded.std() > 10

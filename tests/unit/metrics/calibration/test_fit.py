@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,27 @@ def test_brier_equals_scikit_learn() -> None:
     assert found.brier.low < found.brier.value < found.brier.high
     assert sum(item.n for item in found.bins) == 200
     assert max(item.n for item in found.bins) <= 15
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "n_bins"), [(60, 0.5, 3), (200, 0.5, 10), (600, 0.5, 15), (200, 0.06, 2)]
+)
+def test_reliability_has_as_many_bins_as_n_allows(n: int, share: float, n_bins: int) -> None:
+    generator = np.random.default_rng(n)
+    targets = np.zeros(n)
+    targets[generator.choice(n, int(share * n), replace=False)] = 1
+    scores = generator.random(n)
+    found = measure_calibration(label_rows(targets, scores, np.arange(n))).bins_by_n
+    groups = np.array_split(np.argsort(scores), n_bins)  # of equal mass
+    assert [item.n for item in found] == pytest.approx([len(rows) for rows in groups], abs=1)
+    assert len(found) == n_bins
+    assert np.isclose(sum(item.n * item.observed for item in found), targets.sum())
+    edges = [(item.low, item.high) for item in found]
+    assert all(one[1] < other[0] for one, other in pairwise(edges))
+    for item in found:
+        inside = (scores >= item.low) & (scores <= item.high)
+        assert item.observed == pytest.approx(targets[inside].mean())
+        assert item.observed_low <= item.observed <= item.observed_high
 
 
 def test_logistic_equals_scikit_learn() -> None:

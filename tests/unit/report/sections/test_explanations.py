@@ -88,7 +88,8 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
 
     strips: list[list[tuple[str, np.ndarray]]] = []
 
-    def noting(_: np.ndarray, overlays: list[tuple[str, np.ndarray]]) -> bytes:
+    def noting(name: str, _: np.ndarray, overlays: list[tuple[str, np.ndarray]]) -> bytes:
+        assert name == "X-ray"
         strips.append(overlays)
         return b""
 
