@@ -332,6 +332,49 @@ def test_folders_globs_and_a_bad_file_among_many(
     assert (tmp_path / "o" / "c" / "gradcam_Edema.png").exists()
 
 
+def test_many_images_end_with_counts_by_verdict(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Above, below and without verdict; all that fits 80 columns, and its words are whole."""
+    run_dir = RunDir(artifacts / "small")
+    calibrate(run_dir, threshold=0.5)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert explain(artifacts, "--split", "valid", "--rows", 11) == 0
+    shown = capsys.readouterr()
+    images = json.loads((run_dir.explain_dir / "explanations.json").read_text())["images"]
+    lines = shown.out.splitlines()
+    head = max(n for n, line in enumerate(lines) if line.startswith("Label") and "Above" in line)
+    assert len(images) == 11 and "not a medical device" in lines[-1]
+    for line, label in zip(lines[head + 1 :], DEFAULT_LABELS, strict=False):
+        present = [image["labels"][label]["present"] for image in images]
+        counts = [present.count(value) for value in (True, False, None)]
+        assert line.split(label)[1].split()[:3] == list(map(str, counts))
+    table = lines[: lines.index(next(line for line in lines if "more image" in line))]
+    assert max(map(len, table[-40:])) <= 80
+    assert " ".join(table).count("Cardiomegaly") == 10
+
+
+def test_maps_of_two_methods_stand_beside_each_other(artifacts: Path) -> None:
+    """The second method leaves the first one's maps; the page has both of the same image."""
+    calibrate(RunDir(artifacts / "small"), threshold=0.0)
+    for method in ("gradcam", "layercam"):
+        assert explain(artifacts, "--method", method, "--label", "Edema") == 0
+    (folder,) = (RunDir(artifacts / "small").explain_dir).glob("*/")
+    kept = {path.name: dict(np.load(path)) for path in folder.glob("maps*.npz")}
+    assert sorted(kept) == ["maps.npz", "maps_layercam.npz"]
+    assert [str(kept[name]["method"]) for name in sorted(kept)] == ["gradcam", "layercam"]
+    document = json.loads((folder.parent / "explanations.json").read_text())
+    assert document["images"][0]["maps"] == f"{folder.name}/maps_layercam.npz"
+    assert main(["report", "--artifacts-dir", str(artifacts), "--html"]) == 0
+    page = (artifacts / "report.html").read_text()
+    start = page.index("{", page.index('class="exhibits"'))
+    exhibits = json.JSONDecoder().raw_decode(page[start:])[0]
+    assert [one["method"] for one in exhibits["exhibits"]] == ["gradcam", "layercam"]
+    assert len(exhibits["greys"]) == 1, "one X-ray for both"
+    first, second = (one["maps"][0] for one in exhibits["exhibits"])
+    assert first["score"] == pytest.approx(second["score"]) and first["png"] and second["png"]
+
+
 def test_one_document_on_stdout(
     artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

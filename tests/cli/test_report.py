@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
 from pulmonet.cli.main import main
+from pulmonet.files.paths import user_data_dir
 from pulmonet.files.write import write_json
+from pulmonet.flows import console
 from report_factory import HOSTILE_LABELS, make_comparison, make_run
 
 SECRETS = ("patient000", "/srv/secret", "view1_frontal", "study1")
@@ -43,6 +46,49 @@ def test_one_run_gives_a_report_whose_pictures_are_all_there(
     assert len(links) == 3  # curves, two images with heat maps
     for link in links:
         assert (tmp_path / link).read_bytes().startswith(b"\x89PNG"), link
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_open_shows_the_page(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the user's browser, here a script; where that fails the page is named."""
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\nexit {code}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, unread in (("_tryorder", None), ("_browsers", {}), ("_os_preferred_browser", None)):
+        monkeypatch.setattr(webbrowser, name, unread)  # it reads the environment once
+    make_run(tmp_path / "my runs")
+    assert _report(tmp_path / "my runs", "--open") == 0
+    page = tmp_path / "my runs" / "report.html"
+    assert (tmp_path / "asked").read_text().strip() == page.as_uri()
+    told = f"warning: no browser was found: open {page} yourself\n"
+    assert capsys.readouterr().err == told * code
+
+
+def test_a_command_says_how_long_the_last_such_one_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, n_explained=0)
+
+    def said(*arguments: str) -> str:
+        assert _report(tmp_path, *arguments) == 0
+        return capsys.readouterr().err
+
+    assert said() == said() == "", "short commands say nothing"
+    with monkeypatch.context() as patched:
+        patched.setattr(console, "LONG", 0.0)
+        assert said() == ""
+    took = r"the last pulmonet report took \d+(\.\d)? s\n"
+    assert re.fullmatch(took, said())
+    others = r"the last pulmonet report, with other flags, took \d+(\.\d)? s\n"
+    assert re.fullmatch(others, said("--html"))
+    kept = user_data_dir() / "durations.json"
+    assert str(tmp_path) not in kept.read_text(), "flags and numbers, no paths"
+    kept.write_text("[damaged")
+    assert said() == ""
 
 
 def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:

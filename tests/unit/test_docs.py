@@ -48,6 +48,15 @@ def test_generated_pages_are_current() -> None:
     assert not stale, "run python docs/generate.py"
 
 
+def test_no_page_needs_the_network_for_its_pictures() -> None:
+    """No diagram is drawn by a script from elsewhere, and no picture lies elsewhere."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        assert not [language for language, _ in FENCE.findall(text) if language == "mermaid"], page
+        assert not re.findall(r"!\[[^]]*\]\(https?:", text), page
+    assert "mermaid" not in (ROOT / "mkdocs.yml").read_text("utf-8")
+
+
 def _commands() -> list[tuple[str, str]]:
     """Every `pulmonet …` that a reader may copy, with its page."""
     found = []

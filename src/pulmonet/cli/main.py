@@ -71,8 +71,13 @@ class Command(_InWords, TyperCommand):
             if isinstance(value, Path):
                 ctx.params[name] = expand(value)
         gc.enable()
+        from pulmonet.flows.console import timed
+
+        typed = {name for name in ctx.params if ctx.get_parameter_source(name).value == 1}
+        given = {x: v if isinstance(v := ctx.params[x], int | float) else "" for x in typed}
         try:
-            code = super().invoke(ctx)
+            with timed(str(self.name), given):
+                code = super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Abort from None
         logging.getLogger("pulmonet").info("%s is done", self.name)

@@ -9,8 +9,9 @@ from pulmonet.flows.options import ReportOptions
 @flags_of(
     ReportOptions,
     "given",
-    "artifacts_dir output html author_notes show_identifiers list_ verify",
+    "artifacts_dir output html open author_notes show_identifiers list_ verify",
     output=Flag("output", ("--output", "-o")),
+    open=Flag("show", ("--open",)),
     list_=Flag("list_runs", ("--list",)),
 )
 def report(given: dict[str, Any]) -> int:

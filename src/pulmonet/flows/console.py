@@ -10,16 +10,18 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
 from pulmonet.errors import ArtifactError
+from pulmonet.files.paths import user_data_dir
 from pulmonet.files.system import lead_nowhere
+from pulmonet.files.write import write_json
+from pulmonet.words import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two plain progress lines where stderr is no terminal.
 SECONDS_PER_LINE = 10.0
+
+#: Seconds after which a command is one that says how long it took the last time.
+LONG = 10.0
 
 #: Longest line that is shown, characters: a name in a file of a stranger can have a million.
 MAX_LINE = 4000
@@ -162,6 +167,27 @@ def tell(name: str, **facts: Any) -> None:
         {"say": say, "note": note, "warn": warn}[kind](text)
 
 
+@contextmanager
+def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Say at the start how long the last such command took, if over `LONG`, and remember this one.
+
+    Such: with the same flags, and numbers in them, as `given`; else the last of this name.
+    """
+    keys = " ".join([command, *(f"{name}={given[name]}" for name in sorted(given))]), command
+    path, known = user_data_dir() / "durations.json", {}
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # of no use where it is damaged
+        known = {key: float(took) for key, took in json.loads(path.read_text("utf-8")).items()}
+    for key in [key for key in keys if key in known][:1]:
+        such = "" if key == keys[0] else ", with other flags,"
+        note(f"the last pulmonet {command}{such} took {duration(known[key])}")
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    if took >= LONG or keys[0] in known:
+        with suppress(ArtifactError):
+            write_json(path, known | dict.fromkeys(keys, took))
+
+
 def show_error(message: str) -> None:
     """The one message that a command ends with."""
     _print(f"error: {message}", to_stderr=True, style="bold red")
@@ -170,30 +196,26 @@ def show_error(message: str) -> None:
 def show_table(table: "Table") -> None:
     """A rich table of results; silent with ``--quiet``, on stderr with ``--json``.
 
-    Where the terminal is too narrow for all its numbers, values stand below each other.
+    What does not fit is left out, from the right, and named: no number or short word is broken.
     """
-    if _settings["quiet"]:
-        return
-    from rich.text import Text
+    console, left_out = _console(stderr=_settings["json"]), list[str]()
+    while not _fits(table, console) and len(table.columns) > 2:
+        left_out.insert(0, " ".join(str(table.columns.pop().header).split()))
+    if not _settings["quiet"]:
+        _print(table, to_stderr=_settings["json"])
+        if left_out:
+            note(f"left out, as the terminal is narrow: {', '.join(left_out)}")
 
-    headers = [str(column.header) for column in table.columns]
-    columns = [[Text.from_markup(str(cell)).plain for cell in one.cells] for one in table.columns]
-    rows = list(zip(*columns, strict=True))
-    console = _console(stderr=_settings["json"])
+
+def _fits(table: "Table", console: Console) -> bool:
     with console.capture() as shown:
         console.print(table)
     there = Counter(_BETWEEN.split(_COLOURS.sub("", shown.get())))
-    words = Counter(word for text in chain(headers, *columns) for word in _BETWEEN.split(text))
+    cells = (text for column in table.columns for text in (column.header, *column.cells))
+    plain = (console.render_str(str(cell)).plain for cell in cells)
+    words = Counter(word for text in plain for word in _BETWEEN.split(text))
     needed = (word for word in words if 0 < len(word) < 13 or _NUMBER.match(word))
-    if all(there[word] >= words[word] for word in needed):
-        _print(table, to_stderr=_settings["json"])
-        return
-    for row in rows:
-        name, *values = [pair for pair in zip(headers, row, strict=True) if pair[1]]
-        lines = [name[1], *(f"  {header}: {value}" for header, value in values)]
-        _print(Text("\n".join(lines)), to_stderr=_settings["json"])
-    if table.caption:
-        _print(Text(str(table.caption)), to_stderr=_settings["json"])
+    return all(there[word] >= words[word] for word in needed)
 
 
 def show_json(document: Any, images: Iterable[Any] = ()) -> None:

@@ -67,6 +67,8 @@ class ReportOptions(Section):
     """Folder for the report, or a file: .md, or .html"""
     html: bool = False
     """Also write report.html, one file to send around"""
+    show: bool = False
+    """Write the page and open it in the browser"""
     author_notes: Path | None = None
     """TOML file with what only the authors know"""
     show_identifiers: bool = False

@@ -1,5 +1,6 @@
 """`pulmonet report`: the artifacts as a report that people read. Needs neither torch nor data."""
 
+import webbrowser
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
@@ -62,7 +63,7 @@ def run(options: ReportOptions) -> int:
         markdown_path: render_markdown(document, quote(files_dir.name)),
         folder / "MODEL_CARD.md": render_model_card(context),
     }
-    if options.html or page_path == output:
+    if with_page := options.html or options.show or page_path == output:
         pages[page_path] = render_html(document)
     ledger = Ledger(folder, "choose another folder with --output")
     ledger.check(*pages)
@@ -72,8 +73,10 @@ def run(options: ReportOptions) -> int:
     ledger.remove(*(path for path in files_dir.glob("*.png") if path not in pages))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
-    if options.html or page_path == output:
+    if with_page:
         console.say(f"page: {page_path}")
+    if options.show and not webbrowser.open(page_path.resolve().as_uri()):
+        console.warn(f"no browser was found: open {page_path} yourself")
     for problem in (*collection.stale, *collection.problems):
         console.warn(f"left out {problem.where}: {problem.what}")
     differs = any(verdict.startswith("differs") for verdict in verdicts.values())

@@ -124,6 +124,8 @@ def _read_image(
     if xray_path.exists():
         check_plain(xray_path)
         xray = shrink(decode(xray_path.read_bytes(), str(xray_path))[0], XRAY_SIDE)
+    side = min(MAP_SIDE, maps.shape[-1])
+    sized = [cv2.resize(heat, (side, side), interpolation=cv2.INTER_AREA) for heat in maps]
     found = dict(described.labels) if described else {}
     for label, score, heat in zip(labels, scores.tolist(), maps, strict=True):
         drawn = next(path.parent.glob(f"*_{file_name_of(label)}_overlay.png"), None)
@@ -136,20 +138,15 @@ def _read_image(
         method=method,
         labels=labels,
         found=found,
-        maps=_shrink_maps(np.clip(np.nan_to_num(maps, nan=0.0), 0.0, 1.0)),
+        maps=np.clip(np.nan_to_num(np.asarray(sized, np.float16), nan=0.0), 0.0, 1.0),
         xray=xray,
     )
 
 
-def _shrink_maps(maps: Floats32) -> Array:
-    side = min(MAP_SIDE, maps.shape[-1])
-    sized = [cv2.resize(heat, (side, side), interpolation=cv2.INTER_AREA) for heat in maps]
-    return np.asarray(sized, np.float16)
-
-
-def side_for(n: int, side: int, n_large: int) -> int:
-    """Longest side of each of `n` pictures that take the place of `n_large` of `side` pixels."""
-    return round(side * math.sqrt(min(1.0, n_large / max(n, 1))))
+def sides_for(n_xrays: int, n_maps: int) -> tuple[int, int]:
+    """Longest sides on a page of so many X-rays and maps, pixels."""
+    shares = math.sqrt(N_LARGE_XRAYS / max(n_xrays, 1)), math.sqrt(N_LARGE_MAPS / max(n_maps, 1))
+    return round(XRAY_SIDE * min(1.0, shares[0])), round(MAP_SIDE * min(1.0, shares[1]))
 
 
 def xray_jpeg(xray: Pixels, side: int) -> bytes:

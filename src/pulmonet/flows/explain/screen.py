@@ -38,33 +38,19 @@ def say_what(task: "Settled", trained: "TrainedRun", manifest: "Manifest | None"
 
 def say_all(task: "Settled", found: results.Explanations) -> None:
     """Scores of the first images, where the files are, and what else there is to know."""
-    images, folder = found.images, task.folder
+    images = found.images
     pairs = [pair for image in images for pair in image.labels.values()]
     drawn = [pair for pair in pairs if pair.overlay is not None]
     if len(images) == 1:
         console.say(images[0].image)
     if images:
         console.show_table(_scores_table(images[:MAX_TABLE_IMAGES]))
+    first = os.path.normpath(task.folder / (drawn or pairs)[0].panel) if pairs else ""
+    told = {"drawn": drawn, "pairs": pairs, "first": first, "most": MAX_TABLE_IMAGES}
+    console.tell("explain_end", task=task, found=found, **told)
+    _note_reasons([x for one in images if not one.unlike for x in one.labels.items()])
     if len(images) > MAX_TABLE_IMAGES:
-        rest = len(images) - MAX_TABLE_IMAGES
-        console.say(f"… and {rest:,} more images; all scores are in explanations.json")
-    if pairs:
-        first = os.path.normpath(folder / (drawn or pairs)[0].panel)
-        maps = f"{count(len(drawn), 'heat map')} of {count(len(images), 'image')}, e.g."
-        none = "No map is drawn below the threshold (--show-absent draws it):"
-        console.say(f"{maps if drawn else none} {first}")
-    for name in found.contact_sheets[:1]:
-        console.say(f"Contact sheet: {folder / name}")
-    parts = {"explanations": images, "localization": found.localization, "sanity": found.sanity}
-    paths = ", ".join(str(folder / f"{name}.json") for name, content in parts.items() if content)
-    console.say(f"All of it as data: {paths}")
-    alike = [one for one in images if not one.unlike]
-    _note_reasons([pair for image in alike for pair in image.labels.items()])
-    if 0 < len(drawn) < len(pairs):
-        console.note("no maps are drawn below the threshold; --show-absent draws them")
-    if not task.anonymous and any(pair.dicom is not None for pair in drawn):
-        what = "a capture of a DICOM image carries its patient's name and study"
-        console.note(f"{what}; --anonymous leaves them out")
+        _show_counts(images)
     _say_end(len(images) or (found.sanity.n_images if found.sanity else 0), len(found.bad_images))
 
 
@@ -87,6 +73,19 @@ def _say_end(n_good: int, n_bad: int) -> None:
 
 def show_scores(path: Path, images: Iterable[results.ImageExplanation], n_bad: int) -> None:
     """How many images are above each label's threshold, and the file of their scores."""
+    n_images, n_unlike, facts = _show_counts(images)
+    console.say(f"Scores of {count(n_images, 'image')}: {path}")
+    if n_unlike:
+        unlike = "unlike the images that this model was trained on: no verdict (unlike_training)"
+        console.warn(f"{n_unlike:,} of {count(n_images, 'image')} {unlike}")
+    _note_reasons([*facts.items()])
+    _say_end(n_images, n_bad)
+
+
+def _show_counts(
+    images: Iterable[results.ImageExplanation],
+) -> tuple[int, int, dict[str, results.LabelExplanation]]:
+    """Images of any number by verdict; gives how many, how many unlike, and one's labels."""
     n_images, n_unlike, n_above, decided = 0, 0, Counter[str](), Counter[tuple[str, str]]()
     facts: dict[str, results.LabelExplanation] = {}
     for image in images:
@@ -97,55 +96,49 @@ def show_scores(path: Path, images: Iterable[results.ImageExplanation], n_bad: i
     table = Table("Label", box=None, pad_edge=False)
     kinds = [kind for kind in DECISIONS if decided]
     names = (name.replace(" ", "\n") for name in kinds)
-    for name in ("AUROC", "Threshold\n(Youden's)", "Above", "Below", *names):
+    for name in ("Above", "Below", "No\nverdict", *names, "Threshold\n(Youden's)", "AUROC"):
         table.add_column(name, justify="right")
     for label, found in facts.items():
-        if found.present is not None:
-            values = _number(found.auroc.value if found.auroc else None), _number(found.threshold)
-            n_below = n_images - n_unlike - n_above[label]
-            counts = (n_above[label], n_below, *(decided[label, kind] for kind in kinds))
-            table.add_row(label, *values, *(f"{n:,}" for n in counts))
-    if table.row_count:
+        n_judged = 0 if found.present is None else n_images - n_unlike
+        counts = [n_above[label], n_judged - n_above[label], n_images - n_judged]
+        counts += [decided[label, kind] for kind in kinds]
+        values = _number(found.threshold), _number(found.auroc.value if found.auroc else None)
+        table.add_row(label, *(f"{n:,}" for n in counts), *values)
+    if any(found.present is not None for found in facts.values()):
         console.show_table(table)
-    console.say(f"Scores of {count(n_images, 'image')}: {path}")
-    if n_unlike:
-        unlike = "unlike the images that this model was trained on: no verdict (unlike_training)"
-        console.warn(f"{n_unlike:,} of {count(n_images, 'image')} {unlike}")
-    _note_reasons([*facts.items()])
-    _say_end(n_images, n_bad)
+    return n_images, n_unlike, facts
 
 
 def _scores_table(images: Sequence[results.ImageExplanation]) -> Table:
-    """Scores of one image or a few, at most as wide as the terminal."""
-    table = Table(box=None, pad_edge=False)
-    several = len(images) > 1
-    if several:
-        table.add_column("Image", no_wrap=True, max_width=max(20, console.stdout().width - 70))
-    table.add_column("Label", overflow="fold")
-    for name in ("Score", "Prob.", "AUROC"):
-        table.add_column(name, justify="right")
-    table.add_column("Threshold\n(Youden's)" if several else "Verdict", no_wrap=True)
-    has_conformal = any(one.conformal for image in images for one in image.labels.values())
-    if has_conformal:
-        table.add_column(f"Conformal\n({100 * COVERAGE:.0f} %)", no_wrap=True)
-    is_known = any(one.reference is not None for image in images for one in image.labels.values())
-    if is_known:
-        table.add_column("Ref.")
+    """Scores of one image or a few; what is not known of any has no column."""
+    several, rows = len(images) > 1, list[tuple[str, ...]]()
     for image in images:
         # the folder's name rather than the path: `view1_frontal.jpg` says little
         name = image.image if image.maps is None else Path(image.maps).parent.name
         for label, found in image.labels.items():
-            auroc = found.auroc.value if found.auroc and found.present is not None else None
-            cells = [label, *map(_number, (found.score, found.probability, auroc))]
             words = found.verdict().partition(" the")[0] if several else found.verdict()
             is_empty = found.empty and found.overlay is not None and not several
-            cells.append(words + "\n(empty map)" * is_empty)
-            if has_conformal:
-                cells.append(found.conformal or "–")
-            if is_known:
-                cells.append({None: "–", True: "pos.", False: "neg."}[found.reference])
-            table.add_row(*([name, *cells] if several else cells))
+            auroc = found.auroc.value if found.auroc and found.present is not None else None
+            known = {None: "–", True: "pos.", False: "neg."}[found.reference]
+            said = (words + "\n(empty map)" * is_empty, known, found.conformal or "–")
+            numbers = map(_number, (found.probability, auroc))
+            rows.append((name, label, _number(found.score), *said, *numbers))
             name = ""
+    verdict = "Threshold\n(Youden's)" if several else "Verdict"
+    heads = ("Image", "Label", "Score", verdict, "Ref.", f"Conformal\n({100 * COVERAGE:.0f} %)")
+    columns = dict(zip((*heads, "Prob.", "AUROC"), zip(*rows, strict=True), strict=True))
+    shown = {
+        head: cells
+        for head, cells in columns.items()
+        if {*cells} != {"–"} and (several or head != "Image")
+    }
+    table = Table(box=None, pad_edge=False)
+    for head in shown:
+        width = max(20, console.stdout().width - 70) if head == "Image" else None
+        table.add_column(head, no_wrap=head != "Label", max_width=width)
+        table.columns[-1].justify = "right" if head in ("Score", "Prob.", "AUROC") else "left"
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -27,9 +27,8 @@ def explanations_section(context: Context) -> Section:
     images = [(run, one) for run in runs for one in run.heat_maps.images if one.xray is not None]
     n_maps = sum(bool(found.overlay) for _, one in images for found in one.found.values())
     n_xrays = len({(one.image, one.folder) for _, one in images})
-    xray_side = heatmaps.side_for(n_xrays, heatmaps.XRAY_SIDE, heatmaps.N_LARGE_XRAYS)
-    map_side = heatmaps.side_for(n_maps, heatmaps.MAP_SIDE, heatmaps.N_LARGE_MAPS)
-    exhibits = [_exhibit(context, run, one, xray_side, map_side) for run, one in images]
+    sides = heatmaps.sides_for(n_xrays, n_maps)
+    exhibits = [_exhibit(context, run, one, sides) for run, one in images]
     pictures = []
     for run in runs:
         shown = [one for of, one in images if of is run]
@@ -40,16 +39,12 @@ def explanations_section(context: Context) -> Section:
 
 
 def _exhibit(
-    context: Context,
-    run: RunArtifacts,
-    image: heatmaps.ExplainedImage,
-    xray_side: int,
-    map_side: int,
+    context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage, sides: tuple[int, int]
 ) -> Exhibit:
-    """The image for the viewer, with sides in pixels."""
+    """The image for the viewer; `sides` of X-ray and maps in pixels."""
     assert image.xray is not None
     path, targets = _identify(run, image)
-    where = (*image.xray.shape, run.config.data.fit, map_side)
+    where = (*image.xray.shape, run.config.data.fit, sides[1])
     maps: list[dict[str, Any]] = []
     for label, heat in zip(image.labels, image.maps, strict=True):
         found, verdict = image.found[label], image.found[label].verdict()
@@ -59,7 +54,7 @@ def _exhibit(
         told |= {"present": None} if verdict == "no verdict" else {}
         told["verdict"] = ": ".join(filter(None, (verdict, found.decision(), found.grounds())))
         maps.append(told | {"target": targets.get(label, found.reference)})
-    xray = heatmaps.xray_jpeg(image.xray, xray_side)
+    xray = heatmaps.xray_jpeg(image.xray, sides[0])
     return Exhibit(run.name, context.identities.image(path), xray, tuple(maps), image.method)
 
 
