@@ -76,10 +76,10 @@ def draw_forest(
         if line is not None:
             axes.axvline(line, **style.DOTTED)
     low = min(axes.dataLim.x0 for axes in panels)
+    shown = ["\n".join(map(style.shorten, name.split("\n"))) for name in names]
     for axes in panels:
         axes.set_xlim(max(min(low, 0.5) - 0.03, 0), 1.02)
-    shown = ["\n".join(map(style.shorten, name.split("\n"))) for name in names]
-    panels[0].set_yticks(places, shown, parse_math=False)
+        axes.set_yticks(places, shown, parse_math=False)
     panels[0].set_ylim(max(places) + 0.7, -0.7)  # downwards
     return figure, panels
 
@@ -131,7 +131,7 @@ def draw_curves(shown: Sequence[RunResult], kind: str) -> Figure:
                 # bands of more runs could not be told apart
                 style.curve(axes, found, band=len(shown) < 3, **looks)
         style.dress(axes, label, first.counted(), legend=1)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     if len(shown) > 1:
         lines = [Line2D([], [], **style.line_style(position)) for position in range(len(shown))]
         names = [style.shorten(one.run) for one in shown]

@@ -13,15 +13,19 @@ from pulmonet.metrics.results import Evaluation, RunResult
 
 @pytest.mark.parametrize("n_runs", [1, 6])
 def test_model_comparison(n_runs: int, make_result: Callable[..., RunResult]) -> None:
-    base = make_result(("Edema", "Cardiomegaly"))
+    names = ["Edema", "Cardiomegaly", "Mass"]
+    base = make_result(tuple(names))
     results = [base.model_copy(update={"run": f"run_$i${i}"}) for i in range(n_runs)]
     macro, *labels = draw_model_comparison(results, ()).axes
-    ticks = macro.get_yticklabels()
-    assert [tick.get_text() for tick in ticks] == [result.run for result in results]
-    assert not any(tick.get_parse_math() for tick in ticks)
-    titles = [axes.get_title(loc="left") for axes in labels]
-    assert titles == ["Edema", "Cardiomegaly"]
-    for axes in (macro, *labels):
+    firsts = [axes for axes in (macro, *labels) if axes.get_subplotspec().is_first_col()]
+    assert len(firsts) == 2, "two lines of panels"
+    for axes in firsts:
+        ticks = axes.get_yticklabels()
+        assert [tick.get_text() for tick in ticks] == [result.run for result in results]
+        assert not any(tick.get_parse_math() for tick in ticks)
+    titles = [axes.get_title(loc="left") for axes in labels if axes.axison]
+    assert titles == names
+    for axes in (macro, *labels[: len(names)]):
         assert axes.get_xlabel() == "AUROC"
         chance = [line for line in axes.lines if list(line.get_xdata()) == [0.5, 0.5]]
         assert len(chance) == 1 and axes.get_xlim()[0] < 0.5
