@@ -232,5 +232,4 @@ def draw_worst_cases(
                 words = f"{textwrap.fill(label, 16)}\n{number}: {case.score:.2f}"
                 style.show(axes, image, words, colour)
     none = [label for label in result.labels if label not in labels]
-    notes = f"None of {', '.join(none)}." if none else ""
-    return style.finish(figure, [result], "worst_cases", notes)
+    return style.finish(figure, [result], "worst_cases", f"None of {', '.join(none)}." * bool(none))

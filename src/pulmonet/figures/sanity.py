@@ -10,6 +10,7 @@ from pulmonet.figures import style
 def draw_sanity(result: Sanity, method: str, is_synthetic: bool = False) -> bytes:
     """PNG with the cascade on the left and, where measured, the ROAD curves on the right."""
     figure, axes = style.print_grid(2 if result.road else 1, 0.4, 1.9)
+    figure.set_figwidth(style.TWO_COLUMNS if result.road else style.ONE_COLUMN)
     _draw_cascade(axes[0], result)
     if result.road is not None:
         _draw_road(axes[1], result.road)
@@ -30,7 +31,7 @@ def _draw_cascade(axes: Axes, result: Sanity) -> None:
     name = f"must end below {result.threshold:g}"
     axes.axhline(result.threshold, color=style.GREY, linestyle="--", linewidth=1.2, label=name)
     axes.set_ylim(-0.03, 1.03)
-    style.dress(axes, "Rank correlation", "mean, with the trained network's maps", legend=1)
+    style.dress(axes, "Rank correlation", "mean, with the trained maps", legend=1)
     style.name_axes(axes, "weights randomised down to")
     axes.set_xticks(positions, names, rotation=60, ha="right", fontsize=style.SMALL)
 

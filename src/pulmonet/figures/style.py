@@ -92,7 +92,7 @@ def shorten(name: str) -> str:
 def head(figure: Figure, text: str) -> None:
     """The words above a figure, wrapped to it; dollar signs stay text, here as everywhere."""
     width = int(figure.get_figwidth() * 72 / (0.54 * NORMAL))
-    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, width)]
+    lines = [line for part in text.split("\n") for line in textwrap.wrap(part.strip(), width)]
     figure.set_figheight(figure.get_figheight() + 1.3 * NORMAL / 72 * max(len(lines) - 2, 0))
     looks: dict[str, Any] = {"color": INK, "parse_math": False, "x": 0.01, "ha": "left"}
     figure.suptitle("\n".join(lines), fontsize=NORMAL, **looks)
