@@ -154,6 +154,6 @@ def finish(figure: Figure, results: Sequence[RunResult], kind: str, notes: str =
     words = _STYLE["words"][kind]
     for axes in figure.axes:
         name_axes(axes, *words.get("axes", ("", "")))
-    is_rare = any(entry.few_positives for one in results for entry in one.labels.values())
+    is_rare = any(" *" in text.get_text() for axes in figure.axes for text in axes.texts)
     head(figure, _HEAD.render(results=results, words=words, notes=notes, is_rare=is_rare))
     return figure

@@ -41,6 +41,11 @@ def test_labels_of_few_patients_have_a_star_that_is_explained(
     stars = [axes.texts[0].get_text().endswith(" *") for axes in figure.axes[1:]]
     assert stars == [base.labels["Edema"].few_positives, True]
     assert "* Fewer than 20 positive" in figure.get_suptitle().replace("\u00a0", " ")
+    # a label that is not shown needs no star
+    alone = rare.model_copy(update={"roc": None})
+    result = base.model_copy(update={"labels": {**base.labels, "Mass": alone}})
+    said = draw_curves([result], "roc").get_suptitle()
+    assert ("Fewer than 20" in said) == base.labels["Edema"].few_positives
 
 
 def test_several_datasets_say_trained_on_and_tested_on(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +132,25 @@ def test_fonts_are_embedded_as_truetype_and_svg_needs_none(
     svg = render(draw(), "svg").decode()
     assert "<text" not in svg and "<path" in svg
     assert "<dc:date>" not in svg and svg == render(draw(), "svg").decode()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_a_paper_takes_the_pdf_at_its_own_size(tmp_path: Path, figures: dict[str, Figure]) -> None:
+    names = {"figure": "roc", "figure*": "several model_comparison"}  # one column, and two
+    for number, name in enumerate(names.values()):
+        (tmp_path / f"{number}.pdf").write_bytes(render(figures[name], "pdf"))
+    shown = "".join(
+        rf"\begin{{{kind}}}\includegraphics{{{number}.pdf}}\end{{{kind}}}"
+        for number, kind in enumerate(names)
+    )
+    geometry = "a4paper,textwidth=183mm,columnsep=5mm,textheight=250mm"
+    text = rf"\documentclass[twocolumn]{{article}}\usepackage[{geometry}]{{geometry}}"
+    text += rf"\usepackage{{graphicx}}\begin{{document}}Text.{shown}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(text)
+    command = ["pdflatex", "-interaction=batchmode", "-halt-on-error", "paper.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    log = (tmp_path / "paper.log").read_text("latin-1")
+    assert "Overfull" not in log and "Output written on paper.pdf" in log
 
 
 def test_a_png_says_its_resolution(figures: dict[str, Figure]) -> None:
