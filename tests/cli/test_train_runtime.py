@@ -85,8 +85,28 @@ def test_deterministic_kernels_are_not_chosen_by_their_speed(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_steps_on_tensors_that_stay_change_no_weight(data: Path, tmp_path: Path) -> None:
+    """13 images of 8 a batch: a whole batch and a short one, at a rate that float32 has exactly."""
+    rate = f"optim.lr={2.0**-13}"
+    found = weights_of(data, tmp_path / "graph", rate, "runtime.cuda_graph=true")
+    assert found == weights_of(data, tmp_path / "plain", rate)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("loss.name=aucm", "optim.name=pesg"), ("runtime.compile=true",), ("pointing.boxes=own",)],
+)
+def test_what_cannot_be_recorded_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: tuple[str, ...]
+) -> None:
+    flags = [part for one in ("runtime.cuda_graph=true", *settings) for part in ("--set", one)]
+    assert train(data, tmp_path, *flags) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "boxes, aucm and torch.compile cannot be recorded" in said
+
+
 def test_a_resumed_run_may_change_how_fast_it_is(data: Path, plain: bytes, tmp_path: Path) -> None:
-    changed = ("runtime.cudnn_benchmark=true", "runtime.compile_mode=reduce-overhead")
+    changed = ("runtime.cudnn_benchmark=true", "runtime.cuda_graph=true")
     first = weights_of(data, tmp_path, "runtime.resident=true")
     flags = [part for setting in changed for part in ("--set", setting)]
     assert train(data, tmp_path, "--name", "run", "--epochs", "2", "--resume", *flags) == 0

@@ -178,6 +178,44 @@ def _agree(one: tuple[Engine, list[float]], other: tuple[Engine, list[float]]) -
         torch.testing.assert_close(found, kept, rtol=2e-2, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["densenet121", "resnet50", "efficientnet_b0"])
+def test_a_recorded_step_is_near_one_without(name: str) -> None:
+    runtime, optim = {"cuda_graph": True}, {"name": "adamw", "ema_decay": 0.9, "clip_norm": 1.0}
+    _agree(steps_with(name, {}, **optim), steps_with(name, runtime, **optim))
+
+
+def test_recorded_steps_replay_and_draw_new_dropout() -> None:
+    engine = engine_on_gpu(
+        "efficientnet_b0", "fp32", runtime={"cuda_graph": True}, optim={"batch_size": 8, "lr": 1e-9}
+    )
+    losses = []
+    for seed in (0, 1, 2, 3, 4, 5, 5):
+        loss, known = train_step(engine, batch_of(8), learning_rate=1e-9, seed=seed)
+        losses.append(loss / known)
+    found = torch.stack(losses).tolist()
+    assert found[3] != found[4], "replayed with another seed"
+    assert found[5] == pytest.approx(found[6], rel=1e-4), "and with the same"
+    assert engine.graph is not None and engine.graph._graph is not None
+
+
+def test_recorded_without_memory_goes_on_with_smaller_parts() -> None:
+    optim = {"batch_size": 128}
+    engine = engine_on_gpu(runtime={"cuda_graph": True}, optim=optim)
+    limit_memory(1500)
+    for seed in range(5):
+        train_step(engine, batch_of(128, 224), learning_rate=1e-4, seed=seed)
+    assert engine.is_halved
+    assert engine.graph is not None and engine.graph._graph is not None
+
+
+def test_a_run_is_recorded_while_loader_threads_work(data: Path) -> None:
+    settings = ("--set", "runtime.cuda_graph=true", "--set", "optim.ema_decay=0.9")
+    growth = ("--set", "optim.growth=[[32, 2]]", "--epochs", "4", "--num-workers", "4")
+    assert train(data, *settings, *growth, "--batch-size", "5") == 0
+    rows = log_of(RunDir(data.parent / "densenet121"))
+    assert all(math.isfinite(float(row["train_loss"])) for row in rows)
+
+
 def test_cudnns_choice_and_rows_on_the_card(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = ("--set", "runtime.cudnn_benchmark=true", "--set", "runtime.resident=true")
     assert train(data, "--model", "resnet50", *settings) == 0

@@ -300,6 +300,8 @@ class RuntimeConfig(Section):
     """torch.compile the network (GPU); a batch of another length is done without."""
     compile_mode: choices.CompileMode = "default"
     """How it is compiled; reduce-overhead records CUDA graphs."""
+    cuda_graph: bool = False
+    """Record a training step of each image size as one CUDA graph, and replay it."""
     cudnn_benchmark: bool = False
     """Let cuDNN try its kernels on each shape and take the fastest."""
     resident: bool = False
@@ -383,6 +385,8 @@ class RunConfig(Section):
             "model.freeze: encoder has features of plain images of one size; set "
             "augment.mixup_alpha=0 and optim.growth=[], and leave out "
             "--boxes": self.model.freeze == "encoder" and (mixed or taught or self.optim.growth),
+            "runtime.cuda_graph: boxes, aucm and torch.compile cannot be recorded; leave it "
+            "or them out": self.runtime.cuda_graph and (taught or aucm or self.runtime.compile),
             "runtime.cudnn_benchmark: what is fastest is not the same each time; leave it or "
             "runtime.deterministic out": self.runtime.cudnn_benchmark
             and self.runtime.deterministic,

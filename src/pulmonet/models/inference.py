@@ -96,8 +96,6 @@ def unlabelled(images: Tensor) -> Batch:
 
 def mean_scores(of_views: Sequence[Floats32]) -> Floats32:
     """The mean of (N, L) scores of the same rows; those of a single view as they are."""
-    if len(of_views) == 1:
-        return of_views[0]
     return np.asarray(np.stack(of_views).astype(np.float64).mean(axis=0), np.float32)
 
 

@@ -13,9 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from pulmonet.arrays import Floats32
 from pulmonet.choices import ENCODER
 from pulmonet.config.fields import OptimConfig, RunConfig
+from pulmonet.errors import TrainingError
 from pulmonet.models.frozen import head_of
 from pulmonet.models.networks import Ensemble, WithClassMaps
 from pulmonet.training.distributed import Processes
+from pulmonet.training.graph import StepGraph
 from pulmonet.training.losses import AucMargin, balanced_pos_weight, count_classes
 from pulmonet.training.optimisers import build_optimiser
 
@@ -44,6 +46,7 @@ class Engine:
         micro_batch_size: images per forward pass of this process; 0 = all at once.
         is_halved: whether `micro_batch_size` was made smaller for want of memory.
         notify: told of what a user should know (micro-batches halved).
+        graph: what records steps and replays them, with ``runtime.cuda_graph``; or None.
         skipped: bool scalar on the device, whether fp16 left the last step out for a non-finite
             gradient; None in other precisions.
     """
@@ -100,6 +103,12 @@ class Engine:
         )
         self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
         self.average = WeightAverage(self.network, optim.ema_decay) if optim.ema_decay else None
+        self.graph = None
+        if runtime.cuda_graph and (processes.are_many or self.scaler is not None):
+            what = "runtime.cuda_graph: takes one process, in bf16 or fp32"
+            raise TrainingError(f"{what}; leave it out, or set runtime.amp=off")
+        if runtime.cuda_graph:
+            self.graph = StepGraph(self.optimiser, device)
         self.ensemble = ensemble
         self.pos_weight: Tensor | None = None
         if loss.pos_weight == "balanced" and targets is not None:

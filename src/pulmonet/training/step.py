@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pulmonet.data.batches.augment import place_tensor
 from pulmonet.data.batches.load import Batch
@@ -49,6 +51,8 @@ def train_step(
                     "--image-size, another --model, or --set optim.micro_batch_size=N"
                 ) from None
             engine.micro_batch_size, engine.is_halved = max(1, now // 2), True
+        if engine.graph is not None:
+            engine.graph.forget()
         engine.optimiser.zero_grad(set_to_none=True)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -58,11 +62,25 @@ def train_step(
 
 def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
-    for group in engine.optimiser.param_groups:
-        group["lr"] = rate
     engine.optimiser.zero_grad(set_to_none=True)
     targets = batch.targets.to(engine.device)  # no copy: the loader has put them there
     images = batch.images.to(engine.device)
+    if engine.graph is not None:
+        work, whole = partial(_compute, engine, batch), len(images) == engine.batch_size
+        found = engine.graph.run(work, images, targets, rate=rate, whole=whole)
+    else:
+        for group in engine.optimiser.param_groups:
+            group["lr"] = rate
+        found = _compute(engine, batch, images, targets)
+    if engine.average is not None:  # not in the graph: while that runs, the host has time
+        engine.average.update()
+    return found
+
+
+def _compute(
+    engine: Engine, batch: Batch, images: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a graph records: it waits for nothing, and reads of `batch` no more than the boxes."""
     known = sum_over_processes(losses.known_count(targets).float(), engine.processes)
     class_counts = engine.class_counts
     if engine.auc_margin is not None:
@@ -146,35 +164,32 @@ def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
     # compiled for one number of images; not for one image, as a compiler ignores hooks
     is_usual = 1 < len(images) == (engine.micro_batch_size or engine.batch_size)
     called = engine.forward if is_usual or not compiled else engine.plain
-    lone = contextlib.nullcontext() if len(images) > 1 else _lone(engine.network)
+    lone = contextlib.nullcontext() if len(images) > 1 else _lone()
     with autocast(engine.device, engine.precision), fast, lone:
         found = called(images)
     return found if isinstance(found, tuple) else (found, None)
 
 
 @contextlib.contextmanager
-def _lone(network: nn.Module) -> Iterator[None]:
+def _lone() -> Iterator[None]:
     """While one image passes, a batch norm that sees one value a channel takes its running ones.
 
     torch refuses the variance of one value; of an image twice a DenseNet's gradients overflow.
     """
+    changed: list[nn.Module] = []
 
     def choose(module: nn.Module, given: tuple[Tensor]) -> None:
-        if given[0].numel() == given[0].shape[1]:
+        is_norm = isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+        if is_norm and module.training and given[0].numel() == given[0].shape[1]:
             module.training = False
+            changed.append(module)
 
-    norms = [
-        one
-        for one in network.modules()
-        if one.training and isinstance(one, _BatchNorm) and not isinstance(one, nn.SyncBatchNorm)
-    ]
-    hooks = [module.register_forward_pre_hook(choose) for module in norms]
     try:
-        yield
+        with register_module_forward_pre_hook(choose):
+            yield
     finally:
-        for module, hook in zip(norms, hooks, strict=True):
+        for module in changed:
             module.training = True
-            hook.remove()
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -200,8 +215,6 @@ def _update(engine: Engine, before: list[Tensor]) -> None:
         engine.scaler.update()
     else:
         engine.optimiser.step()
-    if engine.average is not None:
-        engine.average.update()
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

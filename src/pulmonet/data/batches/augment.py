@@ -45,9 +45,6 @@ class Augmentation:
     brightness: Floats32  # (B,), added, in grey levels
     contrast: Floats32  # (B,), factor about mid-grey (127.5)
 
-    def __len__(self) -> int:
-        return len(self.affine)
-
     def changes_grey(self) -> Flags:
         """(B,) whether brightness or contrast change."""
         return np.asarray((self.brightness != 0) | (self.contrast != 1))

@@ -239,8 +239,8 @@ def _threads_device(device: str | torch.device) -> torch.device:
 
 
 @cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream of a device for the whole process: the allocator keeps memory for each."""
+def side_stream(device: torch.device, _use: str) -> torch.cuda.Stream:
+    """One stream of a device for each use in a process: the allocator keeps memory for each."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -262,7 +262,7 @@ def in_order(
     if num_workers <= 0:
         yield from (prepare() for prepare in work)
         return
-    stream = _side_stream(device) if device.type == "cuda" else None
+    stream = side_stream(device, "loader") if device.type == "cuda" else None
 
     def run(prepare: Callable[[], Any]) -> tuple[Any, torch.cuda.Event | None]:
         """A batch, and the event after which a CUDA device has it."""

@@ -18,7 +18,7 @@ from pulmonet.words import list_first
 #: What a resumed run may change: nothing that decides its weights, but for more epochs.
 CHANGEABLE = {f"runtime.{name}" for name in ("device", "num_workers", "tensorboard", "mlflow")}
 CHANGEABLE |= {"runtime.checkpoint_minutes", "runtime.keep_checkpoint", "runtime.resident"}
-CHANGEABLE |= {"runtime.compile_mode", "runtime.cudnn_benchmark"}
+CHANGEABLE |= {"runtime.compile_mode", "runtime.cuda_graph", "runtime.cudnn_benchmark"}
 CHANGEABLE |= {"optim.epochs", "optim.prolonged", "data.data_dir", "data.follow_links"}
 CHANGEABLE |= {"data.same_patients"}  # the patients of the rows tell
 
