@@ -157,5 +157,5 @@ def check_artifacts(damaged_file: tuple[str, bytes], folder: Path) -> None:
         return
     run = found.runs[0]
     for image in run.heat_maps.images:
-        assert image.maps.dtype == np.float32 and len(image.maps) == len(image.labels)
+        assert image.maps.dtype == np.float16 and len(image.maps) == len(image.labels)
     assert len(found.problems) <= 1

@@ -89,12 +89,13 @@ def _halve_stride(network: nn.Module) -> int:
     """
     inputs: dict[Any, tuple[int, bool]] = {}  # module -> height of its input, no pool
     blank, cells = torch.zeros(1, 1, 256, 256), 0
+    failures = (ConfigError, AssertionError, RuntimeError, TypeError, ValueError)
 
     def note(one: nn.Module, given: tuple[Any, ...]) -> None:
         if isinstance(one, (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)):
             inputs[one] = given[0].shape[2], isinstance(one, nn.Conv2d)
 
-    with register_module_forward_pre_hook(note), contextlib.suppress(ConfigError, RuntimeError):
+    with register_module_forward_pre_hook(note), contextlib.suppress(*failures):
         forward_features(network, blank)
         for one, (height, is_convolution) in [*inputs.items()]:
             if height == 16 and one.stride not in (1, (1, 1)):

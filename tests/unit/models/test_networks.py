@@ -92,7 +92,9 @@ def test_stride_16_is_that_of_the_authors_with_the_same_weights(name: str) -> No
     check_class_maps(network, name, 96)
 
 
-@pytest.mark.parametrize("name", ["timm:convnext_atto", "timm:test_vit"])
+@pytest.mark.parametrize(
+    "name", ["timm:convnext_atto", "timm:test_vit", "timm:vit_tiny_patch16_224"]
+)
 def test_stride_16_of_a_network_that_cannot_have_it_is_refused(name: str) -> None:
     pytest.importorskip("timm")
     with pytest.raises(ConfigError, match=r"no network of stride 32 .* set model.output_stride"):
