@@ -48,8 +48,11 @@ def _exhibit(
     maps: list[dict[str, Any]] = []
     for label, heat in zip(image.labels, image.maps, strict=True):
         found, verdict = image.found[label], image.found[label].verdict()
-        told = found.model_dump(include={"score", "present", "threshold", "peak_x", "peak_y"})
-        png = heatmaps.map_png(heatmaps.lay_map(heat, *where)) if found.overlay else None
+        told = found.model_dump(include={"score", "present", "threshold"})
+        placed = heatmaps.lay_map(heat, *where)
+        y, x = np.unravel_index(int(placed.argmax()), placed.shape)
+        told |= {"peak_x": (x + 0.5) / placed.shape[1], "peak_y": (y + 0.5) / placed.shape[0]}
+        png = heatmaps.map_png(placed) if found.overlay else None
         told |= {"label": label, "png": png, "empty": not heat.any()}
         told |= {"present": None} if verdict == "no verdict" else {}
         told["verdict"] = ": ".join(filter(None, (verdict, found.decision(), found.grounds())))

@@ -227,7 +227,7 @@
       } else if (errorOf(map) === "right") words.push("Right");
       if (map.png === null) words.push(`No map is drawn${map.present === false ? " below the threshold" : ""}`);
       else if (map.empty) words.push("The map is empty: nothing in the image raised this score");
-      else if (map.peak_x !== null) {
+      else {
         const third = (x, names) => names[Math.min(2, Math.floor(3 * x))];
         const place = `${third(map.peak_y, ["top", "middle", "bottom"])} ${third(map.peak_x, ["left", "centre", "right"])}`;
         words.push(`What raised the score most lies at the ${place} of the picture`);

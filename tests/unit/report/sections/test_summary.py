@@ -20,6 +20,22 @@ def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
     assert [row[0].text for row in table.rows] == ["b", "a", "baseline (view, age, sex)"]
 
 
+def test_a_best_run_is_called_better_only_where_that_is_significant(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    run_dir = make_run(tmp_path, "b", skill=3.0)
+    better = "It is significantly better than a in macro AUROC."
+    assert better not in words_of(sections_of(tmp_path)["Summary"])
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    document["runs"][0]["group_letters"] = "z"
+    path.write_text(json.dumps(document))
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert better in summary and "Not significantly different" not in summary
+    document["runs"][0]["group_letters"] = ""  # not compared
+    path.write_text(json.dumps(document))
+    assert better not in words_of(sections_of(tmp_path)["Summary"])
+
+
 def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     unfinished = make_run(tmp_path, "b", evaluated=False, logged=False)
