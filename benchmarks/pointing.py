@@ -71,6 +71,8 @@ def arm(*settings: str, boxes: bool = True) -> list[str]:
 ARMS = {
     "none": arm(boxes=False),
     "boxes": arm(),
+    "weight-0.05": arm("pointing.weight=0.05"),
+    "weight-0.1": arm("pointing.weight=0.1"),
     "weight-0.2": arm("pointing.weight=0.2"),
     "weight-1": arm("pointing.weight=1"),
     "weight-2": arm("pointing.weight=2"),
