@@ -11,6 +11,15 @@ a network that never saw it, and gives the macro AUROC over all rows and over ab
 Finding` = 0): the mean over seeds, with 95 % intervals from resampling patients, and the paired
 difference to one arm on the same resamples.
 
+Arms named `-more` train on a second collection as well, whose patient numbers mean the same people;
+they are scored on the rows of the first:
+
+    python benchmarks/study.py run --data-dir nih-cxr --more nih-cxr-more --out study single-more
+
+The label of `kermany-224` is pneumonia; its arms are named so:
+
+    python benchmarks/study.py run --data-dir kermany-224 --out kermany kermany-quick --seeds 0
+
 `run --tta jitter` scores them once more with test-time augmentation; the table has these scores as
 an arm of their own, `quick+jitter`.
 
@@ -107,7 +116,7 @@ def prediction_paths(arm: str, seed: int, options: argparse.Namespace) -> list[P
         options.out
         / f"{run_name(trained, seed, fold)}{ending}"
         / f"predictions_{options.data_dir.name}_valid.csv"
-        for fold in range(N_FOLDS)
+        for fold in options.folds or range(N_FOLDS)
     ]
 
 
@@ -207,8 +216,8 @@ def only(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
 
 def abnormal_rows(predictions: Predictions, data_dir: Path) -> NDArray[np.bool_]:
     """(N,) whether a row's `No Finding` is 0."""
-    tables = [pd.read_csv(path) for path in (data_dir / "train.csv", data_dir / "valid.csv")]
-    table = pd.concat(tables)
+    paths = [data_dir / f"{split}.csv" for split in ("train", "valid")]
+    table = pd.concat([pd.read_csv(path) for path in paths if path.exists()])
     normal = set(table.loc[table["No Finding"] == 1, "Path"])
     strip = {path.removeprefix(f"{data_dir.name}/") for path in normal} | normal
     return np.asarray([path not in strip for path in predictions.paths])
@@ -250,12 +259,15 @@ def table(options: argparse.Namespace) -> None:
         parts = list(found[arm].values())
         found[f"{arm}, average of {len(parts)} seeds"] = {OF_ALL_SEEDS: average(parts)}
     first = next(iter(next(iter(found.values())).values()))
-    found[BASELINE] = {OF_ALL_SEEDS: of_baseline(first)}
+    if Covariates.of(first.columns, len(first.paths), "view sex age_years").informative:
+        found[BASELINE] = {OF_ALL_SEEDS: of_baseline(first)}
     result = {}
     for rows_name, rows in (
         ("all", np.ones(len(first.paths), bool)),
         ("abnormal", abnormal_rows(first, options.data_dir)),
     ):
+        if not (first.targets[rows] == 0).any(axis=0).all():  # whose every image is abnormal
+            continue
         chosen = {
             arm: {seed: only(part, rows) for seed, part in parts.items()}
             for arm, parts in found.items()
@@ -374,6 +386,7 @@ def main() -> None:
     runs.add_argument("--tta", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")
+    tables.add_argument("--folds", type=int, nargs="+", help="only these, of a study that goes on")
     tables.add_argument("--average", action="append", default=[], help="arm,arm: one more row")
     tables.add_argument("--average-seeds", action="append", default=[], help="arm: one more row")
     options = parser.parse_args()
