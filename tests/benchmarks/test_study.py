@@ -1,0 +1,60 @@
+"""The study's arms with a second collection, and tables of one label and of some folds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pulmonet.run.predictions import Predictions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import study  # noqa: E402
+from study_arms import ARMS  # noqa: E402
+
+DATA = Path("/data/nih-cxr")
+
+
+def test_arms_named_so_train_on_both_collections() -> None:
+    options = argparse.Namespace(data_dir=DATA, more=Path("/data/nih-cxr-more"))
+    named = [arm for arm in ARMS if study.more_data(arm, options)]
+    assert sorted(named) == [
+        *("quick-more", "single-more", "single-more-evenly", "single-more-five-labels"),
+        "strong-more",
+    ]
+    assert study.more_data("single-more", options) == [
+        *("--data-dir", options.more, "--same-patients", "nih-cxr,nih-cxr-more")
+    ]
+    with pytest.raises(SystemExit, match="add --more FOLDER"):
+        study.more_data("quick-more", argparse.Namespace(data_dir=DATA, more=None))
+
+
+def test_some_folds_and_one_label(tmp_path: Path) -> None:
+    options = argparse.Namespace(data_dir=DATA, out=tmp_path, folds=[0, 3])
+    names = [path.parent.name for path in study.prediction_paths("quick", 1, options)]
+    assert names == ["quick-s1-f0", "quick-s1-f3"]
+    both = ("Pneumonia", "Edema", "Atelectasis")
+    rows = Predictions(
+        *("a", "d", "valid"), both, ("x", "y"), None, None, np.eye(2, 3), np.ones((2, 3)) / 2
+    )
+    assert study.five_labels(rows).targets.tolist() == [[0, 0], [0, 1]], "in CheXpert's order"
+    alone = Predictions(
+        *("a", "d", "valid"), ("Pneumonia",), ("x",), None, None, np.ones((1, 1)), np.ones((1, 1))
+    )
+    assert study.five_labels(alone).labels == ("Pneumonia",)
+
+
+def test_abnormal_rows_need_no_valid_csv(tmp_path: Path) -> None:
+    table = pd.DataFrame({"Path": ["d/a.jpg", "d/b.jpg"], "No Finding": [1.0, 0.0]})
+    (tmp_path / "d").mkdir()
+    table.to_csv(tmp_path / "d" / "train.csv", index=False)
+    rows = Predictions(
+        *("a", "d", "valid"), ("Pneumonia",), ("a.jpg", "b.jpg"), None, None, np.ones((2, 1)),
+        np.ones((2, 1)),
+    )  # fmt: skip
+    assert study.abnormal_rows(rows, tmp_path / "d").tolist() == [False, True]
