@@ -14,8 +14,8 @@ from pulmonet.run.predictions import Predictions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-import study  # noqa: E402
-from study_arms import ARMS  # noqa: E402
+import study
+from study_arms import ARMS
 
 DATA = Path("/data/nih-cxr")
 
