@@ -141,8 +141,8 @@ def logit_interval(
 
     The logit of an AUROC is too far from 0 by the curvature of its scale (delta method): that is
     taken off, and the interval goes as far as `reach`. A biased value, which it still holds, has an
-    unbiased `centre` and the normal quantile: with Student's, average precision of few patients is
-    covered in 98 to 99 % (docs/experiments/evaluation-statistics.md). A `value` of 0 or 1 has no
+    unbiased `centre` and the normal quantile: with Student's, average precision of few patients was
+    covered in 96 to 100 % (docs/experiments/evaluation-statistics.md). A `value` of 0 or 1 has no
     standard error: it gets the exact bound of that many patients (Clopper and Pearson 1934).
     """
     finite = samples[np.isfinite(samples)]
