@@ -22,7 +22,7 @@ from PIL import Image
 
 import pulmonet
 from pulmonet.cli.main import main as run_pulmonet
-from pulmonet.figures.style import INK, head, new_figure, png_of
+from pulmonet.figures.style import INK, new_figure, render
 from pulmonet.labels import DEFAULT_LABELS
 
 #: Run -> what it has beside the settings that both have.
@@ -113,8 +113,8 @@ def draw(root: Path) -> bytes:
                     words = f"{label if place == 0 else ''}\n{name.replace('-', ' ')}"
                     axis.set_title(words, fontsize=8, color=INK, loc="left")
     what = "maps of a network without, and of one taught with boxes"
-    head(figure, f"SYNTHETIC phantoms, held out: {what}")
-    return png_of(figure)
+    figure.suptitle(f"SYNTHETIC phantoms, held out: {what}", fontsize=9.5, color=INK)
+    return render(figure)
 
 
 if __name__ == "__main__":
