@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from chexpert_factory import write_dataset
 from evaluation_factory import LABELS, evaluate, write_predictions
 from pulmonet.cli.main import main
+from pulmonet.flows.evaluate.screen import show_comparison
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.results import RunResult, read_evaluation
@@ -256,3 +257,19 @@ def test_wrong_plans(
 ) -> None:
     assert evaluate(tmp_path, "--plan", plan) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_long_names_of_several_collections_leave_no_column_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = write_predictions(tmp_path / "mine.csv")
+    assert evaluate(tmp_path / "artifacts", "--predictions", str(path)) == 0
+    one = result_of(tmp_path / "artifacts")
+    names = ("nih-cxr", "kermany-224+nih-cxr-more+pneumoniamnist")
+    capsys.readouterr()
+    show_comparison([one.model_copy(update={"dataset": name}) for name in names], [])
+    said = capsys.readouterr()
+    assert "Macro AUROC (95 %)" in said.out and "Testing" in said.out
+    assert said.out.count(one.macro.auroc.text()) == 2
+    assert "left out" not in said.err

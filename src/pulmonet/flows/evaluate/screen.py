@@ -67,7 +67,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
     width = max(24, console.stdout().width - (76 if several else 56))
     table.add_column("Run", overflow="ellipsis", no_wrap=True, max_width=width)
     if several:
-        table.add_column("Rows", overflow="ellipsis", no_wrap=True, max_width=18)
+        table.add_column("Rows", overflow="fold", max_width=18)
     for name in ("Macro AUROC (95 %)", "Avg. precision" if same_dataset else "Testing", "Group"):
         table.add_column(name, no_wrap=True)
     for result in scored:
