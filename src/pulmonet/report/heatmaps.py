@@ -33,7 +33,7 @@ from pulmonet.run.record import Record, read_model
 _EARLIER = "explained by an earlier call"
 _REMEDY = "remove it and run `pulmonet explain` again"  # which replaces no damaged file
 #: Images with maps per run that are read.
-MAX_IMAGES = 400
+MAX_IMAGES = 200
 #: Longest side of an X-ray and of a map inside the page, pixels, and how many of each may be so
 #: large: more are smaller, so that all of them fit (1.5 MB of X-rays, as many of maps).
 XRAY_SIDE, N_LARGE_XRAYS = 512, 30
