@@ -95,5 +95,5 @@ def _study_level(result: RunResult) -> list[Table]:
 
 def _worst_cases(context: Context, result: RunResult) -> list[Table]:
     labels = result.labels.items()
-    cases = ((label, case) for label, item in labels for case in item.worst_cases)
+    cases = ((label, case) for label, item in labels for case in item.contradictions().values())
     return table_of("worst_cases", cases, identities=context.identities)
