@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pulmonet.cli.main import main
 from pulmonet.files.write import write_json
@@ -143,6 +144,25 @@ def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: 
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     for title in ("stored thresholds", "choosing a threshold", "Stored thresholds of two runs"):
         assert title in text
+
+
+def test_with_one_row_a_patient_shares_have_wilson_s_interval(tmp_path: Path) -> None:
+    """scipy's, of few rows that have the finding, or are called."""
+    assert evaluate(tmp_path, scores(0, range(60)), name="m") == 0
+    new = scores(1, range(100, 128), n_images=1)
+    assert evaluate(tmp_path, new, "--split", "test", name="m") == 0
+    point = first_point(tmp_path, "test")
+    assert point.estimates == "threshold"
+    called, truth = new["Edema_score"] >= point.threshold, new["Edema"] == 1
+    for found, inside, right in (
+        (point.sensitivity, truth, called),
+        (point.specificity, ~truth, ~called),
+        (point.ppv, called, truth),
+        (point.npv, ~called, ~truth),
+    ):
+        exact = stats.binomtest(int((inside & right).sum()), int(inside.sum()))
+        expected = exact.proportion_ci(method="wilson")
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_conformal_thresholds_are_stored_and_judge_other_patients(tmp_path: Path) -> None:
