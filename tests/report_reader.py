@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pulmonet.metrics.tables import Table
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
-from pulmonet.report.render.blocks import Bullets, Document, Section, Table, Text, all_blocks
+from pulmonet.report.render.blocks import Bullets, Document, Section, Text, all_blocks
 from pulmonet.report.sections import build_document
 from pulmonet.run.folder import RunDir
 
@@ -35,6 +36,17 @@ def sections_of(artifacts_dir: Path) -> dict[str, Section]:
 
     walk(_document(artifacts_dir).sections)
     return found
+
+
+def parts_of(markdown_path: Path) -> list[Path]:
+    """report.md and the files beside it."""
+    beside = markdown_path.with_name(f"{markdown_path.stem}_files")
+    return [markdown_path, *sorted(beside.glob("*.md"))]
+
+
+def whole_report(folder: Path) -> str:
+    """What report.md and the files beside it say."""
+    return "\n".join(path.read_text("utf-8") for path in parts_of(folder / "report.md"))
 
 
 def words_of(section: Section) -> str:

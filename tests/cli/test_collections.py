@@ -17,6 +17,7 @@ from pulmonet.cli.main import main
 from pulmonet.files.read import sha256_of
 from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 
 TINY = ["--model", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
 TINY += ["--batch-size", "8", "--num-workers", "0", "--labels", "Cardiomegaly,Edema"]
@@ -154,7 +155,7 @@ def test_the_report_says_what_was_trained_and_tested_on(work: Path, tmp_path: Pa
     shutil.copytree(copy_run(work, tmp_path / "b", "north") / "north", out / "north")
     assert evaluate(out, "both", "north", "--data-dir", f"{work}/north,{work}/south") == 0
     assert main(["report", "--artifacts-dir", str(out)]) == 0
-    said = (out / "report.md").read_text()
+    said = whole_report(out)
     lines = said.partition("Trained on, tested on")[2].splitlines()
     cells = [tuple(cell.strip() for cell in line.split("|")[1:6]) for line in lines]
     expected = {("both", one): "internal" for one in ("north", "north+south", "south")}

@@ -21,6 +21,7 @@ from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
+from report_reader import whole_report
 from run_factory import make_named_runs
 
 
@@ -283,9 +284,9 @@ def test_the_report_shows_the_ensemble_and_its_members(runs: Path) -> None:
         == 0
     )
     assert main(["report", "--artifacts-dir", str(runs), "--html"]) == 0
-    text = (runs / "report.md").read_text()
+    text = whole_report(runs)
     assert "ensemble: mean of the scores of first, second." in text
-    assert "### More about ensemble on tiny, valid" in text
+    assert "# More about ensemble on tiny, valid" in text
     assert (runs / "report_files" / "ensemble_roc_tiny_valid.png").exists()
     assert "| first less ensemble | AUROC | macro |" in text
     assert "None: each run stands alone" not in text

@@ -16,6 +16,7 @@ from pulmonet.cli.main import main
 from pulmonet.files.read import read_array
 from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 
 NOTHING_USED = "These rows decided nothing before."
 
@@ -94,7 +95,7 @@ def test_training_rows_renumbered_under_other_names_are_counted(
     assert NOTHING_USED not in said
     assert f"{counted}, were trained on" in said
     assert main(["report", "--artifacts-dir", str(place / "artifacts")]) == 0
-    report = (place / "artifacts" / "report.md").read_text()
+    report = whole_report(place / "artifacts")
     assert f"| 32 | Internal testing | On copy, test (rows used for training ({counted}))" in report
     assert "| 33 | External testing | None in the artifacts" in report
     assert f"{counted}, were trained on" in report

@@ -23,6 +23,7 @@ from pulmonet.files.write import write_atomic
 from pulmonet.flows.evaluate.combine import check_disjoint
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 from run_factory import make_run
 
 LABELS = ("Cardiomegaly", "Edema")
@@ -255,12 +256,12 @@ def test_the_report_shows_the_pooled_row(runs: Path) -> None:
     shutil.rmtree(runs / "plain")
     assert evaluate(runs, *FOLDS, "--pool-folds", "quick") == 0
     assert main(["report", "--artifacts-dir", str(runs)]) == 0
-    text = (runs / "report.md").read_text()
+    text = whole_report(runs)
     assert "quick: out of fold, by f0, f1, f2." in text
     assert "Out of fold, quick (f0, f1 and f2 together) reaches a mean AUROC of" in text
     assert "The best run, f" not in text, "the best of three folds is a lucky one"
     assert "f0, f1 and f2 are folds of quick, each on rows of its own" in text
-    folds = text.split("valid split: folds of quick")[1].split("\n### ")[0]
+    folds = text.split("# tiny, valid split: folds of quick")[1].split("\n# ")[0]
     assert "| f1 |" in folds
     assert "baseline (view, age, sex)" not in folds and "Rows behind the numbers" not in folds
     assert text.count("Rows behind the numbers") >= 1, "those of the pooled row"

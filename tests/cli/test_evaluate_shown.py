@@ -20,7 +20,7 @@ from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.results import RunResult, read_evaluation
 from pulmonet.run.folder import RunDir
 from report_factory import make_run
-from report_reader import tables_of
+from report_reader import tables_of, whole_report
 from run_factory import make_run as make_network
 
 
@@ -33,7 +33,7 @@ def report(artifacts: Path) -> tuple[str, str]:
     """report.md and report.html of the artifacts, with a run beside what was evaluated."""
     make_run(artifacts, "trained", labels=LABELS)
     assert main(["report", "--html", "--artifacts-dir", str(artifacts)]) == 0
-    return tuple((artifacts / name).read_text("utf-8") for name in ("report.md", "report.html"))  # type: ignore[return-value]
+    return whole_report(artifacts), (artifacts / "report.html").read_text("utf-8")
 
 
 def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_flow_and_missing_labels_are_counted_from_the_source_to_the_table(tmp_pa
     }
     assert result.labels["Edema"].n == 17 - 3 - 2
     assert main(["report", "--html", "--artifacts-dir", str(artifacts)]) == 0
-    for name in ("report.md", "report.html"):
-        assert "flow of rows and patients" in (artifacts / name).read_text("utf-8")
+    for text in (whole_report(artifacts), (artifacts / "report.html").read_text("utf-8")):
+        assert "flow of rows and patients" in text
     tables = tables_of(artifacts)
     steps = tables["From the source to the rows scored"].rows
     assert [row[1].text for row in steps] == ["44", "20", "18", "17"]

@@ -17,6 +17,7 @@ from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.results import read_evaluation
 from pulmonet.run.folder import RunDir
 from report_factory import make_run
+from report_reader import whole_report
 
 
 def scores(seed: int, patients: range, n_images: int = 2) -> pd.DataFrame:
@@ -141,7 +142,7 @@ def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: 
     assert read_evaluation(path).runs[0].threshold_tests == run.threshold_tests
     make_run(tmp_path / "out", "trained")
     assert main(["report", "--artifacts-dir", str(tmp_path / "out")]) == 0
-    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    text = whole_report(tmp_path / "out")
     for title in ("stored thresholds", "choosing a threshold", "Stored thresholds of two runs"):
         assert title in text
 

@@ -23,6 +23,7 @@ from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.models.trained import load_run
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
+from report_reader import whole_report
 from run_factory import make_run
 
 LABELS = ("Cardiomegaly", "Edema")
@@ -164,7 +165,7 @@ def test_an_ensemble_of_views(runs: Path) -> None:
     assert RunDir(runs / "ensemble").calibration_path.exists()
     assert result_of(runs, "ensemble").members == ["first", "second"]
     assert main(["report", "--artifacts-dir", str(runs)]) == 0
-    text = (runs / "report.md").read_text()
+    text = whole_report(runs)
     assert "first+flip: 2 views of each image." in text.replace("\\", "")
     assert "mean of the scores of first+flip, second+flip; 2 views of each" in text
 

@@ -12,6 +12,7 @@ import pytest
 from chexpert_factory import write_dataset
 from evaluation_factory import digests
 from pulmonet.cli.main import main
+from report_reader import whole_report
 from run_factory import make_named_runs, make_run
 
 EVALUATION = "evaluation_tiny_valid.json"
@@ -60,7 +61,7 @@ def test_nothing_changes_where_its_scores_are_the_same(
     found = json.loads((runs / "c" / EVALUATION).read_text())["comparisons"]
     assert {(one["a"], one["b"]) for one in found} == {("a", "c"), ("b", "c")}
     assert main(["report", "--artifacts-dir", str(runs), "--verify"]) == 0
-    assert "a less b" in (runs / "report.md").read_text()
+    assert "a less b" in whole_report(runs)
 
 
 def test_an_export_changes_nothing_else(runs: Path) -> None:
@@ -112,6 +113,6 @@ def test_two_baselines_have_two_names(
     assert table.loc[names, "Macro_AUROC"].nunique() == 2
     assert table.loc[names[0], "Dataset"] != table.loc[names[1], "Dataset"]
     assert main(["report", "--artifacts-dir", str(runs)]) == 0
-    report = (runs / "report.md").read_text()
+    report = whole_report(runs)
     assert "baseline (view, age, sex) |" in report
     assert "baseline (view, age, sex; cross-fitted) |" in report

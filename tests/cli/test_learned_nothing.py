@@ -16,6 +16,7 @@ from pulmonet.cli.main import main
 from pulmonet.files.read import sha256_of
 from pulmonet.metrics.calibration.fit import highest_by_chance
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 
 TINY = ("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32")
 EVALUATION = "evaluation_tiny_valid.json"
@@ -33,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(artifacts: Path) -> str:
     assert main(["report", "--artifacts-dir", str(artifacts)]) == 0
-    return (artifacts / "report.md").read_text("utf-8").replace("\\", "")
+    return whole_report(artifacts).replace("\\", "")
 
 
 def test_training_says_that_its_scores_guess(

@@ -27,6 +27,7 @@ from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.models.published import PREFIX, published
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 
 RUN = "xrv-densenet121-res224-all"
 
@@ -199,7 +200,7 @@ def test_evaluate_report_and_card(
     card = (artifacts / "MODEL_CARD.md").read_text()
     assert card.count(f"p{origin}") >= 2 and "trained with PulmoNet" not in card
     assert "one channel, from −1024 to 1024" in card and "ImageNet" not in card
-    report = (artifacts / "report.md").read_text()
+    report = whole_report(artifacts)
     assert "Learning rate" not in report and "0.0001" not in report  # nobody's settings
     assert f"pulmonet evaluate {ALL} --artifacts-dir ." in report
 
@@ -223,7 +224,7 @@ def test_a_dataset_called_as_one_trained_on_is_no_external_test(
 
 def _report() -> str:
     assert main(["report"]) == 0
-    return Path("artifacts/report.md").read_text()
+    return whole_report(Path("artifacts"))
 
 
 # --- every network -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from chexpert_factory import write_dataset
 from evaluation_factory import evaluate, write_predictions
 from pulmonet.cli.main import main
+from report_reader import whole_report
 from run_factory import make_named_runs
 
 EVALUATION = "evaluation_tiny_valid.json"
@@ -23,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(artifacts: Path, *arguments: str) -> str:
     assert main(["report", "--artifacts-dir", str(artifacts), *arguments]) == 0
-    return (artifacts / "report.md").read_text("utf-8")
+    return whole_report(artifacts)
 
 
 def macro(path: Path) -> str:

@@ -14,10 +14,12 @@ from urllib.parse import unquote
 import pytest
 
 from pulmonet.cli.main import main
+from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import user_data_dir
 from pulmonet.files.write import write_json
 from pulmonet.flows import console
 from report_factory import HOSTILE_LABELS, make_comparison, make_run
+from report_reader import parts_of, whole_report
 
 SECRETS = ("patient000", "/srv/secret", "view1_frontal", "study1")
 
@@ -26,9 +28,16 @@ def _report(artifacts_dir: Path, *arguments: str) -> int:
     return main(["report", "--artifacts-dir", str(artifacts_dir), *arguments])
 
 
-def _links(markdown_path: Path) -> list[str]:
-    text = re.sub(r"```.*?```", "", markdown_path.read_text("utf-8"), flags=re.S)
-    return [unquote(link) for link in re.findall(r"(?<!\\)\]\(([^)]*)\)", text)]
+def _links(markdown_path: Path) -> list[Path]:
+    """What is linked from all parts; everything that a part links to is there."""
+    found = []
+    for path in parts_of(markdown_path):
+        text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S)
+        links = re.findall(r"(?<!\\)\]\(([^)]*)\)", text)
+        found += [(path.parent / unquote(link)).resolve() for link in links]
+    for link in found:
+        assert link.is_file(), link
+    return found
 
 
 def test_one_run_gives_a_report_whose_pictures_are_all_there(
@@ -43,9 +52,10 @@ def test_one_run_gives_a_report_whose_pictures_are_all_there(
     )
     assert output.err == ""
     links = _links(tmp_path / "report.md")
-    assert len(links) == 3  # curves, two images with heat maps
-    for link in links:
-        assert (tmp_path / link).read_bytes().startswith(b"\x89PNG"), link
+    pictures = [link for link in links if link.read_bytes().startswith(b"\x89PNG")]
+    assert len(pictures) == 4  # the first page's, curves, two images with heat maps
+    rest = {link for link in links if link not in pictures} - {tmp_path / "report.md"}
+    assert rest == {*(tmp_path / "report_files").glob("*.md")}, "no file that nothing leads to"
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -101,8 +111,7 @@ def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:
     assert _report(tmp_path, "--html") == 0
     text = (tmp_path / "report.md").read_text()
     assert "10 trained models" in text and "not significantly different" in text
-    for link in _links(tmp_path / "report.md"):
-        assert (tmp_path / link).exists(), link
+    assert _links(tmp_path / "report.md")
 
 
 def test_hostile_labels_stay_words(tmp_path: Path) -> None:
@@ -117,19 +126,22 @@ def test_hostile_labels_stay_words(tmp_path: Path) -> None:
 def test_no_identifier_and_no_absolute_path_is_written(tmp_path: Path) -> None:
     make_run(tmp_path, n_explained=1)
     assert _report(tmp_path, "--html") == 0
-    written = [*tmp_path.glob("report.*"), tmp_path / "MODEL_CARD.md"]
-    assert len(written) == 3
+    beside = [path for path in (tmp_path / "report_files").rglob("*") if path.is_file()]
+    written = [*tmp_path.glob("report.*"), tmp_path / "MODEL_CARD.md", *beside]
+    assert {".md", ".html", ".csv", ".tex", ".png"} == {path.suffix for path in written}
+    ledger = Ledger(tmp_path, "")
     for path in written:
-        text = path.read_text("utf-8")
-        assert not [secret for secret in (*SECRETS, str(tmp_path)) if secret in text], path
-    for path in (tmp_path / "report_files").iterdir():
+        content = path.read_bytes()
+        hidden = [*SECRETS, str(tmp_path)]
+        assert not [secret for secret in hidden if secret.encode() in content], path
         assert not [secret for secret in SECRETS if secret in path.name]
+        assert ledger.owns(path), path
 
 
 def test_identifiers_are_shown_when_asked_for(tmp_path: Path) -> None:
     make_run(tmp_path, n_explained=1)
     assert _report(tmp_path, "--show-identifiers") == 0
-    text = (tmp_path / "report.md").read_text()
+    text = whole_report(tmp_path)
     assert "patient00" in text and "pseudonyms" not in text.lower().replace("have pseudonyms", "")
 
 
@@ -138,8 +150,8 @@ def test_pictures_that_name_patients_do_not_stay_for_the_next_report(tmp_path: P
     assert _report(tmp_path, "--show-identifiers") == 0
     assert [path for path in (tmp_path / "report_files").iterdir() if "patient000" in path.name]
     assert _report(tmp_path) == 0
-    names = {path.name for path in (tmp_path / "report_files").iterdir()}
-    assert names == {Path(link).name for link in _links(tmp_path / "report.md")}
+    names = {path.name for path in (tmp_path / "report_files").glob("*.*")}
+    assert names == {link.name for link in _links(tmp_path / "report.md")} - {"report.md"}
     assert not [name for name in names if "patient000" in name]
 
 
@@ -148,7 +160,7 @@ def test_reports_of_the_same_artifacts_use_the_same_pseudonyms(tmp_path: Path) -
     seen = []
     for _ in range(2):
         assert _report(tmp_path) == 0
-        text = (tmp_path / "report.md").read_text()
+        text = whole_report(tmp_path)
         seen.append(re.findall(r"[PI]-[0-9a-f]{6}", text))
     assert seen[0] == seen[1] and len(set(seen[0])) > 5
 
@@ -168,7 +180,7 @@ def test_a_damaged_run_is_named_and_the_rest_is_reported(
 def test_missing_parts_are_said_to_be_missing(tmp_path: Path) -> None:
     make_run(tmp_path, evaluated=False, logged=False)
     assert _report(tmp_path, "--html") == 0
-    text = (tmp_path / "report.md").read_text()
+    text = whole_report(tmp_path)
     assert "Not evaluated: densenet121" in text
     assert "training\\_log.csv is missing or empty" in text
     assert "No heat maps of densenet121; `pulmonet explain` makes them" in text
@@ -185,8 +197,7 @@ def test_output_takes_a_folder_or_a_file(tmp_path: Path, target: str) -> None:
     assert _report(tmp_path / "artifacts", "--output", str(tmp_path / target), "--html") == 0
     name = "mine" if target.endswith(".md") else "report"
     assert (tmp_path / "elsewhere" / f"{name}.html").exists()
-    for link in _links(tmp_path / "elsewhere" / f"{name}.md"):
-        assert (tmp_path / "elsewhere" / link).exists()
+    assert _links(tmp_path / "elsewhere" / f"{name}.md")
     assert not (tmp_path / "artifacts" / "report.md").exists()
 
 
@@ -204,7 +215,7 @@ def test_author_notes_fill_the_todos(tmp_path: Path) -> None:
     notes = tmp_path / "notes.toml"
     notes.write_text('title = "A <b>bold</b> study"\nethics = "Approved by <script>"\n')
     assert _report(tmp_path, "--html", "--author-notes", str(notes)) == 0
-    text = (tmp_path / "report.md").read_text()
+    text = whole_report(tmp_path)
     assert text.startswith("# A \\<b\\>bold\\</b\\> study") and "Approved by \\<script\\>" in text
     assert "<b>bold" not in (tmp_path / "report.html").read_text()
     notes.write_text('titel = "x"')
@@ -254,4 +265,4 @@ def test_an_old_page_does_not_survive_half_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/*.tmp"))
     shutil.rmtree(tmp_path / "report_files")
     assert _report(tmp_path) == 0
-    assert all((tmp_path / link).exists() for link in _links(tmp_path / "report.md"))
+    assert _links(tmp_path / "report.md")

@@ -16,6 +16,7 @@ import pulmonet.training.loop
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
 from pulmonet.run.folder import RunDir
+from report_reader import whole_report
 
 SMALL = (
     *("--model", "timm:test_resnet", "--weights", "none", "--epochs", "1", "--image-size", "32"),
@@ -150,7 +151,7 @@ def test_a_longer_run_is_said_recorded_and_repeated(
     assert rates(again) == found
     artifacts = str(run_dir.path.parent)
     assert main(["report", "--artifacts-dir", artifacts]) == 0
-    assert "prolonged to 5 epochs" in (run_dir.path.parent / "report.md").read_text()
+    assert "prolonged to 5 epochs" in whole_report(run_dir.path.parent)
 
 
 def test_a_run_that_was_stopped_and_got_more_epochs_is_repeated(

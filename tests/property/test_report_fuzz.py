@@ -51,7 +51,8 @@ def _artifacts() -> Path:
 def _render(collection: Collection) -> str:
     context = Context(collection, Identities(b"k" * 32), written="now")
     document = build_document(context)
-    return render_html(document) + render_markdown(document) + render_model_card(context)
+    markdown = "".join(render_markdown(document).values())
+    return render_html(document) + markdown + render_model_card(context)
 
 
 @given(ANY_JSON)

@@ -4,7 +4,6 @@ import webbrowser
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
-from urllib.parse import quote
 
 from rich.markup import escape
 from rich.table import Table
@@ -57,12 +56,12 @@ def run(options: ReportOptions) -> int:
     document = build_document(context)
     folder = markdown_path.parent
     files_dir = folder / f"{markdown_path.stem}_files"
-    pages = {
+    pages: dict[Path, bytes | str] = {
         files_dir / picture.name: picture.png for picture in all_pictures(document.sections)
-    } | {
-        markdown_path: render_markdown(document, quote(files_dir.name)),
-        folder / "MODEL_CARD.md": render_model_card(context),
     }
+    for name, text in render_markdown(document, markdown_path.stem).items():
+        pages[folder / name] = text
+    pages[folder / "MODEL_CARD.md"] = render_model_card(context)
     if with_page := options.html or options.show or page_path == output:
         pages[page_path] = render_html(document)
     ledger = Ledger(folder, "choose another folder with --output")
@@ -70,7 +69,7 @@ def run(options: ReportOptions) -> int:
     for path, content in pages.items():
         ledger.write(path, content)
     # those of an earlier report may name patients
-    ledger.remove(*(path for path in files_dir.glob("*.png") if path not in pages))
+    ledger.remove(*(path for path in files_dir.rglob("*") if path not in pages))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
     if with_page:

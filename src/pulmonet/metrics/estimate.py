@@ -32,12 +32,22 @@ class Estimate(Record):
         return "all resamples give this value: an interval without width, other patients may differ"
 
     def text(self, digits: int = 3) -> str:
-        """``0.812 (0.774-0.846)``, or an en dash where there is no value."""
-        if self.value is None:
-            return "–"
-        if self.low is None or self.high is None:
-            return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+        """``0.812 (0.774–0.846)``, or an en dash where there is no value."""
+        words = number(self.value, digits)
+        bare = self.value is None or self.low is None or self.high is None
+        return words if bare else f"{words} ({self.interval(digits)})"
+
+    def interval(self, digits: int = 3) -> str:
+        """``0.774–0.846``; negative ends are joined by a word, which a dash would hide."""
+        joint = " to " if self.low is not None and self.low < 0 else "–"
+        return f"{number(self.low, digits)}{joint}{number(self.high, digits)}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``0.812``; an en dash where there is none, no minus before zero."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def without_intervals(found: Any, reason: str) -> Any:

@@ -6,7 +6,6 @@ The original scripts' columns come first, in their order; what they did not have
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ _KEY = ["Model", "Dataset", "Split"]
 _FACTS = [*_KEY[1:], "Level", "Rows", "Patients", "Resampled", "Resamples"]
 _FACTS += ["Macro_Labels", "Rows_Used_For", "Group", "Synthetic", "Combines", "Label_Notes"]
 _FACTS += ["Checkpoint_SHA256", "Stale"]
+_SHOWN = {"Group": "Group", "Rows": "Rows", "Patients": "Patients", "Used for": "Rows_Used_For"}
 
 Row = dict[str, str]
 
@@ -181,28 +181,36 @@ def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
 
 
 def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
-    """The table as Markdown, one section per dataset and split."""
+    """Narrow tables for people, one dataset and split after another; the CSV has the rest."""
     from jinja2 import Environment
 
-    tables = []
+    from pulmonet.metrics import tables
+
+    parts = []
     for _, found in table.groupby(["Dataset", "Split"], sort=False):
         rows = found.to_dict("records")
-        shown = [label for label in labels if any(row.get(f"AUROC_{label}") for row in rows)]
-        names = [f"{metric}_{label}" for metric in ("AUROC", "PR_AUC") for label in shown]
-        tables.append((rows, [*names, "Macro_AUROC", "Macro_PR_AUC"]))
+        cells: dict[tuple[str, str], Any] = {}
+        for row in rows:
+            name = f"{row['Model']} (STALE: {row['Stale']})" if row.get("Stale") else row["Model"]
+            facts = {key: row.get(column, "") for key, column in _SHOWN.items()}
+            macros = {f"Macro {key}": _estimate(row, f"Macro_{key}") for key in ("AUROC", "PR_AUC")}
+            cells |= {(name, key): one for key, one in (macros | facts).items()}
+        shown = tables.grid("Mean over the labels", "Model", cells)
+        for at in range(0, len(rows), tables.MAX_RUN_COLUMNS):
+            some = {
+                (label, row["Model"]): _estimate(row, f"AUROC_{label}")
+                for label in labels
+                for row in rows[at : at + tables.MAX_RUN_COLUMNS]
+                if any(one.get(f"AUROC_{label}") for one in rows)
+            }
+            shown += tables.grid("AUROC per label", "Label", some)
+        parts.append((rows, shown))
     made = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    made.filters |= {"safe": _safe, "interval": _with_interval}
+    made.filters |= {"safe": tables.escape_inline, "table": tables.to_markdown}
     text = Path(__file__).with_suffix(".md.j2").read_text("utf-8")
-    return made.from_string(text).render(tables=tables)
+    return made.from_string(text).render(parts=parts)
 
 
-def _with_interval(row: Mapping[Any, str], name: str) -> str:
-    """``0.8123 (0.774–0.846)``."""
-    value, low, high = (row.get(f"{name}{end}", "") for end in ("", "_low", "_high"))
-    interval = f" ({float(low):.3f}–{float(high):.3f})" if low and high else ""
-    return f"{float(value):.4f}{interval}" if value else "–"
-
-
-def _safe(text: str) -> str:
-    """Text that stays text in a Markdown table."""
-    return " ".join(re.sub(r"[\\|>*_`\[\]]", r"\\\g<0>", text).replace("<", "&lt;").split())
+def _estimate(row: Mapping[Any, str], name: str) -> Estimate:
+    value, low, high = (float(row.get(f"{name}{end}") or "nan") for end in ("", "_low", "_high"))
+    return Estimate(value=value, low=low, high=high)

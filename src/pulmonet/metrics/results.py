@@ -245,8 +245,8 @@ class RunResult(Record):
     """Sensitivity and specificity beside other runs', where thresholds are stored for both."""
     notes: list[str] = []
 
-    def learned_nothing(self) -> list[str]:
-        """Labels whose scores tell nothing apart here: all alike, or as good as guessing."""
+    def unlearned(self) -> dict[str, list[str]]:
+        """Labels whose scores tell nothing apart here, by reason: all alike, or guessing."""
         found: dict[str, list[str]] = {}
         for name, item in self.labels.items():
             low, high = item.score_range or (0.0, 1.0)
@@ -254,10 +254,14 @@ class RunResult(Record):
                 found.setdefault(f"Scores all within {ALIKE}", []).append(name)
             if item.auroc.low is not None and item.auroc.low <= 0.5:
                 found.setdefault("AUROC not significantly above 0.5 (guessing)", []).append(name)
+        return found
+
+    def learned_nothing(self) -> list[str]:
+        """`unlearned`, a text for each reason."""
         every = f"all {len(self.labels)} labels"
         return [
             f"{what}: {every if len(some) == len(self.labels) > 1 else ', '.join(some)}"
-            for what, some in found.items()
+            for what, some in self.unlearned().items()
         ]
 
     def known_uses(self) -> list[str]:

@@ -8,12 +8,12 @@ import re
 from typing import Any
 
 from pulmonet import __version__
-from pulmonet.config.fields import ModelConfig
+from pulmonet.metrics.tables import escape
 from pulmonet.report.checklist.items import NOTES
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.names import VIEWS
 from pulmonet.report.render.blocks import Section, Text
-from pulmonet.report.render.markdown import escape, render_sections
+from pulmonet.report.render.markdown import render_sections
 from pulmonet.report.sections.limitations import limitations_section
 from pulmonet.report.sections.summary import RESEARCH_ONLY, stale_note
 from pulmonet.report.texts import fields, table_of
@@ -27,51 +27,43 @@ def render_model_card(context: Context) -> str:
     """The card of all runs, the best one first."""
     best = context.collection.best_run()
     runs = [best, *(run for run in context.collection.runs if run is not best)]
+    identities, none = context.identities, (Text("Not evaluated.", "todo"),)
+    results = [one for part in (*runs, *context.collection.others) for one in part.results]
+    tested = table_of("card_results", results, combination_notes(results))
     title = context.notes.get("title") or "Chest X-ray classification with PulmoNet"
     uses = (_note(context, "intended_use"), _note(context, "out_of_scope"))
     views = sorted({VIEWS[run.config.data.views] for run in runs})
-    said = fields(
-        "model_card",
-        best=best,
-        runs=runs,
-        views=views,
-        version=__version__,
-        own=_own_name,
-        turns=_turns(best.config.model),
-    )
+    said = fields("model_card", best=best, runs=runs, views=views, version=__version__)
     what = [Text("SYNTHETIC data: phantoms, no patients.", "warning")]
     sections = (
         Section("what", "What this is", (*what * context.collection.synthetic, Text(said["what"]))),
         Section("use", "How to use it", (Text(said["use"]),)),
         Section("intended", "Intended use", (Text(RESEARCH_ONLY, "warning"), *uses)),
-        _training(context, runs),
-        _results(context, runs),
+        Section("training", "Training", tuple(table_of("card_runs", runs, identities=identities))),
+        Section("results", "Results", (*stale_note(context), *(tested or none))),
         limitations_section(context),
         Section("contact", "Authors", (_note(context, "authors"), _note(context, "contact"))),
     )
-    body = [f"# {escape(title)}", "", *render_sections(sections)]
+    body = [f"# {escape(title)}", "", render_sections(sections)]
     return "\n".join([*_front_matter(context, runs), "", *body]).rstrip() + "\n"
 
 
 def _front_matter(context: Context, runs: list[RunArtifacts]) -> list[str]:
     """YAML; every value that is not ours is written as JSON, which YAML can read."""
-    names = sorted({facts.name for facts in context.collection.datasets})
-    metadata: dict[str, Any] = {
+    tags = ["chest-x-ray", "radiology", "multi-label-classification", "research-only"]
+    metadata = {
         "library_name": "pulmonet",
         "pipeline_tag": "image-classification",
         "license": "other",
         "license_name": context.notes.get("license", "TODO"),
         "language": "en",
-        "tags": ["chest-x-ray", "radiology", "multi-label-classification", "research-only"],
+        "tags": tags + ["synthetic-data"] * context.collection.synthetic,
         "metrics": ["roc_auc", "average_precision"],
+        "datasets": sorted({facts.name for facts in context.collection.datasets}),
+        "model-index": [_index_entry(run) for run in runs if run.results],
     }
-    if context.collection.synthetic:
-        metadata["tags"].append("synthetic-data")
-    if names:
-        metadata["datasets"] = names
-    if index := [_index_entry(run) for run in runs if run.results]:
-        metadata["model-index"] = index
-    return ["---", *(f"{key}: {yaml_of(value)}" for key, value in metadata.items()), "---"]
+    lines = (f"{key}: {yaml_of(value)}" for key, value in metadata.items() if value)
+    return ["---", *lines, "---"]
 
 
 def yaml_of(value: Any) -> str:
@@ -101,26 +93,3 @@ def _index_entry(run: RunArtifacts) -> dict[str, Any]:
 def _note(context: Context, key: str) -> Text:
     note = context.notes.get(key)
     return Text(note) if note else Text(f"{key}: {NOTES[key]}", "todo")
-
-
-def _own_name(architecture: str) -> str:
-    library = "timm" if architecture.startswith("timm:") else "torchvision"
-    return f"{library}'s own {architecture.removeprefix('timm:')}"
-
-
-def _turns(model: ModelConfig) -> list[str]:
-    """The members of an ensemble by the names of their weights."""
-    names = [model.member(position).name for position in range(model.members)]
-    return [f"`members.{position}.` {_own_name(name)}" for position, name in enumerate(names)]
-
-
-def _training(context: Context, runs: list[RunArtifacts]) -> Section:
-    found = table_of("card_runs", runs, identities=context.identities)
-    return Section("training", "Training", tuple(found))
-
-
-def _results(context: Context, runs: list[RunArtifacts]) -> Section:
-    found = [one for part in (*runs, *context.collection.others) for one in part.results]
-    results = table_of("card_results", found, combination_notes(found))
-    found_none = () if results else (Text("Not evaluated.", "todo"),)
-    return Section("results", "Results", (*stale_note(context), *results, *found_none))

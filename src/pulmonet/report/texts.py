@@ -15,8 +15,10 @@ from typing import Any, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.environment import TemplateExpression
 
+from pulmonet.metrics import tables
+from pulmonet.metrics.tables import Table
 from pulmonet.report import names, wording
-from pulmonet.report.render.blocks import Table, Text
+from pulmonet.report.render.blocks import Text
 from pulmonet.words import count
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -38,7 +40,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_on_one_line,
     )
-    said = vars(names) | vars(wording) | {"counted": count, "absent": _ABSENT}
+    said = vars(names) | vars(tables) | vars(wording) | {"counted": count, "absent": _ABSENT}
     environment.globals |= said
     environment.filters |= said
     return environment
@@ -94,6 +96,8 @@ def table_of(
     parts = (row if len(names) > 1 else (row,) for row in rows)
     named = (facts | dict(zip(names, row, strict=True)) for row in parts)
     all_rows = [row for row in named if where(**row)]
+    if not all_rows:
+        return []
 
     def fill(text: str) -> str:
         return _template(text).render(facts, rows=all_rows)
@@ -103,9 +107,10 @@ def table_of(
     cells = [list(cells_of(**row) or ()) for row in all_rows]
     columns = enumerate(zip(*cells, strict=True))
     shown = [at for at, column in columns if any(value is not _ABSENT for value in column)]
-    return wording.table(
+    return tables.table(
         fill(told["caption"]),
         ({heads[at]: None if row[at] is _ABSENT else row[at] for at in shown} for row in cells),
         [*_entries_of(fill(told.get("notes", ""))), *notes],
         forest=told.get("forest", False),
+        key=name,
     )

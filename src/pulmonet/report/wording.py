@@ -1,21 +1,20 @@
 """How numbers, times, names and tables are written in a report."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pulmonet import words
 from pulmonet.config.fields import ModelConfig, SelectConfig
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.results import Comparison, RunResult, ThresholdTest
+from pulmonet.metrics.tables import NOTHING, Cell
 from pulmonet.report.names import MODEL_NAMES
-from pulmonet.report.render.blocks import Cell, Table
+from pulmonet.run.record import DatasetFacts
 
 if TYPE_CHECKING:
     from pulmonet.report.collect import RunArtifacts
-
-NOTHING = "–"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -23,11 +22,9 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NOTHING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """``0.812``; an en dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    return f"{value:.{digits}f}".replace("-", "−")
+def share(value: float | None) -> Cell:
+    """A `percent` that is sorted, and written into a CSV, as the number itself."""
+    return Cell(percent(value), value)
 
 
 def duration(seconds: float | None) -> str:
@@ -87,16 +84,17 @@ def picture_name(*parts: str) -> str:
     return f"{'_'.join(map(safe_name, parts))}.png"
 
 
+def seen(facts: DatasetFacts, role: str = "train", kind: str = "images") -> tuple[str, str]:
+    """(``2,230``, ``images of 640 patients``): what a dataset's rows of a role are."""
+    kind = "phantom images" if facts.synthetic else kind
+    patients = words.count(facts.n_patients.get(role, 0), "patient")
+    whose = f"{kind} of {patients}" if facts.patients_known else kind
+    return f"{facts.n_rows.get(role, 0):,}", whose
+
+
 def networks_of(runs: Sequence["RunArtifacts"]) -> str:
     """``DenseNet-121 and ResNet-50``: what `runs` trained, each once."""
     return listing(sorted({model_name(run.config.model) for run in runs}))
-
-
-def scale_of(run: "RunArtifacts") -> str:
-    """What becomes of the grey pixels on their way into the network."""
-    if run.provenance.is_published:
-        return "one channel, from −1024 to 1024"
-    return "repeated to three channels, ImageNet mean and deviation"
 
 
 def labels_of(runs: Sequence["RunArtifacts"]) -> list[str]:
@@ -104,52 +102,21 @@ def labels_of(runs: Sequence["RunArtifacts"]) -> list[str]:
     return list(dict.fromkeys(label for run in runs for label in run.labels))
 
 
-def combination_notes(results: Iterable[RunResult]) -> list[str]:
+def combination_notes(results: Sequence[RunResult]) -> list[str]:
     """What scores of ensembles and pooled folds are made of, and what the macro leaves out."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for text in filter(None, (result.combination_text(), *result.label_notes())):
+            said.setdefault(text, []).append(result.run)
     return [
-        f"{result.run}: {text}."
-        for result in results
-        for text in (result.combination_text(), *result.label_notes())
-        if text
+        f"{'All runs' if len(names) == len(results) > 2 else listing(names)}: {text}."
+        for text, names in said.items()
     ]
 
 
-Value = Cell | Estimate | str | float | None
-"""What a table shows; None is an en dash."""
-Rows = Iterable[Mapping[str, Value]]
-
-
-def cell(value: Value, digits: int = 3) -> Cell:
-    """A cell: words as they are, counts with thousands, numbers with `digits`, each sortable.
-
-    An estimate has its interval in brackets.
-    """
-    match value:
-        case Cell():
-            return value
-        case None | str():
-            return Cell(NOTHING if value is None else value)
-        case int():
-            return Cell(f"{value:,}", value)
-        case float():
-            return Cell(number(value, digits), value)
-    words = number(value.value, digits)
-    if value.value is None or value.low is None or value.high is None:
-        return Cell(words, value.value)
-    ends = (value.low, value.high)
-    return Cell(f"{words} ({interval(value, digits)})", value.value, interval=ends)
-
-
-def interval(estimate: Estimate, digits: int = 3) -> str:
-    """``0.774–0.846``; negative ends are joined by a word, as "-0.10–-0.02" cannot be read."""
-    low, high = number(estimate.low, digits), number(estimate.high, digits)
-    return f"{low} to {high}" if estimate.low is not None and estimate.low < 0 else f"{low}–{high}"
-
-
-def table(
-    caption: str, rows: Rows, notes: Iterable[str] = (), *, forest: bool = False
-) -> list[Table]:
-    """A table of rows (column -> value, the same columns in each); none where there is no row."""
-    all_rows = list(rows)
-    body = tuple(tuple(map(cell, row.values())) for row in all_rows)
-    return [Table(caption, tuple(all_rows[0]), body, tuple(notes), forest)] if body else []
+def difference_of(item: Comparison | ThresholdTest, *, swap: bool = False) -> Estimate:
+    """Run a less run b with its interval; with `swap` b less a."""
+    sign = -1 if swap else 1
+    ends = [None if end is None else sign * end for end in (item.low, item.high)]
+    value = None if item.difference is None else sign * item.difference
+    return Estimate(value=value, low=ends[::sign][0], high=ends[::sign][1])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pulmonet.metrics.estimate import Estimate
-from pulmonet.report.render.blocks import Cell
-from pulmonet.report.wording import Value, cell, duration, listing, number, percent, table
+from pulmonet.metrics.estimate import Estimate, number
+from pulmonet.metrics.tables import Cell, Value, cell, table
+from pulmonet.report.wording import duration, listing, percent
 
 
 @pytest.mark.parametrize(

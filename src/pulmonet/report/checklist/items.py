@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pulmonet.errors import ConfigError
 from pulmonet.files.read import read_text
+from pulmonet.metrics.tables import Cell, Table
 from pulmonet.report.checklist.facts import find_facts
 from pulmonet.report.collect import Context
-from pulmonet.report.render.blocks import Cell, Section, Table, Text
+from pulmonet.report.render.blocks import Section
+from pulmonet.report.texts import paragraphs
 from pulmonet.words import unknown
 
 _HERE = Path(__file__).parent
@@ -63,42 +65,41 @@ def read_author_notes(path: Path) -> dict[str, str]:
 
 
 def checklist_section(context: Context) -> Section:
-    """Both lists, one row an item."""
+    """Both lists, one row an item, and the notes that are wanted."""
     facts = find_facts(context.collection)
-    words = Text(
-        "Each item is answered from the artifacts or from the authors' notes "
-        "(`pulmonet report --author-notes notes.toml`). What neither holds is a TODO: nothing is "
-        "made up. The items are in short words; the published lists are what counts."
-    )
-    children = (
-        _one_list(context, facts, "tripod-ai", "TRIPOD+AI", TRIPOD_AI),
-        _one_list(context, facts, "claim", "CLAIM 2024", CLAIM_2024),
-    )
-    return Section("checklists", "Reporting checklists", (words,), children)
+    lists = (("tripod-ai", "TRIPOD+AI", TRIPOD_AI), ("claim", "CLAIM 2024", CLAIM_2024))
+    notes = (_wanted(item, facts, context) for *_, items in lists for item in items)
+    wanted = list(dict.fromkeys(note for some in notes for note in some))
+    children = tuple(_one_list(context, facts, *one) for one in lists)
+    words = paragraphs("checklists", wanted=wanted)
+    return Section("checklists", "Reporting checklists", tuple(words), children)
 
 
 def _one_list(
     context: Context, facts: Mapping[str, str], key: str, title: str, items: tuple[Item, ...]
 ) -> Section:
     answers = [answer(item, facts, context) for item in items]
-    n_open = sum(any(cell.kind == "todo" for cell in found) for found in answers)
-    words = f"{len(items) - n_open} of {len(items)} items are answered, {n_open} wait for authors."
+    n_open = sum(found[1].kind == "todo" for found in answers)
     rows = tuple(
         (Cell(item.number), Cell(item.asks), *found)
         for item, found in zip(items, answers, strict=True)
     )
-    table = Table(f"{title} items", ("Item", "Asks for", "In this report", "By the authors"), rows)
-    return Section(key, title, (Text(words), table), folded=True)
+    columns = ("Item", "Asks for", "In this report", "By the authors")
+    table = Table(f"{title} items", columns, rows, key="items")
+    title = f"{title}: {len(items) - n_open} of {len(items)} items are answered"
+    return Section(key, title, (table,), folded=True, beside=True)
 
 
 def answer(item: Item, facts: Mapping[str, str], context: Context) -> tuple[Cell, Cell]:
     """(from the artifacts, from the authors); what is wanted and missing is a TODO."""
     first = Cell(facts[item.fact] if item.fact else "")
-    if item.fact and not first.text and not item.notes:
-        first = Cell("not in the artifacts", kind="todo")
-    words = [context.notes[note] for note in item.notes if note in context.notes]
-    wanted = [note for note in item.notes if note not in context.notes]
-    if not wanted:
-        return first, Cell(" ".join(words))
-    asked = "; ".join(f"{note} ({NOTES[note]})" for note in wanted)
-    return first, Cell(" ".join([*words, asked]), kind="todo")
+    words = [context.notes[one] for one in item.notes or [item.fact] if one in context.notes]
+    wanted = _wanted(item, facts, context)
+    asked = [f"author note {note}: {NOTES[note]}" for note in wanted]
+    return first, Cell("; ".join([*words, *asked]), kind="todo" if wanted else "")
+
+
+def _wanted(item: Item, facts: Mapping[str, str], context: Context) -> list[str]:
+    """Keys of the notes that the item waits for: that of its fact where it names no others."""
+    asked = item.notes or ([] if facts[item.fact] else [item.fact])
+    return [note for note in asked if note not in context.notes]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pulmonet.metrics.tables import Table
 from pulmonet.report.render.threshold_steps import ThresholdSteps
 
 
@@ -25,27 +26,6 @@ class Bullets:
 
     items: tuple[tuple[str, str], ...]  # (lead, text); the lead may be empty
     numbered: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table cell: what is read, and what a column is sorted by."""
-
-    text: str
-    sort: float | None = None
-    kind: Literal["", "todo", "good", "muted"] = ""
-    interval: tuple[float, float] | None = None  # its ends, for the small bar of the page
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption; the first column names the row."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = ()
-    forest: bool = False  # whether the page draws intervals as bars, on one scale a table
 
 
 @dataclass(frozen=True)
@@ -140,13 +120,14 @@ Block = Text | Bullets | Table | Code | Picture | Charts | Choice | Viewer | Thr
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it."""
+    """A heading with what stands below it; its key names its file."""
 
     key: str
     title: str
     blocks: tuple[Block, ...]
     children: tuple["Section", ...] = ()
     folded: bool = False  # whether the page shows only the heading until asked for more
+    beside: bool = False  # whether Markdown has it in a file of its own, linked from here
 
 
 @dataclass(frozen=True)
@@ -167,11 +148,16 @@ def bullets(items: Iterable[str]) -> Bullets:
     return Bullets(tuple(("", item) for item in items))
 
 
+def all_sections(sections: Iterable[Section]) -> Iterator[Section]:
+    """Sections with those below them, in order."""
+    for section in sections:
+        yield section
+        yield from all_sections(section.children)
+
+
 def all_blocks(sections: Iterable[Section]) -> Iterator[Block]:
     """The blocks of all sections and of those below them, in order."""
-    for section in sections:
-        yield from section.blocks
-        yield from all_blocks(section.children)
+    return (block for section in all_sections(sections) for block in section.blocks)
 
 
 def all_pictures(sections: Iterable[Section]) -> list[Picture]:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
+from pulmonet.metrics.estimate import number
 from pulmonet.metrics.label_result import Curve, LabelResult
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.render.blocks import Block, Chart, Choice, Section, Series
 from pulmonet.report.texts import fields, table_of
-from pulmonet.report.wording import number
 
 
 def curves_section(key: str, rows: str, results: list[RunResult]) -> Section:
@@ -31,7 +31,7 @@ def curves_section(key: str, rows: str, results: list[RunResult]) -> Section:
     tests = {str(test): test for result in results for test in result.threshold_tests}
     blocks += table_of("threshold_tests", tests.values())
     blocks += table_of("calibration", scored, alone=alone)
-    return Section(key, f"{words['title']}: {rows}", tuple(blocks))
+    return Section(key, f"{words['title']}: {rows}", tuple(blocks), beside=True)
 
 
 def _charts(key: str, label: str, results: list[RunResult]) -> Iterator[Chart]:

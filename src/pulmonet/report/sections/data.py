@@ -1,54 +1,55 @@
 """Data: source, fingerprint, flow of rows and patients, label policies, who is in it."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pulmonet.config.fields import TargetConfig
+from pulmonet.metrics.tables import Cell, Table, grid
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.names import COUNTED, ROLES
-from pulmonet.report.render.blocks import Block, Bullets, Cell, Section, Table, Text, bullets
+from pulmonet.report.render.blocks import Block, Bullets, Section, Text
 from pulmonet.report.texts import fields, paragraphs, table_of
-from pulmonet.report.wording import NOTHING, listing, percent, safe_name, table
+from pulmonet.report.wording import listing, percent, safe_name
 from pulmonet.run.record import DatasetFacts
-from pulmonet.words import count
 
 _Count = Annotated[int, Field(ge=0, lt=10**15)]
 
 
 def data_section(context: Context) -> Section:
     """One subsection per dataset as it was used; runs that used it alike share one."""
-    groups: dict[tuple[str, str], list[RunArtifacts]] = {}
+    groups: dict[tuple[str, str], tuple[list[RunArtifacts], DatasetFacts]] = {}
     for run in context.collection.runs:
         if facts := run.provenance.dataset:
-            groups.setdefault((facts.fingerprint, str(facts.n_rows)), []).append(run)
+            groups.setdefault((facts.fingerprint, str(facts.n_rows)), ([], facts))[0].append(run)
     without = [run for run in context.collection.runs if run.provenance.dataset is None]
     children = tuple(
-        _dataset(context, runs, position, alone=len(groups) == 1)
-        for position, runs in enumerate(groups.values())
+        _dataset(context, runs, facts, position, alone=len(groups) == 1)
+        for position, (runs, facts) in enumerate(groups.values())
     )
-    return Section("data", "Data", tuple(paragraphs("data", without=without)), children)
+    uses = table_of("data", groups.values())
+    notes = paragraphs("data", without=without)
+    return Section("data", "Data", (*notes, *uses), children)
 
 
-def _dataset(context: Context, runs: list[RunArtifacts], position: int, *, alone: bool) -> Section:
-    facts = runs[0].provenance.dataset
-    assert facts is not None
+def _dataset(
+    context: Context, runs: list[RunArtifacts], facts: DatasetFacts, position: int, *, alone: bool
+) -> Section:
     names = listing([run.name for run in runs])
     roots = [root for root, _ in facts.collections.values()] or [facts.root]
     folder = " + ".join(map(context.identities.argument, roots))
-    said = fields("dataset", facts=facts, folder=folder, names=names).items()
+    scrub = context.identities.scrub
+    said = fields("dataset", facts=facts, folder=folder, names=names, scrub=scrub).items()
     flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=ROLES, facts=facts)
     blocks: list[Block] = [Bullets(tuple((f"{lead}:", text) for lead, text in said)), *flow]
-    if facts.excluded:
-        reasons = ((count(n, "row"), reason) for reason, n in facts.excluded.items())
-        scrub = context.identities.scrub
-        blocks.append(bullets(f"left out: {rows}, {scrub(reason)}" for rows, reason in reasons))
     blocks += _prevalence(facts)
     blocks += _policies(runs)
     blocks += _people(facts.summary)
-    title = facts.name if alone else f"{facts.name}, as {names} used it"
-    return Section(f"data-{position}-{safe_name(facts.name)}", title, tuple(blocks))
+    title = f"{facts.name} in detail" if alone else f"{facts.name}, as {names} used it"
+    key = f"data-{position}-{safe_name(facts.name)}"
+    return Section(key, title, tuple(blocks), beside=True)
 
 
 def _place(role: str) -> int:
@@ -59,20 +60,12 @@ def _place(role: str) -> int:
 def _prevalence(facts: DatasetFacts) -> list[Table]:
     roles = sorted((role for role in facts.positives if facts.positives[role]), key=_place)
     labels = dict.fromkeys(label for role in roles for label in facts.positives[role])
-
-    def positives(label: str, role: str) -> Cell:
+    cells: dict[tuple[str, str], Cell | None] = {}
+    for label, role in product(labels, roles):
         n, whole = facts.positives[role].get(label), facts.n_rows.get(role, 0)
-        if n is None:
-            return Cell(NOTHING)
-        return Cell(f"{n:,} ({percent(n / whole)})" if whole else f"{n:,}", n)
-
-    return table(
-        "Positive images per label",
-        (
-            {"Label": label} | {ROLES.get(role, role): positives(label, role) for role in roles}
-            for label in labels
-        ),
-    )
+        share = f" ({percent(n / whole)})" if n is not None and whole else ""
+        cells[label, ROLES.get(role, role)] = None if n is None else Cell(f"{n:,}{share}", n)
+    return grid("Positive images per label", "Label", cells, key="positives")
 
 
 def _policies(runs: list[RunArtifacts]) -> list[Block]:
@@ -92,13 +85,9 @@ def _policies(runs: list[RunArtifacts]) -> list[Block]:
             blocks.append(Text(f"{lead}; {why}."))
             continue
         kinds = dict.fromkeys(kind for counts in changes.values() for kind in counts)
-        blocks += table(
-            f"Training labels changed ({lead})",
-            (
-                {"Label": label} | {kind: counts.get(kind, 0) for kind in kinds}
-                for label, counts in changes.items()
-            ),
-        )
+        pairs = product(changes, kinds)
+        cells = {(label, kind): changes[label].get(kind, 0) for label, kind in pairs}
+        blocks += grid(f"Training labels changed ({lead})", "Label", cells)
     return blocks
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.data.images.square import shrink
-from pulmonet.explain.results import LabelExplanation, Localization, Sanity
+from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.panels import draw_heat_map_strip
 from pulmonet.report import heatmaps
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import Block, Exhibit, Picture, Section, Text, Viewer
+from pulmonet.report.render.blocks import Block, Exhibit, Picture, Section, Viewer
 from pulmonet.report.texts import paragraphs, table_of
 from pulmonet.report.wording import picture_name, safe_name
 
@@ -33,9 +33,11 @@ def explanations_section(context: Context) -> Section:
     for run in runs:
         shown = [one for of, one in images if of is run]
         pictures += [_strip(context, run, one) for one in shown[: max(1, MAX_STRIPS // len(runs))]]
-    viewer = [Viewer(tuple(exhibits), tuple(pictures))] if exhibits else []
-    children = tuple(section for run in runs for section in _checks(run))
-    return Section("explanations", "Explanations", (first, *viewer, *notes), children)
+    children = [section for run in runs for section in _checks(run)]
+    if exhibits:
+        viewer = Viewer(tuple(exhibits), tuple(pictures))
+        children.insert(0, Section("heat-maps", "Heat maps", (viewer,), beside=True))
+    return Section("explanations", "Explanations", (first, *notes), tuple(children))
 
 
 def _exhibit(
@@ -103,25 +105,15 @@ def _identify(run: RunArtifacts, image: heatmaps.ExplainedImage) -> tuple[str, d
 
 
 def _checks(run: RunArtifacts) -> list[Section]:
-    localization, sanity = run.heat_maps.localization, run.heat_maps.sanity
-    blocks = _localization(localization) if localization else []
-    blocks += _sanity(sanity) if sanity else []
-    does = "localise the findings" if localization else "depend on the weights"
+    found, sanity = run.heat_maps.localization, run.heat_maps.sanity
+    of_labels = (found.labels if found else {}).items()
+    rows = [(label, facts, *row) for label, facts in of_labels for row in facts.rows.items()]
+    blocks: list[Block] = [
+        *table_of("localization", rows, found=found),
+        *paragraphs("checks", found=found, rows=rows, sanity=sanity),
+        *table_of("sanity", sanity.stages if sanity else ()),
+    ]
+    does = "localise the findings" if found else "depend on the weights"
     title = f"Do the maps of {run.name} {does}?"
     key = f"checks-{safe_name(run.name)}"
-    return [Section(key, title, tuple(blocks), folded=True)] if blocks else []
-
-
-def _localization(found: Localization) -> list[Block]:
-    rows = [
-        (label, facts, name, row)
-        for label, facts in found.labels.items()
-        for name, row in facts.rows.items()
-    ]
-    if not rows:
-        return [Text("No region of any label was found to compare with.", "note")]
-    return [*table_of("localization", rows, found=found), Text(found.verdict())]
-
-
-def _sanity(found: Sanity) -> list[Block]:
-    return [*paragraphs("sanity", found=found), *table_of("sanity", found.stages)]
+    return [Section(key, title, tuple(blocks), folded=True, beside=True)] if blocks else []

@@ -1,7 +1,7 @@
 """Limitations that follow from the artifacts, and those that only the authors can name."""
 
 from pulmonet.report.collect import Context
-from pulmonet.report.render.blocks import Block, Section, Text, bullets
+from pulmonet.report.render.blocks import Section, Text, bullets
 from pulmonet.report.texts import entries
 
 
@@ -16,12 +16,9 @@ def limitations_section(context: Context) -> Section:
         runs=collection.runs,
         synthetic=collection.synthetic,
         results=results,
-        used=any(result.known_uses() for result in results),
         elsewhere=sorted({one.dataset for one in results if one.is_external(inside)}),
         rare=sorted({label for label, item in labels if item.few_positives}),
-        patients_known=all(facts.patients_known for facts in collection.datasets),
+        datasets=collection.datasets,
     )
-    blocks: list[Block] = [bullets(lines)]
-    if "limitations" in context.notes:
-        blocks.append(Text(context.notes["limitations"]))
-    return Section("limitations", "Limitations", tuple(blocks))
+    more = [Text(words) for key, words in context.notes.items() if key == "limitations"]
+    return Section("limitations", "Limitations", (bullets(lines), *more))

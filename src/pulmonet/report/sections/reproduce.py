@@ -5,7 +5,7 @@ import shlex
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context, RunArtifacts
-from pulmonet.report.render.blocks import Code, Section, Text
+from pulmonet.report.render.blocks import Block, Code, Section, Text
 from pulmonet.report.texts import table_of
 
 
@@ -14,7 +14,7 @@ def reproduce_section(context: Context) -> Section:
     runs = context.collection.runs
     words = Text(
         "The same config, data, versions, CPU and number of threads give bit-identical "
-        "weights. Compare fingerprint and digest below with those of your own run."
+        "weights. Compare fingerprint and digest with those of your own run."
     )
     code = Code("\n".join(_lines(context, run) for run in runs))
     digests = table_of("digests", runs)
@@ -22,7 +22,9 @@ def reproduce_section(context: Context) -> Section:
     names = dict.fromkeys(name for versions in used for name in versions)
     found = {name: sorted({one[name] for one in used if one.get(name)}) for name in names}
     versions = table_of("versions", found.items())
-    return Section("reproduce", "How to reproduce", (words, code, *digests, *versions))
+    parts: tuple[Block, ...] = (code, *digests, *versions)
+    commands = Section("commands", "Commands, digests, versions", parts, beside=True)
+    return Section("reproduce", "How to reproduce", (words,), (commands,))
 
 
 def _lines(context: Context, run: RunArtifacts) -> str:

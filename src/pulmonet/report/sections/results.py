@@ -2,23 +2,26 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
+from pulmonet.figures.comparison import draw_model_comparison
+from pulmonet.figures.style import render
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of
-from pulmonet.report.collect import Context, Evaluated, rows_of
-from pulmonet.report.names import COUNTED
-from pulmonet.report.render.blocks import Block, Cell, Section, Table, Text, ThresholdExplorer
+from pulmonet.metrics.tables import Cell, Table, by_run, grid, table
+from pulmonet.report.collect import Collection, Context, Evaluated, rows_of
+from pulmonet.report.render.blocks import Block, Picture, Section, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import Stored, threshold_steps
 from pulmonet.report.sections.curves import curves_section
 from pulmonet.report.sections.run_details import run_details
 from pulmonet.report.texts import paragraphs, table_of
-from pulmonet.report.wording import cell, combination_notes, criterion, listing, table
+from pulmonet.report.wording import combination_notes, criterion, difference_of, listing, safe_name
 from pulmonet.run.predictions import Predictions
 
-#: Up to this many runs stand side by side as columns; more become rows.
-MAX_RUN_COLUMNS = 4
+Compared = Sequence[tuple[tuple[str, str], Comparison]]
+"""(dataset, split) and a comparison on its rows."""
 
 
 def results_section(context: Context) -> Section:
@@ -32,14 +35,23 @@ def results_section(context: Context) -> Section:
             {str(column): v if isinstance(v, float) else str(v) for column, v in row.items()}
             for row in ([] if final is None else final.to_dict("records"))
         )
-        blocks += table("final_evaluation_results.csv, as it is", rows)
+        blocks += table("final_evaluation_results.csv, as it is", rows, key="final")
         return Section("results", "Results", tuple(blocks))
-    if len({result.dataset for result in collection.results}) > 1:
-        found = sorted(collection.results, key=lambda one: (one.trained_on, one.run))
-        blocks += table_of("collections", found)
-    children = _splits(collection.results)
+    groups = grouped(collection)
+    children = _splits(groups, collection.comparisons)
     if collection.comparisons:
         children.append(_comparisons(collection.comparisons))
+    every = [(found, result) for found in collection.evaluated for result in found.results]
+    children += [run_details(context, found, result) for found, result in every]
+    cases = (
+        (result, label, case)
+        for _, result in every
+        for label, item in result.labels.items()
+        for case in item.contradictions().values()
+    )
+    if found_cases := table_of("worst_cases", cases, identities=context.identities):
+        parts = tuple(found_cases)
+        children.append(Section("worst-cases", "Worst cases", parts, folded=True, beside=True))
     steps = [
         threshold_steps(predictions, label, _stored(found, predictions, label))
         for found in collection.evaluated
@@ -48,115 +60,100 @@ def results_section(context: Context) -> Section:
     ]
     explorer = ThresholdExplorer(tuple(item for item in steps if item is not None))
     if explorer.steps:
-        words = "What follows from a threshold, counted on the saved predictions."
-        children.append(Section("thresholds", "Choose a threshold", (Text(words), explorer)))
-    every = ((found, result) for found in collection.evaluated for result in found.results)
-    children += [run_details(context, found, result) for found, result in every]
+        children.append(Section("thresholds", "Choose a threshold", (explorer,)))
     return Section("results", "Results", tuple(blocks), tuple(children))
 
 
-def _splits(results: list[RunResult]) -> list[Section]:
-    """A section for each set of rows; patient folds that were pooled share one."""
-    pooled = [result for result in results if result.combines == "out-of-fold"]
+def overview(collection: Collection) -> list[Block]:
+    """The table and the figure of the first page."""
+    groups = grouped(collection)
+    if not groups:
+        return []
+    of_rows, main = [item for _, item in collection.comparisons], groups[0]
+    every = sorted(collection.results, key=lambda one: (one.trained_on, one.run))
+    found = table_of("collections", every) if len(groups) > 1 else macro_table(main)
+    shown = [result for result in _ranked(main) if result.macro.auroc.value is not None]
+    names = listing([result.run for result in shown])
+    words = f"AUROC of {names} on {main[0].dataset}, {main[0].split}, with 95 % intervals"
+    png = render(draw_model_comparison(shown, of_rows)) if shown else b""
+    return [*found, *[Picture("overview.png", png, words)] * bool(shown)]
+
+
+def grouped(collection: Collection) -> list[list[RunResult]]:
+    """Evaluations of the same rows, those of the best run first.
+
+    Patient folds that were pooled share a group.
+    """
+    pooled = [result for result in collection.results if result.combines == "out-of-fold"]
     groups: dict[tuple[object, ...], list[RunResult]] = {}
-    for result in results:
+    for result in collection.results:
         wholes = tuple(whole.run for whole in pooled if result.run in whole.members)
         key = (*rows_of(result)[:3], wholes) if wholes else rows_of(result)
         groups.setdefault(key, []).append(result)
+    best = collection.headline(collection.best_run())
+    return sorted(groups.values(), key=lambda group: all(one is not best for one in group))
+
+
+def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Section]:
+    """A section for each group; all but the first stand beside."""
     titles = [
         f"{first.dataset}, {first.split} split{' (studies)' if first.level == 'study' else ''}"
-        for first, *_ in groups.values()
+        for first, *_ in groups
     ]
-    return [
-        section
-        for title, group in zip(titles, groups.values(), strict=True)
-        for section in _one_split(title, group, pooled, is_alone=titles.count(title) == 1)
-    ]
+    pooled = [one for group in groups for one in group if one.combines == "out-of-fold"]
+    sections = []
+    for title, results in zip(titles, groups, strict=True):
+        names = [result.run for result in results]
+        parts = {whole.run: [one for one in names if one in whole.members] for whole in pooled}
+        folds = {whole: some for whole, some in parts.items() if some}
+        is_alone = titles.count(title) == 1
+        said = paragraphs(
+            "rows",
+            used=sorted({use for result in results for use in result.known_uses()}),
+            unknown_use=any(UNKNOWN_USE in result.rows_used_for for result in results),
+            folds=folds,
+            is_alone=is_alone,
+            names=names,
+        )
+        name = title if is_alone else f"{title}: {listing(names)}"
+        name = f"{title}: folds of {listing(list(folds))}" if folds else name
+        counted = results[0].labels.items() if len(set(map(rows_of, results))) == 1 else ()
+        blocks = (
+            *said,
+            *(macro_table(results) if len(groups) > 1 else ()),
+            *_label_table("AUROC", results, lambda label: label.auroc),
+            *_label_table("Average precision", results, lambda label: label.average_precision),
+            *table_of("counts", counted, result=results[0]),
+            *_differences(results, comparisons),
+        )
+        # names may hold any character, an anchor may not
+        key = f"{safe_name(title)}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):x}"
+        sections.append(Section(f"results-{key}", name, blocks, beside=results is not groups[0]))
+        sections.append(curves_section(f"curves-{key}", name, results))
+    return sections
 
 
-def _one_split(
-    title: str, results: list[RunResult], pooled: list[RunResult], *, is_alone: bool
-) -> list[Section]:
-    """Tables and curves; beside other rows of the same split they are told apart by name."""
-    names = [result.run for result in results]
-    parts = {whole.run: [one for one in names if one in whole.members] for whole in pooled}
-    folds = {whole: some for whole, some in parts.items() if some}
-    said = paragraphs(
-        "rows",
-        used=sorted({use for result in results for use in result.known_uses()}),
-        unknown_use=any(UNKNOWN_USE in result.rows_used_for for result in results),
-        folds=folds,
-        is_alone=is_alone,
-        names=names,
-    )
-    if folds:
-        title = f"{title}: folds of {listing(list(folds))}"
-    elif not is_alone:
-        title = f"{title}: {listing(names)}"
-    blocks = (
-        *said,
-        *_macro_table(results),
-        _label_table("AUROC", results, lambda label: label.auroc),
-        _label_table("Average precision", results, lambda label: label.average_precision),
-        *(_counts_table(results[0]) if len(set(map(rows_of, results))) == 1 else ()),
-    )
-    # names may hold any character, an anchor may not
-    key = zlib.crc32(title.encode("utf-8", "surrogatepass"))
-    return [
-        Section(f"results-{key}", title, blocks),
-        curves_section(f"curves-{key}", title, results),
-    ]
-
-
-def _macro_table(results: list[RunResult]) -> list[Table]:
-    ranked = sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
+def macro_table(results: list[RunResult]) -> list[Table]:
+    ranked = _ranked(results)
     rows: list[tuple[Any, ...]] = [(result.run, result.macro, result) for result in ranked]
     baselines = baselines_of(ranked if len(set(map(rows_of, results))) == 1 else [])
     for name, baseline in baselines.items():
         rows.append((Cell(name, kind="muted"), baseline.macro, None))
-    return table_of(
-        "macro",
-        rows,
-        combination_notes(ranked),
-        baselines=baselines,
-        n_results=len(results),
-        facts=ranked[0].bootstrap,
-        endpoint=next((result.primary for result in results if result.group_letters), ""),
-        units="studies" if ranked[0].level == "study" else "images",
-    )
+    return table_of("macro", rows, combination_notes(ranked), baselines=baselines, results=ranked)
 
 
 def _label_table(
     name: str, results: list[RunResult], pick: Callable[[LabelResult], Estimate]
-) -> Table:
-    """One column a run, or one row a run where there are many."""
-    labels = list(dict.fromkeys(label for result in results for label in result.labels))
-
-    def found(result: RunResult, label: str) -> Cell:
-        item = result.labels.get(label)
-        return cell(None if item is None else pick(item))
-
-    if len(results) <= MAX_RUN_COLUMNS:
-        columns = ("Label", *(result.run for result in results))
-        rows = [(Cell(label), *(found(one, label) for one in results)) for label in labels]
-    else:
-        columns = ("Run", *labels)
-        rows = [(Cell(one.run), *(found(one, label) for label in labels)) for one in results]
-    notes = tuple(
-        f"{label}: {caveat}."
-        for label, item in results[0].labels.items()
-        if (caveat := pick(item).caveat())
-    )
-    return Table(f"{name} per label", columns, tuple(rows), notes, forest=True)
-
-
-def _counts_table(result: RunResult) -> list[Table]:
-    return table_of(
-        "counts",
-        result.labels.items(),
-        units="studies" if result.level == "study" else "images",
-        counted_as=COUNTED.get(result.blank, result.blank),
-    )
+) -> list[Table]:
+    labels = dict.fromkeys(label for result in results for label in result.labels)
+    cells = {
+        (label, one.run): pick(one.labels[label]) if label in one.labels else None
+        for label in labels
+        for one in results
+    }
+    caveats = ((label, pick(item).caveat()) for label, item in results[0].labels.items())
+    notes = tuple(f"{label}: {caveat}." for label, caveat in caveats if caveat)
+    return by_run(f"{name} per label", "Label", cells, notes=notes, forest=True)
 
 
 def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[Stored]:
@@ -174,12 +171,35 @@ def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[Stored
     ]
 
 
-def _comparisons(comparisons: Sequence[tuple[tuple[str, str], Comparison]]) -> Section:
+def _differences(results: list[RunResult], comparisons: Compared) -> list[Table]:
+    """The primary endpoint's differences on some rows: a row's run less a column's."""
+    rows, names = (results[0].dataset, results[0].split), {result.run for result in results}
+    items = [item for of, item in comparisons if of == rows and item.is_primary()]
+    found = {(one.a, one.b): one for one in items if {*one.runs()} <= names}
+    ranked = [one.run for one in _ranked(results)] + [run for pair in found for run in pair]
+    runs = [run for run in dict.fromkeys(ranked) if any(run in pair for pair in found)]
+    cells: dict[tuple[str, str], Estimate | str] = {}
+    for a, b in product(runs[:-1], runs[1:]):
+        cells[a, b] = ""
+        if runs.index(a) < runs.index(b) and {(a, b), (b, a)} & {*found}:
+            cells[a, b] = difference_of(found.get((a, b)) or found[b, a], swap=(a, b) not in found)
+    endpoint = listing(sorted({one.endpoint() for one in items}))
+    caption = f"Differences in {endpoint}: the row's run less the column's"
+    notes = ("Simultaneous 95 % intervals: where one leaves out 0, the runs differ significantly.",)
+    return grid(caption, "Run", cells, notes=notes, key="differences")
+
+
+def _ranked(results: list[RunResult]) -> list[RunResult]:
+    return sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
+
+
+def _comparisons(comparisons: Compared) -> Section:
     several = len({rows for rows, _ in comparisons}) > 1
     items = [item for _, item in comparisons]
     endpoint = listing(sorted({one.endpoint() for one in items if one.is_primary()}))
     arms = {one.a: one.a_members for one in items} | {one.b: one.b_members for one in items}
     found = table_of("comparisons", comparisons, several=several, endpoint=endpoint, arms=arms)
-    texts = [f"{one.endpoint()}, {text}" for one in items if (text := one.margin_text())]
-    margins = [Text(f"Non-inferiority in {text}.") for text in texts]
-    return Section("comparisons", "Comparison of runs", (*margins, *found))
+    margins = paragraphs("margins", items=items)
+    return Section(
+        "comparisons", "All differences between runs", (*margins, *found), folded=True, beside=True
+    )

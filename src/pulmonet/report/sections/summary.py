@@ -6,11 +6,9 @@ from typing import Any
 
 from pulmonet.report.collect import Collection, Context
 from pulmonet.report.render.blocks import Bullets, Section, Text
+from pulmonet.report.sections.results import overview
 from pulmonet.report.stale import Problem
-from pulmonet.report.texts import fields, paragraphs
-from pulmonet.report.wording import interval, number
-from pulmonet.run.record import DatasetFacts
-from pulmonet.words import count
+from pulmonet.report.texts import entries, fields, paragraphs
 
 RESEARCH_ONLY = (
     "For research and education. Not a medical device: nothing here may be used to diagnose or "
@@ -25,40 +23,32 @@ def summary_section(context: Context) -> Section:
     above = paragraphs("warnings", **facts, named=named)
     lines = fields("summary", **_facts(collection)).items()
     bullets = Bullets(tuple((f"{lead}.", text) for lead, text in lines), numbered=True)
-    return Section("summary", "Summary", (*above, bullets))
+    return Section("summary", "Summary", (*above, bullets, *overview(collection)))
 
 
 def _facts(collection: Collection) -> dict[str, Any]:
     """What the five lines are made of."""
-    best, runs, rivals = collection.best_run(), collection.trained, collection.rivals()
+    best, runs = collection.best_run(), collection.trained
     result = collection.headline(best)
     starts: dict[str, list[str]] = {}
     for run in runs:
         weights = run.config.model.weights
         kind = weights if weights in {"imagenet", "none"} else "file"
         starts.setdefault(run.provenance.origin() or kind, []).append(run.name)
-    letters = set(result.group_letters if result else "")
-    labels = result.labels if result else {}
-    notes = result.notes if result else best.provenance.notes
+    letters, rivals = set(result.group_letters if result else ""), collection.rivals()
+    every = [one for other in collection.others for one in other.results if one is not result]
     return {
         "best": best,
         "result": result,
         "runs": runs,
         "rivals": rivals,
         "headline": collection.headline,
-        "trained_on": partial(_trained_on, kind="X-rays"),
         "starts": starts,
         "alone": not any(run.main_result() for run in runs if run is not best),
-        "together": [
-            one
-            for other in collection.others
-            for one in other.results
-            if one.combines and one.macro.auroc.value is not None and one is not result
-        ],
-        "said": [x for x in notes if x.startswith(("No label's AUROC", "The training log"))],
+        "together": [one for one in every if one.combines and one.macro.auroc.value is not None],
+        "notes": result.notes if result else best.provenance.notes,
         "alike": [one.run for one in rivals if letters & set(one.group_letters)],
         "left_out": [run.name for run in collection.runs if run not in runs],
-        "rare": [label for label, item in labels.items() if item.few_positives],
         "research_only": RESEARCH_ONLY,
     }
 
@@ -74,31 +64,9 @@ def _named(context: Context, problems: Sequence[Problem]) -> str:
     return "; ".join(f"{said.scrub(one.where)}: {said.quoteless(one.what)}" for one in problems)
 
 
-def _trained_on(facts: DatasetFacts, kind: str) -> tuple[str, str]:
-    """(``2,230``, ``X-rays of 640 patients``)."""
-    kind = "phantom images" if facts.synthetic else kind
-    patients = count(facts.n_patients.get("train", 0), "patient")
-    whose = f"{kind} of {patients}" if facts.patients_known else kind
-    return f"{facts.n_rows.get('train', 0):,}", whose
-
-
 def headline_tiles(context: Context) -> tuple[tuple[str, str, str], ...]:
     """The numbers that stand above the page."""
-    best = context.collection.best_run()
-    result, facts = context.collection.headline(best), best.provenance.dataset
-    tiles = []
-    if result is not None and result.macro.auroc.value is not None:
-        auroc = result.macro.auroc
-        said = "" if auroc.low is None else f"95 % interval {interval(auroc)}; "
-        title = result.macro.auroc_name().replace("macro", "Macro", 1)
-        title += ", best run" if context.collection.rivals() else ""
-        if result.combines == "out-of-fold":
-            title = f"{title.removesuffix(', best run')}, out of fold"
-        units = "images" if result.level == "image" else "studies"
-        rows = f"{units} of {count(result.n_patients, 'patient')}, {result.split} split"
-        tiles.append((title, number(auroc.value), f"{said}{result.run}"))
-        tiles.append(("Evaluated on", f"{result.n_rows:,}", rows))
-    if facts is not None:
-        tiles.append(("Trained on", *_trained_on(facts, "images")))
-    tiles.append(("Findings", str(len(best.labels)), "scored in every image"))
-    return tuple(tiles)
+    collection, best = context.collection, context.collection.best_run()
+    facts = {"result": collection.headline(best), "rivals": collection.rivals()}
+    tiles = (one.split("|", 2) for one in entries("tiles", best=best, **facts))
+    return tuple((name, value, more) for name, value, more in tiles)

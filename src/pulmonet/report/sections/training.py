@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from pulmonet.metrics.tables import NOTHING, by_run
 from pulmonet.report import wording
 from pulmonet.report.collect import Context, RunArtifacts
 from pulmonet.report.render.blocks import Block, Chart, Charts, Picture, Section, Series, Text
@@ -14,23 +15,19 @@ from pulmonet.report.texts import fields, table_of
 def training_section(context: Context) -> Section:
     """Architecture, weights, recipe, curves, time and hardware."""
     runs = context.collection.runs
-    settings = [_settings(context, run) for run in runs]
-    shared = [key for key in settings[0] if len({values[key] for values in settings}) == 1]
-    differing = [key for key in settings[0] if key not in shared]
-    shared = [key for key in shared if settings[0][key] != wording.NOTHING]
-    rows = (
-        {"Run": run.name} | {key: values[key] for key in differing}
-        for run, values in zip(runs, settings, strict=True)
-    )
-    differ = wording.table("Settings in which the runs differ", rows) if differing else []
+    settings = {run.name: _settings(context, run) for run in runs}
+    first = settings[runs[0].name]
+    shared = [key for key in first if len({values[key] for values in settings.values()}) == 1]
+    differing = [key for key in first if key not in shared]
+    cells = {(key, run): settings[run][key] for key in differing for run in settings}
+    differ = by_run("Settings in which the runs differ", "Setting", cells, key="differing")
     title = "Settings" if len(runs) == 1 else "Settings that all runs share"
-    same = table_of("settings", ((key, settings[0][key]) for key in shared))
-    children = (
-        Section("settings", title, tuple(same), folded=True),
-        Section("curves", "Training curves", (), tuple(_curves(context, run) for run in runs)),
-    )
-    tables = (*table_of("runs", runs, identities=context.identities, named=_named), *differ)
-    return Section("training", "Model and training", tables, children)
+    told = ((key, first[key]) for key in shared if first[key] != NOTHING)
+    curves = tuple(_curves(context, run) for run in runs)
+    same = Section("settings", title, (*table_of("settings", told),), folded=True, beside=True)
+    children = (same, Section("curves", "Training curves", (), curves, beside=True))
+    tables = table_of("runs", runs, identities=context.identities, named=_named)
+    return Section("training", "Model and training", (*tables, *differ), children)
 
 
 def _named(missing: dict[str, str]) -> str:
@@ -43,7 +40,7 @@ def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:
     values = fields("settings", config=run.config, facts=facts, weights=weights)
     if facts.is_published:
         known = ("Network", "Starting weights", "Image size", "Fit to the square", "PulmoNet")
-        values |= {key: wording.NOTHING for key in values if key not in known}
+        values |= {key: NOTHING for key in values if key not in known}
     return {key: context.identities.scrub(value) for key, value in values.items()}
 
 

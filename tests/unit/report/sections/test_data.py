@@ -25,5 +25,5 @@ def test_a_damaged_summary_is_left_out(tmp_path: Path) -> None:
     record = json.loads(run_dir.config_path.read_text())
     record["provenance"]["dataset"]["summary"]["splits"]["train"]["images"] = 10**400
     run_dir.config_path.write_text(json.dumps(record))
-    section = sections_of(tmp_path)["CheXpert-v1.0-small"]
+    section = sections_of(tmp_path)["CheXpert-v1.0-small in detail"]
     assert "Age, sex and view per split are not in the artifacts." in words_of(section)

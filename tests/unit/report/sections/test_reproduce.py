@@ -12,7 +12,7 @@ from report_reader import change_result, sections_of
 def test_how_to_reproduce_repeats_training_and_evaluation(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, "a")
     change_result(run_dir, blank="ignore")
-    section = sections_of(tmp_path)["How to reproduce"]
+    section = sections_of(tmp_path)["Commands, digests, versions"]
     (code,) = [block.text for block in section.blocks if isinstance(block, Code)]
     lines = code.splitlines()
     again = "pulmonet train --config a/run_config.json --out-dir . --name a-again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulmonet.report.render.blocks import Table
+from pulmonet.metrics.tables import Table
 from report_factory import make_run
 from report_reader import change_result, sections_of, tables_of, words_of
 

@@ -12,7 +12,12 @@ def test_settings_are_split_into_shared_and_different(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     make_run(tmp_path, "b", config={"optim": {"lr": 3e-4}, "seed": 7})
     tables = tables_of(tmp_path)
-    assert tables["Settings in which the runs differ"].columns == ("Run", "Learning rate", "Seed")
+    differing = tables["Settings in which the runs differ"]
+    assert differing.columns == ("Setting", "a", "b")
+    assert [[cell.text for cell in row] for row in differing.rows] == [
+        ["Learning rate", "0.0001, constant", "0.0003, constant"],
+        ["Seed", "42", "7"],
+    ]
     shared = [row[0].text for row in tables["What was set"].rows]
     assert "Optimiser" in shared and "Seed" not in shared
 
