@@ -222,3 +222,16 @@ def test_the_rehearsal_counts_the_features_once(
     words += ["--image-size", "32", "--set", "model.freeze=encoder", "--dry-run"]
     assert main(words) == 0
     assert re.search(r"packing 34 images .*, features .*, then 5 epochs", capsys.readouterr().out)
+
+
+def test_features_of_stride_16_are_not_those_of_32(
+    data: Path, start: Path, encoded: list[int]
+) -> None:
+    """The same weights and images give other features, which no run takes for its own."""
+    frozen = ("model.freeze=encoder", "data.image_size=64")
+    train(data, start, "coarse", *frozen)
+    n_first = sum(encoded)
+    train(data, start, "fine", *frozen, "model.output_stride=16")
+    assert sum(encoded) == 2 * n_first > 0
+    train(data, start, "again", *frozen, "model.output_stride=16")
+    assert sum(encoded) == 2 * n_first, "these are there"
