@@ -102,8 +102,8 @@ def test_each_label_has_score_probability_threshold_and_verdict(
     assert {int(row["bytes"]) for row in rows} == {path.stat().st_size for path in paths}
     shown = capsys.readouterr()
     assert "Scores of 70 images" in shown.out
-    table = [line for line in shown.out.split("\n") if line.startswith(DEFAULT_LABELS)]
-    lines = {line.rsplit(maxsplit=5)[0].strip(): line.split()[-5:-2] for line in table}
+    counted = [line for line in shown.out.split("\n") if line.startswith(DEFAULT_LABELS)]
+    lines = {line.rsplit(maxsplit=5)[0].strip(): line.split()[-5:-2] for line in counted}
     assert lines == {
         label: [str(n), str(70 - n), "0"] if label != "Edema" else ["0", "0", "70"]
         for label, n in n_above.items()
