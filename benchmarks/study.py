@@ -259,7 +259,8 @@ def table(options: argparse.Namespace) -> None:
         parts = list(found[arm].values())
         found[f"{arm}, average of {len(parts)} seeds"] = {OF_ALL_SEEDS: average(parts)}
     first = next(iter(next(iter(found.values())).values()))
-    if Covariates.of(first.columns, len(first.paths), "view sex age_years").informative:
+    kinds = [first.columns[name] for name in ("view", "sex", "age_years") if name in first.columns]
+    if any(pd.Series(values).nunique() > 1 for values in kinds):
         found[BASELINE] = {OF_ALL_SEEDS: of_baseline(first)}
     result = {}
     for rows_name, rows in (
