@@ -167,6 +167,8 @@ def find_run(name: str, artifacts_dir: Path) -> RunDir:
     found = f"no such run{did_you_mean(typed.name, names)}"
     if there is not None:
         found = "holds no run (no run_config.json)" if there.is_dir() else "no folder of a run"
+        if any(there.glob("evaluation_*.json")) and not RunDir(there).best_model_path.exists():
+            found = "has the scores of several runs or of a file, no network; name one run"
     shown = there or (typed if len(typed.parts) > 1 else artifacts_dir / name)
     what = f"{shown}: {found}; runs there:"
     raise ArtifactError(f"{what} {', '.join(names) or 'none; train one with `pulmonet train`'}")

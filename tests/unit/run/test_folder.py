@@ -76,6 +76,15 @@ def test_a_run_without_its_record_is_named(tmp_path: Path) -> None:
         best_run(tmp_path)
 
 
+def test_a_folder_of_scores_alone_says_so(tmp_path: Path) -> None:
+    make_run(tmp_path, model="timm:test_resnet", name="one")
+    (tmp_path / "mean").mkdir()
+    (tmp_path / "mean" / "evaluation_d_valid.json").write_text("{}")
+    why = "mean: has the scores of several runs or of a file, no network; name one run; runs there"
+    with pytest.raises(ArtifactError, match=f"{why}: one"):
+        find_run("mean", tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
