@@ -37,8 +37,9 @@ def evaluate(artifacts: Path, *arguments: str) -> int:
 def report(artifacts: Path) -> str:
     """All pages as one text."""
     assert main(["report", "--artifacts-dir", str(artifacts), "--html"]) == 0
-    pages = ("report.md", "report.html", "MODEL_CARD.md")
-    return "\n".join((artifacts / name).read_text("utf-8") for name in pages)
+    pages = [artifacts / name for name in ("report.md", "report.html", "MODEL_CARD.md")]
+    pages += sorted((artifacts / "report_files").glob("*.md"))
+    return "\n".join(page.read_text("utf-8") for page in pages)
 
 
 def macro(path: Path) -> str:
