@@ -69,7 +69,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
         figures[name] = time.perf_counter() - started
         started = time.perf_counter()
 
-    predictions.write(run_dir.predictions_path("scale", "valid"))
+    write_atomic(run_dir.predictions_path("scale", "valid"), predictions.to_csv())
     note("write_s")
     Predictions.read(run_dir.predictions_path("scale", "valid"))
     note("read_s")

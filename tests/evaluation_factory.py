@@ -9,6 +9,7 @@ import numpy as np
 
 from pulmonet.cli.main import main
 from pulmonet.files.ledger import NAME
+from pulmonet.files.write import write_atomic
 from pulmonet.run.predictions import Predictions
 
 QUICK = ("--bootstrap", "100", "--no-figures")
@@ -21,7 +22,7 @@ def write_predictions(path: Path, *, strength: float = 0.4, seed: int = 0, n: in
     patients = np.sort(generator.integers(0, n // 2, n))
     targets = (generator.random((n, 2)) < 0.4).astype(np.float32)
     noise = np.random.default_rng(seed).random((n, 2))
-    Predictions(
+    predictions = Predictions(
         run="",
         dataset="",
         split="",
@@ -32,7 +33,8 @@ def write_predictions(path: Path, *, strength: float = 0.4, seed: int = 0, n: in
         targets=targets,
         scores=np.clip(noise * (1 - strength) + strength * targets, 0, 1).astype(np.float32),
         columns={"sex": generator.choice(["Female", "Male"], n).astype(object)},
-    ).write(path)
+    )
+    write_atomic(path, predictions.to_csv())
     return path
 
 

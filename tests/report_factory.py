@@ -97,7 +97,8 @@ def make_run(
     write_atomic(run_dir.best_model_path, WEIGHTS)
     if evaluated:
         predictions = make_predictions(name, labels, n_rows=n_rows, seed=seed, skill=skill)
-        predictions.write(run_dir.predictions_path(predictions.dataset, predictions.split))
+        path = run_dir.predictions_path(predictions.dataset, predictions.split)
+        write_atomic(path, predictions.to_csv())
         evaluation = Evaluation(runs=[make_result(predictions, synthetic=synthetic)])
         write_evaluation(run_dir, evaluation)
         if n_explained:

@@ -340,7 +340,8 @@ def test_predict_leads_here(word: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_an_image_unlike_the_training_has_its_score_and_no_verdict(
     run_dir: RunDir, films: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pulmonet.data.images.read import read_grey
+    from tests.images import read_grey
+
     from pulmonet.data.images.square import fit_square, pack_side
     from pulmonet.data.likeness import Likeness, describe, key_of
 

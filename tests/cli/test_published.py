@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from numpy.typing import NDArray
+from tests.images import read_grey
 from torch import Tensor
 
 import forked
@@ -20,7 +21,6 @@ import pulmonet
 from chexpert_factory import write_dataset
 from published_factory import ALL, DenseNet, make, package, save, served
 from pulmonet.cli.main import main
-from pulmonet.data.images.read import read_grey
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.labels import align
 from pulmonet.models.networks import build_network

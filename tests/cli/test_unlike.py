@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from tests.images import read_grey
 
 import pulmonet
 from chexpert_factory import write_dataset
 from evaluation_factory import QUICK
 from pulmonet.arrays import Pixels
 from pulmonet.cli.main import main
-from pulmonet.data.images.read import read_grey
 from pulmonet.files.write import write_json
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.results import read_evaluation

@@ -38,6 +38,7 @@ from pulmonet.data.images.read import decode, read_source_image
 from pulmonet.data.pack.open import open_pack
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, ConfigError, DataError
+from pulmonet.files.write import write_atomic
 from pulmonet.metrics.results import read_evaluation
 from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
@@ -451,7 +452,7 @@ def check_predictions(content: bytes, folder: Path) -> None:
         return
     assert ((read.scores >= 0) & (read.scores <= 1)).all()
     assert np.isin(read.targets[~np.isnan(read.targets)], (0, 1)).all()
-    read.write(folder / "again.csv")
+    write_atomic(folder / "again.csv", read.to_csv())
     again = Predictions.read(folder / "again.csv")
     np.testing.assert_array_equal(again.scores, read.scores)
     np.testing.assert_array_equal(again.targets, read.targets)

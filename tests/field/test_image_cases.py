@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.images import read_grey
 
 from field_cases import case_folder
 from pulmonet.cli.main import main
-from pulmonet.data.images.read import read_grey
 
 Case = Callable[[str], Path]
 

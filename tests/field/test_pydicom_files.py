@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.images import read_grey
 
 from pulmonet.data.images import dicom
-from pulmonet.data.images.read import read_grey
 from pulmonet.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")

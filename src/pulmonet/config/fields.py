@@ -4,9 +4,11 @@ A field, its type, default and meaning stand in one place, here; the configurati
 documentation is generated from it. Flags, ``--config`` and ``--set`` all end in `load_config`.
 """
 
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -358,40 +360,24 @@ class RunConfig(Section):
         policy = self.targets.uncertain_policy
         multiclass = "multiclass" in ([policy] if isinstance(policy, str) else policy.values())
         mixed, taught = self.augment.mixup_alpha > 0, self.pointing.boxes is not None
-        rules = {
-            f"loss.pos_weight: {self.loss.name} balances the classes itself; set "
-            "loss.pos_weight=none or loss.name=bce": self.loss.pos_weight == "balanced"
+        broken = {
+            "pos_weight": self.loss.pos_weight == "balanced"
             and self.loss.name in ("balanced-bce", "aucm"),
-            "optim.name: the aucm loss and the pesg optimiser go together; set loss.name=aucm and "
-            "optim.name=pesg": aucm != (self.optim.name == "pesg"),
-            "data.balance: aucm draws batches by class; set it to rows": aucm
-            and self.data.balance != "rows",
-            "optim.batch_size: 1: the class-aware batches of aucm need 2 or more; raise it": aucm
-            and self.optim.batch_size < 2,
-            "augment.mixup_alpha: MixUp mixes the classes that aucm separates; set it to 0": aucm
-            and mixed,
-            "model.members: an ensemble is what training ends on; set select.checkpoint=last as "
-            "well": several and self.select.checkpoint != "last",
-            "model.members: the members of an ensemble train equally long; leave out "
-            "optim.patience": several and self.optim.patience is not None,
-            f"loss.name: multiclass labels take a softmax; '{self.loss.name}' does not apply; set "
-            "loss.name=bce or another uncertain_policy": multiclass and self.loss.name != "bce",
-            "augment.mixup_alpha: MixUp needs soft targets, multiclass has none; "
-            "set it to 0": multiclass and mixed,
-            "augment.mixup_alpha: a mixture of two images has no boxes; set it to 0, or leave out "
-            "--boxes": taught and mixed,
-            "data.shuffle_labels: boxes would tell what shuffled labels hide; leave out "
-            "--boxes": taught and self.data.shuffle_labels,
-            "model.freeze: encoder has features of plain images of one size; set "
-            "augment.mixup_alpha=0 and optim.growth=[], and leave out "
-            "--boxes": self.model.freeze == "encoder" and (mixed or taught or self.optim.growth),
-            "runtime.cuda_graph: boxes, aucm and torch.compile cannot be recorded; leave it "
-            "or them out": self.runtime.cuda_graph and (taught or aucm or self.runtime.compile),
-            "runtime.cudnn_benchmark: what is fastest is not the same each time; leave it or "
-            "runtime.deterministic out": self.runtime.cudnn_benchmark
-            and self.runtime.deterministic,
+            "optimiser": aucm != (self.optim.name == "pesg"),
+            "balance": aucm and self.data.balance != "rows",
+            "batch_size": aucm and self.optim.batch_size < 2,
+            "mixup_and_aucm": aucm and mixed,
+            "best_of_members": several and self.select.checkpoint != "last",
+            "patience_of_members": several and self.optim.patience is not None,
+            "multiclass": multiclass and self.loss.name != "bce",
+            "mixup_and_multiclass": multiclass and mixed,
+            "mixup_and_boxes": taught and mixed,
+            "shuffled_boxes": taught and self.data.shuffle_labels,
+            "frozen": self.model.freeze == "encoder" and (mixed or taught or self.optim.growth),
+            "cuda_graph": self.runtime.cuda_graph and (taught or aucm or self.runtime.compile),
+            "cudnn_benchmark": self.runtime.cudnn_benchmark and self.runtime.deterministic,
         }
-        for message, broken in rules.items():
-            if broken:
-                raise ValueError(message)
+        for rule in filter(broken.get, broken):
+            words = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
+            raise ValueError(words[rule].format(loss=self.loss.name))
         return self

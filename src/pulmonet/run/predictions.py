@@ -15,7 +15,6 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.cells import read_cells
 from pulmonet.files.read import read_bytes
 from pulmonet.files.spreadsheet import plain_cells, table_text
-from pulmonet.files.write import write_atomic
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first
 
@@ -67,10 +66,6 @@ class Predictions:
             scores=self.scores[rows],
             columns={name: values[rows] for name, values in self.columns.items()},
         )
-
-    def write(self, path: Path) -> None:
-        """Write `to_csv`."""
-        write_atomic(path, self.to_csv())
 
     def to_csv(self) -> str:
         """The CSV: Path, patient, study, <label>, <label>_score …, further columns.
@@ -146,7 +141,7 @@ class Predictions:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """Cells to the letter where a file begins as `Predictions.write` does, else stripped."""
+    """Cells to the letter where a file begins as `Predictions.to_csv` does, else stripped."""
     content = read_bytes(path)
     if content.startswith(_OWN):
         return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)

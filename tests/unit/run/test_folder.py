@@ -137,7 +137,7 @@ def test_predictions_round_trip(
         scores=scores,
         columns={"view": np.array(["AP"] * n, object)},
     )
-    written.write(file)
+    write_atomic(file, written.to_csv())
     read = Predictions.read(file)
     assert read.labels == (label,)
     assert read.paths == tuple(paths)

@@ -45,7 +45,7 @@ def read_source_image(manifest: Manifest, row: int) -> Pixels:
     """The image of a manifest row as (H, W) uint8 grey, from a file or from inside an ``.npz``.
 
     Raises:
-        DataError: as `read_grey`; the path leaves the dataset root; the file changes while it is
+        DataError: as `read_file`; the path leaves the dataset root; the file changes while it is
             read; or all pixels are equal.
     """
     return read_row(manifest, row)[0]
@@ -74,17 +74,14 @@ def read_image(root: Path, path: str, *, follow_links: bool) -> tuple[Pixels, Re
     return image, remark, state
 
 
-def read_grey(path: Path) -> Pixels:
-    """An image file as (H, W) uint8 grey: JPEG, PNG, TIFF, or DICOM with the extra `dicom`.
+def read_file(path: Path) -> tuple[Pixels, Remark]:
+    """An image file as (H, W) uint8 grey, and what there is to remark.
+
+    JPEG, PNG, TIFF, or DICOM with the extra `dicom`.
 
     Raises:
         DataError: missing, unreadable, truncated, empty, of another format, or too large.
     """
-    return read_file(path)[0]
-
-
-def read_file(path: Path) -> tuple[Pixels, Remark]:
-    """`read_grey`, and what there is to remark."""
     return _warned(*decode(_content(path), str(path)), path)
 
 
@@ -101,7 +98,7 @@ def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
     are scaled to 8 over the range that the image uses (`to_8_bits`). `where` opens the messages.
 
     Raises:
-        DataError: as `read_grey`.
+        DataError: as `read_file`.
     """
     if not content:
         raise DataError(f"{where}: empty file; copy it again")

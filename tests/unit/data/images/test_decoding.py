@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tests.images import read_grey
 
 from pulmonet.cli.main import Terminated
 from pulmonet.data.images.decoding import Remark, decoding
-from pulmonet.data.images.read import decode, image_size, read_grey
+from pulmonet.data.images.read import decode, image_size
 from pulmonet.errors import DataError
 from small_dataset import smooth_image
 

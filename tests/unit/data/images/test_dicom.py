@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.images import read_grey
 
 from pulmonet.data.images import dicom
 from pulmonet.data.images.decoding import Remark
-from pulmonet.data.images.read import decode, read_grey
+from pulmonet.data.images.read import decode
 from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_dicom
 

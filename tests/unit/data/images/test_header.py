@@ -10,9 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.images import read_grey
 
 from pulmonet.data.images.header import MAX_PIXELS
-from pulmonet.data.images.read import image_size, read_grey
+from pulmonet.data.images.read import image_size
 from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_dicom
 

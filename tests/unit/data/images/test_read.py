@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.images import read_grey
 
-from pulmonet.data.images.read import read_grey, read_source_image
+from pulmonet.data.images.read import read_source_image
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image
 
