@@ -26,6 +26,7 @@ def measure(n_rows: int, folder: Path) -> dict[str, float]:
     import numpy as np
 
     from pulmonet.config.fields import RunConfig
+    from pulmonet.files.write import write_atomic
     from pulmonet.flows import console
     from pulmonet.flows.options import ReportOptions
     from pulmonet.flows.report import run as report
