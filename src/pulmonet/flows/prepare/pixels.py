@@ -24,6 +24,7 @@ from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import portable_path
 from pulmonet.flows import console
 from pulmonet.flows.prepare.report import PreparedPack, PrepareReport
+from pulmonet.report.texts import entries
 from pulmonet.words import count, list_first
 
 _SHEET_PAIRS = 20
@@ -73,8 +74,8 @@ def look_at_pixels(
         remarks[row] |= Remark.FEW_GREYS
     _tell_remarks(report, paths, remarks)
     n_left = Counter(manifest.table["split"].drop(labels=list(bad)).tolist())
-    _judge_images(report, n_left, config.data.skip_bad, check_only=check_only)
     _near_duplicates(manifest, scan, read, report, ledger)
+    _judge_images(report, n_left, config.data.skip_bad, check_only=check_only)
     if not check_only and not report.problems:
         picture = dataset_figure(report.summary, _examples(manifest, scan, read))
         report.write(ledger, "dataset.png", picture)
@@ -131,29 +132,17 @@ def _judge_images(
     report: PrepareReport, n_left: Mapping[str, int], skip_bad: bool, *, check_only: bool
 ) -> None:
     """Problems or warnings; the same image twice stops a check alone. `n_left` is by split."""
-    if report.bad_images:
-        splits = {name: split["images"] for name, split in report.summary["splits"].items()}
-        shown = list_first(reason.partition(";")[0] for reason in report.bad_images.values())
-        n_rows = count(sum(splits.values()), "image")
-        text = f"{len(report.bad_images):,} of {n_rows} cannot be used ({shown}); "
-        left = ", ".join(f"{name} {n_left.get(name, 0):,} of {n:,}" for name, n in splits.items())
-        empty = [name for name in splits if not n_left.get(name, 0)]
-        if not sum(n_left.values()) or {"train", "valid"} & set(empty):
-            one = next(iter(report.bad_images.values()))
-            report.problems.append(f"no image of {', '.join(empty)} can be used; the first: {one}")
-        elif skip_bad and not check_only:
-            report.warnings.append(f"{text}left out here, and in `train --skip-bad`; left: {left}")
-        else:
-            way = "copy them again, remove their rows, or leave them out with --skip-bad"
-            report.problems.append(text + way)
-    # public sets have doubled images (PneumoniaMNIST 27), some across splits: only a warning
-    if report.same_pixels:
-        shown = list_first(" = ".join(group[:3]) for group in report.same_pixels)
-        text = (
-            f"{count(len(report.same_pixels), 'image')} with the same pixels under several names "
-            f"({shown}); keep one row each (of collections that share patients: --same-patients)"
-        )
-        (report.problems if check_only else report.warnings).append(text)
+    images = {name: split["images"] for name, split in report.summary["splits"].items()}
+    empty = [name for name in images if not n_left.get(name, 0)]
+    facts = {
+        "is_lost": not sum(n_left.values()) or bool({"train", "valid"} & {*empty}),
+        "reasons": list_first(reason.partition(";")[0] for reason in report.bad_images.values()),
+        "alike": list_first(" = ".join(group[:3]) for group in report.same_pixels),
+    }
+    facts |= {"images": images, "empty": empty, "skip_bad": skip_bad, "check_only": check_only}
+    for entry in entries("prepare_images", report=report, n_left=n_left, **facts):
+        kind, _, text = entry.partition(": ")
+        getattr(report, kind).append(text)
 
 
 def _near_duplicates(
@@ -163,18 +152,13 @@ def _near_duplicates(
     report.near_duplicates = len(pairs)
     if not pairs:
         return
-    table = report.write(ledger, "near_duplicates.csv", duplicates.pairs_csv(manifest, pairs))
+    report.write(ledger, "near_duplicates.csv", duplicates.pairs_csv(manifest, pairs))
     captioned, kind = [], "SYNTHETIC " * manifest.synthetic
     for pair in pairs[:_SHEET_PAIRS]:
         rows = np.asarray([pair.row_a, pair.row_b])
         (a, b), (path_a, path_b) = read(rows), manifest.table["path"].iloc[rows]
         captioned.append((f"{kind}{path_a}", a, f"{path_b} r={pair.correlation:.3f}", b))
-    sheet = report.write(ledger, "near_duplicates.png", contact_sheet(captioned))
-    report.warnings.append(
-        f"{count(len(pairs), 'pair')} of images in different splits "
-        f"{'looks' if len(pairs) == 1 else 'look'} the same; see "
-        f"{sheet} (repeat radiographs of one patient look alike, too); the pairs are in {table}"
-    )
+    report.write(ledger, "near_duplicates.png", contact_sheet(captioned))
 
 
 def _examples(manifest: Manifest, scan: Scan, read: Read) -> list[tuple[str, Pixels]]:

@@ -73,8 +73,7 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     summary: dict[str, Any]
     """Per split: patients, studies, images, views, sex, ages, and per label the values."""
 
-    def write(self, ledger: Ledger, name: str, content: bytes | str) -> str:
-        """Write a file, note that, and give its name for people."""
+    def write(self, ledger: Ledger, name: str, content: bytes | str) -> None:
+        """Write a file, and note that."""
         ledger.write(ledger.folder / name, content)
         self.files.append(portable_path(ledger.folder / name))
-        return self.files[-1]

@@ -26,6 +26,7 @@ from pulmonet.flows.train.resume import check_same_data, prolonged
 from pulmonet.labels import describe_policy_changes
 from pulmonet.metrics.calibration.fit import highest_by_chance
 from pulmonet.models.device import device_name
+from pulmonet.report.texts import entries
 from pulmonet.run.folder import TRAINED, RunDir
 from pulmonet.run.record import DatasetFacts, Provenance
 from pulmonet.training.checkpoint import Progress, load_checkpoint
@@ -66,10 +67,7 @@ def continued(plan: Plan, run_dir: RunDir) -> Plan:
             learning_rate(optim, 1000 * n_begun - 1 + step, 1000 * n_epochs)
             for step, n_epochs in enumerate((before.epochs, optim.epochs))
         )
-        console.say(
-            f"Longer:  the {optim.schedule} schedule, planned over {before.epochs} epochs, goes on "
-            "over {}: the learning rate changes from {:.2g} to {:.2g}".format(optim.epochs, *rates)
-        )
+        console.tell("train_longer", optim=optim, before=before.epochs, rates=[*rates])
     return replace(plan, config=config)
 
 
@@ -180,22 +178,12 @@ def _at_chance(provenance: Provenance, row: Mapping[str, float]) -> str:
 
 def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress: Progress) -> None:
     """Write down and say what came of a run; best_model.pth is its own from here on."""
-    notes = [
-        f"prolonged to {plan.config.optim.epochs} epochs: the learning rate of the first "
-        f"{n_trained} was planned over {n_planned} (optim.prolonged in run_config.json repeats "
-        "that)"
-        for n_planned, n_trained in plan.config.optim.prolonged
-    ]
-    if progress.micro_batch_size:
-        notes.append(f"micro-batches of {progress.micro_batch_size} images after out of memory")
-    if progress.n_skipped:
-        notes.append(f"{progress.n_skipped} fp16 steps skipped for a non-finite loss or gradient")
     is_last = plan.config.select.checkpoint == "last"
     best = len(progress.log) - 1 if is_last else progress.best_epoch
     auroc = progress.log[best]["val_macro_auroc"]
     if chance := _at_chance(provenance, progress.log[best]):
-        notes.append(chance)
         console.warn(chance)
+    told = {"optim": plan.config.optim, "progress": progress, "chance": chance}
     final = provenance.model_copy(
         update={
             "end": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -204,7 +192,7 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
             "best_epoch": best + 1,
             "best_valid_macro_auroc": None if np.isnan(auroc) else auroc,
             "checkpoint_sha256": sha256_of(run_dir.best_model_path),
-            "notes": notes,
+            "notes": entries("train_notes", **told),
         }
     )
     write_record(plan, run_dir, final, "finished")

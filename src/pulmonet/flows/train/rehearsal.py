@@ -4,7 +4,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from pulmonet.models.frozen import encoder_of
 from pulmonet.models.inference import predict
 from pulmonet.run.folder import RunDir
 from pulmonet.training.step import train_step
-from pulmonet.words import count, duration
 
 #: Steps that are timed, behind a first one.
 N_STEPS = 3
@@ -77,19 +76,10 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
         shutil.disk_usage(next(filter(Path.exists, path.absolute().parents))).free
         for path in (pack_dir, run_dir.path)
     ]
-    rate = len(batch) / step
-    what = f"Step:    {count(len(batch), 'image')} in {duration(step)} ({rate:,.1f} images/s),"
-    console.say(f"{what} {memory / 2**20:,.0f} MB of memory{' of the GPU' * on_gpu}")
-    console.say(
-        f"Time:    about {duration(packing + encoding + config.total_epochs * epoch)}: packing "
-        f"{count(int(n_left), 'image')} {duration(packing)}, "
-        f"{f'features {duration(encoding)}, ' if encoding else ''}then "
-        f"{count(config.total_epochs, 'epoch')} of {duration(epoch)} each "
-        f"({count(n_steps, 'step')}, and {duration(check)} of validation)"
-    )
-    what = f"Disk:    {n_left * side**2 / 1e6:,.0f} MB for the pack ({free[0] / 1e6:,.0f} MB free),"
-    console.say(f"{what} {n_bytes / 1e6:,.0f} MB for the run ({free[1] / 1e6:,.0f} MB free)")
-    console.say("Dry run: nothing is written; without --dry-run it is trained")
+    facts: dict[str, Any] = {"n_images": len(batch), "step": step, "memory": memory}
+    facts |= {"packing": packing, "encoding": encoding, "epoch": epoch, "n_steps": n_steps}
+    facts |= {"check": check, "n_left": int(n_left), "n_bytes": n_bytes, "free": free}
+    console.tell("rehearsal", n_epochs=config.total_epochs, on_gpu=on_gpu, side=side, **facts)
     return 0
 
 
