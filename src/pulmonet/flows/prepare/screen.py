@@ -63,31 +63,19 @@ def say_the_end(
     manifest: Manifest, report: PrepareReport, config: RunConfig, *, check_only: bool
 ) -> None:
     """Warnings, what was written, and the command to train with."""
-    for text in report.warnings:
-        console.warn(text)
-    for path in report.files:
-        console.say(f"wrote {path}")
-    pack = report.pack
-    if check_only or pack is None:
-        console.say("nothing wrong found" if not report.warnings else "usable; see the warnings")
-        return
-    size = f"{pack.side} px ({pack.megabytes:,} MB)"
-    console.say(f"packed {count(pack.rows, 'image')} at {size} in {pack.folder}")
     lacking = [split for split in ("train", "valid") if split not in report.summary["splits"]]
-    can_train = not lacking
-    command = ["pulmonet", *(["train"] if can_train else ["evaluate", "RUN"])]
+    command = ["pulmonet", *(["evaluate", "RUN"] if lacking else ["train"])]
     for place in places_of(config.data.data_dir) if manifest.parts else [manifest.root]:
         command += ["--data-dir", portable_path(place)]
     for group in config.data.same_patients:
         command += ["--same-patients", group]
-    if can_train and not set(DEFAULT_LABELS) <= set(annotated_labels(manifest)):
+    if not lacking and not set(DEFAULT_LABELS) <= set(annotated_labels(manifest)):
         command += ["--labels", "all"]
     for flag, value in (("--join", config.data.join), ("--splits", config.data.splits)):
         command += [] if value is None else [flag, value]
-    command += ["--skip-bad"] * (config.data.skip_bad and can_train)
+    command += ["--skip-bad"] * (config.data.skip_bad and not lacking)
     command += ["--follow-links"] * config.data.follow_links
     # a leading ~ is the shell's to replace, so it stays outside of quotes
     words = [f"~/{shlex.quote(w[2:])}" if w.startswith("~/") else shlex.quote(w) for w in command]
-    no_row = f"Ready for evaluation, not for training (no row in split {' or '.join(lacking)})"
-    ready = "Ready" if can_train else no_row
-    console.say(f"{ready}. Next: {' '.join(words)}")
+    facts = {"lacking": lacking, "command": " ".join(words)}
+    console.tell("prepare_end", report=report, check_only=check_only, **facts)
