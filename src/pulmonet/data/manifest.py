@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def facts(self) -> dict[str, Any]:
+        """What records and reports say of it."""
+        names = ("name", "source", "synthetic", "patients_known")
+        return {name: getattr(self, name) for name in names}
 
     def raw_labels(self, labels: tuple[str, ...]) -> Floats32:
         """(N, L) float32 of 1, 0, -1 and NaN, in the order of `labels`."""

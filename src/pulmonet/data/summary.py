@@ -26,11 +26,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
     """
     table = manifest.table
     parts = {split: table[(table["split"] == split).to_numpy()] for split in SPLITS}
-    return {
-        "name": manifest.name,
-        "source": manifest.source,
-        "synthetic": manifest.synthetic,
-        "patients_known": manifest.patients_known,
+    return manifest.facts() | {
         "labels": [label for label in manifest.labels if table[label].notna().any()],
         "splits": {split: _one_split(manifest, part) for split, part in parts.items() if len(part)},
     }

@@ -60,11 +60,9 @@ def without_intervals(found: Any, reason: str) -> Any:
         return found
     parts = {name: without_intervals(part, reason) for name, part in found}
     for name, part in parts.items():
-        if name.startswith("band_") and isinstance(part, list):
-            parts[name] = []
-        elif name in {"observed_low", "observed_high"}:
+        if name in {"observed_low", "observed_high"}:
             parts[name] = None
-        elif name in {"low", "high"} and isinstance(part, list):
+        elif isinstance(part, list) and (name.startswith("band_") or name in {"low", "high"}):
             parts[name] = []
     return found.model_copy(update=parts)
 

@@ -102,14 +102,8 @@ def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:
 
 
 def _begin_report(manifest: Manifest, problems: list[str], notes: list[str]) -> PrepareReport:
-    dataset = PreparedDataset(
-        name=manifest.name,
-        root=portable_path(manifest.root),
-        source=manifest.source,
-        synthetic=manifest.synthetic,
-        patients_known=manifest.patients_known,
-        fingerprint=fingerprint(manifest),
-    )
+    root, digest = portable_path(manifest.root), fingerprint(manifest)
+    dataset = PreparedDataset(**manifest.facts(), root=root, fingerprint=digest)
     return PrepareReport(
         pulmonet=__version__,
         ok=False,

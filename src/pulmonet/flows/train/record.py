@@ -119,8 +119,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
     patients = manifest.table["patient"].to_numpy(object)
     counts = {role: (raw_labels(plan, role, plan.labels) == 1).sum(axis=0) for role in plan.rows}
     return DatasetFacts(
-        name=manifest.name,
-        source=manifest.source,
+        **manifest.facts(),
         root=" + ".join(portable_path(one.root) for one in manifest.parts or (manifest,)),
         places=[portable_path(place) for place in places_of(plan.config.data.data_dir)],
         collections={
@@ -129,8 +128,6 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
         },
         fingerprint=fingerprint(manifest),
         split_patients=patients_by_split(manifest),
-        synthetic=manifest.synthetic,
-        patients_known=manifest.patients_known,
         n_rows={role: len(rows) for role, rows in plan.rows.items()},
         n_patients={role: len(set(patients[rows])) for role, rows in plan.rows.items()},
         positives={
