@@ -46,15 +46,15 @@ def portable_path(path: Path | str) -> str:
     return text
 
 
-def without_home(value: Any) -> Any:
-    """A JSON value with the home folder written as ``~`` in every string."""
-    home = _home()
+def without_home(value: Any, home: str | None = None) -> Any:
+    """A JSON value with the `home` folder, the user's, written as ``~`` in every string."""
+    home = _home() if home is None else home
     if isinstance(value, str):
         return value.replace(home + os.sep, "~" + os.sep) if home else value
     if isinstance(value, list):
-        return [without_home(item) for item in value]
+        return [without_home(item, home) for item in value]
     if isinstance(value, dict):
-        return {key: without_home(item) for key, item in value.items()}
+        return {key: without_home(item, home) for key, item in value.items()}
     return value
 
 
