@@ -5,10 +5,12 @@ import io
 import math
 import re
 import struct
+import tomllib
 import warnings
 import zlib
 from collections.abc import Iterator
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,15 +23,8 @@ from pulmonet.data.images.grey import colour_of, to_8_bits, to_grey
 from pulmonet.data.images.header import check_size, read_header
 from pulmonet.errors import DataError
 
-#: Modalities (PS3.3, C.7.3.1.1.1) of other images than radiographs and of no images at all, as
-#: they lie beside radiographs in an archive's folders. What is not listed is taken.
-NO_RADIOGRAPHS = frozenset(
-    {
-        *("CT", "MR", "PT", "NM", "US", "IVUS", "MG", "ES", "XC", "OP", "OPT", "SM"),
-        *("ECG", "EPS", "HD", "AU", "SR", "KO", "PR", "SEG", "DOC", "PLAN", "REG", "FID"),
-        *("RTDOSE", "RTPLAN", "RTRECORD", "RTSTRUCT"),
-    }
-)
+_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+NO_RADIOGRAPHS = frozenset(_WORDS["no_radiographs"])
 
 #: What a deflated file may unfold to.
 MAX_INFLATED_BYTES = 2**30
@@ -40,14 +35,7 @@ _MAX_CLIPPED, _MIN_GREYS = 0.75, 32
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
-#: What one and three values a pixel can mean; the first where a file says nothing else.
-_KINDS = {
-    1: ("MONOCHROME2", "MONOCHROME1", "PALETTE COLOR"),
-    3: (
-        *("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"),
-        *("YBR_ICT", "YBR_RCT"),
-    ),
-}
+_KINDS: dict[int, list[str]] = {int(n): names for n, names in _WORDS["kinds"].items()}
 
 #: How a compressed picture starts, and what a JPEG's frame header makes it.
 _ITEM, _JPEG_2000 = b"\xfe\xff\x00\xe0", b"\xff\x4f\xff\x51"
