@@ -8,21 +8,12 @@ import numpy as np
 
 from pulmonet.arrays import Floats32
 from pulmonet.data.sources import rows
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.errors import DataError
 from pulmonet.files.read import read_array
 from pulmonet.labels import align
 
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
-
-#: Label names by the beginning of the file name, in MedMNIST's own order (its INFO table).
-_LABELS = {
-    "chestmnist": (
-        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule"),
-        *("Pneumonia", "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis"),
-        *("Pleural_Thickening", "Hernia"),
-    ),
-    "pneumoniamnist": ("Pneumonia",),
-}
 
 
 def recognises(_root: Path, names: Collection[str]) -> bool:
@@ -38,7 +29,8 @@ def read(path: Path) -> rows.SourceRows:
         values = _labels_of(archive, f"{name}_labels")
         if values is None:
             continue
-        labels = tuple(map(align, _LABELS.get(archive.stem.lower().partition("_")[0], ())))
+        kind = archive.stem.lower().partition("_")[0]
+        labels = tuple(map(align, SPELLINGS["medmnist"].get(kind, ())))
         if len(labels) != values.shape[1]:
             raise DataError(
                 f"{archive}: {values.shape[1]} label columns under this name; the chest sets of "
