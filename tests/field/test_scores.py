@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from pulmonet.cli.main import main
 from report_factory import make_run
+from report_reader import whole_report
 
 
 def scores(n: int = 60) -> pd.DataFrame:
@@ -205,6 +206,6 @@ def test_what_is_not_known_is_not_said_to_flatter(tmp_path: Path) -> None:
     assert evaluate(tmp_path, scores()) == 0
     make_run(tmp_path / "out", "trained")
     assert main(["report", "--artifacts-dir", str(tmp_path / "out")]) == 0
-    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    text = whole_report(tmp_path / "out")
     assert "used for unknown" not in text
     assert "what these rows decided before is not known" in text
