@@ -259,7 +259,7 @@ def values_of(name: str, seed: int, options: argparse.Namespace) -> dict[str, An
     trained, plus, views = name.partition("+")
     paths = [
         options.out / study.run_name(trained, seed, fold) / f"pointing{plus}{views}.json"
-        for fold in range(study.N_FOLDS)
+        for fold in options.folds or range(study.N_FOLDS)
     ]
     if not all(path.exists() for path in paths):
         return None
@@ -447,7 +447,6 @@ def table(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser, runs, _ = study.commands_of(__doc__ or "", ARMS, seeds=[0, 1, 2], against="none")
-    runs.add_argument("--folds", type=int, nargs="+", help="only these; no AUROC then")
     runs.add_argument("--set", action="append", default=[], help="of all arms, for a short trial")
     runs.add_argument("--tta", dest="views", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--threads", type=int, default=2)

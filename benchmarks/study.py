@@ -372,6 +372,7 @@ def commands_of(
         command.add_argument("--data-dir", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--seeds", type=int, nargs="+", default=seeds)
+        command.add_argument("--folds", type=int, nargs="+", help="only these")
     runs, tables = commands.choices["run"], commands.choices["table"]
     runs.add_argument("arms", nargs="+", choices=sorted(arms))
     tables.add_argument("--against", default=against, help="arm that others are compared with")
@@ -382,12 +383,10 @@ def commands_of(
 
 def main() -> None:
     parser, runs, tables = commands_of(__doc__ or "", ARMS, seeds=[0, 1], against="quick")
-    runs.add_argument("--folds", type=int, nargs="+", help="only these; nothing is pooled then")
     runs.add_argument("--more", type=Path, help="a second collection, for the arms named -more")
     runs.add_argument("--tta", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--jobs", type=int, default=2, help="runs at once")
     runs.add_argument("--threads", type=int, default=1, help="of one run")
-    tables.add_argument("--folds", type=int, nargs="+", help="only these, of a study that goes on")
     tables.add_argument("--average", action="append", default=[], help="arm,arm: one more row")
     tables.add_argument("--average-seeds", action="append", default=[], help="arm: one more row")
     options = parser.parse_args()

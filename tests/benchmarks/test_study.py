@@ -34,6 +34,15 @@ def test_arms_named_so_train_on_both_collections() -> None:
         study.more_data("quick-more", argparse.Namespace(data_dir=DATA, more=None))
 
 
+@pytest.mark.parametrize("command", [["run", "quick"], ["table"]])
+def test_every_study_knows_which_folds_it_is_about(command: list[str], tmp_path: Path) -> None:
+    """`pointing.py` uses the parser and the tables, too."""
+    parser, _, _ = study.commands_of("A study.", ["quick"], seeds=[0], against="quick")
+    options = parser.parse_args([*command, "--data-dir", str(DATA), "--out", str(tmp_path)])
+    assert study.finished(options) == {}
+    assert len(study.prediction_paths("quick", 0, options)) == study.N_FOLDS
+
+
 def test_some_folds_and_one_label(tmp_path: Path) -> None:
     options = argparse.Namespace(data_dir=DATA, out=tmp_path, folds=[0, 3])
     names = [path.parent.name for path in study.prediction_paths("quick", 1, options)]

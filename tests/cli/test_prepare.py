@@ -348,7 +348,7 @@ def test_check_only_writes_no_pack(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("drawn_figures")
 def test_near_duplicates_across_splits_are_a_warning_with_pictures(
-    root: Path, capsys: pytest.CaptureFixture[str], drawn_figures: None
+    root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = sorted((root / "train").rglob("*.jpg"))
     valid = sorted((root / "valid").rglob("*.jpg"))

@@ -91,14 +91,26 @@ def test_a_command_says_how_long_the_last_such_one_took(
     with monkeypatch.context() as patched:
         patched.setattr(console, "LONG", 0.0)
         assert said() == ""
-    took = r"the last pulmonet report took \d+(\.\d)? s\n"
-    assert re.fullmatch(took, said())
-    others = r"the last pulmonet report, with other flags, took \d+(\.\d)? s\n"
-    assert re.fullmatch(others, said("--html"))
+        took = r"the last pulmonet report took \d+(\.\d)? s\n"
+        assert re.fullmatch(took, said())
+        others = r"the last pulmonet report, with other flags, took \d+(\.\d)? s\n"
+        assert re.fullmatch(others, said("--html"))
     kept = user_data_dir() / "durations.json"
     assert str(tmp_path) not in kept.read_text(), "flags and numbers, no paths"
-    kept.write_text("[damaged")
-    assert said() == ""
+    assert said() == "", "nor do those that were short the last time"
+    for text in ("[damaged", '{"report": NaN}', '{"report": 1e999}', '{"report": null}'):
+        kept.write_text(text)
+        assert said() == ""
+
+
+def test_how_long_a_command_took_is_kept_beside_what_ended_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "LONG", 0.0)
+    with console.timed("train", {"seed": 1}), console.timed("evaluate", {}):
+        pass
+    kept = json.loads((user_data_dir() / "durations.json").read_text())
+    assert {*kept} == {"train", "train seed=1", "evaluate"}
 
 
 def test_ten_runs_with_a_comparison(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Command(_InWords, TyperCommand):
         gc.enable()
         from pulmonet.flows.console import timed
 
-        typed = {name for name in ctx.params if ctx.get_parameter_source(name).value == 1}
+        typed = {x for x in ctx.params if ctx.get_parameter_source(x).name == "COMMANDLINE"}
         given = {x: v if isinstance(v := ctx.params[x], int | float) else "" for x in typed}
         try:
             with timed(str(self.name), given):

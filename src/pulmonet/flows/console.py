@@ -174,18 +174,23 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
     Such: with the same flags, and numbers in them, as `given`; else the last of this name.
     """
     keys = " ".join([command, *(f"{name}={given[name]}" for name in sorted(given))]), command
-    path, known = user_data_dir() / "durations.json", {}
-    with suppress(OSError, ValueError, TypeError, AttributeError):  # of no use where it is damaged
-        known = {key: float(took) for key, took in json.loads(path.read_text("utf-8")).items()}
-    for key in [key for key in keys if key in known][:1]:
+    path = user_data_dir() / "durations.json"
+
+    def known() -> dict[str, float]:
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # of no use where damaged
+            return {key: float(took) for key, took in json.loads(path.read_text("utf-8")).items()}
+        return {}
+
+    before = known()
+    for key in [key for key in keys if LONG <= before.get(key, -1.0) < float("inf")][:1]:
         such = "" if key == keys[0] else ", with other flags,"
-        note(f"the last pulmonet {command}{such} took {duration(known[key])}")
+        note(f"the last pulmonet {command}{such} took {duration(before[key])}")
     start = time.monotonic()
     yield
-    took = time.monotonic() - start
-    if took >= LONG or keys[0] in known:
+    took, now = time.monotonic() - start, known()  # other commands may have ended meanwhile
+    if took >= LONG or keys[0] in now:
         with suppress(ArtifactError):
-            write_json(path, known | dict.fromkeys(keys, took))
+            write_json(path, now | dict.fromkeys(keys, took))
 
 
 def show_error(message: str) -> None:

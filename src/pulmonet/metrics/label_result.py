@@ -84,7 +84,7 @@ class CalibrationResult(Record):
     bins: list[ReliabilityBin]
     """Bins of equal mass, as the ECE has them."""
     bins_by_n: list[ReliabilityBin] = []
-    """Reliability diagram: as many as leave each 20 rows and 5 of the rarer class, 2 to 15."""
+    """Reliability diagram: 2 to 15 bins, on average of 20 rows and 5 of the rarer class."""
     bins_equal_width: list[ReliabilityBin] = []
     """Reliability diagram, bins of equal width; empty bins left out."""
     smooth: SmoothCalibration | None = None

@@ -103,12 +103,10 @@ class Engine:
         )
         self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
         self.average = WeightAverage(self.network, optim.ema_decay) if optim.ema_decay else None
-        self.graph = None
         if runtime.cuda_graph and (processes.are_many or self.scaler is not None):
             what = "runtime.cuda_graph: takes one process, in bf16 or fp32"
             raise TrainingError(f"{what}; leave it out, or set runtime.amp=off")
-        if runtime.cuda_graph:
-            self.graph = StepGraph(self.optimiser, device)
+        self.graph = StepGraph(self.optimiser, device) if runtime.cuda_graph else None
         self.ensemble = ensemble
         self.pos_weight: Tensor | None = None
         if loss.pos_weight == "balanced" and targets is not None:

@@ -162,8 +162,8 @@ def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
     compiled = engine.config.runtime.compile  # the compiler brings its own kernels
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     # compiled for one number of images; not for one image, as a compiler ignores hooks
-    is_usual = 1 < len(images) == (engine.micro_batch_size or engine.batch_size)
-    called = engine.forward if is_usual or not compiled else engine.plain
+    usual = min(engine.micro_batch_size or engine.batch_size, engine.batch_size)
+    called = engine.forward if not compiled or 1 < len(images) == usual else engine.plain
     lone = contextlib.nullcontext() if len(images) > 1 else _lone()
     with autocast(engine.device, engine.precision), fast, lone:
         found = called(images)

@@ -222,8 +222,9 @@ def test_a_single_image_is_seen_as_it_was_where_it_has_spread() -> None:
 # --- compiled -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("most", [None, 64])  # images a forward pass: no more than a batch has
 def test_whole_batches_are_compiled_once_a_size_and_short_ones_not(
-    monkeypatch: pytest.MonkeyPatch,
+    most: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The compiler's own first half, which counts what it is asked to compile."""
     asked, counter, real = [], CompileCounter(), torch.compile
@@ -235,7 +236,7 @@ def test_whole_batches_are_compiled_once_a_size_and_short_ones_not(
     monkeypatch.setattr(torch, "compile", compile_here)
     torch._dynamo.reset()
     runtime = {"compile": True, "compile_mode": "reduce-overhead"}
-    optim = {"name": "sgd", "lr": 0.1, "batch_size": 10}
+    optim = {"name": "sgd", "lr": 0.1, "batch_size": 10, "micro_batch_size": most}
     steps = [make_batch(10), make_batch(10), make_batch(3), make_batch(10, side=24), make_batch(1)]
 
     def weights(**how: Any) -> list[Tensor]:

@@ -217,9 +217,8 @@ class ResidentPack(Pack):
         places = self._places[rows]
         if (places < 0).any():
             raise ValueError("rows that are not on the device")
-        return self._pixels.index_select(
-            0, place_tensor(torch.from_numpy(places), self._pixels.device)
-        )
+        index = place_tensor(torch.from_numpy(places), self._pixels.device)
+        return self._pixels.index_select(0, index)
 
 
 def _read(pack: Pack | Features, rows: Ints, device: torch.device) -> torch.Tensor:

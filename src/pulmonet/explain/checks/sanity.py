@@ -76,7 +76,7 @@ def cascade(
             progress()
         low, high = np.quantile(found, [0.1, 0.9]) if found else (None, None)
         mean = float(np.mean(found)) if found else None
-        error = float(np.std(found)) / len(images) ** 0.5 if found else None
+        error = np.std(found) / (len(images) - 1) ** 0.5 if found and len(images) > 1 else None
         facts = {"mean": mean, "low": low, "high": high, "n": len(found), "standard_error": error}
         stages.append(SanityStage.model_validate({"stage": stage, **facts}))
     value = stages[-1].mean

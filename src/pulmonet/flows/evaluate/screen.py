@@ -1,7 +1,6 @@
 """The tables that `evaluate` shows: 80 columns, the numbers that matter, what to beware of."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from rich import box
 from rich.markup import escape
@@ -92,7 +91,7 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
         "arms": {x.a: x.a_members for x in primary} | {x.b: x.b_members for x in primary},
         "macros": {tuple(result.macro.labels) for result in scored},
         "kinds": kinds,
-        "difference": partial(_difference, several=kinds > 1),
+        "difference": _difference,
     }
     for text in entries("evaluate_comparison", **facts):
         console.note(text)

@@ -109,8 +109,7 @@ class Display(contextlib.ExitStack):
     def __init__(self, stage: Stage, kind: str = "", *, is_silent: bool) -> None:
         """For the folder of `stage`, silent on all processes but the first; `kind` of images."""
         super().__init__()
-        self._kind = kind
-        self._is_silent = is_silent
+        self._kind, self._is_silent = kind, is_silent
         self._bar: console.Steps | None = None
         self._done = self._per_step = 0.0  # epochs of the whole run, and those of a step
         self._start: tuple[float, float] | None = None  # seconds and epochs where this call began

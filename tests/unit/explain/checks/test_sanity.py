@@ -111,7 +111,7 @@ def test_few_or_coarse_maps_give_no_verdict(
     alike = [abs(spearmanr(a.ravel(), b.ravel()).statistic) for a, b in pairs]
     last = result.stages[-1]
     assert last.mean == pytest.approx(np.mean(alike), abs=1e-6)
-    assert last.standard_error == pytest.approx(np.std(alike) / n**0.5, abs=1e-6)
+    assert last.standard_error == pytest.approx(np.std(alike, ddof=1) / n**0.5, abs=1e-6)
 
 
 def test_an_edge_detector_with_the_networks_sign_fails(trained: nn.Module) -> None:
