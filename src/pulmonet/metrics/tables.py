@@ -155,7 +155,7 @@ def to_csv(table: Table) -> str:
 def _plain(one: Cell) -> str:
     """Its number, its words where the number alone would lack a unit, or nothing."""
     words = re.sub(r" \([^()]*\)$", "", one.text)
-    if one.sort is not None and (one.interval or not re.search("[A-Za-z]", words)):
+    if one.sort is not None and (one.interval or not re.search("[A-Za-z]|^–$", words)):
         return f"{one.sort:.9g}"
     todo = "TODO " if one.kind == "todo" else ""
     return "" if one.text == NOTHING else f"{todo}{one.text}"

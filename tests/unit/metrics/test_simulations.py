@@ -60,7 +60,7 @@ def test_intervals_of_rare_labels_cover() -> None:
     design = simulation.DESIGNS["14 rare"]
     _, found = simulation.simulate(design, 60, 600, 200, compared=False)
     for measure in ("AUROC", "AP"):
-        assert 0.93 <= found[f"{measure}, all labels"] <= 0.98  # of 660: standard error 0.009
+        assert 0.935 <= found[f"{measure}, all labels"] <= 0.975  # of 660: standard error 0.009
         assert found[f"{measure}, macro of 11"] >= 0.85
 
 

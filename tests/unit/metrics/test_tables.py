@@ -30,6 +30,8 @@ def test_a_csv_has_numbers_in_full_and_ends_of_intervals() -> None:
     ("value", "expected"),
     [
         (1302, "1302"),
+        (float("nan"), ""),
+        (-0.5, "-0.5"),
         (Cell("12.5 %", 0.125), "0.125"),
         (Cell("61 years", 61.0), "61 years"),
         (Cell("4 min 12 s", 252.0), "4 min 12 s"),
