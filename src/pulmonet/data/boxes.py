@@ -70,7 +70,7 @@ def read_boxes(
     if manifest.parts and path is None:
         every = ((part.name, read_boxes(part, None, warnings)) for part in manifest.parts)
         named = [boxes.assign(path=f"{name}/" + boxes["path"]) for name, boxes in every]
-        return pd.concat(named, ignore_index=True)
+        return pd.concat([one for one in named if len(one)] or named[:1], ignore_index=True)
     root = manifest.root
     if path is None and (root / "boxes.csv").is_file():
         path = root / "boxes.csv"

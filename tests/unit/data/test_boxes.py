@@ -37,7 +37,8 @@ def test_several_collections_have_the_boxes_of_each(shared_data: Path) -> None:
     for name, own in alone.items():
         here = boxes[boxes["path"].str.startswith(f"{name}/")].reset_index(drop=True)
         expected = own.assign(path=f"{name}/" + own["path"])
-        pd.testing.assert_frame_equal(here, expected, check_dtype=False)
+        if len(own):
+            pd.testing.assert_frame_equal(here, expected)
     assert len(boxes) == sum(map(len, alone.values()))
     assert set(boxes["path"]) <= set(whole.table["path"])
 
