@@ -39,7 +39,7 @@ import pulmonet
 from pulmonet.api import Model
 from pulmonet.arrays import Array, Pixels
 from pulmonet.data.images.grey import to_8_bits
-from pulmonet.data.images.read import read_file, read_grey
+from pulmonet.data.images.read import read_file
 from pulmonet.data.likeness import learn
 from pulmonet.explain.maps.methods import to_network_input
 from pulmonet.models.networks import Ensemble, forward_features
@@ -58,7 +58,7 @@ def alone(images: Sequence[Pixels]) -> Groups:
 def x_rays(paths: Sequence[Path], patient: Callable[[Path], str]) -> Groups:
     found: dict[str, list[Pixels]] = {}
     for path in paths:
-        found.setdefault(patient(path), []).append(read_grey(path))
+        found.setdefault(patient(path), []).append(read_file(path)[0])
     return found
 
 
@@ -196,7 +196,7 @@ def kinds(model: Model, data: Path, phantoms: Path) -> Iterator[tuple[str, Group
     own = {path.name for path in (data / "nih-cxr").glob("*/*")} - set(valid)
     more = [path for path in (data / "nih-cxr-more").rglob("*.jpg") if path.parts[-3] not in own]
     yield "other patients of NIH (`nih-cxr-more`)", x_rays(more, lambda path: path.parts[-3])
-    large = [read_grey(path) for path in sorted((data / "samples-1024").glob("*.jpg"))]
+    large = [read_file(path)[0] for path in sorted((data / "samples-1024").glob("*.jpg"))]
     yield "X-rays of NIH at 1024 px", alone(large)
     children = sorted((data / "kermany-224").rglob("*.jp*g"))[::8]
     yield "children (`kermany-224`)", x_rays(children, lambda path: path.parts[-3])
@@ -210,7 +210,7 @@ def kinds(model: Model, data: Path, phantoms: Path) -> Iterator[tuple[str, Group
     for name, pictures in slices(rng):
         yield name, alone(pictures)
     yield "hands, drawn", alone(hands(rng))
-    drawn = [read_grey(path) for path in sorted(phantoms.glob("valid/**/*.*g"))]
+    drawn = [read_file(path)[0] for path in sorted(phantoms.glob("valid/**/*.*g"))]
     yield "phantoms, by their pixels", alone(drawn)
 
 
@@ -238,7 +238,7 @@ def by_features(model: Model, data: Path) -> Callable[[Sequence[Pixels]], list[b
     parts = []
     for paths in (trained, held):
         patients = np.array([path.parts[-3] for path in paths], object)
-        parts += [pooled(model, [read_grey(path) for path in paths]), patients]
+        parts += [pooled(model, [read_file(path)[0] for path in paths]), patients]
     found = learn(*parts)
     assert found is not None
     return lambda images: [

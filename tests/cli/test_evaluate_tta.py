@@ -166,7 +166,7 @@ def test_an_ensemble_of_views(runs: Path) -> None:
     assert result_of(runs, "ensemble").members == ["first", "second"]
     assert main(["report", "--artifacts-dir", str(runs)]) == 0
     text = whole_report(runs)
-    assert "first+flip: 2 views of each image." in text.replace("\\", "")
+    assert "first+flip and second+flip: 2 views of each image." in text.replace("\\", "")
     assert "mean of the scores of first+flip, second+flip; 2 views of each" in text
 
 

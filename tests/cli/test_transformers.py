@@ -44,7 +44,7 @@ def test_methods_that_need_no_feature_map(
     words = ("--method", method, "--show-absent", "--out-dir", f"out-{method}")
     assert explain(data, monkeypatch, *words) == 0
     folder = data.parent / f"out-{method}"
-    maps = np.load(next(folder.rglob("maps.npz")))["maps"]
+    maps = np.load(next(folder.rglob(f"maps_{method}.npz")))["maps"]
     assert maps.shape == (1, 160, 160) and maps.min() == 0 and maps.max() == pytest.approx(1)
     record = json.loads((folder / "explanations.json").read_text())
     assert record["method"] == method

@@ -274,7 +274,9 @@ class Lab:
             return {name: _digest(maps[name].tobytes()) for name in ("labels", "raw", "scores")}
 
     def _report(self) -> dict[str, str]:
-        text = (self.case / "artifacts" / "report.md").read_text()
+        beside = sorted((self.case / "artifacts" / "report_files").glob("*.md"))
+        pages = [self.case / "artifacts" / "report.md", *beside]
+        text = "\n".join(page.read_text() for page in pages)
         html = (self.case / "artifacts" / "report.html").read_text()
         return {
             "report.md": _digest(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", text).encode()),
@@ -346,7 +348,7 @@ def is_whole(path: Path) -> bool:
             return True
         case ".png":
             return data.startswith(b"\x89PNG") and data.endswith(b"IEND\xaeB`\x82")
-        case ".csv" | ".md":
+        case ".csv" | ".md" | ".tex":
             return data.endswith(b"\n")
         case ".html":
             return b"</html>" in data[-64:]

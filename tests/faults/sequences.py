@@ -360,7 +360,7 @@ class World:
         out = step["out"] or "artifacts"
         argv = ["report", *(("--output", out) if step["out"] else ())]
         argv += ["--html"] if step["html"] else []
-        names = r"(report\.(md|html)|report_files/.*\.png|MODEL_CARD\.md|\.pulmonet)"
+        names = r"(report\.(md|html)|report_files/.*\.(png|md|csv|tex)|MODEL_CARD\.md|\.pulmonet)"
         return argv, (rf"{out}/{names}", r"artifacts/\.pseudonym_key")
 
     # --- exit codes -------------------------------------------------------------------------

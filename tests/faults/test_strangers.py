@@ -156,7 +156,7 @@ def test_labels_that_would_share_files_are_refused(
         ("run/explain/explanations.json", ("report",)),
         ("run/predictions_data_valid.csv", ("report",)),
         ("run/evaluation_data_valid.json", ("report",)),
-        ("run/gradcam_Edema.png", ("report",)),
+        ("run/explain/one/maps.npz", ("report",)),
         ("final_evaluation_results.csv", ("report", "evaluate")),
     ],
 )
@@ -164,7 +164,7 @@ def test_nothing_waits_for_a_pipe(
     name: str, commands: tuple[str, ...], kind: str, run_dir: RunDir
 ) -> None:
     path = Path("artifacts") / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     if kind == "pipe":
         os.mkfifo(path)

@@ -182,13 +182,6 @@ def bytes_on_disk(path: Path) -> int:
     return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
-def umask() -> int:
-    """Permissions that new files do not get."""
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def usable_cores() -> int:
     """Cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux alone

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from pulmonet.errors import ArtifactError
-from pulmonet.files.system import locked, sync_folder, umask
+from pulmonet.files.system import locked, sync_folder
 
 
 def bytes_of(save: Callable[[io.BytesIO], object]) -> bytes:
@@ -31,23 +31,20 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         ArtifactError: the disk is full, the folder cannot be written, and the like.
     """
     data = to_bytes(content)
-    temporary: Path | None = None
+    # named before it is there: a signal may come as soon as it is
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
         sync_folder(path.parent)
         logging.getLogger(__name__).info("wrote %s", path)
     except BaseException as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):
             raise ArtifactError(explain_write(path, error)) from None
         raise
