@@ -11,6 +11,7 @@ the boxes of a label are covered (linear imputation of Rong et al. 2022, as in R
 as an equal area elsewhere is. Both go into RUN/pointing.json, which a further call finds.
 `run --tta jitter` (or flip) also scores maps that are averaged over the views of test-time
 augmentation, each moved back; the table has them as an arm of their own, `boxes+jitter`.
+`--folds 0` trains that fold alone.
 
 "Elsewhere" is where the same boxes, moved as a whole (also mirrored), touch no box of the label on
 this image, and lie as far in the lungs as they can: where boxes of any label on other patients'
