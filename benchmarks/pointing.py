@@ -9,6 +9,7 @@ of five patient folds. `pulmonet evaluate` then scores each fold's validation pa
 are scored as `pulmonet explain --boxes own` does it, and the deletion test is done: the logit as
 the boxes of a label are covered (linear imputation of Rong et al. 2022, as in ROAD, no noise), and
 as an equal area elsewhere is. Both go into RUN/pointing.json, which a further call finds.
+With `--folds` there are only these folds, and in `run` no AUROC.
 `run --tta jitter` (or flip) also scores maps that are averaged over the views of test-time
 augmentation, each moved back; the table has them as an arm of their own, `boxes+jitter`.
 `--folds 0` trains that fold alone.
