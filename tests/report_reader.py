@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pulmonet.metrics.tables import Table
 from pulmonet.report.collect import Context, collect
 from pulmonet.report.pseudonyms import Identities
-from pulmonet.report.render.blocks import Bullets, Document, Section, Text, all_blocks
+from pulmonet.report.render.blocks import Block, Bullets, Document, Section, Text, all_sections
 from pulmonet.report.sections import build_document
 from pulmonet.run.folder import RunDir
 
@@ -19,9 +19,14 @@ def _document(artifacts_dir: Path) -> Document:
     return build_document(Context(collect(artifacts_dir), Identities(b"k" * 32)))
 
 
+def _blocks(artifacts_dir: Path) -> Iterator[Block]:
+    sections = all_sections(_document(artifacts_dir).sections)
+    return (block for section in sections for block in section.blocks)
+
+
 def tables_of(artifacts_dir: Path) -> dict[str, Table]:
     """All tables by their captions."""
-    blocks = all_blocks(_document(artifacts_dir).sections)
+    blocks = _blocks(artifacts_dir)
     return {block.caption: block for block in blocks if isinstance(block, Table)}
 
 
@@ -63,7 +68,7 @@ def words_of(section: Section) -> str:
 
 def texts_of(artifacts_dir: Path) -> str:
     """All paragraphs of the report."""
-    blocks = all_blocks(_document(artifacts_dir).sections)
+    blocks = _blocks(artifacts_dir)
     return "\n".join(block.text for block in blocks if isinstance(block, Text))
 
 

@@ -75,11 +75,6 @@ class LabelExplanation(Record):
         lines = (f"{label} {self.score:.2f}", self.verdict(), self.decision(), beside)
         return "\n".join(filter(None, lines))
 
-    def reference_text(self) -> str:
-        """``reference standard: positive``; empty where it is not known."""
-        words = {None: "", True: "positive", False: "negative"}[self.reference]
-        return words and f"reference standard: {words}"
-
 
 class ImageExplanation(Record):
     """One image."""
@@ -241,6 +236,22 @@ class SanityStage(Record):
     n: int = 0
     """Pairs of maps compared; constant maps have no ranks and are left out."""
 
+    def estimate(self) -> Estimate:
+        """`mean` with its 95 % interval; without in files that have no `standard_error`."""
+        if self.mean is None or self.standard_error is None:
+            return Estimate(value=self.mean)
+        half = 1.96 * self.standard_error
+        return Estimate(
+            value=self.mean, low=max(self.mean - half, 0), high=min(self.mean + half, 1)
+        )
+
+    def is_below(self, threshold: float) -> bool | None:
+        """Whether the whole interval is; None where it holds `threshold`. Constant maps are not."""
+        found = self.estimate()
+        if found.low is None or found.high is None:
+            return None if found.value is not None else False
+        return None if found.low <= threshold < found.high else found.high <= threshold
+
 
 class RoadCurve(Record):
     """Deletion and insertion with noisy linear imputation (ROAD)."""
@@ -267,7 +278,7 @@ class Comparison(Record):
     correlation: Number
     """Mean absolute Spearman correlation of the two runs' maps."""
     passed: bool | None
-    """Whether it is below `threshold`; null where the maps cannot tell."""
+    """Whether its 95 % interval is below `threshold`; null where it is not clear."""
 
 
 class Sanity(Record):
@@ -278,11 +289,11 @@ class Sanity(Record):
     value: Number
     """The statistic."""
     threshold: float
-    """Below it the check is passed."""
+    """With the whole 95 % interval of `value` below it the check is passed."""
     passed: bool | None
-    """Whether the maps depend on the trained weights; null where they cannot tell."""
+    """Whether the maps depend on the trained weights; null where that is not clear."""
     reason: str | None = None
-    """Why they cannot tell: too coarse, or too few."""
+    """Why they cannot tell: too coarse, too few, or an interval that holds the threshold."""
     n_images: int
     n_seeds: int
     """Randomised copies of the network per stage."""

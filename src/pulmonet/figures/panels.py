@@ -81,7 +81,8 @@ def _numbers(found: LabelExplanation, width: int) -> list[str]:
         numbers.append(f"calibrated probability {found.probability:.2f}")
     if found.threshold is not None:
         numbers.append(f"threshold {found.threshold:.3f}")
-    words = found.decision(), found.grounds(), found.reference_text()
+    known = {None: "", True: "reference standard: positive", False: "reference standard: negative"}
+    words = found.decision(), found.grounds(), known[found.reference]
     beside = "; ".join(filter(None, words))
     return ["   ".join(numbers), *textwrap.wrap(beside, width)]
 

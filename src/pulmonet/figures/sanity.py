@@ -21,12 +21,11 @@ def draw_sanity(result: Sanity, method: str, is_synthetic: bool = False) -> byte
 
 def _draw_cascade(axes: Axes, result: Sanity) -> None:
     names = ["none", *(stage.stage for stage in result.stages)]
-    numbers = [(stage.mean, stage.standard_error) for stage in result.stages]
-    mean, error = np.asarray([(1.0, 0.0), *numbers], float).T  # null becomes NaN, a gap
-    positions, half = range(len(names)), 1.96 * error
-    axes.fill_between(
-        positions, mean - half, mean + half, color=style.BLUE, alpha=0.18, linewidth=0
-    )
+    found = [stage.estimate() for stage in result.stages]
+    numbers = [(1.0, 1.0, 1.0), *((one.value, one.low, one.high) for one in found)]
+    mean, low, high = np.asarray(numbers, float).T  # null becomes NaN, a gap
+    positions = range(len(names))
+    axes.fill_between(positions, low, high, color=style.BLUE, alpha=0.18, linewidth=0)
     axes.plot(positions, mean, marker="o", markersize=3, color=style.BLUE)
     name = f"must end below {result.threshold:g}"
     axes.axhline(result.threshold, color=style.GREY, linestyle="--", linewidth=1.2, label=name)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 #: Seconds between two plain progress lines where stderr is no terminal.
 SECONDS_PER_LINE = 10.0
 
-#: Seconds after which a command is one that says how long it took the last time.
-LONG = 10.0
+#: Seconds after which a command says how long it took the last time; those expected to take that.
+LONG, SLOW = 10.0, {"prepare", "train", "evaluate", "explain"}
 
 #: Longest line that is shown, characters: a name in a file of a stranger can have a million.
 MAX_LINE = 4000
@@ -185,10 +185,12 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
     for key in [key for key in keys if LONG <= before.get(key, -1.0) < float("inf")][:1]:
         such = "" if key == keys[0] else ", with other flags,"
         note(f"the last pulmonet {command}{such} took {duration(before[key])}")
+    if command in SLOW and command not in before:
+        note(f"first pulmonet {command} here: how long is not known yet; progress shows the rate")
     start = time.monotonic()
     yield
     took, now = time.monotonic() - start, known()  # other commands may have ended meanwhile
-    if took >= LONG or keys[0] in now:
+    if took >= LONG or keys[0] in now or command in SLOW:
         with suppress(ArtifactError):
             write_json(path, now | dict.fromkeys(keys, took))
 

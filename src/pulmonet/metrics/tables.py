@@ -21,7 +21,7 @@ from pulmonet.metrics.estimate import Estimate, number
 NOTHING = "–"
 #: Up to this many runs stand side by side as columns; more become rows.
 MAX_RUN_COLUMNS = 4
-#: LaTeX breaks a longer table over pages, and columns of longer texts into lines.
+#: In LaTeX a longer table is several, and columns of longer texts have lines.
 MAX_ROWS = 40
 MAX_TEXT = 36
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$@])")
@@ -118,21 +118,13 @@ def escape_inline(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def escape_latex(text: str) -> str:
-    """Plain text as LaTeX."""
-    return " ".join(text.split()).translate(_IN_LATEX)
-
-
 def to_markdown(table: Table) -> str:
     """GitHub's flavour; the notes stand below as plain lines."""
     return _render("tables.md.j2", table)
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` (booktabs), never wider than the line, or a ``longtable`` over several pages.
-
-    It needs the packages booktabs and graphicx; a longtable that of its name.
-    """
+    """A ``table`` for each `MAX_ROWS` rows, as wide as a line at most; or a ``longtable``."""
     return _render("tables.tex.j2", table)
 
 
@@ -171,5 +163,6 @@ def _render(name: str, table: Table) -> str:
 def _template(name: str) -> Template:
     marks = ("<%", "%>", "<<", ">>", "<#", "#>")  # the usual ones are LaTeX's
     made = Environment(*marks, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"prose": escape, "inline": escape_inline, "tex": escape_latex}
+    made.filters |= {"prose": escape, "inline": escape_inline}
+    made.filters["tex"] = lambda text: " ".join(text.split()).translate(_IN_LATEX)
     return made.from_string(Path(__file__).with_name(name).read_text("utf-8"))

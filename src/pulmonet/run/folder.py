@@ -72,9 +72,6 @@ class RunDir:
     def figure_path(self, name: str, dataset: str, split: str) -> Path:
         return self.path / f"{name}_{file_name_of(dataset)}_{file_name_of(split)}.png"
 
-    def heat_map_path(self, label: str, method: str = "gradcam") -> Path:
-        return self.path / f"{file_name_of(method)}_{file_name_of(label)}.png"
-
     def exists(self) -> bool:
         """Whether a run lives here (a folder without run_config.json is none)."""
         return self.config_path.exists()

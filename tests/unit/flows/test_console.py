@@ -54,3 +54,20 @@ def test_lines_go_above_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Explaining" in before
     bar_line = before.rpartition("Explaining")[2]
     assert "\r\x1b[2K" in bar_line, "the bar is wiped before the line"
+
+
+def test_the_first_run_of_a_slow_command_says_that_its_time_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(command: str, **given: float) -> str:
+        with console.timed(command, given):
+            pass
+        return capsys.readouterr().err
+
+    first = "first pulmonet evaluate here: how long is not known yet; progress shows the rate\n"
+    assert said("evaluate") == first
+    assert said("evaluate") == "", "a short one with the same flags is nothing to wait for"
+    assert said("evaluate", bootstrap=9) == "", "nor is one with other flags"
+    assert said("doctor") == said("doctor") == ""
+    monkeypatch.setattr(console, "LONG", 0.0)
+    assert "the last pulmonet evaluate took 0.0 s" in said("evaluate", bootstrap=9)

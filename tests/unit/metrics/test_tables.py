@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -52,7 +53,16 @@ def test_latex_says_what_the_cells_say() -> None:
     text = to_latex(_table(("50 % of a_b & c", Estimate(value=-0.2, low=-0.3, high=0.1))))
     assert r"50 \% of a\_b \& c & $-$0.200 ($-$0.300 to 0.100) \\" in text
     assert r"\begin{tabular}{@{}lr@{}}" in text and r"\caption{Caption\_1}" in text
-    assert "longtable" in to_latex(_table(*[("a", 1)] * 41))
+
+
+def test_long_tables_in_latex_are_several_or_break_over_pages() -> None:
+    parts = to_latex(_table(*[(f"a{n}", n) for n in range(81)])).split(r"\begin{table}")[1:]
+    assert ["(continued)" in part for part in parts] == [False, True, True]
+    found = [re.findall(r"^a(\d+) & (\d+)", part, re.M) for part in parts]
+    assert [len(rows) for rows in found] == [40, 40, 1]
+    assert [row for rows in found for row in rows] == [(str(n), str(n)) for n in range(81)]
+    assert "longtable" in to_latex(_table(*[("some words " * 9, 1)] * 41))
+    assert r"{@{}lr@{}}" in to_latex(_table(("0f" * 32, 1)))  # nowhere to break
 
 
 def test_notes_are_lines_and_no_markup() -> None:

@@ -74,22 +74,32 @@ def cascade(
             fresh = method(randomised(network, names, seed=seed), images, columns)
             found += map_correlations(trained, fresh)
             progress()
-        low, high = np.quantile(found, [0.1, 0.9]) if found else (None, None)
-        mean = float(np.mean(found)) if found else None
-        error = np.std(found) / (len(images) - 1) ** 0.5 if found and len(images) > 1 else None
-        facts = {"mean": mean, "low": low, "high": high, "n": len(found), "standard_error": error}
-        stages.append(SanityStage.model_validate({"stage": stage, **facts}))
-    value = stages[-1].mean
+        stages.append(summarise(stage, found, len(images)))
+    passed = stages[-1].is_below(PASS_BELOW) if reason is None else None
+    if passed is None and reason is None:
+        last = stages[-1].estimate()
+        held = f"the 95 % interval {last.interval(2)} holds {PASS_BELOW:g}"
+        reason = f"undecided: {'one image has no interval' if last.low is None else held}"
     return Sanity(
         statistic=STATISTIC,
-        value=value,
+        value=stages[-1].mean,
         threshold=PASS_BELOW,
-        passed=value is not None and value < PASS_BELOW if reason is None else None,
+        passed=passed,
         reason=reason,
         n_images=len(images),
         n_seeds=n_seeds,
         stages=stages,
     )
+
+
+def summarise(name: str, found: list[float], n_images: int) -> SanityStage:
+    """Mean, its standard error with images as units, and spread of correlations."""
+    if not found:
+        return SanityStage(stage=name, mean=None)
+    low, high = np.quantile(found, [0.1, 0.9])
+    error = float(np.std(found)) / (n_images - 1) ** 0.5 if n_images > 1 else None
+    facts = {"mean": float(np.mean(found)), "low": low, "high": high, "standard_error": error}
+    return SanityStage(stage=name, n=len(found), **facts)
 
 
 def why_undecided(maps: Floats) -> str | None:

@@ -22,8 +22,8 @@ from pulmonet.files.write import bytes_of
 from pulmonet.flows import console
 from pulmonet.flows.explain.images import Source, read_sources
 from pulmonet.flows.explain.options import Settled
+from pulmonet.labels import file_name_of
 from pulmonet.models.trained import TrainedRun
-from pulmonet.run.folder import RunDir
 
 
 def explain_sources(
@@ -116,7 +116,8 @@ def _explain_label(
 ) -> tuple[LabelExplanation, Pixels | None]:
     """The files of one label's map, `placed` (H, W); what is known of it, and its overlay."""
     method = task.variants[0].method
-    path = RunDir(task.folder / source.folder).heat_map_path(label, method)
+    name = f"{file_name_of(method)}_{file_name_of(label)}.png"
+    path = task.folder / source.folder / name
     overlay_path = path.with_name(f"{path.stem}_overlay.png")
     files = {"overlay": overlay_path, "dicom": path.with_suffix(".dcm")}
     # the panel of the first validation row lies in the run's folder itself

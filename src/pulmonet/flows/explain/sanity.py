@@ -83,11 +83,10 @@ def _compare_runs(
             "network and image size"
         )
     correlations = sanity.map_correlations(ours, theirs)
-    value = float(np.mean(correlations)) if correlations else None
-    undecided = sanity.why_undecided(ours) is not None
+    found = sanity.summarise(other.run_dir.name, correlations, len(images))
     return Comparison(
         run=other.run_dir.name,
         shuffled_labels=other.record.config.data.shuffle_labels,
-        correlation=value,
-        passed=None if undecided else value is not None and value < sanity.PASS_BELOW,
+        correlation=found.mean,
+        passed=None if sanity.why_undecided(ours) else found.is_below(sanity.PASS_BELOW),
     )

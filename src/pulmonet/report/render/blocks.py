@@ -155,15 +155,11 @@ def all_sections(sections: Iterable[Section]) -> Iterator[Section]:
         yield from all_sections(section.children)
 
 
-def all_blocks(sections: Iterable[Section]) -> Iterator[Block]:
-    """The blocks of all sections and of those below them, in order."""
-    return (block for section in all_sections(sections) for block in section.blocks)
-
-
 def all_pictures(sections: Iterable[Section]) -> list[Picture]:
     """Every picture that markdown links to, in order."""
     return [
         picture
-        for block in all_blocks(sections)
+        for section in all_sections(sections)
+        for block in section.blocks
         for picture in ([block] if isinstance(block, Picture) else getattr(block, "pictures", ()))
     ]

@@ -42,7 +42,8 @@ def _dataset(
     folder = " + ".join(map(context.identities.argument, roots))
     scrub = context.identities.scrub
     said = fields("dataset", facts=facts, folder=folder, names=names, scrub=scrub).items()
-    flow = table_of("roles", sorted(facts.n_rows, key=_place), roles=ROLES, facts=facts)
+    of_rows = sorted(facts.n_rows, key=[*ROLES, *facts.n_rows].index)  # training first
+    flow = table_of("roles", of_rows, roles=ROLES, facts=facts)
     blocks: list[Block] = [Bullets(tuple((f"{lead}:", text) for lead, text in said)), *flow]
     blocks += _prevalence(facts)
     blocks += _policies(runs)
@@ -52,17 +53,13 @@ def _dataset(
     return Section(key, title, tuple(blocks), beside=True)
 
 
-def _place(role: str) -> int:
-    """Training first, then what was tested on."""
-    return list(ROLES).index(role) if role in ROLES else len(ROLES)
-
-
 def _prevalence(facts: DatasetFacts) -> list[Table]:
-    roles = sorted((role for role in facts.positives if facts.positives[role]), key=_place)
-    labels = dict.fromkeys(label for role in roles for label in facts.positives[role])
+    found = facts.positives
+    roles = sorted(filter(found.get, found), key=[*ROLES, *found].index)
+    labels = dict.fromkeys(label for role in roles for label in found[role])
     cells: dict[tuple[str, str], Cell | None] = {}
     for label, role in product(labels, roles):
-        n, whole = facts.positives[role].get(label), facts.n_rows.get(role, 0)
+        n, whole = found[role].get(label), facts.n_rows.get(role, 0)
         share = f" ({percent(n / whole)})" if n is not None and whole else ""
         cells[label, ROLES.get(role, role)] = None if n is None else Cell(f"{n:,}{share}", n)
     return grid("Positive images per label", "Label", cells, key="positives")

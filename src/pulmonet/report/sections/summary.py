@@ -36,7 +36,6 @@ def _facts(collection: Collection) -> dict[str, Any]:
         kind = weights if weights in {"imagenet", "none"} else "file"
         starts.setdefault(run.provenance.origin() or kind, []).append(run.name)
     letters, rivals = set(result.group_letters if result else ""), collection.rivals()
-    every = [one for other in collection.others for one in other.results if one is not result]
     return {
         "best": best,
         "result": result,
@@ -45,8 +44,7 @@ def _facts(collection: Collection) -> dict[str, Any]:
         "headline": collection.headline,
         "starts": starts,
         "alone": not any(run.main_result() for run in runs if run is not best),
-        "together": [one for one in every if one.combines and one.macro.auroc.value is not None],
-        "notes": result.notes if result else best.provenance.notes,
+        "others": [one for other in collection.others for one in other.results],
         "alike": [one.run for one in rivals if letters & set(one.group_letters)],
         "left_out": [run.name for run in collection.runs if run not in runs],
         "research_only": RESEARCH_ONLY,

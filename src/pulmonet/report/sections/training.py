@@ -26,12 +26,8 @@ def training_section(context: Context) -> Section:
     curves = tuple(_curves(context, run) for run in runs)
     same = Section("settings", title, (*table_of("settings", told),), folded=True, beside=True)
     children = (same, Section("curves", "Training curves", (), curves, beside=True))
-    tables = table_of("runs", runs, identities=context.identities, named=_named)
+    tables = table_of("runs", runs, identities=context.identities)
     return Section("training", "Model and training", (*tables, *differ), children)
-
-
-def _named(missing: dict[str, str]) -> str:
-    return "; ".join(f"{label}: {why}" for label, why in missing.items())
 
 
 def _settings(context: Context, run: RunArtifacts) -> dict[str, str]:

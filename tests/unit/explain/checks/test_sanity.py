@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer, neighbors_weights
 from scipy.sparse.linalg import spsolve
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 from torch import Tensor, nn
 
 from pulmonet.explain.checks.sanity import (
@@ -25,7 +25,7 @@ from pulmonet.explain.checks.sanity import (
     weight_stages,
 )
 from pulmonet.explain.maps.methods import explain_images
-from pulmonet.explain.results import Comparison, RoadCurve
+from pulmonet.explain.results import Comparison, RoadCurve, SanityStage
 from pulmonet.figures.sanity import draw_sanity
 from pulmonet.models.networks import Ensemble, build_network
 
@@ -112,6 +112,36 @@ def test_few_or_coarse_maps_give_no_verdict(
     last = result.stages[-1]
     assert last.mean == pytest.approx(np.mean(alike), abs=1e-6)
     assert last.standard_error == pytest.approx(np.std(alike, ddof=1) / n**0.5, abs=1e-6)
+
+
+def test_an_interval_that_holds_the_threshold_gives_no_verdict(trained: nn.Module) -> None:
+    """Of half of the maps, which ignore the network, and half, which are noise of each network."""
+    fixed = np.random.default_rng(0).random((10, 1, 6, 6))
+
+    def half(network: nn.Module, images: Tensor, columns: Sequence[int]) -> NDArray[np.float32]:
+        generator = np.random.default_rng(int(1e6 * abs(next(network.parameters()).sum())))
+        noise = generator.random((len(images) - 10, len(columns), 6, 6))
+        return np.concatenate([fixed, noise]).astype(np.float32)
+
+    images = blobs(20, 0)[0]
+    result = cascade(trained, images, [0], half, n_seeds=1)
+    maps = [half(one, images, [0]) for one in (trained, randomised(trained, seed=0))]
+    pairs = zip(*maps, strict=True)
+    alike = np.abs([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs])
+    low, high = norm.interval(0.95, alike.mean(), alike.std() / 19**0.5)
+    assert low < PASS_BELOW < high < 1
+    assert result.passed is None and f"{low:.2f}–{high:.2f} holds 0.5" in result.outcome()
+    ends = result.stages[-1].estimate()
+    assert (ends.low, ends.high) == pytest.approx((low, high), abs=1e-4)
+    assert result.stages[-1].model_copy(update={"standard_error": None}).estimate().low is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "below"), [(0.39, True), (0.41, None), (0.59, None), (0.61, False)]
+)
+def test_a_verdict_needs_the_whole_interval(mean: float, below: bool | None) -> None:
+    stage = SanityStage(stage="conv1", mean=mean, standard_error=0.1 / 1.96)
+    assert stage.is_below(PASS_BELOW) is below
 
 
 def test_an_edge_detector_with_the_networks_sign_fails(trained: nn.Module) -> None:

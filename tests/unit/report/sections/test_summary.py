@@ -14,7 +14,7 @@ def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
     make_run(tmp_path, "b", skill=3.0)
     summary = words_of(sections_of(tmp_path)["Summary"])
     assert "The best run, b, reaches a mean AUROC" in summary
-    assert "Not significantly different from it on these images: a." in summary
+    assert "Not significantly different from b on these images: a." in summary
     assert "view, age and sex alone, without the image, 61." in summary
     table = tables_of(tmp_path)["Mean over the labels, best first"]
     assert [row[0].text for row in table.rows] == ["b", "a", "baseline (view, age, sex)"]
