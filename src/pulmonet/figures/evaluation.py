@@ -13,7 +13,7 @@ from pulmonet.arrays import Pixels
 from pulmonet.data.images.square import shrink
 from pulmonet.figures import style
 from pulmonet.figures.comparison import draw_curves, draw_forest, scored_labels
-from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.estimate import Estimate, number
 from pulmonet.metrics.label_result import Curve, LabelResult
 from pulmonet.metrics.results import RunResult, SubgroupLabel
 from pulmonet.words import count
@@ -80,8 +80,7 @@ def _draw_reliability(axes: Axes, entry: LabelResult) -> str:
         x, y, low, high = np.asarray(rows, float).reshape(-1, 4).T  # an unknown bound becomes NaN
         bars = np.clip(np.nan_to_num(np.stack([y - low, high - y])), 0, None)
         axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, alpha=0.9, **looks)
-        slope = measured.slope.value
-        lines.append(f"{name} slope {'–' if slope is None else f'{slope:.2f}'}")
+        lines.append(f"{name} slope {number(measured.slope.value, 2)}")
         across += [*x]
         if measured.smooth is not None:
             lines[-1] += f", ICI {measured.smooth.ici:.2f}"
