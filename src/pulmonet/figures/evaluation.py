@@ -226,9 +226,9 @@ def draw_worst_cases(
     for line, label in zip(lines, labels, strict=False):
         for first, kind, colour in kinds:
             cases = [item for item in found[label].items() if item[1].kind == kind]
-            for axes, (number, case) in zip(line[first:], cases[:n_each], strict=False):
+            for axes, (place, case) in zip(line[first:], cases[:n_each], strict=False):
                 image = shrink(read_image(case.path), int(0.9 * style.PRINT))
-                words = f"{textwrap.fill(label, 16)}\n{number}: {case.score:.2f}"
+                words = f"{textwrap.fill(label, 16)}\n{place}: {case.score:.2f}"
                 style.show(axes, image, words, colour)
     none = [label for label in result.labels if label not in labels]
     return style.finish(figure, [result], "worst_cases", f"None of {', '.join(none)}." * bool(none))
