@@ -79,7 +79,8 @@ def cascade(
     if passed is None and reason is None:
         last = stages[-1].estimate()
         held = f"the 95 % interval {last.interval(2)} holds {PASS_BELOW:g}"
-        reason = f"undecided: {'one image has no interval' if last.low is None else held}"
+        why = "one image has no interval" if last.low is None else held
+        reason = f"undecided: {why}; take more images (--rows)"
     return Sanity(
         statistic=STATISTIC,
         value=stages[-1].mean,
