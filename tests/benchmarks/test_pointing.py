@@ -48,7 +48,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, pointing: ModuleType) -> a
             lines += [f"{row['Path']},Edema,{corners}" for row in csv.DictReader(file)]
     (data / "boxes.csv").write_text("\n".join(lines) + "\n")
     make_run(folder / "out", model="timm:test_resnet", image_size=SIDE, data_dir=data, name="run")
-    return argparse.Namespace(data_dir=data, out=folder / "out", views="flip", folds=None, resamples=400)
+    return argparse.Namespace(data_dir=data, out=folder / "out", views="flip", resamples=400)
 
 
 def filled_by_hand(image: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
@@ -211,9 +211,9 @@ def test_the_tables_are_means_over_seeds_and_paired_differences(
                 run_dir.mkdir()
                 (run_dir / "pointing.json").write_text(json.dumps(cases))
                 written.setdefault((arm, seed), []).extend(cases)
-    options = argparse.Namespace(
-        out=tmp_path, seeds=[0, 1], folds=None, against="none", resamples=2000
-    )
+    words = ["table", "--data-dir", "d", "--out", str(tmp_path), "--seeds", "0", "1"]
+    parser, _, _ = pointing.study.commands_of("A study.", pointing.ARMS, seeds=[0], against="none")
+    options = parser.parse_args([*words, "--resamples", "2000"])
     found = pointing.localisation(options)
     assert list(found) == ["none", "boxes"]
     own = found["boxes"]["labels"]["Edema"]
