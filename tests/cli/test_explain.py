@@ -782,6 +782,10 @@ def test_sanity_is_one_command(
     assert document["n_images"] == 4
     assert document["against"]["run"] == "other"
     assert document["road"]["n"] == 4
+    (low, mean, high) = (
+        document["value"] + n * 1.96 * document["stages"][-1]["standard_error"] for n in (-1, 0, 1)
+    )
+    assert f"conv1 {mean:.2f} ({low:.2f}–{high:.2f})" in out
     assert "Sanity check undecided: the 95 % interval " in out and "(--rows): mean" in out
     assert "Against other (not shuffled)" in out
     assert read_image(artifacts / "small" / "explain" / "sanity.png") is not None

@@ -185,11 +185,10 @@ def show_sanity(result: results.Sanity, picture: Path) -> None:
     """The cascade's table, the verdict, and what removing pixels and another run showed."""
     console.say("Absolute rank correlation with the trained network's maps", style="bold")
     table = Table("Randomised down to", box=None, pad_edge=False)
-    for name in ("Mean", "10th to 90th percentile"):
+    for name in ("Mean (95 % interval)", "10th to 90th percentile"):
         table.add_column(name, justify="right")
     for stage in result.stages:
-        mean = "–" if stage.mean is None else f"{stage.mean:.2f}"
         spread = "–" if stage.low is None else f"{stage.low:.2f} to {stage.high:.2f}"
-        table.add_row(stage.stage, mean, spread)
+        table.add_row(stage.stage, stage.estimate().text(2), spread)
     console.show_table(table)
     console.tell("sanity_screen", result=result, picture=picture)
