@@ -81,9 +81,10 @@ MAY_WRITE["figures"] = (
     r"artifacts/run/((calibration_)?subgroups|worst_cases|flow)_.*",
 )
 
-#: Written by libraries below the home folder, or empty marks of a lock.
+#: Written by libraries below the home folder, how long a command took, empty marks of a lock.
 _ANYWHERE = re.compile(
-    r"home/\.cache/(matplotlib|torch|huggingface)/.*|(.*/)?(\.[^/]+)?\.lock(-\d+)?"
+    r"home/\.cache/(matplotlib|torch|huggingface)/.*|user/pulmonet/durations\.json"
+    r"|(.*/)?(\.[^/]+)?\.lock(-\d+)?"
 )
 
 #: A temporary file of `write_atomic`: only a SIGKILL may leave one.
