@@ -275,9 +275,10 @@ class Lab:
             return {name: _digest(maps[name].tobytes()) for name in ("labels", "raw", "scores")}
 
     def _report(self) -> dict[str, str]:
-        beside = sorted((self.case / "artifacts" / "report_files").glob("*.md"))
-        pages = [self.case / "artifacts" / "report.md", *beside]
-        text = "\n".join(page.read_text() for page in pages)
+        text = (self.case / "artifacts" / "report.md").read_text()
+        beside = sorted(set(re.findall(r"\((report_files/[^)#]+\.md)", text)))
+        assert beside
+        text = "\n".join([text, *((self.case / "artifacts" / name).read_text() for name in beside)])
         html = (self.case / "artifacts" / "report.html").read_text()
         return {
             "report.md": _digest(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", text).encode()),
