@@ -182,8 +182,7 @@ def to_csv(table: pd.DataFrame, labels: Sequence[str]) -> str:
 
 def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
     """Narrow tables for people, one dataset and split after another; the CSV has the rest."""
-    from jinja2 import Environment
-
+    from pulmonet.files.templates import environment
     from pulmonet.metrics import tables
 
     parts = []
@@ -205,10 +204,9 @@ def to_markdown(table: pd.DataFrame, labels: Sequence[str]) -> str:
             }
             shown += tables.grid("AUROC per label", "Label", some)
         parts.append((rows, shown))
-    made = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    made = environment(Path(__file__).parent, keep_trailing_newline=True)
     made.filters |= {"safe": tables.escape_inline, "table": tables.to_markdown}
-    text = Path(__file__).with_suffix(".md.j2").read_text("utf-8")
-    return made.from_string(text).render(parts=parts)
+    return made.get_template("final_table.md.j2").render(parts=parts)
 
 
 def _estimate(row: Mapping[Any, str], name: str) -> Estimate:

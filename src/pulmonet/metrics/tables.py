@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from pulmonet.files.spreadsheet import escaped
+from pulmonet.files.templates import environment
 from pulmonet.metrics.estimate import Estimate, number
 
 NOTHING = "–"
@@ -162,7 +163,7 @@ def _render(name: str, table: Table) -> str:
 @cache
 def _template(name: str) -> Template:
     marks = ("<%", "%>", "<<", ">>", "<#", "#>")  # the usual ones are LaTeX's
-    made = Environment(*marks, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = environment(Path(__file__).parent, *marks)
     made.filters |= {"prose": escape, "inline": escape_inline}
     made.filters["tex"] = lambda text: " ".join(text.split()).translate(_IN_LATEX)
-    return made.from_string(Path(__file__).with_name(name).read_text("utf-8"))
+    return made.get_template(name)

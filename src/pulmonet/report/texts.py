@@ -12,9 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, Template
 from jinja2.environment import TemplateExpression
 
+from pulmonet.files.templates import environment
 from pulmonet.metrics import tables
 from pulmonet.metrics.tables import Table
 from pulmonet.report import names, wording
@@ -33,17 +34,11 @@ def _on_one_line(value: Any) -> Any:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_on_one_line,
-    )
+    made = environment(TEMPLATES, finalize=_on_one_line)
     said = vars(names) | vars(tables) | vars(wording) | {"counted": count, "absent": _ABSENT}
-    environment.globals |= said
-    environment.filters |= said
-    return environment
+    made.globals |= said
+    made.filters |= said
+    return made
 
 
 def entries(name: str, **facts: Any) -> list[str]:

@@ -9,20 +9,19 @@ import base64
 import hashlib
 import re
 from functools import cache
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
+from pulmonet.files.templates import environment
 from pulmonet.report.render import blocks
 from pulmonet.report.render.charts import draw_chart
-
-_TEMPLATES = Path(__file__).parents[1] / "templates"
+from pulmonet.report.texts import TEMPLATES
 
 
 def render_html(document: blocks.Document) -> str:
     """The page as text, complete in itself."""
-    texts = [(_TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js")]
+    texts = [(TEMPLATES / name).read_text("utf-8") for name in ("page.css", "page.js")]
     style, script = (
         f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
         for text in texts
@@ -38,14 +37,8 @@ def render_html(document: blocks.Document) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    made = environment(TEMPLATES, autoescape=True)
+    made.filters |= {
         "kind": lambda block: type(block).__name__.lower(),
         "prose": _prose,
         "draw": draw_chart,
@@ -53,8 +46,8 @@ def _template() -> Template:
         "vars": vars,
     }
     how = {"separators": (",", ":"), "allow_nan": False, "default": data_uri}
-    environment.policies["json.dumps_kwargs"] = how
-    return environment.get_template("page.html.j2")
+    made.policies["json.dumps_kwargs"] = how
+    return made.get_template("page.html.j2")
 
 
 def data_uri(content: bytes) -> str:

@@ -6,8 +6,7 @@ A section that stands beside is a file of its own, and every table a CSV and a L
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from pulmonet.files.templates import environment
 from pulmonet.metrics.tables import Table, escape, escape_inline, to_csv, to_latex, to_markdown
 from pulmonet.report.render import blocks
 from pulmonet.report.texts import TEMPLATES
@@ -36,12 +35,7 @@ def render_sections(sections: tuple[blocks.Section, ...]) -> str:
 
 @cache
 def _template() -> Any:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment(TEMPLATES)
     made.filters |= {"prose": escape, "inline": escape_inline, "table": to_markdown}
     made.filters["kind"] = lambda block: type(block).__name__.lower()
     return made.get_template("report.md.j2")

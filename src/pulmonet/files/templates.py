@@ -1,0 +1,15 @@
+"""Jinja's templates, each beside the module that fills it in."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def environment(folder: Path, *marks: str, **how: Any) -> Environment:
+    """Of the templates of a folder: a statement leaves no line, a missing name is an error.
+
+    `marks` begin and end statements, expressions and comments; `how` are Jinja's other options.
+    """
+    given = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined} | how
+    return Environment(*marks, loader=FileSystemLoader(folder), **given)
