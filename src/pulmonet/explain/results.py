@@ -248,9 +248,11 @@ class SanityStage(Record):
     def is_below(self, threshold: float) -> bool | None:
         """Whether the whole interval is; None where it holds `threshold`. Constant maps are not."""
         found = self.estimate()
-        if found.low is None or found.high is None:
-            return None if found.value is not None else False
-        return None if found.low <= threshold < found.high else found.high <= threshold
+        if found.value is None:
+            return False
+        if found.low is None or found.high is None or found.low <= threshold < found.high:
+            return None
+        return found.high <= threshold
 
 
 class RoadCurve(Record):

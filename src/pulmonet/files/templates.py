@@ -11,5 +11,11 @@ def environment(folder: Path, *marks: str, **how: Any) -> Environment:
 
     `marks` begin and end statements, expressions and comments; `how` are Jinja's other options.
     """
-    given = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined} | how
-    return Environment(*marks, loader=FileSystemLoader(folder), **given)
+    return Environment(
+        *marks,
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **how,
+    )
