@@ -6,10 +6,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def environment(folder: Path, *marks: str, **how: Any) -> Environment:
+def environment(folder: Path, *marks: Any, **how: Any) -> Environment:
     """Of the templates of a folder: a statement leaves no line, a missing name is an error.
 
-    `marks` begin and end statements, expressions and comments; `how` are Jinja's other options.
+    `marks`, texts, begin and end statements, expressions and comments; `how` are Jinja's other options.
     """
     return Environment(
         *marks,
