@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 def environment(folder: Path, *marks: Any, **how: Any) -> Environment:
     """Of the templates of a folder: a statement leaves no line, a missing name is an error.
 
-    `marks`, texts, begin and end statements, expressions and comments; `how` are Jinja's other options.
+    `marks`, texts, begin and end statements, expressions, comments; `how` are Jinja's options.
     """
     return Environment(
         *marks,
