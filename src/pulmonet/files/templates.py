@@ -6,13 +6,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def environment(folder: Path, *marks: Any, **how: Any) -> Environment:
+def environment(folder: Path, **how: Any) -> Environment:
     """Of the templates of a folder: a statement leaves no line, a missing name is an error.
 
-    `marks`, texts, begin and end statements, expressions, comments; `how` are Jinja's options.
+    `how` are Jinja's other options.
     """
     return Environment(
-        *marks,
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -33,6 +33,12 @@ _IN_LATEX = str.maketrans(
     | {"*": "{*}", "[": "{[}"}  # after the end of a row these would be of its command
     | {"−": "$-$", "×": r"$\times$", "±": r"$\pm$", "≥": r"$\geq$", "→": r"$\to$", "–": "--"}
 )
+#: How statements, expressions and comments begin and end: Jinja's own are LaTeX's.
+_MARKS = {
+    f"{what}_{end}_string": mark
+    for what, marks in {"block": "<% %>", "variable": "<< >>", "comment": "<# #>"}.items()
+    for end, mark in zip(("start", "end"), marks.split(), strict=True)
+}
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,7 @@ def _render(name: str, table: Table) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    marks = ("<%", "%>", "<<", ">>", "<#", "#>")  # the usual ones are LaTeX's
-    made = environment(Path(__file__).parent, *marks)
+    made = environment(Path(__file__).parent, **_MARKS)
     made.filters |= {"prose": escape, "inline": escape_inline}
     made.filters["tex"] = lambda text: " ".join(text.split()).translate(_IN_LATEX)
     return made.get_template(name)
