@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from pulmonet.metrics.fixed_threshold import likelihood_ratio, mcnemar, ratio
+from pulmonet.metrics.fixed_threshold import mcnemar
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS
+from pulmonet.metrics.shares import likelihood_ratio, ratio
 
 DISTANCE = 2**0.5 * ndtri(0.85)
 #: Positive patients (expected), negative patients, images each.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,36 @@ def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) 
     entry = result_of(artifacts).labels["Edema"]
     assert entry.auroc_delong.low is not None
     assert f"{entry.auroc_delong.low:.3f}–{entry.auroc_delong.high:.3f}" in both.rows[0][2].text
-    ici = entry.calibration.smooth.ici  # type: ignore[union-attr]
-    assert tables["Calibration"].rows[0][7].text == f"{ici:.3f}"
+    calibration = tables["Calibration"]
+    shown = dict(zip(calibration.columns, calibration.rows[0], strict=True))
+    smooth = entry.calibration.smooth  # type: ignore[union-attr]
+    assert shown["ICI"].text == smooth.ici_estimate.text() and shown["ICI"].interval
+    assert shown["E90"].text == smooth.e90_estimate.text() and shown["E90"].interval
+    assert shown["ECE"].text == entry.calibration.ece_estimate.text() and shown["ECE"].interval  # type: ignore[union-attr]
+    chosen = tables["Thresholds chosen on these rows"]
+    assert chosen.columns[2] == "Threshold" and all(row[2].interval for row in chosen.rows)
+
+
+def test_a_slope_that_cannot_be_estimated_is_a_dash_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
+    table = pd.read_csv(path)
+    table["Edema_score"] = 0.31 + 1e-5 * table["Edema_score"]
+    table.to_csv(path, index=False)
+    assert evaluate(artifacts, "--predictions", str(path)) == 0
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("Edema"))
+    assert line.split()[-1] == "–"
+    page = report(artifacts)[1]
+    calibration = tables_of(artifacts)["Calibration"]
+    row = dict(zip(calibration.columns, calibration.rows[0], strict=True))
+    assert (row["Label"].text, row["Scores"].text, row["Slope"].text) == ("Edema", "raw", "–")
+    assert "mine: slope –" in page
+    made = (artifacts / "report_files" / "tables").glob("curves-predictions*-calibration.*")
+    lines = {one.suffix: one.read_text("utf-8") for one in made}
+    (in_csv,) = (one for one in lines[".csv"].splitlines() if one.startswith("Edema,raw"))
+    assert in_csv.startswith("Edema,raw,,,,")
+    assert re.search(r"Edema *& *raw *& *-- *&", lines[".tex"])
 
 
 def test_probability_at_a_threshold_is_moved_to_the_prevalence(tmp_path: Path) -> None:

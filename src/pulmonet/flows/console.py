@@ -46,6 +46,9 @@ _CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code
 #: Set once by the command line before a flow starts.
 _settings = {"quiet": False, "json": False}
 
+#: What `timed` has to say before the first words: an error that comes at once stands alone.
+_ahead: list[str] = []
+
 #: Consoles that show a progress bar now, the innermost last.
 _with_bars: list[Console] = []
 
@@ -126,11 +129,18 @@ def _outliving(stream: TextIO) -> Iterator[None]:
 
 def _print(content: Any, *, to_stderr: bool, style: str | None = None) -> None:
     """Text as it is, lines unbroken, or a table."""
+    begin()
     stream = sys.stderr if to_stderr else sys.stdout
     with _outliving(stream):
         # while a bar is shown, its console puts lines above it
         console = _with_bars[-1] if _with_bars and stream.isatty() else _console(stderr=to_stderr)
         console.print(content, style=style, markup=False, soft_wrap=isinstance(content, str))
+
+
+def begin() -> None:
+    """Work begins, and what was given is in order: say how long it may take."""
+    while _ahead:
+        note(_ahead.pop())
 
 
 def flush() -> None:
@@ -169,7 +179,7 @@ def tell(name: str, **facts: Any) -> None:
 
 @contextmanager
 def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
-    """Say at the start how long the last such command took, if over `LONG`, and remember this one.
+    """Have `begin` say how long the last such command took, if over `LONG`; remember this one.
 
     Such: with the same flags, and numbers in them, as `given`; else the last of this name.
     """
@@ -182,11 +192,13 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
         return {}
 
     before = known()
+    _ahead.clear()
     for key in [key for key in keys if LONG <= before.get(key, -1.0) < float("inf")][:1]:
         such = "" if key == keys[0] else ", with other flags,"
-        note(f"the last pulmonet {command}{such} took {duration(before[key])}")
+        _ahead.append(f"the last pulmonet {command}{such} took {duration(before[key])}")
     if command in SLOW and command not in before:
-        note(f"first pulmonet {command} here: how long is not known yet; progress shows the rate")
+        words = "how long is not known yet; progress shows the rate"
+        _ahead.append(f"first pulmonet {command} here: {words}")
     start = time.monotonic()
     yield
     took, now = time.monotonic() - start, known()  # other commands may have ended meanwhile
@@ -197,6 +209,7 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
 
 def show_error(message: str) -> None:
     """The one message that a command ends with."""
+    _ahead.clear()
     _print(f"error: {message}", to_stderr=True, style="bold red")
 
 
@@ -275,6 +288,7 @@ def steps(
 
     Without a terminal a plain line every `SECONDS_PER_LINE` says how far it is.
     """
+    begin()
     if _settings["quiet"] or not sys.stderr.isatty():
         yield Steps(description, total, done, None)
         return

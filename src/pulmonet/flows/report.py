@@ -40,6 +40,7 @@ def run(options: ReportOptions) -> int:
     markdown_path, page_path = _paths(output or artifacts_dir)
     notes = read_author_notes(options.author_notes) if options.author_notes is not None else {}
     collection = collect(artifacts_dir)
+    console.begin()
     verdicts: dict[str, str] = {}
     if options.verify:
         from pulmonet.flows.evaluate.options import EvaluateOptions

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import bdtr
 
 from pulmonet.arrays import Array, Floats, Ints
-from pulmonet.metrics.estimate import Number
+from pulmonet.metrics.estimate import Estimate, Number
+from pulmonet.metrics.shares import ratio
 from pulmonet.run.record import Record
 
 COVERAGE, CONFIDENCE = 0.9, 0.95
@@ -63,6 +64,10 @@ class ConformalResult(Conformal):
     """Share of negative patients of whom no negative image is ruled in."""
     undecided: Number
     """Share of images."""
+    positive_coverage_estimate: Estimate | None = None
+    """The three shares with intervals, patients as clusters."""
+    negative_coverage_estimate: Estimate | None = None
+    undecided_estimate: Estimate | None = None
 
 
 def choose_conformal(targets: Floats, scores: Floats, units: Ints) -> Conformal:
@@ -86,14 +91,18 @@ def judge_conformal(
 ) -> ConformalResult:
     """Thresholds on rows as in `choose_conformal`; None of `kept` chooses them on these rows."""
     one = kept or choose_conformal(targets, scores, units)
-    undecided = float(np.mean([word == "undecided" for word in one.decide(scores)]))
-    facts = {**dict(one), "chosen_on": chosen_on, "undecided": undecided}
-    if kept is not None and kept.rule_out is not None:
-        worst = _worst(targets, scores, units, is_positive=1)
-        facts["positive_coverage"] = (worst >= kept.rule_out).mean()
-    if kept is not None and kept.rule_in is not None:
-        worst = _worst(targets, scores, units, is_positive=0)
-        facts["negative_coverage"] = (worst <= kept.rule_in).mean()
+    undecided = np.bincount(units, [word == "undecided" for word in one.decide(scores)])
+    found = {"undecided": ratio(undecided, np.bincount(units))}
+    for name, is_positive, cut in (
+        ("positive_coverage", 1, kept and kept.rule_out),
+        ("negative_coverage", 0, kept and kept.rule_in),
+    ):
+        if cut is not None:
+            worst = _worst(targets, scores, units, is_positive)
+            right = worst >= cut if is_positive else worst <= cut
+            found[name] = ratio(right, np.ones(len(right)))
+    facts = {**dict(one), "chosen_on": chosen_on} | {key: of.value for key, of in found.items()}
+    facts |= {f"{key}_estimate": of for key, of in found.items()}
     return ConformalResult.model_validate(facts)
 
 

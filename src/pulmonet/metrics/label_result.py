@@ -53,6 +53,9 @@ class SmoothCalibration(Record):
     """Median distance."""
     e90: Number
     """90 % quantile of the distances."""
+    ici_estimate: Estimate | None = None
+    """The same with its 95 % interval, from the curve's covariance; null in older files."""
+    e90_estimate: Estimate | None = None
 
 
 class CalibrationResult(Record):
@@ -72,6 +75,8 @@ class CalibrationResult(Record):
     """Mean squared error of the scores."""
     ece: Number
     """Expected calibration error, 15 bins of equal width."""
+    ece_estimate: Estimate | None = None
+    """The same with its 95 % interval (patients resampled); null in older files."""
     ece_equal_mass: Number
     """Expected calibration error, 15 bins of equal mass."""
     ece_simulations: int | None = None
@@ -110,6 +115,8 @@ class OperatingPoint(Record):
     threshold: Number
     """The stored threshold: a row is called positive when its score is at least this. Null of a
     procedure where another split's is stored; else the one that is chosen on all rows, and kept."""
+    threshold_estimate: Estimate | None = None
+    """One that these rows chose, with its 95 % interval: it is chosen anew in every resample."""
     estimates: Literal["threshold", "procedure"]
     """threshold: the numbers belong to the stored one (chosen on other rows), with intervals of
     patients as clusters; procedure: to choosing one this way (cross-fitted, resampled)."""

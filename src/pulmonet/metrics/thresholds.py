@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.metrics.calibration.fit import cross_fitted, patient_folds
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.fixed_threshold import likelihood_ratio, ratio
 from pulmonet.metrics.label_result import OperatingPoint
 from pulmonet.metrics.options import DEFAULT_CRITERIA
 from pulmonet.metrics.ranking.intervals import estimate
 from pulmonet.metrics.ranking.resamples import LabelRows
+from pulmonet.metrics.shares import likelihood_ratio, ratio
 
 Counts = NDArray[np.int32]
 
@@ -118,12 +118,15 @@ def cross_fitted_calls(rows: LabelRows, criterion: str) -> Flags | None:
     return None if called is None else called == 1
 
 
-def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> Array:
-    """(C, R', 4) tp, fp, tn, fn per criterion and resample, thresholds chosen anew in each."""
+def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> tuple[Array, Array]:
+    """(C, R', 4) tp, fp, tn, fn per criterion and resample, thresholds chosen anew in each.
+
+    And (C, R') the threshold that all rows of the resample choose; NaN where none reaches it.
+    """
     folds = patient_folds(rows.targets, rows.units, seed=rows.resamples.seed)
     grid = _Grid.of(rows.targets, rows.scores, rows.units)
     gains = [_gain(criterion) for criterion in criteria]
-    blocks, n_done = [], 0
+    blocks, chosen, n_done = [], [], 0
     for weights in rows.resamples.blocks(100 * len(rows.targets)):
         counts = np.zeros((len(criteria), len(weights), 4))
         held_out = [
@@ -138,10 +141,14 @@ def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> Array:
                 hits, alarms = np.take_along_axis(tp, best, 1), np.take_along_axis(fp, best, 1)
                 counts[index] += np.hstack([hits, alarms, n_neg - alarms, n_pos - hits])
         blocks.append(counts)
+        found = [gain(*whole) for gain in gains]
+        bests = np.stack([of.argmax(axis=1) for of in found])
+        reached = [of[np.arange(len(of)), best] >= 0 for of, best in zip(found, bests, strict=True)]
+        chosen.append(np.where(reached, grid.thresholds[bests], np.nan))
         n_done += len(weights)
         if n_done >= rows.resamples.n_by_row:
             break
-    return np.concatenate(blocks, axis=1)
+    return np.concatenate(blocks, axis=1), np.concatenate(chosen, axis=1)
 
 
 def _confusion(targets: Floats, called: Flags) -> Array:
@@ -199,16 +206,18 @@ def operating_points(
     for name in criteria if stored is not None else ():
         facts = {"criterion": name, "chosen_on": chosen_on, "deployment_prevalence": prevalence}
         points.append(_fixed_point(rows, facts, (stored or {}).get(name)))
-    for name, drawn in zip(criteria, _cross_fitted_counts(rows, criteria), strict=True):
+    procedures = zip(criteria, *_cross_fitted_counts(rows, criteria), strict=True)
+    for name, drawn, cuts in procedures:
         called = cross_fitted_calls(rows, name)
-        counts, threshold = np.full(4, np.nan), None
+        counts, own = np.full(4, np.nan), None
         if called is not None:
             counts = _confusion(rows.targets, called).sum(axis=0)
-            threshold = choose_threshold(rows.targets, rows.scores, name)
+            own = None if stored is not None else choose_threshold(rows.targets, rows.scores, name)
         facts = {
             "criterion": name,
             "chosen_on": "these rows, cross-fitted by patient in 5 folds",
-            "threshold": threshold if stored is None else None,
+            "threshold": own,
+            "threshold_estimate": None if own is None else estimate(own, cuts),
             "estimates": "procedure",
             "n_resamples": len(drawn),
             "deployment_prevalence": prevalence,

@@ -61,7 +61,8 @@ def test_the_first_run_of_a_slow_command_says_that_its_time_is_not_known(
 ) -> None:
     def said(command: str, **given: float) -> str:
         with console.timed(command, given):
-            pass
+            assert capsys.readouterr().err == "", "not before it is sure that work begins"
+            console.begin()
         return capsys.readouterr().err
 
     first = "first pulmonet evaluate here: how long is not known yet; progress shows the rate\n"

@@ -6,6 +6,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from pulmonet.metrics.conformal import choose_conformal, judge_conformal
 
@@ -84,6 +85,15 @@ def test_coverage_on_other_rows_is_counted_by_patient() -> None:
     assert found.positive_coverage == pytest.approx(share)
     share = np.mean(pairs[0][~pairs[1]].max(axis=1) <= kept.rule_in)
     assert found.negative_coverage == pytest.approx(share)
+    n_patients = int(pairs[1].sum())
+    right = int(np.sum(pairs[0][pairs[1]].min(axis=1) >= kept.rule_out))
+    wilson = binomtest(right, n_patients).proportion_ci(method="wilson")
+    one = found.positive_coverage_estimate
+    assert one is not None and (one.low, one.high) == pytest.approx((wilson.low, wilson.high))
+    every = found.negative_coverage_estimate, found.undecided_estimate
+    for share, value in zip(every, (found.negative_coverage, found.undecided), strict=True):
+        assert share is not None and share.value == value and share.low < value < share.high
     own = judge_conformal(targets[here], scores[here], units[here], None, "these rows")
     assert (own.rule_out, own.rule_in) == (kept.rule_out, kept.rule_in)
     assert own.positive_coverage is own.negative_coverage is None
+    assert own.positive_coverage_estimate is own.negative_coverage_estimate is None

@@ -197,3 +197,30 @@ def test_intervals_at_a_stated_prevalence_are_those_of_the_likelihood_ratios() -
         if found is point.npv_at_deployment:
             posterior = [1 - end for end in posterior[::-1]]
         assert [found.low, found.value, found.high] == pytest.approx(posterior)
+
+
+@pytest.mark.parametrize("criterion", ["youden", "sensitivity=0.9", "ppv=0.95"])
+def test_the_interval_of_a_chosen_threshold_is_of_those_that_resamples_choose(
+    criterion: str,
+) -> None:
+    targets, scores = rows(6)
+    of_label = label_rows(targets, scores, np.arange(200) // 2)
+    (point,) = operating_points(of_label, criteria=(criterion,))
+    chosen = [
+        choose_threshold(np.repeat(targets, counts), np.repeat(scores, counts), criterion)
+        for weights in of_label.resamples.blocks()
+        for counts in weights[:, of_label.units]
+    ]
+    ends = np.quantile([one for one in chosen if one is not None], [0.025, 0.975])
+    found = point.threshold_estimate
+    assert found is not None and found.value == point.threshold
+    assert (found.low, found.high) == pytest.approx(tuple(ends))
+
+
+def test_a_stored_threshold_is_a_constant_here() -> None:
+    targets, scores = rows(3)
+    of_label = label_rows(targets, scores, np.arange(200), 100)
+    points = operating_points(
+        of_label, criteria=("youden",), stored={"youden": 0.4}, chosen_on="tiny"
+    )
+    assert [point.threshold_estimate for point in points] == [None, None]

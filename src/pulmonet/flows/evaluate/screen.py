@@ -91,23 +91,6 @@ def show_comparison(results: Sequence[RunResult], comparisons: Sequence[Comparis
         "arms": {x.a: x.a_members for x in primary} | {x.b: x.b_members for x in primary},
         "macros": {tuple(result.macro.labels) for result in scored},
         "kinds": kinds,
-        "difference": _difference,
     }
     for text in entries("evaluate_comparison", **facts):
         console.note(text)
-
-
-def _difference(entry: Comparison, *, several: bool = False) -> str:
-    """``better less worse: +0.060 (+0.012 to +0.109)``; of `several` kinds of rows, on which."""
-    if entry.difference is None or entry.low is None or entry.high is None:
-        return f"{entry.a}, {entry.b}: no difference known"
-    names, ends = (entry.a, entry.b), (entry.low, entry.high)
-    on = f" on {entry.rows}" if several else ""
-    if entry.difference < 0:
-        names, ends = (entry.b, entry.a), (-entry.high, -entry.low)
-    return (
-        f"{names[0]} less {names[1]}: {abs(entry.difference):+.3f} "
-        f"({ends[0]:+.3f} to {ends[1]:+.3f})"
-        f"{on}{'' if entry.distinguished else ', not significant'}"
-        f"{entry.margin_text() and '; non-inferiority, '}{entry.margin_text()}"
-    )

@@ -15,10 +15,12 @@ from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import CalibrationResult, ReliabilityBin
 from pulmonet.metrics.ranking.auc import check_scores
 from pulmonet.metrics.ranking.delong import mid_ranks
-from pulmonet.metrics.ranking.intervals import estimate, percentile_intervals
+from pulmonet.metrics.ranking.intervals import distance, estimate, percentile_intervals
 from pulmonet.metrics.ranking.resamples import LabelRows
 
 N_BINS = 15
+#: A slope that is known no better than this tells nothing: of scores that are nearly equal.
+MAX_HALF_WIDTH = 20.0
 
 
 def fit_slope(targets: Floats, scores: Floats, units: Ints) -> LogisticFit | str:
@@ -32,7 +34,11 @@ def fit_slope(targets: Floats, scores: Floats, units: Ints) -> LogisticFit | str
         return "all scores are equal"
     if any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
         return "the scores separate the classes"
-    return fit_logistic(np.column_stack([np.ones_like(logits), logits]), values, units=units)
+    fit = fit_logistic(np.column_stack([np.ones_like(logits), logits]), values, units=units)
+    half = float(ndtri(0.975)) * float(np.sqrt(fit.covariance[-1, -1]))
+    if not fit.converged or half > MAX_HALF_WIDTH:
+        return f"not known within ±{MAX_HALF_WIDTH:g}: the scores hardly differ"
+    return fit
 
 
 def fit_intercept(targets: Floats, scores: Floats, units: Ints) -> LogisticFit:
@@ -150,7 +156,8 @@ def measure_calibration(
         for mass in (False, True)
     )
     ece_mass = expected_calibration_error(targets, scores, equal_mass=True)
-    brier, (bins, bins_equal_width, bins_by_n) = _resampled_means(rows)
+    ece = expected_calibration_error(targets, scores)
+    brier, far, (bins, bins_equal_width, bins_by_n) = _resampled_means(rows)
     return CalibrationResult(
         scores="raw" if calibrator is None else "calibrated",
         calibrator=calibrator,
@@ -158,7 +165,8 @@ def measure_calibration(
         slope=slope,
         intercept=intercept,
         brier=brier,
-        ece=expected_calibration_error(targets, scores),
+        ece=ece,
+        ece_estimate=distance(ece, far),
         ece_equal_mass=ece_mass,
         ece_simulations=n_ece_simulations(len(scores)),
         ece_if_perfect=perfect,
@@ -171,8 +179,9 @@ def measure_calibration(
     )
 
 
-def _resampled_means(rows: LabelRows) -> tuple[Estimate, list[list[ReliabilityBin]]]:
-    """Brier score; bins of equal mass, of equal width, and as many as n allows: in one pass."""
+def _resampled_means(rows: LabelRows) -> tuple[Estimate, Array, list[list[ReliabilityBin]]]:
+    """Brier score; ECE of (R,) resamples; bins of equal mass, of equal width, and as many as n
+    allows: in one pass."""
     errors = (rows.scores - rows.targets) ** 2
     columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
     members = []
@@ -183,10 +192,12 @@ def _resampled_means(rows: LabelRows) -> tuple[Estimate, list[list[ReliabilityBi
         member = bins[:, None] == np.unique(bins)
         members.append(member)
         columns += [member * rows.targets[:, None], member.astype(np.float64)]
+    columns.append(members[1] * (rows.targets - rows.scores)[:, None])
     sums = rows.resampled_sums(np.concatenate(columns, axis=1))
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     totals = np.split(sums, ends, axis=1)
-    brier = estimate(errors.mean(), totals[0][:, 0] / np.maximum(totals[0][:, 1], 1))
+    n_rows = np.maximum(totals[0][:, 1], 1)
+    brier = estimate(errors.mean(), totals[0][:, 0] / n_rows)
     found: list[list[ReliabilityBin]] = []
     for at, member in enumerate(members):
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -205,4 +216,4 @@ def _resampled_means(rows: LabelRows) -> tuple[Estimate, list[list[ReliabilityBi
                 for inside, low, high in zip(member.T, *ends, strict=True)
             ]
         )
-    return brier, found
+    return brier, np.abs(totals[-1]).sum(axis=1) / n_rows, found

@@ -7,13 +7,17 @@ spline's covariance knows that patients repeat. doi:10.1002/sim.8281
 import numpy as np
 
 from pulmonet.arrays import Array, Floats, Ints
-from pulmonet.metrics.calibration.logistic import fit_logistic, logit, sigmoid
+from pulmonet.metrics.calibration.logistic import LogisticFit, fit_logistic, logit, sigmoid
 from pulmonet.metrics.label_result import Curve, SmoothCalibration
+from pulmonet.metrics.ranking.intervals import distance
 
 #: Knots at these quantiles of the scores (Harrell, Regression Modeling Strategies 2015, table 2.3).
 KNOTS, KNOTS_OF_FEW = (0.05, 0.35, 0.65, 0.95), (0.1, 0.5, 0.9)
 #: Below so many rows of the rarer class there are three knots.
 FEW_ROWS = 100
+#: Curves that are drawn for the intervals of ICI and E90, and scores at which they are measured:
+#: of 45 middles the one at place 40 is the 90 % quantile.
+N_DRAWS, N_MIDDLES, AT_90 = 1000, 45, 40
 
 
 def spline(values: Array, knots: Array) -> Array:
@@ -46,10 +50,28 @@ def smooth_calibration(targets: Floats, scores: Floats, units: Ints) -> SmoothCa
     middle = design @ fit.coefficients
     half = 1.96 * np.sqrt(np.einsum("nk,kl,nl->n", design, fit.covariance, design))
     y, low, high = (sigmoid(middle + reach).round(6).tolist() for reach in (0, -half, half))
+    ici, e90 = float(far.mean()), float(np.quantile(far, 0.9))
+    at = np.quantile(scores, (np.arange(N_MIDDLES) + 0.5) / N_MIDDLES)
+    drawn = _drawn_distances(fit, spline(logit(at), knots), at)
     x = x.round(6).tolist()
     return SmoothCalibration(
         curve=Curve(x=x, y=y, band_x=x, band_low=low, band_high=high),
-        ici=float(far.mean()),
+        ici=ici,
         e50=float(np.median(far)),
-        e90=float(np.quantile(far, 0.9)),
+        e90=e90,
+        ici_estimate=distance(ici, drawn.mean(axis=1)),
+        e90_estimate=distance(e90, np.partition(drawn, AT_90, axis=1)[:, AT_90]),
     )
+
+
+def _drawn_distances(fit: LogisticFit, design: Array, scores: Array) -> Array:
+    """(R, X) distances at scores (X,) of curves drawn from the fit's covariance.
+
+    The one-step bootstrap of patients has this covariance; it needs no pass over the resamples.
+    """
+    if not np.isfinite(fit.covariance).all():  # of one patient
+        return np.full((N_DRAWS, len(scores)), np.nan)
+    roots, vectors = np.linalg.eigh(fit.covariance)
+    strokes = np.random.default_rng(0).standard_normal((N_DRAWS, len(roots)))
+    drawn = fit.coefficients + strokes * np.sqrt(np.maximum(roots, 0)) @ vectors.T
+    return np.abs(sigmoid(drawn @ design.T) - scores)

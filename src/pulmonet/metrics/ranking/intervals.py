@@ -134,6 +134,17 @@ def estimate(value: float | Array, samples: Array, *, n_patients: float = np.inf
     return Estimate(value=float(value), low=low, high=high)
 
 
+def distance(value: float, samples: Array) -> Estimate:
+    """A distance of at least 0, such as ECE, with the reverse percentile interval of its square.
+
+    Chance makes a distance longer, and a resample makes it longer once more: as the squares add up,
+    2 value² - samples² takes both off (Davison and Hinkley 1997, Bootstrap Methods, 5.2). The
+    interval holds the value, which is too long itself.
+    """
+    low, high = np.sqrt(np.clip(2 * value**2 - np.square(percentile_interval(samples)[::-1]), 0, 1))
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
 def logit_interval(
     value: float, samples: Array, *, n_patients: float = np.inf, centre: float | None = None
 ) -> tuple[float, float]:

@@ -143,11 +143,6 @@ class Document:
     tiles: tuple[tuple[str, str, str], ...] = ()  # (name, value, detail), read first
 
 
-def bullets(items: Iterable[str]) -> Bullets:
-    """A list without bold leads."""
-    return Bullets(tuple(("", item) for item in items))
-
-
 def all_sections(sections: Iterable[Section]) -> Iterator[Section]:
     """Sections with those below them, in order."""
     for section in sections:

@@ -1,7 +1,7 @@
 """Limitations that follow from the artifacts, and those that only the authors can name."""
 
 from pulmonet.report.collect import Context
-from pulmonet.report.render.blocks import Section, Text, bullets
+from pulmonet.report.render.blocks import Bullets, Section, Text
 from pulmonet.report.texts import entries
 
 
@@ -20,5 +20,6 @@ def limitations_section(context: Context) -> Section:
         rare=sorted({label for label, item in labels if item.few_positives}),
         datasets=collection.datasets,
     )
+    listed = Bullets(tuple(("", line) for line in lines))
     more = [Text(words) for key, words in context.notes.items() if key == "limitations"]
-    return Section("limitations", "Limitations", (bullets(lines), *more))
+    return Section("limitations", "Limitations", (listed, *more))

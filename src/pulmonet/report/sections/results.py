@@ -58,7 +58,10 @@ def results_section(context: Context) -> Section:
         for predictions in found.predictions
         for label in predictions.labels
     ]
-    explorer = ThresholdExplorer(tuple(item for item in steps if item is not None))
+    lead = collection.headline(collection.best_run())
+    opens = lead and (lead.run, lead.dataset, lead.split)  # what speaks for the best run
+    drawn = sorted(filter(None, steps), key=lambda x: (x.run, x.dataset, x.split) != opens)
+    explorer = ThresholdExplorer(tuple(drawn))
     if explorer.steps:
         children.append(Section("thresholds", "Choose a threshold", (explorer,)))
     return Section("results", "Results", tuple(blocks), tuple(children))

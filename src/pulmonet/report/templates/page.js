@@ -167,7 +167,9 @@
     const { greys, exhibits } = JSON.parse(pick(".exhibits").textContent);
     const wayOf = (one) => (one.method ? `${one.run} · ${one.method}` : one.run);
     const nOf = (way) => exhibits.filter((one) => wayOf(one) === way).length;
-    const ways = [...new Set(exhibits.map(wayOf))].sort((a, b) => nOf(b) - nOf(a));
+    // the best run comes first, and of each run the method that explained most images
+    const rankOf = (way) => exhibits.findIndex((one) => one.run === exhibits.find((each) => wayOf(each) === way).run);
+    const ways = [...new Set(exhibits.map(wayOf))].sort((a, b) => rankOf(a) - rankOf(b) || nOf(b) - nOf(a));
     const images = [...new Set(exhibits.map((one) => one.image))];
     const find = (image, way) => exhibits.find((one) => one.image === image && wayOf(one) === way);
     const mapOf = (image, way, label) => find(image, way)?.maps.find((map) => map.label === label);

@@ -433,3 +433,49 @@ def test_a_single_cluster_has_no_variance() -> None:
     found = fit_logistic(features, targets, units=np.zeros(60, int))
     assert np.isnan(found.covariance).all()
     assert found.converged
+
+
+def _squares(value: float, drawn: Array) -> tuple[float, float]:
+    """The reverse percentile interval of a square, which holds the value."""
+    low, high = np.square(np.quantile(drawn, [0.975, 0.025]))
+    ends = [max(2 * value**2 - end, 0.0) ** 0.5 for end in (low, high)]
+    return min(ends[0], value), max(ends[1], value)
+
+
+def test_the_interval_of_ece_is_that_of_patients_drawn_again() -> None:
+    """Row by row: every drawn patient brings all images, in the same resamples."""
+    targets, scores = calibrated_rows(4, 240)
+    rows = label_rows(targets, sigmoid(2 * logit(scores)), np.arange(240) // 2)
+    drawn = []
+    for weights in rows.resamples.blocks():
+        for counts in weights:
+            again = np.repeat(np.arange(240), counts[rows.units])
+            drawn.append(expected_calibration_error(rows.targets[again], rows.scores[again]))
+    found = measure_calibration(rows).ece_estimate
+    assert found is not None
+    assert found.value == expected_calibration_error(rows.targets, rows.scores)
+    assert (found.low, found.high) == pytest.approx(_squares(found.value, np.asarray(drawn)))
+
+
+def test_the_interval_of_ece_is_near_zero_for_a_perfect_model_and_not_for_a_wrong_one() -> None:
+    """The plain percentile interval of a perfect model never reached below 0.03."""
+    for shift, reaches in ((0.0, True), (1.5, False)):
+        lows = []
+        for seed in range(20):
+            targets, scores = calibrated_rows(seed, 300)
+            rows = label_rows(targets, sigmoid(logit(scores) + shift), np.arange(300))
+            found = measure_calibration(rows).ece_estimate
+            assert found is not None and found.low is not None
+            lows.append(found.low)
+        assert (np.median(lows) < 0.02) == reaches
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1e-4, 1e-3])
+def test_near_constant_scores_have_no_slope(spread: float) -> None:
+    """It was −24,584 once."""
+    targets, scores = calibrated_rows(0, 200)
+    units = np.arange(200)
+    slope, intercept = slope_and_intercept(targets, 0.5 + spread * (scores - 0.5), units)
+    assert (slope.value, slope.low) == (None, None)
+    assert slope.reason == "not known within ±20: the scores hardly differ"
+    assert intercept.low < intercept.value < intercept.high

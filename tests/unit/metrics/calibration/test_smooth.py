@@ -78,3 +78,33 @@ def test_no_curve_of_separable_or_few_scores() -> None:
     targets = np.repeat([0.0, 1.0], 50)
     assert smooth_calibration(targets, np.linspace(0.1, 0.9, 100), np.arange(100)) is None
     assert smooth_calibration(targets, np.tile([0.2, 0.7], 50), np.arange(100)) is None
+
+
+def test_intervals_of_ici_and_e90_are_those_of_curves_fitted_anew() -> None:
+    """Patients are drawn again and scikit-learn fits each curve: ends agree to a few hundredths."""
+    targets, scores, units = draw(4, 600, 1.8, images=2)
+    found = smooth_calibration(targets, scores, units)
+    assert found is not None
+    basis = natural(logit(scores), np.quantile(logit(scores), [0.05, 0.35, 0.65, 0.95]))
+    model = LogisticRegression(C=1e9, fit_intercept=False, max_iter=10_000)
+    generator, drawn = np.random.default_rng(0), []
+    for _ in range(300):
+        weights = np.bincount(generator.integers(0, 300, 300), minlength=300)[units]
+        fitted = model.fit(basis, targets, weights).predict_proba(basis)[:, 1]
+        drawn.append([np.abs(fitted - scores).mean(), np.quantile(np.abs(fitted - scores), 0.9)])
+    pairs = (found.ici_estimate, found.ici), (found.e90_estimate, found.e90)
+    for (one, value), samples in zip(pairs, np.transpose(drawn), strict=True):
+        assert one is not None and one.value == value
+        ends = np.sqrt(np.maximum(2 * value**2 - np.quantile(samples, [0.975, 0.025]) ** 2, 0))
+        assert (one.low, one.high) == pytest.approx(tuple(ends), abs=0.015)
+
+
+def test_the_interval_of_ici_reaches_zero_for_a_perfect_model() -> None:
+    lows, highs = [], []
+    for seed in range(40):
+        found = smooth_calibration(*draw(seed, 300))
+        assert found is not None and found.ici_estimate is not None
+        lows.append(found.ici_estimate.low)
+        highs.append(found.ici_estimate.high)
+        assert lows[-1] <= found.ici <= highs[-1]
+    assert np.mean(np.asarray(lows) < 0.002) >= 0.85

@@ -105,6 +105,9 @@ def test_an_ensemble_within_a_run_is_no_single_network(tmp_path: Path) -> None:
     assert find_facts(collect(tmp_path))["ensembling"] == "None: each run stands alone"
     make_run(tmp_path, "three", config={"model": {"members": 3}, "select": {"checkpoint": "last"}})
     assert find_facts(collect(tmp_path))["ensembling"] == "three: the mean of 3 networks' scores"
+    make_run(tmp_path, "two", config={"model": {"members": 2}, "select": {"checkpoint": "last"}})
+    said = "three: the mean of 3 networks' scores; two: the mean of 2 networks' scores"
+    assert find_facts(collect(tmp_path))["ensembling"] == said
 
 
 def test_notes_are_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulmonet.metrics.tables import Table
+from pulmonet.report.render.blocks import ThresholdExplorer, Viewer
 from report_factory import make_run
 from report_reader import change_result, sections_of, tables_of, words_of
 
@@ -42,3 +43,16 @@ def test_the_final_table_serves_where_evaluations_are_gone(tmp_path: Path) -> No
     (tmp_path / "final_evaluation_results.csv").write_text("Model,Macro_AUROC\ndensenet121,0.8\n")
     table = tables_of(tmp_path)["final_evaluation_results.csv, as it is"]
     assert [cell.text for cell in table.rows[0]] == ["densenet121", "0.800"]
+
+
+def test_explorer_and_viewer_open_with_the_best_run(tmp_path: Path) -> None:
+    """By name it comes last, and fewer of its images were explained."""
+    make_run(tmp_path, "a", skill=0.5, n_explained=2)
+    make_run(tmp_path, "z", skill=3.0, n_explained=1)
+    sections = sections_of(tmp_path)
+    (explorer,) = sections["Choose a threshold"].blocks
+    assert isinstance(explorer, ThresholdExplorer)
+    assert list(dict.fromkeys(one.run for one in explorer.steps)) == ["z", "a"]
+    (viewer,) = sections["Heat maps"].blocks
+    assert isinstance(viewer, Viewer)
+    assert [one.run for one in viewer.exhibits] == ["z", "a", "a"]
