@@ -192,10 +192,9 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
         return {}
 
     before = known()
-    _ahead.clear()
-    for key in [key for key in keys if LONG <= before.get(key, -1.0) < float("inf")][:1]:
-        such = "" if key == keys[0] else ", with other flags,"
-        _ahead.append(f"the last pulmonet {command}{such} took {duration(before[key])}")
+    known_of = [key for key in keys if LONG <= before.get(key, -1.0) < float("inf")][:1]
+    such = "" if known_of == [keys[0]] else ", with other flags,"
+    _ahead[:] = [f"the last pulmonet {command}{such} took {duration(before[x])}" for x in known_of]
     if command in SLOW and command not in before:
         words = "how long is not known yet; progress shows the rate"
         _ahead.append(f"first pulmonet {command} here: {words}")

@@ -93,10 +93,9 @@ def judge_conformal(
     one = kept or choose_conformal(targets, scores, units)
     undecided = np.bincount(units, [word == "undecided" for word in one.decide(scores)])
     found = {"undecided": ratio(undecided, np.bincount(units))}
-    for name, is_positive, cut in (
-        ("positive_coverage", 1, kept and kept.rule_out),
-        ("negative_coverage", 0, kept and kept.rule_in),
-    ):
+    cuts = kept or Conformal()
+    sides = (("positive_coverage", 1, cuts.rule_out), ("negative_coverage", 0, cuts.rule_in))
+    for name, is_positive, cut in sides:
         if cut is not None:
             worst = _worst(targets, scores, units, is_positive)
             right = worst >= cut if is_positive else worst <= cut

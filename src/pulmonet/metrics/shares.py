@@ -1,13 +1,16 @@
 """Shares of rows, and their ratios, with patients as clusters."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pulmonet.arrays import Array
 from pulmonet.metrics.estimate import Estimate
 
 
-def ratio(parts: Array, wholes: Array) -> Estimate:
+def ratio(parts: NDArray[Any], wholes: NDArray[Any]) -> Estimate:
     """Share sum(parts) / sum(wholes) of (U,) patients, such as their calls and their images.
 
     Wilson's interval (1927), of as many independent trials as have the variance of the ratio of two

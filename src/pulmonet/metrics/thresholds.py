@@ -132,7 +132,9 @@ def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> tuple[Arra
         held_out = [
             grid.cumulated(weights * (folds == fold).astype(np.int32)) for fold in np.unique(folds)
         ]
-        whole = [np.sum(parts, axis=0, dtype=np.int32) for parts in zip(*held_out, strict=True)]
+        whole: list[Any] = [
+            np.sum(parts, axis=0, dtype=np.int32) for parts in zip(*held_out, strict=True)
+        ]
         for held in held_out:
             for_choice = [total - part for total, part in zip(whole, held, strict=True)]
             tp, fp, n_pos, n_neg = held
@@ -206,8 +208,7 @@ def operating_points(
     for name in criteria if stored is not None else ():
         facts = {"criterion": name, "chosen_on": chosen_on, "deployment_prevalence": prevalence}
         points.append(_fixed_point(rows, facts, (stored or {}).get(name)))
-    procedures = zip(criteria, *_cross_fitted_counts(rows, criteria), strict=True)
-    for name, drawn, cuts in procedures:
+    for name, drawn, cuts in zip(criteria, *_cross_fitted_counts(rows, criteria), strict=True):
         called = cross_fitted_calls(rows, name)
         counts, own = np.full(4, np.nan), None
         if called is not None:
@@ -217,7 +218,6 @@ def operating_points(
             "criterion": name,
             "chosen_on": "these rows, cross-fitted by patient in 5 folds",
             "threshold": own,
-            "threshold_estimate": None if own is None else estimate(own, cuts),
             "estimates": "procedure",
             "n_resamples": len(drawn),
             "deployment_prevalence": prevalence,
@@ -227,6 +227,7 @@ def operating_points(
             of: estimate(value, spread[of]) if np.isfinite(value) else Estimate(value=None)
             for of, value in values.items()
         }
+        found |= {} if own is None else {"threshold_estimate": estimate(own, cuts)}
         points.append(_point(facts, counts, found))
     return points
 

@@ -35,8 +35,7 @@ def fit_slope(targets: Floats, scores: Floats, units: Ints) -> LogisticFit | str
     if any(low.max() <= high.min() for low, high in (of_class, of_class[::-1])):
         return "the scores separate the classes"
     fit = fit_logistic(np.column_stack([np.ones_like(logits), logits]), values, units=units)
-    half = float(ndtri(0.975)) * float(np.sqrt(fit.covariance[-1, -1]))
-    if not fit.converged or half > MAX_HALF_WIDTH:
+    if not fit.converged or 1.96 * np.sqrt(fit.covariance[-1, -1]) > MAX_HALF_WIDTH:
         return f"not known within ±{MAX_HALF_WIDTH:g}: the scores hardly differ"
     return fit
 

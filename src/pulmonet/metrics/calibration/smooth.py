@@ -15,8 +15,7 @@ from pulmonet.metrics.ranking.intervals import distance
 KNOTS, KNOTS_OF_FEW = (0.05, 0.35, 0.65, 0.95), (0.1, 0.5, 0.9)
 #: Below so many rows of the rarer class there are three knots.
 FEW_ROWS = 100
-#: Curves that are drawn for the intervals of ICI and E90, and scores at which they are measured:
-#: of 45 middles the one at place 40 is the 90 % quantile.
+#: Curves drawn for intervals, and scores where they are measured: the 41st middle of 45 is at 90 %.
 N_DRAWS, N_MIDDLES, AT_90 = 1000, 45, 40
 
 
@@ -64,7 +63,7 @@ def smooth_calibration(targets: Floats, scores: Floats, units: Ints) -> SmoothCa
     )
 
 
-def _drawn_distances(fit: LogisticFit, design: Array, scores: Array) -> Array:
+def _drawn_distances(fit: LogisticFit, design: Array, scores: Floats) -> Array:
     """(R, X) distances at scores (X,) of curves drawn from the fit's covariance.
 
     The one-step bootstrap of patients has this covariance; it needs no pass over the resamples.
