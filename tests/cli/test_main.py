@@ -181,8 +181,20 @@ def test_ctrl_c_before_the_work_says_so(
 
     monkeypatch.setattr(train, "run", stopped)
     assert main(["train"]) == 130
-    first, last = capsys.readouterr().err.splitlines()
-    assert (first[:27], last) == ("first pulmonet train here: ", "interrupted")
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("evaluate",), ("explain", "--rows", "0"), ("train", "--data-dir", "nowhere")]
+)
+def test_an_error_that_comes_at_once_stands_alone(
+    arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No word before it of how long the work may take."""
+    folder = ("--out-dir" if arguments[0] == "train" else "--artifacts-dir", str(tmp_path))
+    assert main([*arguments, *folder]) in (2, 3, 4)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
 
 
 def test_a_bug_ends_with_a_traceback_and_1(
