@@ -135,7 +135,7 @@ def draw_curves(shown: Sequence[RunResult], kind: str) -> Figure:
     if len(shown) > 1:
         lines = [Line2D([], [], **style.line_style(position)) for position in range(len(shown))]
         names = [style.shorten(one.run) for one in shown]
-        style.add_legend(figure, lines, names, loc="outside lower center", ncols=4)
+        style.add_legend(figure, lines, names, loc="outside lower center", **style.LONG)
     return style.finish(figure, shown, kind)
 
 

@@ -67,7 +67,7 @@ def _draw_labels(figure: Any, summary: dict[str, Any]) -> None:
         for place, label in enumerate(labels):
             number = f"{values['labels'][label]['positive']:,}"
             axis.text(0.98, place, number, va="center", ha="right", size=8)
-        style.dress(axis, f"{split} (number: positives)")
+        style.dress(axis, f"{split} (n positive)")
         axis.set_xlim(0, 1)
     axes[0].set_ylim(max(len(labels), _MIN_LABEL_ROWS) - 0.5, -0.5)
     n_all = len(summary["labels"])

@@ -1,6 +1,5 @@
 """The figures of one run's evaluation: curves, scores and subgroups by label, worst cases."""
 
-import textwrap
 from collections.abc import Callable
 from itertools import accumulate, cycle, product
 from typing import Any
@@ -224,11 +223,11 @@ def draw_worst_cases(
     kinds = ((0, "false positive", style.ORANGE), (n_each, "false negative", style.BLUE))
     lines = np.asarray(grid, dtype=object).reshape(-1, n_columns)
     for line, label in zip(lines, labels, strict=False):
+        line[0].set_title(f"{label}\n", fontsize=style.SMALL, loc="left", pad=2, parse_math=False)
         for first, kind, colour in kinds:
             cases = [item for item in found[label].items() if item[1].kind == kind]
             for axes, (place, case) in zip(line[first:], cases[:n_each], strict=False):
                 image = shrink(read_image(case.path), int(0.9 * style.PRINT))
-                words = f"{textwrap.fill(label, 16)}\n{place}: {case.score:.2f}"
-                style.show(axes, image, words, colour)
+                style.show(axes, image, f"{place}: {case.score:.2f}", colour)
     none = [label for label in result.labels if label not in labels]
     return style.finish(figure, [result], "worst_cases", f"None of {', '.join(none)}." * bool(none))

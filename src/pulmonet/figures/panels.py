@@ -17,7 +17,7 @@ from pulmonet.words import NOTICE
 
 #: Longest side of an X-ray inside a panel, pixels; the overlay file keeps the full resolution.
 PANEL_SIDE = 640
-SHEET_CELL = 180
+SHEET_CELL = 180  # pixels, so that many fit into memory
 ROWS_PER_SHEET = 20
 
 
@@ -120,11 +120,6 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
             show(axes, shrink(picture, SHEET_CELL), "\n".join(shown), colour)
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)
     return render(figure)
-
-
-def thumbnail(image: Pixels) -> Pixels:
-    """An image as large as a contact sheet needs it, so that many fit into memory."""
-    return shrink(image, SHEET_CELL)
 
 
 def draw_heat_map_strip(name: str, xray: Pixels, overlays: Sequence[tuple[str, Pixels]]) -> bytes:

@@ -35,6 +35,7 @@ _DASHES = ("-", "--", ":", "-.")
 _STYLE = tomllib.loads(Path(__file__).with_name("style.toml").read_text(encoding="utf-8"))
 X_RAY: dict[str, Any] = _STYLE["x_ray"]
 DOTTED: dict[str, Any] = _STYLE["dotted"]
+LONG: dict[str, Any] = _STYLE["long"]
 _HEAD = Template(Path(__file__).with_name("head.txt.j2").read_text(encoding="utf-8"))
 
 
@@ -123,7 +124,7 @@ def dress(axes: Axes, title: str, caption: str = "", *, legend: int = 0) -> None
 
 def add_legend(owner: Any, *lines_and_names: Any, **where: Any) -> None:
     """Of axes or a figure, small and close; `where` is matplotlib's."""
-    for text in owner.legend(*lines_and_names, **_STYLE["legend"], **where).get_texts():
+    for text in owner.legend(*lines_and_names, **_STYLE["legend"] | where).get_texts():
         text.set_parse_math(False)
 
 

@@ -16,8 +16,8 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
 
     The log is training_log.csv, one row an epoch; NaN leaves a gap, a missing column its line.
     """
-    n_names = sum(str(column).startswith("val_auc_") for column in log.columns) / 2 + 1
-    figure, panels = style.print_grid(3, 0.1 + 0.13 * n_names, 1.9)
+    n_names = sum(str(column).startswith("val_auc_") for column in log.columns) + 1
+    figure, panels = style.print_grid(3, 0.3 + 0.13 * -(-n_names // 4), 1.9)
     loss_axes, auroc_axes, precision_axes = panels
     epochs = _column(log, "epoch", np.arange(1, len(log) + 1, dtype=np.float64))
     scores = _column(log, "val_macro_auroc", np.full(len(log), np.nan))
@@ -27,21 +27,23 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
     for position, (column, name) in enumerate(losses):
         looks = style.line_style(position) | {"label": name, "linewidth": 1.4}
         _plot(loss_axes, epochs, log, column, **looks)
-    _finish(loss_axes, "Loss", best)
-
+    _finish(loss_axes, "Loss", best, legend=2)
+    names: dict[str, Any] = {}
     for axes, prefix, macro, name in (
         (auroc_axes, "val_auc_", "val_macro_auroc", "AUROC (validation)"),
         (precision_axes, "val_pr_", "val_macro_pr_auc", "Average precision (validation)"),
     ):
         labels = [str(column) for column in log.columns if str(column).startswith(prefix)]
         for position, column in enumerate(labels):
-            # matplotlib hides legend entries that start with an underscore
+            # matplotlib renames lines that start with an underscore
             label = column.removeprefix(prefix)
             label = "\u200b" + label if label.startswith("_") else label
             looks = style.line_style(position) | {"label": label, "linewidth": 0.9}
             _plot(axes, epochs, log, column, **looks)
         _plot(axes, epochs, log, macro, label="macro", color=style.INK, linewidth=1.8)
+        names |= {line.get_label(): line for line in axes.lines}
         _finish(axes, name, best)
+    style.add_legend(figure, names.values(), names, loc="outside lower center", **style.LONG)
     if title:
         style.head(figure, title)
     return style.render(figure)
@@ -60,8 +62,8 @@ def _plot(axes: Axes, epochs: Array, log: pd.DataFrame, column: str, **looks: An
         axes.plot(epochs, values, marker=marker, markersize=3, **looks)
 
 
-def _finish(axes: Axes, title: str, best_epoch: float | None) -> None:
-    style.dress(axes, title, legend=2)
+def _finish(axes: Axes, title: str, best_epoch: float | None, legend: int = 0) -> None:
+    style.dress(axes, title, legend=legend)
     style.name_axes(axes, "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     low, high = axes.get_ylim()
@@ -71,6 +73,8 @@ def _finish(axes: Axes, title: str, best_epoch: float | None) -> None:
     if best_epoch is not None:
         axes.axvline(best_epoch, color="#999999", linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
         at: dict[str, Any] = {"textcoords": "offset points", "xycoords": ("data", "axes fraction")}
-        axes.annotate("best", (best_epoch, 1.0), (3, -9), **at, **looks)
+        side = "right" if 2 * best_epoch > sum(axes.get_xlim()) else "left"  # within the axes
+        shift = -3 if side == "right" else 3
+        axes.annotate("best", (best_epoch, 0.0), (shift, 3), ha=side, **at, **looks)
     if not axes.lines:
         axes.text(0.5, 0.5, "not in the log", transform=axes.transAxes, ha="center", **looks)

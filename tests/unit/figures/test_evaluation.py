@@ -107,7 +107,8 @@ def test_worst_cases_contradict_the_reference_and_name_nobody(
     said = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
     assert not any("patient0" in word or ".jpg" in word for word in said)
     titles = {axes.get_title() for axes in figure.axes if axes.images}
-    assert titles <= {f"Edema\n{place}: {case.score:.2f}" for place, case in found.items()}
+    assert titles <= {f"{place}: {case.score:.2f}" for place, case in found.items()}
+    assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == ["Edema\n"]
     assert 0 < len(titles) <= 8
 
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pulmonet.data.images.square import shrink
 from pulmonet.explain.maps.overlay import blend
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.figures.panels import (
+    SHEET_CELL,
     SheetRow,
     draw_contact_sheet,
     draw_heat_map_strip,
     draw_panel,
-    thumbnail,
 )
 from pulmonet.metrics.estimate import Estimate
 
@@ -95,7 +96,7 @@ def test_pictures_say_what_the_guarantee_allows(drawn: list[Figure]) -> None:
 
 
 def test_a_contact_sheet_holds_every_image_and_label(drawn: list[Figure]) -> None:
-    image = thumbnail(x_ray(400, 300))
+    image = shrink(x_ray(400, 300), SHEET_CELL)
     assert max(image.shape) == 180
     overlay = blend(image, np.ones(image.shape, np.float32))
     labels = {"Edema": found(0.8, None), "Pneumonia": found(0.1, 0.5)}

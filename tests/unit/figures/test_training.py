@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pulmonet.figures.training import draw_curves
+from pulmonet.labels import CHEXPERT_LABELS
 
 
 def _log(n_epochs: int, labels: list[str]) -> pd.DataFrame:
@@ -61,16 +62,36 @@ def test_hostile_label_names_stay_text(name: str, drawn: list[Figure]) -> None:
     (figure,) = drawn
     title = figure.get_suptitle()
     assert title == name
-    for axes in figure.axes[1:]:
-        legend = axes.get_legend()
-        assert legend is not None
-        texts = legend.get_texts()
-        said = [text.get_text().lstrip("\u200b") for text in texts]
-        assert said == [name, "macro"], "a hidden name would be missing"
-        assert not any(text.get_parse_math() for text in texts), "a formula would be typeset"
+    (legend,) = figure.legends
+    texts = legend.get_texts()
+    said = [text.get_text().lstrip("\u200b") for text in texts]
+    assert said == [name, "macro"], "a hidden name would be missing"
+    assert not any(text.get_parse_math() for text in texts), "a formula would be typeset"
     assert not any(text.get_parse_math() for text in figure.texts)
 
 
 def test_an_empty_log_says_so_instead_of_failing() -> None:
     assert _pixels(draw_curves(pd.DataFrame())).size
     assert _pixels(draw_curves(_log(0, ["Edema"]))).size
+
+
+@pytest.mark.parametrize("best", [0, 5])
+def test_names_of_14_labels_stand_once_and_nothing_leaves_the_picture(
+    best: int, drawn: list[Figure]
+) -> None:
+    log = _log(6, list(CHEXPERT_LABELS))
+    log["val_macro_auroc"] = np.where(np.arange(6) == best, 0.9, 0.5)
+    draw_curves(log, "SYNTHETIC. run")
+    (figure,) = drawn
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*CHEXPERT_LABELS, "macro"]
+    dashes = {line.get_linestyle() for line in legend.get_lines()}
+    assert dashes == {"-", "--"} and legend.handlelength > 1.5, "long enough to see the dash"
+    canvas = figure.bbox
+    for item in (legend, *figure.axes):
+        box = item.get_tightbbox()
+        assert box.x0 >= 0 and box.x1 <= canvas.x1 and box.y0 >= 0, item
+    for axes in figure.axes:
+        (word,) = (text for text in axes.texts if text.get_text() == "best")
+        box = word.get_window_extent()
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 1

@@ -10,7 +10,7 @@ import numpy as np
 from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import METHODS
 from pulmonet.data.images.decoding import Remark
-from pulmonet.data.images.square import placement
+from pulmonet.data.images.square import placement, shrink
 from pulmonet.explain.dicom_capture import encode_secondary_capture
 from pulmonet.explain.maps.methods import explain_images, to_network_input
 from pulmonet.explain.maps.overlay import blend, boxes_above, encode_png, place_map
@@ -86,7 +86,7 @@ def _explain_one(
     for heat, (label, found) in zip(maps.maps[0], judged.labels.items(), strict=True):
         placed = place_map(heat, height, width, where)
         labels[label], overlay = _explain_label(task, source, image, label, found, placed, subtitle)
-        overlays[label] = None if overlay is None else panels.thumbnail(overlay)
+        overlays[label] = None if overlay is None else shrink(overlay, panels.SHEET_CELL)
     arrays: dict[str, Any] = {  # readable without pickle
         "labels": np.asarray(task.labels, dtype=np.str_),
         "scores": scores.astype(np.float32),
@@ -102,7 +102,8 @@ def _explain_one(
     stored = _relative(path, task.folder)
     facts = {"width": width, "height": height, "maps": stored, "labels": labels}
     explanation = judged.model_copy(update=facts)
-    return explanation, panels.SheetRow(source.folder, panels.thumbnail(image), labels, overlays)
+    small = shrink(image, panels.SHEET_CELL)
+    return explanation, panels.SheetRow(source.folder, small, labels, overlays)
 
 
 def _explain_label(
