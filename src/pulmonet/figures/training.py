@@ -41,7 +41,7 @@ def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
             looks = style.line_style(position) | {"label": label, "linewidth": 0.9}
             _plot(axes, epochs, log, column, **looks)
         _plot(axes, epochs, log, macro, label="macro", color=style.INK, linewidth=1.8)
-        names |= {line.get_label(): line for line in axes.lines}
+        names |= {str(line.get_label()): line for line in axes.lines}
         _finish(axes, name, best)
     style.add_legend(figure, names.values(), names, loc="outside lower center", **style.LONG)
     if title:
