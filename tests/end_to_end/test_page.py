@@ -302,8 +302,8 @@ def test_two_methods_stand_beside_each_other(page: Any) -> None:
     right = page.find_element(By.CSS_SELECTOR, ".right .stage-box")
     assert not right.is_displayed()
     offered = [one.text for one in page.find_elements(By.CSS_SELECTOR, ".right .way option")]
-    assert offered == ["nothing", "hostile · gradcam", "densenet121 · layercam"]
-    _choose(page, ".right .way", 2)
+    assert offered == ["nothing", "densenet121 · layercam", "hostile · gradcam"]
+    _choose(page, ".right .way", 1)
     assert right.is_displayed()
     heats = page.find_elements(By.CSS_SELECTOR, ".heat")
     assert all(heat.is_displayed() for heat in heats)
@@ -314,7 +314,7 @@ def test_two_methods_stand_beside_each_other(page: Any) -> None:
 
 
 def test_the_viewer_zooms_and_moves_both_pictures(page: Any) -> None:
-    _choose(page, ".right .way", 2)
+    _choose(page, ".right .way", 1)
     box = page.find_element(By.CSS_SELECTOR, ".left .stage-box")
     stages = page.find_elements(By.CSS_SELECTOR, ".stage")
 
@@ -352,7 +352,7 @@ def test_the_viewer_fades_and_changes_labels(page: Any) -> None:
     page.find_elements(By.CSS_SELECTOR, ".chips label")[2].click()
     assert heat.get_attribute("src") != before
     assert "Consolidation: score 0." in _text(page, ".verdict")
-    _choose(page, ".left .way", 1)
+    _choose(page, ".left .way", 2)
     chips = [chip.text for chip in page.find_elements(By.CSS_SELECTOR, ".chips label")]
     assert [" ".join(chip.split()) for chip in chips] == list(HOSTILE_LABELS)
     assert "none can be called right or wrong" in _text(page, ".tally")
@@ -491,7 +491,7 @@ def test_axe_finds_no_fault(page: Any, width: int, colours: str) -> None:
         pytest.skip("no axe-core: install axe-core-python")
     _set_screen(page, width, colours)
     page.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    _choose(page, ".right .way", 2)
+    _choose(page, ".right .way", 1)
     page.execute_script(origins[0].with_name("axe.min.js").read_text("utf-8"))
     found = page.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
     faults = [
