@@ -56,7 +56,7 @@ def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) 
     entry = result_of(artifacts).labels["Edema"]
     assert entry.auroc_delong.low is not None
     assert f"{entry.auroc_delong.low:.3f}–{entry.auroc_delong.high:.3f}" in both.rows[0][2].text
-    calibration = tables["Calibration"]
+    calibration = tables["Calibration errors"]
     shown = dict(zip(calibration.columns, calibration.rows[0], strict=True))
     smooth = entry.calibration.smooth  # type: ignore[union-attr]
     assert shown["ICI"].text == smooth.ici_estimate.text() and shown["ICI"].interval

@@ -233,7 +233,7 @@ def _fits(table: "Table", console: Console) -> bool:
     cells = (text for column in table.columns for text in (column.header, *column.cells))
     plain = (console.render_str(str(cell)).plain for cell in cells)
     words = Counter(word for text in plain for word in _BETWEEN.split(text))
-    needed = (word for word in words if 0 < len(word) < 13 or _NUMBER.match(word))
+    needed = (word for word in words if 0 < len(word) < 18 or _NUMBER.match(word))
     return all(there[word] >= words[word] for word in needed)
 
 

@@ -94,7 +94,7 @@ def _show_counts(
         n_above.update(label for label, found in image.labels.items() if found.present)
         decided.update((x, found.conformal) for x, found in image.labels.items() if found.conformal)
     table = Table("Label", box=None, pad_edge=False)
-    kinds = [kind for kind in DECISIONS if decided]
+    kinds = [kind for kind in DECISIONS if any(kind == one for _, one in decided)]
     names = (name.replace(" ", "\n") for name in kinds)
     for name in ("Above", "Below", "No\nverdict", *names, "Threshold\n(Youden's)", "AUROC"):
         table.add_column(name, justify="right")

@@ -30,7 +30,8 @@ def curves_section(key: str, rows: str, results: list[RunResult]) -> Section:
         blocks += table_of(name, points, alone=alone)
     tests = {str(test): test for result in results for test in result.threshold_tests}
     blocks += table_of("threshold_tests", tests.values())
-    blocks += table_of("calibration", scored, alone=alone)
+    for name in ("calibration", "calibration_errors"):
+        blocks += table_of(name, scored, alone=alone)
     return Section(key, f"{words['title']}: {rows}", tuple(blocks), beside=True)
 
 
