@@ -279,6 +279,23 @@ def test_the_viewer_has_all_images_and_filters_them(page: Any) -> None:
     assert len(_shown(page)) == 3 and page.find_element(By.CSS_SELECTOR, ".panes").is_displayed()
 
 
+def test_every_wrong_image_is_named_and_one_press_away(page: Any) -> None:
+    """Of Edema the images 0 and 3 are false alarms, and 1 was missed; the worst comes first."""
+    buttons = page.find_elements(By.CSS_SELECTOR, ".wrongs button")
+    named = [button.text for button in buttons]
+    assert sorted(name.partition(" ")[2] for name in named) == [*["✗ false alarm"] * 2, "✗ missed"]
+    far = []
+    for place, name in enumerate(named):
+        _choose(page, ".by-error", 4)  # of those that were right alone
+        page.find_elements(By.CSS_SELECTOR, ".wrongs button")[place].click()
+        assert _text(page, ".exhibit option:checked") == name
+        assert _text(page, ".by-error option:checked") == "right or wrong (4)"
+        found = re.search(r"Wrong: .* by (0\.\d{3}) of score", _text(page, ".left .verdict"))
+        assert found is not None
+        far.append(float(found.group(1)))
+    assert far == sorted(far, reverse=True)
+
+
 def test_arrow_keys_and_buttons_step_through_the_images(page: Any) -> None:
     page.execute_script("document.querySelector('.left .stage-box').focus()")
     assert _text(page, ".place") == "1 of 4"

@@ -51,7 +51,7 @@ def test_any_label_comes_back_from_the_csv(label: str) -> None:
 
 def test_latex_says_what_the_cells_say() -> None:
     text = to_latex(_table(("50 % of a_b & c", Estimate(value=-0.2, low=-0.3, high=0.1))))
-    assert r"50 \% of a\_b \& c & $-$0.200 ($-$0.300 to 0.100) \\" in text
+    assert r"50~\% of a\_b \& c & $-$0.200 ($-$0.300 to 0.100) \\" in text
     assert r"\begin{tabular}{@{}lr@{}}" in text and r"\caption{Caption\_1}" in text
 
 

@@ -80,7 +80,7 @@ def _line(kind: str, run: str, item: LabelResult) -> Series | None:
             return None
         measure = f"slope {number(judged.slope.value, 2)}"
         curve = judged.smooth.curve if judged.smooth else Curve(x=[], y=[])
-        for one in judged.bins:
+        for one in judged.bins_by_n or judged.bins:
             if one.mean_score is not None and one.observed is not None:
                 low = one.observed if one.observed_low is None else one.observed_low
                 high = one.observed if one.observed_high is None else one.observed_high

@@ -57,7 +57,7 @@ def _exhibit(
         png = heatmaps.map_png(placed) if found.overlay else None
         told |= {"label": label, "png": png, "empty": not heat.any()}
         told |= {"present": None} if verdict == "no verdict" else {}
-        told["verdict"] = ": ".join(filter(None, (verdict, found.decision(), found.grounds())))
+        told["verdict"] = "; ".join(filter(None, (verdict, found.decision(), found.grounds())))
         maps.append(told | {"target": targets.get(label, found.reference)})
     xray = heatmaps.xray_jpeg(image.xray, sides[0])
     return Exhibit(run.name, context.identities.image(path), xray, tuple(maps), image.method)

@@ -132,7 +132,7 @@ def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Sectio
         # names may hold any character, an anchor may not
         key = f"{safe_name(title)}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):x}"
         sections.append(Section(f"results-{key}", name, blocks, beside=results is not groups[0]))
-        sections.append(curves_section(f"curves-{key}", name, results))
+        sections.append(curves_section(f"curves-{key}", name, _ranked(results)))
     return sections
 
 
@@ -152,7 +152,7 @@ def _label_table(
     cells = {
         (label, one.run): pick(one.labels[label]) if label in one.labels else None
         for label in labels
-        for one in results
+        for one in _ranked(results)
     }
     caveats = ((label, pick(item).caveat()) for label, item in results[0].labels.items())
     notes = tuple(f"{label}: {caveat}." for label, caveat in caveats if caveat)

@@ -276,6 +276,15 @@
       select.disabled = !shown.length;
       pick(".none").hidden = shown.length > 0;
       pick(".panes").hidden = !shown.length;
+      const wrong = known.filter(([, map]) => ["missed", "alarm"].includes(errorOf(map)));
+      wrong.sort(([, a], [, b]) => Math.abs(b.score - b.threshold) - Math.abs(a.score - a.threshold));
+      pick(".wrongs").replaceChildren(...wrong.slice(0, 12).map(([one, map]) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = `${one}${marks[errorOf(map)]}`;
+        button.addEventListener("click", () => { byVerdict.value = byError.value = "all"; image = one; filter(); });
+        return button;
+      }));
       const judged = right + missed + alarms;
       const what = judged ? `${missed + alarms} wrong (${missed} missed, ${alarms} false ${alarms === 1 ? "alarm" : "alarms"}), ${right} right` : "none can be called right or wrong";
       const rest = open && judged ? `, ${open} without a verdict or reference standard` : "";
