@@ -71,8 +71,8 @@ class LabelExplanation(Record):
     def caption(self, label: str) -> str:
         """The same in short, in lines, for a picture among others."""
         auroc = self.grounds() if self.verdict() != "no verdict" else ""
-        beside = "; ".join(filter(None, (auroc, "empty map" * self.empty)))
-        lines = (f"{label} {self.score:.2f}", self.verdict(), self.decision(), beside)
+        empty = "empty map" if self.empty and self.present is not False else ""
+        lines = (f"{label} {self.score:.2f}", self.verdict(), self.decision(), auroc, empty)
         return "\n".join(filter(None, lines))
 
 

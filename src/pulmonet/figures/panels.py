@@ -101,10 +101,10 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
     """Images below each other, at most `ROWS_PER_SHEET`, their labels beside each other, as PNG."""
     n_columns = 1 + len(rows[0].labels)
     inches, head = 1.8, 0.9
-    total = (inches + 0.52) * len(rows) + head
+    total = (inches + 0.64) * len(rows) + head
     figure = Figure(figsize=(inches * n_columns, total), dpi=100, facecolor="white")
     grid = GridSpec(
-        len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.3,
+        len(rows), n_columns, figure=figure, wspace=0.04, hspace=0.36,
         left=0.01, right=0.99, bottom=0.06 / total, top=1 - head / total,
     )  # fmt: skip
     for number, row in enumerate(rows):
@@ -115,7 +115,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, title: str = "") -> bytes:
             pictures.append((picture, found.caption(label), colour))
         for column, (picture, words, colour) in enumerate(pictures):
             # the end of a text too long for its place: file names differ there
-            shown = [text if len(text) <= 34 else "…" + text[-33:] for text in words.split("\n")]
+            shown = [text if len(text) <= 30 else "…" + text[-29:] for text in words.split("\n")]
             axes = figure.add_subplot(grid[number, column])
             show(axes, shrink(picture, SHEET_CELL), "\n".join(shown), colour)
     figure.text(0.01, 1 - 0.08 / total, f"{title}\n{NOTICE}".strip(), va="top", fontsize=8)

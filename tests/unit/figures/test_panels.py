@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import cv2
@@ -115,3 +116,20 @@ def test_four_lines_above_a_map_are_not_cut_off(size: tuple[int, int]) -> None:
     words = "Edema 0.31\nabove the threshold (Youden's)\nundecided (90 % coverage)\nempty map"
     strip = decode(draw_heat_map_strip("X-ray", x_ray(*size), [(words, x_ray(*size))] * 2))
     assert (strip[:4] == 255).all() and (strip[4:40] < 128).any()
+
+
+def test_words_above_a_contact_sheet_touch_no_neighbour(drawn: list[Figure]) -> None:
+    """Five lines, names that are cut, and the image above: everything apart."""
+    image = x_ray(180, 180)
+    one = found(0.11, 0.05).model_copy(update={"conformal": "undecided", "empty": True})
+    labels = {"Enlarged Cardiomediastinum": one, "Pleural Effusion": one}
+    row = SheetRow("patient00002_study000_view1_frontal", image, labels, dict.fromkeys(labels))
+    draw_contact_sheet([row, row], title="run a")
+    titles = [axes.title for axes in drawn[0].axes]
+    assert {len(title.get_text().split("\n")) for title in titles} == {1, 5}
+    texts = [*titles, *drawn[0].texts]
+    boxes = [text.get_window_extent() for text in texts] + [one.bbox for one in drawn[0].axes]
+    for first, second in combinations(boxes, 2):
+        across = min(first.x1, second.x1) - max(first.x0, second.x0)
+        assert across <= 1 or min(first.y1, second.y1) - max(first.y0, second.y0) <= 1
+    assert all(box.x0 >= 0 for box in boxes)

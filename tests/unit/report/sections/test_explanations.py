@@ -113,7 +113,7 @@ def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
     )
     strip = {words.partition(" 0")[0]: (words, drawn) for words, drawn in strips[0]}
     below, above = (f"\n{way} the threshold (Youden's)\nAUROC" for way in ("below", "above"))
-    expected = ((0, below, ")", 2), (1, above, "; empty map", 2), (2, above, ")", 3))
+    expected = ((0, below, ")", 2), (1, above, ")\nempty map", 2), (2, above, ")", 3))
     for position, verdict, ending, colours in expected:
         words, drawn = strip[image.labels[position]]
         assert verdict in words and words.endswith(ending) and drawn.ndim == colours
