@@ -41,9 +41,9 @@ class TrainingError(PulmoNetError):
 #: is no memory; not all of them have an exception of their own for it.
 _OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|"
-    "ALLOC_FAILED|DefaultCPUAllocator|could not create a (primitive|memory object)(?! desc)|"
+    "DefaultCPUAllocator|could not create a (primitive|memory object)(?! desc)|"
     "failed to map segment|can't start new thread|unable to mmap|unable to find an engine|"
-    "valid cuDNN algorithm|CUBLAS_STATUS_NOT_INITIALIZED",
+    "valid cuDNN algorithm|ALLOC(ATION)?_FAILED|CU(BLAS|DNN)_STATUS_NOT_INITIALIZED",
     re.IGNORECASE,
 )
 

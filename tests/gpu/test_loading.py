@@ -56,12 +56,12 @@ def test_epochs_share_one_side_stream(pack: Pack) -> None:
     """The allocator keeps memory for each stream: it must not grow from epoch to epoch."""
     batches = batches_of(pack, AugmentConfig(), num_workers=2, device="cuda")
     held = []
-    for epoch in range(4):
+    for epoch in range(12):
         for _batch in batches.epoch(epoch):
             pass
         torch.cuda.synchronize()
         held.append(torch.cuda.memory_reserved())
-    assert held[-1] == held[1]
+    assert held[-1] - held[1] <= 4 * 2**20, "a stream of its own would take 2 MiB an epoch"
 
 
 def test_a_thread_without_memory_lets_the_main_one_do_it_again(

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from pulmonet.config.load import parse_config
 from pulmonet.data.batches.load import Batch
-from pulmonet.models.device import place
+from pulmonet.models.device import choose_device, place
 from pulmonet.models.networks import build_network
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine
@@ -20,7 +20,7 @@ from pulmonet.training.step import train_step
 
 
 def loss_of(processes: Processes) -> float:
-    device = torch.device("cuda", 0)
+    device = choose_device("cuda:0")  # without TF32
     torch.manual_seed(0)
     engine = Engine(
         place(build_network("timm:test_convnext", 2), device),

@@ -301,7 +301,7 @@ class RuntimeConfig(Section):
     compile: bool = False
     """torch.compile the network (GPU); a batch of another length is done without."""
     compile_mode: choices.CompileMode = "default"
-    """How it is compiled; reduce-overhead records CUDA graphs."""
+    """How it is compiled; reduce-overhead records CUDA graphs, of batches without micro-batches."""
     cuda_graph: bool = False
     """Record a training step of each image size as one CUDA graph, and replay it."""
     cudnn_benchmark: bool = False

@@ -107,7 +107,7 @@ class Provenance(Record):
     world_size: int = 1
     """Processes."""
     precision: str = "fp32"
-    """fp32, bf16 or fp16, as taken."""
+    """fp32 (without TF32 on a GPU), bf16 or fp16, as taken."""
     weights: dict[str, Any] = {}
     """What the weights started from: exact name, file digest, what matched."""
     labels: list[Annotated[str, AfterValidator(check_label_name)]] = []

@@ -70,7 +70,7 @@ def _try_step(engine: Engine, batch: Batch, rate: float, seed: int) -> tuple[Ten
         found = engine.graph.run(work, images, targets, rate=rate, whole=whole)
     else:
         for group in engine.optimiser.param_groups:
-            group["lr"] = rate
+            group.update(lr=rate, capturable=False)  # a checkpoint of recorded steps has it set
         found = _compute(engine, batch, images, targets)
     if engine.average is not None:  # not in the graph: while that runs, the host has time
         engine.average.update()
@@ -163,6 +163,8 @@ def _forward(engine: Engine, images: Tensor) -> tuple[Tensor, Tensor | None]:
     fast = fast_depthwise(engine.device, "fp32" if compiled else engine.precision)
     # compiled for one number of images; not for one image, as a compiler ignores hooks
     usual = min(engine.micro_batch_size or engine.batch_size, engine.batch_size)
+    if engine.config.runtime.compile_mode == "reduce-overhead":
+        usual = engine.batch_size  # its graphs write over gradients that add up: pytorch#169545
     called = engine.forward if not compiled or 1 < len(images) == usual else engine.plain
     lone = contextlib.nullcontext() if len(images) > 1 else _lone()
     with autocast(engine.device, engine.precision), fast, lone:

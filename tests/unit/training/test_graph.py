@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from pulmonet.config.load import parse_config
 from pulmonet.data.batches.load import Batch
@@ -151,6 +152,52 @@ def test_a_checkpoint_goes_on_with_and_without(tmp_path: Path) -> None:
         engine.optimiser.load_state_dict(copy.deepcopy(optimiser))
         losses.append(take(engine, BATCHES[2:5]))
     assert losses[0] == losses[1] == take(first, BATCHES[2:5])
+
+
+def test_a_run_that_goes_on_without_has_an_optimiser_as_without() -> None:
+    """On a GPU torch would warn of one that is made for recording, and is not recorded."""
+    recorded = make_engine(True)
+    take(recorded, BATCHES[:2])
+    engine = make_engine(False)
+    engine.optimiser.load_state_dict(copy.deepcopy(recorded.optimiser.state_dict()))
+    assert engine.optimiser.param_groups[0]["capturable"]
+    take(engine, BATCHES[:1])
+    assert {(one["capturable"], one["lr"]) for one in engine.optimiser.param_groups} == {(False, RATE)}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"optim": {"name": "adamw", "micro_batch_size": 4, "clip_norm": 0.5}},
+        {"optim": {"name": "sgd", "momentum": 0.9}, "loss": {"name": "focal"}},
+        {"optim": {"name": "adam"}, "loss": {"name": "asymmetric"}},
+        {"loss": {"name": "balanced-bce"}},
+        {"targets": {"uncertain_policy": "multiclass"}},
+    ],
+    ids=str,
+)
+def test_a_step_reads_no_value_back(config: dict[str, Any]) -> None:
+    """Which would end a recording: here tensors have no values, so it is an error."""
+    policies = ("ones", config.get("targets", {}).get("uncertain_policy", "ones"))
+    model = {"name": "timm:test_resnet", "weights": "none"}
+    with FakeTensorMode():
+        with pytest.raises(DataDependentOutputException):
+            float(torch.ones(()))  # this is how it is seen
+        engine = Engine(
+            build_network("timm:test_resnet", 4 if "multiclass" in policies else 2, 0.3).train(),
+            parse_config({"model": model, **config}),
+            device=CPU,
+            precision="bf16",
+            processes=Processes(),
+            policies=policies,
+            notify=print,
+        )
+        if engine.config.loss.name == "balanced-bce":
+            engine.class_counts = torch.ones((2, 2))
+        batch = Batch(torch.zeros(6, 1, 32, 32), torch.zeros(6, 2), np.arange(6))
+        for seed in range(2):
+            found = train_step(engine, batch, learning_rate=RATE, seed=seed)
+    assert [one.shape for one in found] == [(), ()]
 
 
 def test_what_cannot_be_recorded_is_said_before_the_first_step(tmp_path: Path) -> None:
