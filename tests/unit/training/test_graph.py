@@ -162,7 +162,8 @@ def test_a_run_that_goes_on_without_has_an_optimiser_as_without() -> None:
     engine.optimiser.load_state_dict(copy.deepcopy(recorded.optimiser.state_dict()))
     assert engine.optimiser.param_groups[0]["capturable"]
     take(engine, BATCHES[:1])
-    assert {(one["capturable"], one["lr"]) for one in engine.optimiser.param_groups} == {(False, RATE)}
+    for group in engine.optimiser.param_groups:
+        assert (group["capturable"], group["lr"]) == (False, RATE)
 
 
 @pytest.mark.parametrize(
