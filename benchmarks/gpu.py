@@ -10,7 +10,8 @@ cuDNN's own choice, and all of them. Then the classic recipe with 8 workers (tar
 evaluation (fp32 without TF32), and last one network compiled, with its cold time apart. A part
 that fails is written down as such; the others go on, and what there is no time left for is named.
 The rows of the dataset are repeated to 20,096, a multiple of 128, so that every batch is whole.
-Without --data-dir a hundred phantoms are drawn, which takes half a minute. `benchmarks/gpu.sh` runs this and `tests/gpu` on a bare machine.
+Without --data-dir 245 phantoms are drawn, in ten seconds. `benchmarks/gpu.sh` runs this and
+`tests/gpu` on a bare machine.
 """
 
 from __future__ import annotations
