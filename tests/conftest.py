@@ -25,8 +25,16 @@ gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: none of them begins when all but one process have ended."""
-    items.sort(key=lambda item: "slow" not in item.keywords)
+    """The slow ones first: none of them begins when all but one process have ended.
+
+    Then those that fork processes: if one process of the suite has them, one server is enough.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        forks = isinstance(item, pytest.Function) and hasattr(item.module, "forked")
+        return "slow" not in item.keywords, not forks
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -14,8 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import pytest
 
 #: Loaded before the first fork; the children then import nothing heavy.
 HEAVY = (
@@ -48,12 +52,28 @@ HEAVY = (
     "pydicom",
     "scipy.stats",
     "sklearn.metrics",
+    "warm",
 )
 
-_METHODS = multiprocessing.get_all_start_methods()
-#: Starts its processes by forking the one that has imported everything.
-CONTEXT = multiprocessing.get_context("forkserver" if "forkserver" in _METHODS else "spawn")
-CONTEXT.set_forkserver_preload(list(HEAVY))
+_HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
+
+
+@cache
+def context() -> BaseContext:
+    """Starts its processes by forking the one that has imported everything."""
+    found = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
+    found.set_forkserver_preload(list(HEAVY))
+    if _HAS_SERVER:
+        from multiprocessing import forkserver
+
+        # it imports where Python does that starts, and passes over what it does not find
+        places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+            # Arrow's own reserves a gigabyte, which counts where memory is limited
+            patch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")
+            forkserver.ensure_running()
+    return found
 
 
 #: What `start` runs where it is not told: ``pulmonet ARGUMENTS``.
@@ -84,7 +104,9 @@ def start(
     where = str(folder or Path.cwd())
     variables = dict(os.environ) | dict(environment or {})
     streams = [str(path or os.devnull) for path in (printed, said)]
-    process = CONTEXT.Process(target=_run, args=(code, list(arguments), where, variables, streams))
+    process = context().Process(
+        target=_run, args=(code, list(arguments), where, variables, streams)
+    )
     process.start()
     return process
 

@@ -107,9 +107,9 @@ class Lab:
         self.folder, self.blank = folder, blank
         self.case = folder / "case"
         self.template = folder / "template"
-        self._requests, theirs = forked.CONTEXT.Pipe()
+        self._requests, theirs = forked.context().Pipe()
         log = str(folder / "server.log")
-        self._server = forked.CONTEXT.Process(target=fault_server.serve, args=(theirs, log))
+        self._server = forked.context().Process(target=fault_server.serve, args=(theirs, log))
         self._server.start()
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
