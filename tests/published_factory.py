@@ -21,17 +21,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
+
+from small_networks import NETWORKS
 
 ALL = "xrv:densenet121-res224-all"
 
 
 class _DenseLayer(nn.Sequential):
-    def __init__(self, n_in: int) -> None:
+    def __init__(self, n_in: int, growth: int) -> None:
+        n = 4 * growth
         parts: list[tuple[str, nn.Module]] = [("norm1", nn.BatchNorm2d(n_in))]
-        parts += [("relu1", nn.ReLU()), ("conv1", nn.Conv2d(n_in, 128, 1, bias=False))]
-        parts += [("norm2", nn.BatchNorm2d(128)), ("relu2", nn.ReLU())]
-        parts += [("conv2", nn.Conv2d(128, 32, 3, padding=1, bias=False))]
+        parts += [("relu1", nn.ReLU()), ("conv1", nn.Conv2d(n_in, n, 1, bias=False))]
+        parts += [("norm2", nn.BatchNorm2d(n)), ("relu2", nn.ReLU())]
+        parts += [("conv2", nn.Conv2d(n, growth, 3, padding=1, bias=False))]
         super().__init__(OrderedDict(parts))
         self.drop_rate = 0
 
@@ -50,19 +54,22 @@ class _Transition(nn.Sequential):
 class DenseNet(nn.Module):
     """DenseNet-121 with one input channel; `op_threshs` may be None, as in the package."""
 
+    growth, blocks, n_first = 32, (6, 12, 24, 16), 64
+
     def __init__(self) -> None:
         super().__init__()
+        n, growth = self.n_first, self.growth
         self.apply_sigmoid, self.weights = False, None
         parts: list[tuple[str, nn.Module]] = [
-            ("conv0", nn.Conv2d(1, 64, 7, 2, 3, bias=False)),
-            *[("norm0", nn.BatchNorm2d(64)), ("relu0", nn.ReLU())],
+            ("conv0", nn.Conv2d(1, n, 7, 2, 3, bias=False)),
+            *[("norm0", nn.BatchNorm2d(n)), ("relu0", nn.ReLU())],
             ("pool0", nn.MaxPool2d(3, 2, 1)),
         ]
-        n = 64
-        for number, n_layers in enumerate((6, 12, 24, 16), start=1):
-            layers = [(f"denselayer{k + 1}", _DenseLayer(n + 32 * k)) for k in range(n_layers)]
+        for number, n_layers in enumerate(self.blocks, start=1):
+            each = (_DenseLayer(n + growth * k, growth) for k in range(n_layers))
+            layers = [(f"denselayer{k}", layer) for k, layer in enumerate(each, start=1)]
             parts.append((f"denseblock{number}", _DenseBlock(OrderedDict(layers))))
-            n += 32 * n_layers
+            n += growth * n_layers
             if number < 4:
                 names = ("norm", "relu", "conv", "pool")
                 kinds = (nn.BatchNorm2d(n), nn.ReLU(), nn.Conv2d(n, n // 2, 1, bias=False))
@@ -77,6 +84,17 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(F.relu(self.features(x)), (1, 1)).flatten(1)
         return torch.as_tensor(self.classifier(pooled))
+
+
+@contextlib.contextmanager
+def small() -> Iterator[None]:
+    """Stand-ins of the size of `small_networks`, and that network in torchvision's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("growth", 8), ("blocks", (1, 1, 2, 1)), ("n_first", 16)):
+            patch.setattr(DenseNet, name, value)
+        for model, build in NETWORKS.items():
+            patch.setattr(torchvision.models, model, build)
+        yield
 
 
 @contextlib.contextmanager

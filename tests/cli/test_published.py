@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from torch import Tensor
 import forked
 import pulmonet
 from chexpert_factory import write_dataset
-from published_factory import ALL, DenseNet, make, package, save, served
+from published_factory import ALL, DenseNet, make, package, save, served, small
 from pulmonet.cli.main import main
 from pulmonet.data.images.square import fit_square, pack_side
 from pulmonet.labels import align
+from pulmonet.models.matching import backbone_keys
 from pulmonet.models.networks import build_network
 from pulmonet.models.pretrained import load_pretrained
 from pulmonet.models.published import PREFIX, published
@@ -32,11 +35,23 @@ from report_reader import whole_report
 RUN = "xrv-densenet121-res224-all"
 
 
+@pytest.fixture
+def real_size() -> None:
+    """For tests of networks as large as the published ones."""
+
+
+@pytest.fixture(autouse=True)
+def _small(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For all others: the same layers, fewer and narrower."""
+    with contextlib.nullcontext() if "real_size" in request.fixturenames else small():
+        yield
+
+
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the release page's: the file of `ALL`, in the old format."""
     folder = tmp_path_factory.mktemp("release")
-    with package():
+    with small(), package():
         save(make(), folder / Path(published(ALL).url).name, new_format=False)
     return folder
 
@@ -71,7 +86,7 @@ def at_their_scale(pixels: NDArray[np.uint8]) -> Tensor:
 
 @pytest.mark.parametrize("new_format", [True, False])
 def test_scores_of_a_stand_in_file_are_those_of_the_module(
-    new_format: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_size: None, new_format: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PULMONET_WEIGHTS_URL", tmp_path.as_uri())
@@ -88,7 +103,7 @@ def test_scores_of_a_stand_in_file_are_those_of_the_module(
 
 @pytest.mark.filterwarnings("ignore")  # the package's own
 def test_scores_and_logits_are_the_packages_on_real_x_rays(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_size: None, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = pytest.importorskip("torchxrayvision").models
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -139,6 +154,10 @@ def test_the_catalogue_is_the_packages() -> None:
 
 
 DRAWN = "import blank; blank.draw_figures()\n"
+SMALL = """
+import torchvision, small_networks
+torchvision.models.densenet121 = small_networks.small_densenet121
+"""
 
 
 def test_one_line_from_an_empty_home_to_the_picture(
@@ -151,7 +170,7 @@ def test_one_line_from_an_empty_home_to_the_picture(
 
     def run(line: str, url: str) -> tuple[int, str, str]:
         where = {"HOME": str(tmp_path / "home"), "PULMONET_WEIGHTS_URL": url}
-        code = DRAWN + forked.PULMONET
+        code = DRAWN + SMALL + forked.PULMONET
         done = forked.run(*line.split()[1:], folder=tmp_path, environment=where, code=code)
         return done.returncode, done.stdout, done.stderr
 
@@ -294,7 +313,8 @@ def test_training_starts_from_it_at_its_own_pixel_scale(
     line += ["--labels", "Edema,effusion", "--image-size", "64", "--epochs", "1"]
     assert main([*line, "--batch-size", "4", "--no-amp", "--name", "fine"]) == 0
     said = "".join(capsys.readouterr())
-    assert "604 of the 604 before the classifier" in said
+    n_before = len(backbone_keys(build_network("densenet121", 2)))
+    assert f"{n_before} of the {n_before} before the classifier" in said
     facts = RunDir(Path("artifacts/fine")).read_record().provenance
     assert facts.weights["name"] == ALL and len(facts.weights["sha256"]) == 64
     assert facts.weights["head"] == "the file's, by label name: Edema, Pleural Effusion"
@@ -395,10 +415,11 @@ def test_a_file_that_is_another_network_is_refused(
     whole = make().state_dict()
     states: list[dict[str, Tensor]] = [
         {key: tensor for key, tensor in whole.items() if key != "features.norm5.running_mean"},
-        whole | {"features.norm5.running_mean": torch.full((1024,), torch.nan)},
+        whole | {"features.norm5.running_mean": whole["features.norm5.running_mean"] * torch.nan},
         torchvision.models.resnet18().state_dict(),
-        DenseNet().state_dict() | {"classifier.weight": torch.zeros(5, 1024)},
-        DenseNet().state_dict() | {"features.conv0.weight": torch.zeros(64, 3, 7, 7)},
+        DenseNet().state_dict() | {"classifier.weight": whole["classifier.weight"][:5]},
+        DenseNet().state_dict()
+        | {"features.conv0.weight": whole["features.conv0.weight"].repeat(1, 3, 1, 1)},
     ]
     for state in states:
         shutil.rmtree(tmp_path / "torch", ignore_errors=True)
