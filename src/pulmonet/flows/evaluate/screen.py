@@ -31,13 +31,13 @@ def show_result(result: RunResult) -> None:
     for label, entry in result.labels.items():
         flag = " *" if entry.few_positives and entry.auroc.low is not None else ""
         few |= bool(flag)
-        slope = entry.calibration.slope.value if entry.calibration else None
+        slope = entry.calibration.slope.text(2).partition(" (")[0] if entry.calibration else "–"
         table.add_row(
             escape(label) + flag,
             f"{entry.positives:,}",
             entry.auroc.text(),
             entry.average_precision.text(),
-            "–" if slope is None else f"{slope:.2f}",
+            slope,
         )
     table.add_section()
     macros = [(f"Macro ({result.macro.counted()})", result.macro, "bold")]
