@@ -97,8 +97,9 @@ def _draw_bars(axis: Any, counts: dict[str, dict[str, int]], title: str) -> None
 
 def contact_sheet(pairs: Sequence[tuple[str, Pixels, str, Pixels]]) -> bytes:
     """Pairs of (H, W) uint8 images, each after its caption, two pairs a line, as one PNG."""
-    figure, grid = style.print_grid(2 * len(pairs), 0.3, n_columns=4)
+    figure, grid = style.print_grid(2 * len(pairs), 0.4, n_columns=4)
     tiles = [tile for a, first, b, second in pairs for tile in ((a, first), (b, second))]
     for axes, (caption, image) in zip(grid, tiles, strict=True):
-        style.show(axes, image, "\n".join(textwrap.wrap(caption, 30)[:2]))
+        lines = textwrap.wrap(caption.replace("/", "/ "), 30)[:3]  # paths break at folders
+        style.show(axes, image, "\n".join(lines).replace("/ ", "/"))
     return style.render(figure)

@@ -143,10 +143,9 @@ def _cross_fitted_counts(rows: LabelRows, criteria: Sequence[str]) -> tuple[Arra
                 hits, alarms = np.take_along_axis(tp, best, 1), np.take_along_axis(fp, best, 1)
                 counts[index] += np.hstack([hits, alarms, n_neg - alarms, n_pos - hits])
         blocks.append(counts)
-        found = [gain(*whole) for gain in gains]
-        bests = np.stack([of.argmax(axis=1) for of in found])
-        reached = [of[np.arange(len(of)), best] >= 0 for of, best in zip(found, bests, strict=True)]
-        chosen.append(np.where(reached, grid.thresholds[bests], np.nan))
+        found = np.stack([gain(*whole) for gain in gains])
+        bests = grid.thresholds[found.argmax(axis=2)]
+        chosen.append(np.where(found.max(axis=2) >= 0, bests, np.nan))
         n_done += len(weights)
         if n_done >= rows.resamples.n_by_row:
             break

@@ -78,6 +78,16 @@ def test_pairs_stand_side_by_side(films: tuple[Manifest, Images], drawn: list[Fi
     assert panels[0].get_title().startswith("SYNTHETIC") and panels[1].get_title() == "日本$x$"
 
 
+def test_paths_break_at_their_folders(drawn: list[Figure]) -> None:
+    image = np.zeros((20, 20), np.uint8)
+    first = "SYNTHETIC valid/patient00002/study1/view1_frontal.jpg"
+    contact_sheet([(first, image, "train/patient00001/study1/view1_frontal.jpg r=1.000", image)])
+    assert [axes.get_title() for axes in drawn[0].axes[:2]] == [
+        "SYNTHETIC valid/patient00002/\nstudy1/view1_frontal.jpg",
+        "train/patient00001/study1/\nview1_frontal.jpg r=1.000",
+    ]
+
+
 def test_a_picture_of_which_little_is_known(pneumonia_summary: dict[str, Any]) -> None:
     pictures = [dataset_figure(pneumonia_summary)]
     for split in pneumonia_summary["splits"].values():
