@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pulmonet.arrays import Floats32
 from pulmonet.data.batches.load import Batch
 from pulmonet.errors import TrainingError, is_out_of_memory
+from pulmonet.words import first_line
 
 Result = TypeVar("Result")
 
@@ -79,8 +80,8 @@ def in_parts(work: Callable[[int], Result], size: int) -> Result:
             if not is_out_of_memory(error):
                 raise
             if size <= 1:
-                text = "out of memory with one image at a time; free some, or use --device cpu"
-                raise TrainingError(text) from None
+                what = f"out of memory with one image at a time ({first_line(error)[:160]})"
+                raise TrainingError(f"{what}; free some, or use --device cpu") from None
         size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

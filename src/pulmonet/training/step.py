@@ -20,6 +20,7 @@ from pulmonet.training import losses
 from pulmonet.training.depthwise import fast_depthwise
 from pulmonet.training.distributed import largest_of_processes, sum_over_processes
 from pulmonet.training.engine import Engine
+from pulmonet.words import first_line
 
 
 def train_step(
@@ -47,8 +48,9 @@ def train_step(
             now = engine.micro_batch_size or len(batch.rows)
             if now <= 1 or engine.processes.are_many:
                 raise TrainingError(
-                    f"{engine.device}: out of memory with {now} images at a time; use a smaller "
-                    "--image-size, another --model, or --set optim.micro_batch_size=N"
+                    f"{engine.device}: out of memory with {now} images at a time "
+                    f"({first_line(error)[:160]}); use a smaller --image-size, another --model, or "
+                    "--set optim.micro_batch_size=N"
                 ) from None
             engine.micro_batch_size, engine.is_halved = max(1, now // 2), True
         if engine.graph is not None:
