@@ -27,8 +27,9 @@ MODELS = ("densenet121", "resnet50", "efficientnet_b0")
 N_STEPS = 8
 
 #: Processors sum in different orders, and training blows the difference up: in fp32 by 22 % after
-#: 20 steps of ResNet-50. fp64 and clipped gradients keep it below 0.5 %, pixels off by 1e-7 too.
-RELATIVE_TOLERANCE = 1e-2
+#: 20 steps of ResNet-50. fp64 and clipped gradients keep it at 0.01 % here with pixels off by 1e-7;
+#: a learning rate off by 10 % makes 0.2 % to 0.4 %.
+RELATIVE_TOLERANCE = 1e-3
 
 
 def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
@@ -63,7 +64,7 @@ def losses_of(model: str, n_steps: int = N_STEPS) -> list[float]:
     for step in range(n_steps):
         targets = rng.integers(0, 2, (8, 2)).astype(np.float32)
         pixels = (
-            rng.integers(0, 128, (8, 1, 64, 64))
+            rng.integers(0, 128, (8, 1, 32, 32))
             + (targets.mean(1) * 127).astype(int)[:, None, None, None]
         )
         batch = Batch(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
+from torchvision import models
 
 from pulmonet.choices import GRADIENT_METHODS, METHODS
 from pulmonet.errors import ConfigError
@@ -25,6 +26,7 @@ from pulmonet.explain.maps.methods import (
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.variants import choose_variants
 from pulmonet.models.networks import Ensemble, build_network, normalise
+from small_networks import NETWORKS
 
 REFERENCES = {
     "gradcam": GradCAM,
@@ -63,7 +65,13 @@ def images_of(n: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, nn.Module]:
-    return {name: network_of(name) for name in ("resnet50", "efficientnet_b0", "densenet121")}
+    """Of torchvision's classes, the larger two with fewer and narrower layers."""
+    found = {"efficientnet_b0": network_of("efficientnet_b0")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("resnet50", "densenet121"):
+            patch.setattr(models, name, NETWORKS[name])
+            found[name] = network_of(name)
+    return found
 
 
 def reference_maps(
