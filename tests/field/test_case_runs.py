@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torchvision
 
 from field_cases import case_folder
 from pulmonet.cli.main import main
 from pulmonet.files.read import sha256_of
 from pulmonet.run.folder import RunDir
+from small_networks import small_densenet121
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_lone_image_small_densenet(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     runpy.run_path(str(script))
+    monkeypatch.setattr(torchvision.models, "densenet121", small_densenet121)  # 1 × 1 cell, too
     network = ("--model", "densenet121", "--weights", "none", "--image-size", "32", "--no-amp")
     command = ["train", "--data-dir", "n65", *network, "--epochs", "1", "--name", "d"]
     assert main(command) == 0

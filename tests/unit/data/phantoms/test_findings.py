@@ -44,6 +44,12 @@ def take(film: Film, findings: list[Finding]) -> tuple[NDArray[np.float64], list
     return image.astype(np.float64), boxes
 
 
+@cache
+def clear_film(projection: str, n_skipped: int = 0) -> tuple[NDArray[np.float64], list[Box]]:
+    """`a_film` as it is taken without any finding."""
+    return take(a_film(projection, n_skipped), [])
+
+
 def inside(boxes: list[Box], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Pixels in any of the boxes."""
     mask = np.zeros(shape, bool)
@@ -60,7 +66,7 @@ def inside(boxes: list[Box], shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def test_the_visible_change_lies_in_the_box(projection: str, label: str, place: str) -> None:
     for n_skipped, severity in ((0, 0.5), (2, 0.9)):
         film = a_film(projection, n_skipped)
-        clear, no_boxes = take(film, [])
+        clear, no_boxes = clear_film(projection, n_skipped)
         image, boxes = take(film, [Finding(label, severity, place, seed=3)])
         assert no_boxes == []
         assert {box[0] for box in boxes} == {label}
@@ -78,7 +84,7 @@ def test_the_visible_change_lies_in_the_box(projection: str, label: str, place: 
 @pytest.mark.parametrize(("label", "place"), CASES)
 def test_the_change_grows_with_the_severity(label: str, place: str) -> None:
     film = a_film("PA")
-    clear, _ = take(film, [])
+    clear, _ = clear_film("PA")
     changes = [
         np.abs(take(film, [Finding(label, severity, place, seed=3)])[0] - clear).sum()
         for severity in (0.1, 0.5, 0.9)
