@@ -65,7 +65,7 @@ def test_the_datasets_own_boxes_are_taught_said_and_recorded(
     assert facts.patients["Edema"] == len(set(rows[::2]))
     said = " ".join("".join(capsys.readouterr()).split())
     assert f"Boxes: 14 boxes on 11 images of {len(taught)} patients" in said
-    assert "(Cardiomegaly 6, Edema 8) teach the class maps (mass, weight 0.5)" in said
+    assert "(Cardiomegaly 6, Edema 8) teach the class maps (mass, weight 0.05)" in said
     assert "left out 3 regions of images that are not trained on" in said
     seen = np.load(run_of(data).seen_path)
     assert len(seen["images_boxes"]) == 11

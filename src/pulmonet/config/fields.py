@@ -246,7 +246,7 @@ class PointingConfig(Section):
 
     boxes: Annotated[str | None, Field(examples=[choices.OWN_BOXES, "FILE"])] = None
     """Boxes to teach the maps, the dataset's own or a file; null teaches none."""
-    weight: Positive = 0.5
+    weight: Positive = 0.05
     """Weight of the mean over a step's boxed labels, beside the mean of `loss`."""
     form: choices.PointingForm = "mass"
     """mass (of the map's softmax inside the boxes), cells (cross-entropy of each cell), lse or pcam
