@@ -26,7 +26,10 @@ from pulmonet.figures.style import INK, new_figure, render
 from pulmonet.labels import DEFAULT_LABELS
 
 #: Run -> what it has beside the settings that both have.
-RUNS: dict[str, tuple[str, ...]] = {"without-boxes": (), "with-boxes": ("--boxes", "--set", "pointing.weight=0.5")}
+RUNS: dict[str, tuple[str, ...]] = {
+    "without-boxes": (),
+    "with-boxes": ("--boxes", "--set", "pointing.weight=0.5"),
+}
 IMAGES_A_LABEL = 4
 LINE = {"fill": False, "edgecolor": "#56f4e9", "linewidth": 1.1}
 
