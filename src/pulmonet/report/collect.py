@@ -149,8 +149,7 @@ class Collection:
 
     def rivals(self) -> list[RunResult]:
         """Main evaluations of the other runs on the rows of the best one."""
-        best = self.best_run()
-        result = best.main_result()
+        result = (best := self.best_run()).main_result()
         others = [run.main_result() for run in self.runs if run is not best]
         return [item for item in others if result and item and rows_of(item) == rows_of(result)]
 
@@ -269,11 +268,13 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader) -> Evaluated:
                 attempt.compared[key] = list(evaluation.comparisons)
             if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)
+    n_results = sum(1 for _ in attempt.artifacts_dir.glob("*/evaluation_*.json"))
+    read_figure = partial(_read_figure, part=2 if n_results <= 4 else 3)
     figures = {
         (result.dataset, result.split, name): png
         for result in results
         for name in FIGURES
-        if (png := attempt(run_dir.figure_path(name, result.dataset, result.split), _read_figure))
+        if (png := attempt(run_dir.figure_path(name, result.dataset, result.split), read_figure))
     }
     read = partial(_read_predictions, run_dir, results)
     tables = sorted(set(run_dir.path.glob("predictions_*.csv")) - left_out)
@@ -308,19 +309,18 @@ def _read_png(path: Path) -> bytes:
     return data
 
 
-def _read_figure(path: Path) -> bytes:
-    """Where it was made for print, at half its resolution and in 256 colours: there are dozens."""
+def _read_figure(path: Path, part: int) -> bytes:
+    """Where it was made for print, at a `part` of its resolution and in 32 colours."""
     file = io.BytesIO(_read_png(path))
     with Image.open(file) as image:
         if image.width > 1600:
-            image.convert("RGB").reduce(2).quantize(256).save(file := io.BytesIO(), "png")
+            small = image.convert("RGB").reduce(part).quantize(32, Image.Quantize.FASTOCTREE)
+            small.save(file := io.BytesIO(), "png")
     return file.getvalue()
 
 
 def _read_final_table(reader: Reader, path: Path) -> pd.DataFrame:
     """The table without rows of other weights than now lie there, which are named."""
-    import pandas as pd
-
     content = read_bytes(path)
     text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     marked = mark_stale(text, reader.weights)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pulmonet.errors import ArtifactError
 from pulmonet.metrics.results import Comparison, Evaluation
@@ -128,3 +130,20 @@ def test_letters_of_a_comparison_that_a_run_has_left_are_dropped(tmp_path: Path)
     apart = collect(tmp_path)
     assert [run.results[0].group_letters for run in apart.runs] == ["", ""]
     assert apart.comparisons == ()
+
+
+def test_figures_for_print_are_smaller_on_the_page_and_those_of_many_smaller_still(
+    tmp_path: Path,
+) -> None:
+    large = io.BytesIO()
+    Image.new("RGB", (2160, 900), "#0072B2").save(large, "png")
+    for number in range(5):
+        run_dir = make_run(tmp_path, f"run{number}", logged=False, n_rows=40)
+        if number == 0:
+            key = ("CheXpert-v1.0-small", "valid", "decision")
+            run_dir.figure_path(key[2], *key[:2]).write_bytes(large.getvalue())
+        if number in (0, 3, 4):
+            (shown, *_) = collect(tmp_path).runs
+            with Image.open(io.BytesIO(shown.figures[key])) as image:
+                assert image.size == ((720, 300) if number == 4 else (1080, 450))
+                assert image.convert("RGB").getpixel((5, 5)) == (0, 0x72, 0xB2)
