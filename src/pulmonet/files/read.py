@@ -8,7 +8,6 @@ import codecs
 import errno
 import gzip
 import hashlib
-import importlib.metadata
 import logging
 import lzma
 import math
@@ -22,6 +21,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulmonet import __version__
 from pulmonet.errors import ArtifactError
 from pulmonet.words import first_line
 
@@ -208,7 +208,7 @@ def written_by_newer(raw: object) -> str:
     values = raw if isinstance(raw, dict) else {}
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet") or "") if isinstance(facts, dict) else ""
-    own = importlib.metadata.version("pulmonet")
+    own = __version__  # not importlib's: with PYTHONPATH=src nothing is installed
     ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in (own, writer))
     schema = values.get("schema")
     if theirs <= ours and not (isinstance(schema, int) and schema > 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.metadata
 import io
 import itertools
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from pulmonet.files.cells import read_cells
-from pulmonet.files.read import check_plain, read_array, read_bytes, read_text
+from pulmonet.files.read import check_plain, read_array, read_bytes, read_text, written_by_newer
 
 
 def test_text_is_read_as_it_is(tmp_path: Path) -> None:
@@ -25,6 +26,17 @@ def test_text_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"\xff")
     with pytest.raises(ValueError, match="utf-8"):
         read_text(tmp_path / "b.txt")
+
+
+def test_the_version_is_known_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with PYTHONPATH=src on a machine that is lent for minutes."""
+
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    assert written_by_newer({"provenance": {"pulmonet": "999.0"}}).startswith("written by a newer")
+    assert written_by_newer({"provenance": {"pulmonet": "0.0.1"}}) == ""
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
