@@ -8,6 +8,7 @@ import codecs
 import errno
 import gzip
 import hashlib
+import importlib
 import logging
 import lzma
 import math
@@ -21,7 +22,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulmonet import __version__
 from pulmonet.errors import ArtifactError
 from pulmonet.words import first_line
 
@@ -208,7 +208,8 @@ def written_by_newer(raw: object) -> str:
     values = raw if isinstance(raw, dict) else {}
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet") or "") if isinstance(facts, dict) else ""
-    own = __version__  # not importlib's: with PYTHONPATH=src nothing is installed
+    # as it calls itself: with PYTHONPATH=src no metadata are installed
+    own = importlib.import_module("pulmonet").__version__
     ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in (own, writer))
     schema = values.get("schema")
     if theirs <= ours and not (isinstance(schema, int) and schema > 1):

@@ -9,6 +9,7 @@ wrong name answers at once.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -21,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pulmonet import __version__
 from pulmonet.config.fields import DataConfig, ModelConfig, RunConfig
 from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.ledger import Ledger
@@ -181,7 +181,7 @@ def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
     }
     provenance = Provenance(
         status="finished",
-        pulmonet=__version__,
+        pulmonet=importlib.import_module("pulmonet").__version__,
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         command=["pulmonet", *sys.argv[1:]],
         device="unknown",
