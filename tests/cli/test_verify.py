@@ -222,7 +222,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Artifacts of the demo: prepared, trained, evaluated and explained as people type it."""
     folder = tmp_path_factory.mktemp("demo")
     data, artifacts = str(folder / "phantoms"), str(folder / "artifacts")
-    prepare = ["prepare", data, "--demo", "--patients", "24", "--out-dir", str(folder / "figures")]
+    prepare = ["prepare", data, "--demo", "--patients", "12", "--out-dir", str(folder / "figures")]
     assert main(prepare) == 0
     tiny = ("--model", "timm:test_resnet", "--weights", "none", "--image-size", "32")
     train = ["train", "--data-dir", data, "--out-dir", artifacts, *tiny, "--epochs", "1"]
