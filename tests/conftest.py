@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # machines are shared and noisy, so no test is timed; CI draws the same examples every time
 settings.register_profile("pulmonet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("pulmonet")
+
+
+def use_memory(place: Path, n_bytes: int) -> None:
+    """Folders of tests in memory, where there is room: thousands of files come and go."""
+    if "TMPDIR" not in os.environ and place.is_dir() and shutil.disk_usage(place).free > n_bytes:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
+        tempfile.tempdir = str(place)
+
+
+use_memory(Path("/dev/shm"), 4 << 30)
 
 # collecting thousands of tests leaves no garbage, and what it makes stays
 gc.disable()

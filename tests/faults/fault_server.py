@@ -118,7 +118,12 @@ def _own_mounts(read_only: list[str], *, no_shm: bool) -> None:
         mount(folder, folder, None, _MS_BIND, None)
         mount(folder, folder, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY, None)
     if no_shm:
+        here, kept = os.getcwd(), os.open(".", os.O_RDONLY)  # noqa: PTH109
         mount("none", "/dev/shm", "tmpfs", 0, "size=4096")
+        if here.startswith("/dev/shm/"):  # the world itself stays
+            Path(here).mkdir(parents=True)
+            mount(f"/proc/self/fd/{kept}", here, None, _MS_BIND, None)
+        os.close(kept)
         Path("/dev/shm/full").write_bytes(bytes(4096))
 
 
