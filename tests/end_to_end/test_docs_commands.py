@@ -60,7 +60,7 @@ WITH_FIGURES = "README.md"
 NOT_RUN = {
     r"pipx install .*|pip install .*|wsl .*": "installs software",
     r"scripts/(demo|check|test|docs)": "minutes: CI and every newcomer run them",
-    r"benchmarks/.*|python benchmarks/.*|scripts/mutation .*": "measurements, minutes to hours",
+    r"benchmarks/.*|(nice -n 19 )?python benchmarks/.*|scripts/mutation .*": "up to hours",
     r"python tests/faults/.*": "the long forms of tests/faults, hours",
     r"python examples/optuna_sweep.py .*": "30 trainings; tests/examples/test_optuna_sweep.py",
     r"python examples/ray_tune_sweep.py .*": "needs Ray; the page says that it was not run",
