@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SECONDS_PER_LINE = 10.0
 
 #: Seconds after which a command says how long it took the last time; those expected to take that.
-LONG, SLOW = 10.0, {"prepare", "train", "evaluate", "explain"}
+LONG, SLOW = 10.0, {"prepare", "train", "evaluate", "explain", "report"}
 
 #: Longest line that is shown, characters: a name in a file of a stranger can have a million.
 MAX_LINE = 4000
@@ -196,8 +196,7 @@ def timed(command: str, given: Mapping[str, Any]) -> Iterator[None]:
     such = "" if known_of == [keys[0]] else ", with other flags,"
     _ahead[:] = [f"the last pulmonet {command}{such} took {duration(before[x])}" for x in known_of]
     if command in SLOW and command not in before:
-        words = "how long is not known yet; progress shows the rate"
-        _ahead.append(f"first pulmonet {command} here: {words}")
+        _ahead.append(f"first pulmonet {command} here: how long it takes is not known yet")
     start = time.monotonic()
     yield
     took, now = time.monotonic() - start, known()  # other commands may have ended meanwhile

@@ -65,7 +65,7 @@ def test_the_first_run_of_a_slow_command_says_that_its_time_is_not_known(
             console.begin()
         return capsys.readouterr().err
 
-    first = "first pulmonet evaluate here: how long is not known yet; progress shows the rate\n"
+    first = "first pulmonet evaluate here: how long it takes is not known yet\n"
     assert said("evaluate") == first
     assert said("evaluate") == "", "a short one with the same flags is nothing to wait for"
     assert said("evaluate", bootstrap=9) == "", "nor is one with other flags"
