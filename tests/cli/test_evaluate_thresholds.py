@@ -184,15 +184,23 @@ def test_conformal_thresholds_are_stored_and_judge_other_patients(tmp_path: Path
         found = read_evaluation(file).runs[0].labels["Edema"].conformal
         return found and found.model_dump()
 
+    def around(share: float) -> dict[str, object]:
+        ends = pytest.approx(share, abs=0.08)
+        return {"value": pytest.approx(share), "low": ends, "high": ends, "reason": None}
+
     positive = there[there["Edema"] == 1].groupby("patient")["Edema_score"].min()
     negative = there[there["Edema"] == 0].groupby("patient")["Edema_score"].max()
+    shares = {
+        "positive_coverage": (positive >= one.rule_out).mean(),
+        "negative_coverage": (negative <= one.rule_in).mean(),
+        "undecided": there["Edema_score"].between(one.rule_out, one.rule_in).mean(),
+    }
     assert judged("test") == {
         "rule_out": one.rule_out,
         "rule_in": one.rule_in,
         "chosen_on": kept.fitted_on,
-        "positive_coverage": pytest.approx((positive >= one.rule_out).mean()),
-        "negative_coverage": pytest.approx((negative <= one.rule_in).mean()),
-        "undecided": pytest.approx(there["Edema_score"].between(one.rule_out, one.rule_in).mean()),
+        **{name: pytest.approx(share) for name, share in shares.items()},
+        **{f"{name}_estimate": around(share) for name, share in shares.items()},
     }
     assert judged("valid") is not None
 

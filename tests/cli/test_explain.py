@@ -244,7 +244,7 @@ def test_no_verdict_stands_on_a_threshold_that_cannot_carry_it(
     assert [found[key] for key in ("present", "threshold", "probability")] == [None] * 3
     assert main(["report", "--artifacts-dir", str(artifacts), "--html"]) == 0
     page = (artifacts / "report.html").read_text()
-    assert '"verdict":"no verdict: ' in page and "the threshold (Youden's)\"" not in page
+    assert '"verdict":"no verdict; ' in page and "the threshold (Youden's)\"" not in page
 
 
 def test_the_page_draws_no_map_below_the_threshold(artifacts: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_page_draws_no_map_below_the_threshold(artifacts: Path) -> None:
     assert explain(artifacts) == 0
     for item in maps_of_page():
         assert item["png"] is None
-        assert item["verdict"] == "below the threshold (Youden's): AUROC 0.81 (0.72–0.89)"
+        assert item["verdict"] == "below the threshold (Youden's); AUROC 0.81 (0.72–0.89)"
     assert explain(artifacts, "--show-absent") == 0
     assert all(item["png"].startswith("data:image/png") for item in maps_of_page())
     # another call tells of other images: what was drawn of this one is known still
