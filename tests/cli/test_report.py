@@ -103,6 +103,17 @@ def test_a_command_says_how_long_the_last_such_one_took(
         assert said() == ""
 
 
+def test_a_long_report_says_what_it_expects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, n_explained=2)
+    assert _report(tmp_path) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("pulmonet.flows.report.SECONDS_PER_IMAGE", 6.0)
+    assert _report(tmp_path) == 0
+    assert capsys.readouterr().err == "drawing 2 explained images takes about 12 s\n"
+
+
 def test_how_long_a_command_took_is_kept_beside_what_ended_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

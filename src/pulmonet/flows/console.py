@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SECONDS_PER_LINE = 10.0
 
 #: Seconds after which a command says how long it took the last time; those expected to take that.
-LONG, SLOW = 10.0, {"prepare", "train", "evaluate", "explain", "report"}
+LONG, SLOW = 10.0, {"prepare", "train", "evaluate", "explain"}
 
 #: Longest line that is shown, characters: a name in a file of a stranger can have a million.
 MAX_LINE = 4000

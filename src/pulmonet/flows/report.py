@@ -21,7 +21,10 @@ from pulmonet.report.render.html import render_html
 from pulmonet.report.render.markdown import render_markdown
 from pulmonet.report.sections import build_document
 from pulmonet.run.folder import list_runs, no_run
-from pulmonet.words import count
+from pulmonet.words import count, duration
+
+#: What drawing the maps of an explained image takes on one core.
+SECONDS_PER_IMAGE = 0.3
 
 
 def run(options: ReportOptions) -> int:
@@ -41,6 +44,9 @@ def run(options: ReportOptions) -> int:
     notes = read_author_notes(options.author_notes) if options.author_notes is not None else {}
     collection = collect(artifacts_dir)
     console.begin()
+    n_images = sum(len(run.heat_maps.images) for run in collection.runs)
+    if (expected := n_images * SECONDS_PER_IMAGE) > console.LONG:
+        console.note(f"drawing {n_images:,} explained images takes about {duration(expected)}")
     verdicts: dict[str, str] = {}
     if options.verify:
         from pulmonet.flows.evaluate.options import EvaluateOptions
