@@ -12,7 +12,6 @@ import inspect
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import tomllib
@@ -138,13 +137,19 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived outside a place that handles it itself; its argument is which."""
 
 
-def _raise_terminated(number: int, _frame: FrameType | None) -> None:
+#: Signals that end the command: extensions in C and Rust make other errors of their exceptions.
+_arrived: list[int] = []
+
+
+def _raise_stop(number: int, _frame: FrameType | None) -> None:
+    _arrived.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     system.leave_closed_terminal()
     raise Terminated(number)
 
 
-# Ctrl-C has its exception already
-@system.on_signals(set(system.STOP_SIGNALS) - {signal.SIGINT}, _raise_terminated)
+@system.on_signals(system.STOP_SIGNALS, _raise_stop)
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become codes.
 
@@ -158,6 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _as_typer_reads(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
     gc.disable()  # until a command starts: the imports of a help page leave no garbage
+    _arrived.clear()
     try:
         result: Any = app(args=arguments, prog_name="pulmonet", standalone_mode=False)
         _flush_output()
@@ -167,6 +173,8 @@ def main(argv: list[str] | None = None) -> int:
             cast(Any, error).show()
         return error.exit_code
     except PulmoNetError as error:
+        if _arrived:
+            return _show_unforeseen(error)
         from pulmonet.flows.console import show_error
 
         show_error(str(error))
@@ -192,10 +200,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _show_unforeseen(error: Exception) -> int:
     """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
-    # pydantic's Rust makes words of what a signal raises while a model is built
-    if stop := re.search(r"^ *(KeyboardInterrupt|Terminated): ?(\d*)$", str(error), re.MULTILINE):
+    if _arrived:
         sys.stderr.write("interrupted\n")
-        return 128 + int(stop[2] or signal.SIGINT)
+        return 128 + _arrived[-1]
     code = TrainingError.exit_code
     if is_out_of_memory(error):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"
