@@ -151,7 +151,7 @@ def test_a_signal_whose_exception_becomes_another_is_no_bug(
             SchemaValidator({"type": "literal", "expected": [Stops()]})
         try:
             repr(Stops())
-        except BaseException:  # noqa: BLE001 - as an extension does
+        except BaseException:
             kind = ValueError if where == "an extension" else DataError
             raise kind("Invalid bounding box") from None
 
