@@ -260,8 +260,7 @@ def on_signals(
     try:
         with contextlib.suppress(ValueError):  # not in the main thread
             for number in numbers:
-                # nohup ignores SIGHUP; a shell's & ignores SIGINT
-                if number.name == "SIGTERM" or signal.getsignal(number) != signal.SIG_IGN:
+                if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # nohup
                     previous[number] = signal.signal(number, handler)
         yield
     finally:
