@@ -174,17 +174,15 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except PulmoNetError as error:
         if _arrived:
-            return _show_unforeseen(error)
+            return _end_by(_arrived[-1])
         from pulmonet.flows.console import show_error
 
         show_error(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _end_by(signal.SIGINT)
     except Terminated as stop:
-        sys.stderr.write("terminated\n")
-        return 128 + int(stop.args[0])
+        return _end_by(int(stop.args[0]))
     except BrokenPipeError:
         system.lead_nowhere(sys.stdout.fileno())
         return 0
@@ -198,11 +196,16 @@ def main(argv: list[str] | None = None) -> int:
         gc.enable()
 
 
+def _end_by(number: int) -> int:
+    """Say which kind of signal ended the command; its exit code."""
+    sys.stderr.write("interrupted\n" if number == signal.SIGINT else "terminated\n")
+    return 128 + number
+
+
 def _show_unforeseen(error: Exception) -> int:
     """A bug, or the system's limits, met anywhere: nothing that could need more is called here."""
     if _arrived:
-        sys.stderr.write("interrupted\n")
-        return 128 + _arrived[-1]
+        return _end_by(_arrived[-1])
     code = TrainingError.exit_code
     if is_out_of_memory(error):
         text = "memory: there is not enough; lower --batch-size, --image-size or --num-workers"

@@ -8,7 +8,6 @@ import codecs
 import errno
 import gzip
 import hashlib
-import importlib
 import logging
 import lzma
 import math
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulmonet.errors import ArtifactError
+from pulmonet.version import __version__
 from pulmonet.words import first_line
 
 if TYPE_CHECKING:
@@ -208,13 +208,12 @@ def written_by_newer(raw: object) -> str:
     values = raw if isinstance(raw, dict) else {}
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet") or "") if isinstance(facts, dict) else ""
-    # as it calls itself: with PYTHONPATH=src no metadata are installed
-    own = importlib.import_module("pulmonet").__version__
-    ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in (own, writer))
+    both = (__version__, writer)
+    ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in both)
     schema = values.get("schema")
     if theirs <= ours and not (isinstance(schema, int) and schema > 1):
         return ""
-    what = f"written by a newer pulmonet {writer or f'(schema {schema})'}, and this is {own}"
+    what = f"written by a newer pulmonet {writer or f'(schema {schema})'}, and this is {__version__}"
     return f"{what}; use that version (pip install --upgrade pulmonet)"
 
 

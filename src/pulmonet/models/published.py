@@ -9,7 +9,6 @@ wrong name answers at once.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -29,6 +28,7 @@ from pulmonet.files.read import read_text, sha256_of
 from pulmonet.files.write import bytes_of, to_json, write_atomic
 from pulmonet.run.folder import RunDir, find_run
 from pulmonet.run.record import Provenance
+from pulmonet.version import __version__
 from pulmonet.words import did_you_mean, first_line
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _make_run(name: str, network: Network, run_dir: RunDir) -> None:
     }
     provenance = Provenance(
         status="finished",
-        pulmonet=importlib.import_module("pulmonet").__version__,
+        pulmonet=__version__,
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         command=["pulmonet", *sys.argv[1:]],
         device="unknown",

@@ -149,7 +149,8 @@ class Collection:
 
     def rivals(self) -> list[RunResult]:
         """Main evaluations of the other runs on the rows of the best one."""
-        result = (best := self.best_run()).main_result()
+        best = self.best_run()
+        result = best.main_result()
         others = [run.main_result() for run in self.runs if run is not best]
         return [item for item in others if result and item and rows_of(item) == rows_of(result)]
 
@@ -268,8 +269,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader) -> Evaluated:
                 attempt.compared[key] = list(evaluation.comparisons)
             if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)
-    n_results = sum(1 for _ in attempt.artifacts_dir.glob("*/evaluation_*.json"))
-    read_figure = partial(_read_figure, part=2 if n_results <= 4 else 3)
+    read_figure = partial(_read_figure, part=2 if attempt.n_evaluations <= 4 else 3)
     figures = {
         (result.dataset, result.split, name): png
         for result in results
@@ -310,7 +310,7 @@ def _read_png(path: Path) -> bytes:
 
 
 def _read_figure(path: Path, part: int) -> bytes:
-    """Where it was made for print, at a `part` of its resolution and in 32 colours."""
+    """Where it was made for print, at 1 / `part` of its resolution and in 32 colours."""
     file = io.BytesIO(_read_png(path))
     with Image.open(file) as image:
         if image.width > 1600:

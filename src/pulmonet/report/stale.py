@@ -48,6 +48,9 @@ class Reader:
     renamed: dict[str, str] = field(default_factory=dict)
     """What folders were called when they were evaluated -> what they are called now."""
 
+    def __post_init__(self) -> None:
+        self.n_evaluations = sum(1 for _ in self.artifacts_dir.glob("*/evaluation_*.json"))
+
     def __call__(self, path: Path, read: Callable[[Path], Any]) -> Any:
         """What `read` returns; None when the file is missing, or damaged and named."""
         if not path.exists():

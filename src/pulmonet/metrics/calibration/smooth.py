@@ -71,6 +71,6 @@ def _drawn_distances(fit: LogisticFit, design: Array, scores: Floats) -> Array:
     if not np.isfinite(fit.covariance).all():  # of one patient
         return np.full((N_DRAWS, len(scores)), np.nan)
     roots, vectors = np.linalg.eigh(fit.covariance)
-    strokes = np.random.default_rng(0).standard_normal((N_DRAWS, len(roots)))
-    drawn = fit.coefficients + strokes * np.sqrt(np.maximum(roots, 0)) @ vectors.T
+    normal = np.random.default_rng(0).standard_normal((N_DRAWS, len(roots)))
+    drawn = fit.coefficients + normal * np.sqrt(np.maximum(roots, 0)) @ vectors.T
     return np.abs(sigmoid(drawn @ design.T) - scores)

@@ -21,7 +21,8 @@ MAX_STRIP_LABELS = 6
 
 def explanations_section(context: Context) -> Section:
     """What `explain` left: viewer, localisation, sanity."""
-    runs = sorted(context.collection.runs, key=lambda run: run is not context.collection.best_run())
+    best = context.collection.best_run()
+    runs = sorted(context.collection.runs, key=lambda run: run is not best)
     without = [run.name for run in context.collection.trained if not run.heat_maps]
     first, *notes = paragraphs("explanations", runs=runs, without=without)
     images = [(run, one) for run in runs for one in run.heat_maps.images if one.xray is not None]

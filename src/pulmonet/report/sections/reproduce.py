@@ -3,6 +3,7 @@
 import shlex
 
 from pulmonet.metrics.options import EvaluationOptions
+from pulmonet.metrics.results import RunResult
 from pulmonet.report.collect import Context
 from pulmonet.report.render.blocks import Block, Code, Section, Text
 from pulmonet.report.texts import entries, table_of
@@ -18,6 +19,7 @@ def reproduce_section(context: Context) -> Section:
     argument = context.identities.argument
     typed = {run.name: shlex.join(map(argument, run.provenance.command)) for run in runs}
     facts = {"runs": runs, "typed": typed, "quote": shlex.quote, "usual": EvaluationOptions()}
+    facts["usual_blank"] = RunResult.model_fields["blank"].default
     code = Code("\n".join(entries("commands", **facts)))
     digests = table_of("digests", runs)
     used = [{"pulmonet": run.provenance.pulmonet} | run.provenance.versions for run in runs]
