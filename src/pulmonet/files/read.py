@@ -208,12 +208,12 @@ def written_by_newer(raw: object) -> str:
     values = raw if isinstance(raw, dict) else {}
     facts = values.get("provenance", values)
     writer = str(facts.get("pulmonet") or "") if isinstance(facts, dict) else ""
-    both = (__version__, writer)
-    ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in both)
+    own = __version__
+    ours, theirs = ([int(n) for n in re.findall(r"\d{1,9}", name)[:3]] for name in (own, writer))
     schema = values.get("schema")
     if theirs <= ours and not (isinstance(schema, int) and schema > 1):
         return ""
-    what = f"written by a newer pulmonet {writer or f'(schema {schema})'}, and this is {__version__}"
+    what = f"written by a newer pulmonet {writer or f'(schema {schema})'}, and this is {own}"
     return f"{what}; use that version (pip install --upgrade pulmonet)"
 
 
