@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pulmonet.choices import MAP_KEYS
+from pulmonet.config.load import recipe_names
 from pulmonet.errors import ConfigError
 from pulmonet.files.paths import places_of
 from pulmonet.labels import UNCERTAIN_POLICIES
@@ -22,7 +23,7 @@ from pulmonet.labels import UNCERTAIN_POLICIES
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", help="run_config.json, a TOML file, or a recipe: original, quick, strong."
+        "--config", help=f"run_config.json, a TOML file, or a recipe: {', '.join(recipe_names())}."
     ),
 ]
 Set = Annotated[

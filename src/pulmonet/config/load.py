@@ -35,6 +35,7 @@ def load_config(
     source: str | None = None,
     flags: Mapping[str, Any] | None = None,
     assignments: Iterable[str] = (),
+    before: str | None = None,
 ) -> RunConfig:
     """Build the RunConfig of a run.
 
@@ -42,12 +43,17 @@ def load_config(
         source: path of a run_config.json or TOML file, or the name of a shipped recipe.
         flags: dotted field -> value, from the daily flags; None values are left out.
         assignments: ``section.field=value`` strings (``--set``); the value is JSON, or a word.
+        before: as `source`; it holds what `source` leaves open.
 
     Raises:
         ConfigError: names the field, the bad value and, for a near miss, what was meant.
     """
     raw = _read_source(source) if source else {}
-    where = source or "config"
+    for section, values in (_read_source(before) if before else {}).items():
+        own = raw.setdefault(section, values)
+        if isinstance(own, dict) and isinstance(values, dict):
+            raw[section] = values | own
+    where = source or before or "config"
     for key, value in (flags or {}).items():
         if key == "targets.uncertain_policy" and isinstance(value, dict) and "default" not in value:
             targets = raw.get("targets")

@@ -51,7 +51,7 @@ class TrainOptions(Section):
     name: str | None = None
     """Name of the run"""
     resume: bool = False
-    """Go on with an unfinished run"""
+    """Resume an unfinished run, with its own settings where none is given"""
     overwrite: bool = False
     """Replace a run that exists"""
     dry_run: bool = False

@@ -53,9 +53,8 @@ def run(
         if not resume:
             raise ArtifactError(resuming.explain_existing(run_dir))
         record = run_dir.read_record()
-        if source is None:
-            config = resuming.resumed_config(run_dir, flags, assignments)
-            config = resuming.at_its_start(config, out_dir)
+        config = resuming.resumed_config(run_dir, source, flags, assignments)
+        config = resuming.at_its_start(config, out_dir)
         resuming.check_resumable(record, config, run_dir)
         if resuming.is_complete(record, config, run_dir):
             n_epochs = count(record.config.total_epochs, "epoch")

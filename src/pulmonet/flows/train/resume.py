@@ -64,12 +64,18 @@ def check_start_stays(config: RunConfig, run_dir: RunDir) -> None:
         raise ArtifactError(f"{what}; give the new run another --name")
 
 
-def resumed_config(run_dir: RunDir, flags: Mapping[str, Any], settings: Iterable[str]) -> RunConfig:
-    """The run's own configuration, as far as the command line says nothing else."""
-    # --model puts recipes' other architectures aside; those of the run itself stay
-    own = {field: value for field, value in flags.items() if field != "model.alternate"}
-    source = str(run_dir.config_path)
-    return at_its_dataset(load_config(source, own, settings), source)
+def resumed_config(
+    run_dir: RunDir, source: str | None, flags: Mapping[str, Any], settings: Iterable[str]
+) -> RunConfig:
+    """The run's own configuration, as far as the command line says nothing else.
+
+    `source` is ``--config``: what it leaves open is the run's own, not today's default.
+    """
+    own = {**flags}
+    if source is None:  # --model puts recipes' other architectures aside; those of the run stay
+        own.pop("model.alternate", None)
+    before = str(run_dir.config_path)
+    return at_its_dataset(load_config(source, own, settings, before), source or before)
 
 
 def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> None:

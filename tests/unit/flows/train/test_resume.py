@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pulmonet.config.load import parse_config
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.flows.train.resume import CHANGEABLE, check_resumable, is_complete
+from pulmonet.flows.train.resume import CHANGEABLE, check_resumable, is_complete, resumed_config
 from pulmonet.run.folder import RunDir
 from run_factory import make_run
 
@@ -91,3 +92,20 @@ def test_a_run_that_exists_answers_without_torch(
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path.home())
     assert done.stdout.splitlines()[-1] == f"{code} []"
     assert message in done.stdout + done.stderr
+
+
+def test_a_recipe_leaves_open_what_the_run_began_with(run_dir: RunDir, tmp_path: Path) -> None:
+    """Such as a setting whose default was another in the version that began the run."""
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[pointing]\ntemperature = 2.0\n[data]\nimage_size = 96\n")
+    content = json.loads(run_dir.config_path.read_text())
+    content["config"]["pointing"]["weight"] = 0.5
+    begun = RunDir(tmp_path / "begun")
+    begun.path.mkdir()
+    begun.config_path.write_text(json.dumps(content))
+    config = resumed_config(begun, str(recipe), {"optim.lr": 0.5}, ["seed=3"])
+    before, after = begun.read_record().config.flat(), config.flat()
+    assert before["pointing.weight"] == 0.5
+    assert {key: value for key, value in after.items() if value != before[key]} == {
+        **{"pointing.temperature": 2.0, "data.image_size": 96, "optim.lr": 0.5, "seed": 3}
+    }
