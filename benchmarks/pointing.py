@@ -14,6 +14,13 @@ With `--folds` there are only these folds, and in `run` no AUROC.
 augmentation, each moved back; the table has them as an arm of their own, `boxes+jitter`.
 `--folds 0` trains that fold alone.
 
+The arm `others` learns the boxes of all labels but `UNTAUGHT`: do their maps get worse?
+The arm `auxiliary` also learns the boxes of labels that have no column in `nih-cxr`. It needs a
+copy that has them, and its folds are the same ones:
+
+    python benchmarks/pointing.py columns --data-dir nih-cxr --out with-columns
+    python benchmarks/pointing.py run --data-dir with-columns/nih-cxr --out pointing auxiliary
+
 "Elsewhere" is where the same boxes, moved as a whole (also mirrored), touch no box of the label on
 this image, and lie as far in the lungs as they can: where boxes of any label on other patients'
 images, and their mirror images, are densest.
@@ -29,11 +36,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import study
 import torch
 import torch.nn.functional as F
@@ -57,15 +67,23 @@ LABELS = (
     *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"),
     *("Pneumonia", "Pneumothorax"),
 )
+#: In the place of a label: the cases of all of them.
+ALL = "all labels"
+#: Labels with boxes in `nih-cxr`, but without a column there.
+BOXED_ALONE = ("Infiltration", "Mass", "Nodule")
+UNTAUGHT = ("Atelectasis", "Pleural Effusion")
 METHOD = "gradcam"
 METRICS = ("pointing", "iou", "energy")
+
+
+def auxiliary(*labels: str) -> str:
+    return f"data.auxiliary_labels={json.dumps(labels)}"
 
 
 def arm(*settings: str, boxes: bool = True) -> list[str]:
     words = ["--config", "quick", "--labels", ",".join(LABELS)]
     common = ("model.members=1", "data.image_size=224", "optim.epochs=6")
-    auxiliary = ('data.auxiliary_labels=["No Finding"]',)
-    for assignment in (*common, *auxiliary, *settings):
+    for assignment in (*common, auxiliary("No Finding"), *settings):
         words += ["--set", assignment]
     return [*words, "--boxes", "own"] if boxes else words
 
@@ -88,6 +106,8 @@ ARMS = {
     "boxes-288": arm("data.image_size=288"),
     "none-stride-16": arm("model.output_stride=16", boxes=False),
     "stride-16": arm("model.output_stride=16"),
+    "auxiliary": arm(auxiliary("No Finding", *BOXED_ALONE), "targets.blank=ignore"),
+    "others": arm(boxes=False),
     "none-quick": arm("model.members=3", boxes=False),
     "boxes-quick": arm("model.members=3"),
 }
@@ -103,6 +123,11 @@ def run(options: argparse.Namespace) -> None:
     for name in options.arms:
         for assignment in options.set:
             ARMS[name] += ["--set", assignment]
+        if name == "others":
+            boxes = pd.read_csv(options.data_dir / "boxes.csv")
+            path = options.out.resolve() / "boxes-of-others.csv"
+            boxes[~boxes["label"].isin(UNTAUGHT)].to_csv(path, index=False)
+            ARMS[name] += ["--boxes", str(path)]
         for seed in options.seeds:
             for fold in options.folds or range(study.N_FOLDS):
                 print(study.train_fold(name, seed, fold, options), flush=True)
@@ -253,6 +278,25 @@ class Deletion:
         return moved
 
 
+def write_columns(options: argparse.Namespace) -> None:
+    """A copy of the dataset (its images as links) with columns of `BOXED_ALONE`.
+
+    Positive is an image with a box of the label, negative one of No Finding; else it is unknown.
+    """
+    source, root = options.data_dir, options.out / options.data_dir.name
+    shutil.copytree(source, root, copy_function=os.link)
+    boxes = pd.read_csv(source / "boxes.csv")
+    for path in root.glob("*.csv"):
+        table = pd.read_csv(source / path.name)
+        if "No Finding" not in table:
+            continue
+        for label in BOXED_ALONE:
+            table[label] = table["No Finding"].map({1.0: 0.0})
+            table.loc[table["Path"].isin(boxes["Path"][boxes["label"] == label]), label] = 1.0
+        path.unlink()  # a link: the original stays as it is
+        table.to_csv(path, index=False)
+
+
 # --- the table ----------------------------------------------------------------------------
 
 
@@ -267,8 +311,11 @@ def values_of(name: str, seed: int, options: argparse.Namespace) -> dict[str, An
         return None
     cases = [case for path in paths for case in json.loads(path.read_text())]
     found: dict[str, Any] = {}
-    for label in LABELS:
-        own = sorted((c for c in cases if c["label"] == label), key=lambda c: c["path"])
+    for label in (*LABELS, ALL):
+        own = sorted(
+            (case for case in cases if case["label"] in (LABELS if label == ALL else [label])),
+            key=lambda case: (case["label"], case["path"]),
+        )
         if not own:
             continue
         units = number_units([case["patient"] for case in own], len(own))
@@ -448,13 +495,15 @@ def table(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser, runs, _ = study.commands_of(__doc__ or "", ARMS, seeds=[0, 1, 2], against="none")
+    parser, runs, _ = study.commands_of(
+        __doc__ or "", ARMS, seeds=[0, 1, 2], against="none", others=["columns"]
+    )
     runs.add_argument("--set", action="append", default=[], help="of all arms, for a short trial")
     runs.add_argument("--tta", dest="views", default="none", choices=["none", "jitter", "flip"])
     runs.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.data_dir, options.tta = options.data_dir.resolve(), "none"
-    (run if options.command == "run" else table)(options)
+    {"run": run, "table": table, "columns": write_columns}[options.command](options)
 
 
 if __name__ == "__main__":

@@ -362,12 +362,15 @@ def as_markdown(result: dict[str, dict]) -> str:
 
 
 def commands_of(
-    text: str, arms: Iterable[str], *, seeds: list[int], against: str
+    text: str, arms: Iterable[str], *, seeds: list[int], against: str, others: Sequence[str] = ()
 ) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The parser of a study, and those of its ``run`` and ``table``, with what all studies ask."""
+    """The parser of a study, and those of its ``run`` and ``table``, with what all studies ask.
+
+    `others` are further commands.
+    """
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "table"):
+    for name in ("run", "table", *others):
         command = commands.add_parser(name)
         command.add_argument("--data-dir", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
