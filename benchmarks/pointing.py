@@ -16,20 +16,20 @@ augmentation, each moved back; the table has them as an arm of their own, `boxes
 
 The arm `others` learns the boxes of all labels but `UNTAUGHT`: do their maps get worse?
 The arm `auxiliary` also learns the boxes of labels that have no column in `nih-cxr`. It needs a
-copy that has them, and its folds are the same ones:
+copy that has them. The copy has other folds, so `boxes` is trained on it as well:
 
-    python benchmarks/pointing.py columns --data-dir nih-cxr --out with-columns
-    python benchmarks/pointing.py run --data-dir with-columns/nih-cxr --out pointing auxiliary
+    python benchmarks/pointing.py columns --data-dir nih-cxr --out more
+    python benchmarks/pointing.py run --data-dir more/nih-cxr --out more/pointing boxes auxiliary
 
 "Elsewhere" is where the same boxes, moved as a whole (also mirrored), touch no box of the label on
 this image, and lie as far in the lungs as they can: where boxes of any label on other patients'
 images, and their mirror images, are densest.
 
 `table` gives per label and arm the pointing game, IoU and energy inside, with the paired
-differences to the arm `none` and, in the JSON, to every baseline (bold: the arm beats them all);
-the deletion test; and the macro AUROC of CheXpert's five with its paired difference. A case (label
-and image) has the mean of its seeds' values; intervals are 95 %, from resampling patients. A
-difference to `none` is taken over the seeds that both have.
+differences to the arm `none` (or `--against`) and, in the JSON, to every baseline (bold: the arm
+beats them all); the deletion test; and the macro AUROC of CheXpert's five with its paired
+difference. A case (label and image) has the mean of its seeds' values; intervals are 95 %, from
+resampling patients. A difference to `none` is taken over the seeds that both have.
 """
 
 from __future__ import annotations
