@@ -260,6 +260,27 @@ def test_the_viewer_begins_with_what_was_wrong_and_says_why(page: Any) -> None:
     assert re.match(r"Edema: score 0\.\d{3}, above the threshold of 0\.410 \(Youden's\)", verdict)
     assert "Wrong: a false alarm (false positive), by " in verdict
     assert "What raised the score most lies at the middle centre of the picture." in verdict
+    worst = page.find_element(By.CSS_SELECTOR, ".wrongs button").text
+    assert _text(page, ".exhibit option:checked") == worst
+
+
+def test_a_finding_chosen_in_one_place_is_shown_in_the_others(page: Any) -> None:
+    def chosen() -> list[str]:
+        places = (".thresholds .label option", ".choice .finding option", ".chips span")
+        marked = (f"{places[0]}:checked", f"{places[1]}:checked", ".chips input:checked + span")
+        return [_text(page, place).strip() for place in marked]
+
+    _choose(page, ".thresholds .label", 1)
+    assert chosen() == ["Cardiomegaly"] * 3
+    assert "Cardiomegaly: score" in _text(page, ".left .verdict")
+    _choose(page, ".choice .finding", 3)
+    assert chosen() == ["Edema"] * 3
+    page.find_elements(By.CSS_SELECTOR, ".chips label")[2].click()
+    assert chosen() == ["Consolidation"] * 3
+    options = page.find_elements(By.CSS_SELECTOR, ".choice .finding option")
+    _choose(page, ".choice .finding", len(options) - 1)
+    _choose(page, ".thresholds .label", 0)
+    assert chosen() == ["Atelectasis", "all findings", "Atelectasis"]
 
 
 def test_the_viewer_has_all_images_and_filters_them(page: Any) -> None:

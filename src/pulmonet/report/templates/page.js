@@ -92,6 +92,10 @@
   window.addEventListener("resize", lookAtAll);
   all("details").forEach((item) => item.addEventListener("toggle", lookAtAll));
 
+  // A finding that is chosen in one place is shown in the others, but where all are shown.
+  const followers = [];
+  const follow = (name, own) => followers.forEach((show) => { if (show !== own && name !== undefined) show(name); });
+
   // Charts of many findings: one's at a time.
   for (const choice of all("[data-choice]")) {
     const select = choice.querySelector(".finding");
@@ -112,7 +116,14 @@
     };
     const whole = () => { const before = select.selectedIndex; select.selectedIndex = names.length; draw(); select.selectedIndex = before; };
     select.parentElement.hidden = false;
-    select.addEventListener("change", draw);
+    const show = (name) => {
+      const place = names.indexOf(name);
+      if (place < 0 || names[select.selectedIndex] === undefined) return;
+      select.selectedIndex = place;
+      draw();
+    };
+    followers.push(show);
+    select.addEventListener("change", () => { draw(); follow(names[select.selectedIndex], show); });
     window.addEventListener("beforeprint", whole);
     window.addEventListener("afterprint", draw);
     draw();
@@ -224,8 +235,8 @@
       if (map.target !== null) words.push(`Reference standard: ${Number(map.target) === 1 ? "positive" : "negative"}`);
       const wrong = { missed: "a finding that was missed (false negative)", alarm: "a false alarm (false positive)" }[errorOf(map)];
       if (wrong) {
-        const by = Math.abs(map.score - map.threshold).toFixed(3);
-        words.push(`Wrong: ${wrong}, by ${by} of score`);
+        const by = Math.abs(map.score - map.threshold);
+        words.push(`Wrong: ${wrong}, by ${by < 0.001 ? "less than 0.001" : by.toFixed(3)} of score`);
       } else if (errorOf(map) === "right") words.push("Right");
       if (map.png === null) words.push(`No map is drawn${map.present === false ? " below the threshold" : ""}`);
       else if (map.empty) words.push("The map is empty: nothing in the image raised this score");
@@ -305,7 +316,7 @@
         input.name = "viewer-label";
         input.value = name;
         input.checked = name === label;
-        input.addEventListener("change", () => { label = name; filter(); });
+        input.addEventListener("change", () => { label = name; filter(); follow(name, show); });
         const text = document.createElement("span");
         text.textContent = name;
         box.append(input, text);
@@ -318,6 +329,8 @@
       panes[1].pane.hidden = ways.length < 2;
       filter();
     };
+    const show = (name) => { if (labelsOf().includes(name)) { label = name; offer(); } };
+    followers.push(show);
     const step = (by) => {
       const place = Math.min(shown.length - 1, Math.max(0, shown.indexOf(image) + by));
       if (!shown.length) return;
@@ -358,8 +371,7 @@
       });
     }
     offer();
-    const begin = shown.find((one) => ["missed", "alarm"].includes(errorOf(mapOf(one, panes[0].way.value, label))));
-    if (begin) step(shown.indexOf(begin) - shown.indexOf(image));
+    pick(".wrongs button")?.click(); // the worst comes first
     fade();
     zoom(1);
   }
@@ -496,8 +508,15 @@
       label.replaceChildren(...inGroup.map((each, i) => option(each.label, i)));
       choose();
     };
+    const show = (name) => {
+      const place = [...label.options].findIndex((each) => each.textContent === name);
+      if (place < 0) return;
+      label.selectedIndex = place;
+      choose();
+    };
+    followers.push(show);
     run.addEventListener("change", offer);
-    label.addEventListener("change", choose);
+    label.addEventListener("change", () => { choose(); follow(item.label, show); });
     prevalence.addEventListener("input", update);
     slider.addEventListener("input", () => {
       threshold = low + (high - low) * Number(slider.value) / 1000;
