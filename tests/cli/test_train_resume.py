@@ -233,3 +233,24 @@ def test_no_memory_for_a_checkpoint_ends_the_run_as_failed(
     assert "out of memory" in capsys.readouterr().err
     assert run_of(data).read_record().provenance.status == "failed"
     assert train(data, "--resume") == 0
+
+
+def test_a_recipe_goes_on_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the recipe leaves open is the run's, its dataset too, wherever one stands."""
+    write_dataset(tmp_path / "here" / "tiny")
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        '[model]\nname = "timm:test_resnet"\nweights = "none"\n[optim]\nbatch_size = 8\n'
+    )
+    common = ("train", "--config", str(recipe), "--name", "run", "--out-dir", str(tmp_path / "out"))
+    monkeypatch.chdir(tmp_path / "here")
+    begun = ("--data-dir", "tiny", "--image-size", "32", "--seed", "3", "--epochs", "1")
+    assert main([*common, *begun]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main([*common, "--epochs", "2", "--resume"]) == 0
+    record = RunDir(tmp_path / "out" / "run").read_record()
+    assert record.provenance.status == "finished"
+    config = record.config
+    assert (config.seed, config.data.image_size, config.optim.epochs) == (3, 32, 2)

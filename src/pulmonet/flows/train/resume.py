@@ -75,7 +75,8 @@ def resumed_config(
     if source is None:  # --model puts recipes' other architectures aside; those of the run stay
         own.pop("model.alternate", None)
     before = str(run_dir.config_path)
-    return at_its_dataset(load_config(source, own, settings, before), source or before)
+    config = load_config(source, own, settings, before)
+    return at_its_dataset(at_its_dataset(config, source), before)
 
 
 def check_resumable(record: RunRecord, config: RunConfig, run_dir: RunDir) -> None:
