@@ -143,15 +143,22 @@ def inspect_collections(
 def join_manifests(parts: Sequence[Manifest], same_patients: Sequence[frozenset[str]]) -> Manifest:
     """One manifest of several, in the order of their names, whatever that of `parts`.
 
-    Labels are the union; a label that a collection has no column for is blank in its rows. A
-    patient of several collections goes to test where one has it there, else to valid.
+    Labels are the union; in the rows of a collection that has it not as a label, whatever its
+    columns, it is blank. A patient of several goes to test where one has it there, else to valid.
     """
     parts = sorted(parts, key=lambda part: part.name)
     group_of = {name: group for group in same_patients for name in group}
-    parts = [replace(part, same_patients=group_of.get(part.name, frozenset())) for part in parts]
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
-    further = dict.fromkeys(name for part in parts for name in part.joined)
-    joined = (COLLECTION, *(name for name in further if name not in (*labels, COLLECTION)))
+    parts = [
+        replace(
+            part,
+            same_patients=group_of.get(part.name, frozenset()),
+            table=part.table.drop(columns=[name for name in part.joined if name in labels]),
+            joined=tuple(name for name in part.joined if name not in labels),
+        )
+        for part in parts
+    ]
+    joined = tuple(dict.fromkeys([COLLECTION, *(name for part in parts for name in part.joined)]))
     tables = [
         part.table.assign(
             path=f"{part.name}/" + part.table["path"],

@@ -16,6 +16,7 @@ from pulmonet.data.pack.joint import JointPack, open_packs
 from pulmonet.data.pack.open import open_pack
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.collections import find_collections, inspect_collections
+from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import places_of
 from pulmonet.flows.dataset import open_dataset
@@ -132,6 +133,34 @@ def test_a_list_gives_each_its_map_splits_and_name(
     assert joined.table["split"].tolist()[:4] == ["train", "train", "valid", "valid"]
     assert joined.table["Nodule"].notna().tolist() == [True] * 4 + [False] * 10
     assert joined.table["Cardiomegaly"].isna().tolist()[:4] == [True] * 4
+
+
+def write_table(root: Path, grades: str) -> Path:
+    """A folder with a row a grade in train.csv; the images of these rows are not looked for."""
+    root.mkdir(parents=True)
+    rows = "".join(f"p{n}.jpg,p{n},{n % 2},{one}\n" for n, one in enumerate(grades.split()))
+    (root / "train.csv").write_text(f"Path,patient,Edema,Grade\n{rows}")
+    return root
+
+
+@pytest.mark.parametrize("grades", ["GE Philips GE GE", "0 1 2 4", "0 0 0 0"])
+def test_a_column_is_a_label_only_where_its_collection_has_it_as_one(
+    tmp_path: Path, grades: str
+) -> None:
+    north = write_table(tmp_path / "north", "0 1 0 1")
+    south = write_table(tmp_path / "south", grades)
+    joined = manifest_of(config(north, south, labels=["Edema"]))
+    assert joined.labels == ("Edema", "Grade")
+    assert [part.labels for part in joined.parts] == [("Edema", "Grade"), ("Edema",)]
+    assert joined.table["Grade"].tolist()[:4] == [0, 1, 0, 1]
+    assert joined.table["Grade"].isna().tolist()[4:] == [True] * 4
+    annotated = annotated_in_split(joined, "train", joined.labels, np.asarray([0, 7]))
+    assert annotated.tolist() == [[True, True], [True, False]]
+    assert "Grade" not in joined.parts[1].table
+    assert joined.joined == ("collection",)
+    assert [fingerprint(part) for part in joined.parts] == [
+        *(fingerprint(manifest_of(config(root, labels=["Edema"]))) for root in (north, south))
+    ]
 
 
 def test_without_patient_ids_images_are_told_apart(
