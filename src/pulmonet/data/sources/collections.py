@@ -117,9 +117,12 @@ def inspect_collections(
     found: Collections, data: DataConfig, seed: int, *, check_files: bool, keep_split: bool
 ) -> tuple[Manifest, list[str], list[str]]:
     """The rows of all, their problems and notes: as `inspect_manifest`, which reads each."""
+    # folds are dealt over all below, so each may have fewer patients than there are
+    one_fold = {"folds": 1, "fold": 0} if data.folds and len(found.names) > 1 else {}
+    configs = [config.model_copy(update=one_fold) for config in found.configs]
     opened = [
         inspect_manifest(root, config, seed, check_files=check_files, keep_split=keep_split)
-        for root, config in zip(found.roots, found.configs, strict=True)
+        for root, config in zip(found.roots, configs, strict=True)
     ]
     if len(opened) == 1:
         return opened[0]

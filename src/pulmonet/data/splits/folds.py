@@ -52,7 +52,7 @@ def assign(
         rows = np.flatnonzero(split != "test")
         places = deal_patients(patients[rows], raw[rows], f"folds {seed}")
         n_patients = int(places.max()) + 1 if len(places) else 0
-        if n_patients < data.folds:
+        if max(n_patients, 1) < data.folds:  # one fold: a part of several collections
             text = f"the dataset has only {n_patients} patients; choose fewer folds"
             raise DataError(f"--folds {data.folds}: {text}")
         split[rows] = np.where(places % data.folds == data.fold, "valid", "train")

@@ -116,6 +116,35 @@ def test_folds_are_dealt_by_patient_over_all(roots: tuple[Path, Path, Path]) -> 
     assert len(seen) == len(set(seen)) == 10
 
 
+def test_a_collection_may_have_fewer_patients_than_there_are_folds(
+    tmp_path: Path, roots: tuple[Path, Path, Path]
+) -> None:
+    """A fold of each patient of the few; one that has only test rows keeps them."""
+    few = write_dataset(tmp_path / "few", n_train=3, n_valid=0, seed=3)
+    tested = write_dataset(tmp_path / "tested", n_train=2, n_valid=0, seed=4)
+    for root in (few, tested):
+        (root / "valid.csv").unlink()
+    (tested / "train.csv").rename(tested / "test.csv")
+    held = []
+    for fold in range(5):
+        data = config(roots[0], few, tested, folds=5, fold=fold)
+        joined, problems, notes = inspect_collections(
+            find_collections(data), data, 1, check_files=False, keep_split=True
+        )
+        table = joined.table
+        assert not problems
+        assert [text for text in notes if "fold" in text] == [
+            f"split: fold {fold} of 5 patient folds (seed 1) is valid"
+        ]
+        assert (table["split"] == "test").tolist() == (table["collection"] == "tested").tolist()
+        held += table["patient"][table["split"] == "valid"].tolist()
+    assert len(held) == len(set(held)) == 13
+    with pytest.raises(DataError, match=r"--folds 14: the dataset has only 13 patients"):
+        manifest_of(config(roots[0], few, tested, folds=14))
+    with pytest.raises(DataError, match=r"--folds 5: the dataset has only 3 patients"):
+        manifest_of(config(few, folds=5))
+
+
 def test_a_list_gives_each_its_map_splits_and_name(
     tmp_path: Path, roots: tuple[Path, Path, Path]
 ) -> None:
