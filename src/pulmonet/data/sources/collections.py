@@ -128,7 +128,7 @@ def inspect_collections(
         return opened[0]
     named = list(zip(found.names, opened, strict=True))
     parts = [replace(part, name=name) for name, (part, *_) in named]
-    problems = [text for _, (_, wrong, _) in named for text in wrong]
+    problems = [f"{name}: {text}" for name, (_, wrong, _) in named for text in wrong]
     notes = [f"{name}: {text}" for name, (*_, said) in named for text in said]
     manifest = join_manifests(parts, found.same_patients)
     before = np.concatenate([part.table["split"].to_numpy(object) for part in parts])

@@ -240,8 +240,10 @@ def test_problems_of_each_are_said_together(tmp_path: Path) -> None:
     for root in (north, south):
         lines = (root / "train.csv").read_text().splitlines()
         (root / "train.csv").write_text("\n".join([*lines, lines[-1]]))
-    with pytest.raises(DataError, match=r"north.*south.* problems"):
+    with pytest.raises(DataError, match=r"north.*south.* problems") as raised:
         manifest_of(config(north, south))
+    for name in ("north", "south"):
+        assert f"- {name}: 1 duplicated row" in str(raised.value)
 
 
 @pytest.mark.parametrize(
