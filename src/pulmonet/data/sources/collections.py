@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from pulmonet.arrays import Strings
 from pulmonet.choices import SPLITS
@@ -44,7 +45,7 @@ class _Listed(Section):
 
 class _List(Section):
     same_patients: tuple[str, ...] = ()
-    collection: tuple[_Listed, ...]
+    collection: tuple[_Listed, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,13 @@ def test_two_of_one_name_are_refused(tmp_path: Path, roots: tuple[Path, Path, Pa
 
 @pytest.mark.parametrize(
     "content",
-    ["x", "collection = 1\n", "[[collection]]\n", "[[collection]]\ndata_dir='a'\nmaps=1\n"],
+    [
+        "x",
+        "collection = 1\n",
+        "collection = []\n",
+        "[[collection]]\n",
+        "[[collection]]\ndata_dir='a'\nmaps=1\n",
+    ],
 )
 def test_a_list_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "all.toml"
