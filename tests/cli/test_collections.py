@@ -259,15 +259,22 @@ def test_collections_are_drawn_evenly(work: Path, tmp_path: Path) -> None:
 
 
 def test_prepare_finds_the_same_pixels_in_two_collections(
-    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    work: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Both roots lie in the home folder, which the report does not name."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    shutil.copytree(work / "south", tmp_path / "south")
     shutil.copytree(work / "south", tmp_path / "copy")
-    places = ["--data-dir", str(work / "south"), "--data-dir", str(tmp_path / "copy")]
+    places = ["--data-dir", str(tmp_path / "south"), "--data-dir", str(tmp_path / "copy")]
     out = ["--out-dir", str(tmp_path / "out"), "--image-size", "32", "--labels", "Cardiomegaly"]
     assert main(["prepare", *places, *out]) == 0
     said = capsys.readouterr()
     report = json.loads((tmp_path / "out" / "prepare_report.json").read_text())
     assert len(report["same_pixels"]) == 26
     assert report["dataset"]["name"] == "copy+south"
+    assert report["dataset"]["root"] == "~/copy + ~/south"
     assert "26 images with the same pixels" in said.err
-    assert f"--data-dir {work / 'south'} --data-dir {tmp_path / 'copy'}" in said.out
+    assert "--data-dir ~/south --data-dir ~/copy" in said.out

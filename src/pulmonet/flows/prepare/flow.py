@@ -102,8 +102,8 @@ def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:
 
 
 def _begin_report(manifest: Manifest, problems: list[str], notes: list[str]) -> PrepareReport:
-    root, digest = portable_path(manifest.root), fingerprint(manifest)
-    dataset = PreparedDataset(**manifest.facts(), root=root, fingerprint=digest)
+    root = " + ".join(portable_path(one.root) for one in manifest.parts or (manifest,))
+    dataset = PreparedDataset(**manifest.facts(), root=root, fingerprint=fingerprint(manifest))
     return PrepareReport(
         pulmonet=__version__,
         ok=False,
