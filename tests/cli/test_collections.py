@@ -259,10 +259,7 @@ def test_collections_are_drawn_evenly(work: Path, tmp_path: Path) -> None:
 
 
 def test_prepare_finds_the_same_pixels_in_two_collections(
-    work: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both roots lie in the home folder, which the report does not name."""
     monkeypatch.setattr(Path, "home", lambda: tmp_path)

@@ -433,6 +433,20 @@ def test_export_split_can_be_read_again(root: Path, capsys: pytest.CaptureFixtur
     assert "does not match this dataset" in capsys.readouterr().err
 
 
+def test_the_split_of_several_collections_is_not_exported(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = write_dataset(tmp_path / "twin", seed=9)
+    places = ["--data-dir", f"{root},{twin}", "--export-split", "split.json"]
+    assert main(["prepare", "--check-only", *places]) == 2
+    assert "--export-split: of one collection" in capsys.readouterr().err
+    assert not Path("split.json").exists()
+    assert main(["prepare", "--check-only", "--data-dir", str(root), *places[2:]]) == 0
+    tables = f"[[collection]]\ndata_dir = '{root}'\nsplits = 'split.json'\n"
+    Path("all.toml").write_text(f"{tables}[[collection]]\ndata_dir = '{twin}'\n")
+    assert main(["prepare", "--check-only", "--data-dir", "all.toml"]) == 0
+
+
 def test_without_a_valid_split_one_is_drawn_kept_and_editable(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

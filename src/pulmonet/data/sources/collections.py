@@ -85,9 +85,11 @@ def find_collections(data: DataConfig) -> Collections:
         root = locate_dataset(place)
         own = one.model_dump(include={*_OWN}, exclude_defaults=True)
         name = one.name or (folder_name(root) if root.is_dir() else root.stem)
+        if name != folder_name(Path(name)):
+            raise ConfigError(f"name = '{name}': no folder is called so; take letters and digits")
         members.append((name, root, data.model_copy(update=own)))
     names, roots, configs = zip(*sorted(members, key=itemgetter(0)), strict=True)
-    if twice := next((name for name in names if names.count(name) > 1 or "/" in name), None):
+    if twice := next((name for name in names if names.count(name) > 1), None):
         text = f"--data-dir: a second collection is called '{twice}'; leave it out, or give both"
         raise ConfigError(f"{text} names in a TOML file (name = under [[collection]])")
     return Collections(names, roots, configs, _same_patients(groups, names))
@@ -109,6 +111,8 @@ def _same_patients(groups: Sequence[str], names: Sequence[str]) -> tuple[frozens
         members = frozenset(name.strip() for name in group.split(","))
         for name in sorted(members - {*names}):
             raise ConfigError(unknown(f"--same-patients {group}", name, names))
+        if len(members) < 2:
+            raise ConfigError(f"--same-patients {group}: one name alone; write two or more, A,B")
         members = members.union(*(group_of.get(name, ()) for name in members))
         group_of |= dict.fromkeys(members, members)
     return tuple(set(group_of.values()))
@@ -125,10 +129,10 @@ def inspect_collections(
         inspect_manifest(root, config, seed, check_files=check_files, keep_split=keep_split)
         for root, config in zip(found.roots, configs, strict=True)
     ]
-    if len(opened) == 1:
-        return opened[0]
     named = list(zip(found.names, opened, strict=True))
     parts = [replace(part, name=name) for name, (part, *_) in named]
+    if len(parts) == 1:
+        return parts[0], *opened[0][1:]
     problems = [f"{name}: {text}" for name, (_, wrong, _) in named for text in wrong]
     notes = [f"{name}: {text}" for name, (*_, said) in named for text in said]
     manifest = join_manifests(parts, found.same_patients)

@@ -48,6 +48,9 @@ def run(config: RunConfig, options: PrepareOptions, *, num_workers: int | None =
         place = _draw_demo(next(iter(places_of(data.data_dir)), None), n_patients, config.seed)
         data = data.model_copy(update={"data_dir": str(place)})
     found = find_collections(data)
+    if options.export_split is not None and len(found.names) > 1:
+        text = "of one collection; prepare each alone with it, and name the files as splits ="
+        raise ConfigError(f"--export-split: {text} in a TOML file of the collections")
     # with --skip-bad a missing image is one of those that packing leaves out and names
     manifest, problems, notes = inspect_collections(
         *(found, data, config.seed), check_files=check_only or not data.skip_bad, keep_split=True

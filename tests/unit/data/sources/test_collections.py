@@ -252,6 +252,8 @@ def test_problems_of_each_are_said_together(tmp_path: Path) -> None:
         ({"map": {"path": "File"}}, "--map: goes with one collection"),
         ({"splits": "who.csv"}, "--splits: goes with one collection"),
         ({"same_patients": ["north,sooth"]}, "did you mean 'south'?"),
+        ({"same_patients": ["north"]}, "--same-patients north: one name alone"),
+        ({"same_patients": ["north,north"]}, "--same-patients north,north: one name alone"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -265,6 +267,24 @@ def test_two_of_one_name_are_refused(tmp_path: Path, roots: tuple[Path, Path, Pa
     twin = write_dataset(tmp_path / "north", n_train=2, n_valid=2)
     with pytest.raises(ConfigError, match="a second collection is called 'north'"):
         find_collections(config(roots[0], twin))
+
+
+@pytest.mark.parametrize("name", ["x/y", "..", "/x", "x/"])
+def test_a_name_that_no_folder_can_have_is_refused(
+    tmp_path: Path, roots: tuple[Path, Path, Path], name: str
+) -> None:
+    path = write_list(tmp_path, roots[:1], f'name = "{name}"\n')
+    with pytest.raises(ConfigError, match=re.escape(f"name = '{name}': no folder is called so")):
+        find_collections(config(path))
+
+
+def test_the_name_in_a_list_of_one_is_the_datasets(
+    tmp_path: Path, roots: tuple[Path, Path, Path]
+) -> None:
+    named = manifest_of(config(write_list(tmp_path, roots[:1], 'name = "ours"\n')))
+    assert named.name == "ours"
+    assert not named.parts
+    assert fingerprint(named) == fingerprint(read_manifest(roots[0]))
 
 
 @pytest.mark.parametrize(
