@@ -7,6 +7,7 @@ collection's name in front, so that nothing of two collections is taken for the 
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from operator import itemgetter
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
 from pulmonet.config.section import Section
 from pulmonet.data.manifest import COLLECTION, Manifest
-from pulmonet.data.sources.find import locate_dataset
+from pulmonet.data.sources.find import locate_dataset, remembered_map
 from pulmonet.data.sources.read import inspect_manifest
 from pulmonet.data.sources.rows import ROW_COLUMNS
 from pulmonet.data.splits.folds import assign
@@ -63,7 +64,7 @@ def find_collections(data: DataConfig) -> Collections:
 
     Raises:
         DataError: nowhere a dataset, or several in one place.
-        ConfigError: a list that is none, two of one name, and what does not go with these.
+        ConfigError: a list that is none, two of one name or folder, what does not go with these.
     """
     listed: list[tuple[str | None, _Listed]] = []
     groups = [*data.same_patients]
@@ -89,10 +90,23 @@ def find_collections(data: DataConfig) -> Collections:
             raise ConfigError(f"name = '{name}': no folder is called so; take letters and digits")
         members.append((name, root, data.model_copy(update=own)))
     names, roots, configs = zip(*sorted(members, key=itemgetter(0)), strict=True)
+    tables = zip(names, map(_table, roots, configs), strict=True)
+    for (name, (folder, table)), (other, (its, at)) in combinations(tables, 2):
+        if folder == its and len({folder, table, at}) < 3:
+            text = f"'{name}' and '{other}' have the same rows of {folder}: patients would be"
+            text += " trained on and held out at once; leave one out, or name two of its tables"
+            raise ConfigError(f"--data-dir: {text} (map = {{csv = …}} in a TOML file)")
     if twice := next((name for name in names if names.count(name) > 1), None):
         text = f"--data-dir: a second collection is called '{twice}'; leave it out, or give both"
         raise ConfigError(f"{text} names in a TOML file (name = under [[collection]])")
     return Collections(names, roots, configs, _same_patients(groups, names))
+
+
+def _table(root: Path, config: DataConfig) -> tuple[Path, Path]:
+    """The folder of a collection, and which of its files has the rows; the folder for all."""
+    place = root.resolve()
+    csv = (config.map or remembered_map(root)).get("csv", "")
+    return place if place.is_dir() else place.parent, (place / csv).resolve()
 
 
 def _read_list(path: Path) -> _List:

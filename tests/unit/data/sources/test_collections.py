@@ -14,7 +14,7 @@ from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest, fingerprint
 from pulmonet.data.pack.joint import JointPack, open_packs
 from pulmonet.data.pack.open import open_pack
-from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources import read_manifest, remember_dataset
 from pulmonet.data.sources.collections import find_collections, inspect_collections
 from pulmonet.data.splits.choose import annotated_in_split
 from pulmonet.errors import ConfigError, DataError
@@ -267,6 +267,45 @@ def test_two_of_one_name_are_refused(tmp_path: Path, roots: tuple[Path, Path, Pa
     twin = write_dataset(tmp_path / "north", n_train=2, n_valid=2)
     with pytest.raises(ConfigError, match="a second collection is called 'north'"):
         find_collections(config(roots[0], twin))
+
+
+def test_one_folder_under_two_names_is_refused(
+    tmp_path: Path, roots: tuple[Path, Path, Path]
+) -> None:
+    """By a link or in a list; two tables of a folder are two collections, one and all are not."""
+    north = write_dataset(tmp_path / "north", n_train=2, n_valid=2)
+    (tmp_path / "link").symlink_to(north)
+    with pytest.raises(ConfigError, match=r"'link' and 'north' have the same rows of .*north:"):
+        find_collections(config(north, roots[1], tmp_path / "link"))
+    with pytest.raises(ConfigError, match="'north' and 'north' have the same rows"):
+        find_collections(config(north, north))
+
+    def two(*maps: str) -> tuple[str, ...]:
+        at = f'data_dir = "{north}"\n'
+        text = "".join(f"[[collection]]\n{at}name = '{n}'\n{one}\n" for n, one in enumerate(maps))
+        (tmp_path / "two.toml").write_text(text)
+        return find_collections(config(tmp_path / "two.toml")).names
+
+    train = 'map = {csv = "train.csv", path = "Path"}'
+    valid = train.replace("train", "valid")
+    assert two(train, valid) == ("0", "1")
+    for maps in (("", ""), (train, ""), (train, train.replace("train", "./train"))):
+        with pytest.raises(ConfigError, match=r"'0' and '1' have the same.*two of its tables"):
+            two(*maps)
+    remember_dataset(north, {"csv": "train.csv", "path": "Path"})
+    assert two("", valid) == ("0", "1")
+
+
+def test_one_npz_file_under_two_names_is_refused(tmp_path: Path) -> None:
+    for name in ("chestmnist", "pneumoniamnist"):
+        (tmp_path / f"{name}.npz").touch()
+    (tmp_path / "link.npz").symlink_to(tmp_path / "chestmnist.npz")
+    chest, pneumonia, link = (
+        tmp_path / f"{n}.npz" for n in ("chestmnist", "pneumoniamnist", "link")
+    )
+    assert len(find_collections(config(chest, pneumonia)).names) == 2
+    with pytest.raises(ConfigError, match="'chestmnist' and 'link' have the same rows"):
+        find_collections(config(chest, pneumonia, link))
 
 
 @pytest.mark.parametrize("name", ["x/y", "..", "/x", "x/"])
