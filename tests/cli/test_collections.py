@@ -131,19 +131,16 @@ def test_a_row_for_each_collection_and_one_for_all(
 
 
 def test_what_the_collection_alone_tells(work: Path, tmp_path: Path) -> None:
-    """As good as the shares of positives in each collection's training rows; of one, a half."""
+    """As good as the shares of positives in each collection of these rows; of one, a half."""
     out = copy_run(work, tmp_path, "both")
     assert evaluate(out, "both") == 0
     found = result_of(RunDir(out / "both"), "north+south").collection_baseline
     assert found is not None
     assert found.features == ["collection"]
     rows = pd.read_csv(RunDir(out / "both").predictions_path("north+south", "valid"))
-    share = {
-        name: (pd.read_csv(work / name / "train.csv")["Cardiomegaly"] == 1).mean()
-        for name in ("north", "south")
-    }
-    scores = rows["collection"].map(share)
+    scores = rows.groupby("collection")["Cardiomegaly"].transform("mean")
     expected = roc_auc_score(rows["Cardiomegaly"], scores)
+    assert expected >= 0.5
     assert found.labels["Cardiomegaly"].auroc.value == pytest.approx(expected)
     assert found.labels["Edema"].auroc.value == 0.5  # annotated in the north alone
     assert result_of(RunDir(out / "both"), "north").collection_baseline is None
@@ -219,11 +216,15 @@ def test_verify_scores_each_collection_again(
     assert "verified (weights and 3 evaluations; 60 images scored again)" in said
 
 
-def test_folds_are_pooled_over_all_and_for_each(work: Path, tmp_path: Path) -> None:
+def test_folds_are_pooled_over_all_and_for_each(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = f"{work}/north,{work}/south"
     for fold in range(2):
         train(tmp_path, f"f{fold}", "--data-dir", places, "--folds", 2, "--fold", fold)
+    capsys.readouterr()
     assert evaluate(tmp_path, "f0", "f1", "--pool-folds", "pooled") == 0
+    assert capsys.readouterr().out.count("that may be wrong") == 1, "those of all together"
     pooled = RunDir(tmp_path / "pooled")
     sizes = {"north+south": 62, "north": 36, "south": 26}
     for name, n_rows in sizes.items():
@@ -231,6 +232,86 @@ def test_folds_are_pooled_over_all_and_for_each(work: Path, tmp_path: Path) -> N
     rows = pd.read_csv(pooled.predictions_path("north", "out-of-fold"))
     table = [pd.read_csv(work / "north" / f"{split}.csv")["Path"] for split in ("train", "valid")]
     assert sorted(rows["Path"]) == sorted(pd.concat(table).str.removeprefix("north/"))
+
+
+def test_its_own_data_are_its_own_in_any_folder_and_company(work: Path, tmp_path: Path) -> None:
+    """A copy under another name, alone and beside the rest: internal, and as it was called."""
+    out = copy_run(work, tmp_path, "both")
+    moved = shutil.copytree(work / "north", tmp_path / "moved")
+    assert evaluate(out, "both", "--data-dir", moved) == 0
+    run_dir = RunDir(out / "both")
+    alone = result_of(run_dir, "north")
+    assert (alone.external, alone.same_data_as_training, alone.n_rows) == (False, True, 16)
+    assert not run_dir.calibration_path.exists(), "thresholds are those of all together"
+    assert evaluate(out, "both", "--data-dir", moved, "--data-dir", work / "south") == 0
+    for name, n_rows in (("north+south", 30), ("north", 16), ("south", 14)):
+        found = result_of(run_dir, name)
+        assert (found.external, found.same_data_as_training, found.n_rows) == (False, True, n_rows)
+
+
+def test_thresholds_are_not_reported_on_rows_that_chose_them(work: Path, tmp_path: Path) -> None:
+    """Those of the north, on the north beside the south: fitted anew, and the north's stay."""
+    out = tmp_path / "runs"
+    given = ("--data-dir", work / "north", "--select-on", "dev")
+    run_dir = train(out, "dev", *given)
+    assert evaluate(out, "dev") == 0
+    before = run_dir.calibration_path.read_bytes()
+    assert evaluate(out, "dev", "--data-dir", f"{work}/north,{work}/south") == 0
+    assert run_dir.calibration_path.read_bytes() == before
+    for name in ("north+south", "north"):
+        found = result_of(run_dir, name)
+        assert not found.external
+        points = found.labels["Cardiomegaly"].operating_points
+        assert points
+        assert all("cross-fitted" in str(point.chosen_on) for point in points)
+    south = result_of(run_dir, "south")
+    assert south.external
+    chosen = [point.chosen_on for point in south.labels["Cardiomegaly"].operating_points]
+    assert "north, split valid" in chosen
+
+
+def test_what_a_run_was_told_of_its_data_is_not_asked_of_other(work: Path, tmp_path: Path) -> None:
+    """Shared patients, and splits of one collection, do not hinder an evaluation elsewhere."""
+    out = tmp_path / "runs"
+    both = ("--data-dir", f"{work}/north,{work}/south", "--same-patients", "north,south")
+    shared = train(out, "shared", *both)
+    third = write_dataset(tmp_path / "third", n_train=4, n_valid=6, seed=3)
+    for place in (work / "north", third):
+        assert evaluate(out, "shared", "--data-dir", place) == 0
+    assert not result_of(shared, "north").external
+    assert result_of(shared, "third").external
+    path = tmp_path / "list.toml"
+    places = (work / "north", third)
+    path.write_text("".join(f'[[collection]]\ndata_dir = "{one}"\n' for one in places))
+    split = tmp_path / "splits.csv"
+    rows = pd.concat([pd.read_csv(work / "north" / f"{one}.csv") for one in ("train", "valid")])
+    patients = rows["Path"].str.extract("(patient[0-9]+)")[0].drop_duplicates()
+    held = ["valid" if place % 3 == 0 else "train" for place in range(len(patients))]
+    pd.DataFrame({"patient": patients, "split": held}).to_csv(split, index=False)
+    own = train(out, "own", "--data-dir", work / "north", "--splits", split)
+    assert evaluate(out, "own", "--data-dir", path) == 0
+    assert result_of(own, "north+third").n_rows == 22
+
+
+def test_a_collection_that_is_gone_is_named(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one can be evaluated alone, and a split that one has no rows of is said."""
+    for name in ("north", "south"):
+        shutil.copytree(work / name, tmp_path / name)
+    train(tmp_path / "runs", "both", "--data-dir", f"{tmp_path}/north,{tmp_path}/south")
+    shutil.move(tmp_path / "south", tmp_path / "away")
+    capsys.readouterr()
+    assert evaluate(tmp_path / "runs", "both") == 3
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'south'}: the dataset that the run was trained on is not there" in said
+    assert evaluate(tmp_path / "runs", "both", "--data-dir", tmp_path / "north") == 0
+    assert not result_of(RunDir(tmp_path / "runs" / "both"), "north").external
+    (tmp_path / "away" / "valid.csv").rename(tmp_path / "away" / "test.csv")
+    (tmp_path / "away" / "train.csv").unlink()
+    places = f"{tmp_path}/north,{tmp_path}/away"
+    assert evaluate(tmp_path / "runs", "both", "--data-dir", places) == 0
+    assert "away: has no rows of split valid" in capsys.readouterr().err
 
 
 def test_resuming_needs_the_same_rows(

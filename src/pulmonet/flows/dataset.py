@@ -1,6 +1,6 @@
 """Opening the dataset, the same way in every command: find it, name it, check it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,16 +78,16 @@ class RunRows:
 
         One that was trained on, by `facts`, is the run's own; of other splits, of another name.
         """
-        known = {name: digest for name, (_, digest) in facts.collections.items()} if facts else {}
-        known |= {facts.name: facts.fingerprint} if facts else {}
+        known = facts.digests() if facts else {}
         packs, every = getattr(pack, "packs", ()), self.manifest.by_collection(self.rows)
         for one, (part, own, places) in zip(packs, every, strict=False):
             rows = replace(self, manifest=part, rows=own, whole=self.whole or self.manifest)
             here = fingerprint(part)
-            if self.external and known.get(part.name, here) != here:
+            if here in known:
+                is_all = facts is not None and facts.fingerprint == here
+                rows = replace(rows, external=False, whole=None if is_all else rows.whole)
+            elif self.external and part.name in known.values():
                 rows = replace(rows, manifest=replace(part, name=f"{part.name}-{here[:8]}"))
-            elif self.external and facts and part.name == facts.name:
-                rows = replace(rows, external=False, whole=None)
             if len(own):
                 yield rows, one, places
 
@@ -108,10 +108,10 @@ class Datasets:
         Raises:
             DataError: no dataset, one that cannot be used, no such row, or not the run's split.
         """
-        data = _run_data(record, options.data_dir)
-        named, facts = find_collections(data), record.provenance.dataset
-        external = not _is_own(record, data, named)
-        some = () if external or facts is None else _some_of(facts, named)
+        data, facts = _run_data(record, options.data_dir), record.provenance.dataset
+        named = find_collections(data)
+        some = _some_of(facts, named) if facts else ()
+        external = not some and not _is_own(record, data, named)
         if external:  # folds, splits and columns of the run belong to the data it was trained on
             kept = {"data_dir", "skip_bad", "views", "labels", "auxiliary_labels"}
             data = DataConfig(**data.model_dump(include=kept))
@@ -119,20 +119,25 @@ class Datasets:
             data = _run_data(record, None)
         data = data.model_copy(update=dict(options.columns))
         whole = self._open(data, record.config.seed, keep_split=external)
+        names = known_names(whole, facts)
         if facts:
-            whole = _renamed(whole, facts.name, external=external)
+            groups = find_collections(data).same_patients
+            whole = _renamed(whole, names, facts.name, groups, external=external)
         there = [name for name in SPLITS if (whole.table["split"] == name).any()]
         split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
         other_splits = "splits" in options.columns
-        if not external and not other_splits:
+        if not external and not other_splits and not all(names):
             _check_split(record, whole, split)
-        manifest = whole
-        if some:
-            parts = [part for part in whole.parts if part.name in some]
+        manifest, parts = whole, [part for part in whole.parts if part.name in some]
+        if 0 < len(parts) < len(whole.parts):
             groups = find_collections(data).same_patients
             manifest = parts[0] if len(parts) == 1 else join_manifests(parts, groups)
         rows = select_rows(manifest, split, options.views or data.views)
-        return RunRows(manifest, rows, split, external, other_splits, whole if some else None)
+        for part, own, _ in manifest.by_collection(rows):
+            if not len(own):
+                note(f"{part.name}: has no rows of split {split}")
+        is_part = facts is not None and not external and not _has_all(manifest, facts)
+        return RunRows(manifest, rows, split, external, other_splits, whole if is_part else None)
 
     def training_rows_of(self, record: RunRecord, seen: RunRows) -> RunRows:
         """The training split of a run, without its subset; in the dataset of `seen`, its own rows.
@@ -143,7 +148,8 @@ class Datasets:
         if record.provenance.is_published:
             raise DataError(f"{record.config.model.weights}: its training data is nowhere here")
         config, manifest = record.config, seen.whole or seen.manifest
-        if seen.external:
+        facts = record.provenance.dataset
+        if seen.external or (facts and not _has_all(manifest, facts)):
             manifest = self._open(_run_data(record, None), config.seed, keep_split=False)
         return RunRows(manifest, select_rows(manifest, "train", config.data.views), "train")
 
@@ -171,15 +177,26 @@ def _run_data(record: RunRecord, data_dir: str | tuple[str, ...] | None) -> Data
         there.sort(key=lambda some: not expand(some[0]).is_file())
         data_dir = there[0] if there else None
         if places := [place for some in named for place in some if not there]:
-            data_dir = _moved(expand(places[0]))
-    elif len(places_of(data_dir)) > 1:
-        data = data.model_copy(update={"map": {}, "join": None, "splits": None})
+            gone = next(place for place in places if not expand(place).exists())
+            data_dir = _moved(expand(gone), is_all=len(places_of(named[0] or named[1])) == 1)
+    else:
+        named_places = places_of(data_dir)
+        if len(named_places) > 1 or named_places[0].endswith(".toml"):
+            data = data.model_copy(update={"map": {}, "join": None, "splits": None})
+        names = {folder_name(expand(place)) for place in named_places}
+        groups = (one for one in data.same_patients if {*map(str.strip, one.split(","))} <= names)
+        data = data.model_copy(update={"same_patients": tuple(groups)})
     return data.model_copy(update={"data_dir": data_dir})
 
 
-def _moved(recorded: Path) -> str:
-    """The dataset of ./data and so on, where that of a run is not there any more."""
+def _moved(recorded: Path, *, is_all: bool) -> str:
+    """The dataset of ./data and so on, where that of a run is not there any more.
+
+    One of several (not `is_all`) is not replaced.
+    """
     try:
+        if not is_all:
+            raise DataError("it is one of several")
         found = locate_dataset()
     except DataError as error:
         raise DataError(
@@ -197,10 +214,19 @@ def _roots(facts: DatasetFacts) -> dict[str, Path]:
 
 
 def _some_of(facts: DatasetFacts, named: Collections) -> tuple[str, ...]:
-    """Which collections of a run's dataset were named; none where all were."""
-    here = {root.resolve() for root in named.roots}
-    names = tuple(name for name, root in _roots(facts).items() if root in here)
-    return names if len(names) < len(facts.collections) else ()
+    """Which of a run's several collections were named, where they lay, and none else."""
+    here, roots = {root.resolve() for root in named.roots}, _roots(facts)
+    if not facts.collections or not here <= {*roots.values()}:
+        return ()
+    if not all(root.exists() for root in roots.values()):  # the others decide its folds
+        return ()
+    return tuple(name for name, root in roots.items() if root in here)
+
+
+def _has_all(manifest: Manifest, facts: DatasetFacts) -> bool:
+    """Whether these are all collections that a run was trained on."""
+    names = {part.name for part in manifest.parts} or {manifest.name}
+    return names == {*(facts.collections or [facts.name])}
 
 
 def _is_own(record: RunRecord, data: DataConfig, named: Collections) -> bool:
@@ -219,11 +245,35 @@ def _is_own(record: RunRecord, data: DataConfig, named: Collections) -> bool:
     except PulmoNetError:  # without the columns or patients that the run's own has
         return False
     alike = patients_by_split(manifest).items() & facts.split_patients.items()
-    return fingerprint(manifest) == facts.fingerprint or (same_name and bool(alike))
+    return all(known_names(manifest, facts)) or (same_name and bool(alike))
 
 
-def _renamed(manifest: Manifest, own: str, *, external: bool) -> Manifest:
-    """The run's `own` dataset by that name wherever it lies now, and no other one by it."""
+def known_names(manifest: Manifest, facts: DatasetFacts | None) -> list[str]:
+    """What a run that was trained on `facts` called each collection; empty of one it did not have.
+
+    Rows, labels, patients and splits tell, not names and places.
+    """
+    known = facts.digests() if facts else {}
+    return [known.get(fingerprint(part), "") for part in manifest.parts or (manifest,)]
+
+
+def _renamed(
+    manifest: Manifest,
+    names: Sequence[str],
+    own: str,
+    groups: Sequence[frozenset[str]],
+    *,
+    external: bool,
+) -> Manifest:
+    """The run's dataset and collections by its `names` wherever they lie, and no other by these."""
+    name_of = {
+        part.name: new or part.name for part, new in zip(manifest.parts, names, strict=False)
+    }
+    if [*name_of] != [*name_of.values()] and len({*name_of.values()}) == len(name_of):
+        parts = [replace(part, name=name_of[part.name]) for part in manifest.parts]
+        same = [frozenset(name_of[one] for one in group) for group in groups]
+        manifest = replace(join_manifests(parts, same), name=manifest.name)
+    own = "+".join(names) if all(names) else own
     if external is (manifest.name != own):
         return manifest
     name = f"{own}-{fingerprint(manifest)[:8]}" if external else own

@@ -115,7 +115,7 @@ def find_seen(run_dir: RunDir, chosen: RunRows, pack: Pack, record: RunRecord) -
     known, by_id = np.isin(here, here[found]), np.isin(ids, patients) & manifest.patients_known
     facts = record.provenance.dataset
     for part, _, places in manifest.by_collection(rows):
-        if facts and part.same_patients >= {*(facts.collections or [facts.name])}:
+        if facts and part.same_patients & {*(facts.collections or [facts.name])}:
             known[places] |= by_id[places]
     if not chosen.external and facts and facts.collections:
         by_id = by_id & False

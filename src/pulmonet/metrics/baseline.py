@@ -121,7 +121,8 @@ def evaluate_baseline(
     """How well view, age and sex alone (`names`) rank the rows; None where none of them varies.
 
     It is fitted on `training`; where that is None or all the same, on the rows themselves,
-    cross-fitted by patient.
+    cross-fitted by patient. The collection always ranks by its share of positives in the rows
+    themselves, which is the most that can be had of it.
     """
     if options.level == "study":
         predictions = join_studies(predictions, options.study_rule)
@@ -129,7 +130,10 @@ def evaluate_baseline(
     if not here.informative:
         return None
     rows = training and Covariates.of(vars(training.covariates), len(training.targets), names)
-    if training and rows and rows.informative:
+    if names == "collection":
+        scores = fit_baseline(here, predictions.targets, here)
+        fitted_on, n_fitted = "these rows", len(predictions.paths)
+    elif training and rows and rows.informative:
         scores = fit_baseline(rows, training.targets, here)
         fitted_on, n_fitted = "the training rows", len(training.targets)
     else:

@@ -202,8 +202,10 @@ def _meant(column: "pd.Series[Any]") -> str:
 
 
 def _column(column: "pd.Series[Any]") -> NDArray[Any]:
-    numbers = _parsed(column)
-    return column.to_numpy(object) if (np.isnan(numbers) & (column != "")).any() else numbers
+    numbers, is_blank = _parsed(column), column == ""
+    is_empty = is_blank.all() and column.name != "age_years"  # of a view or sex, nowhere known
+    is_text = is_empty or (np.isnan(numbers) & ~is_blank).any()
+    return column.to_numpy(object) if is_text else numbers
 
 
 def _patients(table: pd.DataFrame, path: Path) -> tuple[str, ...] | None:

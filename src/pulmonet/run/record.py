@@ -60,6 +60,11 @@ class DatasetFacts(Record):
     summary: dict[str, Any] = {}
     """The summary of `prepare`: sex, age, views, labels per split."""
 
+    def digests(self) -> dict[str, str]:
+        """Fingerprint -> name, of each of several collections and of all together."""
+        found = {digest: name for name, (_, digest) in self.collections.items()}
+        return {self.fingerprint: self.name} | found
+
 
 class BoxFacts(Record):
     """The boxes from which the class maps learned where findings lie (`pointing.boxes`)."""
@@ -202,11 +207,12 @@ class SeenBefore(Record):
 
     def text(self) -> str:
         """``212 of these 558 images, of 131 patients``; empty where none was trained on."""
+        n_more, whole = self.of_their_patients, f"of these {self.n_images:,} images"
+        if not self.trained_on:
+            return f"patients of {n_more:,} {whole}" if n_more else ""
         whose = "" if self.patients is None else f", of {count(self.patients, 'patient')}"
-        more = f", and {self.of_their_patients:,} more of patients"
-        text = f"{self.trained_on:,} of these {self.n_images:,} images{whose}"
-        text += more if self.of_their_patients else ""
-        return text if self.trained_on + self.of_their_patients else ""
+        more = f", and {n_more:,} more of patients" if n_more else ""
+        return f"{self.trained_on:,} {whole}{whose}{more}"
 
 
 class RunRecord(Record):

@@ -147,6 +147,15 @@ def test_predictions_round_trip(
     assert list(read.columns["view"]) == ["AP"] * n
 
 
+def test_columns_without_a_value_stay_text_but_ages(tmp_path: Path) -> None:
+    """As of a collection whose source knows no sex: blank text, which was NaN once."""
+    file = tmp_path / "p.csv"
+    file.write_text("Path,sex,age_years,Edema,Edema_score\na.png,,,1,0.5\nb.png,,,0,0.25\n")
+    columns = Predictions.read(file).columns
+    assert columns["sex"].tolist() == ["", ""]
+    assert np.isnan(columns["age_years"]).all()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -239,6 +239,7 @@ def pool(name: str, materials: Sequence[Material], run_dir: RunDir) -> Material:
         _joined_facts(sharing, "out-of-fold", note),
         read_image=read_image,
         without_calibration=True,
+        is_part=sharing[0].is_part,
         is_saved=False,
     )
 

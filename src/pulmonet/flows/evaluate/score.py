@@ -19,7 +19,7 @@ from pulmonet.data.pack.open import Pack
 from pulmonet.data.splits.choose import annotated_in_split, select_rows
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.flows import console
-from pulmonet.flows.dataset import Datasets, RunRows, left_out, pack_rows
+from pulmonet.flows.dataset import Datasets, RunRows, known_names, left_out, pack_rows
 from pulmonet.flows.evaluate.material import Fold, Material
 from pulmonet.flows.evaluate.options import EvaluateOptions
 from pulmonet.flows.seen import find_seen, squares_of
@@ -284,12 +284,14 @@ def _facts(
     provenance = trained.record.provenance
     here = fingerprint(chosen.manifest)
     own, facts = not chosen.external, provenance.dataset
-    same = facts and fingerprint(chosen.whole or chosen.manifest) == facts.fingerprint
+    names = known_names(chosen.manifest, facts)
+    same = facts and all(names)
     used = _used_before(trained.record, chosen, seen, same=same is True)
     notes = entries(
         "evaluation_notes",
         provenance=provenance,
         own=own,
+        partly=any(names),
         same=same,
         used=used,
         seen=seen,
@@ -307,7 +309,7 @@ def _facts(
         "checkpoint_sha256": trained.sha256,
         "dataset_fingerprint": here,
         "same_data_as_training": same,
-        "external": not own and not used,
+        "external": not (own or used or any(names) or (seen and seen.selected_on)),
         "seen": seen,
         "origin": provenance.origin(),
         "one_class_in_training": provenance.one_class("train"),

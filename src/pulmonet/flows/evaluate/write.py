@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pulmonet.choices import FigureFormat
+from pulmonet.data.manifest import COLLECTION
 from pulmonet.errors import ArtifactError, PulmoNetError
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.read import sha256_of
@@ -67,7 +68,8 @@ def write_scores(material: Material) -> None:
 def write_run(material: Material, result: RunResult, comparisons: Sequence[Comparison]) -> None:
     """A run's evaluation_*.json, and its predictions where they are in no file yet.
 
-    Of scores out of fold also suspect_labels.csv. ArtifactError: that was edited since.
+    Of scores out of fold also suspect_labels.csv, of all collections together.
+    ArtifactError: that was edited since.
     """
     here = [record for record in comparisons if record.rows == result.rows()]
     own = [record for record in here if result.run in record.runs()]
@@ -81,7 +83,7 @@ def write_run(material: Material, result: RunResult, comparisons: Sequence[Compa
     _write(material, material.run_dir.evaluation_path(result.dataset, result.split), document)
     if scores:  # after the JSON, which tells whose folder this is
         _write(material, path, scores)
-    if result.combines == "out-of-fold":
+    if result.combines == "out-of-fold" and not material.is_part:
         found, path = rank_suspects(material.predictions), material.run_dir.suspects_path
         Ledger(path.parent, "move it away").write(path, table_text(found, "%.9g"))
         console.say(f"{count(len(found), 'label')} that may be wrong: {path}")
@@ -113,7 +115,7 @@ def stored_calibration(material: Material, options: EvaluationOptions) -> Calibr
         console.note(f"{path}: of other weights or scores, or rows have changed since; fitted anew")
     if kept is None or options.level == "study" or material.without_calibration:
         return None
-    if 0 < (shared := _shared(kept, material)) < 1:
+    if 0 < (shared := _shared(kept, material)) < 1 and not material.is_part:
         console.note(f"{path}: {shared:.0%} of its rows and these are shared; fitted anew")
     elif not shared and kept.scores_of:
         name = material.predictions.run
@@ -129,10 +131,11 @@ def write_calibration(material: Material, options: EvaluationOptions, result: Ru
     with changing(path):
         kept = _kept_calibration(material)
         shared = 0.0 if kept is None else _shared(kept, material)
-        if kept is not None and not shared and not material.fits_calibration:
+        rows = material.predictions
+        others = kept is not None and (not shared or kept.dataset != rows.dataset)
+        if others and not material.fits_calibration:
             return
         sha256 = material.facts.get("checkpoint_sha256")
-        rows = material.predictions
         fitted = fit_calibration(rows, options, result=result, checkpoint_sha256=sha256)
         if kept is not None and shared == 1:  # --labels fits some, the others stay
             labels = kept.labels | fitted.labels
@@ -159,9 +162,13 @@ def _kept_calibration(material: Material) -> Calibration | None:
 
 
 def _digests(material: Material) -> set[str]:
-    """Of the paths and patients, salted with the model's: they are known again, and not listed."""
+    """Of the paths and patients, salted with the model's: they are known again, and not listed.
+
+    As in several collections: the name of each in front.
+    """
     rows, model = material.predictions, material.facts.get("checkpoint_sha256")
-    named = (*rows.paths, *(rows.patients or ()))
+    front = "" if COLLECTION in rows.columns else f"{rows.dataset}/"
+    named = (f"{front}{one}" for one in (*rows.paths, *(rows.patients or ())))
     salted = (f"{model or material.scores_of} {one}" for one in named)
     encoded = (one.encode("utf-8", "surrogatepass") for one in salted)
     return {hashlib.blake2b(one, digest_size=8).hexdigest() for one in encoded}
@@ -170,9 +177,10 @@ def _digests(material: Material) -> set[str]:
 def _shared(kept: Calibration, material: Material) -> float:
     """Share of the rows of both that are in both; in older files the split's name tells."""
     rows, before, here = material.predictions, {*kept.rows}, _digests(material)
-    if kept.dataset != rows.dataset:
-        return float(material.is_part and kept.split == rows.split)
-    return len(here & before) / len(here | before) if before else float(kept.split == rows.split)
+    if before:
+        return len(here & before) / len(here | before)
+    is_same = material.is_part or kept.dataset == rows.dataset
+    return float(is_same and kept.split == rows.split)
 
 
 def write_figures(material: Material, result: RunResult, kinds: Sequence[FigureFormat]) -> None:
