@@ -98,7 +98,10 @@ class Model:
         Raises:
             ConfigError: no such `tta`.
             DataError: an image that cannot be read.
+            ValueError: not grey uint8 pixels; a colour image, which is no stack.
         """
+        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (3, 4):
+            raise ValueError(f"a colour image {images.shape}: expected (H, W) uint8 grey pixels")
         views = tta_views(tta)
         if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2):
             images = [images]

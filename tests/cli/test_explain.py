@@ -376,6 +376,27 @@ def test_maps_of_two_methods_stand_beside_each_other(artifacts: Path) -> None:
     assert first["score"] == pytest.approx(second["score"]) and first["png"] and second["png"]
 
 
+def test_another_image_of_the_same_name_takes_the_place_of_the_first(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    """Two patients' IM1: no map or capture of the first stays over the second's X-ray."""
+    calibrate(RunDir(artifacts / "small"), threshold=0.0)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    first = write_image(tmp_path / "x" / "IM1.png")
+    second = tmp_path / "y" / "IM1.png"
+    cv2.imwrite(str(second), 255 - cv2.imread(str(first), cv2.IMREAD_GRAYSCALE))
+    assert explain(artifacts, first, "--label", "Edema", "--dicom") == 0
+    folder = RunDir(artifacts / "small").explain_dir / "IM1"
+    (folder / "mine.txt").write_text("the user's")
+    assert (folder / "gradcam_Edema.dcm").exists()
+    assert explain(artifacts, second, "--label", "Edema", "--method", "layercam") == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("layercam_Edema.png", "layercam_Edema_overlay.png"),
+        *("maps_layercam.npz", "mine.txt", "xray.png"),
+    ]
+
+
 def test_one_document_on_stdout(
     artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pulmonet
@@ -35,6 +36,10 @@ def test_verdicts_are_those_of_the_json(tmp_path: Path, caplog: pytest.LogCaptur
             assert getattr(verdict, key) == told[label][key], (label, key)
     assert any(one.present is not None for one in found.values())
     assert any(one.reason is not None for one in found.values())
+    grey = np.zeros((300, 280), np.uint8)
+    assert model.predict(np.stack([grey, grey])).shape == (2, len(DEFAULT_LABELS))
+    with pytest.raises(ValueError, match=r"colour image \(300, 280, 3\)"):
+        model.predict(np.stack([grey] * 3, axis=2))
     only = model.explain(image, label="Edema")
     assert only.verdicts == {"Edema": found["Edema"]}
     assert only.verdicts["Edema"].score == pytest.approx(float(only.scores[0]))

@@ -305,6 +305,8 @@ class Sanity(Record):
     against: Comparison | None = None
     checkpoint_sha256: str | None = None
     """Of the weights that were checked."""
+    method: str = ""
+    """Of the maps, with its layer."""
 
     def outcome(self) -> str:
         """``passed``, ``FAILED``, or why neither."""

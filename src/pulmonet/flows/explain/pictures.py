@@ -79,7 +79,10 @@ def _explain_one(
     where = placement(height, width, trained.fit)
     folder = task.folder / source.folder
     # what `report` lays the maps over
-    task.ledger.write(folder / "xray.png", encode_png(image))
+    xray, picture = folder / "xray.png", encode_png(image)
+    if task.ledger.owns(xray) and xray.read_bytes() != picture:  # another image of that name
+        task.ledger.remove(*folder.iterdir())
+    task.ledger.write(xray, picture)
     (judged,) = judge_images(trained, [source.name], task.labels, scores[None], [sight])
     labels: dict[str, LabelExplanation] = {}
     overlays: dict[str, Pixels | None] = {}

@@ -55,7 +55,7 @@ def check_maps(
         curve = sanity.road(trained.network, pixels, pairs, maps, progress=progress.advance)
     other = _compare_runs(task, explain, found.raw, images)
     more = {"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
-    result = result.model_copy(update=more)
+    result = result.model_copy(update=more | {"method": str(task.way)})
     task.ledger.write(task.folder / "sanity.json", to_json(result))
     drawn = draw_sanity(result, task.way, any(one & Remark.PHANTOM for one in remarks))
     task.ledger.write(task.folder / "sanity.png", drawn)

@@ -59,7 +59,8 @@ def _exhibit(
         told |= {"label": label, "png": png, "empty": not heat.any()}
         told |= {"present": None} if verdict == "no verdict" else {}
         told["verdict"] = "; ".join(filter(None, (verdict, found.decision(), found.grounds())))
-        maps.append(told | {"target": targets.get(label, found.reference)})
+        target = targets.get(label) if found.reference is None else found.reference
+        maps.append(told | {"target": target})
     xray = heatmaps.xray_jpeg(image.xray, sides[0])
     return Exhibit(run.name, context.identities.image(path), xray, tuple(maps), image.method)
 
@@ -98,7 +99,7 @@ def _identify(run: RunArtifacts, image: heatmaps.ExplainedImage) -> tuple[str, d
     name = image.image
     for predictions in run.predictions:
         for row, path in enumerate(predictions.paths):
-            if name is not None and (name == path or name.endswith(f"/{path}")):
+            if name == path or f"/{name}".endswith(f"/{predictions.dataset}/{path}"):
                 found = zip(predictions.labels, predictions.targets[row], strict=True)
                 known = {label: float(value) for label, value in found if not np.isnan(value)}
                 return path, known

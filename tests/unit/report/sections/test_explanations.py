@@ -78,7 +78,29 @@ def test_checks_stay_in_the_report_when_other_images_are_explained(tmp_path: Pat
     )  # fmt: skip
     write_json(run_dir.explain_dir / "sanity.json", sanity)
     assert "Sanity check passed: mean correlation: 0.100" in texts_of(tmp_path)
+    of_method = sanity.model_copy(update={"method": "occlusion"})
+    write_json(run_dir.explain_dir / "sanity.json", of_method)
+    assert "Sanity check of occlusion passed: mean correlation: 0.100" in texts_of(tmp_path)
     assert collect(tmp_path).runs[0].heat_maps.images[0].image is not None
+
+
+def test_the_reference_of_an_image_is_not_another_one_s(tmp_path: Path) -> None:
+    """The end of a path is another hospital's, too; with the dataset's folder it is this one."""
+    from pulmonet.report.sections.explanations import _identify
+
+    make_run(tmp_path, n_explained=1)
+    (run,) = collect(tmp_path).runs
+    image, rows = run.heat_maps.images[0], run.predictions[0]
+    path = rows.paths[0]
+    for name, known in (
+        (path, True),
+        (f"/home/me/{rows.dataset}/{path}", True),
+        (f"{rows.dataset}/{path}", True),
+        (f"/home/me/other hospital/{path}", False),
+        (f"two/{path}", False),
+    ):
+        found, targets = _identify(run, replace(image, image=name))
+        assert (found, bool(targets)) == (path if known else name, known)
 
 
 def test_the_strip_paints_no_map_of_what_is_absent_or_empty(
