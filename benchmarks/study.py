@@ -20,6 +20,11 @@ The label of `kermany-224` is pneumonia; its arms are named so:
 
     python benchmarks/study.py run --data-dir kermany-224 --out kermany kermany-quick --seeds 0
 
+Scores alone will do: where a fold's `predictions_*.csv` is in `--out`, nothing is trained. Those
+of the arms with a second collection are in `benchmarks/scores`, so their table needs no training:
+
+    python benchmarks/study.py table --data-dir nih-cxr --out benchmarks/scores --seeds 0
+
 `run --tta jitter` scores them once more with test-time augmentation; the table has these scores as
 an arm of their own, `quick+jitter`.
 
@@ -71,6 +76,8 @@ def train_fold(arm: str, seed: int, fold: int, options: argparse.Namespace) -> s
     """Train one fold, where that has not been done; the line to print."""
     name = run_name(arm, seed, fold)
     run_dir = RunDir(options.out / name)
+    if not run_dir.exists() and scores_path(name, options).exists():
+        return f"{name}: its scores are there"
     command = [
         *(sys.executable, "-m", "pulmonet", "train", *ARMS[arm]),
         *("--data-dir", options.data_dir, "--out-dir", options.out, "--name", name),
@@ -113,18 +120,22 @@ def prediction_paths(arm: str, seed: int, options: argparse.Namespace) -> list[P
     trained, _, tta = arm.partition("+")
     ending = f"+{tta}" if tta else ""
     return [
-        options.out
-        / f"{run_name(trained, seed, fold)}{ending}"
-        / f"predictions_{options.data_dir.name}_valid.csv"
+        scores_path(f"{run_name(trained, seed, fold)}{ending}", options)
         for fold in options.folds or range(N_FOLDS)
     ]
 
 
+def scores_path(name: str, options: argparse.Namespace) -> Path:
+    """What a fold's network gives for the patients that it was not trained on."""
+    return Path(options.out) / name / f"predictions_{options.data_dir.name}_valid.csv"
+
+
 def score(arm: str, seed: int, options: argparse.Namespace) -> None:
     """The validation patients of each fold, by that fold's network."""
-    names = [run_name(arm, seed, fold) for fold in range(N_FOLDS)]
     ending = f"+{options.tta}" if options.tta != "none" else ""
-    if all(path.exists() for path in prediction_paths(arm + ending, seed, options)):
+    paths = prediction_paths(arm + ending, seed, options)
+    names = [path.parent.name.removesuffix(ending) for path in paths if not path.exists()]
+    if not names:
         return
     command = [
         *(sys.executable, "-m", "pulmonet", "evaluate", *names, "--artifacts-dir", options.out),

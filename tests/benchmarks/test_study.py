@@ -43,6 +43,17 @@ def test_every_study_knows_which_folds_it_is_about(command: list[str], tmp_path:
     assert len(study.prediction_paths("quick", 0, options)) == study.N_FOLDS
 
 
+def test_a_fold_whose_scores_are_there_is_not_trained(tmp_path: Path) -> None:
+    options = argparse.Namespace(data_dir=DATA, out=tmp_path, folds=None, tta="none")
+    for fold in range(study.N_FOLDS):
+        path = study.scores_path(f"quick-s0-f{fold}", options)
+        path.parent.mkdir()
+        path.write_text("Path\n")
+    assert study.train_fold("quick", 0, 3, options) == "quick-s0-f3: its scores are there"
+    study.score("quick", 0, options)
+    assert not list(tmp_path.glob("*.txt")), "nothing was called"
+
+
 def test_some_folds_and_one_label(tmp_path: Path) -> None:
     options = argparse.Namespace(data_dir=DATA, out=tmp_path, folds=[0, 3])
     names = [path.parent.name for path in study.prediction_paths("quick", 1, options)]
