@@ -1,5 +1,7 @@
 """Boxes that people drew around findings, as fractions of the image."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pulmonet.data.sources.rows import strip_root
 from pulmonet.data.sources.vindr import is_kaggle
 from pulmonet.data.tables import has_columns, map_column, parse_number, read_csv, text_column
 from pulmonet.errors import DataError
+from pulmonet.files.paths import folder_name
 from pulmonet.files.spreadsheet import unescaped
 from pulmonet.labels import align
 from pulmonet.words import count, list_first
@@ -56,21 +59,24 @@ class _Drawn:
 
 
 def read_boxes(
-    manifest: Manifest, path: Path | None = None, warnings: list[str] | None = None
+    manifest: Manifest,
+    path: Path | None = None,
+    warnings: list[str] | None = None,
+    among: Sequence[Manifest] = (),
 ) -> pd.DataFrame:
     """All boxes of the dataset: path, label, xmin, ymin, xmax, ymax (fractions from the top left).
 
     From `path` (a ``boxes.csv``, or a table of NIH, RSNA, SIIM or VinDr), else the root's
     ``boxes.csv``, else the collection's own; of several collections those of each. Wrong boxes are
-    left out and said in `warnings`, where given.
+    left out and said in `warnings`, where given. `among` are the collections that share `path`:
+    lines that name another one have no path then.
 
     Raises:
-        DataError: unreadable; or coordinates that are no box, where `warnings` is None.
+        DataError: unreadable; a line that is of two collections' images; or coordinates that are
+            no box, where `warnings` is None.
     """
-    if manifest.parts and path is None:
-        every = ((part.name, read_boxes(part, None, warnings)) for part in manifest.parts)
-        named = [boxes.assign(path=f"{name}/" + boxes["path"]) for name, boxes in every]
-        return pd.concat([one for one in named if len(one)] or named[:1], ignore_index=True)
+    if manifest.parts:
+        return _of_collections(manifest, path, warnings)
     root = manifest.root
     if path is None and (root / "boxes.csv").is_file():
         path = root / "boxes.csv"
@@ -78,7 +84,8 @@ def read_boxes(
     kind = next(iter(kinds), ())
     if path is not None and not kind:
         raw = read_csv(path, ("Path", "label", *COLUMNS[2:]))
-        paths = strip_root(map_column(raw["Path"], unescaped), root)
+        names = _own_names(map_column(raw["Path"], unescaped), manifest, among)
+        paths = strip_root(names, root)
         paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
         return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
@@ -86,8 +93,49 @@ def read_boxes(
     for where, needed in _tables(manifest) if path is None else [(path, kind)]:
         raw = read_csv(where, needed)
         drawn = _vindr(raw, where, root) if "class_name" in raw else _of_originals(raw, where)
+        drawn.names = _own_names(drawn.names, manifest, among)
         parts.append(_in_fractions(manifest, where, drawn, warnings))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    return pd.concat(parts[1:] or parts, ignore_index=path is None)
+
+
+def _of_collections(
+    manifest: Manifest, path: Path | None, warnings: list[str] | None
+) -> pd.DataFrame:
+    """The boxes of each collection; those of a table at `path` that fit none have no path."""
+    among = manifest.parts if path else ()
+    every = [(part, read_boxes(part, path, warnings, among)) for part in manifest.parts]
+    named = [
+        boxes.assign(path=f"{part.name}/" + boxes["path"])[
+            boxes["path"].isin(part.table["path"]) | (path is None)
+        ]
+        for part, boxes in every
+    ]
+    found = pd.concat([one for one in named if len(one)] or named[:1], ignore_index=path is None)
+    if path is None:
+        return found
+    if len(twice := found[found.index.duplicated(keep=False)].sort_index()):
+        may_be = list_first(twice["path"].loc[twice.index[:1]])
+        text = f"{path}: line {twice.index[0] + 2} may mean {may_be}"
+        raise DataError(f"{text}; write the collection's name before the paths")
+    lost = every[-1][1].drop(index=found.index, errors="ignore").assign(path="")
+    return pd.concat([one for one in (found.sort_index(), lost) if len(one)] or [found])
+
+
+def _own_names(names: Strings, manifest: Manifest, among: Sequence[Manifest]) -> Strings:
+    """(N,) names without this collection's before them, and "" for those that name another."""
+    if not among:
+        return names
+    here, *there = (
+        {folder_name(one.root), str(one.root.absolute()), os.path.realpath(one.root)}
+        for one in (manifest, *among)
+    )
+    others = {one.name for one in among} | set.union(*there) - here
+    starts = tuple(f"{other}/".replace("\\", "/") for other in others - {manifest.name})
+    own: list[str] = []
+    for name in names.tolist():
+        plain = str(name).strip().replace("\\", "/").removeprefix("./")
+        own.append("" if plain.startswith(starts) else plain.removeprefix(f"{manifest.name}/"))
+    return np.asarray(own, dtype=object)
 
 
 def _tables(manifest: Manifest) -> list[tuple[Path, tuple[str, ...]]]:
@@ -213,10 +261,11 @@ def _checked(
         )
         _say(text, warnings)
     columns = (paths[right], labels[right], *cut[right].T)
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), index=lines[right])
 
 
 def _say(text: str, warnings: list[str] | None) -> None:
     if warnings is None:
         raise DataError(text)
-    warnings.append(text)
+    if text not in warnings:  # of a table that several collections share
+        warnings.append(text)

@@ -31,6 +31,7 @@ from pulmonet.errors import DataError
 from pulmonet.files.read import read_text
 from pulmonet.labels import align
 from pulmonet.run.record import BoxFacts
+from pulmonet.words import list_first
 
 #: (row of the manifest, label)
 Key = tuple[int, str]
@@ -87,7 +88,12 @@ class Region:
         Height and width, pixels of the image, matter for the fits ``pad`` and ``crop`` only.
         """
         if self.mask is not None:
-            covered = fit_square(self.mask().astype(np.uint8) * 255, side, fit)
+            mask = self.mask()
+            covered = fit_square(mask.astype(np.uint8) * 255, side, fit)
+            if not covered.any():  # outside, or too small to make any pixel 1 of 255
+                where = placement(mask.shape[0], mask.shape[1], fit)
+                edges = (where.y0, where.y1), (where.x0, where.x1)
+                return np.asarray(np.histogramdd(np.argwhere(mask) + 0.5, side, edges)[0] > 0)
             return np.asarray(covered > min(127, int(covered.max()) - 1))
         where = placement(height, width, fit)
         square = np.zeros((side, side), dtype=bool)
@@ -197,7 +203,7 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
         not in the manifest.
 
     Raises:
-        DataError: not such a file, or a damaged mask.
+        DataError: not such a file, a damaged mask, or an id that several images have.
     """
     try:
         document: Any = json.loads(read_text(path, MAX_BYTES))
@@ -205,12 +211,21 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
         raise DataError(f"{path}: cannot be read as JSON ({error}); check the file") from None
     if not isinstance(document, Mapping):
         raise DataError(f"{path}: expected a table of image ids, as gt_segmentations_val.json")
-    rows = {image_id(path): row for row, path in enumerate(manifest.table["path"])}
+    paths = manifest.table["path"].tolist()
+    rows: dict[str, list[int]] = {}
+    for part, _, places in manifest.by_collection(np.arange(len(manifest))):
+        for row, name in zip(places.tolist(), map(image_id, part.table["path"]), strict=True):
+            rows.setdefault(name, []).append(row)
+            rows.setdefault(f"{part.name}/{name}", []).append(row)
     regions: dict[Key, Region] = {}
     n_unmatched = 0
     for image, tasks in document.items():
         if not isinstance(tasks, Mapping):
             raise DataError(f"{path}: {image}: expected a table of tasks, as CheXlocalize has it")
+        if len(meant := rows.get(image, [])) > 1:
+            way = f"write {paths[meant[0]].partition('/')[0]}/{image}" if manifest.parts else ""
+            may_be = list_first(paths[row] for row in meant)
+            raise DataError(f"{path}: {image} may mean {may_be}; {way or 'leave one out'}")
         for task, found in tasks.items():
             if task == _SIZE:
                 continue
@@ -221,10 +236,10 @@ def read_segmentations(path: Path, manifest: Manifest) -> tuple[dict[Key, Region
                     f"{path}: {image}, {task}: not a mask ({error}); expected run lengths (size, "
                     "counts), or contours beside img_size; download the file again"
                 ) from None
-            if mask is not None and image in rows:
+            if mask is not None and meant:
                 label = align(_TASKS.get(str(task), str(task)))
-                regions[rows[image], label] = Region(np.zeros((0, 4)), mask)
-            n_unmatched += mask is not None and image not in rows
+                regions[meant[0], label] = Region(np.zeros((0, 4)), mask)
+            n_unmatched += mask is not None and not meant
     return regions, n_unmatched
 
 

@@ -9,10 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pulmonet.config.load import parse_config
 from pulmonet.data.boxes import read_boxes
+from pulmonet.data.images.read import image_size
+from pulmonet.data.manifest import Manifest
+from pulmonet.data.regions import read_box_regions
 from pulmonet.data.sources import read_manifest
 from pulmonet.data.sources.collections import join_manifests
 from pulmonet.errors import DataError
+from pulmonet.flows.train.boxes import find_boxes
 from small_dataset import smooth_image, write_picture, write_text
 
 
@@ -101,3 +106,57 @@ def test_boxes_of_images_that_were_found_by_name(tmp_path: Path) -> None:
     write_text(tmp_path / "boxes.csv", "Path,label,xmin,ymin,xmax,ymax\n" + "\n".join(lines) + "\n")
     boxes = read_boxes(read_manifest(tmp_path))
     assert boxes["path"].tolist() == [*(f"a/{n}.png" for n in range(4)), "b/9.png", "b/1.png"]
+
+
+def two_collections(tmp_path: Path, others: tuple[str, ...] = ("a", "c")) -> Manifest:
+    """`one` with the images a and b, `two` with a and c, each in valid/."""
+    for name, images in (("one", ("a", "b")), ("two", others)):
+        lines = [f"valid/{image}.png,{name}-{image},1" for image in images]
+        write_text(tmp_path / name / "valid.csv", "\n".join(["Path,patient,Edema", *lines]) + "\n")
+        for number, image in enumerate(images):
+            write_picture(tmp_path / name / "valid" / f"{image}.png", number)
+    return join_manifests([read_manifest(tmp_path / name) for name in ("one", "two")], ())
+
+
+def test_a_table_of_several_collections_by_their_names(tmp_path: Path) -> None:
+    """Lines of two/ were taken for one's images of the same path, or left out."""
+    manifest, path = two_collections(tmp_path), tmp_path / "b.csv"
+    names = ["two/valid/a.png", "one/valid/a.png", "two/valid/b.png", "valid/c.png"]
+    names += [f"{tmp_path}/two/valid/c.png", "two\\valid\\c.png", "one/valid/c.png"]
+    lines = [f"{name},Edema,0,0,0.{number + 1},1" for number, name in enumerate(names)]
+    path.write_text("\n".join(["Path,label,xmin,ymin,xmax,ymax", *lines]) + "\n")
+    boxes = read_boxes(manifest, path)
+    found = ["two/valid/a.png", "one/valid/a.png", *["two/valid/c.png"] * 3]
+    assert boxes["path"].tolist() == [*found, "", ""], "in the table's order, then those of none"
+    assert boxes["xmax"].tolist() == [0.1, 0.2, 0.4, 0.5, 0.6, 0.3, 0.7]
+    regions, n_unmatched = read_box_regions(path, manifest)
+    assert len(regions) == 3
+    assert n_unmatched == 2
+    path.write_text("Path,label,xmin,ymin,xmax,ymax\nvalid/a.png,Edema,0,0,1,1\n")
+    with pytest.raises(DataError, match=r"line 2 may mean one/valid/a.png, two/valid/a.png; write"):
+        read_boxes(manifest, path)
+    path.write_text("Path,label,xmin,ymin,xmax,ymax\none/valid/a.png,Edema,0,0,9,9\n")
+    warnings: list[str] = []
+    read_boxes(manifest, path, warnings)
+    assert [text.partition(" left")[0] for text in warnings] == [f"{path}: 1 wrong box (line 2)"]
+
+
+def test_boxes_in_pixels_of_several_collections(tmp_path: Path) -> None:
+    """The size of a picture was looked for in a folder that is none, and all boxes vanished."""
+    manifest, path = two_collections(tmp_path), tmp_path / "b.csv"
+    height, width = image_size(tmp_path / "two" / "valid" / "c.png")
+    lines = [f"{name},Edema,0,0,{width / 2},{height}" for name in ("c", "two/valid/a", "valid/b")]
+    path.write_text("\n".join(["image_id,class_name,x_min,y_min,x_max,y_max", *lines]) + "\n")
+    boxes = read_boxes(manifest, path)
+    assert boxes["path"].tolist() == ["two/valid/c.png", "two/valid/a.png", "one/valid/b.png"]
+    assert boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist() == [[0, 0, 0.5, 1]] * 3
+
+
+def test_padded_pictures_of_several_collections_teach_by_their_size(tmp_path: Path) -> None:
+    manifest, path = two_collections(tmp_path), tmp_path / "b.csv"
+    path.write_text("Path,label,xmin,ymin,xmax,ymax\ntwo/valid/c.png,Edema,0,0,1,1\n")
+    given = {"data": {"fit": "pad"}, "pointing": {"boxes": str(path)}}
+    found = find_boxes(manifest, parse_config(given), np.arange(4), ("Edema",))
+    assert found is not None
+    ((_, _, height, width),) = found.of_row[3]
+    assert (height, width) == image_size(tmp_path / "two" / "valid" / "c.png")

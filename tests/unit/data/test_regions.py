@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.regions import Key, Region, decode_runs, draw_runs, image_id, read_segmentations
+from pulmonet.data.sources.collections import join_manifests
 from pulmonet.errors import DataError
 
 
@@ -54,6 +55,12 @@ def test_an_empty_mask_of_the_published_files_is_read() -> None:
 def test_damaged_masks_are_refused(counts: str) -> None:
     with pytest.raises(ValueError, match=r"cut off|cover|character"):
         decode_runs(counts, 2320 * 2828)
+
+
+def rows_of(paths: list[str]) -> pd.DataFrame:
+    columns = dict.fromkeys(("study", "view", "sex"), "")
+    table = pd.DataFrame({"path": paths, "split": "valid", "patient": paths, **columns})
+    return table.assign(age_years=np.nan, Edema=np.float32(1))
 
 
 def test_segmentations_are_matched_to_rows(tmp_path: Path) -> None:
@@ -149,6 +156,51 @@ def test_a_hairline_mask_keeps_pixels_on_a_small_square() -> None:
     square = region.on_square(100, 2000, 2000, "stretch")
     assert square.any(axis=1).all()
     assert set(np.flatnonzero(square.any(axis=0))) == {35}
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_a_mask_of_one_pixel_is_where_a_box_of_it_is(fit: str) -> None:
+    mask = np.zeros((2320, 2828), bool)
+    mask[1000, 1500] = True
+    box = np.array([[1500 / 2828, 1000 / 2320, 1501 / 2828, 1001 / 2320]])
+    found, expected = (
+        Region(boxes, drawn).on_square(64, 2320, 2828, fit)
+        for boxes, drawn in ((np.zeros((0, 4)), partial(np.copy, mask)), (box, None))
+    )
+    assert found.sum() == 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_mask_outside_the_crop_is_nowhere() -> None:
+    """It was the whole square: pointing game and energy were perfect."""
+    mask = np.zeros((300, 200), bool)
+    mask[:30, 50:100] = True  # the crop takes rows 50 to 250
+    region = Region(np.zeros((0, 4)), partial(np.copy, mask))
+    assert not region.on_square(64, 300, 200, "crop").any()
+    assert not Region(np.array([[0.25, 0, 0.5, 0.1]])).on_square(64, 300, 200, "crop").any()
+    assert region.on_square(64, 300, 200, "pad").any()
+
+
+def test_an_id_of_two_collections_is_refused_where_none_is_named(tmp_path: Path) -> None:
+    drawn = {"img_size": [9, 9], "Edema": [[[1, 1], [5, 5], [1, 5]]]}
+    parts = [
+        Manifest(name, tmp_path / name, "chexpert", ("Edema",), rows_of(paths))
+        for name, paths in (
+            ("one", ["valid/patient1/study1/view1_frontal.jpg"]),
+            ("two", ["valid/patient1/study1/view1_frontal.jpg", "valid/p2/s1/view1.jpg"]),
+        )
+    ]
+    both, path = join_manifests(parts, ()), tmp_path / "gt.json"
+    path.write_text(json.dumps({"patient1_study1_view1_frontal": drawn}))
+    both_of_them = "one/valid/patient1/study1/view1_frontal.jpg, two/valid/patient1/study1/view1_f"
+    with pytest.raises(DataError, match=f"may mean {both_of_them}.*; write one/patient1_study1_"):
+        read_segmentations(path, both)
+    document = {"one/patient1_study1_view1_frontal": drawn, "p2_s1_view1": drawn, "p3": drawn}
+    path.write_text(json.dumps(document))
+    regions, n_unmatched = read_segmentations(path, both)
+    paths = [both.table["path"].iloc[row] for row, _ in regions]
+    assert paths == ["one/valid/patient1/study1/view1_frontal.jpg", "two/valid/p2/s1/view1.jpg"]
+    assert n_unmatched == 1
 
 
 def test_image_ids_are_chexlocalizes() -> None:

@@ -35,7 +35,6 @@ def find_boxes(
     for text in warnings:
         console.warn(text)
     trained, patients = set(rows.tolist()), manifest.table["patient"].to_numpy(object)
-    paths = manifest.table["path"].tolist()
     names = {label: match_label(label, labels) for _, label in found}
     of_row: dict[int, list[tuple[int, Region, int, int]]] = {}
     taught: dict[str, Counter[int]] = {label: Counter() for label in labels}  # row -> boxes
@@ -45,7 +44,9 @@ def find_boxes(
         if row in trained and name is not None:
             height = width = 1  # where it does not matter, and of what cannot be read
             if fit != "stretch" and region.mask is None:
-                width, height = np.nan_to_num(picture_size(manifest, paths[row]), nan=1).astype(int)
+                part, number = manifest.own_row(row)
+                size = picture_size(part, part.table["path"].iloc[number])
+                width, height = np.nan_to_num(size, nan=1).astype(int)
             column = labels.index(name)
             of_row.setdefault(row, []).append((column, region, int(height), int(width)))
             taught[name][row] += max(len(region.boxes), 1)
