@@ -7,6 +7,7 @@ from typing import Any
 
 from pulmonet import __version__
 from pulmonet.arrays import Pixels
+from pulmonet.data.images.header import read_header
 from pulmonet.files.write import bytes_of
 
 #: What a capture of a DICOM image takes over from it, so that it is filed with the same study;
@@ -41,7 +42,11 @@ def encode_secondary_capture(
 
     header: Any = None
     with contextlib.suppress(pydicom.errors.InvalidDicomError, OSError):
-        header = source and pydicom.dcmread(source, stop_before_pixels=True)
+        # as the X-ray was read: of old archives, without a preamble
+        if source is not None:
+            is_called_dicom = source.suffix.lower() in {".dcm", ".dicom"}
+            is_dicom = is_called_dicom or read_header(source.read_bytes()).kind == "DICOM"
+            header = pydicom.dcmread(source, force=is_dicom, stop_before_pixels=True)
     original = None if anonymous else header
     capture: Any = Dataset()
     capture.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: a name may be written in any

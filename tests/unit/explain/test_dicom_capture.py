@@ -48,6 +48,20 @@ def test_a_capture_of_a_dicom_image_is_filed_with_its_study(tmp_path: Path) -> N
     assert reference.ReferencedSOPInstanceUID == original.SOPInstanceUID
 
 
+@pytest.mark.parametrize("name", ["x", "x.dcm"])
+def test_a_source_without_a_preamble_is_read_as_the_x_ray_was(tmp_path: Path, name: str) -> None:
+    """Its capture was anonymous, of a new study, and did not say that letters are burnt in."""
+    original = pydicom.dcmread(io.BytesIO(encode_secondary_capture(overlay_of(), "an X-ray")))
+    original.PatientID, original.BurnedInAnnotation = "p17", "YES"
+    bare = pydicom.Dataset(original)
+    bare.save_as(tmp_path / name, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert (tmp_path / name).read_bytes()[128:132] != b"DICM"
+    content = encode_secondary_capture(overlay_of(), "map", tmp_path / name)
+    read = pydicom.dcmread(io.BytesIO(content))
+    assert (read.PatientID, read.BurnedInAnnotation) == ("p17", "YES")
+    assert read.StudyInstanceUID == original.StudyInstanceUID
+
+
 def test_a_source_that_is_no_dicom_is_no_obstacle(tmp_path: Path) -> None:
     source = tmp_path / "x.jpg"
     source.write_bytes(b"\xff\xd8 nothing")
