@@ -506,7 +506,15 @@ def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
         (["--rows", "0"], 2, "--rows 0: at least 1"),
         (["--split", "vald"], 2, "--split vald: unknown.*did you mean 'valid'"),
         (["nothere.jpg"], 3, "nothere.jpg: no such file; name JPEG"),
-        (["x.jpg", "--rows", "3"], 2, "leave them out when naming images"),
+        (["x.jpg", "--rows", "3"], 2, "images: --rows takes rows of the dataset; leave one of"),
+        (["x.jpg", "--data-dir", "x"], 2, "images: --data-dir takes rows of the dataset"),
+        (["x.jpg", "--map", "csv=x.csv"], 2, "images: --map takes rows of the dataset"),
+        (["x.jpg", "--boxes"], 2, "images: --boxes scores rows of the dataset"),
+        (["--boxes", "--dicom"], 2, "--boxes: --dicom is for explained images; leave one of"),
+        (["--boxes", "--parquet"], 2, "--boxes: --parquet is for explained images"),
+        (["--sanity", "--show-absent"], 2, "--sanity: --show-absent is for explained images"),
+        (["--against", "small", "--boxes-out"], 2, "--against: --boxes-out is for explained"),
+        (["--boxes", "--bootstrap", "0"], 2, "--bootstrap 0: at least 100 is needed"),
         (["*.nothing"], 3, "matches no file"),
         (["--boxes", "none.csv"], 3, "--boxes none.csv: no such file"),
         (["--boxes", "boxes.txt"], 2, "give a boxes.csv"),
@@ -605,7 +613,7 @@ def test_boxes_of_another_dataset_are_no_empty_split(
 def test_methods_and_layers_are_compared_on_the_same_rows(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    boxes = ("--boxes", data / "boxes.csv", "--bootstrap", 50, "--label", "Edema", "--json")
+    boxes = ("--boxes", data / "boxes.csv", "--bootstrap", 100, "--label", "Edema", "--json")
     ways = ("--method", "layercam,gradcam", "--layer", "last,layer3")
     assert explain(artifacts, *boxes, *ways) == 0
     captured = capsys.readouterr()
@@ -645,7 +653,7 @@ def test_folds_are_pooled_each_on_its_own_rows(
         folded = record.config.data.model_copy(update={"folds": 2, "fold": fold})
         config = record.config.model_copy(update={"data": folded})
         run_dir.write_record(config, record.provenance)
-    arguments = ("--boxes", "boxes.csv", "--bootstrap", 50, "--label", "Edema")
+    arguments = ("--boxes", "boxes.csv", "--bootstrap", 100, "--label", "Edema")
     assert explain(artifacts, "--run", "fold0,fold1", *arguments) == 0
     document = json.loads((artifacts / "fold0" / "explain" / "localization.json").read_text())
     assert document["runs"] == ["fold0", "fold1"]
@@ -658,6 +666,15 @@ def test_folds_are_pooled_each_on_its_own_rows(
     assert "pool runs of disjoint patient folds, or compare" in capsys.readouterr().err
     assert explain(artifacts, "--run", "fold0,fold1") == 2
     assert "go with --boxes only" in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_refused(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One's numbers stood for both, with a difference of 0.00."""
+    shutil.copytree(artifacts / "small", tmp_path / "other" / "small")
+    assert explain(artifacts, "--run", f"small,{tmp_path / 'other' / 'small'}", "--boxes") == 2
+    assert "two are called alike; name each once" in " ".join(capsys.readouterr().err.split())
 
 
 def test_runs_of_the_same_rows_are_compared(
@@ -706,7 +723,7 @@ def test_boxes_out_are_around_what_the_tuned_threshold_leaves(
     assert (
         "localization.json" in said and "run `pulmonet explain --run small --boxes` first" in said
     )
-    assert explain(artifacts, "--boxes", "--bootstrap", 10, "--label", "Edema,Cardiomegaly") == 0
+    assert explain(artifacts, "--boxes", "--bootstrap", 100, "--label", "Edema,Cardiomegaly") == 0
     table = json.loads((artifacts / "small" / "explain" / "localization.json").read_text())
     assert explain(artifacts, "--boxes-out", "--rows", 2) == 0
     document = json.loads((artifacts / "small" / "explain" / "explanations.json").read_text())
@@ -747,7 +764,7 @@ def test_maps_are_not_scored_on_patients_whose_boxes_taught_them(
     boxes = ("--boxes", str(tmp_path / "some.csv"), "--name", "taught")
     assert main(["train", *small, *common, *boxes]) == 0
     capsys.readouterr()
-    arguments = ("--run", "taught", "--bootstrap", 50, "--json")
+    arguments = ("--run", "taught", "--bootstrap", 100, "--json")
     assert explain(out, *arguments, "--boxes", "--split", "valid") == 0
     assert json.loads(capsys.readouterr().out)["localization"]["n_taught"] == 0
     assert explain(out, *arguments, "--boxes", "--split", "train", "--label", "Edema") == 0
@@ -810,6 +827,19 @@ def test_sanity_is_one_command(
     assert "Sanity check undecided: the 95 % interval " in out and "(--rows): mean" in out
     assert "Against other (not shuffled)" in out
     assert read_image(artifacts / "small" / "explain" / "sanity.png") is not None
+
+
+def test_maps_that_cannot_be_compared_are_refused_before_the_work(
+    artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(artifacts, model=MODEL, image_size=64, name="others", labels=("Fracture",))
+    make_run(artifacts, model=MODEL, image_size=96, name="large")
+    large = "its images are of 96 pixels, not 64; compare runs of one network and image size"
+    for name, why in (("others", "that run has none of the labels Atelectasis"), ("large", large)):
+        assert explain(artifacts, "--run", "small", "--sanity", "--against", name) == 2
+        captured = capsys.readouterr()
+        assert f"--against {name}: {why}" in " ".join(captured.err.split())
+        assert not captured.out
 
 
 def test_a_bad_file_does_not_stop_the_sanity_check(

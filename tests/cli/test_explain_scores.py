@@ -323,7 +323,7 @@ def test_with_maps_it_is_written_too_and_follows_the_calibration(
     assert set(pd.read_csv(path)["settings"]) != set(first["settings"])
 
 
-@pytest.mark.parametrize("flag", ["--boxes=boxes.csv", "--sanity", "--dicom"])
+@pytest.mark.parametrize("flag", ["--boxes=boxes.csv", "--sanity", "--dicom", "--show-absent"])
 def test_what_needs_maps_is_refused(
     run_dir: RunDir, capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:

@@ -55,7 +55,7 @@ COMMANDS = {
     "one": ("explain", "--artifacts-dir", "{work}/artifacts", "--run", "first"),
     "boxes": (
         *("explain", "--artifacts-dir", "{work}/artifacts", "--run", "first"),
-        *("--boxes", "boxes.csv", "--bootstrap", "20", "--label", "Edema"),
+        *("--boxes", "boxes.csv", "--bootstrap", "100", "--label", "Edema"),
     ),
     "sanity": (
         *("explain", "--sanity", "--rows", "1", "--label", "Edema"),

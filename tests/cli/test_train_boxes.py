@@ -113,7 +113,7 @@ def test_stride_16_gives_maps_of_twice_the_cells(
     dense = ("--set", "model.output_stride=16", "--set", "model.members=2")
     assert train(data, "--boxes", *dense, "--set", "select.checkpoint=last") == 0
     where = ("--artifacts-dir", str(data.parent / "artifacts"), "--data-dir", str(data))
-    asked = ("--run", "run", "--boxes", "--bootstrap", "10", "--label", "Consolidation", "--json")
+    asked = ("--run", "run", "--boxes", "--bootstrap", "100", "--label", "Consolidation", "--json")
 
     def cells() -> list[int]:
         capsys.readouterr()

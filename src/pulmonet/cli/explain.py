@@ -41,5 +41,5 @@ def explain(
     if json:
         console.reserve_stdout_for_json()
     typed = {"images": images or (), **given, **dataset_of(data)}
-    flags = {"n_rows": "--rows", "class_indices": "--class-idx"}
+    flags = {"n_rows": "--rows", "class_indices": "--class-idx", "n_resamples": "--bootstrap"}
     return run(check_options(ExplainOptions, typed, flags))

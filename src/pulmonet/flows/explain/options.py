@@ -4,6 +4,7 @@ import shlex
 from functools import cached_property
 from glob import has_magic
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,20 @@ from pulmonet.labels import choose_labels
 from pulmonet.models.published import OFFERED, named_run
 from pulmonet.run.folder import RunDir, best_run, list_runs
 from pulmonet.run.record import RunRecord, read_model
+from pulmonet.words import list_first
+
+_OF_TABLES = ("map", "join", "splits", "follow_links", "same_patients")
+_OF_DATASET = ("split", "views", "n_rows", "data_dir", *_OF_TABLES)
+_OF_PICTURES = ("dicom", "anonymous", "show_absent", "parquet", "boxes_out")
+_OF_MAPS = ("boxes", "sanity", "against", "dicom", "anonymous", "show_absent", "boxes_out")
+
+#: What leaves which others without effect, and why.
+_APART = (
+    (("images",), _OF_DATASET, "takes rows of the dataset"),
+    (("images",), ("boxes",), "scores rows of the dataset that the boxes belong to"),
+    (("no_maps",), _OF_MAPS, "needs the maps"),
+    (("boxes", "sanity", "against"), _OF_PICTURES, "is for explained images"),
+)
 
 
 class ExplainOptions(RowOptions):
@@ -41,7 +56,7 @@ class ExplainOptions(RowOptions):
     """How many of the split's rows"""
     boxes: Path | None = None
     """boxes.csv, the collection's table or CheXlocalize JSON: how well maps localise findings"""
-    n_resamples: int = 1000
+    n_resamples: Annotated[int, Field(ge=100)] = 1000
     """With --boxes: resamples of the patients"""
     sanity: bool = False
     """Check that maps depend on the weights"""
@@ -142,8 +157,10 @@ def settle(options: ExplainOptions) -> Settled:
         raise ConfigError(text)
     run_dir = _choose_run(names[0] if names else None, options)
     record = run_dir.read_record()
-    if options.against is not None:
-        named_run(options.against, options.artifacts_dir)
+    further_runs = tuple(named_run(name, options.artifacts_dir) for name in names[1:])
+    if len({one.name for one in (run_dir, *further_runs)}) <= len(further_runs):
+        text = f"--run {options.run}: two are called alike; name each once, or rename a folder"
+        raise ConfigError(text)
     available = tuple(record.provenance.labels or record.config.data.labels)
     settled = Settled(
         **dict(options)
@@ -153,10 +170,12 @@ def settle(options: ExplainOptions) -> Settled:
             "sanity": sanity,
         },
         run_dir=run_dir,
-        further_runs=tuple(named_run(name, options.artifacts_dir) for name in names[1:]),
+        further_runs=further_runs,
         record=record,
         variants=variants,
     )
+    if options.against is not None:
+        _check_other(named_run(options.against, options.artifacts_dir), settled)
     images = options.images
     if images and not any(expand(name).exists() or has_magic(name) for name in images):
         raise DataError(f"{images[0]}: no such file; name JPEG, PNG or DICOM files, or a folder")
@@ -185,23 +204,31 @@ def _choose_run(name: str | None, options: ExplainOptions) -> RunDir:
     return chosen
 
 
+def _check_other(other: RunDir, task: Settled) -> None:
+    """Refuse maps that cannot be compared; of other strides, `--sanity` says it."""
+    record, what = other.read_record(), f"--against {other.name}:"
+    if not {*task.labels} & {*(record.provenance.labels or record.config.data.labels)}:
+        raise ConfigError(f"{what} that run has none of the labels {list_first(task.labels)}")
+    size, own = (one.config.data.image_size for one in (record, task.record))
+    if size != own:
+        text = f"{what} its images are of {size} pixels, not {own}"
+        raise ConfigError(f"{text}; compare runs of one network and image size")
+
+
 def _check_combination(options: ExplainOptions) -> None:
-    rows_named = options.split or options.views or options.n_rows is not None
-    if options.images and rows_named:
-        what = "--split, --views and --rows take rows of the dataset"
-        raise ConfigError(f"{what}; leave them out when naming images")
-    flags = ("boxes", "sanity", "against", "dicom", "boxes_out")
-    of_maps = [f"--{name.replace('_', '-')}" for name in flags if getattr(options, name)]
-    if options.no_maps and of_maps:
-        raise ConfigError(f"--no-maps: {of_maps[0]} needs the maps; leave one of the two out")
+    typed = {name for name, value in (dict(options) | options.columns).items() if value}
+    flags = {name: f"--{name.replace('_', '-')}" for name in typed}
+    flags |= {"images": "images", "n_rows": "--rows"}
+    for names, others, why in _APART:
+        for one, other in product(names, others):
+            if {one, other} <= typed:
+                text = f"{flags[one]}: {flags[other]} {why}; leave one of the two out"
+                raise ConfigError(text)
     if options.parquet and find_spec("pyarrow") is None:
         raise ConfigError("--parquet: needs pyarrow; pip install 'pulmonet[tables]'")
     if options.dicom and find_spec("pydicom") is None:
         raise ConfigError("--dicom: pydicom is not installed; pip install 'pulmonet[dicom]'")
     boxes = options.boxes
-    if options.images and boxes is not None:
-        what = "--boxes scores rows of the dataset that the boxes belong to"
-        raise ConfigError(f"{what}; name a --split instead of images")
     if boxes not in (None, Path(OWN_BOXES)) and boxes.suffix.lower() not in {".csv", ".json"}:
         text = f"--boxes {boxes}: give a boxes.csv, or a CheXlocalize segmentation .json"
         raise ConfigError(text)

@@ -19,7 +19,6 @@ from pulmonet.flows.explain.options import Settled
 from pulmonet.flows.explain.screen import show_sanity
 from pulmonet.models.published import named_run
 from pulmonet.models.trained import TrainedRun, load_run
-from pulmonet.words import list_first
 
 #: Randomised copies of the network per depth.
 N_SEEDS = 3
@@ -34,7 +33,7 @@ def check_maps(
 
     Raises:
         DataError: none of the images can be read; others are named, and added to `bad`.
-        ConfigError: the other run has none of the labels.
+        ConfigError: the other run's maps have another size.
     """
     read = (both for _, both in read_sources(sources, bad, lambda: None))
     images, remarks = zip(*read, strict=True)
@@ -42,18 +41,18 @@ def check_maps(
     columns = [trained.labels.index(label) for label in task.labels]
     way, given = task.variants[0], (trained.network, pixels, columns)
     explain = partial(explain_images, method=way.method, layer=way.layer)
+    found = explain(*given)
+    other = _compare_runs(task, explain, found.raw, images)  # first: it may be refused
     n_steps = len(sanity.weight_stages(trained.network)) * N_SEEDS
     with console.steps("Randomising weights", n_steps) as progress:
         raw_of, advance = lambda *given: explain(*given).raw, progress.advance
         result = sanity.cascade(*given, raw_of, n_seeds=N_SEEDS, progress=advance)
-    found = explain(*given)
     # each image's highest-scoring label: removing evidence for what is absent shows nothing
     best = found.scores[:, columns].argmax(axis=1)[:MAX_ROAD_PAIRS]
     with console.steps("Removing pixels", len(best)) as progress:
         pairs = [(number, columns[column]) for number, column in enumerate(best)]
         maps = found.maps[np.arange(len(best)), best]
         curve = sanity.road(trained.network, pixels, pairs, maps, progress=progress.advance)
-    other = _compare_runs(task, explain, found.raw, images)
     more = {"road": curve, "against": other, "checkpoint_sha256": trained.sha256}
     result = result.model_copy(update=more | {"method": str(task.way)})
     task.ledger.write(task.folder / "sanity.json", to_json(result))
@@ -70,9 +69,6 @@ def _compare_runs(
         return None
     other = load_run(named_run(task.against, task.artifacts_dir), task.device)
     shared = [label for label in task.labels if label in other.labels]
-    if not shared:
-        what = f"--against {other.run_dir.name}:"
-        raise ConfigError(f"{what} that run has none of the labels {list_first(task.labels)}")
     columns = [other.labels.index(label) for label in shared]
     theirs = explain(other.network, to_network_input(images, other), columns).raw
     ours = raw[:, [task.labels.index(label) for label in shared]]
