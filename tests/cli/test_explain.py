@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -664,8 +665,35 @@ def test_folds_are_pooled_each_on_its_own_rows(
     assert document["labels"]["Edema"]["n_images"] == n_boxes, "every image once, out of fold"
     assert explain(artifacts, "--run", "fold0,small", *arguments) == 2
     assert "pool runs of disjoint patient folds, or compare" in capsys.readouterr().err
+    # the boxes of one patient taught it: what is left is no reason to look away
+    lines = (data / "boxes.csv").read_text().splitlines()
+    patient = next(one for one in lines if "/valid/" in one and ",Edema," in one).split("/")[2]
+    salt, nobody = np.zeros(16, np.uint8), np.zeros(1, "<u8")
+    digest = hashlib.blake2b(patient.encode(), digest_size=8, salt=salt.tobytes()).digest()
+    taught = {"images_boxes": nobody, "patients_boxes": np.frombuffer(digest, "<u8")}
+    np.savez(artifacts / "small" / "seen.npz", salt=salt, **taught)
+    assert explain(artifacts, "--run", "small,fold0", *arguments) == 2
+    captured = capsys.readouterr()
+    assert "1 region of patients whose boxes small learned from" in captured.err
+    assert "pool runs of disjoint patient folds, or compare" in captured.err
     assert explain(artifacts, "--run", "fold0,fold1") == 2
     assert "go with --boxes only" in capsys.readouterr().err
+
+
+def test_images_with_other_names_are_no_other_fold(
+    artifacts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of two collections has their names before paths and patients: they were pooled."""
+    write_dataset(tmp_path / "more", n_train=4, n_valid=4)
+    both = {"data": {"data_dir": [str(data), str(tmp_path / "more")]}}
+    make_run(artifacts, model=MODEL, image_size=64, name="both", settings=both)
+    arguments = ("--run", "small,both", "--boxes", "--bootstrap", 100, "--label", "Edema")
+    assert explain(artifacts, *arguments) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "of different datasets (tiny and more+tiny); name one dataset with --data-dir" in said
+    assert explain(artifacts, *arguments, "--data-dir", data) == 0
+    document = json.loads((artifacts / "small" / "explain" / "localization.json").read_text())
+    assert document["groups"] == [["small"], ["both"]]
 
 
 def test_runs_of_one_name_are_refused(
@@ -675,6 +703,22 @@ def test_runs_of_one_name_are_refused(
     shutil.copytree(artifacts / "small", tmp_path / "other" / "small")
     assert explain(artifacts, "--run", f"small,{tmp_path / 'other' / 'small'}", "--boxes") == 2
     assert "two are called alike; name each once" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_unreadable_image_is_left_out_of_the_priors(
+    artifacts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(data, tmp_path / "tiny")
+    lines = (root / "boxes.csv").read_text().splitlines()
+    name = next(one for one in lines if "/train/" in one and ",Edema," in one).split(",")[0]
+    (tmp_path / name).write_bytes(b"\xff\xd8\xff broken")
+    settings = {"data": {"fit": "pad", "skip_bad": True}}
+    make_run(artifacts, model=MODEL, image_size=64, data_dir=root, name="pad", settings=settings)
+    arguments = ("--run", "pad", "--boxes", "--bootstrap", 100, "--label", "Edema")
+    assert explain(artifacts, *arguments) == 0
+    assert "left out of the priors 1 unreadable image: " in capsys.readouterr().err
+    document = json.loads((artifacts / "pad" / "explain" / "localization.json").read_text())
+    assert "prior density" in document["labels"]["Edema"]["rows"]
 
 
 def test_runs_of_the_same_rows_are_compared(

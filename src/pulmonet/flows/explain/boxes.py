@@ -8,7 +8,7 @@ import numpy as np
 
 from pulmonet.arrays import Flags, Pixels
 from pulmonet.data.images.read import read_source_image
-from pulmonet.data.manifest import Manifest
+from pulmonet.data.manifest import Manifest, fingerprint_of_deal
 from pulmonet.data.regions import Key, Region, read_regions
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.explain.checks import localization
@@ -54,16 +54,13 @@ class Scored:
     cases: list[Case]
     path: Path  # where the regions are from
     n_unmatched: int
+    places: set[tuple[str, str, str]]  # label, image and patient of its regions, taught ones too
     n_taught: int  # regions left out
     cells: dict[str, tuple[int, int]]  # height and width of each way's maps
 
-    def places(self) -> set[tuple[str, str]]:
-        """Label and image of its cases."""
-        return {(case.label, case.path) for case in self.cases}
-
     def seen(self) -> set[str]:
         """Its images and patients."""
-        return {name for case in self.cases for name in (case.path, case.patient)}
+        return {name for _, *names in self.places for name in names}
 
 
 def score_localization(
@@ -77,31 +74,29 @@ def score_localization(
     Raises:
         DataError: the file is no box file, no region fits split and labels, or a run learned from
             boxes of all the patients.
-        ConfigError: two runs share some of the images or patients of the split, and not all.
+        ConfigError: two runs share some of the images or patients of the split, and not all, or
+            their different rows are of different datasets.
     """
     groups: list[Scored] = []
+    first = chosen
     digests: list[str] = []
     for number, run_dir in enumerate((task.run_dir, *task.further_runs)):
         if number:
             trained = load_run(run_dir, task.device)
             chosen = datasets.rows_of(trained.record, task)
+            _check_datasets(first, chosen, task)
         digests.append(trained.sha256)
         found = score_run(task, trained, chosen, run_dir)
         here = found.seen()
         if group := next((group for group in groups if group.seen().isdisjoint(here)), None):
             group.runs += found.runs
             group.cases += found.cases
+            group.places |= found.places
             group.n_taught += found.n_taught
         else:
             groups.append(found)
-    n_taught = sum(group.n_taught for group in groups)
-    if not n_taught and any(group.places() != groups[0].places() for group in groups):
-        raise ConfigError(
-            f"--run {task.run}: some share images or patients of split '{chosen.split}', and not "
-            "all; pool runs of disjoint patient folds, or compare runs on the same rows"
-        )
     ends = [f" of {group.runs[0]}" if len(groups) > 1 else "" for group in groups]
-    cases = _merge(groups, ends)
+    cases = _merge(groups, ends, f"--run {task.run}: some", chosen.split)
     result = Localization(
         runs=[name for group in groups for name in group.runs],
         groups=[group.runs for group in groups],
@@ -123,22 +118,47 @@ def score_localization(
             for label in task.labels
             if (own := [case for case in cases if case.label == label])
         },
-        n_taught=n_taught,
+        n_taught=sum(group.n_taught for group in groups),
     )
     task.ledger.write(task.folder / "localization.json", to_json(result))
     show_localization(task.labels, result)
     return result
 
 
-def _merge(groups: Sequence[Scored], ends: Sequence[str]) -> list[Case]:
-    """The cases that all groups have, with the scores of all: `ends` stand behind their names."""
+def _check_datasets(first: RunRows, chosen: RunRows, task: Settled) -> None:
+    """Refuse other rows of another dataset: the same images have other names and patients there."""
+    whole, other = (
+        one.manifest.table[["path", "patient"]].iloc[one.rows].to_numpy(object).tolist()
+        for one in (first, chosen)
+    )
+    deals = {fingerprint_of_deal(one.manifest) for one in (first, chosen)}
+    if whole != other and len(deals) > 1:
+        names = " and ".join(dict.fromkeys([first.manifest.name, chosen.manifest.name]))
+        text = f"--run {task.run}: their rows are of different datasets ({names})"
+        raise ConfigError(f"{text}; name one dataset with --data-dir")
+
+
+def _merge(groups: Sequence[Scored], ends: Sequence[str], some: str, split: str) -> list[Case]:
+    """The cases that all groups have, with the scores of all: `ends` stand behind their names.
+
+    Errors as of `score_localization`; `some` of the runs begin their messages.
+    """
+    if any(group.places != groups[0].places for group in groups):
+        raise ConfigError(
+            f"{some} share images or patients of split '{split}', and not all; pool runs of "
+            "disjoint patient folds, or compare runs on the same rows"
+        )
     cases = {(case.label, case.path): case for case in groups[0].cases}
     for group, end in zip(groups, ends, strict=True):
         for case in group.cases:
             named = {f"{name}{end}": found for name, found in case.scores.items()}
             if kept := cases.get((case.label, case.path)):
                 kept.scores.update(named)
-    everywhere = set.intersection(*(group.places() for group in groups))
+    everywhere = set.intersection(
+        *({(case.label, case.path) for case in group.cases} for group in groups)
+    )
+    if not everywhere:
+        raise DataError(f"{some} learned from the boxes of each patient; choose another --split")
     return [case for key, case in cases.items() if key in everywhere]
 
 
@@ -160,16 +180,22 @@ def score_run(task: Settled, trained: TrainedRun, chosen: RunRows, run_dir: RunD
             what = f"{path}: all {n_taught:,} regions of split '{chosen.split}' are {whose}"
             raise DataError(f"{what}; choose another --split, or data that it was not trained on")
         console.warn(f"left out {count(n_taught, 'region')} {whose}; {len(keys) - n_taught:,} left")
+    patients, paths = (manifest.table[name].to_numpy(object) for name in ("patient", "path"))
+    places = {(label, paths[row], patients[row]) for row, label in keys}
     keys, rows = [key for key, gone in zip(keys, taught, strict=True) if not gone], rows[~taught]
     cases, cells = _score_cases(task, trained, manifest, {key: regions[key] for key in keys})
-    outside = ~manifest.table["patient"].isin(manifest.table["patient"].iloc[rows]).to_numpy(bool)
+    bad: dict[int, str] = {}
+    outside = ~np.isin(patients, patients[rows])
     for label in task.labels:
         own = [case for case in cases if case.label == label]
         others = sorted(row for row, name in regions if name == label and outside[row])
         if own:
-            masks = [_mask(regions[row, label], row, trained, manifest) for row in others]
-            _add_priors(own, masks)
-    return Scored([run_dir.name], cases, path, n_unmatched, n_taught, cells)
+            masks = (_mask(regions[row, label], row, trained, manifest, bad) for row in others)
+            _add_priors(own, [mask for mask in masks if mask is not None])
+    if bad:
+        reasons = list_first(text.partition(";")[0] for text in bad.values())
+        console.warn(f"left out of the priors {count(len(bad), 'unreadable image')}: {reasons}")
+    return Scored([run_dir.name], cases, path, n_unmatched, places, n_taught, cells)
 
 
 def _compare(cases: Sequence[Case], ends: Sequence[str], task: Settled) -> LabelLocalization:
@@ -200,10 +226,27 @@ def _randomised_row(variant: MapVariant, task: Settled) -> str:
     return BASELINES[3] if len(task.variants) == 1 else f"{BASELINES[3]}, {variant.name}"
 
 
-def _mask(region: Region, row: int, trained: TrainedRun, manifest: Manifest) -> Flags:
+def _mask(
+    region: Region, row: int, trained: TrainedRun, manifest: Manifest, bad: dict[int, str]
+) -> Flags | None:
     """A region of an image that is not scored; it is read only where its shape matters."""
-    shape = (1, 1) if trained.fit == "stretch" else read_source_image(manifest, row).shape
-    return region.on_square(trained.image_size, shape[0], shape[1], trained.fit)
+    height, width = 1, 1
+    if trained.fit != "stretch" and region.mask is None:
+        if (image := _read(row, trained, manifest, bad)) is None:
+            return None
+        height, width = image.shape
+    return region.on_square(trained.image_size, height, width, trained.fit)
+
+
+def _read(row: int, trained: TrainedRun, manifest: Manifest, bad: dict[int, str]) -> Pixels | None:
+    """An image; None of one that cannot be read, why is in `bad`. DataError without skip_bad."""
+    try:
+        return read_source_image(manifest, row)
+    except DataError as error:
+        if not trained.record.config.data.skip_bad:
+            raise
+        bad[row] = str(error)
+        return None
 
 
 def _keys(regions: Mapping[Key, Region], task: Settled, chosen: RunRows, path: Path) -> list[Key]:
@@ -237,19 +280,11 @@ def _score_cases(
     cells: dict[str, tuple[int, int]] = {}
     bad: dict[int, str] = {}
 
-    def read(row: int) -> Pixels | None:
-        try:
-            return read_source_image(manifest, row)
-        except DataError as error:
-            if not trained.record.config.data.skip_bad:
-                raise
-            bad[row] = str(error)
-            return None
-
     with console.steps("Scoring maps", len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            images = {row: image for row in part if (image := read(row)) is not None}
+            read = ((row, _read(row, trained, manifest, bad)) for row in part)
+            images = {row: image for row, image in read if image is not None}
             progress.advance(len(part))
             if not images:
                 continue
