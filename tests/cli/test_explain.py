@@ -645,6 +645,14 @@ def test_methods_and_layers_are_compared_on_the_same_rows(
     assert explain(artifacts, "--boxes", data / "boxes.csv", "--sanity", *ways) == 2
 
 
+def teach(run: Path, patients: list[str]) -> None:
+    """Make it a run whose maps learned from boxes of these patients."""
+    salt, nobody = np.zeros(16, np.uint8), np.zeros(1, "<u8")
+    digests = [hashlib.blake2b(one.encode(), digest_size=8, salt=bytes(16)) for one in patients]
+    taught = np.frombuffer(b"".join(one.digest() for one in digests), "<u8")
+    np.savez(run / "seen.npz", salt=salt, images_boxes=nobody, patients_boxes=taught)
+
+
 def test_folds_are_pooled_each_on_its_own_rows(
     artifacts: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -668,10 +676,7 @@ def test_folds_are_pooled_each_on_its_own_rows(
     # the boxes of one patient taught it: what is left is no reason to look away
     lines = (data / "boxes.csv").read_text().splitlines()
     patient = next(one for one in lines if "/valid/" in one and ",Edema," in one).split("/")[2]
-    salt, nobody = np.zeros(16, np.uint8), np.zeros(1, "<u8")
-    digest = hashlib.blake2b(patient.encode(), digest_size=8, salt=salt.tobytes()).digest()
-    taught = {"images_boxes": nobody, "patients_boxes": np.frombuffer(digest, "<u8")}
-    np.savez(artifacts / "small" / "seen.npz", salt=salt, **taught)
+    teach(artifacts / "small", [patient])
     assert explain(artifacts, "--run", "small,fold0", *arguments) == 2
     captured = capsys.readouterr()
     assert "1 region of patients whose boxes small learned from" in captured.err
@@ -694,6 +699,12 @@ def test_images_with_other_names_are_no_other_fold(
     assert explain(artifacts, *arguments, "--data-dir", data) == 0
     document = json.loads((artifacts / "small" / "explain" / "localization.json").read_text())
     assert document["groups"] == [["small"], ["both"]]
+    copied = shutil.copytree(data, tmp_path / "other")  # other images of the same names
+    lines = (copied / "train.csv").read_text().splitlines()
+    (copied / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
+    make_run(artifacts, model=MODEL, image_size=64, data_dir=copied, name="copied")
+    assert explain(artifacts, "--run", "small,copied", *arguments[2:]) == 2
+    assert "of different datasets (tiny and other)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_runs_of_one_name_are_refused(
@@ -754,6 +765,12 @@ def test_runs_of_the_same_rows_are_compared(
         (way, ways[0]): pytest.approx(means[way] - means[ways[0]]) for way in ways[1:]
     }
     assert "Pointing game, gradcam of other less gradcam of small: " in captured.err
+    lines = [line for line in (data / "boxes.csv").read_text().splitlines() if ",Edema," in line]
+    patients = sorted({line.split("/")[2] for line in lines if "/valid/" in line})
+    teach(artifacts / "small", patients[:1])
+    teach(artifacts / "other", patients[1:])
+    assert explain(artifacts, "--run", "small,other", *arguments) == 3
+    assert "some learned from the boxes of each patient; choose another" in capsys.readouterr().err
     for rows in (edema, alone[ways[0]]):  # a run that is worse than another one beats no baseline
         assert {one["baseline"] for one in rows["differences"]} >= {"prior density", "mean box"}
 

@@ -127,13 +127,13 @@ def score_localization(
 
 def _check_datasets(first: RunRows, chosen: RunRows, task: Settled) -> None:
     """Refuse other rows of another dataset: the same images have other names and patients there."""
-    whole, other = (
-        one.manifest.table[["path", "patient"]].iloc[one.rows].to_numpy(object).tolist()
-        for one in (first, chosen)
+    both = (first.manifest, first.rows), (chosen.manifest, chosen.rows)
+    rows, others = (
+        (one.root.resolve(), one.table[["path", "patient"]].iloc[own].to_numpy(object).tolist())
+        for one, own in both
     )
-    deals = {fingerprint_of_deal(one.manifest) for one in (first, chosen)}
-    if whole != other and len(deals) > 1:
-        names = " and ".join(dict.fromkeys([first.manifest.name, chosen.manifest.name]))
+    if rows != others and len({fingerprint_of_deal(one) for one, _ in both}) > 1:
+        names = " and ".join(dict.fromkeys(one.name for one, _ in both))
         text = f"--run {task.run}: their rows are of different datasets ({names})"
         raise ConfigError(f"{text}; name one dataset with --data-dir")
 
