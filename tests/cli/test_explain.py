@@ -872,7 +872,7 @@ def test_sanity_is_one_command(
         assert f"Sanity check {reason}: mean" in out
         assert "Against other (not shuffled): no verdict" in out
     assert main(["report", "--artifacts-dir", str(artifacts)]) == 0
-    assert f"Sanity check {few}" in whole_report(artifacts)
+    assert f"Sanity check of gradcam at layer2 {few}" in whole_report(artifacts)
     arguments[2] = 4
     assert explain(artifacts, "--run", "small", *arguments) == 0
     out = " ".join(capsys.readouterr().out.split())
