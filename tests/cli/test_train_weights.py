@@ -206,9 +206,16 @@ def test_a_new_run_never_empties_the_folder_that_it_starts_from(
 ) -> None:
     base = make_run(tmp_path / "artifacts", model="timm:test_resnet", name=NAME)
     before = base.best_model_path.read_bytes()
-    for named in (NAME, f"artifacts/{NAME}/best_model.pth"):
+    Path("folder").symlink_to(base.path)
+    Path("file.pth").symlink_to(base.best_model_path)
+    there = f"artifacts/{NAME}/best_model.pth"
+    for named in (NAME, there, f"artifacts/../{there}", "folder", "file.pth"):
         assert start("timm:test_resnet", named) == 4
         assert "give the new run another --name" in capsys.readouterr().err
+        assert base.best_model_path.read_bytes() == before
+    elsewhere = base.best_model_path.rename(tmp_path / "kept.pth")
+    base.best_model_path.symlink_to(elsewhere)
+    assert start("timm:test_resnet", NAME) == 4
     assert base.best_model_path.read_bytes() == before
 
 

@@ -1,6 +1,7 @@
 """Whether a run may be resumed, and with which configuration. Needs no torch."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -58,8 +59,10 @@ def check_start_stays(config: RunConfig, run_dir: RunDir) -> None:
     Raises:
         ArtifactError: they would be gone before they are read.
     """
-    weights = expand(config.model.weights).absolute()
-    if run_dir.path.absolute() in weights.parents:
+    weights, folder = expand(config.model.weights), run_dir.path.resolve()
+    if os.path.isfile(weights) and any(  # noqa: PTH113 (no error for a name that no disk takes)
+        folder in one.parents for one in (weights.resolve(), weights.parent.resolve() / "_")
+    ):
         what = f"--overwrite would empty {run_dir.path}, where --weights {config.model.weights} is"
         raise ArtifactError(f"{what}; give the new run another --name")
 
