@@ -117,7 +117,9 @@ class Datasets:
             data = DataConfig(**data.model_dump(include=kept))
         elif some:
             data = _run_data(record, None)
-        data = data.model_copy(update=dict(options.columns))
+        other_splits = "splits" in options.columns
+        folds = None if other_splits else data.folds
+        data = data.model_copy(update={**options.columns, "folds": folds})
         whole = self._open(data, record.config.seed, keep_split=external)
         names = known_names(whole, facts)
         if facts:
@@ -125,7 +127,6 @@ class Datasets:
             whole = _renamed(whole, names, facts.name, groups, external=external)
         there = [name for name in SPLITS if (whole.table["split"] == name).any()]
         split = options.split or ("valid" if "valid" in there or len(there) != 1 else there[0])
-        other_splits = "splits" in options.columns
         if not external and not other_splits and not all(names):
             _check_split(record, whole, split)
         manifest, parts = whole, [part for part in whole.parts if part.name in some]

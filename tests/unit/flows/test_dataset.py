@@ -47,6 +47,16 @@ def test_a_runs_own_folds_and_views_decide_its_rows(
     assert datasets.rows_of(make_record(root), RowOptions()).manifest is lateral.manifest
 
 
+def test_a_list_decides_in_place_of_the_folds_of_a_run(tmp_path: Path) -> None:
+    root, path = write_dataset(tmp_path / "tiny"), tmp_path / "who.csv"
+    ids = sorted({*Datasets().rows_of(make_record(root), RowOptions()).manifest.table["patient"]})
+    said = ["valid", "test", *["train"] * (len(ids) - 2)]
+    path.write_text("patient,split\n" + "".join(map("{},{}\n".format, ids, said)))
+    options = RowOptions(columns={"splits": str(path)})
+    found = Datasets().rows_of(make_record(root, folds=2), options)
+    assert {*found.manifest.table["patient"].iloc[found.rows]} == {ids[0]}
+
+
 def test_another_dataset_keeps_its_own_splits(tmp_path: Path) -> None:
     root, other = write_dataset(tmp_path / "tiny"), write_dataset(tmp_path / "other")
     record = make_record(root, folds=2)

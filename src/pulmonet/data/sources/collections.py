@@ -153,7 +153,7 @@ def inspect_collections(
     before = np.concatenate([part.table["split"].to_numpy(object) for part in parts])
     n_moved = int((manifest.table["split"].to_numpy(object) != before).sum())
     if data.folds is not None:
-        dealt, dealing = assign(manifest.table, manifest.labels, Path(), data, seed, keep=False)
+        dealt, dealing = assign(manifest.table, manifest.labels, manifest.root, data, seed)
         manifest = _with_splits(manifest, dealt)
         notes = [*(text for text in notes if ": split: fold" not in text), *dealing]
     elif n_moved:

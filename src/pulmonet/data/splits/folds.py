@@ -28,7 +28,8 @@ def assign(
 ) -> tuple[Strings, list[str]]:
     """The split of every row, from the first of these that applies.
 
-    1. ``folds``: patient folds over all rows but the source's test rows; fold ``fold`` is valid;
+    1. ``folds``: patient folds over all rows but those of test, by the source or the list of 2.;
+       fold ``fold`` is valid;
     2. ``splits``, else a ``splits.csv`` in the dataset root: listed patients go where it says,
        others keep the source's split;
     3. the source's own split where it has validation or no training rows;
@@ -48,19 +49,15 @@ def assign(
     split = np.where(split == "", "train", split)
     patients = table["patient"].to_numpy(object)
     raw = table[list(labels)].to_numpy(np.float32)
-    if data.folds is not None:
-        rows = np.flatnonzero(split != "test")
-        places = deal_patients(patients[rows], raw[rows], f"folds {seed}")
-        n_patients = int(places.max()) + 1 if len(places) else 0
-        if max(n_patients, 1) < data.folds:  # one fold: a part of several collections
-            text = f"the dataset has only {n_patients} patients; choose fewer folds"
-            raise DataError(f"--folds {data.folds}: {text}")
-        split[rows] = np.where(places % data.folds == data.fold, "valid", "train")
-        note = f"split: fold {data.fold} of {data.folds} patient folds (seed {seed}) is valid"
-        return split, [note]
-    named = expand(data.splits) if data.splits else root / "splits.csv"
+    named, listed = expand(data.splits) if data.splits else root / "splits.csv", None
     if data.splits or named.is_file():
-        listed = _listed(named, patients, needed=(table["split"] == "").to_numpy())
+        needed = (table["split"] == "").to_numpy() & (data.folds is None)
+        listed = _listed(named, patients, needed)
+    if data.folds is not None:
+        is_spared = np.zeros(len(split), bool) if listed is None else listed == "test"
+        split, notes = _dealt(np.where(is_spared, "test", split), patients, raw, data, seed)
+        return split, notes + [f"split: test from {portable_path(named)}"] * bool(is_spared.any())
+    if listed is not None:
         return np.where(listed == "", split, listed), [f"split: from {portable_path(named)}"]
     if (split == "valid").any() or not (split == "train").any():
         return split, []
@@ -72,6 +69,21 @@ def assign(
     lack = "the source has no" if all_read else "no table that was read has a"
     drawn, notes = _drawn(split, patients, raw, data.valid_fraction, seed, kept if keep else None)
     return drawn, [f"split: {lack} validation split; {text}" for text in notes]
+
+
+def _dealt(
+    split: Strings, patients: Strings, labels: Floats32, data: DataConfig, seed: int
+) -> tuple[Strings, list[str]]:
+    """All rows but those of test become folds, of which one is valid."""
+    rows = np.flatnonzero(split != "test")
+    places = deal_patients(patients[rows], labels[rows], f"folds {seed}")
+    n_folds, n_patients = data.folds or 1, int(places.max()) + 1 if len(places) else 0
+    if max(n_patients, 1) < n_folds:  # one fold: a part of several collections
+        text = f"the dataset has only {n_patients} patients; choose fewer folds"
+        raise DataError(f"--folds {n_folds}: {text}")
+    split[rows] = np.where(places % n_folds == data.fold, "valid", "train")
+    note = f"split: fold {data.fold} of {n_folds} patient folds (seed {seed}) is valid"
+    return split, [note]
 
 
 def _listed(path: Path, patients: Strings, needed: Flags) -> Strings:

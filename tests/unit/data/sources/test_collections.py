@@ -164,6 +164,19 @@ def test_a_list_gives_each_its_map_splits_and_name(
     assert joined.table["Cardiomegaly"].isna().tolist()[:4] == [True] * 4
 
 
+def test_folds_spare_the_test_patients_of_a_collections_list(
+    tmp_path: Path, roots: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("splits.csv").write_text("patient,split\nmine/1,test\n")  # of no collection
+    Path("who.csv").write_text("patient,split\n0,test\n1,train\n")
+    more = f'[[collection]]\ndata_dir = "{roots[2]}"\nname = "mine"\nsplits = "who.csv"\n'
+    more += 'map = {path = "File", patient = "Person", labels = "Edema|Nodule"}\n'
+    table = manifest_of(config(write_list(tmp_path, roots[:1], more), folds=3)).table
+    assert table["patient"][table["split"] == "test"].tolist() == ["mine/0"] * 2
+    assert {*table["split"]} == {"train", "valid", "test"}
+
+
 def write_table(root: Path, grades: str) -> Path:
     """A folder with a row a grade in train.csv; the images of these rows are not looked for."""
     root.mkdir(parents=True)

@@ -49,6 +49,30 @@ def test_folds_leave_the_test_rows_alone() -> None:
         assign(table, manifest.labels, Path("x"), DataConfig(folds=50), 0)
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_folds_spare_the_patients_that_a_list_holds_out(tmp_path: Path, is_named: bool) -> None:
+    """Also a patient that the list calls valid is dealt, and one that it does not name."""
+    manifest = random_manifest(20)
+    table = manifest.table.assign(split="")
+    data = DataConfig(folds=3, fold=1)
+    plain, _ = assign(table, manifest.labels, tmp_path, data, 0)
+    path = tmp_path / "splits.csv"
+    if is_named:
+        data = data.model_copy(update={"splits": str(path)})
+    path.write_text("patient,split\npatient0000,valid\npatient0001,train\n")
+    split, notes = assign(table, manifest.labels, tmp_path, data, 0)
+    assert split.tolist() == plain.tolist()
+    assert notes == ["split: fold 1 of 3 patient folds (seed 0) is valid"]
+    held = [f"patient{n:04d}" for n in range(5)]
+    path.write_text("patient,split\n" + "".join(f"{one},test\n" for one in held))
+    split, notes = assign(table, manifest.labels, tmp_path, data, 0)
+    assert ((split == "test") == table["patient"].isin(held)).all()
+    assert notes[1] == f"split: test from {path}"
+    others = table[~table["patient"].isin(held)].reset_index(drop=True)
+    alone, _ = assign(others, manifest.labels, Path("x"), DataConfig(folds=3, fold=1), 0)
+    assert split[split != "test"].tolist() == alone.tolist()
+
+
 def write_train(root: Path, n_patients: int = 12) -> None:
     root.mkdir(exist_ok=True)
     lines = [f"train/patient{n}/study1/a.jpg,{n % 2}" for n in range(n_patients)]
