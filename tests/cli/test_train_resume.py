@@ -254,3 +254,60 @@ def test_a_recipe_goes_on_from_another_folder(
     assert record.provenance.status == "finished"
     config = record.config
     assert (config.seed, config.data.image_size, config.optim.epochs) == (3, 32, 2)
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command of `head`, here in tmp_path: trained on top of run `w`'s encoder."""
+    data = write_dataset(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    line = ["train", "--data-dir", str(data), *SMALL]
+    assert main([*line, "--name", "w"]) == 0
+    line += ["--weights", "w", "--set", "model.freeze=encoder", "--set", "select.checkpoint=last"]
+    monkeypatch.setattr("sys.argv", ["pulmonet", "first"])
+    assert main([*line, "--name", "head"]) == 0
+    monkeypatch.setattr("sys.argv", ["pulmonet", "second"])
+    return line
+
+
+def test_a_run_with_a_start_goes_on_and_is_repeated_from_another_folder(
+    started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*started, "--name", "longer", "--epochs", "2"]) == 0
+    monkeypatch.chdir(tmp_path / "artifacts")
+    again = ["train", "--config", "head/run_config.json", "--name", "again", "--out-dir", "."]
+    assert main(again) == 0
+    go_on = ["train", "--resume", "--name", "head", "--epochs"]
+    one, same, two = (Path(name, "best_model.pth") for name in ("head", "again", "longer"))
+    assert same.read_bytes() == one.read_bytes()
+    assert main([*go_on, "2", "--out-dir", "."]) == 0
+    assert one.read_bytes() == two.read_bytes()
+    assert RunDir(Path("head")).read_record().provenance.command == ["pulmonet", "first"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*go_on, "3"]) == 0
+    monkeypatch.chdir(tmp_path / "artifacts")
+    assert main([*go_on, "4", "--out-dir", "."]) == 0
+
+
+def test_another_file_in_the_place_of_the_start_is_refused(
+    started: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = contents(tmp_path / "artifacts" / "head")
+    other = ["--weights", "none", "--set", "model.freeze=null", "--seed", "1", "--overwrite"]
+    assert main([*started, *other, "--name", "w"]) == 0
+    assert main(["train", "--resume", "--name", "head", "--epochs", "2"]) == 4
+    assert "w/best_model.pth is not the file that the run began with" in capsys.readouterr().err
+    assert contents(tmp_path / "artifacts" / "head") == before
+    monkeypatch.chdir(tmp_path / "artifacts")
+    again = ["train", "--config", "head/run_config.json", "--name", "again", "--out-dir", "."]
+    assert main(again) == 2
+    assert "w/best_model.pth: neither a file, nor a run" in capsys.readouterr().err
+
+
+def test_a_run_of_a_fold_takes_its_fold_again(data: Path) -> None:
+    assert train(data, "--folds", "3", "--fold", "1") == 0
+    assert train(data, "--fold", "1", "--epochs", "2", "--resume") == 0
+    assert len(rates(run_of(data))) == 2

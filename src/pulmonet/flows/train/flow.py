@@ -39,7 +39,7 @@ def run(
     out_dir, dry_run = options.out_dir, options.dry_run
     resume, overwrite = options.resume, options.overwrite
     config = resuming.at_its_dataset(load_config(source, flags, assignments), source)
-    config = resuming.at_its_start(config, out_dir)
+    config = resuming.at_its_start(config, out_dir, source)
     name = options.name or config.model.name.replace(":", "-").replace("/", "-")
     run_dir = RunDir(out_dir / check_run_name(name))
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
@@ -61,6 +61,7 @@ def run(
             console.say(f"{run_dir.path}: finished already after {n_epochs}")
             return 0
         resuming.check_checkpoint(record, run_dir)
+        config = resuming.at_its_start(config, out_dir, str(run_dir.config_path))
     elif resume and not run_dir.exists():
         meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
         console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")

@@ -265,6 +265,7 @@ def make_stages(
 def run_fingerprint(plan: Plan, key: str = "final") -> str:
     """SHA-256 (hex) of what decides a stage's weights: only a checkpoint of the same is resumed."""
     config = without_home(plan.config.model_dump(mode="json"))  # as a resumed run reads it
+    config["model"]["weights"] = plan.weights.get("first_named", config["model"]["weights"])
     for changeable in CHANGEABLE:
         section, name = changeable.split(".")
         config[section].pop(name, None)

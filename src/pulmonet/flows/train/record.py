@@ -22,7 +22,7 @@ from pulmonet.files.paths import places_of, portable_path
 from pulmonet.files.read import sha256_of
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan, raw_labels, run_fingerprint
-from pulmonet.flows.train.resume import check_same_data, prolonged
+from pulmonet.flows.train.resume import check_same_data, check_same_start, prolonged
 from pulmonet.labels import describe_policy_changes
 from pulmonet.metrics.calibration.fit import highest_by_chance
 from pulmonet.models.device import device_name
@@ -53,10 +53,15 @@ def continued(plan: Plan, run_dir: RunDir) -> Plan:
     """The plan of a run that goes on, perhaps for longer than it was planned.
 
     Raises:
-        ArtifactError: data or a checkpoint that are not this run's, which stays what it was.
+        ArtifactError: data, first weights or a checkpoint that are not this run's, which stays
+            what it was.
     """
     record, n_begun = run_dir.read_record(), 0
     check_same_data(record, _dataset_facts(plan), run_dir)
+    check_same_start(record, plan.weights, run_dir)
+    named = record.provenance.weights.get("first_named", record.config.model.weights)
+    if named != plan.config.model.weights:  # met from another folder
+        plan = replace(plan, weights=plan.weights | {"first_named": named})
     if run_dir.last_checkpoint_path.exists():
         saved = load_checkpoint(run_dir.last_checkpoint_path, run_fingerprint(plan))
         n_begun = saved["progress"].epoch + bool(saved["progress"].step)
@@ -79,15 +84,17 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
     if plan.processes.is_first and overwrite:
         _clear(run_dir)
     start = datetime.now(UTC).isoformat(timespec="seconds")
+    command = ["pulmonet", *sys.argv[1:]]
     if resume and run_dir.exists():
-        start = run_dir.read_record().provenance.start
+        before = run_dir.read_record().provenance
+        start, command = before.start, before.command or command
     modules = {"torch": torch, "torchvision": torchvision, "numpy": np, "opencv": cv2}
     versions = {name: str(module.__version__) for name, module in modules.items()}
     provenance = Provenance(
         status="running",
         pulmonet=pulmonet.__version__,
         versions={"python": platform.python_version()} | versions,
-        command=["pulmonet", *sys.argv[1:]],
+        command=command,
         device=str(plan.device),
         device_name=device_name(plan.device),
         threads=torch.get_num_threads(),

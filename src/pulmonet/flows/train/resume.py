@@ -43,13 +43,23 @@ def at_its_dataset(config: RunConfig, source: str | None) -> RunConfig:
     return config
 
 
-def at_its_start(config: RunConfig, artifacts_dir: Path) -> RunConfig:
-    """The configuration with the best weights of a run whose folder or name is ``--weights``."""
+def at_its_start(config: RunConfig, artifacts_dir: Path, source: str | None = None) -> RunConfig:
+    """The configuration with the best weights of a run whose folder or name is ``--weights``.
+
+    A path in the run_config.json `source`, met from another folder: the same weights of the run
+    of that name.
+    """
     named = config.model.weights
     with contextlib.suppress(OSError, ArtifactError):  # a name that no disk takes; no run
         if named not in ("imagenet", "none") and not expand(named).is_file():
-            weights = {"weights": str(find_run(named, artifacts_dir).best_model_path)}
-            return config.model_copy(update={"model": config.model.model_copy(update=weights)})
+            known, start, path = None, expand(named), Path(source or "")
+            if path.name == "run_config.json" and start.name == "best_model.pth":
+                known = RunDir(path.parent).read_record().provenance.weights.get("sha256")
+            name = start.parent.name if known else named
+            best = find_run(name, artifacts_dir).best_model_path
+            if known is None or sha256_of(best) == known:
+                model = config.model.model_copy(update={"weights": str(best)})
+                return config.model_copy(update={"model": model})
     return config
 
 
@@ -173,6 +183,23 @@ def check_same_data(record: RunRecord, now: DatasetFacts, run_dir: RunDir) -> No
         f"{list_first(differing, 3) or 'paths, patients or labels of some rows'}{changed}; put it "
         "back as it was, or train a new run with --name"
     )
+
+
+def check_same_start(record: RunRecord, now: Mapping[str, Any], run_dir: RunDir) -> None:
+    """Refuse to go on from other first weights than the run began with, as far as known.
+
+    Raises:
+        ArtifactError: another file.
+    """
+    was, new = (  # below "of NAME" those of other architectures
+        {one.get("sha256") for one in (facts, *facts.values()) if isinstance(one, dict)}
+        for facts in (record.provenance.weights, now)
+    )
+    if was != new and None not in was ^ new:
+        raise ArtifactError(
+            f"--resume {run_dir.path}: {record.config.model.weights} is not the file that the run "
+            "began with (other SHA-256); put it back, or train a new run with --name"
+        )
 
 
 def _numbers(facts: DatasetFacts) -> dict[str, int]:

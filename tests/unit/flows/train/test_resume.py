@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,13 @@ import pytest
 
 from pulmonet.config.load import parse_config
 from pulmonet.errors import ArtifactError, ConfigError
-from pulmonet.flows.train.resume import CHANGEABLE, check_resumable, is_complete, resumed_config
+from pulmonet.flows.train.resume import (
+    CHANGEABLE,
+    check_resumable,
+    check_same_start,
+    is_complete,
+    resumed_config,
+)
 from pulmonet.run.folder import RunDir
 from run_factory import make_run
 
@@ -109,3 +116,22 @@ def test_a_recipe_leaves_open_what_the_run_began_with(run_dir: RunDir, tmp_path:
     assert {key: value for key, value in after.items() if value != before[key]} == {
         **{"pointing.temperature": 2.0, "data.image_size": 96, "optim.lr": 0.5, "seed": 3}
     }
+
+
+@pytest.mark.parametrize(
+    ("now", "is_refused"),
+    [
+        ({"sha256": "a", "of b0": {"sha256": "b"}}, False),
+        ({"sha256": "a", "of b0": {"sha256": "c"}}, True),
+        ({"sha256": "c", "of b0": {"sha256": "b"}}, True),
+        ({"sha256": "a", "of b0": {"source": "timm"}}, False),  # no file whose digest were known
+    ],
+)
+def test_first_weights_of_each_architecture_are_the_same_files(
+    run_dir: RunDir, now: dict[str, Any], is_refused: bool
+) -> None:
+    record = run_dir.read_record()
+    record.provenance.weights.update({"sha256": "a", "of b0": {"sha256": "b"}})
+    refusal = pytest.raises(ArtifactError, match="none is not the file that the run began with")
+    with refusal if is_refused else contextlib.nullcontext():
+        check_same_start(record, now, run_dir)
