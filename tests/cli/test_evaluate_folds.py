@@ -128,6 +128,24 @@ def test_every_patient_is_scored_once_by_the_run_that_left_them_out(
     assert digests(runs) == before
 
 
+def test_what_a_start_of_another_fold_and_size_was_trained_on_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its images were packed at another size, so that only their patients are known again."""
+    data, artifacts = write_dataset(tmp_path / "tiny", n_train=12, n_valid=4), tmp_path / "runs"
+    line = ["train", "--data-dir", str(data), "--out-dir", str(artifacts), "--epochs", "1"]
+    line += ["--model", "timm:test_resnet", "--no-amp", "--folds", "2"]
+    one = ["--weights", "none", "--fold", "0", "--image-size", "32", "--name", "one"]
+    assert main([*line, *one]) == 0
+    assert "--weights was trained on" not in capsys.readouterr().err
+    other = ["--weights", "one", "--fold", "1", "--image-size", "256", "--name", "other"]
+    assert main([*line, *other]) == 0
+    assert "--weights was trained on 8 of 8 images of valid" in capsys.readouterr().err
+    assert evaluate(artifacts, "other") == 0
+    result = result_of(artifacts, "other", "tiny_valid")
+    assert result.rows_used_for[0] == "training (patients of 8 of these 8 images)"
+
+
 def test_rows_that_chose_a_checkpoint_are_told(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,11 @@ def fingerprint_of_deal(manifest: Manifest) -> str:
     return fingerprint(replace(manifest, table=table.assign(split=dealt)))
 
 
+def fingerprint_of_rows(manifest: Manifest) -> str:
+    """The same whatever the splits: a fingerprint of paths, patients and labels alone."""
+    return fingerprint(replace(manifest, table=manifest.table.assign(split="")))
+
+
 def patients_by_split(manifest: Manifest) -> dict[str, str]:
     """SHA-256 (hex) of the patients of each split that has rows, whatever the order of the rows."""
     table = manifest.table

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Flags, Ints, Pixels
 from pulmonet.data.likeness import describe, key_of, learn
-from pulmonet.data.manifest import Manifest, fingerprint
+from pulmonet.data.manifest import Manifest, fingerprint, fingerprint_of_rows
 from pulmonet.data.pack.open import Pack
 from pulmonet.errors import ArtifactError
 from pulmonet.files.paths import expand
@@ -31,22 +31,31 @@ def write_seen(
     pack: Pack,
     roles: Mapping[str, Ints],
     weights: str = "none",
-) -> None:
+) -> dict[str, int]:
     """Write a digest of 8 bytes of the packed pixels, and one of the patient, of each row.
 
     By role; ``boxes`` is that of the rows whose boxes taught the maps. If the first `weights` are
     another run's, what they were trained on is written, too.
+
+    Returns:
+        How many rows of each role these had been trained on, or on other images of the patient.
     """
-    before = _seen_by(weights, manifest)
+    before, known = _seen_by(weights, manifest), {}
     salt = before.pop("salt", np.frombuffer(os.urandom(16), np.uint8))
+    start = {**before}
     for role, rows in roles.items():
+        is_known = np.zeros(len(rows), bool)
         for kind, parts in (
             ("images", _pixels(pack, rows)),
             ("patients", _patients(manifest, rows, is_number=True)),
         ):
             own, name = _digests(parts, salt.tobytes()), f"{kind}_{role}"
             before[name] = np.append(own, before.get(name, own[:0]))
+            if kind == "images" or not manifest.parts:  # of which each has numbers of its own
+                is_known |= np.isin(own, start.get(f"{kind}_train", own[:0]))
+        known[role] = int(is_known.sum())
     write_atomic(run_dir.seen_path, bytes_of(lambda file: np.savez(file, salt=salt, **before)))
+    return known
 
 
 def _seen_by(weights: str, manifest: Manifest) -> dict[str, Any]:
@@ -65,7 +74,8 @@ def _seen_by(weights: str, manifest: Manifest) -> dict[str, Any]:
     for role in ("train", *(["boxes"] if _has_boxes(start) else [])):
         names = ("salt", f"images_{role}", f"patients_{role}")
         found |= dict(zip(names, _read_seen(start, names), strict=True))
-    if not (made.dataset and made.dataset.fingerprint == fingerprint(manifest)):
+    known, facts = (fingerprint(manifest), fingerprint_of_rows(manifest)), made.dataset
+    if not facts or (facts.fingerprint != known[0] and facts.rows_fingerprint != known[1]):
         n = len(found["images_train"])
         found["patients_train"] = np.frombuffer(os.urandom(8 * n), "<u8")  # nobody's
     return found

@@ -37,6 +37,8 @@ class DatasetFacts(Record):
     """Root and fingerprint of each of several collections, by name."""
     fingerprint: str
     """Digest of the manifest: paths, splits, patients and labels of all rows."""
+    rows_fingerprint: str | None = None
+    """The same without the splits; null in runs of an earlier version."""
     synthetic: bool = False
     """Whether the images are phantoms."""
     patients_known: bool = True

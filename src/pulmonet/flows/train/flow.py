@@ -132,7 +132,13 @@ def _train_networks(
         if plan.processes.is_first and not run_dir.seen_path.exists():
             write_likeness(run_dir, plan.manifest, pack, plan.rows)
             roles = plan.rows | ({} if plan.boxes is None else {"boxes": plan.boxes.rows})
-            write_seen(run_dir, plan.manifest, pack, roles, plan.config.model.weights)
+            known = write_seen(run_dir, plan.manifest, pack, roles, plan.config.model.weights)
+            if n := known[role := plan.config.select.on]:
+                what = f"{n:,} of {count(len(plan.rows[role]), 'image')} of {role}"
+                why = f"--weights was trained on {what}, or on their patients"
+                console.warn(
+                    f"{why}: the AUROC of {role} is too high, and chooses no checkpoint well"
+                )
         targets = plans.first_targets(plan)
         uncertain = plans.rows_to_relabel(plan)
         if len(uncertain):

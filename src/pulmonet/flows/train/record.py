@@ -14,7 +14,7 @@ import torch
 
 import pulmonet
 from pulmonet.arrays import Floats32
-from pulmonet.data.manifest import fingerprint, patients_by_split
+from pulmonet.data.manifest import fingerprint, fingerprint_of_rows, patients_by_split
 from pulmonet.data.sources.collections import find_collections
 from pulmonet.data.summary import summarise
 from pulmonet.files.ledger import NAME, Ledger
@@ -134,6 +134,7 @@ def _dataset_facts(plan: Plan) -> DatasetFacts:
             for part, root in zip(manifest.parts, roots, strict=False)
         },
         fingerprint=fingerprint(manifest),
+        rows_fingerprint=fingerprint_of_rows(manifest),
         split_patients=patients_by_split(manifest),
         n_rows={role: len(rows) for role, rows in plan.rows.items()},
         n_patients={role: len(set(patients[rows])) for role, rows in plan.rows.items()},
