@@ -183,6 +183,9 @@ def test_underscores_of_the_original_scripts(data: Path, tmp_path: Path) -> None
         (("--name", "../out"), 2, "not usable as a folder name"),
         (("--device", "cuda:9"), 5, "not on this machine"),
         (("--config", "orignal"), 2, "did you mean 'original'"),
+        (("--fold", "3"), 2, "--fold 3: of how many? add --folds"),
+        (("--set", "data.fold=3"), 2, "--fold 3: of how many? add --folds"),
+        (("--set", "optim.growth=[[64,1]]"), 2, "64 pixels are more than data.image_size = 32"),
     ],
 )
 def test_wrong_words_end_with_their_code_and_the_near_miss(

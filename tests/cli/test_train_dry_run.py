@@ -43,6 +43,17 @@ def test_after_the_packing_no_image_is_left_to_pack(
     assert main(command) == 0
     assert main([*command, "--dry-run", "--name", "other"]) == 0
     assert "packing 0 images" in capsys.readouterr().out
+    assert main([*command, "--dry-run", "--resume", "--epochs", "9"]) == 0
+    assert "then 6 epochs of" in capsys.readouterr().out
+
+
+def test_stage_one_of_self_trained_counts(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "unsure", n_train=40, n_valid=10, uncertain=0.3)
+    more = ["--uncertain-policy", "self-trained", "--set", "targets.self_trained_epochs=2"]
+    assert main([*command, "--data-dir", str(data), *more, "--dry-run"]) == 0
+    assert "then 5 epochs of" in capsys.readouterr().out
 
 
 def test_what_would_end_the_run_ends_it_now(

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import load_config
-from pulmonet.errors import ArtifactError, PulmoNetError, TrainingError, is_out_of_memory
+from pulmonet.errors import (
+    ArtifactError,
+    ConfigError,
+    PulmoNetError,
+    TrainingError,
+    is_out_of_memory,
+)
 from pulmonet.flows import console
 from pulmonet.flows.options import TrainOptions
 from pulmonet.flows.train import resume as resuming
@@ -65,6 +71,9 @@ def run(
     elif resume and not run_dir.exists():
         meant = did_you_mean(run_dir.name, [found.name for found in list_runs(out_dir)])
         console.say(f"--resume: there is no run {run_dir.path} yet, so it starts{meant}")
+    given = {*flags, *(one.partition("=")[0].strip() for one in assignments)}
+    if config.data.folds is None and "data.fold" in given:
+        raise ConfigError(f"--fold {config.data.fold}: of how many? add --folds, or leave it out")
     taken = [name for name in TRAINED if os.path.lexists(run_dir.path / name)]
     if taken and not run_dir.exists():
         what = f"{run_dir.path}: holds {list_first(taken)} of no run (there is no run_config.json)"
@@ -102,7 +111,7 @@ def _train(
         if dry_run:
             from pulmonet.flows.train.rehearsal import rehearse
 
-            return rehearse(plan, run_dir)
+            return rehearse(plan, run_dir, resume=resume)
         plan, pack = open_plan_pack(plan)
         announce_left(plan)
         if resume and run_dir.exists():

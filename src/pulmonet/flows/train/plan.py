@@ -156,7 +156,11 @@ def _check_networks(
 def _check_sizes(network: nn.Module, name: str, config: RunConfig) -> None:
     """Try a blank image of every size that is trained on, before the data are read."""
     device = next(network.parameters()).device
-    for side in dict.fromkeys([config.data.image_size, *(size for size, _ in config.optim.growth)]):
+    sides = [config.data.image_size, *(size for size, _ in config.optim.growth)]
+    if max(sides) > sides[0]:
+        text = f"{max(sides)} pixels are more than data.image_size = {sides[0]}; grow up to that"
+        raise ConfigError(f"optim.growth: {text}")
+    for side in dict.fromkeys(sides):
         try:
             with torch.no_grad():
                 network.eval()(torch.zeros(1, 1, side, side, device=device))

@@ -19,7 +19,14 @@ from pulmonet.data.pack.open import Pack, cache_dir, decoding_threads, pack_key
 from pulmonet.errors import DataError
 from pulmonet.files.system import peak_memory_bytes
 from pulmonet.flows import console
-from pulmonet.flows.train.plan import Plan, first_targets, make_stages, stage_engine
+from pulmonet.flows.train.plan import (
+    Plan,
+    first_config,
+    first_targets,
+    make_stages,
+    rows_to_relabel,
+    stage_engine,
+)
 from pulmonet.models.frozen import encoder_of
 from pulmonet.models.inference import predict
 from pulmonet.run.folder import RunDir
@@ -29,8 +36,18 @@ from pulmonet.training.step import train_step
 N_STEPS = 3
 
 
-def rehearse(plan: Plan, run_dir: RunDir) -> int:
-    """Do some steps, and say what they took and what all will take.
+def _epochs_left(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
+    """Those of all networks, with stage one of self-trained, that are not in the logs yet."""
+    planned = [(plan.config.total_epochs, run_dir)]
+    if len(rows_to_relabel(plan)):
+        first = first_config(plan.config).optim.epochs
+        planned.append((first, RunDir(run_dir.path / "stage1")))
+    logs = (len(one.read_log()) if resume and one.log_path.exists() else 0 for _, one in planned)
+    return sum(max(n - n_done, 0) for (n, _), n_done in zip(planned, logs, strict=True))
+
+
+def rehearse(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
+    """Do some steps, and say what they took and what all, or what is left of a run, will take.
 
     Raises:
         DataError: an image that cannot be read, and --skip-bad was not given.
@@ -79,7 +96,8 @@ def rehearse(plan: Plan, run_dir: RunDir) -> int:
     facts: dict[str, Any] = {"n_images": len(batch), "step": step, "memory": memory}
     facts |= {"packing": packing, "encoding": encoding, "epoch": epoch, "n_steps": n_steps}
     facts |= {"check": check, "n_left": int(n_left), "n_bytes": n_bytes, "free": free}
-    console.tell("rehearsal", n_epochs=config.total_epochs, on_gpu=on_gpu, side=side, **facts)
+    facts |= {"n_epochs": _epochs_left(plan, run_dir, resume=resume)}
+    console.tell("rehearsal", on_gpu=on_gpu, side=side, **facts)
     return 0
 
 
