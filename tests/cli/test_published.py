@@ -24,6 +24,7 @@ from chexpert_factory import write_dataset
 from published_factory import ALL, DenseNet, make, package, save, served, small
 from pulmonet.cli.main import main
 from pulmonet.data.images.square import fit_square, pack_side
+from pulmonet.errors import ArtifactError
 from pulmonet.labels import align
 from pulmonet.models.matching import backbone_keys
 from pulmonet.models.networks import build_network
@@ -373,6 +374,18 @@ def test_a_file_that_changed_since_its_first_download_is_refused(
     assert not Path("other").exists()
     cached.unlink()
     assert main([*line, "--artifacts-dir", "other"]) == 0  # fetched anew, and the same
+
+
+def test_a_cache_that_may_only_be_read_serves(
+    offered: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, _: str) -> None:
+        raise ArtifactError(f"{path}: cannot be written")
+
+    monkeypatch.setattr("pulmonet.models.published.write_atomic", write)
+    image = str(sorted(data.rglob("*.jpg"))[0])
+    assert main(["explain", image, "--label", "Edema", "--run", ALL]) == 0
+    assert not list(tmp_path.rglob(f"{RUN}.sha256"))
 
 
 def test_out_of_reach_names_the_ways_out(

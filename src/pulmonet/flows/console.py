@@ -44,7 +44,7 @@ _BETWEEN = re.compile(r"[\s│┃|]+")  # the words of a table
 _CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 #: Set once by the command line before a flow starts.
-_settings = {"quiet": False, "json": False}
+_settings = {"quiet": False, "json": False, "silent": False}
 
 #: What `timed` has to say before the first words: an error that comes at once stands alone.
 _ahead: list[str] = []
@@ -53,9 +53,9 @@ _ahead: list[str] = []
 _with_bars: list[Console] = []
 
 
-def configure(*, quiet: bool = False, json_output: bool = False, verbose: bool = False) -> None:
-    """Settings of this process: ``--quiet``, ``--json``, ``--verbose``."""
-    _settings.update(quiet=quiet, json=json_output)
+def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
+    """Settings of this process: ``--quiet``, ``--verbose``; where `silent`, no warnings either."""
+    _settings.update(quiet=quiet, json=False, silent=silent)
     logger = logging.getLogger("pulmonet")
     logger.handlers = [_Details()]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -166,7 +166,8 @@ def note(message: str) -> None:
 
 def warn(message: str) -> None:
     """A warning on stderr, also with ``--quiet``."""
-    _print(f"warning: {message}", to_stderr=True, style="yellow")
+    if not _settings["silent"]:
+        _print(f"warning: {message}", to_stderr=True, style="yellow")
 
 
 def tell(name: str, **facts: Any) -> None:

@@ -8,6 +8,7 @@ wrong name answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -155,7 +156,9 @@ def read_network(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         reason = first_line(error).removeprefix(f"{path}: ")[:240]
         text = f"{path}: not {name} ({reason}); remove it to fetch it anew"
         raise ArtifactError(text) from None
-    write_atomic(note, digest)
+    with contextlib.suppress(ArtifactError):  # a cache that may only be read
+        if not note.exists():
+            write_atomic(note, digest)
     return own.state_dict(), {
         **{"source": SOURCE, "name": name, "file": path.name, "sha256": digest},
         **{"licence": LICENCE, "trained_on": network.trained_on, "called": network.called},

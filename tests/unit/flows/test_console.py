@@ -39,6 +39,15 @@ def test_errors_that_cannot_be_shown_change_nothing(monkeypatch: pytest.MonkeyPa
         console.warn("nor this")
 
 
+def test_a_process_that_is_not_the_first_warns_of_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.configure(quiet=True, silent=True)
+    console.warn("said by the first")
+    console.configure()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_lines_go_above_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -80,7 +80,7 @@ def run(
         raise ArtifactError(f"{what}; move them away, or choose another --name")
     is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
     if not is_first:  # under torchrun only the first process speaks
-        console.configure(quiet=True)
+        console.configure(quiet=True, silent=True)
     with run_dir.lock() if is_first and not dry_run else contextlib.nullcontext():
         resume = resume and not overwrite
         return _train(config, run_dir, resume=resume, overwrite=overwrite, dry_run=dry_run)
