@@ -176,6 +176,29 @@ def test_one_class_in_one_run_says_what_is_compared(
     assert "differences are of the labels that all share" in shown
 
 
+def test_a_primary_label_that_differs_is_not_replaced_by_the_macro(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One target of Edema is another: what is left is said, or nothing where Edema was named."""
+    paths = [write_predictions(tmp_path / f"{name}.csv", seed=i) for i, name in enumerate("ab")]
+    table = pd.read_csv(paths[1], dtype=str)
+    table.loc[0, "Edema"] = "1" if table.loc[0, "Edema"] == "0" else "0"
+    table.to_csv(paths[1], index=False)
+    flags = [word for path in paths for word in ("--predictions", str(path))]
+    artifacts = tmp_path / "artifacts"
+    assert evaluate(artifacts, *flags, "--primary", "Edema", "--margin", "0.9") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is called Edema; not compared" in said
+    assert "inferior" not in said
+    path = artifacts / "a" / "evaluation_predictions_all.json"
+    assert json.loads(path.read_text())["comparisons"] == []
+    assert evaluate(artifacts, *flags) == 0
+    expected = "macro AUROC of Pleural Effusion"
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"share a letter are not significantly different in {expected} (" in said
+    assert json.loads(path.read_text())["runs"][0]["primary"] == expected
+
+
 def test_rare_labels_delete_nobody_elses_interval(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -235,6 +235,8 @@ def test_arms_primary_endpoint_and_margin_are_said(
         (("--arm", "x=mine,othr"), "othr is not evaluated here (did you mean 'other'?)"),
         (("--arm", "x=mine,other"), "is of all runs: there is nothing else"),
         (("--arm", "mine=mine,third"), "is a run's name"),
+        (("--arm", "ensemble=mine,third", "--ensemble"), "--arm ensemble: is a run's name"),
+        (("--arm", "x=mine,third", "--arm", "x=other,a"), "another arm has this name"),
         (("--arm", "x=mine,third", "--arm", "y=third,other"), "third is in another arm, too"),
         (("--primary", "Edma"), "--primary Edma: not among the labels evaluated (did you mean"),
         (("--margin", "1.5"), "--margin 1.5"),

@@ -46,8 +46,8 @@ def compare_all(
             for number, rows in group:
                 of_run = letters.get(arm_of.get(rows.run, ""), letters.get(rows.run, ""))
                 own = [test for test in found.threshold_tests if rows.run in (test.a, test.b)]
-                primary = found.comparisons[0].endpoint()
-                update = {"group_letters": of_run, "primary": primary, "threshold_tests": own}
+                update = {"group_letters": of_run, "threshold_tests": own}
+                update["primary"] = _endpoint(found.comparisons, own_results)
                 lettered[number] = lettered[number].model_copy(update=update)
     weights = {result.run: result.checkpoint_sha256 for result in results}
     return lettered, [
@@ -61,19 +61,29 @@ def compare_all(
     ]
 
 
+def _endpoint(comparisons: Sequence[Comparison], results: Sequence[RunResult]) -> str:
+    """The primary one; of a macro its labels, where runs' own macros average others, too."""
+    labels, said = [one.label for one in comparisons if one.label], comparisons[0].endpoint()
+    if comparisons[0].label or all({*one.macro.labels} == {*labels} for one in results):
+        return said
+    return f"{said} of {', '.join(dict.fromkeys(labels))}"
+
+
 def check_arms(options: EvaluateOptions, names: Sequence[str]) -> None:
-    """Refuse arms of what is not evaluated, or of all that is.
+    """Refuse arms of what is not evaluated, of all that is, or called as a row is.
 
     Raises:
         ConfigError: with the runs that there are.
     """
+    made = options.combination()
     for arm, members in _arms(options).items():
         for run in members:
             if run not in names:
                 text = f"--arm {arm}: {run} is not evaluated here{did_you_mean(run, names)}"
                 raise ConfigError(f"{text}; choose from {', '.join(names)}")
-        if arm in names or set(members) == set(names):
-            what = "is a run's name" if arm in names else "is of all runs: there is nothing else"
+        is_taken = arm in {*names, made and made.name}
+        if is_taken or set(members) == set(names):
+            what = "is a run's name" if is_taken else "is of all runs: there is nothing else"
             raise ConfigError(f"--arm {arm}: {what}; choose another name, or name more runs")
 
 
@@ -187,22 +197,16 @@ def _compare_group(
             console.warn(f"{what}; not compared, make them the same")
             return None
     primary = None if options.primary == "macro" else match_label(options.primary, shared)
+    if primary is None and options.primary != "macro":
+        what = f"no label that all have with the same targets is called {options.primary}"
+        console.warn(f"{', '.join(names)}: {what}; not compared")
+        return None
     arms = {arm: runs for arm, runs in _arms(options).items() if {*runs} <= {*names}}
     if arms.keys() < options.arms.keys():
         left_out = ", ".join(options.arms.keys() - arms.keys())
         console.warn(f"--arm {left_out}: not all of its runs were scored on the same rows")
-    found = compare(
-        names,
-        shared,
-        targets,
-        scores,
-        units,
-        n_resamples=options.n_resamples,
-        seed=options.seed,
-        primary=primary,
-        margin=options.margin,
-        arms=arms,
-    )
+    how = options.model_dump(include={"n_resamples", "seed", "margin"})
+    found = compare(names, shared, targets, scores, units, primary=primary, arms=arms, **how)
     if not found.comparisons:
         console.warn(
             f"{', '.join(names)} on {results[0].rows()}: not compared, {primary or 'no label'} "

@@ -70,6 +70,8 @@ def _read_arms(given: Any) -> Any:
         members = tuple(dict.fromkeys(run.strip() for run in runs.split(",") if run.strip()))
         if not name.strip() or len(members) < 2:
             raise ConfigError(f"--arm {text}: write NAME=RUN,RUN with two or more runs")
+        if name.strip() in arms:
+            raise ConfigError(f"--arm {text}: another arm has this name; choose another")
         if twice := {run for one in arms.values() for run in one} & {*members}:
             raise ConfigError(f"--arm {text}: {list_first(sorted(twice))} is in another arm, too")
         arms[name.strip()] = members
