@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
-from evaluation_factory import digests
+from evaluation_factory import digests, write_predictions
 from pulmonet.cli.main import main
 from report_reader import whole_report
 from run_factory import make_named_runs, make_run
@@ -97,6 +97,29 @@ def test_other_weights_end_the_comparison(
     assert {(one["a"], one["b"]) for one in found} == {("a", "b")}
     assert letters(runs)["c"] == ""
     assert letters(runs)["a"]
+
+
+def test_a_pair_that_the_other_no_longer_holds_does_not_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """b had other scores in between: what a and c once were compared with is gone."""
+    files = {name: write_predictions(tmp_path / f"{name}.csv", seed=ord(name)) for name in NAMES}
+    out = tmp_path / "artifacts"
+
+    def scores(*names: str) -> list[str]:
+        flags = [word for name in names for word in ("--predictions", str(files[name]))]
+        return [*flags, "--no-figures"]
+
+    assert evaluate(out, *scores(*NAMES)) == 0
+    write_predictions(files["b"], seed=0)
+    assert evaluate(out, *scores("b")) == 0
+    assert letters(out) == dict.fromkeys(NAMES, "")
+    capsys.readouterr()
+    assert evaluate(out, *scores("a", "c")) == 0
+    assert "as before" not in capsys.readouterr().err
+    found = json.loads((out / "a" / "evaluation_predictions_all.json").read_text())["comparisons"]
+    assert {(one["a"], one["b"]) for one in found} == {("a", "c")}
+    assert not letters(out)["b"] and letters(out)["a"]
 
 
 def test_two_baselines_have_two_names(

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pulmonet.metrics.ranking.comparison import ModelComparison, compare
 from pulmonet.metrics.ranking.resamples import MIN_PATIENTS, number_units
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
 from pulmonet.metrics.studies import join_studies
+from pulmonet.run.folder import RunDir
 from pulmonet.run.predictions import Predictions
 from pulmonet.run.record import joint_digest
 from pulmonet.words import count, did_you_mean, list_first
@@ -97,20 +99,24 @@ def earlier_comparison(
 ) -> tuple[list[RunResult], list[Comparison]] | None:
     """Letters and pairs of an earlier call with more runs; None where anything is another now.
 
-    So a run that is evaluated again, alone, takes nothing away from those it was compared with.
+    So a run that is evaluated again, alone, takes nothing away from those it was compared with,
+    if these hold the same pairs still.
     """
     lettered: list[RunResult] = []
     records: dict[tuple[str, str, str, str, str | None], Comparison] = {}
     if options.arms or options.primary != "macro" or options.margin:
         return None
     for material, result in zip(materials, results, strict=True):
-        where, before = (result.dataset, result.split), Evaluation(runs=[])
-        with contextlib.suppress(ArtifactError):  # none, or a damaged one
-            before = read_evaluation(material.run_dir.evaluation_path(*where))
+        where, folder = (result.dataset, result.split), material.run_dir.path
+        before = _before(folder, where)
         names = {name for item in before.comparisons for name in item.runs()}
         old = next((one for one in before.runs if one.run == result.run), None)
         here = {one.run for one in results if (one.dataset, one.split) == where}
         if old is None or not here < names or _ranked(old) != _ranked(result):
+            return None
+        theirs = {name: _before(folder.parent / name, where).comparisons for name in names - here}
+        pairs = ((one, name) for one in before.comparisons for name in {*one.runs()} - here)
+        if any(one not in theirs[name] for one, name in pairs):
             return None
         same: dict[str, Any] = {"group_letters": old.group_letters, "primary": old.primary}
         if _thresholds(old) == _thresholds(result):
@@ -126,6 +132,13 @@ def earlier_comparison(
             f"before, so the comparison with {list_first(sorted(others))} stays"
         )
     return lettered, [*records.values()]
+
+
+def _before(folder: Path, where: tuple[str, str]) -> Evaluation:
+    """What an earlier call wrote; nothing where that is not there, or damaged."""
+    with contextlib.suppress(ArtifactError):
+        return read_evaluation(RunDir(folder).evaluation_path(*where))
+    return Evaluation(runs=[])
 
 
 def _thresholds(result: RunResult) -> list[float | None]:
