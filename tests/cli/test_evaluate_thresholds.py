@@ -94,6 +94,19 @@ def test_rows_that_hold_some_that_chose_are_no_other_rows(
     assert first_point(tmp_path, "train").estimates == "procedure"
 
 
+def test_rows_are_known_again_without_the_name_of_their_collection(tmp_path: Path) -> None:
+    """A part that was saved alone has chosen the thresholds of both."""
+    parts = {"a": scores(0, range(40)), "b": scores(1, range(40, 80))}
+    for name, part in parts.items():
+        front = {column: f"{name}/" + part[column] for column in ("Path", "patient")}
+        parts[name] = part.assign(collection=name, **front)
+    assert evaluate(tmp_path, pd.concat(parts.values()), name="m") == 0
+    assert evaluate(tmp_path, scores(0, range(40)), "--split", "valid", name="m") == 0
+    assert first_point(tmp_path, "valid").estimates == "procedure"
+    assert evaluate(tmp_path, scores(2, range(80, 120)), "--split", "test", name="m") == 0
+    assert first_point(tmp_path, "test").estimates == "threshold"
+
+
 def test_stored_thresholds_have_numbers_of_their_own_and_are_compared(tmp_path: Path) -> None:
     """Rates, likelihood ratios and McNemar's test on new patients; beside them the procedure."""
     better = scores(0, range(80))

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult, read_evaluation
 from pulmonet.metrics.suspects import rank_suspects
 from pulmonet.run.folder import RunDir, list_runs
+from pulmonet.run.predictions import text_of
 from pulmonet.words import count, list_first
 
 
@@ -164,12 +165,15 @@ def _kept_calibration(material: Material) -> Calibration | None:
 def _digests(material: Material) -> set[str]:
     """Of the paths and patients, salted with the model's: they are known again, and not listed.
 
-    As in several collections: the name of each in front.
+    As in several collections: the name of each in front; of files, which may lack it, none.
     """
     rows, model = material.predictions, material.facts.get("checkpoint_sha256")
-    front = "" if COLLECTION in rows.columns else f"{rows.dataset}/"
-    named = (f"{front}{one}" for one in (*rows.paths, *(rows.patients or ())))
-    salted = (f"{model or material.scores_of} {one}" for one in named)
+    ids: Iterable[str] = (*rows.paths, *(rows.patients or ()))
+    names = [f"{text_of(one)}/" for one in rows.columns.get(COLLECTION, ())]
+    if names and material.scores_of:
+        ids, names = map(str.removeprefix, ids, names * 2), []
+    front = "" if names else f"{rows.dataset}/"
+    salted = (f"{model or material.scores_of} {front}{one}" for one in ids)
     encoded = (one.encode("utf-8", "surrogatepass") for one in salted)
     return {hashlib.blake2b(one, digest_size=8).hexdigest() for one in encoded}
 
