@@ -105,6 +105,25 @@ def test_any_other_number_is_named_too(
     assert f"second: differs: {EVALUATION}: {'.'.join(map(str, where))} is {value}" in said
 
 
+@pytest.mark.parametrize("anew", [("--threshold", "f1"), ("--calibrator", "platt")])
+def test_thresholds_that_were_chosen_anew_since_are_no_difference(
+    anew: tuple[str, str], received: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training rows were judged by those of before; what does not hang on them is checked."""
+    assert evaluate(received, "first", *anew) == 0
+    code, said = verify(received, capsys)
+    assert code == 0, said
+    name = "evaluation_tiny_train.json"
+    assert f"first: not verified: {name}: calibration.json was fitted anew since, or is" in said
+
+    def raise_auroc(document: Any) -> None:
+        document["runs"][0]["labels"]["Edema"]["auroc"]["value"] = 0.987
+
+    change(received / "first" / name, raise_auroc)
+    code, said = verify(received, capsys)
+    assert (code, f"first: differs: {name}: labels.Edema.auroc.value is 0.987" in said) == (4, True)
+
+
 def test_a_changed_weight_is_named(received: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = received / "second" / "best_model.pth"
     content = bytearray(path.read_bytes())

@@ -29,7 +29,7 @@ from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
-from pulmonet.metrics.results import Comparison, RunResult, ThresholdTest
+from pulmonet.metrics.results import Comparison, RankingResult, RunResult, ThresholdTest
 from pulmonet.metrics.subgroups import DEFAULT_COLUMNS
 from pulmonet.report.collect import Collection, Evaluated, RunArtifacts, collect
 from pulmonet.report.names import FIGURES
@@ -169,7 +169,13 @@ class _Check:
         points = [point for item in result.labels.values() for point in item.operating_points]
         is_stored = any(point.estimates == "threshold" for point in points)
         again = evaluate_one(material, options, stored if is_stored else None)
-        said = result.model_dump(include=fields, exclude_unset=True)
+        shown: dict[str, Any] = dict.fromkeys(fields, True)
+        if is_stored and not _is_of(result, stored):
+            why = f"{path.name}: calibration.json was fitted anew since, or is gone"
+            self.missing[result.run].append(why)
+            shown["labels"] = {"__all__": {*RankingResult.model_fields}}
+            shown.pop("subgroups")
+        said = result.model_dump(include=shown, exclude_unset=True)
         fitted_on = [one.baseline and one.baseline.fitted_on for one in (result, again)]
         if fitted_on[0] != fitted_on[1]:
             said.pop("baseline", None)  # the rows trained on were, or are, not at hand
@@ -317,6 +323,21 @@ class _Check:
             is_named = any(what.startswith(file or name) for what in self.wrong[name])
             if (place / NAME).exists() and not is_named and not Ledger(place, "").owns(path):
                 self.wrong[name].append(f"{file or name}: not as it was written")
+
+
+def _is_of(result: RunResult, stored: Calibration | None) -> bool:
+    """Whether the thresholds and calibrators of other rows in a result are those stored now."""
+    for label, item in result.labels.items():
+        points = [point for point in item.operating_points if point.estimates == "threshold"]
+        own = stored.labels.get(label) if stored else None
+        if not points:
+            continue
+        if own is None or any(own.thresholds.get(x.criterion) != x.threshold for x in points):
+            return False
+        fitted, said = own.calibrator, item.calibrated
+        if fitted and said and fitted.kind != said.calibrator:
+            return False
+    return True
 
 
 def _unlike_log(run: RunArtifacts) -> list[str]:
