@@ -319,6 +319,31 @@ def test_bad_predictions(
     assert message in capsys.readouterr().err
 
 
+def test_further_columns_as_others_write_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ages as DICOM has them, codes of a hospital, more views than groups."""
+    path = write_predictions(tmp_path / "mine.csv")
+    table = pd.read_csv(path, dtype=str).drop(columns="study")
+    row = table.index.to_series()
+    table["age_years"] = (30 + row % 50).map("{:03d}Y".format).mask(row < 2, "old")
+    table["hospital"], table["view"] = 1000001 + row % 2, (row % 14).map("v{}".format)
+    table.to_csv(path, index=False)
+    flags = ("--predictions", str(path), "--subgroup", "hospital", "--json")
+    assert evaluate(tmp_path / "artifacts", *flags) == 0
+    shown = capsys.readouterr()
+    groups = {
+        (one["column"], one["group"]): one["n_rows"]
+        for one in json.loads(shown.out)["runs"][0]["subgroups"]
+    }
+    assert {name for name, _ in groups} == {"sex", "age", "hospital"}
+    assert groups["hospital", "1000001"] == groups["hospital", "1000002"] == 60
+    assert sum(n for (name, _), n in groups.items() if name == "age") == 118
+    said = " ".join(shown.err.split())
+    assert "no age in years, so unknown: old" in said
+    assert "view has more than 12 different values: no subgroups by it." in said
+
+
 def test_one_class_only_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "healthy.csv"
     path.write_text("Edema,Edema_score\n" + "0,0.25\n" * 30)

@@ -6,11 +6,12 @@ are not, because they move with prevalence and n even where the model is the sam
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
@@ -36,13 +37,13 @@ DEFAULT_COLUMNS = ("sex", "age_years", "view", "collection")
 
 
 def group_values(name: str, values: NDArray[np.generic]) -> Strings:
-    """(N,) group of each row, "" = unknown; ages become bands of years.
+    """(N,) group of each row, "" = unknown; ages become bands of years, unknown if no number.
 
     Raises:
         ConfigError: more than a dozen values.
     """
     if name == "age_years":
-        years = np.asarray(values, dtype=np.float64)
+        years = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64)
         bands = [f"{low}–{high - 1}" for low, high in itertools.pairwise(AGE_EDGES)]
         bands.append(f"{AGE_EDGES[-1]}+")
         index = np.searchsorted(AGE_EDGES, np.nan_to_num(years), side="right") - 1
@@ -61,7 +62,7 @@ def group_values(name: str, values: NDArray[np.generic]) -> Strings:
 def choose_columns(
     columns: Mapping[str, NDArray[np.generic]], named: Sequence[str]
 ) -> dict[str, Strings]:
-    """Groups by column: sex, age band and view where known, then the columns named.
+    """Groups by column: sex, age band and view where known and not `crowded`, then those named.
 
     Raises:
         ConfigError: a named column does not exist or has too many values.
@@ -70,8 +71,14 @@ def choose_columns(
         if name not in columns:
             what = f"--subgroup {name}: no such column{did_you_mean(name, columns)}; columns:"
             raise ConfigError(f"{what} {', '.join(columns) or 'none'}; others come with --join")
-    wanted = [*(name for name in DEFAULT_COLUMNS if name in columns), *named]
+    own = (name for name in DEFAULT_COLUMNS if name in columns)
+    wanted = [*(name for name in own if not crowded(name, columns[name])), *named]
     return {name: group_values(name, columns[name]) for name in wanted}
+
+
+def crowded(name: str, values: Iterable[object]) -> bool:
+    """Whether a column has too many values for groups by it."""
+    return name != "age_years" and len({*map(text_of, values)} - {""}) > MAX_GROUPS
 
 
 class Measure(NamedTuple):

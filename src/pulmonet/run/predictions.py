@@ -1,6 +1,7 @@
 """predictions_*.csv: scores and targets of rows."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,10 +100,12 @@ class Predictions:
         """
         try:
             table = plain_cells(_read_table(path))
-        except (OSError, ValueError, ModuleNotFoundError) as error:
+        except (OSError, ValueError, ModuleNotFoundError, Warning) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             text = f"{path}: cannot be read as CSV ({reason}); check the file"
             raise ArtifactError(text) from None
+        for name in {"patient", "study"} & {*table}:
+            table[name] = table[name].str.strip()
         names = [str(name) for name in table.columns]
         labels = tuple(name for name in names if f"{name}_score" in names)
         if not labels:
@@ -144,14 +147,21 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Cells to the letter where a file begins as `Predictions.to_csv` does, else stripped."""
     content = read_bytes(path)
     if content.startswith(_OWN):
-        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        if path.match("predictions_*.csv") and not content.endswith(b"\n"):
+            raise ValueError("it ends without a line break: cut short")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pandas warns where it drops cells
+            return pd.read_csv(
+                io.BytesIO(content), dtype=object, keep_default_na=False, index_col=False
+            )
     return read_cells(path).map(str.strip)
 
 
 def text_of(value: object) -> str:
-    """A cell: a number in six digits, an unknown one blank."""
+    """A cell: a number in six digits, a whole one in all of its own, an unknown one blank."""
     if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:g}"
+        digits = 15 if float(value).is_integer() else 6
+        return "" if np.isnan(value) else f"{value:.{digits}g}"
     return "" if value is None else str(value)
 
 

@@ -35,3 +35,14 @@ def test_baseline_meets_what_it_never_saw() -> None:
     scores = fit_baseline(seen, np.asarray([[0, 1.0], [1, 1.0]]), new)
     assert np.isfinite(scores).all()
     assert scores[0, 1] == 1.0  # one class: the prevalence
+
+
+def test_numbers_and_words_for_a_sex_or_view_serve_alike() -> None:
+    codes = np.tile([0.0, 0.0, 1.0, 1.0], 20)
+    targets = np.tile([0.0, 1.0, 1.0, 1.0], 20)[:, None]
+    found = []
+    for values in (codes, np.where(codes == 1, "M", "F").astype(object)):
+        covariates = Covariates.of({"sex": values, "view": values}, 80)
+        found.append(fit_baseline(covariates, targets, covariates)[:, 0])
+    np.testing.assert_allclose(found[0], found[1])
+    assert found[0][2] > found[0][0] + 0.2

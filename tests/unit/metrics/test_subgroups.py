@@ -179,3 +179,20 @@ def test_a_smooth_curve_stands_where_a_group_is_scored() -> None:
     assert (small.labels["A"].smooth, small.labels["A"].calibration_slope) == (None, None)
     assert small.labels["A"].reason.startswith("too small to score")
     assert large.labels["A"].smooth.curve
+
+
+def test_long_codes_are_groups_of_their_own() -> None:
+    groups = group_values("hospital", np.asarray([1000001.0, 1000002.0, np.nan, 0.25]))
+    assert groups.tolist() == ["1000001", "1000002", "", "0.25"]
+
+
+def test_an_age_that_is_no_number_is_unknown() -> None:
+    groups = group_values("age_years", np.asarray(["45", "old", ""], object))
+    assert groups.tolist() == ["40–59", "", ""]
+
+
+def test_only_a_column_that_was_named_may_be_too_many() -> None:
+    columns = {"view": np.asarray([f"v{row}" for row in range(14)], object)}
+    assert choose_columns(columns, []) == {}
+    with pytest.raises(ConfigError, match="--subgroup view: 14 different values"):
+        choose_columns(columns, ["view"])

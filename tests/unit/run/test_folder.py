@@ -173,3 +173,28 @@ def test_predictions_that_are_none(tmp_path: Path, content: str, message: str) -
     file.write_text(content)
     with pytest.raises(ArtifactError, match=message):
         Predictions.read(file)
+
+
+def test_scores_of_others_that_begin_as_ours_are_tidied(tmp_path: Path) -> None:
+    """A comma at the end of each line, a blank behind an id, no last line break."""
+    cells = [f"{row}.png,p{row // 2}{' ' * (row % 2)},s{row},{row % 2},0.25," for row in range(4)]
+    lines = ["Path,patient,study,Edema,Edema_score", *cells]
+    (tmp_path / "theirs.csv").write_text("\n".join(lines))
+    found = Predictions.read(tmp_path / "theirs.csv")
+    assert found.paths == ("0.png", "1.png", "2.png", "3.png")
+    assert found.patients == ("p0", "p0", "p1", "p1")
+    assert found.scores.max() == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "words"),
+    [
+        ("predictions_x_valid.csv", "0.2", "it ends without a line break: cut short"),
+        ("mine.csv", "0.25,north\n", "cannot be read as CSV"),
+    ],
+)
+def test_cells_lost_at_the_end_are_refused(tmp_path: Path, name: str, end: str, words: str) -> None:
+    row = "1.png,p1,s1,1,"
+    (tmp_path / name).write_text(f"Path,patient,study,Edema,Edema_score\n{row}{end}")
+    with pytest.raises(ArtifactError, match=words):
+        Predictions.read(tmp_path / name)

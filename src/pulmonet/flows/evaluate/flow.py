@@ -31,6 +31,7 @@ from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Evaluation, RunResult
 from pulmonet.metrics.shift import describe_shift
+from pulmonet.metrics.subgroups import DEFAULT_COLUMNS, MAX_GROUPS, crowded
 from pulmonet.words import did_you_mean
 
 
@@ -145,6 +146,9 @@ def evaluate_one(
     """The result of one run, with shift and baseline; without `stored` it is cross-fitted."""
     predictions, training = material.predictions, material.training
     facts = dict(material.facts)
+    many = [name for name in DEFAULT_COLUMNS if crowded(name, predictions.columns.get(name, ()))]
+    why = f"has more than {MAX_GROUPS} different values: no subgroups by it."
+    facts["notes"] = [*facts.get("notes", []), *(f"{name} {why}" for name in many)]
     if training is not None:
         covariates = Covariates.of(predictions.columns, len(predictions.paths))
         here = KnownRows(covariates, predictions.targets)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from pulmonet.arrays import Pixels
+from pulmonet.data.sources.rows import parse_age
 from pulmonet.errors import ArtifactError, ConfigError, PulmoNetError
 from pulmonet.files.paths import expand
 from pulmonet.files.read import sha256_of
@@ -153,6 +154,13 @@ def read_scores(source: Source, options: EvaluateOptions) -> Material:
         console.warn(f"{what} {list_first(read.left_out, 20)}")
     if read.patients is None:
         console.note(f"{path}: names no patients, so images are resampled")
+    ages = read.columns.get("age_years", np.zeros(0))
+    if ages.dtype == object:  # text, as 045Y
+        years = np.asarray([parse_age(text) for text in ages])
+        odd = {text for text, year in zip(ages, years, strict=True) if text and np.isnan(year)}
+        if odd:
+            console.note(f"{path}: no age in years, so unknown: {list_first(sorted(odd), 3)}")
+        read = replace(read, columns=read.columns | {"age_years": years})
     counts_as = options.blank if "blank" in options.model_fields_set else "ignore"
     blank = np.isnan(read.targets).sum(axis=0).tolist()
     missing = {label: {"blank": n} for label, n in zip(read.labels, blank, strict=True)}
