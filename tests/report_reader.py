@@ -13,6 +13,7 @@ from pulmonet.report.pseudonyms import Identities
 from pulmonet.report.render.blocks import Block, Bullets, Document, Section, Text, all_sections
 from pulmonet.report.sections import build_document
 from pulmonet.run.folder import RunDir
+from report_factory import make_comparison
 
 
 def _document(artifacts_dir: Path) -> Document:
@@ -78,3 +79,11 @@ def change_result(run_dir: RunDir, **changes: Any) -> None:
     document = json.loads(path.read_text())
     document["runs"][0] |= changes
     path.write_text(json.dumps(document))
+
+
+def compare(artifacts_dir: Path, a: str, b: str, **facts: Any) -> None:
+    """As `evaluate` leaves two runs that it has compared."""
+    pair = make_comparison(a, b).model_copy(update=facts).model_dump(mode="json")
+    for name in (a, b):
+        (path,) = (artifacts_dir / name).glob("evaluation_*.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"comparisons": [pair]}))

@@ -5,7 +5,7 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -72,10 +72,12 @@ class RunArtifacts(Evaluated):
         return min(self.results, key=rank, default=None)
 
 
-#: Equal for evaluations of the same rows with the same reference standard.
-rows_of = attrgetter(
+#: Equal for evaluations of as many rows of one kind; their images may still be others.
+kind_of = attrgetter(
     "dataset", "split", "level", "dataset_fingerprint", "n_rows", "n_patients", "views", "blank"
 )
+#: A `Rows`.
+key_of = attrgetter("run", "dataset", "split")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,15 @@ class Collection:
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
     """What was left out since it is of other weights, or of other rows, than now lie there."""
+    images: Mapping[Any, Mapping[Rows, int]] = field(default_factory=dict)
+    """Digests of the images in the predictions, where these are there, by kind of rows."""
+
+    def rows_of(self, result: RunResult) -> tuple[Any, ...]:
+        """Equal for evaluations of the same rows with the same reference standard."""
+        kind = kind_of(result)
+        images = self.images.get(kind, {})
+        # where all known ones are the same, so are those whose predictions are gone
+        return *kind, images.get(key_of(result)) if len({*images.values()}) > 1 else None
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
@@ -152,7 +163,8 @@ class Collection:
         best = self.best_run()
         result = best.main_result()
         others = [run.main_result() for run in self.runs if run is not best]
-        return [item for item in others if result and item and rows_of(item) == rows_of(result)]
+        rows = result and self.rows_of(result)
+        return [item for item in others if item and self.rows_of(item) == rows]
 
 
 @dataclass(frozen=True)
@@ -215,14 +227,25 @@ def collect(artifacts_dir: Path, *, anything: bool = False) -> Collection:
         ),
         problems=tuple(problems),
         stale=tuple(attempt.stale),
+        images=_images([*runs, *others]),
     )
+
+
+def _images(every: Sequence[Evaluated]) -> dict[Any, dict[Rows, int]]:
+    found: dict[Any, dict[Rows, int]] = {}
+    for one in every:
+        images = {(of.dataset, of.split): hash(frozenset(of.paths)) for of in one.predictions}
+        for result in one.results:
+            if digest := images.get((result.dataset, result.split)):
+                found.setdefault(kind_of(result), {})[key_of(result)] = digest
+    return found
 
 
 def _without_stale_letters(reader: Reader, found: Found) -> Found:
     """Without letters and tests that a run shared with one of other weights, or evaluated since."""
     results = list(found.results)
     for at, result in enumerate(results):
-        key = (result.run, result.dataset, result.split)
+        key = key_of(result)
         stale = [one for one in reader.compared.get(key, ()) if reader.is_stale(one, key)]
         sides = [(one.a_members or [one.a], one.b_members or [one.b]) for one in stale]
         gone = [{*pair} for side in sides for pair in product(*side)]
@@ -265,8 +288,7 @@ def _read_evaluated(run_dir: RunDir, attempt: Reader) -> Evaluated:
                 results.append(result)
                 if named.run not in attempt.weights:  # the folder was called so then
                     attempt.renamed[named.run] = run_dir.name
-                key = (result.run, result.dataset, result.split)
-                attempt.compared[key] = list(evaluation.comparisons)
+                attempt.compared[key_of(result)] = list(evaluation.comparisons)
             if not fresh or not attempt.check_rows(table, result):
                 left_out.add(table)
     read_figure = partial(_read_figure, part=2 if attempt.n_evaluations <= 4 else 3)

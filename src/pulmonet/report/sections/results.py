@@ -11,7 +11,7 @@ from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of
 from pulmonet.metrics.tables import Cell, Table, by_run, grid, table
-from pulmonet.report.collect import Collection, Context, Evaluated, rows_of
+from pulmonet.report.collect import Collection, Context, Evaluated, key_of, kind_of
 from pulmonet.report.render.blocks import Block, Picture, Section, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import Stored, threshold_steps
 from pulmonet.report.sections.curves import curves_section
@@ -91,10 +91,21 @@ def grouped(collection: Collection) -> list[list[RunResult]]:
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for result in collection.results:
         wholes = tuple(whole.run for whole in pooled if result.run in whole.members)
-        key = (*rows_of(result)[:3], wholes) if wholes else rows_of(result)
+        rows = collection.rows_of(result)
+        key = (*rows[:3], wholes) if wholes else rows
         groups.setdefault(key, []).append(result)
     best = collection.headline(collection.best_run())
-    return sorted(groups.values(), key=lambda group: all(one is not best for one in group))
+    found = sorted(groups.values(), key=lambda group: all(one is not best for one in group))
+    return [_of_one_comparison(collection, group) for group in found]
+
+
+def _of_one_comparison(collection: Collection, group: list[RunResult]) -> list[RunResult]:
+    """Without letters where several comparisons gave them: an a of one is no a of another."""
+    lettered = (key_of(result) for result in group if result.group_letters)
+    compared = (collection.compared.get(key, ()) for key in lettered)
+    if len({frozenset(run for one in items for run in one.runs()) for items in compared}) < 2:
+        return group
+    return [result.model_copy(update={"group_letters": ""}) for result in group]
 
 
 def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Section]:
@@ -120,7 +131,7 @@ def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Sectio
         )
         name = title if is_alone else f"{title}: {listing(names)}"
         name = f"{title}: folds of {listing(list(folds))}" if folds else name
-        counted = results[0].labels.items() if len(set(map(rows_of, results))) == 1 else ()
+        counted = results[0].labels.items() if len(set(map(kind_of, results))) == 1 else ()
         blocks = (
             *said,
             *(macro_table(results) if len(groups) > 1 else ()),
@@ -139,7 +150,7 @@ def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Sectio
 def macro_table(results: list[RunResult]) -> list[Table]:
     ranked = _ranked(results)
     rows: list[tuple[Any, ...]] = [(result.run, result.macro, result) for result in ranked]
-    baselines = baselines_of(ranked if len(set(map(rows_of, results))) == 1 else [])
+    baselines = baselines_of(ranked if len(set(map(kind_of, results))) == 1 else [])
     for name, baseline in baselines.items():
         rows.append((Cell(name, kind="muted"), baseline.macro, None))
     return table_of("macro", rows, combination_notes(ranked), baselines=baselines, results=ranked)

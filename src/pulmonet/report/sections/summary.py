@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from pulmonet.metrics.results import Comparison, RunResult
 from pulmonet.report.collect import Collection, Context
 from pulmonet.report.render.blocks import Bullets, Section, Text
 from pulmonet.report.sections.results import overview
 from pulmonet.report.stale import Problem
 from pulmonet.report.texts import entries, fields, paragraphs
+from pulmonet.report.wording import difference_of
 
 RESEARCH_ONLY = (
     "For research and education. Not a medical device: nothing here may be used to diagnose or "
@@ -35,20 +37,32 @@ def _facts(collection: Collection) -> dict[str, Any]:
         weights = run.config.model.weights
         kind = weights if weights in {"imagenet", "none"} else "file"
         starts.setdefault(run.provenance.origin() or kind, []).append(run.name)
-    letters, rivals = set(result.group_letters if result else ""), collection.rivals()
+    compared = _compared(collection, result) if result else []
     return {
         "best": best,
         "result": result,
         "runs": runs,
-        "rivals": rivals,
+        "rivals": collection.rivals(),
         "headline": collection.headline,
         "starts": starts,
         "alone": not any(run.main_result() for run in runs if run is not best),
         "others": [one for other in collection.others for one in other.results],
-        "alike": [one.run for one in rivals if letters & set(one.group_letters)],
+        "alike": [name for name, one, _ in compared if not one.distinguished],
+        "worse": [name for name, one, gap in compared if one.distinguished and gap > 0],
         "left_out": [run.name for run in collection.runs if run not in runs],
         "research_only": RESEARCH_ONLY,
     }
+
+
+def _compared(collection: Collection, result: RunResult) -> list[tuple[str, Comparison, float]]:
+    """The other side of each comparison that `result` is in, and by how much that is behind."""
+    found = []
+    for rows, one in collection.comparisons:
+        if rows == (result.dataset, result.split) and result.run in one.runs() and one.is_primary():
+            is_b = result.run in (one.b_members or [one.b])
+            gap = difference_of(one, swap=is_b).value
+            found.append((one.a if is_b else one.b, one, gap or 0.0))
+    return found
 
 
 def stale_note(context: Context) -> list[Text]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from pulmonet.metrics.tables import Table
 from pulmonet.report.render.blocks import ThresholdExplorer, Viewer
 from report_factory import make_run
-from report_reader import change_result, sections_of, tables_of, words_of
+from report_reader import change_result, compare, sections_of, tables_of, words_of
+
+ROWS = "CheXpert-v1.0-small, valid split"
 
 
 def test_the_baseline_without_the_picture_stands_in_the_final_table(tmp_path: Path) -> None:
@@ -29,6 +31,34 @@ def test_runs_on_other_rows_are_never_ranked(tmp_path: Path) -> None:
         assert "cannot be compared" in words_of(section)
         table = next(block for block in section.blocks if isinstance(block, Table))
         assert [row[0].text for row in table.rows] == [name, "baseline (view, age, sex)"]
+
+
+def test_cohorts_of_one_size_are_told_apart_by_their_images(tmp_path: Path) -> None:
+    """Another 90 images of 60 patients, under the same names of dataset and split."""
+    make_run(tmp_path, "a")
+    run_dir = make_run(tmp_path, "b")
+    make_run(tmp_path, "gone", skill=0.5)
+    (path,) = run_dir.path.glob("predictions_*.csv")
+    text = path.read_text()
+    whole = "Mean over the labels, best first"
+    assert len(tables_of(tmp_path)[whole].rows) == 4
+    next((tmp_path / "gone").glob("predictions_*.csv")).unlink()
+    assert len(tables_of(tmp_path)[whole].rows) == 4  # nothing says that its rows are others
+    path.write_text(text.replace("/patient", "/other"))
+    assert "cannot be compared" in words_of(sections_of(tmp_path)[f"{ROWS}: b"])
+    assert "tested on the same images" not in words_of(sections_of(tmp_path)["Summary"])
+
+
+def test_letters_of_runs_that_were_compared_apart_do_not_meet(tmp_path: Path) -> None:
+    """Two calls on the same rows: an a of the one is no a of the other."""
+    for a, b in (("r1", "r2"), ("r3", "r4")):
+        for name in (a, b):
+            make_run(tmp_path, name)
+        compare(tmp_path, a, b)
+        table = tables_of(tmp_path)["Mean over the labels, best first"]
+        letters = {row[table.columns.index("Group")].text for row in table.rows[:-1]}
+        assert letters == ({"a"} if a == "r1" else {"–"})
+        assert ("share a letter" in " ".join(table.notes)) == (a == "r1")
 
 
 def test_runs_become_rows_when_they_are_many(tmp_path: Path) -> None:

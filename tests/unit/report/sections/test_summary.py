@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 from report_factory import make_run
-from report_reader import sections_of, tables_of, words_of
+from report_reader import compare, sections_of, tables_of, words_of
 
 
 def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     make_run(tmp_path, "b", skill=3.0)
+    compare(tmp_path, "a", "b")
     summary = words_of(sections_of(tmp_path)["Summary"])
     assert "The best run, b, reaches a mean AUROC" in summary
     assert "Not significantly different from b on these images: a." in summary
@@ -22,18 +23,28 @@ def test_runs_on_the_same_rows_have_a_best_one(tmp_path: Path) -> None:
 
 def test_a_best_run_is_called_better_only_where_that_is_significant(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
-    run_dir = make_run(tmp_path, "b", skill=3.0)
+    make_run(tmp_path, "b", skill=3.0)
     better = "It is significantly better than a in macro AUROC."
+    compare(tmp_path, "a", "b")
     assert better not in words_of(sections_of(tmp_path)["Summary"])
-    (path,) = run_dir.path.glob("evaluation_*.json")
-    document = json.loads(path.read_text())
-    document["runs"][0]["group_letters"] = "z"
-    path.write_text(json.dumps(document))
+    compare(tmp_path, "a", "b", distinguished=True, difference=-0.2)
     summary = words_of(sections_of(tmp_path)["Summary"])
     assert better in summary and "Not significantly different" not in summary
-    document["runs"][0]["group_letters"] = ""  # not compared
-    path.write_text(json.dumps(document))
-    assert better not in words_of(sections_of(tmp_path)["Summary"])
+    compare(tmp_path, "a", "b", distinguished=True, difference=0.2)  # in another endpoint
+    assert "ignificantly" not in words_of(sections_of(tmp_path)["Summary"])
+
+
+def test_nothing_is_said_of_runs_that_the_best_one_was_not_compared_with(tmp_path: Path) -> None:
+    for name, skill in (("r1", 3.0), ("r2", 1.4), ("r3", 0.5), ("r4", 0.4)):
+        make_run(tmp_path, name, skill=skill)
+    compare(tmp_path, "r1", "r2", distinguished=True, difference=0.3)
+    compare(tmp_path, "r3", "r4")
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "It is significantly better than r2 in macro AUROC." in summary
+    assert "Not significantly different" not in summary
+    compare(tmp_path, "r1", "r2")
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "Not significantly different from r1 on these images: r2." in summary
 
 
 def test_an_unfinished_run_is_named_and_not_counted(tmp_path: Path) -> None:
