@@ -137,6 +137,21 @@ def test_open_items_name_the_note_that_fills_them(tmp_path: Path) -> None:
     assert "author notes would fill" not in (tmp_path / "report.md").read_text("utf-8")
 
 
+def test_a_page_with_identifiers_does_not_stay_for_the_next_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path)
+    command, page = ["report", "--artifacts-dir", str(tmp_path)], tmp_path / "report.html"
+    assert main([*command, "--html", "--show-identifiers"]) == 0
+    assert "patient000" in page.read_text("utf-8")
+    assert main(command) == 0
+    assert not page.exists()
+    assert "the page of an earlier report is removed" in capsys.readouterr().err
+    page.write_text("mine")
+    assert main(command) == 0
+    assert page.read_text() == "mine"
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_tables_compile_in_latex(artifacts: Path, tmp_path: Path) -> None:
     """Two pages as in a paper, with a figure as PDF; then every table of the report."""

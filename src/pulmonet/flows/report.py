@@ -76,7 +76,9 @@ def run(options: ReportOptions) -> int:
     for path, content in pages.items():
         ledger.write(path, content)
     # those of an earlier report may name patients
-    ledger.remove(*(path for path in files_dir.rglob("*") if path not in pages))
+    if not with_page and ledger.owns(page_path):
+        console.note(f"{page_path}: the page of an earlier report is removed; --html writes it")
+    ledger.remove(*(path for path in (page_path, *files_dir.rglob("*")) if path not in pages))
     console.say(f"report: {markdown_path}")
     console.say(f"model card: {folder / 'MODEL_CARD.md'}")
     if with_page:
