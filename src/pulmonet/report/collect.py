@@ -110,6 +110,11 @@ class Collection:
         return (*self.runs, *self.others)
 
     @property
+    def names(self) -> list[str]:
+        """What `evaluated` are called, in its order."""
+        return [found.name for found in self.evaluated]
+
+    @property
     def results(self) -> list[RunResult]:
         """All evaluations, in the order of `evaluated`."""
         return [result for found in self.evaluated for result in found.results]

@@ -1,7 +1,8 @@
 """How numbers, times, names and tables are written in a report."""
 
 import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pulmonet import words
@@ -73,10 +74,16 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def safe_name(name: str) -> str:
-    """A run's or label's name as part of a file name or an anchor, ASCII only."""
+def safe_name(name: str, among: Iterable[str] = ()) -> str:
+    """A run's or label's name as part of a file name or an anchor, ASCII only.
+
+    It ends in a digest where another name `among` those would be the same.
+    """
     ascii_only = file_name_of(name).encode("ascii", "replace").decode().replace("?", "_")
-    return ascii_only.replace("+", "-plus").replace(".", "-")
+    safe = ascii_only.replace("+", "-plus").replace(".", "-")
+    if any(other != name and safe_name(other) == safe for other in among):
+        safe += f"-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):x}"
+    return safe
 
 
 def picture_name(*parts: str) -> str:

@@ -34,7 +34,7 @@ def explanations_section(context: Context) -> Section:
     for run in runs:
         shown = [one for of, one in images if of is run]
         pictures += [_strip(context, run, one) for one in shown[: max(1, MAX_STRIPS // len(runs))]]
-    children = [section for run in runs for section in _checks(run)]
+    children = [section for run in runs for section in _checks(context, run)]
     if exhibits:
         viewer = Viewer(tuple(exhibits), tuple(pictures))
         children.insert(0, Section("heat-maps", "Heat maps", (viewer,), beside=True))
@@ -70,6 +70,7 @@ def _strip(context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage) 
     assert image.xray is not None
     name = context.identities.image(_identify(run, image)[0])
     xray = shrink(image.xray, 320)
+    whose = safe_name(run.name, context.collection.names)
     where = (*xray.shape, run.config.data.fit, heatmaps.MAP_SIDE)
     of_labels = [(label, image.found[label]) for label in image.labels]
     scores = np.asarray([found.score for _, found in of_labels])
@@ -78,7 +79,7 @@ def _strip(context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage) 
     shown = "highest scores" if len(chosen) < len(of_labels) else "scores"
     overlays = [_overlay(xray, of_labels[n], placed[n]) for n in placed]
     return Picture(
-        picture_name(run.name, name, *filter(None, [image.method]), "maps"),
+        picture_name(whose, name, *filter(None, [image.method]), "maps"),
         draw_heat_map_strip(f"{'SYNTHETIC ' * context.collection.synthetic}X-ray", xray, overlays),
         f"X-ray {name} and heat maps of {run.name}",
         f"{name}, {run.name}: X-ray and heat maps with {shown}",
@@ -106,7 +107,7 @@ def _identify(run: RunArtifacts, image: heatmaps.ExplainedImage) -> tuple[str, d
     return name or image.folder, {}
 
 
-def _checks(run: RunArtifacts) -> list[Section]:
+def _checks(context: Context, run: RunArtifacts) -> list[Section]:
     found, sanity = run.heat_maps.localization, run.heat_maps.sanity
     of_labels = (found.labels if found else {}).items()
     rows = [(label, facts, *row) for label, facts in of_labels for row in facts.rows.items()]
@@ -117,5 +118,5 @@ def _checks(run: RunArtifacts) -> list[Section]:
     ]
     does = "localise the findings" if found else "depend on the weights"
     title = f"Do the maps of {run.name} {does}?"
-    key = f"checks-{safe_name(run.name)}"
+    key = f"checks-{safe_name(run.name, context.collection.names)}"
     return [Section(key, title, tuple(blocks), folded=True, beside=True)] if blocks else []

@@ -1,5 +1,6 @@
 """One run on one split in detail: curves, calibration, operating points, subgroups, errors."""
 
+from functools import partial
 from typing import Any
 
 from pulmonet.metrics.results import RunResult
@@ -13,7 +14,9 @@ from pulmonet.report.wording import picture_name, safe_name
 
 def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
     """Everything about one evaluation that does not fit into the tables above."""
-    key = f"detail-{safe_name(run.name)}-{safe_name(result.dataset)}-{safe_name(result.split)}"
+    datasets = [one.dataset for one in run.results]
+    file = safe_name(run.name, context.collection.names), safe_name(result.dataset, datasets)
+    pictures = partial(_pictures, run, result, *file)
     groups = [(f"{group.column}: {group.group}", group) for group in result.subgroups]
     every = [(name, *pair) for name, group in groups for pair in group.labels.items()]
     study, labels = result.study, result.labels.items()
@@ -25,20 +28,21 @@ def run_details(context: Context, run: Evaluated, result: RunResult) -> Section:
         *paragraphs("run_details", result=result, scrub=context.identities.scrub),
         *table_of("flow", result.flow),
         *_missing(result),
-        *_pictures(run, result, "flow"),
+        *pictures("flow"),
         # which the page draws finding by finding
-        Charts((), _pictures(run, result, "roc", "precision_recall", "reliability")),
+        Charts((), pictures("roc", "precision_recall", "reliability")),
         *table_of("intervals", labels),
         *table_of("conformal", labels),
-        *_pictures(run, result, "decision"),
+        *pictures("decision"),
         *table_of("subgroups", every),
         *paragraphs("subgroups_left", result=result),
         *table_of("subgroups_calibration", every),
         *table_of("underdiagnosis", groups),
-        *_pictures(run, result, "subgroups", "calibration_subgroups"),
+        *pictures("subgroups", "calibration_subgroups"),
         *table_of("study_level", studies, study=study),
     ]
     title = f"More about {run.name} on {result.dataset}, {result.split}"
+    key = "-".join(("detail", *file, safe_name(result.split)))
     return Section(key, title, tuple(blocks), folded=True, beside=True)
 
 
@@ -54,12 +58,14 @@ def _missing(result: RunResult) -> list[Table]:
     return table("Missing labels in these rows", labels, [note], key="missing")
 
 
-def _pictures(run: Evaluated, result: RunResult, *names: str) -> tuple[Picture, ...]:
-    """Figures of `evaluate`, under names without identifiers."""
+def _pictures(
+    run: Evaluated, result: RunResult, whose: str, of: str, *names: str
+) -> tuple[Picture, ...]:
+    """Figures of `evaluate`, under names without identifiers: run and dataset as in files."""
     rows = (result.dataset, result.split)
     return tuple(
         Picture(
-            picture_name(run.name, name, *rows),
+            picture_name(whose, name, of, result.split),
             run.figures[*rows, name],
             f"{FIGURES[name]} of {run.name} on {result.dataset}, {result.split}",
         )

@@ -51,9 +51,10 @@ def _weights(context: Context, run: RunArtifacts) -> str:
 
 
 def _curves(context: Context, run: RunArtifacts) -> Section:
-    key = f"curves-{wording.safe_name(run.name)}"
+    whose = wording.safe_name(run.name, context.collection.names)
+    key = f"curves-{whose}"
     words = f"Loss, AUROC and average precision per epoch of {run.name}"
-    name = wording.picture_name(run.name, "curves")
+    name = wording.picture_name(whose, "curves")
     pictures = (Picture(name, run.curves, words),) if run.curves is not None else ()
     blocks: list[Block] = [*pictures]
     if run.log is not None and len(run.log):

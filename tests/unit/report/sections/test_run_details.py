@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from report_factory import make_run
-from report_reader import tables_of, texts_of
+from pulmonet.report.render.blocks import Charts
+from report_factory import draw_xray, make_run, png_bytes
+from report_reader import sections_of, tables_of, texts_of
 
 
 def test_groups_too_small_to_score_are_named_once(tmp_path: Path) -> None:
@@ -78,3 +79,21 @@ def test_conformal_thresholds_stand_beside_operating_points(tmp_path: Path) -> N
     why = "nothing is ruled out, which 29 positive patients or more have to choose"
     assert found.notes[1] == f"{names[0]}: {why}."
     assert found.notes[0].startswith("Chosen on d, split valid. With 95 % confidence each, at")
+
+
+def test_runs_whose_names_make_one_file_name_have_files_of_their_own(tmp_path: Path) -> None:
+    """Pages, pictures and tables; and those of a run that is alone with its name keep theirs."""
+    for name in ("m.1", "m-1", "m2.x"):
+        run_dir = make_run(tmp_path, name)
+        run_dir.figure_path("roc", "CheXpert-v1.0-small", "valid").write_bytes(
+            png_bytes(draw_xray())
+        )
+    document = sections_of(tmp_path)
+    pages = [section for title, section in document.items() if title.startswith("More about")]
+    keys = {section.title.split()[2]: section.key for section in pages}
+    assert keys["m2.x"] == "detail-m2-x-CheXpert-v1-0-small-valid"
+    charts = [block for section in pages for block in section.blocks if isinstance(block, Charts)]
+    names = [picture.name for chart in charts for picture in chart.pictures]
+    curves = [document[run].key for run in keys]
+    assert all(len({*some}) == 3 for some in (keys.values(), names, curves))
+    assert "m2-x_roc_CheXpert-v1-0-small_valid.png" in names and "curves-m2-x" in curves
