@@ -18,13 +18,19 @@ from pulmonet.files.write import changing, write_atomic
 
 KEY_NAME = ".pseudonym_key"
 
+_WORD = r"[^\s/\\'\"`,;:()]+"
+#: With spaces, too (John Doe): over a word too many nobody is named.
+_FOLDER = rf"{_WORD}(?: (?!\d){_WORD}){{0,2}}[\\/]+"
+#: Of an absolute path: from / or ~, a drive (C:\) or a server (\\name).
+_FOLDERS = rf"(?<![\w.:/\\~])(?:(?:~|[A-Za-z]:)[\\/]+(?:{_FOLDER})*|(?://?|\\\\+)(?:{_FOLDER})+)"
 _IMAGE_PATH = re.compile(
+    rf"(?:{_FOLDERS})?"
     r"[^\s'\"`,;:()\[\]]*\.(?:jpe?g|png|dcm|dicom|tiff?|bmp|npz|nii)(?:#[^\s'\",;]*)?(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _PATIENT = re.compile(r"patient[_-]?\d+", re.IGNORECASE)
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""", re.DOTALL)
-_ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|/[^\s/'\"`,;:()]+)(?:/[^\s'\"`,;:()]+)+/?")
+_ABSOLUTE = re.compile(rf"{_FOLDERS}(?:{_WORD})?")
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Identities:
             return text
         text = _IMAGE_PATH.sub(lambda found: self.image(found.group()), text)
         text = _PATIENT.sub(lambda found: self.patient(found.group()), text)
-        return _ABSOLUTE.sub(lambda found: "…/" + PurePosixPath(found.group()).name, text)
+        return _ABSOLUTE.sub(lambda found: f"…/{_last_part(found.group())}", text)
 
     def quoteless(self, text: str) -> str:
         """A message without what it quotes: a damaged file's cells may name anybody."""
@@ -59,13 +65,17 @@ class Identities:
         if self.shown:
             return argument
         option, separator, value = argument.rpartition("=")
-        if value.startswith(("/", "~")):
-            return f"{option}{separator}{PurePosixPath(value).name or value}"
+        if value.startswith(("/", "~")) or _ABSOLUTE.match(value):
+            return f"{option}{separator}{_last_part(value) or value}"
         return self.scrub(argument)
 
     def _digest(self, kind: str, value: str) -> str:
         data = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, key=self.key, digest_size=3).hexdigest()
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def load_identities(artifacts_dir: Path, *, shown: bool = False) -> Identities:

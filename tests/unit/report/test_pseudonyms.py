@@ -39,6 +39,14 @@ def test_a_pseudonym_holds_nothing_of_the_id(patient: str) -> None:
         ("patient00012 twice", "patient00012"),
         ("images/00000013_005.png: truncated", "00000013"),
         ("x.npz#train/17 is bad", "train/17"),
+        ("see /home/Jane van Doe/data, please", "Doe"),
+        ("slow: /home/Jane Doe/x/view1.png.", "Jane"),
+        (r"see C:\Users\jane\nih", "jane"),
+        (r"'C:\\Users\\jane\\nih' is empty", "jane"),
+        ("see C:/Users/jane/nih", "jane"),
+        ("see //server/share/jane/nih", "share"),
+        (r"see \\server\share\jane\nih", "jane"),
+        (r"C:\Users\jane\x.png is bad", "jane"),
     ],
 )
 def test_free_text_is_scrubbed(text: str, hidden: str) -> None:
@@ -46,8 +54,18 @@ def test_free_text_is_scrubbed(text: str, hidden: str) -> None:
     assert Identities(b"k" * 32, shown=True).scrub(text) == text
 
 
+def test_a_path_in_a_text_keeps_its_last_part() -> None:
+    scrub = Identities(b"k" * 32).scrub
+    for path in ("/home/Jane Doe/nih/", r"C:\Users\Jane Doe\nih", "//server/share/nih", "~/nih"):
+        assert scrub(f"in {path} are 3/4 of them") == "in …/nih are 3/4 of them"
+
+
 @pytest.mark.parametrize(
-    "text", ["AP/PA views", "3/4 of the rows", "images/s", "p < 0.05; ratio 1/2", "https://x.org/a"]
+    "text",
+    [
+        *("AP/PA views", "3/4 of the rows", "images/s", "p < 0.05; ratio 1/2", "https://x.org/a"),
+        *("a: b/c", r"weights\best", "1:2 and/or 3"),
+    ],
 )
 def test_ordinary_words_stay(text: str) -> None:
     assert Identities(b"k" * 32).scrub(text) == text
@@ -59,6 +77,8 @@ def test_ordinary_words_stay(text: str) -> None:
         ("/srv/secret/CheXpert-v1.0-small", "CheXpert-v1.0-small"),
         ("--data-dir=~/my data/set", "--data-dir=set"),
         ("--lr=1e-4", "--lr=1e-4"),
+        (r"C:\Users\jane\nih", "nih"),
+        ("--data-dir=//server/share/my data", "--data-dir=my data"),
     ],
 )
 def test_command_arguments_keep_the_last_part_of_a_path(argument: str, expected: str) -> None:
