@@ -5,7 +5,7 @@ A file that is missing is missing: the sections say so. A file that is damaged b
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -94,15 +94,12 @@ class Collection:
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
     """What was left out since it is of other weights, or of other rows, than now lie there."""
-    images: Mapping[Any, Mapping[Rows, int]] = field(default_factory=dict)
-    """Digests of the images in the predictions, where these are there, by kind of rows."""
+    cohorts: Mapping[Rows, Any] = field(default_factory=dict)
+    """What tells evaluations of one kind and size apart."""
 
     def rows_of(self, result: RunResult) -> tuple[Any, ...]:
         """Equal for evaluations of the same rows with the same reference standard."""
-        kind = kind_of(result)
-        images = self.images.get(kind, {})
-        # where all known ones are the same, so are those whose predictions are gone
-        return *kind, images.get(key_of(result)) if len({*images.values()}) > 1 else None
+        return *kind_of(result), self.cohorts.get(key_of(result))
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
@@ -232,17 +229,36 @@ def collect(artifacts_dir: Path, *, anything: bool = False) -> Collection:
         ),
         problems=tuple(problems),
         stale=tuple(attempt.stale),
-        images=_images([*runs, *others]),
+        cohorts=_cohorts([*runs, *others], pairs.values()),
     )
 
 
-def _images(every: Sequence[Evaluated]) -> dict[Any, dict[Rows, int]]:
-    found: dict[Any, dict[Rows, int]] = {}
-    for one in every:
-        images = {(of.dataset, of.split): hash(frozenset(of.paths)) for of in one.predictions}
-        for result in one.results:
-            if digest := images.get((result.dataset, result.split)):
-                found.setdefault(kind_of(result), {})[key_of(result)] = digest
+def _cohorts(
+    every: Sequence[Evaluated], pairs: Iterable[tuple[tuple[str, str], Comparison]]
+) -> dict[Rows, Any]:
+    """By the images of the predictions; where some are not there, by how many have each label."""
+    images = {
+        (one.name, of.dataset, of.split): hash(frozenset(of.paths))
+        for one in every
+        for of in one.predictions
+    }
+    first: dict[Rows, str] = {}  # of those that were compared, and so share their rows
+    for rows, pair in pairs:
+        for name in pair.runs():
+            first[name, *rows] = min(first.get((name, *rows), name), *pair.runs())
+    kinds: dict[Any, dict[Rows, RunResult]] = {}
+    for result in (result for one in every for result in one.results):
+        kinds.setdefault(kind_of(result), {})[key_of(result)] = result
+    found: dict[Rows, Any] = {}
+    for some in kinds.values():
+        shared = sorted(set.intersection(*({*result.labels} for result in some.values())))
+        for key, result in some.items():
+            labels = some.get((first.get(key, ""), *key[1:]), result).labels
+            counts = [
+                (one.n, one.positives, one.positive_patients)
+                for one in map(labels.__getitem__, shared)
+            ]
+            found[key] = images[key] if {*some} <= {*images} else tuple(counts)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pulmonet.metrics.tables import Table
@@ -37,16 +38,29 @@ def test_cohorts_of_one_size_are_told_apart_by_their_images(tmp_path: Path) -> N
     """Another 90 images of 60 patients, under the same names of dataset and split."""
     make_run(tmp_path, "a")
     run_dir = make_run(tmp_path, "b")
-    make_run(tmp_path, "gone", skill=0.5)
     (path,) = run_dir.path.glob("predictions_*.csv")
-    text = path.read_text()
     whole = "Mean over the labels, best first"
-    assert len(tables_of(tmp_path)[whole].rows) == 4
-    next((tmp_path / "gone").glob("predictions_*.csv")).unlink()
-    assert len(tables_of(tmp_path)[whole].rows) == 4  # nothing says that its rows are others
+    assert len(tables_of(tmp_path)[whole].rows) == 3
+    text = path.read_text()
+    path.unlink()
+    assert len(tables_of(tmp_path)[whole].rows) == 3  # nothing says that its rows are others
     path.write_text(text.replace("/patient", "/other"))
     assert "cannot be compared" in words_of(sections_of(tmp_path)[f"{ROWS}: b"])
     assert "tested on the same images" not in words_of(sections_of(tmp_path)["Summary"])
+
+
+def test_cohorts_of_files_are_told_apart_by_their_labels(tmp_path: Path) -> None:
+    """Of these no predictions are kept; what was compared has the same rows all the same."""
+    for name in ("a", "b"):
+        (path,) = make_run(tmp_path, name).path.glob("predictions_*.csv")
+        path.unlink()
+    (path,) = (tmp_path / "b").glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    document["runs"][0]["labels"]["Edema"]["positives"] += 1
+    path.write_text(json.dumps(document))
+    assert f"{ROWS}: b" in sections_of(tmp_path)
+    compare(tmp_path, "a", "b")
+    assert ROWS in sections_of(tmp_path)
 
 
 def test_letters_of_runs_that_were_compared_apart_do_not_meet(tmp_path: Path) -> None:
