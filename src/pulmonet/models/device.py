@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from pulmonet.errors import ConfigError, TrainingError
+from pulmonet.files.system import keep_freed_memory
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to `device` with channels-last weights, the fast layout on CPU and GPU."""
+    if device.type == "cpu":
+        keep_freed_memory()
     moved: nn.Module = network.to(device).to(memory_format=torch.channels_last)
     return moved
 
