@@ -45,6 +45,7 @@ HEAVY = (
     "pulmonet.flows.explain.sanity",
     "pulmonet.flows.report",
     "pulmonet.figures.comparison",
+    "pulmonet.figures.curves",
     "pulmonet.figures.evaluation",
     "matplotlib.backends.backend_agg",
     "timm",

@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.load import parse_config
-from pulmonet.figures.training import draw_curves
+from pulmonet.figures.training import draw_training_log
 from pulmonet.files.write import write_atomic, write_json
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate
@@ -109,7 +109,7 @@ def make_run(
 @cache
 def _curves(labels: tuple[str, ...]) -> bytes:
     """Drawn once per set of labels: a figure takes a third of a second."""
-    return draw_curves(pd.DataFrame(make_log(labels, n_epochs=5, seed=1)))
+    return draw_training_log(pd.DataFrame(make_log(labels, n_epochs=5, seed=1)))
 
 
 def write_evaluation(run_dir: RunDir, evaluation: Evaluation) -> Path:

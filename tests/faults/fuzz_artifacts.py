@@ -19,7 +19,7 @@ from pulmonet.data.regions import read_segmentations
 from pulmonet.data.sources import read_manifest
 from pulmonet.errors import ArtifactError, DataError
 from pulmonet.metrics.calibration.fit import read_calibration
-from pulmonet.models.checkpoints import read_tensors
+from pulmonet.models.weight_files import read_tensors
 from pulmonet.report.collect import collect
 from pulmonet.training.checkpoint import load_checkpoint
 from report_factory import make_run

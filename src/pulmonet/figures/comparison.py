@@ -1,4 +1,4 @@
-"""Runs beside each other: intervals, ROC and precision-recall curves, trained on and tested on."""
+"""Runs beside each other: intervals and letters, trained on and tested on."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from pulmonet.figures import style
+from pulmonet.figures.curves import draw_curves, scored_labels
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.results import Comparison, Evaluation, RunResult
 
 #: Caption, where a dotted line is, and what stands on each line.
@@ -40,15 +39,6 @@ def comparison_figures(found: Evaluation) -> dict[str, Figure]:
 
 def _place(result: RunResult) -> tuple[str, str]:
     return result.dataset, result.split
-
-
-def scored_labels(shown: Sequence[RunResult]) -> dict[str, LabelResult]:
-    """Of each label that a run could be scored on, the first one's numbers."""
-    found: dict[str, LabelResult] = {}
-    for label, entry in (item for one in shown for item in one.labels.items()):
-        if entry.roc is not None:
-            found.setdefault(label, entry)
-    return found
 
 
 def draw_forest(
@@ -112,31 +102,6 @@ def draw_model_comparison(shown: Sequence[RunResult], comparisons: Sequence[Comp
             notes = f"Dashed: {base.name()}."
     notes += " Runs that share a letter are not significantly different." * bool(comparisons)
     return style.finish(figure, shown, "model_comparison", notes)
-
-
-def draw_curves(shown: Sequence[RunResult], kind: str) -> Figure:
-    """ROC, or precision and recall: a panel a label, a line a run, all on the same rows."""
-    scored, is_roc = scored_labels(shown), kind == "roc"
-    figure, panels = style.print_grid(len(scored), 0.45 + 0.13 * len(shown))
-    for axes, (label, first) in zip(panels, scored.items(), strict=True):
-        axes.plot([0, 1], [0, 1] if is_roc else [first.prevalence or 0] * 2, **style.DOTTED)
-        for position, result in enumerate(shown):
-            entry = result.labels.get(label)
-            found = entry and (entry.roc if is_roc else entry.precision_recall)
-            if entry and found:
-                looks = style.line_style(position)
-                looks["drawstyle"] = "default" if is_roc else "steps-pre"
-                number = entry.auroc if is_roc else entry.average_precision
-                looks["label"] = f"{'AUROC' if is_roc else 'AP'} {number.text(2)}"
-                # bands of more runs could not be told apart
-                style.curve(axes, found, band=len(shown) < 3, **looks)
-        style.dress(axes, label, first.counted(), legend=1)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    if len(shown) > 1:
-        lines = [Line2D([], [], **style.line_style(position)) for position in range(len(shown))]
-        names = [style.shorten(one.run) for one in shown]
-        style.add_legend(figure, lines, names, loc="outside lower center", **style.LONG)
-    return style.finish(figure, shown, kind)
 
 
 def draw_trained_tested(shown: Sequence[RunResult]) -> Figure:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from pulmonet.arrays import Pixels
 from pulmonet.data.images.square import shrink
 from pulmonet.figures import style
-from pulmonet.figures.comparison import draw_curves, draw_forest, scored_labels
+from pulmonet.figures.comparison import draw_forest
+from pulmonet.figures.curves import draw_curves, scored_labels
 from pulmonet.metrics.estimate import Estimate, number
 from pulmonet.metrics.label_result import Curve, LabelResult
 from pulmonet.metrics.results import RunResult, SubgroupLabel

@@ -11,7 +11,7 @@ from pulmonet.arrays import Array
 from pulmonet.figures import style
 
 
-def draw_curves(log: pd.DataFrame, title: str = "") -> bytes:
+def draw_training_log(log: pd.DataFrame, title: str = "") -> bytes:
     """Losses, AUROC and average precision per epoch, the best epoch marked, as PNG.
 
     The log is training_log.csv, one row an epoch; NaN leaves a gap, a missing column its line.

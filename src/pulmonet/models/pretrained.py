@@ -16,10 +16,10 @@ from pulmonet.errors import ArtifactError, ConfigError, TrainingError
 from pulmonet.files.paths import expand
 from pulmonet.files.read import sha256_of
 from pulmonet.labels import match_label
-from pulmonet.models.checkpoints import StateDict, check_dense, put, read_tensors
 from pulmonet.models.matching import backbone_keys, check_match, match_keys
 from pulmonet.models.networks import classifier_path
 from pulmonet.models.published import HASH_IN_NAME, PREFIX, fetch, published, read_network
+from pulmonet.models.weight_files import StateDict, check_dense, put, read_tensors
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import Provenance
 from pulmonet.words import count, first_line, list_first

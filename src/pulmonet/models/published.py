@@ -129,8 +129,8 @@ def read_network(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ConfigError: no such published network.
         ArtifactError: a file that is out of reach, no longer the same, or no such network.
     """
-    from pulmonet.models.checkpoints import put, read_tensors
     from pulmonet.models.networks import build_network, classifier_path, with_own_pixels
+    from pulmonet.models.weight_files import put, read_tensors
 
     network = published(name)
     try:

@@ -18,10 +18,10 @@ from pulmonet.data.likeness import Likeness, Sight, key_of, read_likeness
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import sha256_of
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
-from pulmonet.models.checkpoints import StateDict, put, read_tensors
 from pulmonet.models.device import choose_device, place
 from pulmonet.models.inference import predict
 from pulmonet.models.networks import MEMBER_KEY, Ensemble, build_network, with_own_pixels
+from pulmonet.models.weight_files import StateDict, put, read_tensors
 from pulmonet.run.folder import RunDir
 from pulmonet.run.record import RunRecord, explain_stale
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pulmonet.errors import ArtifactError
 from pulmonet.files.write import bytes_of, write_atomic
-from pulmonet.models.checkpoints import read_content
 from pulmonet.models.device import place
 from pulmonet.models.networks import build_network, classifier_path
+from pulmonet.models.weight_files import read_content
 from pulmonet.run.record import reason_of
 from pulmonet.training.engine import Engine
 from pulmonet.training.losses import binary_head

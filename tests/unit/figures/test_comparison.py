@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from pulmonet.figures.comparison import comparison_figures, draw_curves, draw_model_comparison
+from pulmonet.figures.comparison import comparison_figures, draw_model_comparison
+from pulmonet.figures.curves import draw_curves
 from pulmonet.metrics.results import Evaluation, RunResult
 
 
@@ -94,26 +95,6 @@ def test_a_matrix_has_a_line_a_run_and_a_column_a_dataset(
         assert words.endswith("external" if (row[0], column) == ("a", "south") else "internal")
     values = axes.images[0].get_array()
     assert values.mask.sum() == 1, "a cell that was not tested stays empty"
-
-
-def test_runs_on_the_same_rows_share_a_picture(make_result: Callable[..., RunResult]) -> None:
-    base = make_result(("Edema", "Mass"))
-    runs = [base.model_copy(update={"run": f"run_$i${i}"}) for i in range(4)]
-    figures = comparison_figures(Evaluation(runs=runs))
-    assert set(figures) == {"model_comparison", "roc_tiny_valid", "precision_recall_tiny_valid"}
-    for n_runs, n_bands in ((2, 2), (4, 0)):  # four bands on each other show nothing
-        figure = draw_curves(runs[:n_runs], "roc")
-        (legend,) = figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == [
-            one.run for one in runs[:n_runs]
-        ]
-        assert not any(text.get_parse_math() for text in legend.get_texts())
-        for axes, entry in zip(figure.axes, base.labels.values(), strict=True):
-            numbers = [text.get_text() for text in axes.get_legend().get_texts()]
-            assert numbers == [f"AUROC {entry.auroc.text(2)}"] * n_runs
-            assert len(axes.collections) == n_bands
-            looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines[1:]}
-            assert len(looks) == n_runs
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 5])

@@ -18,7 +18,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 import blank
-from pulmonet.figures.comparison import comparison_figures, draw_curves
+from pulmonet.figures.comparison import comparison_figures
+from pulmonet.figures.curves import draw_curves
 from pulmonet.figures.evaluation import evaluation_figures
 from pulmonet.figures.style import render
 from pulmonet.metrics.results import Evaluation, FlowStep, RunResult

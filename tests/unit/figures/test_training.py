@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pulmonet.figures.training import draw_curves
+from pulmonet.figures.training import draw_training_log
 from pulmonet.labels import CHEXPERT_LABELS
 
 
@@ -41,24 +41,24 @@ def _has_colour(png: bytes, hexadecimal: str) -> bool:
 
 @pytest.mark.parametrize("n_epochs", [1, 2, 30])
 def test_curves_are_a_picture_with_both_losses(n_epochs: int) -> None:
-    png = draw_curves(_log(n_epochs, ["Edema"]), "densenet121")
+    png = draw_training_log(_log(n_epochs, ["Edema"]), "densenet121")
     assert _pixels(png).shape[1] == 7.2 * 300
     assert _has_colour(png, "#0072B2") and _has_colour(png, "#D55E00")
 
 
 def test_equal_logs_give_equal_bytes() -> None:
-    assert draw_curves(_log(3, ["Edema"])) == draw_curves(_log(3, ["Edema"]))
+    assert draw_training_log(_log(3, ["Edema"])) == draw_training_log(_log(3, ["Edema"]))
 
 
 def test_a_missing_validation_loss_leaves_its_line_out() -> None:
     log = _log(4, [])
     log["val_loss"] = np.nan
-    assert not _has_colour(draw_curves(log), "#D55E00")
+    assert not _has_colour(draw_training_log(log), "#D55E00")
 
 
 @pytest.mark.parametrize("name", ["_hidden", "a $x^2 <b>|'\"", "$\\frac", "$x$", "\u65e5"])
 def test_hostile_label_names_stay_text(name: str, drawn: list[Figure]) -> None:
-    draw_curves(_log(2, [name]), name)
+    draw_training_log(_log(2, [name]), name)
     (figure,) = drawn
     title = figure.get_suptitle()
     assert title == name
@@ -71,8 +71,8 @@ def test_hostile_label_names_stay_text(name: str, drawn: list[Figure]) -> None:
 
 
 def test_an_empty_log_says_so_instead_of_failing() -> None:
-    assert _pixels(draw_curves(pd.DataFrame())).size
-    assert _pixels(draw_curves(_log(0, ["Edema"]))).size
+    assert _pixels(draw_training_log(pd.DataFrame())).size
+    assert _pixels(draw_training_log(_log(0, ["Edema"]))).size
 
 
 @pytest.mark.parametrize("best", [0, 5])
@@ -81,7 +81,7 @@ def test_names_of_14_labels_stand_once_and_nothing_leaves_the_picture(
 ) -> None:
     log = _log(6, list(CHEXPERT_LABELS))
     log["val_macro_auroc"] = np.where(np.arange(6) == best, 0.9, 0.5)
-    draw_curves(log, "SYNTHETIC. run")
+    draw_training_log(log, "SYNTHETIC. run")
     (figure,) = drawn
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [*CHEXPERT_LABELS, "macro"]

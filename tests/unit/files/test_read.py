@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.files.cells import read_cells
+from pulmonet.files.csv_cells import read_cells
 from pulmonet.files.read import check_plain, read_array, read_bytes, read_text, written_by_newer
 
 

@@ -32,11 +32,11 @@ from pulmonet.labels import (
     policy_per_label,
     training_targets,
 )
-from pulmonet.models.checkpoints import put, read_tensors
 from pulmonet.models.device import choose_precision, place
 from pulmonet.models.frozen import freeze
 from pulmonet.models.networks import Ensemble, build_network, check_class_maps
 from pulmonet.models.pretrained import load_pretrained
+from pulmonet.models.weight_files import put, read_tensors
 from pulmonet.run.folder import RunDir
 from pulmonet.training.distributed import Processes
 from pulmonet.training.engine import Engine

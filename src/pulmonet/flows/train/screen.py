@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulmonet.choices import ENCODER
-from pulmonet.figures.training import draw_curves
+from pulmonet.figures.training import draw_training_log
 from pulmonet.files.write import write_atomic
 from pulmonet.flows import console
 from pulmonet.flows.train.plan import Plan
@@ -154,7 +154,7 @@ class Display(contextlib.ExitStack):
             f"{'unknown' if math.isnan(auroc) else f'{auroc:.4f}'}, "
             f"{row['images_per_second']:.1f} images/s, {duration(row['seconds'])}{best}"
         )
-        curves = draw_curves(pd.DataFrame(log), self._kind + stage.run_dir.name)
+        curves = draw_training_log(pd.DataFrame(log), self._kind + stage.run_dir.name)
         write_atomic(stage.run_dir.curves_path, curves)
         for track in self._trackers:
             track(row, epoch)

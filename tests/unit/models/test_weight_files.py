@@ -23,7 +23,7 @@ import published_factory
 from hostile_files import write_checkpoints
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import mistaken_for
-from pulmonet.models.checkpoints import SLACK_BYTES, read_tensors
+from pulmonet.models.weight_files import SLACK_BYTES, read_tensors
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
 
@@ -169,7 +169,7 @@ import sys
 from pathlib import Path
 from pulmonet.errors import ArtifactError
 from pulmonet.files.system import peak_memory_bytes
-from pulmonet.models.checkpoints import read_tensors
+from pulmonet.models.weight_files import read_tensors
 before = peak_memory_bytes()
 for path in map(Path, sys.argv[1:]):
     try:

@@ -16,7 +16,7 @@ import pytest
 
 from pulmonet.data.tables import read_csv
 from pulmonet.errors import DataError
-from pulmonet.files.cells import read_cells
+from pulmonet.files.csv_cells import read_cells
 from pulmonet.files.read import noting_tables
 
 NAMES = ["Path", "Age", "Edema", "Report"]
