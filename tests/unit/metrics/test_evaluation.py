@@ -50,6 +50,16 @@ def test_rare_and_absent_labels_say_so(result: RunResult) -> None:
     assert result.macro.auroc.value == pytest.approx(expected)
 
 
+def test_a_perfect_macro_is_as_sure_as_its_rarest_label() -> None:
+    rows = rare_rows([6, 40])
+    perfect = evaluate_predictions(replace(rows, scores=rows.targets), QUICK)
+    rare, _ = perfect.labels.values()
+    for metric in ("auroc", "average_precision"):
+        found, expected = getattr(perfect.macro, metric), getattr(rare, metric)
+        assert (found.value, found.low, found.high) == (1, expected.low, expected.high)
+        assert 0.5 < found.low == pytest.approx(0.025 ** (1 / 6))  # Clopper and Pearson
+
+
 def rare_rows(n_positive: Sequence[int], n: int = 120, seed: int = 0) -> Predictions:
     """One image a patient; so many positives of each label, the same first patients."""
     generator = np.random.default_rng(seed)

@@ -101,11 +101,12 @@ def reach(n_patients: float = np.inf) -> float:
 def effective_patients(n_patients: Array, variances: Array) -> float:
     """Patients behind a mean over labels with (L,) patients of the rarer class and (L,) variances.
 
-    Welch and Satterthwaite: rare labels count as much as they add to the mean's variance.
+    Welch and Satterthwaite: rare labels count as much as they add to the mean's variance. Without
+    any, as of AUROCs that are all 1, they are those of the rarest label.
     """
     total = variances.sum()
     if total <= 0:
-        return 2.0  # any: the interval has no width
+        return float(min(n_patients, default=np.inf))
     return float(1 + total**2 / np.sum(variances**2 / np.maximum(n_patients - 1, 1)))
 
 
