@@ -1,7 +1,8 @@
 """The Python API: ``pulmonet.load("artifacts/densenet121").explain(image, label="Edema")``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pulmonet.explain.maps.overlay import blend, place_map
 from pulmonet.explain.maps.variants import check_colour_map, check_method
 from pulmonet.explain.results import LabelExplanation
 from pulmonet.explain.verdicts import judge_images
+from pulmonet.files.paths import expand
 from pulmonet.labels import choose_labels, resolve_label
 from pulmonet.models.inference import mean_scores, unlabelled
 from pulmonet.models.published import named_run
@@ -25,7 +27,7 @@ from pulmonet.models.trained import TrainedRun, load_run
 Image = Pixels | str | Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Scores and heat maps of one image.
 
@@ -98,14 +100,18 @@ class Model:
         Raises:
             ConfigError: no such `tta`.
             DataError: an image that cannot be read.
-            ValueError: not grey uint8 pixels; a colour image, which is no stack.
+            ValueError: not grey uint8 pixels; an image with channels, which is no stack; batches of
+                less than one image.
         """
-        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (3, 4):
-            raise ValueError(f"a colour image {images.shape}: expected (H, W) uint8 grey pixels")
+        shape = images.shape if isinstance(images, np.ndarray) else ()
+        if len(shape) == 3 and shape[2] in (1, 3, 4):
+            raise ValueError(f"an image with channels {shape}: expected (H, W) uint8 grey pixels")
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: expected 1 or more")
         views = tta_views(tta)
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 2):
-            images = [images]
-        several: list[Image] = list(images)  # a stack (N, H, W) counts as N images
+        is_one = isinstance(images, str) or len(shape) == 2 or not isinstance(images, Iterable)
+        # a stack (N, H, W) counts as N images
+        several: list[Image] = [images] if is_one else list(images)  # type: ignore[arg-type,list-item]
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(several), batch_size):
             pairs = [_read(image) for image in several[start : start + batch_size]]
@@ -183,8 +189,11 @@ def load(
 
 
 def _read(image: Image) -> tuple[Pixels, Remark]:
+    if isinstance(image, str | PathLike):
+        return read_file(expand(image))
     if not isinstance(image, np.ndarray):
-        return read_file(Path(image))
+        kind = type(image).__name__
+        raise ValueError(f"image of type {kind}: expected a path, or (H, W) uint8 grey pixels")
     if image.ndim != 2 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image {image.dtype} {image.shape}: expected (H, W) uint8 grey pixels")
     return image, Remark.NONE

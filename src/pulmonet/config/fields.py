@@ -312,7 +312,7 @@ class RuntimeConfig(Section):
     """Batch norm over all GPUs of torchrun; null: below 16 images a GPU."""
     deterministic: bool = False
     """Deterministic kernels alone, slower: the same bits on the same GPU."""
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of torch; null keeps torch's own choice."""
     checkpoint_minutes: Positive = 10.0
     """Save last_checkpoint.pth at least this often, and at the end of every epoch."""

@@ -78,7 +78,8 @@ def load_config(
 def parse_config(raw: Mapping[str, Any], where: str = "config") -> RunConfig:
     """Validate a nested mapping; `where` opens the messages. ConfigError: as `load_config`."""
     try:
-        config = RunConfig.model_validate_json(json.dumps(raw, allow_nan=False), strict=False)
+        # a TOML file's dates as text, NaN as it is: what is wrong is said with the field's name
+        config = RunConfig.model_validate_json(json.dumps(raw, default=str), strict=False)
     except ValidationError as error:
         problems = error.errors()
         lines = _explain_all(problems[:MAX_PROBLEMS], where)
@@ -109,7 +110,8 @@ def _read_source(source: str) -> dict[str, Any]:
         text = read_text(path)
         if kind == "TOML" and text.count(".") > MAX_TOML_DOTS:
             raise ValueError(f"{text.count('.'):,} dots, more than {MAX_TOML_DOTS:,}")
-        raw: Any = tomllib.loads(text) if kind == "TOML" else json.loads(text)
+        is_toml = kind == "TOML"
+        raw: Any = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_once)
     except OSError as error:
         raise ConfigError(f"--config {source}: {error.strerror}; give a plain file") from None
     except (ValueError, RecursionError) as error:
@@ -129,6 +131,14 @@ def _read_source(source: str) -> dict[str, Any]:
         words = f"--config {source}: holds no table of settings; see docs/configuration.md"
         raise ConfigError(words)
     return raw
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON table: of two values of one name json takes the last, and says nothing."""
+    table, names = dict(pairs), [name for name, _ in pairs]
+    if len(table) < len(pairs):
+        raise ValueError(f"two values of '{max(names, key=names.count)}' in one table")
+    return table
 
 
 def _assign(raw: dict[str, Any], key: str, value: Any) -> None:

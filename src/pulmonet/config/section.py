@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from pulmonet.words import strings_below
 
@@ -33,3 +40,12 @@ class Section(BaseModel):
         """As `use_attribute_docstrings` does in 30 ms of each start; validators are built later."""
         for name, text in strings_below(cls).items():
             cls.model_fields[name].description = text
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        """A probability of `true` is a mistake, and pydantic makes it 1."""
+        found = read(value)
+        if isinstance(value, bool) and not isinstance(found, bool):
+            raise ValueError("true and false are no numbers")
+        return found

@@ -8,6 +8,7 @@ into the plain architecture without PulmoNet.
 import contextlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -72,8 +73,7 @@ def build_network(
     for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
-    kind = type(network)
-    network.__class__ = type(kind.__name__, (_OfPixels, kind), {})
+    network.__class__ = _class_of_pixels(type(network))
     if output_stride == 16 and _halve_stride(network.eval()) != 16:
         text = f"model {name}: no network of stride 32 whose last halving can be left out"
         raise ConfigError(f"{text}; set model.output_stride=32, or choose densenet121")
@@ -114,6 +114,21 @@ class _OfPixels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(normalise(self, images))
         return logits
+
+    def __reduce__(self) -> Any:
+        """Its class lies in no module, where pickle would look for it."""
+        return _blank, (type(self).__bases__[1],), self.__dict__
+
+
+@cache
+def _class_of_pixels(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(kind.__name__, (_OfPixels, kind), {})
+
+
+def _blank(kind: type[nn.Module]) -> nn.Module:
+    """A network that unpickling fills."""
+    made = _class_of_pixels(kind)
+    return made.__new__(made)
 
 
 def _build_timm(name: str, n_outputs: int) -> nn.Module:

@@ -122,7 +122,12 @@ def test_config_is_frozen() -> None:
             r"^config: targets\.uncertain_policy\.Edema = 'onse': .+ \(did you mean 'ones'\?\)$",
         ),
         (["optim"], r"no '='; write --set section\.field=value"),
-        (["optim.lr=NaN"], r"not a configuration|finite number"),
+        (["optim.lr=NaN"], r"^config: optim\.lr = nan: input should be a finite number$"),
+        (["optim.lr=1e999"], r"^config: optim\.lr = inf: input should be a finite number$"),
+        (["augment.flip=true"], r"^config: augment\.flip = True: true and false are no numbers$"),
+        (["optim.epochs=true"], r"^config: optim\.epochs = True: true and false are no numbers$"),
+        (["runtime.amp=true"], r"amp = True: input should be 'auto', 'on' or 'off'"),
+        (["runtime.threads=100000"], r"threads = 100000: input should be less than or equal to"),
         (["seed.deep=1", "seed.deep.er=1"], r"deep: holds 1, not a table"),
     ],
 )
@@ -144,6 +149,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     deep.write_text("[" * 100_000)
     with pytest.raises(ConfigError, match="not valid JSON"):
         load_config(str(deep))
+    dated = tmp_path / "dated.toml"
+    dated.write_text("[optim]\nlr = 1979-05-27\n")
+    with pytest.raises(ConfigError, match=r"optim\.lr = '1979-05-27': input should be a valid number"):
+        load_config(str(dated))
+    twice = tmp_path / "twice.json"
+    twice.write_text('{"optim": {"lr": 0.5}, "optim": {"epochs": 3}}')
+    with pytest.raises(ConfigError, match=r"not valid JSON \(two values of 'optim' in one table\)"):
+        load_config(str(twice))
     with pytest.raises(ConfigError, match="No such file"):
         load_config(str(tmp_path / "absent.toml"))
     with pytest.raises(ConfigError, match="did you mean 'original'"):
