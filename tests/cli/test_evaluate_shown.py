@@ -240,6 +240,9 @@ def test_arms_primary_endpoint_and_margin_are_said(
         (("--arm", "x=mine,third", "--arm", "y=third,other"), "third is in another arm, too"),
         (("--primary", "Edma"), "--primary Edma: not among the labels evaluated (did you mean"),
         (("--margin", "1.5"), "--margin 1.5"),
+        (("--views", "PA"), "--views: every row of saved scores is evaluated"),
+        (("--data-dir", "x"), "--data-dir: every row of saved scores is evaluated"),
+        (("--splits", "x.csv"), "--splits: every row of saved scores is evaluated"),
     ],
 )
 def test_wrong_arms_and_endpoints(
@@ -250,6 +253,33 @@ def test_wrong_arms_and_endpoints(
         files += ["--predictions", str(write_predictions(tmp_path / f"{name}.csv"))]
     assert evaluate(tmp_path / "artifacts", *files, *arguments) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_margin_without_a_comparison_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write_predictions(tmp_path / "mine.csv"))
+    for flags in (("--margin", "0.02"), ("--primary", "Edema"), ()):
+        assert evaluate(tmp_path / "artifacts", "--predictions", file, *flags) == 0
+        err = " ".join(capsys.readouterr().err.split())
+        assert ("--margin and --primary: nothing is compared" in err) == bool(flags)
+
+
+def test_a_plan_from_a_file_is_of_its_own_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_predictions(tmp_path / "mine.csv")
+    file = ("--predictions", str(path), "--plan")
+    for assumed in ("auroc=0.9", "prevalence=0.05"):
+        assert evaluate(tmp_path, *file, f"width=0.1,{assumed}") == 2
+        assert "auroc and prevalence are those of --predictions" in capsys.readouterr().err
+    table = pd.read_csv(path)
+    table.assign(study=table["patient"] + "s").to_csv(path, index=False)
+    images = []
+    for level in ("image", "study"):
+        assert evaluate(tmp_path, *file, "width=0.1", "--level", level, "--json") == 0
+        images.append(json.loads(capsys.readouterr().out)[0]["images_a_patient"])
+    assert images[0] > images[1] == 1
 
 
 def test_plan_says_how_many_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,17 @@ def test_files_of_one_name_are_one_model_s(
         assert calibration.read_bytes() == before  # the first rows have chosen them
 
 
+def test_flags_that_a_stored_calibration_does_not_follow_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(tmp_path, scores(0, range(40)), "--split", "valid", name="m") == 0
+    flags = ("--threshold", "ppv=0.6", "--calibrator", "isotonic", "--split", "test")
+    capsys.readouterr()
+    assert evaluate(tmp_path, scores(1, range(40, 80)), *flags, name="m") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "are used, which have none of --threshold ppv=0.6, --calibrator isotonic" in said
+
+
 def test_rows_that_hold_some_that_chose_are_no_other_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,9 @@ def run(options: EvaluateOptions) -> int:
     earlier = earlier_comparison(materials, results, options)
     results, records = earlier or compare_all([m.predictions for m in materials], results, options)
 
+    if not records and (options.margin or options.primary != "macro"):
+        console.warn("--margin and --primary: nothing is compared, so they say nothing")
+
     # write
     for material, result in zip(materials, results, strict=True):
         write.write_run(material, result, records)

@@ -137,6 +137,11 @@ class EvaluateOptions(RowOptions, EvaluationOptions):
             if self.runs:
                 text = "--predictions: takes no runs beside it; name runs or predictions files"
                 raise ConfigError(text)
+            choosing = [name for name in ("data_dir", "views") if getattr(self, name) is not None]
+            if not self.verify and (choosing := [*choosing, *self.columns]):
+                flag = f"--{choosing[0].replace('_', '-')}"
+                text = f"{flag}: every row of saved scores is evaluated; leave out rows of the file"
+                raise ConfigError(text)
         if self.export is not None:
             from pulmonet.models.onnx import check_onnx_installed
 

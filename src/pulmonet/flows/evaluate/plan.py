@@ -15,6 +15,7 @@ from pulmonet.flows.evaluate.options import EvaluateOptions, Plan
 from pulmonet.metrics import planning
 from pulmonet.metrics.ranking.delong import delong
 from pulmonet.metrics.ranking.resamples import number_units
+from pulmonet.metrics.studies import join_studies
 from pulmonet.run.predictions import Predictions
 
 Row = dict[str, str | int | float]
@@ -26,6 +27,10 @@ def run(options: EvaluateOptions) -> int:
     sources = find_sources(options) if options.predictions else []
     read = [with_labels(read_scores(one, options), options.labels) for one in sources]
     files = [in_path_order(material.predictions) for material in read]
+    if files and (wanted.auroc or wanted.prevalence):
+        raise ConfigError("--plan: auroc and prevalence are those of --predictions; leave them out")
+    if options.level == "study":
+        files = [join_studies(one, options.study_rule) for one in files]
     rows = _of_files(wanted, files) if files else [_assumed(wanted)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     for name in rows[0]:

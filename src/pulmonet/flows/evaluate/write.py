@@ -121,7 +121,21 @@ def stored_calibration(material: Material, options: EvaluationOptions) -> Calibr
     elif not shared and kept.scores_of:
         name = material.predictions.run
         console.note(f"{name}: thresholds of {kept.fitted_on}; give other scores another name")
+    if not shared:
+        _say_not_asked_for(kept, options)
     return None if shared else kept
+
+
+def _say_not_asked_for(kept: Calibration, options: EvaluationOptions) -> None:
+    """Flags that a stored calibration does not follow."""
+    kinds = {one.calibrator.kind for one in kept.labels.values() if one.calibrator}
+    there = {name for one in kept.labels.values() for name in one.thresholds}
+    missing = [f"--threshold {name}" for name in options.criteria if name not in there]
+    if "calibrator" in options.model_fields_set and kinds and options.calibrator not in kinds:
+        missing.append(f"--calibrator {options.calibrator}")
+    if missing and there:
+        what = f"thresholds and calibrators of {kept.fitted_on} are used, which have none of"
+        console.note(f"{what} {', '.join(missing)}; evaluate those rows with it first")
 
 
 def write_calibration(material: Material, options: EvaluationOptions, result: RunResult) -> None:
