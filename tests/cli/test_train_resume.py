@@ -154,6 +154,28 @@ def test_a_longer_run_is_said_recorded_and_repeated(
     assert "prolonged to 5 epochs" in whole_report(run_dir.path.parent)
 
 
+def test_a_run_that_goes_on_elsewhere_is_not_called_the_same(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its record had machine, precision and versions of the last session as if of all."""
+    assert train(data, "--epochs", "1") == 0
+    path = run_of(data).config_path
+    record = json.loads(path.read_text())
+    threads, version = record["provenance"]["threads"], record["provenance"]["versions"]["torch"]
+    record["provenance"] |= {"threads": 99, "precision": "fp16"}
+    record["provenance"]["versions"] |= {"torch": "0.1", "python": "3.0"}
+    path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert train(data, "--epochs", "2", "--resume") == 0
+    note = run_of(data).read_record().provenance.notes[0]
+    assert note.startswith(f"resumed elsewhere (threads 99 -> {threads}, precision fp16 -> ")
+    assert note.endswith(f", torch 0.1 -> {version}): not bit-identical to a run without a break")
+    assert note in " ".join(capsys.readouterr().err.split())
+    assert train(data, "--epochs", "3", "--resume") == 0
+    assert [one for one in run_of(data).read_record().provenance.notes if "resumed" in one] == [note]
+    assert note not in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_that_was_stopped_and_got_more_epochs_is_repeated(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

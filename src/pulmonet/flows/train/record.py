@@ -84,7 +84,7 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
     if plan.processes.is_first and overwrite:
         _clear(run_dir)
     start = datetime.now(UTC).isoformat(timespec="seconds")
-    command = ["pulmonet", *sys.argv[1:]]
+    command, before = ["pulmonet", *sys.argv[1:]], None
     if resume and run_dir.exists():
         before = run_dir.read_record().provenance
         start, command = before.start, before.command or command
@@ -108,10 +108,34 @@ def begin_record(plan: Plan, run_dir: RunDir, *, resume: bool, overwrite: bool) 
         start=start,
         selected_on=plan.config.select.on,
     )
+    if before is not None and any(run_dir.path.rglob(run_dir.last_checkpoint_path.name)):
+        notes = _resumed_elsewhere(before, provenance)
+        provenance = provenance.model_copy(update={"notes": notes})
     wait_for_all(plan.processes)
     write_record(plan, run_dir, provenance, provenance.status)
     wait_for_all(plan.processes)
     return provenance
+
+
+def _resumed_elsewhere(before: Provenance, now: Provenance) -> list[str]:
+    """What a session of a run found changed of that on which its bits hang; now is said, too.
+
+    The record itself has machine, precision and versions of the last session alone.
+    """
+    names = ("device_name", "threads", "world_size", "precision", "pulmonet")
+    old, new = (
+        {name: getattr(one, name) for name in names} | one.versions | {"python": ""}
+        for one in (before, now)
+    )
+    changed = [
+        f"{name} {was} -> {new.get(name)}" for name, was in old.items() if was not in ("", 0, new.get(name))
+    ]
+    start = "resumed elsewhere ("
+    notes = [note for note in before.notes if note.startswith(start)]
+    if changed:
+        notes.append(f"{start}{', '.join(changed)}): not bit-identical to a run without a break")
+        console.warn(notes[-1])
+    return notes
 
 
 def write_record(plan: Plan, run_dir: RunDir, provenance: Provenance, status: str) -> None:
@@ -197,7 +221,7 @@ def finish_record(plan: Plan, run_dir: RunDir, provenance: Provenance, progress:
             "best_epoch": best + 1,
             "best_valid_macro_auroc": None if np.isnan(auroc) else auroc,
             "checkpoint_sha256": sha256_of(run_dir.best_model_path),
-            "notes": entries("train_notes", **told),
+            "notes": [*provenance.notes, *entries("train_notes", **told)],
         }
     )
     write_record(plan, run_dir, final, "finished")
