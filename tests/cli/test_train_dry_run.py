@@ -7,6 +7,9 @@ import pytest
 
 from chexpert_factory import write_dataset
 from pulmonet.cli.main import main
+from pulmonet.data.batches.load import Batch
+from pulmonet.flows.train.plan import Plan
+from pulmonet.training.stage import Stage
 
 
 def files_below(folder: Path) -> set[Path]:
@@ -54,6 +57,31 @@ def test_stage_one_of_self_trained_counts(
     more = ["--uncertain-policy", "self-trained", "--set", "targets.self_trained_epochs=2"]
     assert main([*command, "--data-dir", str(data), *more, "--dry-run"]) == 0
     assert "then 5 epochs of" in capsys.readouterr().out
+
+
+def test_each_architecture_of_an_ensemble_is_timed(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `strong`, Lite2 and Lite1 were timed as the first network, Lite0."""
+    from pulmonet.flows.train import rehearsal
+
+    counted = {"timm:test_resnet": (1.0, 0.1, 0.0, 10**6), "timm:test_vit": (4.0, 0.4, 0.0, 10**7)}
+    real, seen = rehearsal._time, []
+
+    def measured(plan: Plan, stage: Stage, batch: Batch) -> tuple[float, float, float, int]:
+        assert real(plan, stage, batch)[3] > 1000
+        seen.append(stage.config.model.name)
+        return counted[seen[-1]]
+
+    monkeypatch.setattr(rehearsal, "_time", measured)
+    more = ["model.members=3", "select.checkpoint=last", 'model.alternate=["timm:test_vit"]']
+    command += [part for one in more for part in ("--set", one)]
+    assert main([*command, "--dry-run", "--image-size", "160"]) == 0
+    assert seen == [*counted]  # two of the first, one of the second
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Step: 8 images in 2.0 s" in out
+    assert "then 9 epochs of 12 s each (5 steps, and 2.0 s of validation)" in out
+    assert ", 60 MB for the run" in out
 
 
 def test_what_would_end_the_run_ends_it_now(

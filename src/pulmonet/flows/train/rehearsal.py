@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pulmonet.choices import ENCODER
 from pulmonet.data.batches.augment import apply
@@ -30,6 +30,7 @@ from pulmonet.flows.train.plan import (
 from pulmonet.models.frozen import encoder_of
 from pulmonet.models.inference import predict
 from pulmonet.run.folder import RunDir
+from pulmonet.training.stage import Stage
 from pulmonet.training.step import train_step
 
 #: Steps that are timed, behind a first one.
@@ -49,6 +50,8 @@ def _epochs_left(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
 def rehearse(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
     """Do some steps, and say what they took and what all, or what is left of a run, will take.
 
+    Of an ensemble each architecture does them; what is said of a step is the members' mean.
+
     Raises:
         DataError: an image that cannot be read, and --skip-bad was not given.
         TrainingError: out of memory with one image at a time.
@@ -56,27 +59,16 @@ def rehearse(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
     config, on_gpu = plan.config, plan.device.type == "cuda"
     targets = first_targets(plan)
     places, images, decoding = _sample(plan)
-    stage = make_stages(plan, config, cast(Pack, None), targets, run_dir)[0]
-    engine = stage_engine(plan, stage, None)
     pixels = apply(images, None, config.data.image_size)
     batch = Batch(pixels, torch.from_numpy(targets[places]), plan.rows["train"][places])
     rows, side = np.concatenate(list(plan.rows.values())), int(images.shape[-1])
-    scored, encoding, seconds = engine.network, 0.0, []
-    if config.model.freeze == ENCODER:
-        encoder, start = encoder_of(engine.network), time.perf_counter()
-        features = predict(encoder, [batch], device=plan.device, to_scores=torch.clone)
-        encoding = (time.perf_counter() - start) / len(batch) * len(rows)
-        batch = replace(batch, images=torch.from_numpy(features)[:, None, None])
-        scored = engine.plain
-    for number in range(1 + N_STEPS):
-        start = time.perf_counter()
-        loss, _ = train_step(engine, batch, learning_rate=config.optim.lr, seed=number)
-        float(loss)  # a GPU is awaited
-        seconds.append(time.perf_counter() - start)
-    step = float(np.median(seconds[1:]))
-    start = time.perf_counter()
-    predict(scored, [batch], device=plan.device, precision=plan.precision)
-    check = (time.perf_counter() - start) / len(batch) * len(plan.rows[config.select.on])
+    stages = make_stages(plan, config, cast(Pack, None), targets, run_dir)
+    stage_of = {stage.config.model.name: stage for stage in stages}
+    members = config.model.architectures()
+    timed = np.asarray([_time(plan, stage_of[name], batch) for name in members])
+    step, scoring, _, n_bytes = np.average(timed, axis=0, weights=[*members.values()]).tolist()
+    check = scoring * len(plan.rows[config.select.on])
+    encoding = timed[:, 2].sum() * len(rows)
     memory = torch.cuda.max_memory_allocated(plan.device) if on_gpu else peak_memory_bytes()
     n_steps = -(-len(targets) // config.optim.batch_size)
     epoch = n_steps * step + check
@@ -86,9 +78,8 @@ def rehearse(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
         sums = pack_dir / key / "checksums.npy"
         n_left += len(own) - ((np.load(sums)[own] > 0).sum() if sums.exists() else 0)
     packing = n_left * decoding / decoding_threads()
-    state = engine.network.state_dict().values()
     # best_model.pth, and in the checkpoint weights, averages of their gradients and the best ones
-    n_bytes = 5 * config.model.members * sum(one.numel() * one.element_size() for one in state)
+    n_bytes *= 5 * config.model.members
     free = [
         shutil.disk_usage(next(filter(Path.exists, path.absolute().parents))).free
         for path in (pack_dir, run_dir.path)
@@ -99,6 +90,29 @@ def rehearse(plan: Plan, run_dir: RunDir, *, resume: bool) -> int:
     facts |= {"n_epochs": _epochs_left(plan, run_dir, resume=resume)}
     console.tell("rehearsal", on_gpu=on_gpu, side=side, **facts)
     return 0
+
+
+def _time(plan: Plan, stage: Stage, batch: Batch) -> tuple[float, float, float, int]:
+    """Seconds of a step, of an image scored, and encoded for a frozen encoder; bytes of weights."""
+    engine, seconds, encoding = stage_engine(plan, stage, None), [], 0.0
+    scored: nn.Module = engine.network
+    if plan.config.model.freeze == ENCODER:
+        encoder, start = encoder_of(engine.network), time.perf_counter()
+        features = predict(encoder, [batch], device=plan.device, to_scores=torch.clone)
+        encoding = (time.perf_counter() - start) / len(batch)
+        batch = replace(batch, images=torch.from_numpy(features)[:, None, None])
+        scored = engine.plain
+    for number in range(1 + N_STEPS):
+        start = time.perf_counter()
+        loss, _ = train_step(engine, batch, learning_rate=plan.config.optim.lr, seed=number)
+        float(loss)  # a GPU is awaited
+        seconds.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    predict(scored, [batch], device=plan.device, precision=plan.precision)
+    scoring = (time.perf_counter() - start) / len(batch)
+    state = engine.network.state_dict().values()
+    n_bytes = sum(one.numel() * one.element_size() for one in state)
+    return float(np.median(seconds[1:])), scoring, encoding, n_bytes
 
 
 def _sample(plan: Plan) -> tuple[list[int], Tensor, float]:
