@@ -195,17 +195,19 @@ def _moved(recorded: Path, *, is_all: bool) -> str:
 
     One of several (not `is_all`) is not replaced.
     """
-    try:
-        if not is_all:
-            raise DataError("it is one of several")
-        found = locate_dataset()
-    except DataError as error:
-        raise DataError(
-            f"{recorded}: the dataset that the run was trained on is not there any more; say where "
-            f"it is now with --data-dir ({str(error).partition(';')[0]})"
-        ) from None
-    note(f"{recorded} is not there any more: {found} is taken")
-    return str(found)
+    why = "it is one of several"
+    if is_all:
+        try:
+            found = locate_dataset()
+        except DataError as error:
+            why = str(error).partition(";")[0]
+        else:
+            note(f"{recorded} is not there any more: {found} is taken")
+            return str(found)
+    raise DataError(
+        f"{recorded}: the dataset that the run was trained on is not there any more; say where it "
+        f"is now with --data-dir ({why})"
+    )
 
 
 def _roots(facts: DatasetFacts) -> dict[str, Path]:

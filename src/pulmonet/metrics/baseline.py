@@ -16,7 +16,7 @@ from pulmonet.metrics.ranking.intervals import rank_all
 from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.metrics.results import Baseline
 from pulmonet.metrics.studies import join_studies
-from pulmonet.run.predictions import Predictions, text_of
+from pulmonet.run.predictions import Predictions, texts_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Covariates:
         """From the columns of N rows, unknown where one is not there, or not among `names`."""
         columns = {name: columns[name] for name in names.split() or columns if name in columns}
         unknown, kinds = np.full(n_rows, "", dtype=object), ("view", "sex", "collection")
-        cells = {name: map(text_of, columns.get(name, unknown)) for name in kinds}
-        text = {name: np.asarray([*of_rows], dtype=object) for name, of_rows in cells.items()}
+        text = {name: texts_of(columns.get(name, unknown)) for name in kinds}
         ages = np.full(n_rows, np.nan)
         with suppress(KeyError, ValueError):
             ages = np.asarray(columns["age_years"], np.float64)

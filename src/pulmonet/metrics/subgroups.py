@@ -6,7 +6,7 @@ are not, because they move with prevalence and n even where the model is the sam
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from pulmonet.metrics.ranking.comparison import paired_differences
 from pulmonet.metrics.ranking.intervals import percentile_intervals
 from pulmonet.metrics.ranking.resamples import PatientResamples, class_patients, why_no_interval
 from pulmonet.metrics.results import Gap, Subgroup, SubgroupLabel
-from pulmonet.run.predictions import text_of
+from pulmonet.run.predictions import texts_of
 from pulmonet.words import did_you_mean, list_first
 
 #: A group with fewer positive (or negative) patients of a label is named, not scored.
@@ -49,9 +49,9 @@ def group_values(name: str, values: NDArray[np.generic]) -> Strings:
         index = np.searchsorted(AGE_EDGES, np.nan_to_num(years), side="right") - 1
         named = np.asarray(bands, dtype=object)[np.clip(index, 0, len(bands) - 1)]
         return np.where(np.isfinite(years), named, "")
-    groups = np.asarray([text_of(value) for value in values], dtype=object)
-    distinct = sorted(set(groups) - {""})
-    if len(distinct) > MAX_GROUPS:
+    groups = texts_of(values)
+    if crowded(name, groups):
+        distinct = sorted(set(groups) - {""})
         raise ConfigError(
             f"--subgroup {name}: {len(distinct):,} different values ({list_first(distinct, 3)}); "
             f"name a column with at most {MAX_GROUPS}, or put its values into bands"
@@ -76,9 +76,9 @@ def choose_columns(
     return {name: group_values(name, columns[name]) for name in wanted}
 
 
-def crowded(name: str, values: Iterable[object]) -> bool:
+def crowded(name: str, values: NDArray[Any]) -> bool:
     """Whether a column has too many values for groups by it."""
-    return name != "age_years" and len({*map(text_of, values)} - {""}) > MAX_GROUPS
+    return name != "age_years" and len({*texts_of(values)} - {""}) > MAX_GROUPS
 
 
 class Measure(NamedTuple):

@@ -165,6 +165,12 @@ def text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def texts_of(values: NDArray[Any]) -> NDArray[Any]:
+    """(N,) cells as `text_of`, each distinct value formatted once."""
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    return np.asarray([*map(text_of, distinct)], dtype=object)[codes]
+
+
 def _check_paths(paths: pd.Index, path: Path) -> None:
     """Refuse rows that samplers of several processes repeat: they would count twice."""
     if paths.has_duplicates:

@@ -149,7 +149,8 @@ def evaluate_one(
     """The result of one run, with shift and baseline; without `stored` it is cross-fitted."""
     predictions, training = material.predictions, material.training
     facts = dict(material.facts)
-    many = [name for name in DEFAULT_COLUMNS if crowded(name, predictions.columns.get(name, ()))]
+    known = {name: cells for name, cells in predictions.columns.items() if name in DEFAULT_COLUMNS}
+    many = [name for name in known if crowded(name, known[name])]
     why = f"has more than {MAX_GROUPS} different values: no subgroups by it."
     facts["notes"] = [*facts.get("notes", []), *(f"{name} {why}" for name in many)]
     if training is not None:
