@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -39,6 +39,7 @@ class Match:
     prefix: str = ""  # what stands before the file's keys
     how: str = "by name"  # by what they were recognised
     n_fit: int = 0  # tensors of the backbone among them, of the same shape
+    others: tuple[str, ...] = ()  # what stands before the keys of others that fit as well
 
 
 def match_keys(state: Mapping[str, Tensor], network: nn.Module, model_name: str) -> Match:
@@ -109,7 +110,9 @@ def _by_name(
     def rank(match: Match) -> tuple[int, bool, int]:
         return match.n_fit, bool(_AVERAGED.search(match.prefix)), len(match.keys)
 
-    return max(matches, key=rank, default=Match({}))
+    best = max(matches, key=rank, default=Match({}))
+    alike = (one.prefix for one in matches if rank(one)[:2] == rank(best)[:2] and one is not best)
+    return replace(best, others=tuple(alike))
 
 
 def _in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor], backbone: list[str]) -> Match:

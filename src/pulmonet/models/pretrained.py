@@ -113,7 +113,14 @@ def load_matching(
     match = match_keys(state, network, model_name)
     check_match(match, state, network, where)
     own, head, notes = network.state_dict(), classifier_path(network) + ".", []
-    taken = {key: state[found] for key, found in match.keys.items()}
+    taken = {
+        key: state[found]
+        for key, found in match.keys.items()
+        if not (key.endswith("num_batches_tracked") and state[found].ndim)  # some write (1,)
+    }
+    if match.others:
+        every = list_first([one or "no prefix" for one in (match.prefix, *match.others)], 5)
+        notes.append(f"it holds several networks that fit ({every}): the first of these is taken")
     check_dense(taken, where)
     of_head = {key: taken.pop(key) for key in own if key.startswith(head) and key in taken}
     behind = next((key for key in own if key.endswith("running_mean") and key in taken), None)

@@ -70,6 +70,34 @@ def test_prefixed_and_wrapped_states_load(
     assert facts["unexpected"] == []
 
 
+def test_which_of_several_networks_in_a_file_was_taken_is_said(
+    tmp_path: Path, imagenet_state: dict[str, torch.Tensor]
+) -> None:
+    path = tmp_path / "dino.pth"
+    other = {key: tensor * 2 for key, tensor in imagenet_state.items()}
+    for first, second, are_alike in (
+        ("student", "teacher", True),
+        ("encoder_q", "encoder_k", True),
+        ("model_ema", "model", False),  # the averaged ones are what their authors evaluated
+    ):
+        torch.save({first: imagenet_state, second: other}, path)
+        network = build_network("resnet50", 5)
+        facts = load_pretrained(network, "resnet50", str(path))
+        assert torch.equal(network.state_dict()["conv1.weight"], imagenet_state["conv1.weight"])
+        said = f"it holds several networks that fit ({first}., {second}.): the first of these is taken"
+        assert facts["notes"] == [said] * are_alike
+
+
+def test_counters_of_another_shape_are_left(
+    tmp_path: Path, imagenet_state: dict[str, torch.Tensor]
+) -> None:
+    """They ended in a traceback, as a first layer of one channel."""
+    counters = {k: v[None] for k, v in imagenet_state.items() if k.endswith("num_batches_tracked")}
+    torch.save(imagenet_state | counters, tmp_path / "w.pth")
+    facts = load_pretrained(build_network("resnet50", 5), "resnet50", str(tmp_path / "w.pth"))
+    assert (facts["n_fit"], facts["notes"]) == (facts["n_backbone"], [])
+
+
 def test_safetensors_load(tmp_path: Path, imagenet_state: dict[str, torch.Tensor]) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     path = tmp_path / "weights.safetensors"
