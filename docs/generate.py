@@ -78,7 +78,8 @@ def configuration_page() -> str:
         "`--config FILE`: a `run_config.json`, a TOML file, or the name of a shipped recipe "
         f"({', '.join(recipe_names())}). `--set` and flags win over `--config`, "
         "which wins over the defaults. An unknown key or a wrong value ends with exit code 2 and "
-        "names the field.",
+        "names the field. A setting that has no effect without another, such as "
+        "`loss.focal_gamma` without `loss.name=focal`, is a warning.",
         "",
         "```toml",
         "# my.toml, for: pulmonet train --config my.toml",

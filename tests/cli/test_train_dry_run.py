@@ -40,6 +40,18 @@ def test_it_says_what_the_run_takes_and_writes_nothing(
     assert "Dry run: nothing is written" in out
 
 
+def test_a_setting_without_effect_is_said(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--dry-run", "--set", "loss.focal_gamma=3"]) == 0
+    assert (
+        "warning: loss.focal_gamma: has no effect without loss.name=focal"
+        in capsys.readouterr().err
+    )
+    assert main([*command, "--dry-run", "--config", "large"]) == 0
+    assert "no effect" not in capsys.readouterr().err
+
+
 def test_after_the_packing_no_image_is_left_to_pack(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,7 +172,9 @@ def test_a_run_that_goes_on_elsewhere_is_not_called_the_same(
     assert note.endswith(f", torch 0.1 -> {version}): not bit-identical to a run without a break")
     assert note in " ".join(capsys.readouterr().err.split())
     assert train(data, "--epochs", "3", "--resume") == 0
-    assert [one for one in run_of(data).read_record().provenance.notes if "resumed" in one] == [note]
+    assert [one for one in run_of(data).read_record().provenance.notes if "resumed" in one] == [
+        note
+    ]
     assert note not in " ".join(capsys.readouterr().err.split())
 
 

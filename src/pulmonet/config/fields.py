@@ -6,7 +6,7 @@ documentation is generated from it. Flags, ``--config`` and ``--set`` all end in
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -378,6 +378,20 @@ class RunConfig(Section):
             "cudnn_benchmark": self.runtime.cudnn_benchmark and self.runtime.deterministic,
         }
         for rule in filter(broken.get, broken):
-            words = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))
-            raise ValueError(words[rule].format(loss=self.loss.name))
+            raise ValueError(_rules()[rule].format(loss=self.loss.name))
         return self
+
+    def without_effect(self, given: Iterable[str]) -> dict[str, str]:
+        """Which of the fields that were given, dotted, do nothing -> what they need."""
+        values, needs = self.flat(), _rules()["needs"]
+        found = {}
+        for name in needs.keys() & set(given):
+            field, _, wanted = needs[name].partition("=")
+            value = values[field]
+            if not (any(one in str(value) for one in wanted.split("|")) if wanted else value):
+                found[name] = needs[name].replace("|", " or ")
+        return found
+
+
+def _rules() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))

@@ -73,7 +73,7 @@ def build_network(
     for buffer, values in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         pixels = torch.tensor(values).view(1, 3, 1, 1) * 255
         network.register_buffer(buffer, pixels, persistent=False)
-    network.__class__ = _class_of_pixels(type(network))
+    network.__class__ = _class_of_pixels(cast(Any, type(network)))
     if output_stride == 16 and _halve_stride(network.eval()) != 16:
         text = f"model {name}: no network of stride 32 whose last halving can be left out"
         raise ConfigError(f"{text}; set model.output_stride=32, or choose densenet121")
@@ -125,7 +125,7 @@ def _class_of_pixels(kind: type[nn.Module]) -> type[nn.Module]:
     return type(kind.__name__, (_OfPixels, kind), {})
 
 
-def _blank(kind: type[nn.Module]) -> nn.Module:
+def _blank(kind: Any) -> nn.Module:
     """A network that unpickling fills."""
     made = _class_of_pixels(kind)
     return made.__new__(made)

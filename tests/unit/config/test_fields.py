@@ -151,7 +151,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_config(str(deep))
     dated = tmp_path / "dated.toml"
     dated.write_text("[optim]\nlr = 1979-05-27\n")
-    with pytest.raises(ConfigError, match=r"optim\.lr = '1979-05-27': input should be a valid number"):
+    with pytest.raises(
+        ConfigError, match=r"optim\.lr = '1979-05-27': input should be a valid number"
+    ):
         load_config(str(dated))
     twice = tmp_path / "twice.json"
     twice.write_text('{"optim": {"lr": 0.5}, "optim": {"epochs": 3}}')
@@ -181,3 +183,24 @@ def test_unknown_keys_that_look_like_types(key: str) -> None:
         parse_config({key: None})
     with pytest.raises(ConfigError, match=re.escape(f"unknown key 'optim.{key}'")):
         parse_config({"optim": {key: 1}})
+
+
+def test_settings_that_need_others_are_named() -> None:
+    """`--set loss.focal_gamma=3` trained with bce, and nothing was said."""
+
+    def of(*settings: str) -> dict[str, str]:
+        config = load_config(None, {}, settings)
+        return config.without_effect(one.partition("=")[0] for one in settings)
+
+    assert of("loss.focal_gamma=3") == {"loss.focal_gamma": "loss.name=focal"}
+    assert of("loss.focal_gamma=3", "loss.name=focal", "seed=7") == {}
+    assert of("optim.momentum=0.5") == {"optim.momentum": "optim.name=sgd or pesg"}
+    assert of("pointing.weight=0.5") == {"pointing.weight": "pointing.boxes"}
+    assert of("pointing.weight=0.5", "pointing.boxes=own") == {}
+    policy = 'targets.uncertain_policy={"Edema": "ones-lsr"}'
+    assert of("targets.ones_lsr=[0.5,0.6]", policy) == {}
+    assert [*of("targets.zeros_lsr=[0,0.1]", policy)] == ["targets.zeros_lsr"]
+    names = RunConfig().flat().keys()  # each of which is a setting
+    every = RunConfig().without_effect(names)
+    assert len(every) == 21
+    assert {need.partition("=")[0] for need in every.values()} <= names

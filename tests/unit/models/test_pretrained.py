@@ -84,7 +84,9 @@ def test_which_of_several_networks_in_a_file_was_taken_is_said(
         network = build_network("resnet50", 5)
         facts = load_pretrained(network, "resnet50", str(path))
         assert torch.equal(network.state_dict()["conv1.weight"], imagenet_state["conv1.weight"])
-        said = f"it holds several networks that fit ({first}., {second}.): the first of these is taken"
+        said = (
+            f"it holds several networks that fit ({first}., {second}.): the first of these is taken"
+        )
         assert facts["notes"] == [said] * are_alike
 
 

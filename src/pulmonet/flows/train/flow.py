@@ -81,6 +81,8 @@ def run(
     is_first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
     if not is_first:  # under torchrun only the first process speaks
         console.configure(quiet=True, silent=True)
+    for setting, needed in sorted(config.without_effect(given).items()):
+        console.warn(f"{setting}: has no effect without {needed}")
     with run_dir.lock() if is_first and not dry_run else contextlib.nullcontext():
         resume = resume and not overwrite
         return _train(config, run_dir, resume=resume, overwrite=overwrite, dry_run=dry_run)

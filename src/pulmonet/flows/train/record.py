@@ -128,7 +128,9 @@ def _resumed_elsewhere(before: Provenance, now: Provenance) -> list[str]:
         for one in (before, now)
     )
     changed = [
-        f"{name} {was} -> {new.get(name)}" for name, was in old.items() if was not in ("", 0, new.get(name))
+        f"{name} {was} -> {new.get(name)}"
+        for name, was in old.items()
+        if was not in ("", 0, new.get(name))
     ]
     start = "resumed elsewhere ("
     notes = [note for note in before.notes if note.startswith(start)]
