@@ -71,7 +71,7 @@ def run(options: EvaluateOptions) -> int:
     results, records = earlier or compare_all([m.predictions for m in materials], results, options)
 
     if not records and (options.margin or options.primary != "macro"):
-        console.warn("--margin and --primary: nothing is compared, so they say nothing")
+        console.warn("--margin and --primary: nothing is compared, so they have no effect")
 
     # write
     for material, result in zip(materials, results, strict=True):
