@@ -50,6 +50,8 @@ def read_cells(path: Path) -> pd.DataFrame:
         return _tidy(*(_excel if content.startswith(b"PK\x03\x04") else _text)(content))
     except (OSError, ValueError, ModuleNotFoundError, MemoryError):
         raise
+    except pd.errors.ParserWarning:
+        raise ValueError("rows have more cells than the first line, the header") from None
     except Exception as error:  # zlib, zip, pandas, pyarrow: damage has many names, one way out
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
@@ -71,7 +73,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def to_utf8(content: bytes) -> bytes:
-    """Text as UTF-8 without marks, lines ending in a line feed alone.
+    """Text as UTF-8 without marks and Excel's line ``sep=;``, lines ending in a line feed alone.
 
     Raises:
         ValueError: not in the encoding that its mark says.
@@ -86,6 +88,8 @@ def to_utf8(content: bytes) -> bytes:
         content = content.decode(name).encode()
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if content.startswith(b"sep=") and content[5:6] == b"\n":
+        content = content[6:]
     n = MAX_LINE_BYTES
     if any(content.find(b"\n", at, at + n) < 0 for at in range(0, len(content) - n, n)):
         raise ValueError(f"a line of over {n // 1_000_000} MB; it is no table")
@@ -135,9 +139,17 @@ def _text(content: bytes) -> tuple[list[str], pd.DataFrame]:
 
 
 def _check_widths(content: bytes, separator: str, n_columns: int) -> None:
-    """Refuse rows with too few cells, which pandas fills with nothing."""
-    short, cells = [], [""] * n_columns
+    """Refuse rows with too few cells, which pandas fills with nothing, and rows within a cell."""
+    short, cells, lines, before = [], [""] * n_columns, content.splitlines(keepends=True), 0
     for line, cells in _records(content, separator):
+        if "\n" in "".join(cells):  # a cell of several lines: its quotation marks must pair
+            text = [one.decode() for one in lines[before:line]]
+            try:
+                list(csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True))
+            except csv.Error:
+                what = f"a quotation mark within lines {before + 1} to {line} does not close"
+                raise ValueError(f"{what}: rows would be lost in a cell") from None
+        before = line
         if len(cells) < n_columns:
             short.append(f"line {line} has {len(cells)} of {n_columns}")
     if len(cells) < n_columns and not content.endswith(b"\n"):
@@ -148,12 +160,16 @@ def _check_widths(content: bytes, separator: str, n_columns: int) -> None:
 
 
 def _tidy(names: Iterable[object], table: pd.DataFrame) -> pd.DataFrame:
-    """Names stripped; nameless columns, second copies of a column and blank rows left out."""
-    table.columns = pd.Index([str(name).strip("\ufeff \t\n\xa0") for name in names])
-    blank = table.index[table.iloc[:, 0] == ""]
-    blank = blank[(table.loc[blank] == "").all(axis=1)]
-    if len(blank):
-        table = table.drop(index=blank).reset_index(drop=True)
+    """Names stripped; nameless columns, second copies of a column, blank rows and those that
+    repeat the header left out.
+    """
+    header = [str(name) for name in names]
+    table.columns = pd.Index([name.strip("\ufeff \t\n\xa0") for name in header])
+    for line in ([""] * len(header), header):
+        found = table.index[table.iloc[:, 0] == line[0]]
+        found = found[(table.loc[found] == line).all(axis=1)]
+        if len(found):
+            table = table.drop(index=found).reset_index(drop=True)
     first: dict[str, int] = {}
     for position, name in enumerate(table.columns):
         if _NAMELESS.fullmatch(name):

@@ -61,6 +61,8 @@ SAVED: dict[str, Callable[[], bytes]] = {
     "gzip": lambda: gzip.compress(PLAIN.encode()),
     "bzip2": lambda: bz2.compress(PLAIN.encode()),
     "xz": lambda: lzma.compress(PLAIN.encode()),
+    "Excel's sep= line": lambda: b"sep=;\r\n" + as_csv(sep=";").encode(),
+    "the header again": (PLAIN + PLAIN.partition("\n")[0] + "\n").encode,
     "zip of a Mac": lambda: zipped("a.csv", PLAIN.encode()),
     "gzip of UTF-16 with tabs": lambda: gzip.compress(as_csv(sep="\t").encode("utf-16")),
 }
@@ -103,6 +105,8 @@ def test_the_separator_is_what_all_lines_agree_on(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3", "it ends in a line of 1 of 2 cells without a line break: cut short"),
         (b"a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
         (b",\n,1\n", "no column has a name"),
+        (b'a,b\n1,"x\n2,"y\n', "a quotation mark within lines 2 to 3 does not close"),
+        (b"# of 2020\na,b\n1,2\n", "rows have more cells than the first line, the header"),
         (b"a,b,a\n1,2,3\n", "two columns are called 'a'; rename or remove one"),
         (b"a,b, a\n1,2,3\n", "two columns are called 'a'"),
         (b"Path,Befund\n1,\xd6dem\n", "not UTF-8 text; save it as a UTF-8 CSV file"),
