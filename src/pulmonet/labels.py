@@ -228,16 +228,17 @@ def check_label_name(name: str) -> str:
     return name
 
 
-def _fold(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()).lower()
+def fold(name: str) -> str:
+    """A label's name as it is compared."""
+    return "".join(name.replace("_", " ").replace("-", " ").split()).lower()
 
 
-_BY_FOLDED = {_fold(name): label for label, names in VOCABULARY.items() for name in (*names, label)}
+_BY_FOLDED = {fold(name): label for label, names in VOCABULARY.items() for name in (*names, label)}
 
 
 def align(name: str) -> str:
     """The vocabulary's name for a source's label; the source's own where there is none."""
-    return _BY_FOLDED.get(_fold(name), name.strip())
+    return _BY_FOLDED.get(fold(name), name.strip())
 
 
 def match_label(name: str, labels: Iterable[str]) -> str | None:
@@ -247,9 +248,11 @@ def match_label(name: str, labels: Iterable[str]) -> str | None:
     ``Pleural Effusion``.
     """
     labels = list(labels)
-    exact = {_fold(label): label for label in labels}
-    aligned = {_fold(align(label)): label for label in labels}
-    return exact.get(_fold(name)) or aligned.get(_fold(align(name)))
+    if name in labels:
+        return name
+    exact = {fold(label): label for label in labels}
+    aligned = {fold(align(label)): label for label in labels}
+    return exact.get(fold(name)) or aligned.get(fold(align(name)))
 
 
 def resolve_label(name: str, labels: Sequence[str]) -> str:

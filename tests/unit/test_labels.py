@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chexpert_factory import write_dataset
 from pulmonet import labels
 from pulmonet.errors import ConfigError
-from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES
+from pulmonet.labels import DEFAULT_LABELS, UNCERTAIN_POLICIES, align, match_label
 
 ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan
@@ -261,6 +261,12 @@ def test_a_label_spelled_as_it_is_comes_before_other_names() -> None:
     assert labels.match_label("effusion", ["Pleural Effusion", "Effusion"]) == "Effusion"
     assert labels.match_label("Pleural Effusion", ["effusion"]) == "effusion"
     assert labels.match_label("lungs", ["Edema"]) is None
+
+
+def test_label_names_forgive_spaces_and_hyphens() -> None:
+    names = ("PleuralEffusion", "pleural-effusion", "Pleural  Effusion", "EFFUSION")
+    assert {align(name) for name in names} == {"Pleural Effusion"}
+    assert match_label("a-b", ["a b", "a-b"]) == "a-b" and match_label("A B", ["a-b"]) == "a-b"
 
 
 def test_label_names_forgive_case_and_underscores() -> None:

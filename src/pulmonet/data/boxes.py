@@ -21,7 +21,7 @@ from pulmonet.data.tables import has_columns, map_column, parse_number, read_csv
 from pulmonet.errors import DataError
 from pulmonet.files.paths import folder_name
 from pulmonet.files.spreadsheet import unescaped
-from pulmonet.labels import align
+from pulmonet.labels import align, match_label
 from pulmonet.words import count, list_first
 
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
@@ -88,7 +88,10 @@ def read_boxes(
         paths = strip_root(names, root)
         paths = as_listed(paths, manifest.table["path"].tolist())
         corners, lines = _numbers(raw, COLUMNS[2:]), np.arange(len(raw))
-        return _checked(paths, map_column(raw["label"], align), corners, lines, path, warnings)
+        labels = map_column(
+            raw["label"], lambda one: match_label(one, manifest.labels) or align(one)
+        )
+        return _checked(paths, labels, corners, lines, path, warnings)
     parts = [pd.DataFrame({name: np.zeros(0, object) for name in COLUMNS})]
     for where, needed in _tables(manifest) if path is None else [(path, kind)]:
         raw = read_csv(where, needed)

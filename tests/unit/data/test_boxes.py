@@ -160,3 +160,12 @@ def test_padded_pictures_of_several_collections_teach_by_their_size(tmp_path: Pa
     assert found is not None
     ((_, _, height, width),) = found.of_row[3]
     assert (height, width) == image_size(tmp_path / "two" / "valid" / "c.png")
+
+
+def test_boxes_have_the_label_of_the_dataset_however_it_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "train.csv", "Path,patient,Small Scar\na.png,1,1\nb.png,2,0\n")
+    write_picture(tmp_path / "a.png")
+    lines = [f"a.png,{name},0.1,0.1,0.5,0.5" for name in ("small_scar", "effusion", "Other")]
+    write_text(tmp_path / "boxes.csv", "\n".join(["Path,label,xmin,ymin,xmax,ymax", *lines]) + "\n")
+    boxes = read_boxes(read_manifest(tmp_path))
+    assert boxes["label"].tolist() == ["Small Scar", "Pleural Effusion", "Other"]

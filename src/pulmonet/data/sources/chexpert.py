@@ -20,7 +20,9 @@ from pulmonet.words import list_first
 #: Folders of the full-size download, each of which has some of the patients.
 _BATCHES = "CheXpert-v1.0 batch "
 
-_META = {"Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
+_SIDES = ("Frontal/Lateral", "AP/PA")
+_META = {"Path", "Study", *_SIDES}
+_ABOUT = ("view", "sex", "age")
 
 
 def recognises(root: Path, names: Collection[str]) -> bool:
@@ -45,6 +47,7 @@ def read(root: Path) -> rows.SourceRows:
         raise DataError(f"{root}: no train.csv or valid.csv; unpack batch 1 (validate & csv) there")
     raws = {split: _read_table(where, root) for split, where in files.items()}
     taken = {*_META, *rows.ROW_COLUMNS, *map(patient_column, raws.values())}
+    taken |= {rows.named_as(raw, key) for raw in raws.values() for key in _ABOUT}
     names = rows.label_names(raws.values(), taken)
     parts = {split: _rows_of(raw, root, split, files[split], names) for split, raw in raws.items()}
     whole = rows.stack(parts.values())
@@ -72,11 +75,12 @@ def _read_table(where: Path, root: Path) -> pd.DataFrame:
 def _rows_of(
     raw: pd.DataFrame, root: Path, split: str, where: Path, names: list[str]
 ) -> rows.SourceRows:
-    view = rows.view_of(raw, "Frontal/Lateral", "AP/PA")
-    table = raw.assign(Path=_in_batches(raw["Path"].to_numpy(object), root), view=view)
-    table = table.drop(columns=["Study", "Frontal/Lateral", "AP/PA"], errors="ignore")
-    columns = {"path": "Path", "view": "view", "sex": "Sex", "age": "Age"}
-    columns["patient"] = patient_column(raw) or ""
+    columns = {"path": "Path", "patient": patient_column(raw) or ""}
+    columns |= {key: rows.named_as(raw, key) for key in _ABOUT}
+    table = raw.assign(Path=_in_batches(raw["Path"].to_numpy(object), root))
+    if not {*_SIDES}.isdisjoint(raw):
+        table, columns["view"] = table.assign(view=rows.view_of(raw, *_SIDES)), "view"
+    table = table.drop(columns=["Study", *_SIDES], errors="ignore")
     mapping = {key: name for key, name in columns.items() if name in table}
     return mapped.read_table(table, root, where, mapping, names, split)
 

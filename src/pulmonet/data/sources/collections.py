@@ -21,7 +21,7 @@ from pulmonet.config.fields import DataConfig
 from pulmonet.config.section import Section
 from pulmonet.data.manifest import COLLECTION, Manifest
 from pulmonet.data.sources.find import locate_dataset, remembered_map
-from pulmonet.data.sources.read import inspect_manifest
+from pulmonet.data.sources.read import alike_patients, inspect_manifest
 from pulmonet.data.sources.rows import ROW_COLUMNS
 from pulmonet.data.splits.folds import assign
 from pulmonet.errors import ConfigError
@@ -150,6 +150,8 @@ def inspect_collections(
     problems = [f"{name}: {text}" for name, (_, wrong, _) in named for text in wrong]
     notes = [f"{name}: {text}" for name, (*_, said) in named for text in said]
     manifest = join_manifests(parts, found.same_patients)
+    if found.same_patients:
+        notes += alike_patients(manifest.table["patient"])
     before = np.concatenate([part.table["split"].to_numpy(object) for part in parts])
     n_moved = int((manifest.table["split"].to_numpy(object) != before).sum())
     if data.folds is not None:

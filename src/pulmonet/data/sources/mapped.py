@@ -1,22 +1,33 @@
 """Any CSV, with a mapping that says what its columns mean: ``--map path=FileName …``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import compress, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pulmonet.arrays import Floats32
 from pulmonet.choices import MAP_KEYS
 from pulmonet.data.sources import rows
 from pulmonet.data.sources.index import rewrite_paths
+from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.splits.files import BESIDE, parse_split, split_tables
 from pulmonet.data.tables import factorise, find_tables, id_column, join_table, map_column, read_csv
 from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand
-from pulmonet.words import did_you_mean, list_first, unknown
+from pulmonet.labels import VOCABULARY, align
+from pulmonet.words import count, did_you_mean, list_first, unknown
 
 _COLUMNS = ("path", "patient", "study", "split", "view", "sex", "age", "findings")
+
+#: What cells of such columns are read by, and how to write them.
+_PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "view": (rows.parse_view, "AP, PA or lateral"),
+    "sex": (rows.parse_sex, "M or F"),
+    "age": (rows.parse_age, "years up to 120"),
+}
 
 
 def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> rows.SourceRows:
@@ -41,18 +52,9 @@ def read(root: Path, mapping: Mapping[str, str], join: str | None = None) -> row
         files = [(where, split, join_table(raw, key, at)) for where, split, raw in files]
     used = [mapping[key] for key in _COLUMNS if key in mapping]
     names = rows.label_names([raw for *_, raw in files], used)
-    found = rows.stack(
+    return rows.stack(
         read_table(raw, root, where, mapping, names, split) for where, split, raw in files
     )
-    if "split" not in mapping:
-        found.notes += [
-            f"{where.name}: column '{name}' looks like a split and was not asked for; "
-            f"--map split={name} takes it"
-            for where, split, raw in files
-            for name in ([] if split else raw.columns)
-            if (words := {*factorise(raw[name])[1]} - {""}) and all(map(parse_split, words))
-        ]
-    return found
 
 
 def _files(root: Path, mapping: Mapping[str, str]) -> list[tuple[Path, str]]:
@@ -102,13 +104,7 @@ def read_table(
     patient, study = rows.patients_of(paths, own)
     if "study" in used:
         study = id_column(raw[used["study"]], where)
-    problems: list[str] = []
-    if "findings" in used:
-        parts = mapping.get("separator") or "|"
-        listed = raw[used["findings"]]
-        labels = rows.finding_columns(listed, lambda cell: cell.split(parts), findings)
-    else:
-        labels = rows.label_columns(raw, _label_names(raw, mapping, names, where), where, problems)
+    labels, problems, notes = _read_labels(raw, mapping, names, where, findings)
     if "split" in used:
         split = map_column(raw[used["split"]], parse_split)
         wrong = raw[used["split"]][((split == "") & (raw[used["split"]] != "")).to_numpy()]
@@ -116,7 +112,8 @@ def read_table(
             what = f"{where}: {len(wrong):,} unknown splits ({list_first(wrong.unique())})"
             problems.append(f"{what}; write train, valid or test")
     columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
-    return rows.source_rows(
+    notes += [*_unused_splits(raw, split), *_unread_cells(raw, used)]
+    found = rows.source_rows(
         paths,
         labels,
         problems,
@@ -128,6 +125,69 @@ def read_table(
         age_years=rows.column_or(raw, columns["age"], rows.parse_age, np.nan),
         further=rows.other_columns(raw, used.values(), labels),
     )
+    found.notes += [f"{where.name}: {text}" for text in notes]
+    return found
+
+
+def _read_labels(
+    raw: pd.DataFrame,
+    mapping: Mapping[str, str],
+    names: Sequence[str] | None,
+    where: Path,
+    findings: Sequence[str],
+) -> tuple[dict[str, Floats32], list[str], list[str]]:
+    """The labels of `read_table`, their problems, and notes."""
+    if column := mapping.get("findings"):
+        parts = mapping.get("separator")
+        labels = rows.finding_columns(
+            raw[column], lambda cell: rows.listed_names(cell, parts or "|"), findings
+        )
+        return labels, [] if parts else [*_unparted(labels, f"{where}: column '{column}'")], []
+    problems: list[str] = []
+    labels = rows.label_columns(raw, _label_names(raw, mapping, names, where), where, problems)
+    if names is None or "labels" in mapping:
+        return labels, problems, []
+    taken = {*names, *(mapping[key] for key in _COLUMNS if key in mapping)}
+    return labels, problems, [*rows.nearly_labels(raw, taken)]
+
+
+def _unparted(labels: Collection[str], where: str) -> Iterator[str]:
+    """Names that are lists of others: the separator was not said."""
+    known = {*labels, *VOCABULARY}
+    for label, sign in product(labels, ";,/"):
+        names = {align(name) for name in label.split(sign)} - {""}
+        if sign in label and label not in VOCABULARY and names <= known:
+            yield (
+                f"{where}: '{label}' looks like a list; part it with --map separator='{sign}', or "
+                "keep such names with --map separator='|'"
+            )
+            return
+
+
+def _unused_splits(raw: pd.DataFrame, split: Any) -> Iterator[str]:
+    """Columns of train, valid and test that say otherwise than the table's own split."""
+    for name in raw.columns if isinstance(split, str) else ():
+        if any(parse_split(str(cell)) for cell in raw[name].head(50)):
+            words = {parse_split(word) for word in factorise(raw[name])[1] if word.strip()}
+            if "" not in words and words != {split}:
+                yield (
+                    f"column '{name}' looks like a split and was not asked for; "
+                    f"--map split={name} takes it"
+                )
+
+
+def _unread_cells(raw: pd.DataFrame, used: Mapping[str, str]) -> Iterator[str]:
+    """Cells of view, sex and age that say something, and nothing that is understood."""
+    silent = {*SPELLINGS["blank"], *SPELLINGS["unknown"]}
+    for key, (parse, wanted) in _PARSED.items():
+        codes, cells = factorise(raw[used[key]]) if key in used else (np.zeros(0, np.int64), [])
+        words = [cell.strip() for cell in cells]
+        wrong = [word.lower() not in silent and str(parse(word)) in ("", "nan") for word in words]
+        if n_wrong := int(np.asarray(wrong, bool)[codes].sum()):
+            yield (
+                f"{count(n_wrong, 'cell')} of column '{used[key]}' not understood as {key}, so "
+                f"unknown ({list_first(map(repr, compress(words, wrong)))}); write {wanted}"
+            )
 
 
 def _label_names(
@@ -139,5 +199,6 @@ def _label_names(
         return [name for name in found if name in raw]
     wanted = [name.strip() for name in mapping["labels"].split("|")]
     if missing := [name for name in wanted if name not in raw.columns]:
-        raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}")
+        near = did_you_mean(missing[0], raw.columns)
+        raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}{near}")
     return wanted

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from pulmonet.data.sources.rows import ROW_COLUMNS, SourceRows, label_columns
 from pulmonet.data.sources.unknown import describe
 from pulmonet.data.splits.folds import assign
 from pulmonet.data.tables import Column, find_tables, join_columns, table_stem
-from pulmonet.errors import DataError
+from pulmonet.errors import ConfigError, DataError
 from pulmonet.files.paths import expand, folder_name, names_in
 from pulmonet.files.read import noting_tables
-from pulmonet.labels import VOCABULARY, match_label
+from pulmonet.labels import NO_DISEASE, VOCABULARY, match_label
 from pulmonet.words import closest, count, list_first
 
 #: Tables that are read for boxes or splits, or that MIMIC brings and nobody needs.
@@ -78,7 +78,7 @@ def inspect_manifest(
     data = data or DataConfig()
     mapping = data.map or remembered_map(root)
     with noting_tables() as seen:
-        kind, rows = _read_source(root, mapping, data.join)
+        kind, rows = _read_source(root, mapping, data)
     rows = _with_asked_labels(rows, data, root)
     folder = root if root.is_dir() else root.parent
     named = {Path(name).name for name in (data.join, data.splits) if name}  # read later
@@ -96,7 +96,8 @@ def inspect_manifest(
     problems += [f"{root}: {text}" for text in several_problems(places)]
     if check_files:
         problems += file_problems(folder, inside_paths(table["path"]), places, follow_links=links)
-    table["split"], notes = assign(
+    notes = [*row_notes(table, rows.labels, patients_known=rows.patients_known)]
+    table["split"], dealt = assign(
         table, rows.labels, root, data, seed, keep=keep_split, all_read=not unread
     )
     problems += [f"{root}: {text}" for text in split_problems(table)]
@@ -104,7 +105,7 @@ def inspect_manifest(
         path, file = next(iter(places.moved.items()))
         n_moved = count(len(places.moved), "image")
         notes.insert(0, f"{n_moved} found by name, not at the table's path ({path} is {file})")
-    notes = [*rows.notes, *notes]
+    notes = [*rows.notes, *notes, *dealt]
     if not rows.patients_known:
         notes.insert(0, "this source has no patient ids: each image counts as its own patient")
     if data.join and "join" not in mapping:
@@ -145,12 +146,16 @@ def _unread(root: Path, read: set[str]) -> tuple[str, ...]:
     return tuple(sorted({*tables, *others} - read))
 
 
-def _read_source(root: Path, mapping: dict[str, str], join: str | None) -> tuple[str, SourceRows]:
+def _read_source(root: Path, mapping: dict[str, str], data: DataConfig) -> tuple[str, SourceRows]:
     """Kind of source, and its rows as it has them."""
     if not root.exists():
         raise DataError(f"{root}: no such folder; name a dataset with --data-dir")
     if not mapping.keys() <= {*index.REWRITES}:
-        return "mapped", mapped.read(root, mapping, join)
+        try:
+            return "mapped", mapped.read(root, mapping, data.join)
+        except ConfigError as error:
+            text = f"{error}; prepare remembered this --map for the folder: give another"
+            raise ConfigError(str(error) if data.map else text) from None
     kind = recognise(root)
     if kind is None:
         raise DataError(f"{root}: not a dataset that a reader knows: {describe(root)}")
@@ -183,6 +188,38 @@ def row_problems(table: pd.DataFrame, *, patients_known: bool = True) -> Iterato
             "need a 'patient…' part, or the CSV a column 'patient' (name yours with --map "
             "patient=COLUMN)"
         )
+
+
+def row_notes(table: pd.DataFrame, labels: Sequence[str], *, patients_known: bool) -> Iterator[str]:
+    """What may be wrong with rows that can be used: ids of one patient, splits, labels."""
+    yield from alike_patients(table["patient"]) if patients_known else ()
+    blank = (table["split"] == "").to_numpy()
+    if blank.any() and not blank.all():
+        n_blank = count(int(blank.sum()), "row")
+        yield f"{n_blank} without a split: train, where no list says otherwise"
+    silent = (table[[*labels]].isna().all(axis=1) & (table["split"] != "test")).to_numpy()
+    if labels and silent.any():
+        n_silent = f"{count(int(silent.sum()), 'row')} without any label"
+        text = "negative in training unless targets.blank=ignore"
+        yield f"{n_silent} ({list_first(table['path'][silent])}): {text}"
+    found = [name for name in VOCABULARY if name in labels and name not in NO_DISEASE]
+    if "No Finding" in labels and found:
+        both = (table["No Finding"] == 1) & (table[found] == 1).any(axis=1)
+        if both.any():
+            paths = list_first(table["path"][both])
+            yield f"{count(int(both.sum()), 'image')} with No Finding and a finding ({paths})"
+
+
+def alike_patients(patients: Column) -> Iterator[str]:
+    """Ids that differ in leading zeros, a ``.0``, letter case and the like alone."""
+    spellings: dict[str, set[str]] = {}
+    for one in patients.unique().tolist():
+        same = re.sub(r"(?<![\d.])0+(?=\d)|\.0$|(?:^|(?<=/))patient", "", one.casefold())
+        spellings.setdefault(re.sub(r"[\s_-]+", "-", same), set()).add(one)
+    alike = [" = ".join(sorted(ids)) for ids in spellings.values() if len(ids) > 1]
+    if alike:
+        text = f"may be listed under several ids ({list_first(alike)}) and so lie in two splits"
+        yield f"{count(len(alike), 'patient')} {text}; write these ids alike"
 
 
 def inside_paths(paths: Column) -> Column:

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.tables import Column, factorise, is_blank, map_column, parse_number, text_column
 from pulmonet.errors import DataError
 from pulmonet.files.paths import folder_name, names_in
-from pulmonet.labels import CHEXPERT_LABELS, VOCABULARY, align, check_label_name
+from pulmonet.labels import CHEXPERT_LABELS, VOCABULARY, align, check_label_name, fold, match_label
 from pulmonet.words import count, list_first
 
 #: Columns that every reader gives, in this order; the labels follow.
 ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
-_PATIENT_FOLDER = re.compile(r"(?i)(?:.*/)?(patient[^/]*\d[^/]*)/(?:(study[^/]*)/)?")
+_PATIENT_FOLDER = re.compile(r"(?i)(?:.*/)?(patient(?!s)[^/]*\d[^/]*)/(?:(study[^/]*)/)?")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 @dataclass
@@ -53,14 +55,15 @@ def source_rows(
     """Rows from the (N,) values of each column, or one value for all.
 
     Where `patient` is None the source has none: each image is its own. `study` holds ids within
-    the patient; each image is its own study where None. Rows without any label are to be scored
-    alone: they need no patient, and are a test set where nothing else is said.
+    the patient; each image is its own study where None or "". Rows without any label are to be
+    scored alone: they need no patient, and are a test set where nothing else is said.
     """
     if not labels:
         patient = None if patient is None or not any(patient) else patient
         split = "test" if isinstance(split, str) and not split else split
     known = patient is not None
-    study = patient + "/" + (paths if study is None else study) if known else paths
+    within = paths if study is None else np.where(study == "", paths, study)
+    study = patient + "/" + within if known else paths
     values = (paths, split, patient if known else paths, study, view, sex, age_years)
     columns = {**dict(zip(ROW_COLUMNS, values, strict=True)), **labels, **(further or {})}
     return SourceRows(pd.DataFrame(columns), tuple(labels), list(problems), known)
@@ -69,11 +72,15 @@ def source_rows(
 def stack(parts: Iterable[SourceRows]) -> SourceRows:
     """The rows of several files of one source, one below the other."""
     parts = list(parts)
+    spelled: dict[str, str] = {}
+    for part in parts:  # TB of train.csv is tb of valid.csv
+        own = {label: spelled.setdefault(fold(label), label) for label in part.labels}
+        part.table, part.labels = part.table.rename(columns=own), tuple(own.values())
     return SourceRows(
         pd.concat([part.table for part in parts], ignore_index=True),
         tuple(dict.fromkeys(label for part in parts for label in part.labels)),
         [text for part in parts for text in part.problems],
-        all(part.patients_known for part in parts),
+        any(part.patients_known for part in parts),  # a test set without labels may have none
         [text for part in parts for text in part.notes],
     )
 
@@ -87,6 +94,13 @@ def column_or(
     if name is None:
         return np.full(len(raw), blank, dtype)
     return map_column(raw[name], convert, dtype)
+
+
+def named_as(raw: pd.DataFrame, key: str) -> str:
+    """The column that is called as a key of ``--map``: ``PatientSex`` as sex; "" if none."""
+    folded = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(raw.columns)}
+    pattern = SPELLINGS["columns"][key]
+    return next((folded[name] for name in reversed(folded) if re.fullmatch(pattern, name)), "")
 
 
 def parse_view(value: str) -> str:
@@ -136,8 +150,8 @@ def label_columns(
     words = SPELLINGS["labels"]
     labels: dict[str, Floats32] = {}
     for name in names:
-        if align(name) in labels:
-            text = f"column '{name}' is one of two for the label '{align(name)}'; keep one"
+        if found := match_label(name, labels):
+            text = f"column '{name}' is one of two for the label '{found}'; keep one"
             problems.append(f"{where}: {text}")
             continue
         check_source_label(name, where)
@@ -169,8 +183,7 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
         return known
 
     def is_label(name: str) -> bool:
-        letters = re.sub(r"[^a-z]", "", name.lower()).removeprefix("is")
-        if name in known or letters in SPELLINGS["about_rows"]:
+        if name in known or _is_about_rows(name):
             return name in known
         cells = {cell for raw in raws if name in raw for cell in factorise(raw[name])[1]}
         values = {_parse_label(cell) for cell in cells} if len(cells) <= 64 else ()
@@ -179,12 +192,43 @@ def label_names(raws: Iterable[pd.DataFrame], taken: Collection[str | None] = ()
     return list(filter(is_label, names))
 
 
+def _is_about_rows(name: str) -> bool:
+    """Whether a column is called as what tables say of their rows."""
+    letters = re.sub(r"[^a-z]", "", name.lower()).removeprefix("is")
+    return letters in SPELLINGS["about_rows"]
+
+
+def nearly_labels(raw: pd.DataFrame, taken: Collection[str | None]) -> Iterator[str]:
+    """What keeps columns of 0 and 1, but `taken` ones, from being labels: 2 % of their cells."""
+    for name in raw.columns:
+        if name in taken or _is_about_rows(name):
+            continue
+        codes, cells = factorise(raw[name])
+        values = [_parse_label(cell) for cell in cells[:65]]
+        if len(cells) <= 64 and {0.0, 1.0, np.inf} <= {*values}:
+            wrong = np.isinf(values)
+            if (n_wrong := int(wrong[codes].sum())) * 50 <= len(raw):
+                words = list_first(map(repr, compress(cells, wrong)))
+                yield (
+                    f"column '{name}' is no label: {count(n_wrong, 'cell')} beside 1, 0, -1 and "
+                    f"blank ({words})"
+                )
+
+
 def other_columns(
     raw: pd.DataFrame, taken: Collection[str | None], labels: Collection[str]
 ) -> dict[str, NDArray[Any]]:
     """All columns as text, but `taken` ones, `labels` and those named as one of `ROW_COLUMNS`."""
     free = [name for name in raw.columns if name and name not in {*taken, *ROW_COLUMNS}]
     return {name: text_column(raw[name]) for name in free if align(name) not in labels}
+
+
+def listed_names(cell: str, separator: str = ",") -> list[str]:
+    """The names that a cell lists, also as Python or JSON writes it: ``['mass', 'edema']``."""
+    cell = cell.strip()
+    if cell[:1] + cell[-1:] != "[]":
+        return cell.split(separator)
+    return [single or double for single, double in _QUOTED.findall(cell)] or cell[1:-1].split(",")
 
 
 def finding_columns(
@@ -199,9 +243,13 @@ def finding_columns(
         DataError: a label that `check_source_label` refuses.
     """
     codes, distinct = factorise(column)
-    nothing = SPELLINGS["no_findings"]
+    nothing, spelled = SPELLINGS["no_findings"], {fold(name): align(name) for name in always}
     listed = [
-        {align(name) for name in split(cell) if name.strip().lower() not in nothing}
+        {
+            spelled.setdefault(fold(align(name)), align(name))
+            for name in split(cell)
+            if name.strip().lower() not in nothing
+        }
         for cell in ("" if is_blank(cell) else cell for cell in distinct)
     ]
     labels = sorted({*map(align, always)}.union(*listed))
@@ -228,13 +276,14 @@ def check_source_label(name: str, where: object) -> None:
 
 
 def strip_root(paths: Strings, root: Path) -> Strings:
-    """Paths relative to the root, POSIX: without ``./``, the root itself and its own name.
+    """Paths relative to the root, POSIX: without ``./``, ``//``, the root and its own name.
 
     A first part that nothing below the root is called by is the root's name, maybe an older one:
     ``chexpert/`` is understood for ``CheXpert-v1.0-small/`` where all paths share it and what
     follows it is there.
     """
-    text = [str(path).strip().replace("\\", "/").removeprefix("./") for path in paths.tolist()]
+    text = [str(path).strip().replace("\\", "/").replace("/./", "/") for path in paths.tolist()]
+    text = [path.replace("//", "/").removeprefix("./") for path in text]
     for own in {str(root.absolute()), os.path.realpath(root)}:
         text = [path.removeprefix(own.replace("\\", "/").rstrip("/") + "/") for path in text]
     there = {*names_in(root)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmonet.data.sources.index import image_files
-from pulmonet.data.sources.rows import label_names
+from pulmonet.data.sources.rows import label_names, named_as
 from pulmonet.data.spellings import SPELLINGS
 from pulmonet.data.splits.files import BESIDE, split_tables
 from pulmonet.data.tables import is_blank, parse_number, read_csv, table_stem, text_column
@@ -50,11 +50,7 @@ def _map_line(root: Path, table: Path, stems: set[str]) -> str:
         raw = read_csv(table).head(50)
     except DataError:
         return ""
-    folded = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(raw.columns)}
-    mapping = {
-        key: next((folded[name] for name in reversed(folded) if re.fullmatch(pattern, name)), "")
-        for key, pattern in SPELLINGS["columns"].items()
-    }
+    mapping = {key: named_as(raw, key) for key in SPELLINGS["columns"]}
     n_images = {  # of the cells, those that name an image that lies there
         name: sum(stem_of(cell) in stems for cell in text_column(raw[name]).tolist() if cell)
         for name in raw.columns

@@ -48,7 +48,11 @@ def resolve_labels(manifest: Manifest, requested: Sequence[str]) -> tuple[str, .
     annotated = annotated_labels(manifest)
     if [name.lower() for name in requested] == ["all"]:
         if not annotated:
-            text = "no label has a single value; fill in the CSV (or only score it: `evaluate`)"
+            text = "no label has a single value; fill in the CSV"
+            if not manifest.labels and manifest.joined:
+                columns = list_first(manifest.joined, 20)
+                text = f"no column is taken for a label; name yours with --labels ({columns})"
+            text += " (or only score it: `evaluate`)"
             raise DataError(f"{manifest.root}: {text}")
         return _with_files_of_their_own(annotated)
     resolved = [match_label(name, manifest.labels) or align(name) for name in requested]

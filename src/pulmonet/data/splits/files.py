@@ -63,8 +63,8 @@ def write_splits(path: Path, patients: Strings, split: Strings) -> None:
     write_atomic(path, table_text(lines))
 
 
-def read_splits(path: Path, patients: Strings) -> Strings:
-    """(N,) split of every row's patient, "" where not listed.
+def read_splits(path: Path, patients: Strings) -> tuple[Strings, str]:
+    """(N,) split of every row's patient, "" where not listed; and who is listed and not there.
 
     `path` is a ``splits.csv`` (patient, split) or a shareable split (``.json``).
 
@@ -73,7 +73,7 @@ def read_splits(path: Path, patients: Strings) -> Strings:
             patients, or a shareable split that does not match these patients.
     """
     if path.suffix == ".json":
-        return _match_shareable(path, patients)
+        return _match_shareable(path, patients), ""
     raw = read_csv(path, ("patient", "split"))
     parsed = map_column(raw["split"], parse_split)
     wrong = np.flatnonzero(parsed == "")
@@ -93,7 +93,10 @@ def read_splits(path: Path, patients: Strings) -> Strings:
             f"{path}: lists none of the dataset's patients (there {pairs['patient'].iloc[0]!r}, in "
             f"the dataset {patients[0]!r}); use its ids, or delete the file to draw a new split"
         )
-    return _split_of(patients, dict(zip(pairs["patient"], pairs["split"], strict=True)))
+    gone = pairs["patient"][~pairs["patient"].isin(patients)]
+    many = f"{len(gone):,} of its {count(len(pairs), 'patient')} not in the dataset"
+    split = _split_of(patients, dict(zip(pairs["patient"], pairs["split"], strict=True)))
+    return split, f" ({many}, e.g. {gone.iloc[0]!r})" if len(gone) else ""
 
 
 def _split_of(patients: Strings, listed: Mapping[str, str]) -> Strings:

@@ -50,20 +50,22 @@ def assign(
     patients = table["patient"].to_numpy(object)
     raw = table[list(labels)].to_numpy(np.float32)
     named, listed = expand(data.splits) if data.splits else root / "splits.csv", None
+    text = f"from {portable_path(named)}"
     if data.splits or named.is_file():
         needed = (table["split"] == "").to_numpy() & (data.folds is None)
-        listed = _listed(named, patients, needed)
+        listed, gone = _listed(named, patients, needed)
+        text += gone
     if data.folds is not None:
         is_spared = np.zeros(len(split), bool) if listed is None else listed == "test"
         split, notes = _dealt(np.where(is_spared, "test", split), patients, raw, data, seed)
-        return split, notes + [f"split: test from {portable_path(named)}"] * bool(is_spared.any())
+        return split, notes + [f"split: test {text}"] * bool(is_spared.any())
     if listed is not None:
-        return np.where(listed == "", split, listed), [f"split: from {portable_path(named)}"]
+        return np.where(listed == "", split, listed), [f"split: {text}"]
     if (split == "valid").any() or not (split == "train").any():
         return split, []
     kept = splits_path(root, data.valid_fraction)
     if kept.is_file():
-        listed = _listed(kept, patients, needed=split == "train")
+        listed, _ = _listed(kept, patients, needed=split == "train")
         split = np.where(split == "train", listed, split)
         return split, [f"split: validation patients from {portable_path(kept)}"]
     lack = "the source has no" if all_read else "no table that was read has a"
@@ -86,16 +88,16 @@ def _dealt(
     return split, [note]
 
 
-def _listed(path: Path, patients: Strings, needed: Flags) -> Strings:
-    """(N,) what a splits file says of each row; the `needed` rows must be listed."""
-    listed = read_splits(path, patients)
+def _listed(path: Path, patients: Strings, needed: Flags) -> tuple[Strings, str]:
+    """What `read_splits` gives; the `needed` rows must be listed."""
+    listed, gone = read_splits(path, patients)
     missing = np.unique(patients[needed & (listed == "")].astype(str))
     if len(missing):
         raise DataError(
             f"{path}: {count(len(missing), 'patient')} of the dataset not listed "
             f"({list_first(missing)}); add their lines, or delete the file to draw a new split"
         )
-    return listed
+    return listed, gone
 
 
 def _drawn(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources import inspect_manifest, read_manifest
 from pulmonet.data.sources.rows import ROW_COLUMNS
 from pulmonet.labels import CHEXPERT_LABELS
 from small_dataset import write_picture, write_text
@@ -96,3 +96,55 @@ def test_chexpert_test_set_is_labelled_per_study(tmp_path: Path) -> None:
     assert manifest.table["view"].tolist() == ["FRONTAL", "LATERAL", "FRONTAL"]
     assert manifest.table["Edema"].tolist() == [1, 1, 0]
     assert manifest.table["patient"].tolist() == ["patient64741", "patient64741", "patient64742"]
+
+
+def test_sex_age_and_view_under_names_of_others(tmp_path: Path) -> None:
+    write_text(
+        tmp_path / "train.csv",
+        "Path,Gender,PatientAge,view_position,Subject ID,Edema\n"
+        "a.png,f,060Y,pa,1,1\nb.png,Male,011M,L,2,0\n",
+    )
+    for name in "ab":
+        write_picture(tmp_path / f"{name}.png")
+    manifest = read_manifest(tmp_path)
+    table = manifest.table
+    assert manifest.labels == ("Edema",) and manifest.joined == ()
+    assert table["sex"].tolist() == ["Female", "Male"]
+    assert table["age_years"].round(2).tolist() == [60, 0.92]
+    assert table["view"].tolist() == ["PA", "LATERAL"]
+
+
+def test_a_column_of_splits_in_train_csv_is_named(tmp_path: Path) -> None:
+    lines = "Path,patient,split,Edema\na.png,1,train,1\nb.png,2,test,0\n"
+    write_text(tmp_path / "train.csv", lines)
+    for name in "ab":
+        write_picture(tmp_path / f"{name}.png")
+    *_, notes = inspect_manifest(tmp_path, keep_split=False)
+    assert notes[0].startswith("train.csv: column 'split' looks like a split and was not asked")
+    write_text(tmp_path / "train.csv", lines.replace("test", "training"))
+    *_, notes = inspect_manifest(tmp_path, keep_split=False)
+    assert len(notes) == 1 and notes[0].startswith("split: ")
+
+
+def test_a_test_set_without_patients_leaves_those_of_training_known(tmp_path: Path) -> None:
+    write_text(tmp_path / "train.csv", "Path,patient,Edema\na.png,1,1\nb.png,,0\n")
+    write_text(tmp_path / "test.csv", "Path\nc.png\n")
+    for name in "abc":
+        write_picture(tmp_path / f"{name}.png")
+    manifest, problems, _ = inspect_manifest(tmp_path, keep_split=False)
+    assert manifest.patients_known
+    assert len(problems) == 1 and "1 row without a patient id (b.png)" in problems[0]
+
+
+def test_a_folder_of_patients_is_none_of_them(tmp_path: Path) -> None:
+    write_text(tmp_path / "train.csv", "Path,Edema\npatients_2019/7/a.png,1\n")
+    write_picture(tmp_path / "patients_2019" / "7" / "a.png")
+    _, problems, _ = inspect_manifest(tmp_path, keep_split=False)
+    assert len(problems) == 1 and "1 row without a patient id" in problems[0]
+
+
+def test_labels_in_another_case_in_another_table_are_the_same(tmp_path: Path) -> None:
+    write_text(tmp_path / "train.csv", "Path,patient,TB\na.png,1,1\nb.png,2,0\n")
+    write_text(tmp_path / "valid.csv", "Path,patient,tb\nc.png,3,0\nd.png,4,1\n")
+    manifest = read_manifest(tmp_path)
+    assert manifest.labels == ("TB",) and manifest.table["TB"].tolist() == [1, 0, 0, 1]

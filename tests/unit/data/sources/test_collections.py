@@ -362,3 +362,15 @@ def test_a_comma_in_a_folders_name_is_no_separator(tmp_path: Path) -> None:
     assert find_collections(config(odd)).names == ("a,b",)
     both = DataConfig(data_dir=f"{other},{tmp_path / 'c'}")
     assert places_of(both.data_dir) == (str(other), str(other))
+
+
+def test_ids_of_one_patient_that_two_collections_write_otherwise_are_named(tmp_path: Path) -> None:
+    for name, patient in (("a", "7"), ("b", "007")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.csv").write_text(f"Path,patient,Edema\nx.png,{patient},1\n")
+    for same, is_said in (["a,b"], True), ([], False):
+        data = config(tmp_path / "a", tmp_path / "b", same_patients=same)
+        found = find_collections(data)
+        *_, notes = inspect_collections(found, data, 0, check_files=False, keep_split=False)
+        said = "1 patient may be listed under several ids (a=b/007 = a=b/7)"
+        assert any(note.startswith(said) for note in notes) == is_said

@@ -157,3 +157,110 @@ def test_a_mapping_moves_the_images_of_a_known_collection(tmp_path: Path) -> Non
     manifest = read_manifest(tmp_path, DataConfig(map=mapping), check_files=True)
     assert manifest.source == "chexpert" and manifest.table["split"].eq("train").any()
     assert manifest.table["path"].tolist() == [f"large/train/patient{n}/v1.jpg" for n in range(4)]
+
+
+def inspected(
+    root: Path, text: str, **mapping: str
+) -> tuple[dict[str, list[float]], list[str], list[str]]:
+    """The labels by name, the problems and the notes of a table with columns f, p and others."""
+    write_text(root / "x.csv", text)
+    for name in "abcd":
+        write_picture(root / f"{name}.png")
+    data = DataConfig(map={"path": "f", "patient": "p", **mapping})
+    manifest, problems, notes = inspect_manifest(root, data, keep_split=False)
+    return {name: manifest.table[name].tolist() for name in manifest.labels}, problems, notes
+
+
+@pytest.mark.parametrize("cell", ["['Edema', 'Mass']", '["Edema","Mass"]', "[Edema, Mass]"])
+@pytest.mark.parametrize("separator", ["", ",", "|"])
+def test_lists_as_python_and_json_write_them(tmp_path: Path, cell: str, separator: str) -> None:
+    quoted = '"' + cell.replace('"', '""') + '"'
+    text = f"f,p,what\na.png,1,{quoted}\nb.png,2,['Mass']\nc.png,3,[]\nd.png,4,Mass\n"
+    more = {"separator": separator} if separator else {}
+    labels, problems, _ = inspected(tmp_path, text, findings="what", **more)
+    assert not problems and list(labels) == ["Edema", "Mass"]
+    np.testing.assert_array_equal(labels["Edema"], [1, 0, np.nan, 0])
+    np.testing.assert_array_equal(labels["Mass"], [1, 1, np.nan, 1])
+
+
+@pytest.mark.parametrize("sign", [";", ",", "/"])
+def test_a_list_whose_separator_was_not_said_is_a_problem(tmp_path: Path, sign: str) -> None:
+    text = f'f,p,what\na.png,1,"Scar{sign} Mass"\nb.png,2,Scar\nc.png,3,Nodule/Mass\n'
+    _, problems, _ = inspected(tmp_path, text, findings="what")
+    assert problems == [
+        f"{tmp_path / 'x.csv'}: column 'what': 'Scar{sign} Mass' looks like a list; part it with "
+        f"--map separator='{sign}', or keep such names with --map separator='|'"
+    ]
+    labels, problems, _ = inspected(tmp_path, text, findings="what", separator="|")
+    assert not problems and f"Scar{sign} Mass" in labels
+
+
+def test_cells_that_are_not_understood_are_counted(tmp_path: Path) -> None:
+    text = (
+        "f,p,s,years,v,Edema\na.png,1,1,60-70,Postero-Anterior,1\nb.png,2,0,>89,front,0\n"
+        "c.png,3,other,060Y,oblique,0\nd.png,4,F,,?,1\n"
+    )
+    *_, notes = inspected(tmp_path, text, sex="s", age="years", view="v")
+    assert notes[:3] == [
+        "x.csv: 1 cell of column 'v' not understood as view, so unknown ('oblique'); write AP, PA "
+        "or lateral",
+        "x.csv: 2 cells of column 's' not understood as sex, so unknown ('1', '0'); write M or F",
+        "x.csv: 2 cells of column 'years' not understood as age, so unknown ('60-70', '>89'); "
+        "write years up to 120",
+    ]
+
+
+def test_ids_that_may_be_one_patients_are_named(tmp_path: Path) -> None:
+    text = "f,p,Edema\na.png,007,1\nb.png,7,0\nc.png,1-12,0\nd.png,11-2,1\n"
+    *_, notes = inspected(tmp_path, text)
+    assert notes[0] == (
+        "1 patient may be listed under several ids (007 = 7) and so lie in two splits; write "
+        "these ids alike"
+    )
+    *_, notes = inspected(tmp_path, text.replace("007", "PT 1").replace(",7,", ",patientpt_01,"))
+    assert "(PT 1 = patientpt_01)" in notes[0]
+    *_, notes = inspected(tmp_path, text.replace("007", "1.20").replace(",7,", ",1.2,"))
+    assert "may be listed" not in notes[0]
+
+
+def test_rows_that_contradict_themselves_or_say_nothing_are_counted(tmp_path: Path) -> None:
+    text = (
+        "f,p,part,what\na.png,1,train,No Finding|Mass\nb.png,2,valid,Mass\nc.png,3,,todo\n"
+        "d.png,4,test,\n"
+    )
+    *_, notes = inspected(tmp_path, text, findings="what", split="part")
+    assert notes == [
+        "1 row without a split: train, where no list says otherwise",
+        "1 row without any label (c.png): negative in training unless targets.blank=ignore",
+        "1 image with No Finding and a finding (a.png)",
+    ]
+
+
+def test_a_blank_study_is_none_that_rows_share(tmp_path: Path) -> None:
+    write_text(tmp_path / "x.csv", "f,p,s,Edema\na.png,1,,1\nb.png,1,,0\nc.png,1,S,0\n")
+    data = DataConfig(map={"path": "f", "patient": "p", "study": "s"})
+    assert read_manifest(tmp_path, data).table["study"].tolist() == ["1/a.png", "1/b.png", "1/S"]
+
+
+def test_a_remembered_mapping_that_does_not_fit_is_said_to_be_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "x.csv", "file,p,Edema\na.png,1,1\n")
+    remember_dataset(tmp_path, {"path": "f", "patient": "p"})
+    with pytest.raises(ConfigError, match=r"no such column in .*; prepare remembered this"):
+        read_manifest(tmp_path)
+    with pytest.raises(ConfigError, match=r"columns there: file, p, Edema$"):
+        read_manifest(tmp_path, DataConfig(map={"path": "f"}))
+
+
+def test_findings_in_any_case_are_one_label(tmp_path: Path) -> None:
+    text = "f,p,what\na.png,1,Scar\nb.png,2,scar|TB\nc.png,3,T-B\nd.png,4,SCAR | tb\n"
+    labels, _, _ = inspected(tmp_path, text, findings="what")
+    assert labels == {"Scar": [1, 1, 0, 1], "TB": [0, 1, 1, 1]}
+
+
+def test_a_column_that_a_typing_error_keeps_from_being_a_label_is_named(tmp_path: Path) -> None:
+    lines = [f"{n}.png,{n},{n % 2 if n != 60 else 'l'},{n % 2 or '?'},{n % 3},1" for n in range(99)]
+    text = "\n".join(["f,p,TB,sex,priors,Edema", *lines]) + "\n"
+    labels, _, notes = inspected(tmp_path, text)
+    assert list(labels) == ["Edema"]
+    assert notes[0] == "x.csv: column 'TB' is no label: 1 cell beside 1, 0, -1 and blank ('l')"
+    assert not any("sex" in note or "priors" in note for note in notes)

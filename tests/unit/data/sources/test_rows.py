@@ -70,3 +70,8 @@ def test_an_older_name_of_the_root_is_stripped(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     paths = np.asarray(["old-name/train/a.jpg", "old-name\\train\\b.jpg"], object)
     assert strip_root(paths, tmp_path).tolist() == ["train/a.jpg", "train/b.jpg"]
+
+
+def test_one_way_to_write_a_path(tmp_path: Path) -> None:
+    paths = np.asarray(["./a/b.jpg", "a//b.jpg", "a/./b.jpg", "a\\b.jpg"], object)
+    assert strip_root(paths, tmp_path).tolist() == ["a/b.jpg"] * 4

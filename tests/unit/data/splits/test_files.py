@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pulmonet.config.fields import DataConfig
-from pulmonet.data.sources import read_manifest
+from pulmonet.data.sources import inspect_manifest, read_manifest
 from pulmonet.data.splits.files import parse_split, read_splits, write_shareable_split
 from pulmonet.errors import DataError
 
@@ -63,3 +63,14 @@ def test_spellings_of_splits() -> None:
         "test",
         "",
     ]
+
+
+def test_patients_of_a_list_that_the_dataset_has_not_are_counted(tmp_path: Path) -> None:
+    for name in ("train", "valid"):
+        lines = [f"{name}{n}.jpg,0{n},{n % 2}" for n in (1, 20 + len(name))]
+        text = "\n".join(["Path,patient,Edema", *lines]).replace(",01,", f",0{name[0]},")
+        (tmp_path / f"{name}.csv").write_text(text + "\n")
+    (tmp_path / "splits.csv").write_text("patient,split\n0t,test\n25,test\n0v,valid\n")
+    *_, notes = inspect_manifest(tmp_path)
+    split = f"split: from {tmp_path / 'splits.csv'}"
+    assert notes == [f"{split} (1 of its 3 patients not in the dataset, e.g. '25')"]
