@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pulmonet.data.sources import read_manifest
+from pulmonet.errors import DataError
 from small_dataset import write_picture, write_text
 
 
@@ -53,3 +55,21 @@ def test_nih_2017_headers_ages_and_image_folders(tmp_path: Path) -> None:
     assert manifest.table["Pleural Effusion"].tolist() == [1, 0, 0]
     assert manifest.table["Pleural Thickening"].tolist() == [0, 0, 1]
     assert manifest.table["Hernia"].tolist() == [0, 0, 0]
+
+
+def test_lists_of_nih_that_share_images(tmp_path: Path) -> None:
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,x\n"
+    names = [f"0000000{n}_000.png" for n in range(4)]
+    rows = [f"{name},Edema,0,{n},58,M,PA\n" for n, name in enumerate(names)]
+    write_text(tmp_path / "Data_Entry_2017.csv", header + "".join(rows))
+    for name in names:
+        write_picture(tmp_path / "images" / name)
+    write_text(tmp_path / "train_val_list.txt", "\n".join(names[:3]))
+    write_text(tmp_path / "a_val_list.txt", names[0])  # read before the one that holds it
+    write_text(tmp_path / "test_list.txt", names[3])
+    table = read_manifest(tmp_path).table
+    assert table["split"].tolist() == ["valid", "train", "train", "test"]
+    write_text(tmp_path / "test_list.txt", "\n".join(names[2:]))
+    message = r"train_val_list.txt: 1 image in a list of test and another one \(e.g. 00000002_000"
+    with pytest.raises(DataError, match=message):
+        read_manifest(tmp_path)

@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 
 from pulmonet.data.sources import rows
-from pulmonet.data.sources.index import is_image_name
+from pulmonet.data.sources.index import image_files, is_image_name
 from pulmonet.data.splits.files import parse_split
 from pulmonet.files.paths import names_in
 from pulmonet.labels import VOCABULARY, align
+from pulmonet.words import count, list_first
 
 #: Who was X-rayed, in the names of Kermany's images: ``person7_virus_15``, ``IM-0115-0001``,
 #: ``NORMAL2-IM-0003-0001`` (Kaggle's edition: persons with bacteria and with viruses are counted
-#: apart), ``BACTERIA-1008087-0001`` (the authors' own), and in names that say ``patient``.
+#: apart), ``BACTERIA-1008087-0001`` (the authors' own), in NIH's (``00000013_005``), and in names
+#: that say ``patient``.
 _PATIENT = re.compile(
     r"(?i)(?:person|patient|subject)[-_ ]?\d+(?:_bacteria|_virus)?|(?:NORMAL2?-)?IM-\d+"
-    r"|(?:BACTERIA|VIRUS|NORMAL)-\d+(?=-\d)"
+    r"|(?:BACTERIA|VIRUS|NORMAL)-\d+(?=-\d)|\d{8}(?=_\d{3}\.)"
 )
 
 
@@ -50,12 +52,18 @@ def read(root: Path) -> rows.SourceRows:
     splits, classes, paths = (np.asarray(column, object) for column in zip(*found, strict=True))
     named = [_PATIENT.match(path.rpartition("/")[2]) for path in paths.tolist()]
     patients = np.asarray([match[0].lower() if match else "" for match in named], object)
-    return rows.source_rows(
+    others = {path for path in image_files(root) if "." in path and "mask" not in path.lower()}
+    others -= {*paths}
+    whole = rows.source_rows(
         paths,
         rows.finding_columns(pd.Series(classes, name="folder"), lambda name: [name]),
         split=splits,
         patient=np.where(patients == "", paths, patients) if any(named) else None,
     )
+    if others:
+        n_others = count(len(others), "image")
+        whole.notes.append(f"{n_others} in other folders not read ({list_first(sorted(others))})")
+    return whole
 
 
 def _class_folders(root: Path) -> list[tuple[str, Path]]:

@@ -5,7 +5,6 @@ that tidies what it has: `mapped` then reads it as a table of one's own.
 """
 
 import json
-import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,10 @@ import pandas as pd
 from pulmonet.arrays import Strings
 from pulmonet.data.sources import mapped, rows
 from pulmonet.data.tables import (
+    Column,
     find_tables,
     has_columns,
+    id_column,
     map_column,
     parse_number,
     read_csv,
@@ -33,8 +34,6 @@ from pulmonet.words import count
 #: Lists by a part of their name; editions and other people's code add to NIH's two names.
 _LISTS = {"train_val_list": "train", "test_list": "test"}
 _LISTS |= {"val_list": "valid", "train_list": "train"}
-
-_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 #: Labels of the whole report come first, then of its parts.
 _CHEXBERT_FILES = ("report_fixed.json", "impression_fixed.json", "findings_fixed.json")
@@ -92,29 +91,40 @@ def _rsna(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     table = raw[["patientId"]].assign(Pneumonia=raw.groupby("patientId")["Target"].transform("max"))
     classes = root / "stage_2_detailed_class_info.csv"
     if classes.is_file():
-        said = read_csv(classes, ("patientId", "class")).drop_duplicates("patientId")
-        of_image = table["patientId"].map(said.set_index("patientId")["class"])
-        for label, name in (("Lung Opacity", "Lung Opacity"), ("No Finding", "Normal")):
-            table[label] = np.where(of_image.isna(), "", (of_image == name).astype(int).astype(str))
+        of_image = _looked_up(table["patientId"], classes, "class")
+        for label, name in (("Lung Opacity", "lung opacity"), ("No Finding", "normal")):
+            is_it = (np.char.lower(of_image.astype(str)) == name).astype(int).astype(str)
+            table[label] = np.where(of_image == "", "", is_it)
     return table.drop_duplicates("patientId", ignore_index=True)
 
 
 def _siim(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
-    """A row a mask -> a row an image; ``-1`` is no mask."""
-    drawn = pd.Series(text_column(raw["EncodedPixels"]), index=raw.index) != "-1"
-    found = drawn.groupby(raw["ImageId"]).transform("max").astype(int).astype(str)
-    table = raw[["ImageId"]].assign(Pneumothorax=found)
+    """A row a mask -> a row an image; ``-1`` is no mask, and a blank cell says nothing."""
+    drawn = map_column(raw["EncodedPixels"], lambda cell: cell and str(int(cell != "-1")))
+    table = raw[["ImageId"]].assign(Pneumothorax=drawn)
+    table["Pneumothorax"] = table.groupby("ImageId")["Pneumothorax"].transform("max")
     return table.drop_duplicates("ImageId", ignore_index=True)
 
 
 def _openi(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """The findings of a study stand in a file beside."""
-    reports = read_csv(root / "indiana_reports.csv", ("uid", "Problems")).drop_duplicates("uid")
-    return raw.assign(Problems=raw["uid"].map(reports.set_index("uid")["Problems"]).fillna(""))
+    return raw.assign(Problems=_looked_up(raw["uid"], root / "indiana_reports.csv", "Problems"))
+
+
+def _looked_up(ids: Column, where: Path, name: str) -> Strings:
+    """(N,) cells of the column `name` of another table, by ids that both have; "" where none."""
+    other = read_csv(where, (str(ids.name), name))
+    keys = pd.Index(id_column(other[ids.name], where))
+    found = pd.Series(text_column(other[name]), index=keys)[~keys.duplicated()]
+    if (found := found.reindex(id_column(ids, where))).isna().all():
+        what = f"{where}: none of the {len(ids):,} ids of column '{ids.name}'"
+        raise DataError(f"{what}; take all tables of one edition")
+    return found.fillna("").to_numpy(object)
 
 
 def _covid(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
-    """X-rays alone: CT volumes stand in the same table."""
+    """X-rays alone: CT volumes stand in the same table. ``COVID-19, ARDS`` are two findings."""
+    raw = raw.assign(finding=raw["finding"].str.replace(", ", "/"))
     if "modality" not in raw:
         return raw
     other = raw["modality"].str.strip().str.lower().isin(("ct", "mri"))
@@ -131,7 +141,11 @@ def _nih(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def _nih_splits(root: Path, names: Strings) -> Strings:
-    """train, valid, test, or "" where no list names an image."""
+    """train, valid, test, or "" where no list names an image; valid may be a part of train.
+
+    Raises:
+        DataError: a list that cannot be read or is another dataset's, an image in train and test.
+    """
     split = np.full(len(names), "", dtype=object)
     stems = np.asarray([name.partition(".")[0] for name in names.tolist()], object)
     for path in sorted(root.glob("[!.]*.txt")):
@@ -147,7 +161,13 @@ def _nih_splits(root: Path, names: Strings) -> Strings:
         if not here.any():
             what = f"{path}: names none of the {len(names):,} images, e.g. {names[0]}"
             raise DataError(f"{what}; take the list of this dataset, or move it away")
-        split[here] = _LISTS[part]
+        own = _LISTS[part]
+        both = here & (split != "") & ((split == "test") != (own == "test"))
+        if both.any():
+            n_both = count(int(both.sum()), "image")
+            what = f"{path}: {n_both} in a list of test and another one (e.g. {names[both][0]})"
+            raise DataError(f"{what}; keep each in one")
+        split[here & (split != "valid")] = own
     return split
 
 
@@ -168,7 +188,7 @@ def _padchest(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
 
 def _padchest_findings(cell: str) -> str:
     """``['pleural effusion', ' cardiomegaly']`` -> its names, stripped, and what they are."""
-    names = [(single or double).strip() for single, double in _QUOTED.findall(cell)]
+    names = [name.strip() for name in rows.listed_names(cell)]
     names = [] if "exclude" in names else names
     kinds = LAYOUTS["padchest"].kinds.items()
     return "|".join([*names, *(label for label, ones in kinds if not {*ones}.isdisjoint(names))])

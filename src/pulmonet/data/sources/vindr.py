@@ -46,7 +46,7 @@ def read(root: Path) -> rows.SourceRows:
 
 def _read_split(where: Path, split: str) -> rows.SourceRows:
     problems: list[str] = []
-    raw = read_csv(where, ("image_id",))
+    raw = read_csv(where, ("image_id",)).drop_duplicates()  # a reader has one vote
     names = [name for name in raw.columns if name not in _META]
     labels = rows.label_columns(raw, names, where, problems)
     if not labels:

@@ -16,6 +16,7 @@ import pytest
 from pulmonet.cli.main import main
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.sources import read_manifest
+from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_dicom, write_text
 
 EDGES = ["xmin", "ymin", "xmax", "ymax"]
@@ -96,7 +97,7 @@ def test_rsna_pneumonia(tmp_path: Path, pictures: list[np.ndarray]) -> None:
     write_text(
         root / "stage_2_detailed_class_info.csv",
         f"patientId,class\n{ids[0]},Normal\n{ids[1]},No Lung Opacity / Not Normal\n"
-        f"{ids[2]},Normal\n"
+        f"{ids[2]},normal\n"
         f"{ids[3]},Lung Opacity\n{ids[3]},Lung Opacity\n{ids[4]},Lung Opacity\n",
     )
     write_images(root, [f"stage_2_train_images/{name}.dcm" for name in ids], pictures)
@@ -117,19 +118,20 @@ def test_rsna_pneumonia(tmp_path: Path, pictures: list[np.ndarray]) -> None:
 
 def test_siim_pneumothorax(tmp_path: Path, pictures: list[np.ndarray]) -> None:
     root = tmp_path / "siim"
-    ids = [f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875" for n in range(4)]
+    ids = [f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875" for n in range(5)]
     # columns 512 and 513, rows 256 to 511; and a run that goes on in the next column
     mask = f"{512 * 1024 + 256} 256 768 256"
     write_text(
         root / "train-rle.csv",
         "ImageId, EncodedPixels\n"
-        f"{ids[0]}, -1\n{ids[1]},{mask}\n{ids[1]}, 1000 100\n{ids[2]}, -1\n{ids[3]}, -1\n",
+        f"{ids[0]}, -1\n{ids[1]},{mask}\n{ids[1]}, 1000 100\n{ids[2]}, -1\n{ids[3]}, -1\n"
+        f"{ids[4]},\n",
     )
     write_images(root, [f"dicom-images-train/1.{n}/2.{n}/{n}.dcm" for n in ids], pictures)
     manifest, report = prepared(root)
     assert report["dataset"]["source"] == "siim" and not manifest.patients_known
     assert manifest.labels == ("Pneumothorax",)
-    assert manifest.table["Pneumothorax"].tolist() == [0, 1, 0, 0]
+    np.testing.assert_array_equal(manifest.table["Pneumothorax"], [0, 1, 0, 0, np.nan])
     boxes = boxes_of(root)
     expected = [[0.5, 0.25, 514 / 1024, 0.5], [0, 0, 2 / 1024, 1]]
     np.testing.assert_allclose(boxes[EDGES].to_numpy(), expected, atol=1e-5)
@@ -166,7 +168,7 @@ def test_open_i_of_kaggle(tmp_path: Path, pictures: list[np.ndarray]) -> None:
         root / "indiana_reports.csv",
         "uid,MeSH,Problems,image,findings\n0,x,normal,Xray,x\n"
         '1,x,Cardiomegaly;Pulmonary Atelectasis,"Chest, 2 views",x\n'
-        "2,x,No Indexing,Xray,x\n3,x,Pleural Effusion;Granuloma,Xray,x\n",
+        "2.0,x,No Indexing,Xray,x\n3 ,x,Pleural Effusion;Granuloma,Xray,x\n",
     )
     write_images(root / "images" / "images_normalized", names, pictures)
     manifest, report = prepared(root)
@@ -178,8 +180,12 @@ def test_open_i_of_kaggle(tmp_path: Path, pictures: list[np.ndarray]) -> None:
     assert values[0].tolist() == values[1].tolist() == [0, 0, 0, 1, 0]
     assert values[2].tolist() == [1, 1, 0, 0, 0]
     assert np.isnan(values[4:6]).all()  # not indexed: nothing is known
+    assert values[6].tolist() == [0, 0, 1, 0, 1]
     assert manifest.table["view"].tolist() == ["FRONTAL", "LATERAL"] * 4
     assert manifest.table["patient"].tolist() == [name[0] for name in names]
+    write_text(root / "indiana_reports.csv", "uid,Problems\n90,normal\n")
+    with pytest.raises(DataError, match=r"none of the 8 ids of column 'uid'; take all tables of"):
+        read_manifest(root)
 
 
 def test_covid_chestxray(tmp_path: Path, pictures: list[np.ndarray]) -> None:
@@ -193,19 +199,22 @@ def test_covid_chestxray(tmp_path: Path, pictures: list[np.ndarray]) -> None:
         "5,0,F,40,todo,PA,X-ray,images,d.png,\n"
         "6,0,F,40,Pneumonia/Bacterial,AP Erect,X-ray,images,e.jpg,\n"
         "7,0,M,70,Pneumonia/Viral/COVID-19,Axial,CT,volumes,f.nii.gz,\n"
-        "8,0,M,70,Unknown,PA,X-ray,images,g.jpg,\n",
+        "8,0,M,70,Unknown,PA,X-ray,images,g.jpg,\n"
+        '9,0,M,70,"COVID-19, ARDS",PA,X-ray,images,h.jpg,\n',
     )
     names = [f"images/{name}" for name in ("a.jpeg", "b.jpeg", "c.jpg", "d.png", "e.jpg", "g.jpg")]
+    names.append("images/h.jpg")
     write_images(root, names, pictures)
     manifest, report = prepared(root)
     assert report["dataset"]["source"] == "covid-chestxray"
     assert manifest.table["path"].tolist() == names
-    assert manifest.labels == ("Bacterial", "COVID-19", "No Finding", "Pneumonia", "Viral")
+    assert manifest.labels == ("ARDS", "Bacterial", "COVID-19", "No Finding", "Pneumonia", "Viral")
     values = manifest.raw_labels(manifest.labels)
-    assert values[0].tolist() == [0, 1, 0, 1, 1]
+    assert values[0].tolist() == [0, 0, 1, 0, 1, 1]
+    assert values[6].tolist() == [1, 0, 1, 0, 0, 0]
     assert np.isnan(values[[3, 5]]).all()
-    assert manifest.table["view"].tolist() == ["PA", "AP", "LATERAL", "PA", "AP", "PA"]
-    assert manifest.table["patient"].tolist() == ["2", "2", "4", "5", "6", "8"]
+    assert manifest.table["view"].tolist() == ["PA", "AP", "LATERAL", "PA", "AP", "PA", "PA"]
+    assert manifest.table["patient"].tolist() == ["2", "2", "4", "5", "6", "8", "9"]
     assert any("metadata.csv: 1 row of CT left out" in note for note in report["notes"])
 
 
@@ -250,6 +259,19 @@ def test_folders_of_classes_without_splits(tmp_path: Path, pictures: list[np.nda
     assert manifest.table["path"].tolist() == images and not manifest.patients_known
     assert manifest.labels == ("COVID", "No Finding", "Viral Pneumonia")
     assert manifest.raw_labels(manifest.labels).tolist() == np.repeat(np.eye(3), 3, 0).tolist()
+
+
+def test_images_beside_the_folders_of_classes_are_named(
+    tmp_path: Path, pictures: list[np.ndarray]
+) -> None:
+    read = [f"train/{kind}/0000001{n}_00{n}.png" for kind in ("Edema", "NORMAL") for n in (0, 1)]
+    others = ["extra/NORMAL/a.png", "train/NORMAL/more/b.png", "train/masks/c.png"]
+    write_images(tmp_path, [*read, *others], pictures)
+    manifest, report = prepared(tmp_path)
+    assert manifest.table["path"].tolist() == read
+    assert manifest.table["patient"].tolist() == ["00000010", "00000011"] * 2  # in NIH's names
+    text = "2 images in other folders not read (extra/NORMAL/a.png, train/NORMAL/more/b.png)"
+    assert text in report["notes"]
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,9 @@ def test_vindr_of_kaggle_counts_the_readers_who_drew_a_box(tmp_path: Path) -> No
     boxes = read_boxes(manifest)
     assert len(boxes) == 5
     assert boxes.iloc[1].tolist() == ["train/aaa.png", "Pleural Effusion", 0, 0.25, 0.5, 1]
+
+
+def test_a_reader_has_one_vote_though_a_row_is_there_twice(tmp_path: Path) -> None:
+    lines = ["image_id,rad_id,Edema", "a,R1,0", "a,R2,0", *["a,R3,1"] * 2]
+    write_text(tmp_path / "image_labels_train.csv", "\n".join(lines) + "\n")
+    assert read_manifest(tmp_path).table["Edema"].tolist() == [0]
