@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulmonet.figures import style
-from pulmonet.figures.curves import draw_curves, scored_labels
+from pulmonet.figures.curves import draw_curves
 from pulmonet.labels import file_name_of
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.results import Comparison, Evaluation, RunResult
+from pulmonet.metrics.results import Comparison, Evaluation, RunResult, label_results
 
 #: Caption, where a dotted line is, and what stands on each line.
 _Column = tuple[str, float | None, Sequence[Estimate | str | None]]
@@ -81,7 +81,7 @@ def draw_model_comparison(shown: Sequence[RunResult], comparisons: Sequence[Comp
     counted = f"mean of {averaged.pop()}" if len(averaged) == 1 else "means of their labels"
     columns: dict[str, _Column]
     columns = {"macro AUROC": (counted, 0.5, [one.macro.auroc for one in shown])}
-    for label, entry in scored_labels(shown).items():
+    for label, entry in label_results(shown, scored=True).items():
         cells = [one.labels[label].auroc if label in one.labels else None for one in shown]
         columns[label] = "" if several else entry.counted(), 0.5, cells
     names, notes = [one.run for one in shown], ""

@@ -6,22 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pulmonet.figures import style
-from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import RunResult
-
-
-def scored_labels(shown: Sequence[RunResult]) -> dict[str, LabelResult]:
-    """Of each label that a run could be scored on, the first one's numbers."""
-    found: dict[str, LabelResult] = {}
-    for label, entry in (item for one in shown for item in one.labels.items()):
-        if entry.roc is not None:
-            found.setdefault(label, entry)
-    return found
+from pulmonet.metrics.results import RunResult, label_results
 
 
 def draw_curves(shown: Sequence[RunResult], kind: str) -> Figure:
     """ROC, or precision and recall: a panel a label, a line a run, all on the same rows."""
-    scored, is_roc = scored_labels(shown), kind == "roc"
+    scored, is_roc = label_results(shown, scored=True), kind == "roc"
     figure, panels = style.print_grid(len(scored), 0.45 + 0.13 * len(shown))
     for axes, (label, first) in zip(panels, scored.items(), strict=True):
         axes.plot([0, 1], [0, 1] if is_roc else [first.prevalence or 0] * 2, **style.DOTTED)

@@ -12,10 +12,10 @@ from pulmonet.arrays import Pixels
 from pulmonet.data.images.square import shrink
 from pulmonet.figures import style
 from pulmonet.figures.comparison import draw_forest
-from pulmonet.figures.curves import draw_curves, scored_labels
+from pulmonet.figures.curves import draw_curves
 from pulmonet.metrics.estimate import Estimate, number
 from pulmonet.metrics.label_result import Curve, LabelResult
-from pulmonet.metrics.results import RunResult, SubgroupLabel
+from pulmonet.metrics.results import RunResult, SubgroupLabel, label_results
 from pulmonet.words import count
 
 
@@ -51,7 +51,7 @@ def _draw_by_label(
     result: RunResult, kind: str, draw: Callable[[Axes, LabelResult], str | None], n_more: int = 0
 ) -> Figure:
     """One panel for each label that has both classes; `draw` gives more lines of its caption."""
-    scored = scored_labels([result])
+    scored = label_results([result], scored=True)
     figure, grid = style.print_grid(len(scored), 0.5 + 0.1 * n_more)
     for axes, (label, entry) in zip(grid, scored.items(), strict=True):
         caption = [f"AUROC {entry.auroc.text(2)}", entry.counted(), draw(axes, entry)]
@@ -144,7 +144,7 @@ def draw_subgroups(result: RunResult) -> Figure:
     # a gap before every column's first
     steps = [1.0 if a == b else 1.6 for a, b in zip(columns, [None, *columns], strict=False)]
     panels = {}
-    for label, entry in scored_labels([result]).items():
+    for label, entry in label_results([result], scored=True).items():
         cells = [_cell(group.labels.get(label)) for group in groups]
         caption = f"AUROC {entry.auroc.text(2)}\n{entry.counted()}"
         panels[label] = caption, entry.auroc.value, [entry.auroc, *cells]

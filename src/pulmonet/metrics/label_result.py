@@ -227,8 +227,11 @@ class LabelResult(Record):
     def contradictions(self) -> dict[int, WorstCase]:
         """The worst cases on the wrong side of the first threshold, by their place from 1."""
         cut = self.operating_points[0].threshold if self.operating_points else None
+        if cut is None:
+            return {}
+        cut = float(f"{cut:.9g}")  # as scores are written: the one it was taken from reaches it
         return {
             place: case
             for place, case in enumerate(self.worst_cases, 1)
-            if cut is not None and (case.score >= cut) == (case.kind == "false positive")
+            if (case.score >= cut) == (case.kind == "false positive")
         }

@@ -315,6 +315,17 @@ def baselines_of(results: Iterable[RunResult]) -> dict[str, Baseline]:
     }
 
 
+def label_results(
+    results: Iterable[RunResult], *, scored: bool = False
+) -> dict[str, LabelResult]:
+    """Of each label the numbers on the most rows: of pooled folds those of the whole."""
+    found: dict[str, LabelResult] = {}
+    for label, item in (pair for one in results for pair in one.labels.items()):
+        if not (scored and item.roc is None):
+            found[label] = max(found.get(label, item), item, key=lambda one: one.n)
+    return found
+
+
 class Comparison(Record):
     """Run a less run b on the same rows and the same resamples."""
 

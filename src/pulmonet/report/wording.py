@@ -109,6 +109,11 @@ def labels_of(runs: Sequence["RunArtifacts"]) -> list[str]:
     return list(dict.fromkeys(label for run in runs for label in run.labels))
 
 
+def averages_of(results: Iterable[RunResult]) -> set[tuple[str, ...]]:
+    """The sets of labels that macros average: means of several cannot be compared."""
+    return {tuple(sorted(result.macro.labels)) for result in results}
+
+
 def combination_notes(results: Sequence[RunResult]) -> list[str]:
     """What scores of ensembles and pooled folds are made of, and what the macro leaves out."""
     said: dict[str, list[str]] = {}

@@ -103,6 +103,12 @@ def test_worst_cases_contradict_the_reference_and_name_nobody(
     right = entry.worst_cases[0].model_copy(update={"score": cut - 0.01})
     some = entry.model_copy(update={"worst_cases": [right, *entry.worst_cases[1:]]})
     assert 1 not in some.contradictions()
+    # one that the threshold was taken from reaches it, though it is written with fewer digits
+    rounded = float(np.float32(0.49423691630363464)), float("0.494236916")
+    point = entry.operating_points[0].model_copy(update={"threshold": rounded[0]})
+    case = entry.worst_cases[0].model_copy(update={"kind": "false negative", "score": rounded[1]})
+    edge = {"operating_points": [point], "worst_cases": [case]}
+    assert rounded[1] < rounded[0] and not entry.model_copy(update=edge).contradictions()
     figure = evaluation_figures(result, read_image)["worst_cases"]
     said = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
     assert not any("patient0" in word or ".jpg" in word for word in said)

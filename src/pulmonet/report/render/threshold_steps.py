@@ -11,7 +11,7 @@ import numpy as np
 from pulmonet.arrays import Array
 from pulmonet.run.predictions import Predictions
 
-#: Thresholds kept per label; up to this many different scores the slider is exact.
+#: Scores kept per label as thresholds, beside the stored ones; up to so many the slider is exact.
 MAX_STEPS = 400
 Stored = tuple[str, float, str, str, str]
 """Of an operating point: criterion, threshold, `estimates`, sensitivity and specificity."""
@@ -47,6 +47,7 @@ def threshold_steps(
     if len(thresholds) > MAX_STEPS:
         places = np.linspace(0, len(thresholds) - 1, MAX_STEPS).round().astype(np.int64)
         thresholds = thresholds[places]
+    thresholds = np.union1d(thresholds, [cut for _, cut, *_ in stored])
 
     def called(scores: Array) -> tuple[int, ...]:
         return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pulmonet.metrics.estimate import number
 from pulmonet.metrics.label_result import Curve, LabelResult
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.results import RunResult, label_results
 from pulmonet.report.render.blocks import Block, Chart, Choice, Section, Series
 from pulmonet.report.texts import fields, table_of
 
@@ -40,7 +40,7 @@ def _charts(key: str, label: str, results: list[RunResult]) -> Iterator[Chart]:
     items = [(one.run, item) for one in results if (item := one.labels.get(label)) and item.roc]
     if not items:
         return
-    first = items[0][1]
+    first = label_results(results, scored=True)[label]
     words = fields("curves", results=results, item=first)
     for kind in ("roc", "pr", "calibration", "calibrated"):
         lines = tuple(line for run, item in items if (line := _line(kind, run, item)))

@@ -76,13 +76,14 @@ def _strip(context: Context, run: RunArtifacts, image: heatmaps.ExplainedImage) 
     scores = np.asarray([found.score for _, found in of_labels])
     chosen = np.argsort(-scores, kind="stable")[:MAX_STRIP_LABELS]
     placed = {n: heatmaps.lay_map(image.maps[n], *where) for n in chosen.tolist()}
+    way = f" ({image.method})" if image.method else ""
     shown = "highest scores" if len(chosen) < len(of_labels) else "scores"
     overlays = [_overlay(xray, of_labels[n], placed[n]) for n in placed]
     return Picture(
         picture_name(whose, name, *filter(None, [image.method]), "maps"),
         draw_heat_map_strip(f"{'SYNTHETIC ' * context.collection.synthetic}X-ray", xray, overlays),
         f"X-ray {name} and heat maps of {run.name}",
-        f"{name}, {run.name}: X-ray and heat maps with {shown}",
+        f"{name}, {run.name}: X-ray and heat maps{way} with {shown}",
     )
 
 

@@ -9,7 +9,13 @@ from pulmonet.figures.comparison import draw_model_comparison
 from pulmonet.figures.style import render
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of
+from pulmonet.metrics.results import (
+    UNKNOWN_USE,
+    Comparison,
+    RunResult,
+    baselines_of,
+    label_results,
+)
 from pulmonet.metrics.tables import Cell, Table, by_run, grid, table
 from pulmonet.report.collect import Collection, Context, Evaluated, key_of, kind_of
 from pulmonet.report.render.blocks import Block, Picture, Section, ThresholdExplorer
@@ -40,7 +46,7 @@ def results_section(context: Context) -> Section:
     groups = grouped(collection)
     children = _splits(groups, collection.comparisons)
     if collection.comparisons:
-        children.append(_comparisons(collection.comparisons))
+        children.append(_comparisons(collection.results, collection.comparisons))
     every = [(found, result) for found in collection.evaluated for result in found.results]
     children += [run_details(context, found, result) for found, result in every]
     cases = (
@@ -77,7 +83,9 @@ def overview(collection: Collection) -> list[Block]:
     found = table_of("collections", every) if len(groups) > 1 else macro_table(main)
     shown = [result for result in _ranked(main) if result.macro.auroc.value is not None]
     names = listing([result.run for result in shown])
-    words = f"AUROC of {names} on {main[0].dataset}, {main[0].split}, with 95 % intervals"
+    words = f"AUROC of {names} on {main[0].dataset}, {main[0].split}"
+    intervals = any(one.macro.auroc.low is not None for one in shown)
+    words += ", with 95 % intervals" * intervals
     png = render(draw_model_comparison(shown, of_rows)) if shown else b""
     return [*found, *[Picture("overview.png", png, words)] * bool(shown)]
 
@@ -131,7 +139,7 @@ def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Sectio
         )
         name = title if is_alone else f"{title}: {listing(names)}"
         name = f"{title}: folds of {listing(list(folds))}" if folds else name
-        counted = results[0].labels.items() if len(set(map(kind_of, results))) == 1 else ()
+        counted = label_results(results).items() if _same_rows(results) else ()
         blocks = (
             *said,
             *(macro_table(results) if len(groups) > 1 else ()),
@@ -150,7 +158,7 @@ def _splits(groups: list[list[RunResult]], comparisons: Compared) -> list[Sectio
 def macro_table(results: list[RunResult]) -> list[Table]:
     ranked = _ranked(results)
     rows: list[tuple[Any, ...]] = [(result.run, result.macro, result) for result in ranked]
-    baselines = baselines_of(ranked if len(set(map(kind_of, results))) == 1 else [])
+    baselines = baselines_of(ranked if _same_rows(results) else [])
     for name, baseline in baselines.items():
         rows.append((Cell(name, kind="muted"), baseline.macro, None))
     return table_of("macro", rows, combination_notes(ranked), baselines=baselines, results=ranked)
@@ -159,15 +167,25 @@ def macro_table(results: list[RunResult]) -> list[Table]:
 def _label_table(
     name: str, results: list[RunResult], pick: Callable[[LabelResult], Estimate]
 ) -> list[Table]:
-    labels = dict.fromkeys(label for result in results for label in result.labels)
+    labels = label_results(results)
     cells = {
         (label, one.run): pick(one.labels[label]) if label in one.labels else None
         for label in labels
         for one in _ranked(results)
     }
-    caveats = ((label, pick(item).caveat()) for label, item in results[0].labels.items())
-    notes = tuple(f"{label}: {caveat}." for label, caveat in caveats if caveat)
-    return by_run(f"{name} per label", "Label", cells, notes=notes, forest=True)
+    alike = _same_rows(results)
+    caveats = {
+        f"{'' if alike else f'{one.run}, '}{label}: {caveat}.": None
+        for one in results
+        for label, item in one.labels.items()
+        if (caveat := pick(item).caveat())
+    }
+    return by_run(f"{name} per label", "Label", cells, notes=tuple(caveats), forest=True)
+
+
+def _same_rows(results: list[RunResult]) -> bool:
+    """Not so of patient folds beside what they were pooled to."""
+    return len(set(map(kind_of, results))) == 1
 
 
 def _stored(run: Evaluated, predictions: Predictions, label: str) -> list[Stored]:
@@ -197,23 +215,29 @@ def _differences(results: list[RunResult], comparisons: Compared) -> list[Table]
         cells[a, b] = ""
         if runs.index(a) < runs.index(b) and {(a, b), (b, a)} & {*found}:
             cells[a, b] = difference_of(found.get((a, b)) or found[b, a], swap=(a, b) not in found)
-    endpoint = listing(sorted({one.endpoint() for one in items}))
+    endpoint = _endpoint(results, [(rows, one) for one in items])
     caption = f"Differences in {endpoint}: the row's run less the column's"
     notes = ("Simultaneous 95 % intervals: where one leaves out 0, the runs differ significantly.",)
     return grid(caption, "Run", cells, notes=notes, key="differences")
+
+
+def _endpoint(results: list[RunResult], comparisons: Compared) -> str:
+    """The primary one in the results' words: of a macro with its labels, where some average more."""
+    sides = {(run, *rows) for rows, one in comparisons if one.is_primary() for run in one.runs()}
+    return listing(sorted({one.primary for one in results if key_of(one) in sides}))
 
 
 def _ranked(results: list[RunResult]) -> list[RunResult]:
     return sorted(results, key=lambda result: -(result.macro.auroc.value or -1.0))
 
 
-def _comparisons(comparisons: Compared) -> Section:
+def _comparisons(results: list[RunResult], comparisons: Compared) -> Section:
     several = len({rows for rows, _ in comparisons}) > 1
     items = [item for _, item in comparisons]
-    endpoint = listing(sorted({one.endpoint() for one in items if one.is_primary()}))
+    endpoint = _endpoint(results, comparisons)
     arms = {one.a: one.a_members for one in items} | {one.b: one.b_members for one in items}
     found = table_of("comparisons", comparisons, several=several, endpoint=endpoint, arms=arms)
-    margins = paragraphs("margins", items=items)
+    margins = paragraphs("margins", items=items, endpoint=endpoint)
     return Section(
         "comparisons", "All differences between runs", (*margins, *found), folded=True, beside=True
     )

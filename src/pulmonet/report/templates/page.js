@@ -463,7 +463,7 @@
       set("ppv", ppv === null ? "–" : share(ppv), at);
       set("npv", npv === null ? "–" : share(npv), at);
       value.textContent = threshold.toFixed(3);
-      const here = item.stored.filter(([, t]) => Math.abs(t - threshold) < 5e-4);
+      const here = item.stored.filter(([, t]) => Math.abs(t - threshold) < 5e-4 * Math.min(1, high - low));
       const found = `${item.run} finds ${tp} of ${item.n_positives} images with ${item.label} (sensitivity ${share(sens[0])}) and clears ${tn} of ${item.n_negatives} without it (specificity ${share(spec[0])})`;
       const names = here.map(([name]) => name).join("; ");
       const fitted = here.find(([, , estimates]) => estimates === "procedure");

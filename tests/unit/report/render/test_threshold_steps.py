@@ -27,6 +27,18 @@ def test_counts_equal_a_plain_loop(n_rows: int) -> None:
     assert steps.n_positives + steps.n_negatives == n_rows - 1  # one target is unknown
 
 
+@pytest.mark.parametrize("cut", [0.3217, 0.999])
+def test_a_stored_threshold_has_counts_of_its_own(cut: float) -> None:
+    """Among more scores than are kept, and above all of them."""
+    predictions = make_predictions("a", ["Edema"], n_rows=2000)
+    steps = threshold_steps(predictions, "Edema", [("youden", cut, "threshold", "", "")])
+    assert steps is not None
+    known = ~np.isnan(predictions.targets[:, 0])
+    called = predictions.scores[known, 0].astype(np.float64) >= cut
+    place = steps.thresholds.index(cut)
+    assert steps.true_positives[place] + steps.false_positives[place] == sum(called)
+
+
 def test_one_class_has_no_slider() -> None:
     one = Predictions(
         run="a",

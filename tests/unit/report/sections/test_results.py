@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 from pulmonet.metrics.tables import Table
-from pulmonet.report.render.blocks import ThresholdExplorer, Viewer
+from pulmonet.report.collect import Context, collect
+from pulmonet.report.model_card import render_model_card
+from pulmonet.report.pseudonyms import Identities
+from pulmonet.report.render.blocks import Choice, Picture, ThresholdExplorer, Viewer
+from pulmonet.report.sections.curves import curves_section
 from report_factory import make_run
 from report_reader import change_result, compare, sections_of, tables_of, words_of
 
@@ -73,6 +77,74 @@ def test_letters_of_runs_that_were_compared_apart_do_not_meet(tmp_path: Path) ->
         letters = {row[table.columns.index("Group")].text for row in table.rows[:-1]}
         assert letters == ({"a"} if a == "r1" else {"–"})
         assert ("share a letter" in " ".join(table.notes)) == (a == "r1")
+
+
+def test_each_run_s_labels_have_their_remarks(tmp_path: Path) -> None:
+    """Also those that the first run has not; and means of other labels do not compare."""
+    make_run(tmp_path, "a", labels=("Edema", "Mass"))
+    run_dir = make_run(tmp_path, "b", labels=("Edema", "Hernia"))
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    document = json.loads(path.read_text())
+    few = {"value": 0.9, "low": None, "high": None, "reason": "2 positive patients"}
+    document["runs"][0]["labels"]["Hernia"]["auroc"] = few
+    document["runs"][0]["bootstrap"]["n_resamples"] = 200
+    path.write_text(json.dumps(document))
+    tables = tables_of(tmp_path)
+    rows = {row[0].text: row[-1].text for row in tables["Rows behind the numbers"].rows}
+    assert set(rows) == {"Edema", "Mass", "Hernia"} and rows["Hernia"] == few["reason"]
+    assert "Hernia: 2 positive patients." in tables["AUROC per label"].notes
+    notes = tables["Mean over the labels, best first"].notes
+    how = "In brackets: 95 % intervals from {} resamples of patients (seed 42, logit), of {}."
+    assert {how.format("1,000", "a"), how.format("200", "b")} <= {*notes}
+    assert any(note.startswith("Not all runs average the same labels") for note in notes)
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "Not all runs average the same findings" in summary
+    make_run(tmp_path, "b", labels=("Edema", "Mass"))
+    notes = tables_of(tmp_path)["Mean over the labels, best first"].notes
+    assert not any(note.startswith("Not all runs") for note in notes)
+    assert "Not all runs" not in words_of(sections_of(tmp_path)["Summary"])
+
+
+def test_without_an_interval_none_is_spoken_of(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path)
+    (path,) = run_dir.path.glob("evaluation_*.json")
+    result = json.loads(path.read_text())["runs"][0]
+    for item in (result["macro"], *result["labels"].values()):
+        for measure in ("auroc", "average_precision"):
+            item[measure] |= {"low": None, "high": None}
+    change_result(run_dir, macro=result["macro"], labels=result["labels"])
+    table = tables_of(tmp_path)["Mean over the labels"]
+    assert not any("In brackets" in note for note in table.notes)
+    summary = sections_of(tmp_path)["Summary"]
+    (picture,) = (block for block in summary.blocks if isinstance(block, Picture))
+    assert picture.alt == "AUROC of densenet121 on CheXpert-v1.0-small, valid"
+    assert "Mean over the labels, with" not in render_model_card(
+        Context(collect(tmp_path), Identities(b"k" * 32))
+    )
+
+
+def test_differences_say_which_labels_the_macro_has(tmp_path: Path) -> None:
+    run_dirs = [make_run(tmp_path, name) for name in "ab"]
+    compare(tmp_path, "a", "b")
+    for run_dir in run_dirs:
+        change_result(run_dir, primary="macro AUROC of Edema, Cardiomegaly")
+    tables = tables_of(tmp_path)
+    which = "macro AUROC of Edema, Cardiomegaly"
+    assert f"Differences in {which}: the row's run less the column's" in tables
+    notes = " ".join(tables["Differences on the same rows and the same resamples"].notes)
+    assert f"{which}, the primary endpoint" in notes
+
+
+def test_pooled_folds_are_counted_as_a_whole(tmp_path: Path) -> None:
+    """The title of a finding's curves has the rows of the pooled one, whatever comes first."""
+    runs = [make_run(tmp_path, name, n_rows=n) for name, n in (("fold", 40), ("whole", 90))]
+    results = [collect(tmp_path).runs[place].results[0] for place, _ in enumerate(runs)]
+    whole = results[1].labels["Edema"]
+    section = curves_section("key", "rows", results)
+    (choice,) = (block for block in section.blocks if isinstance(block, Choice))
+    titles = {chart.title for _, charts in choice.charts for chart in charts}
+    assert f"ROC, {whole.positives} of {whole.n} positive" in titles
+    assert not any(" of 40 positive" in title for title in titles)
 
 
 def test_runs_become_rows_when_they_are_many(tmp_path: Path) -> None:
