@@ -418,6 +418,15 @@ def test_below_its_threshold_a_finding_shows_no_map_of_another(
     assert "No map is drawn below the threshold" in _text(browser, ".viewer .verdict")
 
 
+def test_long_names_stay_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    make_run(tmp_path, "r" * 120, labels=("L" * 150, "Edema"), n_explained=1)
+    assert main(["report", "--html", "--artifacts-dir", str(tmp_path)]) == 0
+    _set_screen(browser, 390, "light")
+    browser.get((tmp_path / "report.html").as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
 def test_arrow_keys_and_pointer_read_a_chart(page: Any) -> None:
     figure = page.find_element(By.CSS_SELECTOR, "[id$='auroc']")
     drawing = figure.find_element(By.CSS_SELECTOR, "svg[role=img]")

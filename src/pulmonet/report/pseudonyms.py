@@ -21,8 +21,11 @@ KEY_NAME = ".pseudonym_key"
 _WORD = r"[^\s/\\'\"`,;:()]+"
 #: With spaces, too (John Doe): over a word too many nobody is named.
 _FOLDER = rf"{_WORD}(?: (?!\d){_WORD}){{0,2}}[\\/]+"
-#: Of an absolute path: from / or ~, a drive (C:\) or a server (\\name).
-_FOLDERS = rf"(?<![\w.:/\\~])(?:(?:~|[A-Za-z]:)[\\/]+(?:{_FOLDER})*|(?://?|\\\\+)(?:{_FOLDER})+)"
+#: Of an absolute path: from / or ~, a drive (C:\), a server (\\name) or file://.
+_FOLDERS = (
+    r"(?:\bfile:/*(?=/|[A-Za-z]:/)|(?<![\w.:/\\~]))"
+    rf"(?:(?:~|[A-Za-z]:)[\\/]+(?:{_FOLDER})*|(?://?|\\\\+)(?:{_FOLDER})+)"
+)
 _IMAGE_PATH = re.compile(
     rf"(?:{_FOLDERS})?"
     r"[^\s'\"`,;:()\[\]]*\.(?:jpe?g|png|dcm|dicom|tiff?|bmp|npz|nii)(?:#[^\s'\",;]*)?(?![A-Za-z0-9])",

@@ -47,6 +47,10 @@ def test_a_pseudonym_holds_nothing_of_the_id(patient: str) -> None:
         ("see //server/share/jane/nih", "share"),
         (r"see \\server\share\jane\nih", "jane"),
         (r"C:\Users\jane\x.png is bad", "jane"),
+        ("from file:///home/jane/x.csv, see", "jane"),
+        ("from file:/home/jane/x.csv", "jane"),
+        ("from file://server/share/jane/x.csv", "share"),
+        ("from file:///C:/Users/jane/x.csv", "jane"),
     ],
 )
 def test_free_text_is_scrubbed(text: str, hidden: str) -> None:
