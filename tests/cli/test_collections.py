@@ -81,6 +81,17 @@ def test_one_alone_has_the_bits_of_a_list_of_one(work: Path, tmp_path: Path) -> 
     assert sha256_of(listed.best_model_path) == sha256_of(alone.best_model_path)
 
 
+def test_a_list_of_one_is_named_in_the_next_line(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder alone would lose what the list says of it."""
+    path = tmp_path / "one.toml"
+    path.write_text(f'[[collection]]\nname = "other"\ndata_dir = "{work / "north"}"\n')
+    assert main(["prepare", "--data-dir", str(path), "--image-size", "32"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.partition("Next: ")[2].startswith(f"pulmonet train --data-dir {path}")
+
+
 def test_a_row_for_each_collection_and_one_for_all(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -323,12 +323,31 @@ def test_with_maps_it_is_written_too_and_follows_the_calibration(
     assert set(pd.read_csv(path)["settings"]) != set(first["settings"])
 
 
-@pytest.mark.parametrize("flag", ["--boxes=boxes.csv", "--sanity", "--dicom", "--show-absent"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--boxes=boxes.csv", "--sanity", "--dicom", "--show-absent", "--colour-map=jet"),
+        *("--method=layercam", "--layer=layer1"),
+    ],
+)
 def test_what_needs_maps_is_refused(
     run_dir: RunDir, capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:
     assert score(run_dir, flag) == 2
     assert f"--no-maps: {flag.partition('=')[0]} needs the maps" in capsys.readouterr().err
+
+
+def test_json_of_rows_has_their_reference_standard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "tiny", n_train=8, n_valid=6)
+    run_dir = make_run(tmp_path / "runs", model=MODEL, image_size=32, data_dir=data)
+    capsys.readouterr()
+    assert score(run_dir, "--split", "valid", "--label", "Edema", "--json") == 0
+    images = json.loads(capsys.readouterr().out)["images"]
+    expected = [{1.0: True, 0.0: False}.get(x) for x in pd.read_csv(data / "valid.csv")["Edema"]]
+    assert [one["labels"]["Edema"]["reference"] for one in images] == expected
+    assert {*expected} & {True, False}
 
 
 @pytest.mark.parametrize("word", ["predict", "score", "infer"])

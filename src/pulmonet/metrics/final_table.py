@@ -119,6 +119,7 @@ def _cells(name: str, estimate: Estimate) -> Row:
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Old rows with those of the same run, dataset and split replaced, in a fixed order.
 
+    A baseline that is another number now is of other images than rows that stay: none is kept.
     Letters hold among the rows of one comparison. Where one of them is new or another, compared or
     not, those of the others would be stale and are emptied.
     """
@@ -127,6 +128,13 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     rows_of = pd.MultiIndex.from_frame
     replaced = rows_of(old[_KEY]).isin(rows_of(new[_KEY]))
     kept = old[~replaced].copy()
+    named, numbers = (
+        rows_of(new[names]).isin(rows_of(old.reindex(columns=names)))
+        for names in (_KEY, [*_KEY, "Macro_AUROC"])
+    )
+    beside = kept[~kept["Model"].str.startswith(BASELINE)]
+    is_beside = rows_of(new[_KEY[1:]]).isin(rows_of(beside[_KEY[1:]]))
+    new = new[~(new["Model"].str.startswith(BASELINE) & named & ~numbers & is_beside)]
     fresh = pd.concat([new, old[replaced]]).fillna("").drop_duplicates(keep=False)
     stale = rows_of(kept[_KEY[1:]]).isin(rows_of(fresh[fresh["Group"] != ""][_KEY[1:]]))
     if stale.any():

@@ -8,7 +8,7 @@ import pytest
 
 from pulmonet.errors import ArtifactError
 from pulmonet.metrics import final_table
-from pulmonet.metrics.results import RunResult
+from pulmonet.metrics.results import Baseline, RunResult
 
 
 def test_original_columns_come_first(result: RunResult) -> None:
@@ -42,6 +42,27 @@ def test_rows_are_replaced_not_doubled(result: RunResult, tmp_path: Path) -> Non
     assert "| Model | Macro AUROC | Macro PR\\_AUC | Group | Rows | Patients | Used for |" in text
     assert "| Label | net | other |" in text and "| Edema | 0." in text
     assert max(map(len, text.splitlines()[:-1])) < 160, "narrow enough to read"
+
+
+def test_a_baseline_of_other_images_does_not_stand_beside_rows_that_stay(
+    result: RunResult, tmp_path: Path
+) -> None:
+    """Other images under the same names, and as many: the new baseline is not that of all."""
+    macro = result.macro
+    base = Baseline(
+        features=["view"], fitted_on="training rows", n_rows_fitted=9, labels={}, macro=macro
+    )
+    auroc = macro.auroc.model_copy(update={"value": 0.1234})
+    other = base.model_copy(update={"macro": macro.model_copy(update={"auroc": auroc})})
+    nothing = final_table.read_table(tmp_path / "none.csv")
+
+    def row(run: str, baseline: Baseline) -> RunResult:
+        return result.model_copy(update={"run": run, "baseline": baseline})
+
+    first = final_table.merge(nothing, final_table.table_of([row("a", base)]))
+    for run, found, n in (("b", base, 1), ("b", other, 0), ("a", other, 1)):
+        table = final_table.merge(first, final_table.table_of([row(run, found)]))
+        assert table["Model"].str.startswith("baseline").sum() == n, (run, n)
 
 
 def test_hostile_names_stay_text(result: RunResult) -> None:

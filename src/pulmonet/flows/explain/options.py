@@ -25,16 +25,19 @@ from pulmonet.words import list_first
 
 _OF_TABLES = ("map", "join", "splits", "follow_links", "same_patients")
 _OF_DATASET = ("split", "views", "n_rows", "data_dir", *_OF_TABLES)
-_OF_PICTURES = ("dicom", "anonymous", "show_absent", "parquet", "boxes_out")
-_OF_MAPS = ("boxes", "sanity", "against", "dicom", "anonymous", "show_absent", "boxes_out")
+_OF_PICTURES = ("dicom", "anonymous", "show_absent", "parquet", "boxes_out", "colour_map")
+_OF_MAPS = (*_OF_PICTURES[:3], "boxes_out", "colour_map", "method", "layer")
 
 #: What leaves which others without effect, and why.
 _APART = (
     (("images",), _OF_DATASET, "takes rows of the dataset"),
     (("images",), ("boxes",), "scores rows of the dataset that the boxes belong to"),
-    (("no_maps",), _OF_MAPS, "needs the maps"),
+    (("no_maps",), ("boxes", "sanity", "against", *_OF_MAPS), "needs the maps"),
     (("boxes", "sanity", "against"), _OF_PICTURES, "is for explained images"),
 )
+
+#: What has no effect without which other.
+_WITH = {"anonymous": "dicom", "n_resamples": "boxes"}
 
 
 class ExplainOptions(RowOptions):
@@ -216,14 +219,18 @@ def _check_other(other: RunDir, task: Settled) -> None:
 
 
 def _check_combination(options: ExplainOptions) -> None:
-    typed = {name for name, value in (dict(options) | options.columns).items() if value}
+    plain, given = dict(ExplainOptions()), dict(options) | options.columns
+    typed = {name for name, value in given.items() if value and value != plain.get(name)}
     flags = {name: f"--{name.replace('_', '-')}" for name in typed}
-    flags |= {"images": "images", "n_rows": "--rows"}
+    flags |= {"images": "images", "n_rows": "--rows", "n_resamples": "--bootstrap"}
     for names, others, why in _APART:
         for one, other in product(names, others):
             if {one, other} <= typed:
                 text = f"{flags[one]}: {flags[other]} {why}; leave one of the two out"
                 raise ConfigError(text)
+    for one, other in _WITH.items():
+        if one in typed and other not in typed:
+            raise ConfigError(f"{flags[one]}: goes with --{other} only; leave it out, or add that")
     if options.parquet and find_spec("pyarrow") is None:
         raise ConfigError("--parquet: needs pyarrow; pip install 'pulmonet[tables]'")
     if options.dicom and find_spec("pydicom") is None:

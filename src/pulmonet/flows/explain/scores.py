@@ -79,14 +79,19 @@ def score_images(
     """
     with open_table(task, trained, sources) as table:
         bad = _add_rows(task, trained, table, sources)
-    names = {source.name for source in sources}
+    references = {source.name: source.reference for source in sources}
 
     def images() -> Iterator[ImageExplanation]:
-        rows = (row for row in islice(table.rows(), 1, None) if row[0] in names)
+        rows = (row for row in islice(table.rows(), 1, None) if row[0] in references)
         while part := list(islice(rows, 1000)):
             scores = np.asarray([row[1 : -9 : len(KINDS)] for row in part], np.float32)
             names_of, sights = [row[0] for row in part], [seen_in(row) for row in part]
-            yield from judge_images(trained, names_of, task.labels, scores, sights)
+            for image in judge_images(trained, names_of, task.labels, scores, sights):
+                for label, one in image.labels.items():
+                    image.labels[label] = one.model_copy(
+                        update={"reference": references[image.image].get(label)}
+                    )
+                yield image
 
     show_scores(table.path, images(), len(bad))
     if console.wants_json():

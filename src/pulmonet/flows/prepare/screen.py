@@ -65,7 +65,9 @@ def say_the_end(
     """Warnings, what was written, and the command to train with."""
     lacking = [split for split in ("train", "valid") if split not in report.summary["splits"]]
     command = ["pulmonet", *(["evaluate", "RUN"] if lacking else ["train"])]
-    for place in places_of(config.data.data_dir) if manifest.parts else [manifest.root]:
+    named = places_of(config.data.data_dir)
+    is_list = manifest.parts or named[:1] and named[0].endswith(".toml")
+    for place in named if is_list else [manifest.root]:
         command += ["--data-dir", portable_path(place)]
     for group in config.data.same_patients:
         command += ["--same-patients", group]
