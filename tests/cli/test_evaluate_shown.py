@@ -37,6 +37,15 @@ def report(artifacts: Path) -> tuple[str, str]:
     return whole_report(artifacts), (artifacts / "report.html").read_text("utf-8")
 
 
+def test_one_row_is_counted_in_the_singular(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("Path,patient,Edema,Edema_score\np/a.png,p,1,0.3\n")
+    assert evaluate(tmp_path, "--predictions", str(path), "--no-figures") == 0
+    assert "1 image, 1 patient\n" in capsys.readouterr().out
+
+
 def test_decision_curve_prevalence_and_delong_are_in_the_report(tmp_path: Path) -> None:
     path, artifacts = write_predictions(tmp_path / "mine.csv"), tmp_path / "artifacts"
     options = ("--predictions", str(path), "--prevalence", "0.05", "--figures", "png")

@@ -9,18 +9,19 @@ from rich.table import Table
 from pulmonet.flows import console
 from pulmonet.metrics.results import Comparison, RunResult, baselines_of
 from pulmonet.report.texts import entries
+from pulmonet.words import count
 
 
 def show_result(result: RunResult) -> None:
     """One run: AUROC and average precision per label with intervals, the baseline below."""
-    unit = "studies" if result.level == "study" else "images"
+    unit = ("study", "studies") if result.level == "study" else ("image",)
     synthetic = "SYNTHETIC phantoms, " if result.synthetic else ""
     who = "patients unknown: images resampled"
     if result.bootstrap.unit == "patient":
-        who = f"{result.n_patients:,} patients"
+        who = count(result.n_patients, "patient")
     console.say("")
     console.say(f"{result.run} on {result.dataset}, split {result.split}", style="bold")
-    console.say(f"{synthetic}{result.n_rows:,} {unit}, {who}", style="dim")
+    console.say(f"{synthetic}{count(result.n_rows, *unit)}, {who}", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     table.add_column("Label", overflow="fold", max_width=25)
     table.add_column("Pos.", justify="right", no_wrap=True, min_width=4)
