@@ -49,6 +49,17 @@ def test_labels_of_few_patients_have_a_star_that_is_explained(
     assert ("Fewer than 20" in said) == base.labels["Edema"].few_positives
 
 
+def test_folds_beside_their_whole_have_no_one_n(make_result: Callable[..., RunResult]) -> None:
+    """And panels count the rows of the whole, whichever is drawn first."""
+    base = make_result(("Edema",))
+    part = base.labels["Edema"].model_copy(update={"n": 20, "positives": 3})
+    fold = base.model_copy(update={"run": "fold", "n_rows": 20, "labels": {"Edema": part}})
+    figure = draw_curves([fold, base], "roc")
+    assert "(n = " not in figure.get_suptitle()
+    assert figure.axes[0].texts[0].get_text() == base.labels["Edema"].counted()
+    assert "(n = " in draw_curves([base, base], "roc").get_suptitle()
+
+
 def test_several_datasets_say_trained_on_and_tested_on(
     make_result: Callable[..., RunResult],
 ) -> None:

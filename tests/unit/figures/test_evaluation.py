@@ -112,6 +112,7 @@ def test_worst_cases_contradict_the_reference_and_name_nobody(
     figure = evaluation_figures(result, read_image)["worst_cases"]
     said = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
     assert not any("patient0" in word or ".jpg" in word for word in said)
+    assert any("Threshold: youden." in " ".join(word.split()) for word in said)
     titles = {axes.get_title() for axes in figure.axes if axes.images}
     assert titles <= {f"{place}: {case.score:.2f}" for place, case in found.items()}
     assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == ["Edema\n"]
