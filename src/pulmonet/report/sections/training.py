@@ -59,7 +59,9 @@ def _curves(context: Context, run: RunArtifacts) -> Section:
     blocks: list[Block] = [*pictures]
     if run.log is not None and len(run.log):
         charts = _charts(run.log, run.provenance.best_epoch, key)
-        blocks = [Charts(charts, pictures, "The dashed line marks the epoch that was kept.")]
+        is_last = run.config.select.checkpoint == "last"  # of the picture the line is at the best
+        line = "The last epoch was" if is_last else "The dashed line marks the epoch that was"
+        blocks = [Charts(charts, pictures, f"{line} kept.")]
     elif not pictures:
         words = "training_log.csv is missing or empty: there are no curves to draw."
         blocks.append(Text(words, "note"))

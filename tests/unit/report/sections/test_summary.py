@@ -80,6 +80,20 @@ def test_a_run_beside_one_that_was_not_evaluated_was_not_tested_on_other_images(
     assert "They started from" in summary
 
 
+def test_without_an_evaluation_none_is_called_internal(tmp_path: Path) -> None:
+    """And rows that only watched over training chose no model."""
+    run_dir = make_run(tmp_path, evaluated=False)
+    sections = sections_of(tmp_path)
+    assert "on the rows that also chose the model" in words_of(sections["Summary"])
+    limits = words_of(sections["Limitations"])
+    assert "No evaluation with intervals" in limits and "Internal testing" not in limits
+    record = json.loads(run_dir.config_path.read_text())
+    record["config"]["select"]["checkpoint"] = "last"
+    run_dir.config_path.write_text(json.dumps(record))
+    summary = words_of(sections_of(tmp_path)["Summary"])
+    assert "the last macro AUROC was" in summary and "that watched over it;" in summary
+
+
 def test_what_is_not_so_of_all_runs_is_said_of_those_of_which_it_is(tmp_path: Path) -> None:
     """Data and labels without a positive, beside the run of which it is true."""
     for name, dataset, n_rows in (("a", "nih", 100), ("b", "nih", 120), ("c", "padchest", 70)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pulmonet.report.render.blocks import Charts
 from report_factory import make_run
 from report_reader import change_result, sections_of, tables_of, words_of
 
@@ -29,3 +30,5 @@ def test_the_last_epoch_was_chosen_by_nothing(tmp_path: Path) -> None:
     assert rows["Checkpoint"] == "the last epoch"
     words = words_of(sections_of(tmp_path)["CheXpert-v1.0-small, valid split"])
     assert words.startswith("These rows chose neither a checkpoint nor a calibration.")
+    (curves,) = sections_of(tmp_path)["densenet121"].blocks[:1]
+    assert isinstance(curves, Charts) and curves.caption == "The last epoch was kept."
