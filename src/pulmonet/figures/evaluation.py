@@ -231,8 +231,8 @@ def draw_worst_cases(
                 image = shrink(read_image(case.path), int(0.9 * style.PRINT))
                 style.show(axes, image, f"{place}: {case.score:.2f}", colour)
     none = [label for label in result.labels if label not in labels]
-    first = (entry.operating_points[:1] for entry in result.labels.values())
-    criteria = dict.fromkeys(point.criterion for points in first for point in points)
+    points = (point for entry in result.labels.values() for point in entry.operating_points[:1])
+    criteria = dict.fromkeys(point.criterion for point in points)
     notes = f"Threshold: {', '.join(criteria)}. " * bool(criteria)
     notes += f"None of {', '.join(none)}." * bool(none)
     return style.finish(figure, [result], "worst_cases", notes)

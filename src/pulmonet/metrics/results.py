@@ -315,9 +315,7 @@ def baselines_of(results: Iterable[RunResult]) -> dict[str, Baseline]:
     }
 
 
-def label_results(
-    results: Iterable[RunResult], *, scored: bool = False
-) -> dict[str, LabelResult]:
+def label_results(results: Iterable[RunResult], *, scored: bool = False) -> dict[str, LabelResult]:
     """Of each label the numbers on the most rows: of pooled folds those of the whole."""
     found: dict[str, LabelResult] = {}
     for label, item in (pair for one in results for pair in one.labels.items()):

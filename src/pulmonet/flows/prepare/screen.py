@@ -66,7 +66,7 @@ def say_the_end(
     lacking = [split for split in ("train", "valid") if split not in report.summary["splits"]]
     command = ["pulmonet", *(["evaluate", "RUN"] if lacking else ["train"])]
     named = places_of(config.data.data_dir)
-    is_list = manifest.parts or named[:1] and named[0].endswith(".toml")
+    is_list = manifest.parts or any(place.endswith(".toml") for place in named[:1])
     for place in named if is_list else [manifest.root]:
         command += ["--data-dir", portable_path(place)]
     for group in config.data.same_patients:

@@ -9,13 +9,7 @@ from pulmonet.figures.comparison import draw_model_comparison
 from pulmonet.figures.style import render
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import (
-    UNKNOWN_USE,
-    Comparison,
-    RunResult,
-    baselines_of,
-    label_results,
-)
+from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of, label_results
 from pulmonet.metrics.tables import Cell, Table, by_run, grid, table
 from pulmonet.report.collect import Collection, Context, Evaluated, key_of, kind_of
 from pulmonet.report.render.blocks import Block, Picture, Section, ThresholdExplorer
@@ -222,7 +216,7 @@ def _differences(results: list[RunResult], comparisons: Compared) -> list[Table]
 
 
 def _endpoint(results: list[RunResult], comparisons: Compared) -> str:
-    """The primary one in the results' words: of a macro with its labels, where some average more."""
+    """The primary one in the results' words: a macro with its labels, where some average more."""
     sides = {(run, *rows) for rows, one in comparisons if one.is_primary() for run in one.runs()}
     return listing(sorted({one.primary for one in results if key_of(one) in sides}))
 
