@@ -9,7 +9,7 @@ import tomllib
 import warnings
 import zlib
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ MAX_INFLATED_BYTES = 2**30
 #: A window leaves a picture where fewer pixels are black or white, and 98 % of them cover this
 #: many greys or more.
 _MAX_CLIPPED, _MIN_GREYS = 0.75, 32
+
+#: Windows that are tried; a file can hold 16,000, each a second's work.
+_MAX_WINDOWS = 16
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -79,11 +82,12 @@ def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
         raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
     remark = _complete(dataset, height * width, where)
     pixels, kind = _first_frame(dataset, where)
+    pixels, fixed = _used_bits(dataset, pixels)
     if pixels.ndim == 3 or kind == "PALETTE COLOR":
         grey, seen = _grey_of_colours(dataset, pixels, kind)
     else:
         grey, seen = _grey(dataset, pixels)
-    return grey, remark | seen
+    return grey, remark | fixed | seen
 
 
 def dicom_size(content: bytes, where: str) -> tuple[int, int]:
@@ -125,17 +129,18 @@ def _check_inflated(content: bytes, where: str) -> None:
 
 
 def _numbers(dataset: Any, name: str) -> list[float]:
-    """All values of an element that are finite numbers; none where it is missing or empty."""
+    """All values of an element, NaN for what is no finite number; none where it is missing."""
     found: list[float] = []
     with contextlib.suppress(Exception):  # pydicom converts, and complains, when it is asked
         for value in np.atleast_1d(dataset.get(name)):
+            found.append(math.nan)  # keeps the place of what follows
             with contextlib.suppress(TypeError, ValueError, OverflowError):
-                found.append(float(value))
-    return [value for value in found if math.isfinite(value)]
+                found[-1] = float(value) if math.isfinite(float(value)) else math.nan
+    return found
 
 
 def _number(dataset: Any, name: str) -> float | None:
-    return next(iter(_numbers(dataset, name)), None)
+    return next((value for value in _numbers(dataset, name) if not math.isnan(value)), None)
 
 
 def _complete(dataset: Any, n_pixels: int, where: str) -> Remark:
@@ -158,6 +163,8 @@ def _complete(dataset: Any, n_pixels: int, where: str) -> Remark:
         kind = "YBR_FULL"
     said["PhotometricInterpretation"] = kind
     samples = int(said["SamplesPerPixel"] or 0)
+    if samples not in _KINDS and 0 < samples <= n_bytes:
+        raise DataError(f"{where}: {samples} values a pixel, which is not read; convert it")
     if samples not in _KINDS:
         samples = 3 if kind in _KINDS[3] or n_bytes in (3, 6) else 1
     bits = int(said["BitsAllocated"] or 8 * n_bytes // samples or said["BitsStored"] or 8)
@@ -209,8 +216,32 @@ def _first_frame(dataset: Any, where: str) -> tuple[NDArray[Any], str]:
         raise DataError(f"{what}; reading it takes all decoders: pip install 'pulmonet[dicom]'")
     if decoder.is_encapsulated:
         _check_frame(dataset, is_rle=syntax.name.startswith("RLE"))
-    pixels, facts = decoder.as_array(dataset, index=0)
+    options: Any = {"correct_unused_bits": False}
+    pixels, facts = decoder.as_array(dataset, index=0, **options)
     return pixels, str(facts["photometric_interpretation"])
+
+
+def _used_bits(dataset: Any, pixels: NDArray[Any]) -> tuple[NDArray[Any], Remark]:
+    """Pixels without the bits below and above those that are stored (PS3.5, 8.1.1).
+
+    An overlay may lie above; or else more bits are stored than the file says, and without them the
+    brightest pixels were the darkest. What leaves the smoother picture is taken.
+    """
+    stored = dataset.BitsStored
+    unused = 8 * pixels.itemsize - stored
+    if pixels.dtype.kind not in "iu" or unused <= 0:
+        return pixels, Remark.NONE
+    top = 1 << stored - dataset.PixelRepresentation
+    is_within = -top <= pixels.min() and pixels.max() < top
+    is_high = not is_within or (_number(dataset, "HighBit") or 0) >= stored
+    if is_high and not (pixels & (1 << unused) - 1).any():
+        return pixels >> unused, Remark.NONE
+    if is_within:
+        return pixels, Remark.NONE
+    kept = (pixels << unused) >> unused
+    steps = [np.abs(np.diff(each.astype(np.int64), axis=1)).sum() for each in (kept, pixels)]
+    is_kept = steps[0] <= steps[1] or pixels.ndim == 3
+    return (kept, Remark.NONE) if is_kept else (pixels, Remark.ASSUMED)
 
 
 def _check_frame(dataset: Any, *, is_rle: bool) -> None:
@@ -243,8 +274,8 @@ def _check_frame(dataset: Any, *, is_rle: bool) -> None:
     if found != (height, width, n_samples):
         what = f"holds a picture of {found[1]:,} x {found[0]:,} x {found[2]} values,"
         raise ValueError(f"{what} its header says {width:,} x {height:,} x {n_samples}")
-    if not header.complete:
-        raise ValueError("its JPEG has no end marker")
+    if header.odd or not header.complete:
+        raise ValueError(header.odd or "its JPEG has no end marker")
     if header.kind == "JPEG" and not header.is_rare:
         # pylibjpeg fills what is missing and says nothing; libjpeg prints it
         cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
@@ -274,7 +305,10 @@ def _grey(dataset: Any, pixels: NDArray[Any]) -> tuple[Pixels, Remark]:
     used: Flags | None = None
     if (padding := _number(dataset, "PixelPaddingValue")) is not None:
         limit = _number(dataset, "PixelPaddingRangeLimit")
-        low, high = sorted((padding, padding if limit is None else limit))
+        ends = np.array([padding, padding if limit is None else limit], np.int64)
+        if pixels.dtype.itemsize == 2:  # said without a sign where pixels have one, or with one
+            ends = ends.astype(pixels.dtype)
+        low, high = sorted(ends.tolist())
         used = np.asarray((pixels < low) | (pixels > high))
     views = _views(dataset, _rescaled(dataset, pixels), used)
     first = next(views)
@@ -301,8 +335,8 @@ def _views(dataset: Any, values: NDArray[Any], used: Flags | None) -> Iterator[P
         yield to_8_bits(_look_up(values, dataset.VOILUTSequence[0]))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
-    for center, width in zip(centers, widths, strict=False):
-        if width > 0:
+    for center, width in islice(zip(centers, widths, strict=False), _MAX_WINDOWS):
+        if width > 0 and not math.isnan(center):
             yield (window(values, center, width, function) * 255 + 0.5).astype(np.uint8)
     yield to_8_bits(values, used)
 
@@ -315,6 +349,8 @@ def _look_up(values: NDArray[Any], item: Any) -> NDArray[Any]:
     """
     n_entries, first, bits = (int(value) for value in item.LUTDescriptor)
     n_entries = n_entries % 65536 or 65536
+    if first >= 2**15 and values.min() < 0:  # written without its sign
+        first -= 2**16
     data = item.LUTData
     if isinstance(data, bytes):
         order = ">" if item.original_encoding[1] is False else "<"

@@ -21,6 +21,9 @@ from pulmonet.arrays import Ints
 from pulmonet.errors import DataError
 from pulmonet.files.system import NO_LINK, READ_PLAIN
 
+#: 200 megapixels of 32 bits have 0.8 GB; a larger file would take the memory of all others.
+MAX_FILE_BYTES = 2**31
+
 #: How often a file that is being written is read again.
 TRIES = 3
 
@@ -54,12 +57,12 @@ def read_inside(root: Path, path: str, *, follow_links: bool = False) -> tuple[b
         is_plain = NO_LINK and not follow_links and _is_plain(root, path)
         if is_plain and _within(_real_folder(where.rpartition("/")[0]), root):
             try:
-                return _read_at_rest(where, path, READ_PLAIN | NO_LINK)
+                return read_at_rest(where, path, READ_PLAIN | NO_LINK)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.EMLINK):  # BSD says the latter
                     raise
         inside_root(root, path, follow_links=follow_links)
-        return _read_at_rest(where, path, READ_PLAIN)
+        return read_at_rest(where, path, READ_PLAIN)
 
 
 @contextlib.contextmanager
@@ -78,7 +81,13 @@ def still_changing(path: str) -> DataError:
     return DataError(f"{path}: changes while it is read; run again when nothing writes to it")
 
 
-def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
+def read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
+    """The bytes of the plain file `name`, opened with `flags`, and their state.
+
+    Raises:
+        OSError: it cannot be read, or has more than `MAX_FILE_BYTES`.
+        DataError: it changes while it is read.
+    """
     for _ in range(TRIES):
         handle = os.open(name, flags)
         try:
@@ -87,6 +96,8 @@ def _read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "no regular file")
+            if before.st_size > MAX_FILE_BYTES:
+                raise OSError(errno.EFBIG, "larger than 2 GB")
             more = content = os.read(handle, before.st_size)
             while more and len(content) < before.st_size:  # beyond 2 GB, and on network folders
                 more = os.read(handle, before.st_size - len(content))

@@ -13,6 +13,10 @@ from pulmonet.errors import DataError
 
 #: A header that claims more is refused before anything is decoded.
 MAX_PIXELS = 200_000_000
+MAX_SIDE = 2**15
+
+#: A progressive JPEG of 400 kB can have a thousand parts, each a second's work; most have 10.
+MAX_SCANS = 200
 
 _PNG_END = b"IEND\xaeB`\x82"
 #: DICOM without its mark, as old archives wrote it: it begins with an element of group 2 or 8.
@@ -33,20 +37,23 @@ class ImageHeader:
     orientation: int = 1  # of EXIF, 1 to 8: what viewers do before they show it
     n_samples: int = 1  # values a pixel (JPEG)
     is_rare: bool = False  # JPEG beside baseline and progressive, or not of 8 bits
-    colours: int = 1  # photometric interpretation of a TIFF: 0 white is zero, 1 black, 8 CIELab
+    is_inverted: bool = False  # a TIFF where white is zero
     has_alpha: bool = False  # a TIFF with samples beyond its colours
+    has_planes: bool = False  # a TIFF with each of its colours by itself
+    odd: str = ""  # why it is not decoded, as its decoder would say nothing
 
 
 def check_size(height: int, width: int, where: str) -> None:
     """Refuse what would not fit into memory, before anything is decoded.
 
     Raises:
-        DataError: more than `MAX_PIXELS`.
+        DataError: more than `MAX_PIXELS`, or longer than `MAX_SIDE`: padded, it is a square.
     """
-    if height * width > MAX_PIXELS:
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
         raise DataError(
             f"{where}: its header claims {width:,} x {height:,} pixels, more than "
-            f"{MAX_PIXELS // 1_000_000} megapixels; shrink the image or remove its row"
+            f"{MAX_PIXELS // 1_000_000} megapixels or {MAX_SIDE:,} a side; shrink the image or "
+            "remove its row"
         )
 
 
@@ -60,9 +67,7 @@ def read_header(content: bytes) -> ImageHeader:
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(content)
         if content[:4] in (b"II*\0", b"MM\0*"):
-            tags, turn = _tiff_tags(content), _orientation(content)
-            size, colours = (tags.get(257, 0), tags.get(256, 0)), tags.get(262, 1)
-            return ImageHeader("TIFF", *size, True, turn, 1, False, colours, 338 in tags)
+            return _tiff(content)
     except (struct.error, IndexError, ValueError):
         return ImageHeader({b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "TIFF"))
     return ImageHeader("")
@@ -83,7 +88,10 @@ def _jpeg(content: bytes) -> ImageHeader:
             # from both ends, because a search through the whole file costs 5 % of its decoding
             complete = 0 < content.find(b"\xff\xda", place) < content.rfind(b"\xff\xd9")
             n_samples, is_rare = content[place + 7], marker > 0xC2 or content[place + 2] != 8
-            return ImageHeader("JPEG", height, width, complete, orientation, n_samples, is_rare)
+            is_bomb = marker == 0xC2 and content.count(b"\xff\xda", place) > MAX_SCANS
+            facts = complete, orientation, n_samples, is_rare
+            odd = f"a progressive JPEG of more than {MAX_SCANS} parts" if is_bomb else ""
+            return ImageHeader("JPEG", height, width, *facts, odd=odd)
         if marker in (0x01, *range(0xD0, 0xD9)):
             continue
         (length,) = struct.unpack(">H", content[place : place + 2])
@@ -98,6 +106,16 @@ def _png(content: bytes) -> ImageHeader:
     place = content.find(b"eXIf", 33)
     orientation = _orientation(content[place + 4 :]) if place > 0 else 1
     return ImageHeader("PNG", height, width, _PNG_END in content, orientation)
+
+
+def _tiff(content: bytes) -> ImageHeader:
+    tags, turn = _tiff_tags(content), _orientation(content)
+    size, colours = (tags.get(257, 0), tags.get(256, 0)), tags.get(262, 1)
+    odd = "a TIFF of CIELab or other rare colours" if colours > 6 else ""
+    odd = "a TIFF that begins with a thumbnail" if tags.get(254, 0) & 1 else odd
+    has_planes = tags.get(284) == 2 and tags.get(277, 1) > 1
+    facts = {"is_inverted": colours == 0, "has_alpha": 338 in tags, "has_planes": has_planes}
+    return ImageHeader("TIFF", *size, orientation=turn, odd=odd, **facts)
 
 
 def _orientation(tiff: bytes) -> int:
@@ -115,7 +133,7 @@ def _tiff_tags(content: bytes) -> dict[int, int]:
     tags: dict[int, int] = {}
     for place in range(start + 2, start + 2 + 12 * n_entries, 12):
         tag, kind = struct.unpack_from(order + "HH", content, place)
-        if tag in (256, 257, 262, 274, 338):
+        if tag in (254, 256, 257, 262, 274, 277, 284, 338):
             form = order + ("H" if kind == 3 else "I")
-            (tags[tag],) = struct.unpack_from(form, content, place + 8)
+            tags.setdefault(tag, *struct.unpack_from(form, content, place + 8))  # as libtiff does
     return tags

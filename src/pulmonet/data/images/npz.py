@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pulmonet.data.images.file import TRIES, FileState, file_of, inside_root, still_changing
 from pulmonet.data.images.header import check_size
 from pulmonet.errors import DataError
+from pulmonet.files.read import check_plain
 
 #: Decompressed at once: 160 images of 224 px. A state takes about 50 KB, so 4 GB take 25 MB.
 _PART_BYTES = 8 * 2**20
@@ -55,6 +56,7 @@ def read_npz_row(
     source = inside_root(root, file_path, follow_links=follow_links)
     split, _, number = inner.partition("/")
     try:
+        check_plain(source)
         for _ in range(TRIES):
             state = _state_of(source)
             with _opening:  # two threads would both read it through

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Pixels
 from pulmonet.data.images.decoding import PHANTOM_COMMENT, Remark, decoding
 from pulmonet.data.images.dicom import decode_dicom, dicom_size
-from pulmonet.data.images.file import FileState, read_inside, reading
+from pulmonet.data.images.file import FileState, read_at_rest, read_inside, reading
 from pulmonet.data.images.grey import colour_of, to_grey, upright
 from pulmonet.data.images.header import ImageHeader, check_size, read_header
 from pulmonet.data.images.npz import read_npz_row
 from pulmonet.data.manifest import Manifest
 from pulmonet.errors import DataError
-from pulmonet.files.read import check_plain
+from pulmonet.files.system import READ_PLAIN
 
 # what the libraries remark on TIFF carries no file's name
 cv2.utils.logging.setLogLevel(0)
@@ -34,11 +34,15 @@ _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the image with git lfs pull",
     b"<": "text (HTML or XML), as of a failed download; download it again",
     b"GIF8": "a GIF; convert it to PNG",
+    b"II+\0": "a BigTIFF; convert it to PNG",
+    b"MM\0+": "a BigTIFF; convert it to PNG",
     b"BM": "a BMP; convert it to PNG",
     b"RIFF": "a WebP; convert it to PNG",
     b"PK\3\4": "a ZIP; unpack it",
     b"\x1f\x8b": "packed with gzip; unpack it",
 }
+
+_CONVERT = "convert it to a grey PNG"
 
 
 def read_source_image(manifest: Manifest, row: int) -> Pixels:
@@ -63,15 +67,21 @@ def read_image(root: Path, path: str, *, follow_links: bool) -> tuple[Pixels, Re
     """`read_source_image` by its path, what there is to remark, and the state of its file."""
     if ".npz#" in path:
         stored, state = read_npz_row(root, path, follow_links=follow_links)
+        if stored.ndim == 3 and stored.shape[2] >= 3:
+            stored = stored[..., 2::-1]  # RGB
         image, remark = to_grey(stored), colour_of(stored)
+        _check_blank(image, f"{root}/{path}")
     else:
         content, state = read_inside(root, path, follow_links=follow_links)
         image, remark = decode(content, f"{root}/{path}")
+    return image, remark, state
+
+
+def _check_blank(image: Pixels, where: str) -> None:
     middle = image[image.shape[0] // 2, image.shape[1] // 2]
     # the first comparison settles nearly every image without looking at all its pixels
     if image[0, 0] == middle and image.min() == image.max():
-        raise DataError(f"{root}/{path}: blank image (all pixels equal); remove its row")
-    return image, remark, state
+        raise DataError(f"{where}: blank image (all pixels equal); leave it out")
 
 
 def read_file(path: Path) -> tuple[Pixels, Remark]:
@@ -115,6 +125,7 @@ def decode(content: bytes, where: str) -> tuple[Pixels, Remark]:
             grey, remark = decode_dicom(content, where)
         else:
             grey, remark = _decode_picture(content, header, where)
+    _check_blank(grey, where)
     return grey, remark | (Remark.WARNED if said else Remark.NONE)
 
 
@@ -122,8 +133,8 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
     if header.height < 1 or header.width < 1:
         raise ValueError("no size in its header")
     check_size(header.height, header.width, where)
-    if header.colours > 6:
-        raise DataError(f"{where}: a TIFF of CIELab or other rare colours; convert it to grey")
+    if header.odd:
+        raise DataError(f"{where}: {header.odd}; {_CONVERT}")
     if not header.complete:
         raise DataError(f"{where}: truncated {header.kind} (no end marker); copy it again")
     remark = Remark.TURNED if header.orientation > 1 else Remark.NONE
@@ -135,12 +146,14 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
         image = None
     if header.kind == "TIFF":  # both decoders turn it upright themselves
         if image is None or (header.has_alpha and image.dtype == np.uint8):
-            image = _decode_tiff(content)
+            image = _decode_tiff(content, where)
         elif image.dtype == np.uint8:
             _check_tiff(content, image.shape)
+        elif header.has_planes:  # OpenCV takes one after the other for colours side by side
+            raise DataError(f"{where}: a TIFF of separate colour planes; {_CONVERT}")
         grey = to_grey(image)
         # OpenCV turns 8 bits over where white is zero, and no others
-        is_inverted = header.colours == 0 and image.dtype != np.uint8
+        is_inverted = header.is_inverted and image.dtype != np.uint8
         return 255 - grey if is_inverted else grey, remark | colour_of(image)
     if image is None and header.is_rare:
         raise DataError(f"{where}: a lossless JPEG, or of 12 bits; convert it to PNG")
@@ -149,11 +162,15 @@ def _decode_picture(content: bytes, header: ImageHeader, where: str) -> tuple[Pi
     return upright(to_grey(image), header.orientation), remark | colour_of(image)
 
 
-def _decode_tiff(content: bytes) -> NDArray[Any]:
+def _decode_tiff(content: bytes, where: str) -> NDArray[Any]:
     """What OpenCV does not: Zstandard and LZMA, and colours that are not multiplied by alpha."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
+    try:
+        opened = Image.open(io.BytesIO(content), formats=("TIFF",))
+    except UnidentifiedImageError:
+        raise DataError(f"{where}: a TIFF of a rare kind, or damaged; {_CONVERT}") from None
+    with opened as picture:
         if picture.mode in ("I", "F", "I;16", "I;16B"):
             return np.asarray(picture)
         colours = np.asarray(picture.convert("RGBA"))
@@ -189,5 +206,4 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def _content(path: Path) -> bytes:
     with reading(str(path), str(path)):
-        check_plain(path)
-        return path.read_bytes()
+        return read_at_rest(str(path), str(path), READ_PLAIN)[0]

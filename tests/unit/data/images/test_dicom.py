@@ -410,3 +410,87 @@ def test_what_is_no_image_is_left_out(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     with pytest.raises(DataError, match=r"stored as MPEG2 .*, which is not read; convert it"):
         read_grey(tmp_path / "a.dcm")
+
+
+def read_with(path: Path, elements: bytes) -> tuple[np.ndarray, Remark]:
+    """`WIDE` with explicit little endian elements as they are, before its pixels."""
+    write_dicom(path, WIDE)
+    head, mark, pixels = path.read_bytes().partition(b"\xe0\x7f\x10\x00")
+    return decode(head + elements + mark + pixels, "a.dcm")
+
+
+@pytest.mark.parametrize("stored", [10, 12])
+def test_bits_that_lie_elsewhere_or_are_more_than_said(tmp_path: Path, stored: int) -> None:
+    """pydicom keeps the lowest bits whatever lies there: bright becomes dark."""
+    left = {"BitsStored": 12, "HighBit": 15}
+    signed = WIDE.astype(np.int16) - 2048
+    overlay = WIDE.copy()
+    overlay[20:25, 5:60] |= 0x4000
+    kinds: list[tuple[np.ndarray, dict[str, Any], Remark]] = [
+        (WIDE << 4, left, Remark.NONE),
+        (WIDE << 4, left | {"WindowCenter": "2300", "WindowWidth": "3000"}, Remark.NONE),
+        (WIDE << 4, left | {"HighBit": 11}, Remark.NONE),
+        (signed << 4, left, Remark.NONE),
+        ((signed & 0xFFF).view(np.uint16), left | {"PixelRepresentation": 1}, Remark.NONE),
+        (WIDE, {"BitsStored": stored, "HighBit": 15}, Remark.ASSUMED * (stored == 10)),
+        (WIDE, {"BitsStored": stored, "HighBit": stored - 1}, Remark.ASSUMED * (stored == 10)),
+        (overlay, {"BitsStored": 12, "HighBit": 11}, Remark.NONE),
+    ]
+    for pixels, elements, expected in kinds:
+        write_dicom(tmp_path / "a.dcm", pixels, **elements)
+        got, remark = decode((tmp_path / "a.dcm").read_bytes(), "a.dcm")
+        shown = stretched(WIDE)
+        if "WindowCenter" in elements:
+            shown = np.clip((WIDE - 2299.5) / 2999 + 0.5, 0, 1) * 255
+        assert np.abs(got - shown).max() <= 1, elements
+        assert remark == expected
+
+
+def test_signs_that_were_not_written(tmp_path: Path) -> None:
+    """Explicit VR says US where values have a sign: -2048 stands there as 63488."""
+    from pydicom.dataset import Dataset
+
+    signed = WIDE.astype(np.int16) - 2048
+    lut = Dataset()
+    table = np.linspace(0, 1, 4096) ** 2 * 65535
+    lut.add_new(0x00283002, "US", [4096, 63488, 16])
+    lut.add_new(0x00283006, "OW", table.astype(np.uint16).tobytes())
+    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
+        write_dicom(tmp_path / "a.dcm", signed, **{sequence: [lut]})
+        assert np.abs(read_grey(tmp_path / "a.dcm") - stretched(table[WIDE])).max() <= 1
+    signed[:, :20] = -2048
+    dataset = write_dicom(tmp_path / "a.dcm", signed)
+    dataset.add_new(0x00280120, "US", 63488)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    assert np.abs(read_grey(tmp_path / "a.dcm")[:, 20:] - stretched(WIDE[:, 20:])).max() <= 1
+
+
+@pytest.mark.parametrize("centers", [b"nan\\2300", b"\\2300 ", b"X\\2300 "])
+def test_a_center_that_is_no_number_keeps_its_place(tmp_path: Path, centers: bytes) -> None:
+    centers = centers.ljust(8)
+    elements = b"\x28\0\x50\x10DS\x08\0" + centers + b"\x28\0\x51\x10DS\x08\0" + b"50\\3000 "
+    got, remark = read_with(tmp_path / "a.dcm", elements)
+    assert np.abs(got - np.clip((WIDE - 2299.5) / 2999 + 0.5, 0, 1) * 255).max() <= 1
+    assert remark == Remark.NONE
+
+
+def test_thousands_of_windows_are_not_all_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+    real = dicom.window
+    monkeypatch.setattr(dicom, "window", lambda *given: tried.append(given[1]) or real(*given))
+    values = b"1\\" * 16_000 + b"1 "
+    start = len(values).to_bytes(2, "little") + values
+    elements = b"\x28\0\x50\x10DS" + start + b"\x28\0\x51\x10DS" + start
+    got, remark = read_with(tmp_path / "a.dcm", elements)
+    assert np.abs(got - stretched(WIDE)).max() <= 1
+    assert remark == Remark.WINDOW and 0 < len(tried) <= 16
+
+
+def test_four_values_a_pixel_are_refused(tmp_path: Path) -> None:
+    pixels = np.dstack([IMAGE] * 4).tobytes()
+    elements = {"SamplesPerPixel": 4, "PlanarConfiguration": 0, "PixelData": pixels}
+    write_dicom(tmp_path / "a.dcm", IMAGE, photometric="RGB", **elements)
+    with pytest.raises(DataError, match=r"a.dcm: 4 values a pixel, which is not read; convert it"):
+        read_grey(tmp_path / "a.dcm")

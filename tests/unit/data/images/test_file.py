@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pulmonet.data.images.file import inside_root
-from pulmonet.data.images.read import read_source_image
+from pulmonet.data.images.read import read_file, read_source_image
 from pulmonet.data.pack.open import open_pack
 from pulmonet.errors import DataError
 from small_dataset import manifest_of, smooth_image
@@ -85,3 +85,16 @@ def test_a_hash_in_a_file_name_is_no_npz(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         read_source_image(manifest_of(tmp_path, ["film#2.png"]), 0), IMAGE
     )
+
+
+def test_a_file_larger_than_any_image_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes would take the memory of all others: 40 GB that are no file's size on the disk."""
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(40 * 2**30)
+    monkeypatch.setattr(os, "read", lambda *_: pytest.fail("read"))
+    with pytest.raises(DataError, match=r"x\.png: cannot be read \(larger than 2 GB\)"):
+        read_source_image(manifest_of(tmp_path, ["x.png"]), 0)
+    with pytest.raises(DataError, match=r"x\.png: cannot be read \(larger than 2 GB\)"):
+        read_file(tmp_path / "x.png")

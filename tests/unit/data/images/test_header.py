@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tests.images import read_grey
 
 from pulmonet.data.images.header import MAX_PIXELS
@@ -67,3 +68,30 @@ def test_sizes_come_from_headers(tmp_path: Path) -> None:
         image_size(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="No such file"):
         image_size(tmp_path / "nowhere.jpg")
+
+
+def test_a_strip_that_would_be_padded_to_gigabytes(tmp_path: Path) -> None:
+    claims(tmp_path / "strip.jpg", 1, 60_000)
+    with pytest.raises(DataError, match=r"strip.jpg: .*60,000 x 1 pixels, .* or 32,768 a side"):
+        read_grey(tmp_path / "strip.jpg")
+
+
+def test_a_progressive_jpeg_of_thousands_of_parts(tmp_path: Path) -> None:
+    """Each is read through the whole picture: 400 kB took minutes."""
+    path = tmp_path / "image.jpg"
+    Image.fromarray(IMAGE).save(path, progressive=True)
+    content = path.read_bytes()
+    read_grey(path)
+    scan = content[content.rindex(b"\xff\xda") : content.rindex(b"\xff\xd9")]
+    path.write_bytes(content[:-2] + scan * 200 + content[-2:])
+    with pytest.raises(DataError, match=r"image.jpg: a progressive JPEG of more than 200 parts"):
+        read_grey(path)
+
+
+def test_the_first_of_two_widths_counts_as_in_libtiff(tmp_path: Path) -> None:
+    claims(tmp_path / "a.tif", 60_000, 60_000)
+    content = (tmp_path / "a.tif").read_bytes()
+    again = struct.pack("<HHII", 256, 4, 1, 10) + struct.pack("<HHII", 257, 4, 1, 10)
+    (tmp_path / "a.tif").write_bytes(content[:8] + b"\4\0" + content[10:34] + again + bytes(4))
+    with pytest.raises(DataError, match="claims 60,000 x 60,000 pixels"):
+        read_grey(tmp_path / "a.tif")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -141,4 +142,10 @@ def test_a_header_that_claims_too_much(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as target:
         target.writestr("train_images.npy", bytes(header))
     with pytest.raises(DataError, match="90,000 x 90,000 pixels"):
+        read_npz_row(tmp_path, "x.npz#train/0")
+
+
+def test_a_pipe_is_no_npz(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(DataError, match=r"x.npz#train/0: cannot be read \(.*not a plain file\)"):
         read_npz_row(tmp_path, "x.npz#train/0")

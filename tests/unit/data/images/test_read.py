@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -134,3 +135,51 @@ def test_a_blank_image_is_no_source_image(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), np.full((9, 9), 7, np.uint8))
     with pytest.raises(DataError, match="blank image"):
         read_source_image(manifest_of(tmp_path, ["x.png"]), 0)
+    with pytest.raises(DataError, match=r"x.png: blank image .* leave it out"):
+        read_grey(tmp_path / "x.png")  # and none to be explained
+
+
+def test_colours_of_an_npz_are_red_green_blue(tmp_path: Path) -> None:
+    rgb = np.stack([IMAGE, IMAGE // 2, 255 - IMAGE], axis=-1).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=rgb[None])
+    got = read_source_image(manifest_of(tmp_path, ["x.npz#train/0"]), 0)
+    assert np.abs(got - rgb @ np.array([0.299, 0.587, 0.114])).max() <= 1
+
+
+def tiff(pixels: bytes, *tags: tuple[int, int]) -> bytes:
+    """A TIFF of one strip, 72 pixels wide and 60 high, of tags of one value each."""
+    size = [(256, 72), (257, 60), (259, 1), (273, 8), (278, 60), (279, len(pixels))]
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted([*size, *tags])
+    )
+    count = struct.pack("<H", len(size) + len(tags))
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + count + entries + bytes(4)
+
+
+def test_tiffs_that_would_be_read_wrongly_are_refused(tmp_path: Path) -> None:
+    path, grey = tmp_path / "a.tif", ((258, 8), (262, 1), (277, 1))
+    path.write_bytes(tiff(IMAGE.tobytes(), *grey))
+    np.testing.assert_array_equal(read_grey(path), IMAGE)
+    path.write_bytes(tiff(IMAGE.tobytes(), *grey, (254, 1)))
+    with pytest.raises(DataError, match=r"a.tif: a TIFF that begins with a thumbnail; convert it"):
+        read_grey(path)
+    path.write_bytes(tiff(WIDE.astype(np.float16).tobytes(), (258, 16), (262, 1), (339, 3)))
+    with pytest.raises(DataError, match=r"a.tif: a TIFF of a rare kind, or damaged; convert it"):
+        read_grey(path)
+    path.write_bytes(b"II+\0" + bytes(100))
+    with pytest.raises(DataError, match=r"a.tif: not a .* file, but a BigTIFF; convert it to PNG"):
+        read_grey(path)
+
+
+def test_separate_colour_planes_of_16_bits_are_refused(tmp_path: Path) -> None:
+    """OpenCV mixes them up and says nothing; those of 8 bits it reads well."""
+    tifffile = pytest.importorskip("tifffile")
+    for kind in (np.uint8, np.uint16):
+        planes = np.stack([IMAGE, IMAGE // 2, 255 - IMAGE]).astype(kind)
+        how = {"photometric": "rgb", "planarconfig": "separate"}
+        tifffile.imwrite(tmp_path / f"{kind.__name__}.tif", planes, **how)
+    expected = np.array([0.299, 0.587, 0.114]) @ planes.reshape(3, -1)
+    got = read_grey(tmp_path / "uint8.tif")
+    assert np.abs(got.ravel() - expected).max() <= 1
+    with pytest.raises(DataError, match=r"uint16.tif: a TIFF of separate colour planes; convert"):
+        read_grey(tmp_path / "uint16.tif")
