@@ -297,5 +297,5 @@ def file_name_of(label: str) -> str:
     content = name.encode()
     if len(content) <= MAX_NAME_BYTES:
         return name
-    digest = hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2b(label.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{content[: MAX_NAME_BYTES - 9].decode(errors='ignore')}_{digest}"

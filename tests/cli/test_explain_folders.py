@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -106,3 +107,37 @@ def test_a_folder_without_an_image_names_what_is_there(
     assert explain(artifacts, tmp_path / "x") == 3
     words = "no image in this folder, 3 other files passed over (2 .txt, 1 .gz); name JPEG, PNG"
     assert words in capsys.readouterr().err
+
+
+def test_links_and_pipes_are_not_passed_over_in_silence(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to its own folder was followed without end by a pattern."""
+    folder = tmp_path / "x"
+    write_dicom(folder / "sub" / "a.dcm")
+    (folder / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / "me").symlink_to(folder)
+    (folder / "myself").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
+    for argument in (folder, folder / "**", f"{tmp_path}/[x]/**"):
+        assert explain(artifacts, argument) == 3
+        said = " ".join(capsys.readouterr().err.split())
+        assert "3 images, 2 other files passed over (2 link to a folder)" in said
+        assert "lost.png: cannot be read (No such file or directory)" in said
+        assert "pipe.png: cannot be read (no regular file)" in said
+        assert explained(artifacts) == ["a.dcm"]
+    assert explain(artifacts, folder / "**" / "*.dcm") == 0
+    assert explained(artifacts) == ["a.dcm"]
+
+
+def test_names_that_are_no_text_or_look_like_formulas(artifacts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    image = np.random.default_rng(1).integers(0, 255, (60, 50)).astype(np.uint8)
+    names = [b"a\xff\xfe.png", b"b$\\frac$.png", b"c\xff" + b"x" * 220 + b".png", b"d\ne.png"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(
+            cv2.imencode(".png", image)[1].tobytes()
+        )
+    assert explain(artifacts, folder) == 0
+    assert len(explained(artifacts)) == 4

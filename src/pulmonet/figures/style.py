@@ -14,6 +14,7 @@ from jinja2 import Template
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from pulmonet.arrays import Pixels
@@ -63,7 +64,13 @@ def print_grid(
 
 
 def render(figure: Figure, kind: FigureFormat = "png") -> bytes:
-    """The figure as a file; equal figures give equal bytes (no date, no version inside)."""
+    """The figure as a file; equal figures give equal bytes (no date, no version inside).
+
+    A dollar in a name is no formula, and what is no UTF-8 of a file's name is a question mark.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
     canvas: Any = FigureCanvasAgg(figure)
     files = _STYLE["files"]
     file = io.BytesIO()

@@ -76,11 +76,15 @@ def to_bytes(content: bytes | str) -> bytes:
 
 
 def to_json(value: Any) -> str:
-    """JSON of pydantic models, and of numpy's arrays and numbers too; NaN becomes null."""
+    """JSON of pydantic models, and of numpy's arrays and numbers too; NaN becomes null.
+
+    Bytes of a file's name that are no UTF-8 are escaped as JSON escapes: raw, no reader takes them.
+    """
     plain = to_jsonable_python(
         value, by_alias=False, inf_nan_mode="null", fallback=lambda array: array.tolist()
     )
-    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(plain, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import glob
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +127,7 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
         is_pattern = glob.has_magic(argument) and not path.exists()
         found, was_found = [path], is_pattern or path.is_dir()
         if was_found:
-            matches = glob.glob(str(path), recursive=True) if is_pattern else path.rglob("*")  # noqa: PTH207
-            found, passed_over = _images_among(map(Path, matches))
+            found, passed_over = _images_among(_matches(path) if is_pattern else path.rglob("*"))
             others += passed_over
             if not found:
                 what = f"matches no {'image' if passed_over else 'file'}"
@@ -145,14 +146,31 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     ]
 
 
+def _matches(pattern: Path) -> Iterable[Path]:
+    """What a pattern matches; its ``**`` follows no link to a folder, which may lead to itself."""
+    start, deep, end = str(pattern).partition("**")
+    folders = glob.glob(start or ".")  # noqa: PTH207 - no Path takes a pattern from the root on
+    if not deep:
+        return map(Path, folders)
+    return chain.from_iterable(Path(each).rglob(end.strip(os.sep) or "*") for each in folders)
+
+
 def _images_among(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
-    """Files that are named or begin like an image, sorted; and how many others of each kind."""
+    """Files that are named or begin like an image, sorted; and how many others of each kind.
+
+    A pipe or a broken link that is named like an image fails when it is read.
+    """
     found, others = [], Counter[str]()
     # no hidden ones, such as the ``._`` files that macOS leaves on foreign disks
-    for path in sorted(path for path in paths if path.is_file() and path.name[:1] != "."):
+    for path in sorted(path for path in paths if path.name[:1] != "."):
         start, ending = b"", path.suffix.lower()
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            start = file.read(_START_BYTES)
+        if os.path.isfile(path):  # noqa: PTH113 - a Path raises where a folder may not be read
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                start = file.read(_START_BYTES)
+        elif os.path.isdir(path):  # noqa: PTH112
+            if path.is_symlink():
+                others["link to a folder"] += 1
+            continue
         if _DIRECTORY in start or path.stem.upper() == "DICOMDIR":
             others["DICOMDIR"] += 1
         elif ending[1:] in ENDINGS or read_header(start).kind:
