@@ -1,8 +1,10 @@
-"""Rows of an npz, read in parts, against `numpy.load` of the whole file."""
+"""Rows of an npz against `numpy.load` of the whole file."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +16,6 @@ import pytest
 from pulmonet.data.images import npz as npz_images
 from pulmonet.data.images.npz import read_npz_row
 from pulmonet.errors import DataError
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz_images, "_PART_BYTES", 5000)
-    monkeypatch.setattr(npz_images, "_CHUNK_BYTES", 300)
 
 
 def images_of(n_rows: int, shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
@@ -54,10 +50,7 @@ def test_several_threads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack([row for row, _ in rows]), images)
 
 
-def test_memory_does_not_grow_with_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(npz_images, "_PART_BYTES", 2**20)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     images = images_of(400, (224, 224))  # 20 MB
     np.savez_compressed(tmp_path / "x.npz", train_images=images)
     del images
@@ -77,6 +70,47 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got, images[1])
         found = (tmp_path / "x.npz").stat()
         assert state == (found.st_size, found.st_mtime_ns)
+
+
+def test_an_array_is_unpacked_once_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npz_images._unpacked.cache_clear()
+    temporary, handles = tmp_path / "temporary", Path("/proc/self/fd")
+    n_handles = len([*handles.iterdir()])
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    copies: list[object] = []
+    copy = shutil.copyfileobj
+    monkeypatch.setattr(
+        shutil, "copyfileobj", lambda *given: (copies.append(given[0]), copy(*given))
+    )
+    images = images_of(50, (28, 28))
+    np.savez_compressed(tmp_path / "x.npz", train_images=images)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda row: read_npz_row(tmp_path, f"x.npz#train/{row}"), range(50)))
+    children = [os.fork() for _ in range(2)]
+    if 0 in children:  # a worker: it reads what its parent unpacked
+        rows = [read_npz_row(tmp_path, f"x.npz#train/{row}")[0] for row in range(50)]
+        os._exit(len(copies) - 1 if np.array_equal(np.stack(rows), images) else 9)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert len(copies) == 1
+    assert not any(temporary.iterdir())
+    npz_images._unpacked.cache_clear()
+    assert len([*handles.iterdir()]) == n_handles
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "x.npz", train_images=images_of(60, (28, 28)))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", 0))  # noqa: SIM115
+    with pytest.raises(DataError, match=r"x.npz#train/0: .*No space left .*TMPDIR to a larger"):
+        read_npz_row(tmp_path, "x.npz#train/0")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", train_images=np.zeros((1400, 224, 224), np.uint8))
+    with pytest.raises(DataError, match="more than 100 times"):
+        read_npz_row(tmp_path, "x.npz#train/0")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
