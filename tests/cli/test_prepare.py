@@ -78,23 +78,6 @@ def test_a_good_dataset_is_summed_up_packed_and_remembered(
     assert "CheXpert-v1.0-small" in capsys.readouterr().out
 
 
-def test_other_packs_of_the_dataset_are_named(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["prepare"]) == 0
-    first = report_of(root)["pack"]
-    assert "other pack" not in capsys.readouterr().err
-    assert report_of(root)["notes"] == []
-    assert main(["prepare", "--image-size", "320"]) == 0
-    said = capsys.readouterr().err
-    assert "cache: 1 other pack of this dataset takes" in said
-    assert f"{first['folder']} (256 px, stretch); delete" in said
-    assert len(report_of(root)["notes"]) == 1
-    (Path(first["folder"]) / "pack.json").write_text("[")
-    assert main(["prepare", "--image-size", "320"]) == 0
-    assert "other pack" not in capsys.readouterr().err
-
-
 def test_json_is_the_report_and_nothing_else(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

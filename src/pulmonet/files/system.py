@@ -177,12 +177,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def bytes_on_disk(path: Path) -> int:
-    """What a file takes; its size where the system does not tell a sparse file's blocks."""
-    found = path.stat()
-    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
-
-
 def usable_cores() -> int:
     """Cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux alone

@@ -117,12 +117,6 @@ def test_peak_memory_in_bytes(
     assert system.peak_memory_bytes() == 512 * 2**20
 
 
-def test_a_sparse_file_takes_less_than_its_size(tmp_path: Path) -> None:
-    with (tmp_path / "sparse").open("wb") as file:
-        file.truncate(2**24)
-    assert system.bytes_on_disk(tmp_path / "sparse") < 2**20
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone can be told so")
 def test_freed_memory_is_kept_for_the_next_array() -> None:
     """Page faults of 50 arrays of 64 MB, in a process of its own: of one array, not of fifty."""

@@ -9,13 +9,11 @@ Imports no torch.
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +27,8 @@ from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.files import FORMAT_VERSION, PackFiles
 from pulmonet.data.pack.write import Packer, Progress, decode_row, missing_rows
 from pulmonet.errors import ArtifactError, DataError
-from pulmonet.files.paths import expand, portable_path
-from pulmonet.files.system import bytes_on_disk, locked, usable_cores
+from pulmonet.files.paths import expand
+from pulmonet.files.system import locked, usable_cores
 from pulmonet.words import list_first
 
 #: Decoding threads that nobody asked for; Python's lock leaves nothing to more.
@@ -189,24 +187,6 @@ def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     digest.update("\0".join(paths).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
-
-
-def other_packs(root: Path, pack: Pack) -> dict[str, int]:
-    """Packs of the dataset at `root` beside `pack`, in words: other sizes, fits, earlier lists.
-
-    Each with the bytes that it takes on the disk. A folder that says nothing readable of itself is
-    passed over.
-    """
-    found: dict[str, int] = {}
-    here = os.path.realpath(root)
-    for path in sorted((cache_dir() / "packs").glob("*/pack.json")):
-        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            identity = json.loads(path.read_text("utf-8"))
-            if path.parent != pack.folder and identity["root"] == here:
-                words = f"({int(identity['side'])} px, {identity['fit']})"
-                n_bytes = sum(bytes_on_disk(file) for file in path.parent.iterdir())
-                found[f"{portable_path(path.parent)} {words}"] = n_bytes
-    return found
 
 
 def _check_space(files: PackFiles, missing: Ints) -> None:

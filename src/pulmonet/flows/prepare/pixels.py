@@ -16,7 +16,7 @@ from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
 from pulmonet.data.pack.joint import open_packs
-from pulmonet.data.pack.open import Pack, other_packs
+from pulmonet.data.pack.open import Pack
 from pulmonet.data.sources.read import inside_paths, unusable_files
 from pulmonet.data.tables import Column
 from pulmonet.figures.dataset import contact_sheet, dataset_figure
@@ -102,15 +102,6 @@ def _pack(
         rows=n_rows - len(pack.bad_rows),
         megabytes=round(n_rows * pack.side**2 / 1e6, 1),
     )
-    packs = other_packs(manifest.root, pack)
-    if packs:  # nothing deletes packs by itself
-        take = f"{'takes' if len(packs) == 1 else 'take'} {sum(packs.values()) / 1e6:,.0f} MB"
-        text = (
-            f"cache: {count(len(packs), 'other pack')} of this dataset {take}: "
-            f"{list_first(packs)}; delete what is not used any more (a missing pack is made again)"
-        )
-        report.notes.append(text)
-        console.note(text)
     return pack
 
 
