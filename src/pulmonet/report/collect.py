@@ -19,7 +19,6 @@ from PIL import Image
 from pulmonet.config.fields import RunConfig
 from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_bytes
-from pulmonet.files.spreadsheet import plain_cells
 from pulmonet.metrics.calibration.fit import read_calibration
 from pulmonet.metrics.final_table import mark_stale
 from pulmonet.metrics.results import Comparison, RunResult, read_evaluation
@@ -90,7 +89,6 @@ class Collection:
     """(dataset, split) and a comparison on its rows."""
     compared: dict[Rows, list[Comparison]]
     """The same by run, with those of other weights than now lie there."""
-    final_table: pd.DataFrame | None
     problems: tuple[Problem, ...]
     stale: tuple[Problem, ...] = ()
     """What was left out since it is of other weights, or of other rows, than now lie there."""
@@ -219,14 +217,13 @@ def collect(artifacts_dir: Path, *, anything: bool = False) -> Collection:
         if not attempt.is_stale(item, key)
     }
     fresh = partial(_without_stale_letters, attempt)
+    final_path = artifacts_dir / "final_evaluation_results.csv"
+    attempt(final_path, partial(_look_at_final_table, attempt))
     return Collection(
         runs=tuple(fresh(run) for run in runs),
         others=tuple(fresh(other) for other in others if other.results),
         comparisons=tuple(pairs.values()),
         compared=attempt.compared,
-        final_table=attempt(
-            artifacts_dir / "final_evaluation_results.csv", partial(_read_final_table, attempt)
-        ),
         problems=tuple(problems),
         stale=tuple(attempt.stale),
         cohorts=_cohorts([*runs, *others], pairs.values()),
@@ -362,15 +359,11 @@ def _read_figure(path: Path, part: int) -> bytes:
     return file.getvalue()
 
 
-def _read_final_table(reader: Reader, path: Path) -> pd.DataFrame:
-    """The table without rows of other weights than now lie there, which are named."""
-    content = read_bytes(path)
-    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    marked = mark_stale(text, reader.weights)
-    is_stale = (marked["Stale"] != "").to_numpy()
+def _look_at_final_table(reader: Reader, path: Path) -> None:
+    """Name its rows of other weights than now lie there."""
+    content = io.BytesIO(read_bytes(path))
+    marked = mark_stale(pd.read_csv(content, dtype=str, keep_default_na=False), reader.weights)
     reader.stale += [
         Problem(f"{path.name}, {row.get('Model')}", row["Stale"])
-        for row in marked[is_stale].to_dict("records")
+        for row in marked[marked["Stale"] != ""].to_dict("records")
     ]
-    kept = plain_cells(pd.read_csv(io.BytesIO(content)))[~is_stale]
-    return kept.drop(columns=["Checkpoint_SHA256", "Stale"], errors="ignore")

@@ -10,7 +10,7 @@ from pulmonet.figures.style import render
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.label_result import LabelResult
 from pulmonet.metrics.results import UNKNOWN_USE, Comparison, RunResult, baselines_of, label_results
-from pulmonet.metrics.tables import Cell, Table, by_run, grid, table
+from pulmonet.metrics.tables import Cell, Table, by_run, grid
 from pulmonet.report.collect import Collection, Context, Evaluated, key_of, kind_of
 from pulmonet.report.render.blocks import Block, Picture, Section, ThresholdExplorer
 from pulmonet.report.render.threshold_steps import Stored, threshold_steps
@@ -30,12 +30,6 @@ def results_section(context: Context) -> Section:
     missing = [run.name for run in collection.trained if not run.results]
     blocks: list[Block] = [*paragraphs("results", missing=missing)]
     if not collection.results:
-        final = collection.final_table
-        rows = (
-            {str(column): v if isinstance(v, float) else str(v) for column, v in row.items()}
-            for row in ([] if final is None else final.to_dict("records"))
-        )
-        blocks += table("final_evaluation_results.csv, as it is", rows, key="final")
         return Section("results", "Results", tuple(blocks))
     groups = grouped(collection)
     children = _splits(groups, collection.comparisons)
