@@ -136,6 +136,15 @@ def read_at(handle: int, view: memoryview, offset: int) -> int:
     return len(content)
 
 
+def read_into(handle: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from a place in a file; how many bytes there were. For any thread."""
+    done, n_read = 0, 1
+    while n_read and done < len(view):
+        n_read = read_at(handle, view[done:], offset + done)
+        done += n_read
+    return done
+
+
 def write_at(handle: int, view: memoryview, offset: int) -> int:
     """Write to a place in a file; how many bytes went. For any thread."""
     if hasattr(os, "pwrite"):

@@ -28,7 +28,7 @@ from pulmonet.data.images.file import TRIES, FileState, file_of, inside_root, st
 from pulmonet.data.images.header import check_size
 from pulmonet.errors import DataError
 from pulmonet.files.read import MAX_RATIO, MAX_UNPACKED_BYTES, check_plain
-from pulmonet.files.system import read_at, sync
+from pulmonet.files.system import read_into, sync
 
 _DAMAGE = (
     *(OSError, ValueError, LookupError, EOFError, OverflowError, RuntimeError),
@@ -90,7 +90,7 @@ class _Unpacked:
             raise IndexError(f"row {number} of {self.shape[0]}")
         row = np.empty(self.shape[1:], self.dtype)
         content = row.reshape(-1).view(np.uint8)
-        if read_at(self.handle, content.data, self.n_header + number * row.nbytes) < row.nbytes:
+        if read_into(self.handle, content.data, self.n_header + number * row.nbytes) < row.nbytes:
             raise EOFError("it ends early")
         return row
 

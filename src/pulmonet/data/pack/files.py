@@ -206,11 +206,7 @@ class NpyFile:
     def read_into(self, row: int, values: NDArray[Any]) -> int:
         """Fill `values` (C order) from `row` on; the number of bytes that there were."""
         view = values.data.cast("B") if values.size else memoryview(b"")
-        done, n_read = 0, 1
-        while n_read and done < len(view):
-            n_read = system.read_at(self._handle, view[done:], self._offset(row) + done)
-            done += n_read
-        return done
+        return system.read_into(self._handle, view, self._offset(row))
 
     def write(self, rows: Sequence[int], values: NDArray[Any]) -> None:
         """Write the values of ascending rows: one write for every run of neighbours."""

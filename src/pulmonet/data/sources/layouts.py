@@ -174,11 +174,11 @@ def _nih_splits(root: Path, names: Strings) -> Strings:
 def _padchest(raw: pd.DataFrame, _root: Path) -> pd.DataFrame:
     """Images in ``<ImageDir>/``, or anywhere; ages from years."""
     study, birth = (
-        rows.column_or(raw, [name], lambda cell: parse_number(cell[:4]), np.nan)
+        rows.column_or(raw, name, lambda cell: parse_number(cell[:4]), np.nan)
         for name in ("StudyDate_DICOM", "PatientBirth")
     )
     age = np.asarray(study - birth, np.float64)
-    folder = rows.column_or(raw, ["ImageDir"], lambda name: name and f"{name}/")
+    folder = rows.column_or(raw, "ImageDir", lambda name: name and f"{name}/")
     return raw.assign(
         path=folder + text_column(raw["ImageID"]),
         findings=map_column(raw["Labels"], _padchest_findings),

@@ -111,7 +111,6 @@ def read_table(
         if len(wrong):
             what = f"{where}: {len(wrong):,} unknown splits ({list_first(wrong.unique())})"
             problems.append(f"{what}; write train, valid or test")
-    columns = {key: [used[key]] if key in used else [] for key in _COLUMNS}
     notes += [*_unused_splits(raw, split), *_unread_cells(raw, used)]
     found = rows.source_rows(
         paths,
@@ -120,9 +119,9 @@ def read_table(
         split=split,
         patient=patient if patients_known else None,
         study=study,
-        view=rows.column_or(raw, columns["view"], rows.parse_view),
-        sex=rows.column_or(raw, columns["sex"], rows.parse_sex),
-        age_years=rows.column_or(raw, columns["age"], rows.parse_age, np.nan),
+        view=rows.column_or(raw, used.get("view"), rows.parse_view),
+        sex=rows.column_or(raw, used.get("sex"), rows.parse_sex),
+        age_years=rows.column_or(raw, used.get("age"), rows.parse_age, np.nan),
         further=rows.other_columns(raw, used.values(), labels),
     )
     found.notes += [f"{where.name}: {text}" for text in notes]
@@ -143,12 +142,20 @@ def _read_labels(
             raw[column], lambda cell: rows.listed_names(cell, parts or "|"), findings
         )
         return labels, [] if parts else [*_unparted(labels, f"{where}: column '{column}'")], []
+    taken = {mapping[key] for key in _COLUMNS if key in mapping}
+    near: Iterator[str] = iter(())
+    if "labels" in mapping:
+        wanted = [name.strip() for name in mapping["labels"].split("|")]
+        if missing := [name for name in wanted if name not in raw.columns]:
+            meant = did_you_mean(missing[0], raw.columns)
+            raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}{meant}")
+    elif names is None:
+        wanted = rows.label_names([raw], taken)
+    else:
+        wanted = [name for name in names if name in raw]
+        near = rows.nearly_labels(raw, {*names, *taken})
     problems: list[str] = []
-    labels = rows.label_columns(raw, _label_names(raw, mapping, names, where), where, problems)
-    if names is None or "labels" in mapping:
-        return labels, problems, []
-    taken = {*names, *(mapping[key] for key in _COLUMNS if key in mapping)}
-    return labels, problems, [*rows.nearly_labels(raw, taken)]
+    return rows.label_columns(raw, wanted, where, problems), problems, [*near]
 
 
 def _unparted(labels: Collection[str], where: str) -> Iterator[str]:
@@ -188,17 +195,3 @@ def _unread_cells(raw: pd.DataFrame, used: Mapping[str, str]) -> Iterator[str]:
                 f"{count(n_wrong, 'cell')} of column '{used[key]}' not understood as {key}, so "
                 f"unknown ({list_first(map(repr, compress(words, wrong)))}); write {wanted}"
             )
-
-
-def _label_names(
-    raw: pd.DataFrame, mapping: Mapping[str, str], names: Sequence[str] | None, where: Path
-) -> list[str]:
-    if "labels" not in mapping:
-        taken = (mapping[key] for key in _COLUMNS if key in mapping)
-        found = rows.label_names([raw], [*taken]) if names is None else names
-        return [name for name in found if name in raw]
-    wanted = [name.strip() for name in mapping["labels"].split("|")]
-    if missing := [name for name in wanted if name not in raw.columns]:
-        near = did_you_mean(missing[0], raw.columns)
-        raise ConfigError(f"--map labels: no column '{missing[0]}' in {where.name}{near}")
-    return wanted

@@ -86,12 +86,11 @@ def stack(parts: Iterable[SourceRows]) -> SourceRows:
 
 
 def column_or(
-    raw: pd.DataFrame, names: Iterable[str], convert: Callable[[str], Any], blank: Any = ""
+    raw: pd.DataFrame, name: str | None, convert: Callable[[str], Any], blank: Any = ""
 ) -> NDArray[Any]:
-    """(N,) converted cells of the first of `names` that the table has; else all `blank`."""
+    """(N,) converted cells of the column `name`; all `blank` where the table has none."""
     dtype = float if isinstance(blank, float) else object
-    name = next((name for name in names if name in raw), None)
-    if name is None:
+    if name not in raw:
         return np.full(len(raw), blank, dtype)
     return map_column(raw[name], convert, dtype)
 
@@ -111,7 +110,7 @@ def parse_view(value: str) -> str:
 
 def view_of(raw: pd.DataFrame, side: str, projection: str) -> NDArray[Any]:
     """(N,) views from two columns, as CheXpert has them: AP or PA says more than frontal."""
-    sides, projections = (column_or(raw, [name], parse_view) for name in (side, projection))
+    sides, projections = (column_or(raw, name, parse_view) for name in (side, projection))
     known = np.isin(projections.astype(str), ("AP", "PA")) & (sides != "LATERAL")
     return np.where(known, projections, sides)
 
@@ -201,18 +200,18 @@ def _is_about_rows(name: str) -> bool:
 def nearly_labels(raw: pd.DataFrame, taken: Collection[str | None]) -> Iterator[str]:
     """What keeps columns of 0 and 1, but `taken` ones, from being labels: 2 % of their cells."""
     for name in raw.columns:
-        if name in taken or _is_about_rows(name):
-            continue
         codes, cells = factorise(raw[name])
-        values = [_parse_label(cell) for cell in cells[:65]]
-        if len(cells) <= 64 and {0.0, 1.0, np.inf} <= {*values}:
-            wrong = np.isinf(values)
-            if (n_wrong := int(wrong[codes].sum())) * 50 <= len(raw):
-                words = list_first(map(repr, compress(cells, wrong)))
-                yield (
-                    f"column '{name}' is no label: {count(n_wrong, 'cell')} beside 1, 0, -1 and "
-                    f"blank ({words})"
-                )
+        if name in taken or _is_about_rows(name) or len(cells) > 64:
+            continue
+        values = np.asarray([_parse_label(cell) for cell in cells])
+        wrong = np.isinf(values)
+        n_wrong = int(wrong[codes].sum())
+        if {0.0, 1.0} <= {*values} and 0 < n_wrong * 50 <= len(raw):
+            words = list_first(map(repr, compress(cells, wrong)))
+            yield (
+                f"column '{name}' is no label: {count(n_wrong, 'cell')} beside 1, 0, -1 and blank "
+                f"({words})"
+            )
 
 
 def other_columns(
