@@ -10,8 +10,7 @@ from pulmonet.arrays import Ints
 from pulmonet.choices import SPLITS
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.manifest import Manifest, fingerprint, patients_by_split
-from pulmonet.data.pack.joint import open_packs
-from pulmonet.data.pack.open import Pack
+from pulmonet.data.pack.open import Pack, open_packs
 from pulmonet.data.sources.collections import (
     Collections,
     find_collections,

@@ -13,8 +13,9 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -139,6 +140,42 @@ class Pack:
             # nowhere to keep it: the caller has its pixels, the next read decodes again
 
 
+class JointPack(Pack):
+    """Squared images of the rows of several collections; `packs` say what was decoded of each."""
+
+    def __init__(self, manifest: Manifest, packs: Sequence[Pack]) -> None:
+        """From the open packs of a manifest's parts, in their order."""
+        self._manifest, self.packs = manifest, tuple(packs)
+        self.side, self.folder = packs[0].side, packs[0].folder.parent
+        self.n_rows, self.bad_rows = len(manifest), {}
+        parts = manifest.by_collection(np.arange(self.n_rows))
+        for pack, (*_, places) in zip(packs, parts, strict=True):
+            self.bad_rows |= {int(places[row]): why for row, why in pack.bad_rows.items()}
+
+    def remarks(self, rows: Ints) -> Ints:
+        """As `Pack.remarks`."""
+        return np.asarray(self._gather(rows, Pack.remarks, np.empty(len(rows), np.int64)))
+
+    def checksums(self, rows: Ints) -> Ints:
+        """As `Pack.checksums`."""
+        return np.asarray(self._gather(rows, Pack.checksums, np.empty(len(rows), np.int64)))
+
+    def read(self, rows: ArrayLike) -> Pixels:
+        """As `Pack.read`."""
+        wanted = np.atleast_1d(np.asarray(rows, np.int64))
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.n_rows:
+            raise ValueError("rows that this pack was not opened for")
+        images = np.empty((len(wanted), self.side, self.side), np.uint8)
+        return np.asarray(self._gather(wanted, Pack.read, images))
+
+    def _gather(self, rows: Ints, what: Callable[[Pack, Any], Any], found: Any) -> Any:
+        """`found`, (n, ...), filled with `what` each pack gives for its rows."""
+        parts = self._manifest.by_collection(rows)
+        for pack, (_, own, places) in zip(self.packs, parts, strict=True):
+            found[places] = what(pack, own)
+        return found
+
+
 def open_pack(
     manifest: Manifest,
     rows: ArrayLike,
@@ -179,6 +216,14 @@ def open_pack(
         raise DataError(_explain_bad(pack.bad_rows, len(wanted)))
     log.info("%d images ready", len(wanted) - len(pack.bad_rows))
     return pack
+
+
+def open_packs(manifest: Manifest, rows: Ints, **how: Any) -> Pack:
+    """As `open_pack`, with the pack of each collection where a manifest is of several."""
+    if not manifest.parts:
+        return open_pack(manifest, rows, **how)
+    opened = (open_pack(part, own, **how) for part, own, _ in manifest.by_collection(rows))
+    return JointPack(manifest, list(opened))
 
 
 def pack_key(root: Path, paths: Sequence[str], side: int, fit: str) -> str:

@@ -15,8 +15,7 @@ from pulmonet.data.duplicates import Read, Scan
 from pulmonet.data.images.decoding import Remark
 from pulmonet.data.images.file import file_of
 from pulmonet.data.manifest import Manifest
-from pulmonet.data.pack.joint import open_packs
-from pulmonet.data.pack.open import Pack
+from pulmonet.data.pack.open import Pack, open_packs
 from pulmonet.data.sources.read import inside_paths, unusable_files
 from pulmonet.data.tables import Column
 from pulmonet.figures.dataset import contact_sheet, dataset_figure

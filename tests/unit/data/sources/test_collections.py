@@ -12,8 +12,7 @@ from chexpert_factory import write_dataset
 from pulmonet.config.fields import DataConfig
 from pulmonet.data.images.read import read_source_image
 from pulmonet.data.manifest import Manifest, fingerprint
-from pulmonet.data.pack.joint import JointPack, open_packs
-from pulmonet.data.pack.open import open_pack
+from pulmonet.data.pack.open import JointPack, open_pack, open_packs
 from pulmonet.data.sources import read_manifest, remember_dataset
 from pulmonet.data.sources.collections import find_collections, inspect_collections
 from pulmonet.data.splits.choose import annotated_in_split

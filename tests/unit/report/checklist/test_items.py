@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pulmonet.errors import ConfigError
-from pulmonet.report.checklist.facts import find_facts
 from pulmonet.report.checklist.items import (
     CLAIM_2024,
     NOTES,
     TRIPOD_AI,
     Item,
     answer,
+    find_facts,
     read_author_notes,
 )
 from pulmonet.report.collect import Context, collect
