@@ -24,7 +24,6 @@ SubsetMode = Literal["patient", "image"]
 Balance = Literal["rows", "collections"]
 #: How an image becomes square.
 Fit = Literal["stretch", "pad", "crop"]
-FITS: tuple[str, ...] = get_args(Fit)
 Geometry = Literal["jitter", "original", "none"]
 Tta = Literal["none", "jitter", "flip"]
 #: Test-time augmentation: over how many views of an image scores are averaged, by its name.

@@ -62,10 +62,8 @@ def class_aware_order(
     (n,) positions into these; in each batch at least one image is positive and one is not.
 
     Raises:
-        ConfigError: no label has both positives and negatives, or batches of one image.
+        ConfigError: no label has both positives and negatives.
     """
-    if batch_size < 2:
-        raise ConfigError("optim.batch_size: 1: class-aware batches need 2 or more; raise it")
     check_both_classes(targets)
     shuffled: dict[int, tuple[Ints, Ints]] = {}
     for label, column in enumerate(targets.T):

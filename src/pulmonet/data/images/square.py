@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 
 from pulmonet.arrays import Pixels
-from pulmonet.choices import FITS
-from pulmonet.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -24,15 +22,9 @@ class Placement:
 
 
 def placement(height: int, width: int, fit: str) -> Placement:
-    """Which part of a (height, width) image its square covers under `fit`.
-
-    Raises:
-        ConfigError: an unknown fit.
-    """
+    """Which part of a (height, width) image its square covers under `fit`, a `choices.Fit`."""
     if fit == "stretch":
         return Placement(0.0, 0.0, float(width), float(height))
-    if fit not in FITS:
-        raise ConfigError(f"fit '{fit}': unknown; choose from {', '.join(FITS)}")
     side = max(height, width) if fit == "pad" else min(height, width)
     x0, y0 = (width - side) // 2, (height - side) // 2
     return Placement(float(x0), float(y0), float(x0 + side), float(y0 + side))

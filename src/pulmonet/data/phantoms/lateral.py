@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pulmonet.arrays import Array, Pixels
+from pulmonet.arrays import Pixels
 from pulmonet.data.phantoms.anatomy import ANATOMY, Film, Map, depth, outline, sigmoid, soften
 from pulmonet.data.phantoms.film import develop
 from pulmonet.data.phantoms.findings import LOBES, Box, Finding, displace, moved_by
@@ -16,7 +16,10 @@ def take_lateral(film: Film, findings: Sequence[Finding]) -> tuple[Pixels, list[
     """Draw one side view and the boxes of its findings, as `take_frontal` does."""
     before, film = _lungs(film), moved_by(film, findings)
     body, lung = film.body, _lungs(film)
-    heart = film.fill(_heart_outline(film), 3.5)
+    size = film.pose.heart_ratio / 0.45
+    # front and underside stay on breastbone and diaphragm: a large heart grows backwards
+    grown = {"back": -0.64 + 0.80 * size, "high": size**0.5}
+    heart = film.fill(outline("heart aside", at=(0, _dome(film)), **grown), 3.5)
     air = lung * (0.55 + 0.45 * depth(np.sqrt(lung), 0.4 * film.unit))
     air *= 1 - heart * (0.42 + 0.36 * depth(heart, 0.3 * film.unit))
     lost = dict.fromkeys((-1, 1), 0.5 * np.clip(before - lung, 0, 1))
@@ -47,12 +50,6 @@ def _lungs(film: Film) -> Map:
         base = outline("base of the lung", dome=dome, between=between)
         air += 0.5 * film.fill(np.vstack([front, base, back]), 1.0)
     return air
-
-
-def _heart_outline(film: Film) -> Array:
-    size = film.pose.heart_ratio / 0.45
-    # Front and underside stay on breastbone and diaphragm: a large heart grows backwards.
-    return outline("heart aside", at=(0, _dome(film)), back=-0.64 + 0.80 * size, high=size**0.5)
 
 
 def _tissue(film: Film) -> Map:

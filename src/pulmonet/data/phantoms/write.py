@@ -62,10 +62,7 @@ def write_phantoms(
 
     Raises:
         DataError: `root` holds something else.
-        ValueError: fewer than 2 patients: both splits have one.
     """
-    if n_patients < 2:
-        raise ValueError(f"n_patients must be at least 2, not {n_patients}")
     root = root.absolute()
     _check_ours(root)
     for name in TABLES:

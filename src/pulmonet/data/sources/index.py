@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, compress
 from pathlib import Path
 from typing import NamedTuple
@@ -230,6 +230,7 @@ class ImageIndex:
         self._keys = {path: _key(path) for path in paths}
         self.n_files = len(self._keys)
         self._deepest = max((key.count("/") for key in self._keys.values()), default=0)
+        self._folders = {key.rpartition("/")[0] for key in self._keys.values()}
         self._by_tail: dict[int, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> Found:
@@ -281,10 +282,6 @@ class ImageIndex:
                 if n_more >= 0:
                     tails.setdefault(key.split("/", n_more)[-1], []).append(file)
         return self._by_tail[n_folders]
-
-    @cached_property
-    def _folders(self) -> set[str]:
-        return {key.rpartition("/")[0] for key in self._keys.values()}
 
 
 def _plain_name(path: str) -> str:

@@ -141,11 +141,7 @@ def _nih(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def _nih_splits(root: Path, names: Strings) -> Strings:
-    """train, valid, test, or "" where no list names an image; valid may be a part of train.
-
-    Raises:
-        DataError: a list that cannot be read or is another dataset's, an image in train and test.
-    """
+    """train, valid, test, or "" where no list names an image; valid may be a part of train."""
     split = np.full(len(names), "", dtype=object)
     stems = np.asarray([name.partition(".")[0] for name in names.tolist()], object)
     for path in sorted(root.glob("[!.]*.txt")):

@@ -134,8 +134,3 @@ def test_no_label_with_both(value: float) -> None:
     targets = np.full((20, 2), value, np.float32)
     with pytest.raises(ConfigError, match="both positive and negative"):
         class_aware_order(targets, ROWS[:20], batch_size=4, positive_share=0.5, seed=1, epoch=0)
-
-
-def test_batches_of_one() -> None:
-    with pytest.raises(ConfigError, match="2 or more"):
-        class_aware_order(rare_targets(), ROWS, batch_size=1, positive_share=0.5, seed=1, epoch=0)

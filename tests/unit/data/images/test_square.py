@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pulmonet.data.images.square import fit_square, placement
-from pulmonet.errors import ConfigError
 from small_dataset import smooth_image
 
 
@@ -39,5 +38,3 @@ def test_fit_square_uses_the_area_filter() -> None:
     padded = fit_square(image, 96, "pad")
     np.testing.assert_array_equal(padded[16:80], image)
     assert padded[:16].max() == padded[80:].max() == 0
-    with pytest.raises(ConfigError, match="fit 'squash': unknown"):
-        placement(3, 4, "squash")

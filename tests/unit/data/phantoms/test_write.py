@@ -180,14 +180,12 @@ def test_refuses_a_folder_with_other_content(tmp_path: Path, content: str) -> No
     assert (tmp_path / content).read_text() == "precious"
 
 
-def test_refuses_a_foreign_marker_a_file_and_too_few_patients(tmp_path: Path) -> None:
+def test_refuses_a_foreign_marker_and_a_file(tmp_path: Path) -> None:
     (tmp_path / "phantoms.json").write_text("[]")
     with pytest.raises(DataError, match="not an earlier demo set"):
         write_phantoms(tmp_path, 2)
     with pytest.raises(DataError, match="is a file"):
         write_phantoms(tmp_path / "phantoms.json", 2)
-    with pytest.raises(ValueError, match="at least 2, not 1"):
-        write_phantoms(tmp_path / "new", 1)
 
 
 def test_an_interrupted_set_is_no_dataset_and_can_be_finished(tmp_path: Path) -> None:
