@@ -124,6 +124,24 @@ def test_thresholds_that_were_chosen_anew_since_are_no_difference(
     assert (code, f"first: differs: {name}: labels.Edema.auroc.value is 0.987" in said) == (4, True)
 
 
+def test_an_evaluation_without_its_options_is_computed_with_the_default_ones(
+    received: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of an earlier version: what was asked for otherwise differs, and the reason is said."""
+    assert main(["evaluate", "--artifacts-dir", str(received), "--no-figures", "first"]) == 0
+
+    def forget(document: Any) -> None:
+        assert document["runs"][0].pop("options")["calibrator"] in {"platt", "temperature"}
+
+    for run in ("first", "second"):
+        change(received / run / EVALUATION, forget)
+        (received / run / ".pulmonet").unlink()
+    code, said = verify(received, capsys)
+    assert code == 4
+    assert f"first: differs: {EVALUATION}" not in said
+    assert f"second: differs: {EVALUATION} (with the default options, for it names none): " in said
+
+
 def test_a_changed_weight_is_named(received: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = received / "second" / "best_model.pth"
     content = bytearray(path.read_bytes())
@@ -215,7 +233,7 @@ def test_what_is_missing_is_not_verified(
     ("file", "content", "verdict"),
     [
         ("first/calibration.json", "{", "first: differs: calibration.json: not a calibration"),
-        (f"first/{EVALUATION}", '"seed": -1', f"first: differs: {EVALUATION}: --seed -1: at least"),
+        (f"first/{EVALUATION}", '"seed": -1', f"first: differs: {EVALUATION}: not an evaluation ("),
         (
             "final_evaluation_results.csv",
             "mine,and\nonly,mine\n",

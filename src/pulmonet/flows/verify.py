@@ -29,8 +29,8 @@ from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
+from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.results import Comparison, RankingResult, RunResult, ThresholdTest
-from pulmonet.metrics.subgroups import DEFAULT_COLUMNS
 from pulmonet.report.collect import Collection, Evaluated, RunArtifacts, collect
 from pulmonet.report.names import FIGURES
 from pulmonet.report.stale import Reader
@@ -42,7 +42,7 @@ _TABLE = "final_evaluation_results.csv"
 _KEY, _JOINT = ("Model", "Dataset", "Split"), ("Group", "Combines")
 #: What follows from the predictions and the options.
 _COMPUTED = {"n_rows", "n_patients", "n_studies", "bootstrap", "labels", "macro", "study"}
-_COMPUTED |= {"subgroups", "baseline", "collection_baseline"}
+_COMPUTED |= {"study_rule", "subgroups", "baseline", "collection_baseline"}
 #: And from the run and its data, where the rows are scored again.
 _SCORED = {"synthetic", "rows_used_for", "same_data_as_training", "external", "seen", "shift"}
 _SCORED |= {"one_class_in_training"}
@@ -155,7 +155,7 @@ class _Check:
         self, result: RunResult, rows: Predictions, stored: Calibration | None, path: Path
     ) -> list[str]:
         """What does not follow from the predictions, or they not from the weights and the data."""
-        options = self._options_of(result, rows)
+        options = self._options_of(result)
         run_dir = RunDir(path.parent)
         material = Material(rows, run_dir)
         wrong: list[str] = []
@@ -182,7 +182,8 @@ class _Check:
             said.pop("collection_baseline", None)
         if material.training is None:
             said.pop("shift", None)
-        wrong += _named(path.name, said, again.model_dump())
+        how = "" if result.options else " (with the default options, for it names none)"
+        wrong += _named(f"{path.name}{how}", said, again.model_dump())
         own = ("dataset", "split", "checkpoint_sha256", "dataset_fingerprint", "n_rows")
         is_own = [getattr(stored, key, None) == getattr(result, key) for key in own]
         if stored and all(is_own) and not is_stored and result.level == "image":
@@ -192,33 +193,14 @@ class _Check:
             wrong += _named("calibration.json", theirs, fitted.model_dump())
         return wrong
 
-    def _options_of(self, result: RunResult, rows: Predictions) -> EvaluateOptions:
+    def _options_of(self, result: RunResult) -> EvaluateOptions:
         """How `result` was computed, and how its rows are scored again."""
-        every = [point for item in result.labels.values() for point in item.operating_points]
-        kinds = (item.calibrated.calibrator for item in result.labels.values() if item.calibrated)
-        given = {
-            **result.model_dump(include={"level", "blank", "views", "tta"}),
-            **result.bootstrap.model_dump(include={"n_resamples", "seed"}),
-            "interval": result.bootstrap.method,
-            "study_rule": result.study.rule if result.study else result.study_rule or "max",
-            "criteria": tuple(dict.fromkeys(point.criterion for point in every)),
-            "calibrator": next(filter(None, kinds), "platt"),
-            "prevalence": {
-                label: point.deployment_prevalence
-                for label, item in result.labels.items()
-                for point in item.operating_points[:1]
-                if point.deployment_prevalence
-            },
-            "subgroup_columns": tuple(
-                name
-                for name in dict.fromkeys(group.column for group in result.subgroups)
-                if name in rows.columns and name not in DEFAULT_COLUMNS
-            ),
-            "verify": False,
-        }
+        kept = (result.options or EvaluationOptions()).model_dump()
+        given = kept | result.model_dump(include={"level", "blank", "views", "tta"})
         if result.split in SPLITS or result.combines == "out-of-fold":
             given["split"] = result.split if result.split in SPLITS else "valid"
-        return check_options(EvaluateOptions, self.options.model_dump(exclude_unset=True) | given)
+        asked = self.options.model_dump(exclude_unset=True)
+        return check_options(EvaluateOptions, {**asked, **given, "verify": False})
 
     def _again(self, result: RunResult, options: EvaluateOptions) -> Material | None:
         """The rows scored, combined or read again; where that cannot be, None and `_unscored`."""
@@ -301,7 +283,7 @@ class _Check:
         ]
         more: dict[str, Any] = {"primary": primary.label or "macro", "margin": primary.margin}
         more |= {"arms": {arm: tuple(members) for arm, members in arms.items() if members}}
-        options = self._options_of(results[0], tables[0]).model_copy(update=more)
+        options = self._options_of(results[0]).model_copy(update=more)
         return compare_all(rows, results, options)
 
     def table(self) -> None:

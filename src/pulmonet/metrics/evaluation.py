@@ -91,6 +91,7 @@ def evaluate_predictions(
             seed=options.seed,
             method=options.interval,
         ),
+        options=options.model_dump(include={*EvaluationOptions.model_fields}),
         labels=labels,
         macro=ranked.macro,
         study=_study_level(images, options) if options.level == "image" else None,

@@ -15,6 +15,7 @@ from pydantic import Field
 from pulmonet.choices import COMBINATIONS, TTA_VIEWS, Level, StudyRule, Tta
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, Number
 from pulmonet.metrics.label_result import LabelResult, SmoothCalibration
+from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
 
@@ -202,6 +203,8 @@ class RunResult(Record):
     missing: dict[str, dict[str, int]] = {}
     """Per label the rows whose label is uncertain, blank or not annotated, those of them only."""
     bootstrap: BootstrapFacts
+    options: EvaluationOptions | None = None
+    """How it was asked for, as `--verify` asks again; null in older files."""
     labels: dict[str, LabelResult]
     macro: MacroResult
     group_letters: str = ""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pulmonet.config.fields import RunConfig
 from pulmonet.config.section import Section
-from pulmonet.errors import ArtifactError
+from pulmonet.errors import ArtifactError, ConfigError
 from pulmonet.files.read import MAX_JSON_BYTES, read_text, written_by_newer
 from pulmonet.labels import check_label_name
 from pulmonet.words import count, first_line, macro_auroc
@@ -266,7 +266,7 @@ def read_model(path: Path, model: type[_Model], what: str, remedy: str) -> _Mode
         return model.model_validate(raw)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); {remedy}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ConfigError) as error:
         reason = written_by_newer(raw) or f"not {what} ({reason_of(error)}); {remedy}"
         raise ArtifactError(f"{path}: {reason}") from None
 
