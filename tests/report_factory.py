@@ -323,7 +323,6 @@ def make_result(predictions: Predictions, *, synthetic: bool = False) -> RunResu
         baseline=Baseline(
             features=["view", "age", "sex"],
             fitted_on="the training split",
-            n_rows_fitted=2230,
             labels={},
             macro=MacroResult(
                 auroc=_estimate(0.61), average_precision=_estimate(0.4),
@@ -365,7 +364,6 @@ def _label_result(predictions: Predictions, column: int) -> LabelResult:
             ece_equal_mass=0.07,
             ece_if_perfect=_estimate(0.06),
             ece_equal_mass_if_perfect=_estimate(0.06),
-            ece_debiased=0.02,
             bins=[
                 ReliabilityBin(low=0.0, high=0.5, n=40, mean_score=0.3, observed=0.2,
                                observed_low=0.1, observed_high=0.35),

@@ -23,15 +23,13 @@ MODELS = ("m1", "m2", "m3", "m4")
 #: What a report shows as a picture, or not at all, and how a number was made.
 NOT_IN_TABLES = {
     *("roc", "precision_recall", "curve", "histogram", "decision_curve", "score_range"),
-    *("bins", "bins_equal_width", "bins_by_n", "confusion", "f1", "worst_cases", "schema"),
-    *("ece_equal_mass", "ece_equal_mass_if_perfect", "ece_debiased", "e50", "ece_simulations"),
-    *("brier", "negatives", "n_redrawn", "confidence", "n_features", "n_rows_fitted", "summary"),
+    *("bins", "bins_by_n", "confusion", "f1", "worst_cases", "schema"),
+    *("ece_equal_mass", "ece_equal_mass_if_perfect"),
+    *("brier", "negatives", "n_redrawn", "confidence", "n_features", "summary"),
     *("n_resamples", "shift", "edges", "n_rows", "seed", "p", "rows"),
 }
 #: Of a gap the interval that holds with all others is shown, not the one of this gap alone.
-NOT_SHOWN = re.compile(
-    r"subgroups.*\.(sensitivity|specificity|calibration_slope)\.|_gap\.(low|high)$"
-)
+NOT_SHOWN = re.compile(r"subgroups.*\.(sensitivity|specificity)\.|_gap\.(low|high)$")
 
 
 @pytest.fixture(scope="module")

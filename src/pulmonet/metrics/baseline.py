@@ -132,10 +132,10 @@ def evaluate_baseline(
     rows = training and Covariates.of(vars(training.covariates), len(training.targets), names)
     if names == "collection":
         scores = fit_baseline(here, predictions.targets, here)
-        fitted_on, n_fitted = "these rows", len(predictions.paths)
+        fitted_on = "these rows"
     elif training and rows and rows.informative:
         scores = fit_baseline(rows, training.targets, here)
-        fitted_on, n_fitted = "the training rows", len(training.targets)
+        fitted_on = "the training rows"
     else:
         order = np.argsort(np.asarray(predictions.paths, dtype=object), kind="stable")
         patients = predictions.patients or predictions.paths
@@ -144,13 +144,12 @@ def evaluate_baseline(
         scores[order] = cross_fit_baseline(
             here[order], predictions.targets[order], units, seed=options.seed
         )
-        fitted_on, n_fitted = "these rows, cross-fitted by patient", len(predictions.paths)
+        fitted_on = "these rows, cross-fitted by patient"
     of_baseline = replace(predictions, scores=scores.astype(np.float32))
     ranked = rank_all(of_baseline, options)
     return Baseline(
         features=here.informative,
         fitted_on=fitted_on,
-        n_rows_fitted=n_fitted,
         labels=ranked.by_label(of_baseline),
         macro=ranked.macro,
     )

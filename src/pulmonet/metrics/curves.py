@@ -74,7 +74,6 @@ def _curve(points: Sequence[tuple[float, float, float | None]], samples: Sequenc
         y=_rounded([y for _, y, _ in points]),
         threshold=[None if score is None else float(f"{score:.9g}") for _, _, score in points],
         band_x=_rounded(GRID),
-        band_resamples=len(samples),
         band_low=_rounded(low),
         band_high=_rounded(high),
     )

@@ -1,4 +1,7 @@
-"""One label of an evaluation as data: curves, calibration, operating points, the worst cases."""
+"""One label of an evaluation as data: curves, calibration, operating points, the worst cases.
+
+Classes that ignore further keys had more numbers in earlier versions.
+"""
 
 # ruff: noqa: RUF012  (pydantic copies a default for every object)
 
@@ -11,7 +14,7 @@ from pulmonet.run.record import Record
 ErrorKind = Literal["false positive", "false negative"]
 
 
-class Curve(Record):
+class Curve(Record, extra="ignore"):
     """A curve as points, thinned to a few hundred, with a pointwise bootstrap band."""
 
     x: list[float]
@@ -24,8 +27,6 @@ class Curve(Record):
     band_low: list[float] = []
     """Lower end of the pointwise 95 % band at `band_x`."""
     band_high: list[float] = []
-    band_resamples: int | None = None
-    """Resamples that the band was made of: fewer than the intervals' on many rows."""
 
 
 class ReliabilityBin(Record):
@@ -42,15 +43,13 @@ class ReliabilityBin(Record):
     observed_high: Number = None
 
 
-class SmoothCalibration(Record):
+class SmoothCalibration(Record, extra="ignore"):
     """Distances from the diagonal of a smooth calibration curve (Austin and Steyerberg 2019)."""
 
     curve: Curve
     """Observed share of positives over the score, from its 1 % to its 99 % quantile."""
     ici: Number
     """Integrated calibration index: mean distance over the rows."""
-    e50: Number
-    """Median distance."""
     e90: Number
     """90 % quantile of the distances."""
     ici_estimate: Estimate | None = None
@@ -58,7 +57,7 @@ class SmoothCalibration(Record):
     e90_estimate: Estimate | None = None
 
 
-class CalibrationResult(Record):
+class CalibrationResult(Record, extra="ignore"):
     """How far scores are probabilities; read slope and intercept first."""
 
     scores: Literal["raw", "calibrated"]
@@ -79,19 +78,13 @@ class CalibrationResult(Record):
     """The same with its 95 % interval (patients resampled); null in older files."""
     ece_equal_mass: Number
     """Expected calibration error, 15 bins of equal mass."""
-    ece_simulations: int | None = None
-    """Datasets drawn for the two values below: 1,000, fewer above 20,000 rows."""
     ece_if_perfect: Estimate
     """ECE (equal width) of a perfectly calibrated model on these rows: mean, 95 % range."""
     ece_equal_mass_if_perfect: Estimate
-    ece_debiased: Number
-    """Root of the squared ECE (equal mass) less that of a perfect model's, at least 0."""
     bins: list[ReliabilityBin]
     """Bins of equal mass, as the ECE has them."""
     bins_by_n: list[ReliabilityBin] = []
     """Reliability diagram: 2 to 15 bins, on average of 20 rows and 5 of the rarer class."""
-    bins_equal_width: list[ReliabilityBin] = []
-    """Reliability diagram, bins of equal width; empty bins left out."""
     smooth: SmoothCalibration | None = None
     """Null where no finite curve can be fitted."""
 

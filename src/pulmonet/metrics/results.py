@@ -62,7 +62,7 @@ class Gap(Estimate):
         return Estimate(value=self.value, low=self.all_low, high=self.all_high)
 
 
-class SubgroupLabel(Record):
+class SubgroupLabel(Record, extra="ignore"):
     """One label in one group, beside all other rows."""
 
     n: int
@@ -77,9 +77,8 @@ class SubgroupLabel(Record):
     """At the first operating point, group less rest."""
     specificity: Estimate | None = None
     specificity_gap: Gap | None = None
-    calibration_slope: Estimate | None = None
-    """Of raw scores; the following are of calibrated ones."""
     slope: Estimate | None = None
+    """Of calibrated scores, as the following."""
     slope_gap: Gap | None = None
     intercept: Estimate | None = None
     """At slope 1."""
@@ -121,12 +120,11 @@ class StudyLevel(Record):
     macro: MacroResult
 
 
-class Baseline(Record):
+class Baseline(Record, extra="ignore"):
     """A logistic model on view, age and sex: what can be predicted without the image."""
 
     features: list[str]
     fitted_on: str
-    n_rows_fitted: int
     labels: dict[str, RankingResult]
     macro: MacroResult
 

@@ -18,7 +18,7 @@ from pulmonet.arrays import Array, Flags, Floats, Ints, Strings
 from pulmonet.errors import ConfigError
 from pulmonet.labels import NO_DISEASE, align
 from pulmonet.metrics.calibration.logistic import LogisticFit
-from pulmonet.metrics.calibration.measures import fit_intercept, fit_slope, wald
+from pulmonet.metrics.calibration.measures import fit_intercept, fit_slope
 from pulmonet.metrics.calibration.smooth import smooth_calibration
 from pulmonet.metrics.estimate import Estimate
 from pulmonet.metrics.ranking.auc import rank, weighted_ranking
@@ -158,12 +158,6 @@ class SubgroupInput:
         missed = _share_of(self.units[sick], np.sum(called, axis=0) == 0)
         return {"underdiagnosis": Measure(missed, n_patients)}
 
-    def slope(self, rows: Flags, position: int) -> Estimate:
-        """Calibration slope of a label's raw scores inside rows."""
-        known = rows & np.isfinite(self.targets[:, position])
-        targets, scores = self.targets[known, position], self.scores[known, position]
-        return wald(fit_slope(targets, scores, self.units[known]))
-
 
 def _share_of(units: Ints, hit: Flags) -> Callable[[NDArray[np.int32]], Array]:
     n_units = int(units.max(initial=-1)) + 1
@@ -277,7 +271,6 @@ def _label_result(
         n=int(np.isfinite(targets).sum()),
         positives=int((targets == 1).sum()),
         reason=reason,
-        calibration_slope=None if reason else rows.slope(inside, position),
         smooth=None if known is None else smooth_calibration(*known),
         **estimates,
     )

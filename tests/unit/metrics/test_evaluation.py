@@ -139,6 +139,24 @@ def test_document_has_no_nan_and_round_trips(result: RunResult) -> None:
     assert Evaluation.model_validate(json.loads(text)).runs[0] == result
 
 
+def test_numbers_that_only_earlier_versions_wrote_are_passed_over(result: RunResult) -> None:
+    """Those of 0.1.0; any other key that nobody knows is refused."""
+    document = Evaluation(runs=[result]).model_dump(mode="json", by_alias=True)
+    run = document["runs"][0]
+    label = run["labels"]["Edema"]
+    label["roc"]["band_resamples"] = label["calibration"]["ece_simulations"] = 1000
+    label["calibration"] |= {"ece_debiased": 0.1, "bins_equal_width": []}
+    label["calibration"]["smooth"]["e50"] = 0.1
+    run["baseline"] = {"features": [], "fitted_on": "", "labels": {}, "macro": run["macro"]}
+    run["baseline"]["n_rows_fitted"] = 1
+    run["subgroups"][0]["labels"]["Edema"]["calibration_slope"] = None
+    (found,) = Evaluation.model_validate(document).runs
+    assert found.model_copy(update={"baseline": None}) == result
+    label["of_tomorrow"] = 1
+    with pytest.raises(ValueError, match="of_tomorrow"):
+        Evaluation.model_validate(document)
+
+
 def test_evaluating_again_gives_the_same(
     result: RunResult, make_predictions: Callable[..., Predictions]
 ) -> None:

@@ -40,12 +40,8 @@ def evaluated() -> RunResult:
 def test_few_rows_take_all_resamples() -> None:
     result = evaluated()
     label = result.labels["Edema"]
-    assert label.roc is not None
-    assert label.calibration is not None
-    assert label.roc.band_resamples == 300
     assert [point.n_resamples for point in label.operating_points] == [300] * 4
     assert [group.n_resamples for group in result.subgroups] == [300, 300]
-    assert label.calibration.ece_simulations == 1000
 
 
 def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,9 +49,6 @@ def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(resamples, "BLOCK_BYTES", 1)  # a resample a block
     result = evaluated()
     label = result.labels["Edema"]
-    assert label.roc is not None
-    assert label.precision_recall is not None
-    assert label.roc.band_resamples == label.precision_recall.band_resamples == 120
     assert [point.n_resamples for point in label.operating_points] == [120] * 4
     assert result.bootstrap.n_resamples == 300
     assert n_ece_simulations(20_000) == 1000

@@ -154,9 +154,8 @@ def measure_calibration(
         ece_if_perfect(scores, equal_mass=mass, seed=seed, units=rows.units, correlation=alike)
         for mass in (False, True)
     )
-    ece_mass = expected_calibration_error(targets, scores, equal_mass=True)
     ece = expected_calibration_error(targets, scores)
-    brier, far, (bins, bins_equal_width, bins_by_n) = _resampled_means(rows)
+    brier, far, (bins, bins_by_n) = _resampled_means(rows)
     return CalibrationResult(
         scores="raw" if calibrator is None else "calibrated",
         calibrator=calibrator,
@@ -166,32 +165,29 @@ def measure_calibration(
         brier=brier,
         ece=ece,
         ece_estimate=distance(ece, far),
-        ece_equal_mass=ece_mass,
-        ece_simulations=n_ece_simulations(len(scores)),
+        ece_equal_mass=expected_calibration_error(targets, scores, equal_mass=True),
         ece_if_perfect=perfect,
         ece_equal_mass_if_perfect=perfect_mass,
-        ece_debiased=max(ece_mass**2 - (perfect_mass.value or 0.0) ** 2, 0.0) ** 0.5,
         bins=bins,
         bins_by_n=bins_by_n,
-        bins_equal_width=bins_equal_width,
         smooth=smooth_calibration(targets, scores, rows.units),
     )
 
 
 def _resampled_means(rows: LabelRows) -> tuple[Estimate, Array, list[list[ReliabilityBin]]]:
-    """Brier score; ECE of (R,) resamples; bins of equal mass, of equal width, and as many as n
-    allows: in one pass."""
+    """Brier score; ECE of (R,) resamples; bins, and as many as n allows: in one pass."""
     errors = (rows.scores - rows.targets) ** 2
     columns = [np.stack([errors, np.ones_like(errors)], axis=1)]
     members = []
     rarer = min(np.sum(rows.targets == 1), np.sum(rows.targets == 0))
     by_n = int(np.clip(min(len(errors) // 20, rarer // 5), 2, N_BINS))
-    for equal_mass, n_bins in ((True, N_BINS), (False, N_BINS), (True, by_n)):
-        bins = bin_numbers(rows.scores, equal_mass=equal_mass, n_bins=n_bins)
+    for n_bins in (N_BINS, by_n):
+        bins = bin_numbers(rows.scores, equal_mass=True, n_bins=n_bins)
         member = bins[:, None] == np.unique(bins)
         members.append(member)
         columns += [member * rows.targets[:, None], member.astype(np.float64)]
-    columns.append(members[1] * (rows.targets - rows.scores)[:, None])
+    of_width = bin_numbers(rows.scores, equal_mass=False)[:, None] == np.arange(N_BINS)
+    columns.append(of_width * (rows.targets - rows.scores)[:, None])
     sums = rows.resampled_sums(np.concatenate(columns, axis=1))
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     totals = np.split(sums, ends, axis=1)

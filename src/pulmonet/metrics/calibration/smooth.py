@@ -30,7 +30,7 @@ def spline(values: Array, knots: Array) -> Array:
 
 
 def smooth_calibration(targets: Floats, scores: Floats, units: Ints) -> SmoothCalibration | None:
-    """Curve with a pointwise 95 % band, and ICI, E50 and E90.
+    """Curve with a pointwise 95 % band, and ICI and E90.
 
     Of targets (N,) 1 or 0, scores (N,) in [0, 1] and patient numbers (N,); None where there is no
     finite curve: the scores separate the classes, or have fewer than four values.
@@ -56,7 +56,6 @@ def smooth_calibration(targets: Floats, scores: Floats, units: Ints) -> SmoothCa
     return SmoothCalibration(
         curve=Curve(x=x, y=y, band_x=x, band_low=low, band_high=high),
         ici=ici,
-        e50=float(np.median(far)),
         e90=e90,
         ici_estimate=distance(ici, drawn.mean(axis=1)),
         e90_estimate=distance(e90, np.partition(drawn, AT_90, axis=1)[:, AT_90]),

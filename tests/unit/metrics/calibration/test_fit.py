@@ -157,24 +157,6 @@ def test_scores_that_separate_the_classes_have_no_slope(gap: float, sign: int) -
     assert slope_and_intercept(targets, np.concatenate([low, high]), np.arange(80))[0].high
 
 
-@pytest.mark.parametrize(("slope", "n"), [(1.5, 500), (2.0, 500), (2.0, 200)])
-def test_debiased_ece_is_that_of_the_population(slope: float, n: int) -> None:
-    """It once took the whole ECE of a perfect model away: 0.068 for 0.101."""
-
-    def draw(generator: np.random.Generator, size: int) -> tuple[Array, Array]:
-        logits = generator.normal(-0.5, 1.5, size)
-        return sigmoid(logits), sigmoid(slope * logits)
-
-    true, scored = draw(np.random.default_rng(0), 400_000)
-    found = []
-    for seed in range(30):
-        generator = np.random.default_rng(seed)
-        chances, scores = draw(generator, n)
-        targets = (generator.random(n) < chances).astype(float)
-        found.append(measure_calibration(label_rows(targets, scores, np.arange(n))).ece_debiased)
-    assert np.mean(found) == pytest.approx(np.abs(true - scored).mean(), rel=0.12)
-
-
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
 def test_the_band_of_a_perfect_model_knows_that_patients_repeat(shared: float) -> None:
     units = np.repeat(np.arange(120), 4)
