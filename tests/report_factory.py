@@ -31,6 +31,7 @@ from pulmonet.metrics.label_result import (
     Curve,
     LabelResult,
     OperatingPoint,
+    RankingResult,
     ReliabilityBin,
     WorstCase,
 )
@@ -40,7 +41,6 @@ from pulmonet.metrics.results import (
     Evaluation,
     Gap,
     MacroResult,
-    RankingResult,
     RunResult,
     Shift,
     StudyLevel,

@@ -29,8 +29,9 @@ from pulmonet.flows.options import check_options
 from pulmonet.metrics import final_table
 from pulmonet.metrics.calibration.fit import Calibration, read_calibration
 from pulmonet.metrics.evaluation import fit_calibration
+from pulmonet.metrics.label_result import RankingResult
 from pulmonet.metrics.options import EvaluationOptions
-from pulmonet.metrics.results import Comparison, RankingResult, RunResult, ThresholdTest
+from pulmonet.metrics.results import Comparison, RunResult, ThresholdTest
 from pulmonet.report.collect import Collection, Evaluated, RunArtifacts, collect
 from pulmonet.report.names import FIGURES
 from pulmonet.report.stale import Reader

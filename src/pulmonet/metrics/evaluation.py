@@ -15,7 +15,7 @@ from pulmonet.metrics.conformal import ConformalResult, choose_conformal, judge_
 from pulmonet.metrics.curves import curves, histogram, worst_cases
 from pulmonet.metrics.decision import decision_curve
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, without_intervals
-from pulmonet.metrics.label_result import LabelResult, OperatingPoint
+from pulmonet.metrics.label_result import LabelResult, OperatingPoint, RankingResult
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking.auc import why_not_scored
 from pulmonet.metrics.ranking.delong import delong
@@ -27,7 +27,7 @@ from pulmonet.metrics.ranking.resamples import (
     number_units,
     why_no_interval,
 )
-from pulmonet.metrics.results import RankingResult, RunResult, StudyLevel, Subgroup
+from pulmonet.metrics.results import RunResult, StudyLevel, Subgroup
 from pulmonet.metrics.studies import has_several_images, join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls, operating_points
@@ -91,7 +91,7 @@ def evaluate_predictions(
             seed=options.seed,
             method=options.interval,
         ),
-        options=options.model_dump(include={*EvaluationOptions.model_fields}),
+        options=EvaluationOptions(**options.model_dump(include={*EvaluationOptions.model_fields})),
         labels=labels,
         macro=ranked.macro,
         study=_study_level(images, options) if options.level == "image" else None,

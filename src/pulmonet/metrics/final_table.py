@@ -15,8 +15,8 @@ from pulmonet.errors import ArtifactError
 from pulmonet.files.read import read_text
 from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.metrics.estimate import Estimate
-from pulmonet.metrics.label_result import LabelResult
-from pulmonet.metrics.results import BASELINE, MacroResult, RankingResult, RunResult, baselines_of
+from pulmonet.metrics.label_result import RankingResult
+from pulmonet.metrics.results import BASELINE, MacroResult, RunResult, baselines_of
 from pulmonet.run.record import explain_stale
 
 if TYPE_CHECKING:  # not for a wrong flag
@@ -102,7 +102,7 @@ def _rows_of(result: RunResult) -> list[Row]:
     return rows
 
 
-def _numbers(labels: Mapping[str, LabelResult | RankingResult], macro: MacroResult) -> Row:
+def _numbers(labels: Mapping[str, RankingResult], macro: MacroResult) -> Row:
     row: Row = {"Macro_Labels": str(macro.n_labels)}
     for metric, name in (("auroc", "AUROC"), ("average_precision", "PR_AUC")):
         for label, entry in labels.items():

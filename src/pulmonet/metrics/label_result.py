@@ -174,12 +174,20 @@ class WorstCase(Record):
     score: float
 
 
-class LabelResult(Record):
-    """One label on the evaluated rows."""
+class RankingResult(Record):
+    """AUROC and average precision of one label."""
 
     n: int
     """Rows with a known target."""
     positives: int
+    auroc: Estimate
+    """Patient bootstrap; no interval below 5 positive (or negative) patients."""
+    average_precision: Estimate
+
+
+class LabelResult(RankingResult):
+    """One label on the evaluated rows."""
+
     negatives: int
     n_patients: int
     """Patients with a known target."""
@@ -191,11 +199,8 @@ class LabelResult(Record):
     too narrow."""
     reason: str | None = None
     """Why there is no AUROC."""
-    auroc: Estimate
-    """Patient bootstrap; no interval below 5 positive (or negative) patients."""
     auroc_delong: Estimate
     """The same value; DeLong's interval, clustered after Obuchowski where patients repeat."""
-    average_precision: Estimate
     brier: Estimate
     calibration: CalibrationResult | None = None
     """Raw scores."""

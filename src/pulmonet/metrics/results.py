@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pulmonet.choices import COMBINATIONS, TTA_VIEWS, Level, StudyRule, Tta
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, Number
-from pulmonet.metrics.label_result import LabelResult, SmoothCalibration
+from pulmonet.metrics.label_result import LabelResult, RankingResult, SmoothCalibration
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.run.record import Record, SeenBefore, read_model
 from pulmonet.words import count, macro_auroc
@@ -99,15 +99,6 @@ class Subgroup(Record):
     underdiagnosis: Estimate | None = None
     """Rows with a disease of which none was called (Seyyed-Kalantari et al. 2021)."""
     underdiagnosis_gap: Gap | None = None
-
-
-class RankingResult(Record):
-    """AUROC and average precision of one label, no more."""
-
-    n: int
-    positives: int
-    auroc: Estimate
-    average_precision: Estimate
 
 
 class StudyLevel(Record):

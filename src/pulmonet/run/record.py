@@ -22,27 +22,32 @@ class Record(Section, BaseModel):
     model_config = ConfigDict(allow_inf_nan=True)
 
 
-class DatasetFacts(Record):
-    """Which data a run saw."""
+class DatasetName(Record):
+    """Which dataset it is."""
 
     name: str
     """Name of the dataset root."""
     source: str
-    """Kind of source: chexpert, nih, ..."""
+    """Kind of source: chexpert, nih, mimic, …, medmnist, folders or mapped."""
     root: str
     """Dataset root, the home folder written as ~."""
-    places: list[str] = []
-    """What --data-dir named."""
-    collections: dict[str, tuple[str, str]] = {}
-    """Root and fingerprint of each of several collections, by name."""
     fingerprint: str
-    """Digest of the manifest: paths, splits, patients and labels of all rows."""
-    rows_fingerprint: str | None = None
-    """The same without the splits; null in runs of an earlier version."""
+    """Digest of the manifest: SHA-256 of the paths, splits, patients and labels of all rows."""
     synthetic: bool = False
     """Whether the images are phantoms."""
     patients_known: bool = True
     """False where the source has no patient ids and each image counts as a patient."""
+
+
+class DatasetFacts(DatasetName):
+    """Which data a run saw."""
+
+    places: list[str] = []
+    """What --data-dir named."""
+    collections: dict[str, tuple[str, str]] = {}
+    """Root and fingerprint of each of several collections, by name."""
+    rows_fingerprint: str | None = None
+    """The same without the splits; null in runs of an earlier version."""
     split_patients: dict[str, str] = {}
     """Digest of the patients of each split, by which a split is known again."""
     n_rows: dict[str, int]

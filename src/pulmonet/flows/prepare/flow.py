@@ -21,9 +21,10 @@ from pulmonet.flows import console
 from pulmonet.flows.dataset import dataset_line, unread_text
 from pulmonet.flows.options import PrepareOptions
 from pulmonet.flows.prepare.pixels import look_at_pixels
-from pulmonet.flows.prepare.report import PreparedDataset, PrepareReport
+from pulmonet.flows.prepare.report import PrepareReport
 from pulmonet.flows.prepare.screen import say_the_end, summary_line, summary_table
 from pulmonet.labels import DEFAULT_LABELS
+from pulmonet.run.record import DatasetName
 from pulmonet.words import list_first
 
 DEMO_ROOT = Path("data") / "pulmonet-phantoms"
@@ -106,7 +107,7 @@ def _draw_demo(place: str | None, n_patients: int | None, seed: int) -> Path:
 
 def _begin_report(manifest: Manifest, problems: list[str], notes: list[str]) -> PrepareReport:
     root = " + ".join(portable_path(one.root) for one in manifest.parts or (manifest,))
-    dataset = PreparedDataset(**manifest.facts(), root=root, fingerprint=fingerprint(manifest))
+    dataset = DatasetName(**manifest.facts(), root=root, fingerprint=fingerprint(manifest))
     return PrepareReport(
         pulmonet=__version__,
         ok=False,

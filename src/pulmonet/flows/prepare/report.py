@@ -6,24 +6,7 @@ from pydantic import Field
 
 from pulmonet.files.ledger import Ledger
 from pulmonet.files.paths import portable_path
-from pulmonet.run.record import Record
-
-
-class PreparedDataset(Record):
-    """Which dataset was looked at."""
-
-    name: str
-    """Name of the dataset root."""
-    root: str
-    """Dataset root, the home folder written as ~."""
-    source: str
-    """Kind of source: chexpert, nih, mimic, …, medmnist, folders or mapped."""
-    synthetic: bool
-    """Whether the images are phantoms."""
-    patients_known: bool
-    """False where the source has no patient ids and each image counts as a patient."""
-    fingerprint: str
-    """SHA-256 of the paths, splits, patients and labels of all rows."""
+from pulmonet.run.record import DatasetName, Record
 
 
 class PreparedPack(Record):
@@ -50,7 +33,7 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     """Version of PulmoNet."""
     ok: bool
     """Whether nothing must be fixed; false goes with exit code 3."""
-    dataset: PreparedDataset
+    dataset: DatasetName
     problems: list[str]
     """What must be fixed: where, what, what to do."""
     warnings: list[str]

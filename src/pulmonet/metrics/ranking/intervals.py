@@ -9,6 +9,7 @@ from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from pulmonet.arrays import Array, Flags, Floats, Ints
 from pulmonet.choices import IntervalKind
 from pulmonet.metrics.estimate import Estimate
+from pulmonet.metrics.label_result import RankingResult
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking import auc
 from pulmonet.metrics.ranking.resamples import (
@@ -19,7 +20,7 @@ from pulmonet.metrics.ranking.resamples import (
     number_units,
     why_no_interval,
 )
-from pulmonet.metrics.results import MacroResult, RankingResult
+from pulmonet.metrics.results import MacroResult
 from pulmonet.run.predictions import Predictions
 
 #: Of every interval.
