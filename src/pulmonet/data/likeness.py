@@ -25,8 +25,7 @@ from pulmonet.run.record import RunRecord
 _SIDE, _LEVELS, _BINS = 8, 5, 16
 #: Cells a side, and directions, of edges.
 _CELLS, _DIRECTIONS = 4, 8
-_N_EARLIER = _SIDE**2 + 4 * _LEVELS + _BINS
-_N_NUMBERS = _N_EARLIER + _CELLS**2 * _DIRECTIONS
+_N_NUMBERS = _SIDE**2 + 4 * _LEVELS + _BINS + _CELLS**2 * _DIRECTIONS
 #: Side of what is described, whatever the run's: it costs the same, and has the same textures.
 _LOOKED_AT = 256
 
@@ -41,20 +40,19 @@ class Sight(NamedTuple):
     remark: Remark = Remark.NONE
 
 
-def describe(squares: Iterable[Pixels], n_numbers: int = _N_NUMBERS) -> Array:
+def describe(squares: Iterable[Pixels]) -> Array:
     """(N, 228) numbers of N squares (R, R): coarse layout, textures, greys, edges.
 
     Layout is the image of 8 × 8 pixels, less its mean and over its deviation. Textures are, at
     each of five halvings, the logarithms of the mean step down and to the right, and of mean and
     deviation of what the next halving loses. Greys are the logarithms of a histogram. Edges are
-    gradients by direction in 4 × 4 cells, after Dalal and Triggs 2005. The 100 numbers of earlier
-    versions have no edges, and are of the square as it is.
+    gradients by direction in 4 × 4 cells, after Dalal and Triggs 2005.
     """
     rows = []
     for given in squares:
-        side = _LOOKED_AT if n_numbers == _N_NUMBERS else len(given)
-        way = cv2.INTER_AREA if len(given) >= 2 * side else cv2.INTER_LINEAR  # a third of the time
-        square = cv2.resize(given, (side, side), interpolation=way).astype(np.uint8)
+        # linear takes a third of the time
+        way = cv2.INTER_AREA if len(given) >= 2 * _LOOKED_AT else cv2.INTER_LINEAR
+        square = cv2.resize(given, (_LOOKED_AT, _LOOKED_AT), interpolation=way).astype(np.uint8)
         small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
         textures: list[float] = []
         image: NDArray[Any] = square.astype(np.float32)
@@ -70,8 +68,8 @@ def describe(squares: Iterable[Pixels], n_numbers: int = _N_NUMBERS) -> Array:
         layout = (small - small.mean()) / (small.std() + 4)
         greys = np.log(counts / square.size + 1e-3)
         found = [layout.ravel(), np.log(np.add(textures, 0.25)), greys, _edges(square)]
-        rows.append(np.concatenate(found)[:n_numbers])
-    return np.asarray(rows, np.float64).reshape(-1, n_numbers)
+        rows.append(np.concatenate(found))
+    return np.asarray(rows, np.float64).reshape(-1, _N_NUMBERS)
 
 
 def _edges(square: Pixels) -> Array:
@@ -92,13 +90,13 @@ class Likeness:
     At most 1 % of the patients, in validation and in training, have an image beyond the limit.
     """
 
-    mean: Array  # (228,), or (100,) of an earlier version
-    whitening: Array  # (228, 228) or (100, 100), makes the covariance the identity
+    mean: Array  # (228,)
+    whitening: Array  # (228, 228), makes the covariance the identity
     limit: float  # of Mahalanobis distances
 
     def distances(self, squares: Iterable[Pixels]) -> Array:
         """(N,) of N squares, of the run's size in the pack."""
-        return _distances(describe(squares, len(self.mean)), self.mean, self.whitening)
+        return _distances(describe(squares), self.mean, self.whitening)
 
     def beyond(self, distance: float) -> str:
         """What to say of an image at this distance; empty within the limit."""
@@ -131,8 +129,8 @@ def read_likeness(path: Path, key: str) -> Likeness | None:
         mean, whitening, limit, written_for = (read_array(path, name) for name in names)
         if str(written_for) != key:
             raise ValueError("of other training data than run_config.json")
-        shapes, known = (mean.shape, whitening.shape), (_N_NUMBERS, _N_EARLIER)
-        if shapes not in [((n,), (n, n)) for n in known] or not np.isfinite(limit):
+        shapes = mean.shape, whitening.shape
+        if shapes != ((_N_NUMBERS,), (_N_NUMBERS, _N_NUMBERS)) or not np.isfinite(limit):
             raise ValueError(f"arrays of the shapes {shapes}")
         return Likeness(mean.astype(np.float64), whitening.astype(np.float64), float(limit))
     except (OSError, KeyError, ValueError, TypeError) as error:
@@ -144,7 +142,7 @@ def learn(
 ) -> Likeness | None:
     """What the images trained on look like, and how far those lie that it was not learnt from.
 
-    Numbers (N, 100) and patients (N,) of the images trained on, and of those held out. The limit
+    Numbers (N, 228) and patients (N,) of the images trained on, and of those held out. The limit
     is the 99th percentile of the patients' farthest images, each training image measured against
     the other four fifths of the patients; at least that of the held-out patients alone. None:
     fewer than `MIN_PATIENTS`, or none to spare of those trained on.

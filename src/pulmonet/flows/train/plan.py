@@ -273,12 +273,6 @@ def run_fingerprint(plan: Plan, key: str = "final") -> str:
     for changeable in CHANGEABLE:
         section, name = changeable.split(".")
         config[section].pop(name, None)
-    if plan.boxes is None:  # as a version without boxes wrote it
-        del config["pointing"]
-    later = {("data", "balance"): "rows", ("model", "freeze"): None, ("model", "output_stride"): 32}
-    for (section, name), default in later.items():
-        if config[section][name] == default:  # as runs have it that began before it could be set
-            del config[section][name]
     rows = {role: hashlib.sha256(kept.tobytes()).hexdigest() for role, kept in plan.rows.items()}
     if plan.boxes is not None:
         rows["boxes"] = plan.boxes.facts.digest
