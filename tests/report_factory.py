@@ -417,7 +417,7 @@ def make_comparison(a: str, b: str) -> Comparison:
     """Two runs that are not distinguished."""
     return Comparison(
         a=a, b=b, metric="auroc", label=None, difference=0.012, low=-0.02, high=0.044,
-        p=0.4, p_holm=0.8, distinguished=False,
+        p=0.4, distinguished=False,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pulmonet.metrics.ranking.auc import auroc
+from pulmonet.metrics.ranking.auc import auroc, macro_mean
 from pulmonet.metrics.ranking.comparison import paired_differences
 from pulmonet.metrics.ranking.intervals import bootstrap_ranking, effective_patients
 from pulmonet.metrics.ranking.resamples import class_patients
@@ -73,7 +73,7 @@ def told_apart(
                 for run in scores
             ]
         )
-        macro = samples.macro("auroc")
+        macro = macro_mean(samples.auroc, samples.scored)
         for index, size in enumerate(sizes):
             rarer = class_patients(targets, units).min(axis=1)
             variances = (samples.auroc[0] - samples.auroc[1]).var(axis=0)

@@ -227,8 +227,6 @@ def bounded_memory(n_bytes: int) -> Iterator[None]:
 
 def _windows_peak_memory() -> float:
     """`PeakWorkingSetSize` of PROCESS_MEMORY_COUNTERS, which has the second 8 of its 72 bytes."""
-    import ctypes
-
     kernel = getattr(getattr(ctypes, "windll", None), "kernel32", None)
     counters = (ctypes.c_size_t * 9)()
     given = ctypes.c_void_p(-1), counters, ctypes.sizeof(counters)  # of this process

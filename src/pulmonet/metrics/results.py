@@ -316,7 +316,7 @@ def label_results(results: Iterable[RunResult], *, scored: bool = False) -> dict
     return found
 
 
-class Comparison(Record):
+class Comparison(Record, extra="ignore"):
     """Run a less run b on the same rows and the same resamples."""
 
     rows: str = ""
@@ -341,8 +341,6 @@ class Comparison(Record):
     """Bootstrap p of this difference alone."""
     p_adjusted: Number = None
     """Max-t p over the family: at most 0.05 where the interval leaves out 0."""
-    p_holm: Number = None
-    """In older files only."""
     p_delong: Number = None
     """DeLong's paired test (clustered), per label, as a cross-check."""
     distinguished: bool

@@ -167,26 +167,20 @@ def rates(counts: Array, prevalence: float | None = None) -> dict[str, Array]:
     """
     tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
         found = {
-            "sensitivity": tp / (tp + fn),
-            "specificity": tn / (tn + fp),
+            "sensitivity": sensitivity,
+            "specificity": specificity,
             "ppv": tp / (tp + fp),
             "npv": tn / (tn + fn),
             "f1": 2 * tp / (2 * tp + fp + fn),
         }
-    if prevalence is not None:
-        found["ppv_at_deployment"], found["npv_at_deployment"] = at_prevalence(
-            found["sensitivity"], found["specificity"], prevalence
-        )
+        if prevalence is not None:  # by Bayes' rule
+            hit, alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+            right, miss = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+            found["ppv_at_deployment"] = hit / (hit + alarm)
+            found["npv_at_deployment"] = right / (right + miss)
     return found
-
-
-def at_prevalence(sensitivity: Array, specificity: Array, prevalence: float) -> tuple[Array, Array]:
-    """PPV and NPV at a stated prevalence, by Bayes' rule."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        hit, alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-        right, miss = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
-        return hit / (hit + alarm), right / (right + miss)
 
 
 def operating_points(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmonet.metrics.calibration.measures import n_ece_simulations
 from pulmonet.metrics.evaluation import evaluate_predictions
 from pulmonet.metrics.options import EvaluationOptions
 from pulmonet.metrics.ranking import resamples
@@ -51,6 +50,3 @@ def test_many_rows_take_fewer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     label = result.labels["Edema"]
     assert [point.n_resamples for point in label.operating_points] == [120] * 4
     assert result.bootstrap.n_resamples == 300
-    assert n_ece_simulations(20_000) == 1000
-    assert n_ece_simulations(50_000) == 400
-    assert n_ece_simulations(10**6) == 100

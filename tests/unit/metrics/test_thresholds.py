@@ -11,10 +11,10 @@ from pulmonet.metrics.calibration.fit import patient_folds
 from pulmonet.metrics.ranking import resamples as drawing
 from pulmonet.metrics.ranking.resamples import LabelRows, PatientResamples
 from pulmonet.metrics.thresholds import (
-    at_prevalence,
     choose_threshold,
     cross_fitted_calls,
     operating_points,
+    rates,
 )
 
 Array = NDArray[np.float64]
@@ -177,9 +177,9 @@ def test_many_rows_choose_anew_in_as_few_resamples_as_are_wanted(
 
 
 def test_predictive_values_at_a_prevalence() -> None:
-    ppv, npv = at_prevalence(np.asarray(0.9), np.asarray(0.8), 0.01)
-    assert ppv == pytest.approx(0.009 / (0.009 + 0.198))
-    assert npv == pytest.approx(0.792 / (0.792 + 0.001))
+    found = rates(np.asarray([90, 20, 80, 10]), 0.01)
+    assert found["ppv_at_deployment"] == pytest.approx(0.009 / (0.009 + 0.198))
+    assert found["npv_at_deployment"] == pytest.approx(0.792 / (0.792 + 0.001))
 
 
 def test_intervals_at_a_stated_prevalence_are_those_of_the_likelihood_ratios() -> None:

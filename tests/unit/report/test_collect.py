@@ -117,7 +117,7 @@ def test_letters_of_a_comparison_that_a_run_has_left_are_dropped(tmp_path: Path)
     results = {name: make_result(make_predictions(name, ["Edema"])) for name in runs}
     pair = Comparison(
         a="a", b="b", metric="auroc", label=None, difference=0.1, low=-0.1, high=0.3,
-        p=0.4, p_holm=0.4, distinguished=False,
+        p=0.4, distinguished=False,
     )  # fmt: skip
     for name, run_dir in runs.items():
         write_evaluation(run_dir, Evaluation(runs=[results[name]], comparisons=[pair]))

@@ -21,14 +21,14 @@ from pulmonet.arrays import Floats32, Pixels
 from pulmonet.choices import GRADIENT_METHODS
 from pulmonet.data.batches.augment import apply
 from pulmonet.errors import ConfigError
-from pulmonet.explain.maps.layers import check_common_layer, forward_at
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.pixels import RawMaps, integrated_gradients, occlusion, smooth
 from pulmonet.explain.maps.variants import MapVariant, check_method
 from pulmonet.models import networks
 from pulmonet.models.inference import in_parts
-from pulmonet.models.networks import IMAGENET_MEAN, Ensemble, as_array
+from pulmonet.models.networks import IMAGENET_MEAN, Ensemble, as_array, feature_layers
 from pulmonet.models.trained import TrainedRun
+from pulmonet.words import did_you_mean, list_first
 
 #: Grey that the network's normalisation maps close to 0: where a masked pixel says nothing.
 NEUTRAL_GREY = 255.0 * sum(IMAGENET_MEAN) / 3
@@ -213,6 +213,58 @@ def forward_to(
             return networks.forward_head(network, features), (features,)
     logits, leaf = forward_at(network, images, layer)
     return logits, (leaf,)
+
+
+def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """As `forward_to`, of a network that is no ensemble; a layer called often counts with its last.
+
+    Raises:
+        ConfigError: no such layer, or its output is no feature map.
+    """
+    modules = dict(network.named_modules())
+    if layer not in modules or not layer:
+        what = f"--layer {layer}: the network has no such layer{did_you_mean(layer, modules)}"
+        raise ConfigError(f"{what}; choose from {list_first(feature_layers(network), 12)}")
+    found: list[Tensor] = []
+
+    def cut(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            return None
+        # What lies below ran without a graph; from here on there is one. It ends with the
+        # no_grad block around the pass.
+        torch.set_grad_enabled(True)
+        leaf = output.detach().clone().requires_grad_()
+        found[:] = [leaf]
+        # A copy goes on, since what follows may change it in place (DenseNet's functional ReLU,
+        # EfficientNet's residual sums): the leaf itself stays as it is.
+        return leaf.clone()
+
+    handle = modules[layer].register_forward_hook(cut)
+    try:
+        with torch.no_grad():
+            logits = network(images).float()
+    finally:
+        handle.remove()
+    if not found:
+        what = f"--layer {layer}: the network never calls it, or gives no feature map (B, C, h, w)"
+        named = list_first(feature_layers(network), 12)
+        raise ConfigError(f"{what}; choose from {named}, or --method occlusion, which needs none")
+    return logits, found[0]
+
+
+def check_common_layer(ensemble: Ensemble, layer: str) -> None:
+    """Refuse a layer that not every member has.
+
+    Raises:
+        ConfigError: the message has those that all have.
+    """
+    names = [{name for name, _ in member.named_modules()} for member in ensemble.members]
+    shared = set.intersection(*names)
+    if layer in shared:
+        return
+    common = [name for name in feature_layers(ensemble.members[0]) if name in shared]
+    offer = f"choose from {list_first(common, 12)}" if common else "leave --layer out"
+    raise ConfigError(f"--layer {layer}: not every member of the ensemble has it; {offer}")
 
 
 def score_maps(

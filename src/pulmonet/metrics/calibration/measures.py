@@ -84,11 +84,6 @@ def expected_calibration_error(
     return float(np.abs(difference).sum() / len(values))
 
 
-def n_ece_simulations(n_rows: int, wanted: int = 1000) -> int:
-    """Datasets that `ece_if_perfect` draws: fewer above 20,000 rows, where they differ less."""
-    return int(np.clip(2e7 // max(n_rows, 1), 100, wanted))
-
-
 def correlation_in_patients(targets: Array, scores: Array, units: Ints) -> float:
     """Correlation, 0 to 1, of what the scores leave open in two images of one patient.
 
@@ -119,7 +114,7 @@ def ece_if_perfect(
     probability `correlation`; far above 20,000 rows fewer simulations are drawn.
     """
     generator = np.random.default_rng([seed, len(scores)])
-    n_draws = n_ece_simulations(len(scores), n_simulations)
+    n_draws = int(np.clip(2e7 // max(len(scores), 1), 100, n_simulations))  # more differ less
     bins = bin_numbers(scores, equal_mass=equal_mass)
     order = np.argsort(bins, kind="stable")
     starts = np.unique(bins[order], return_index=True)[1]

@@ -41,10 +41,6 @@ class BootstrapRanking:
     scored: Flags
     n_redrawn: int
 
-    def macro(self, metric: str) -> Array:
-        """(M, R) mean over the scored labels of ``auroc`` or ``average_precision``."""
-        return auc.macro_mean(getattr(self, metric), self.scored)
-
 
 def rankings_of(targets: Floats, scores: Floats, units: Ints) -> list[auc.Ranking]:
     """One `Ranking` a label."""

@@ -17,7 +17,9 @@ from torchvision import models
 from pulmonet.choices import GRADIENT_METHODS, METHODS
 from pulmonet.errors import ConfigError
 from pulmonet.explain.maps.methods import (
+    check_common_layer,
     explain_images,
+    forward_at,
     forward_to,
     gradient_maps_of,
     maps_of_variants,
@@ -25,7 +27,13 @@ from pulmonet.explain.maps.methods import (
 )
 from pulmonet.explain.maps.overlay import scale_maps
 from pulmonet.explain.maps.variants import choose_variants
-from pulmonet.models.networks import Ensemble, build_network, normalise
+from pulmonet.models.networks import (
+    Ensemble,
+    build_network,
+    feature_layers,
+    forward_features,
+    normalise,
+)
 from small_networks import NETWORKS
 
 REFERENCES = {
@@ -428,3 +436,57 @@ def test_score_cam_is_the_softmax_of_masked_logits() -> None:
     weights = np.exp(logits) / np.exp(logits).sum()
     expected = weights[0] * channels[0] + weights[1] * channels[1]
     np.testing.assert_allclose(found.raw[0, 0], expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    torch.manual_seed(3)
+    return build_network("resnet50", 5, 0.0).eval()
+
+
+@pytest.fixture(scope="module")
+def image() -> torch.Tensor:
+    return torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_layer_called_several_times_counts_with_its_last_call(
+    resnet: nn.Module, image: torch.Tensor
+) -> None:
+    """ResNet's blocks share one ReLU for three calls."""
+    logits, shared = forward_at(resnet, image, "layer4.2.relu")
+    with torch.no_grad():
+        last, expected = forward_features(resnet, image), resnet(image)
+    torch.testing.assert_close(shared.detach(), last, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits.detach(), expected, rtol=1e-4, atol=1e-5)
+    assert shared.is_leaf and shared.requires_grad
+    assert torch.autograd.grad(logits.sum(), shared)[0].any()
+
+
+def test_unusable_layers_are_named(resnet: nn.Module, image: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"--layer layr4: .*did you mean 'layer4'"):
+        forward_at(resnet, image, "layr4")
+    with pytest.raises(ConfigError, match=r"--layer : the network has no such layer"):
+        forward_at(resnet, image, "")
+    with pytest.raises(ConfigError, match=r"--layer fc: .*no feature map"):
+        forward_at(resnet, image, "fc")
+    assert not any(module._forward_hooks for module in resnet.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "layer"),
+    [
+        ("resnet50", 4, "layer3"),
+        ("densenet121", -2, "features.denseblock4"),
+        ("efficientnet_b0", -1, "features.8"),
+    ],
+)
+def test_stages_are_offered_as_layers(name: str, position: int, layer: str) -> None:
+    with torch.device("meta"):
+        assert feature_layers(build_network(name, 2))[position] == layer
+
+
+def test_members_without_the_layer_are_refused_before_a_pass(resnet: nn.Module) -> None:
+    members = [resnet, build_network("efficientnet_b0", 5, 0.0)]
+    check_common_layer(Ensemble([resnet, resnet]), "layer3")
+    with pytest.raises(ConfigError, match=r"layer3: not every member .*leave --layer out"):
+        check_common_layer(Ensemble(members), "layer3")
