@@ -252,9 +252,7 @@ class _Check:
             own = compared.get((result.run, *where), [])
             # not in the report: of other weights by now; computed otherwise: an earlier version's
             if own and all((where, one) in shown and one.p_adjusted is not None for one in own):
-                sides = [one.a_members or [one.a] for one in own]
-                sides += [one.b_members or [one.b] for one in own]
-                every = dict.fromkeys(name for side in sides for name in side)
+                every = dict.fromkeys(run for at in (0, 1) for x in own for run in x.sides()[at])
                 families.setdefault((where, tuple(every)), {})[result.run] = result
         for (where, names), found in families.items():
             if (only and not {*names} <= {*only}) or any(self.wrong[name] for name in names):

@@ -64,10 +64,6 @@ def _check_resamples(n_resamples: int) -> int:
     return n_resamples
 
 
-def _check_criteria(given: Any) -> Any:
-    return tuple(check_criterion(text) for text in given) or DEFAULT_CRITERIA
-
-
 class EvaluationOptions(Section):
     """How predictions are evaluated."""
 
@@ -81,7 +77,10 @@ class EvaluationOptions(Section):
     """What is scored."""
     study_rule: choices.StudyRule = "max"
     """Score of a study, of its images' scores."""
-    criteria: Annotated[tuple[str, ...], BeforeValidator(_check_criteria)] = DEFAULT_CRITERIA
+    criteria: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda given: tuple(map(check_criterion, given)) or DEFAULT_CRITERIA),
+    ] = DEFAULT_CRITERIA
     """Operating points, youden, f1, sensitivity=S, specificity=S or ppv=P; the first is that of the
     subgroups."""
     calibrator: choices.CalibratorKind = "platt"

@@ -349,9 +349,13 @@ class Comparison(Record, extra="ignore"):
     """Of the weights that were compared."""
     b_sha256: str | None = None
 
+    def sides(self) -> tuple[list[str], list[str]]:
+        """The runs on each side, those of arms one by one."""
+        return self.a_members or [self.a], self.b_members or [self.b]
+
     def runs(self) -> list[str]:
-        """The runs on both sides, those of arms one by one."""
-        return [*(self.a_members or [self.a]), *(self.b_members or [self.b])]
+        """Those on both sides."""
+        return [run for side in self.sides() for run in side]
 
     def is_primary(self) -> bool:
         """Whether it is of the primary endpoint."""

@@ -36,13 +36,16 @@ def compare_all(
         groups.setdefault(key, []).append((number, rows))
     _say_unmatched([rows for (_, rows), *_ in groups.values()])
     lettered, records = list(results), []
+    weights = {result.run: result.checkpoint_sha256 for result in results}
     for group in groups.values():
         own_results = [results[number] for number, _ in group]
         rows_of = [rows for _, rows in group]
         found = _compare_group(rows_of, own_results, options) if len(group) > 1 else None
         if found is not None:
-            where = {"rows": own_results[0].rows()}
-            records += [one.model_copy(update=where) for one in found.comparisons]
+            for one in found.comparisons:
+                a, b = (joint_digest(map(weights.get, side)) for side in one.sides())
+                facts = {"rows": own_results[0].rows(), "a_sha256": a, "b_sha256": b}
+                records.append(one.model_copy(update=facts))
             letters = dict(zip(found.names, found.letters, strict=True))
             arm_of = {run: arm for arm, runs in _arms(options).items() for run in runs}
             for number, rows in group:
@@ -51,16 +54,7 @@ def compare_all(
                 update = {"group_letters": of_run, "threshold_tests": own}
                 update["primary"] = _endpoint(found.comparisons, own_results)
                 lettered[number] = lettered[number].model_copy(update=update)
-    weights = {result.run: result.checkpoint_sha256 for result in results}
-    return lettered, [
-        one.model_copy(
-            update={
-                "a_sha256": joint_digest(weights[run] for run in one.a_members or [one.a]),
-                "b_sha256": joint_digest(weights[run] for run in one.b_members or [one.b]),
-            }
-        )
-        for one in records
-    ]
+    return lettered, records
 
 
 def _endpoint(comparisons: Sequence[Comparison], results: Sequence[RunResult]) -> str:

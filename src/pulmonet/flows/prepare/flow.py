@@ -115,11 +115,6 @@ def _begin_report(manifest: Manifest, problems: list[str], notes: list[str]) -> 
         problems=problems,
         warnings=unread_text(manifest),
         notes=notes,
-        bad_images={},
-        same_pixels=[],
-        near_duplicates=0,
-        pack=None,
-        files=[],
         summary=summarise(manifest),
     )
 

@@ -1,5 +1,7 @@
 """prepare_report.json: what `prepare` found, as one documented record."""
 
+# ruff: noqa: RUF012  (pydantic copies a default for every object)
+
 from typing import Any
 
 from pydantic import Field
@@ -40,18 +42,18 @@ class PrepareReport(Record, frozen=False):  # it grows while the dataset is look
     """What deserves a look."""
     notes: list[str]
     """What was done: splits drawn, columns joined."""
-    bad_images: dict[str, str]
+    bad_images: dict[str, str] = {}
     """Path of every image that cannot be used -> why."""
-    remarks: dict[str, list[str]] = Field(default_factory=dict)
+    remarks: dict[str, list[str]] = {}
     """Kind -> paths: turned (upright, by EXIF), assumed (DICOM elements), window (another DICOM
     window taken), warned (by a decoder), few_greys (or mostly black or white)."""
-    same_pixels: list[list[str]]
+    same_pixels: list[list[str]] = []
     """Groups of paths whose images are equal pixel by pixel."""
-    near_duplicates: int
+    near_duplicates: int = 0
     """Pairs of images in different splits that look the same (near_duplicates.csv)."""
-    pack: PreparedPack | None
+    pack: PreparedPack | None = None
     """Null with --check-only, and where rows are wrong."""
-    files: list[str]
+    files: list[str] = []
     """What was written beside the pack."""
     summary: dict[str, Any]
     """Per split: patients, studies, images, views, sex, ages, and per label the values."""
