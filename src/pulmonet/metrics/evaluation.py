@@ -27,7 +27,7 @@ from pulmonet.metrics.ranking.resamples import (
     why_no_interval,
 )
 from pulmonet.metrics.results import RunResult, StudyLevel, Subgroup
-from pulmonet.metrics.studies import has_several_images, join_studies
+from pulmonet.metrics.studies import join_studies
 from pulmonet.metrics.subgroups import SubgroupInput, choose_columns, subgroups
 from pulmonet.metrics.thresholds import choose_threshold, cross_fitted_calls, operating_points
 from pulmonet.run.predictions import Predictions
@@ -272,7 +272,7 @@ def _subgroups(
 
 def _study_level(images: Predictions, options: EvaluationOptions) -> StudyLevel | None:
     """Beside the images, where some study has several."""
-    if not has_several_images(images):
+    if images.studies is None or len(set(images.studies)) == len(images.studies):
         return None
     joined = join_studies(images, options.study_rule)
     ranked = rank_all(joined, options)

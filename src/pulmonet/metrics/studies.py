@@ -13,12 +13,6 @@ from pulmonet.metrics.ranking.resamples import number_units
 from pulmonet.run.predictions import Predictions
 
 
-def has_several_images(predictions: Predictions) -> bool:
-    """Whether some study has more than one image."""
-    studies = predictions.studies
-    return studies is not None and len(set(studies)) < len(studies)
-
-
 def join_studies(predictions: Predictions, rule: StudyRule = "max") -> Predictions:
     """One row a study: the largest (CheXpert's rule) or the mean score of its images.
 

@@ -253,11 +253,7 @@ def forward_at(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
 
 
 def check_common_layer(ensemble: Ensemble, layer: str) -> None:
-    """Refuse a layer that not every member has.
-
-    Raises:
-        ConfigError: the message has those that all have.
-    """
+    """Refuse a layer that not every member has. ConfigError: with those that all have."""
     names = [{name for name, _ in member.named_modules()} for member in ensemble.members]
     shared = set.intersection(*names)
     if layer in shared:

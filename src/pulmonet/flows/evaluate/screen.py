@@ -33,13 +33,8 @@ def show_result(result: RunResult) -> None:
         flag = " *" if entry.few_positives and entry.auroc.low is not None else ""
         few |= bool(flag)
         slope = entry.calibration.slope.text(2).partition(" (")[0] if entry.calibration else "–"
-        table.add_row(
-            escape(label) + flag,
-            f"{entry.positives:,}",
-            entry.auroc.text(),
-            entry.average_precision.text(),
-            slope,
-        )
+        numbers = entry.auroc.text(), entry.average_precision.text(), slope
+        table.add_row(escape(label) + flag, f"{entry.positives:,}", *numbers)
     table.add_section()
     macros = [(f"Macro ({result.macro.counted()})", result.macro, "bold")]
     macros += [(name, one.macro, "dim") for name, one in baselines_of([result]).items()]
