@@ -200,8 +200,8 @@ class _Check:
         given = kept | result.model_dump(include={"level", "blank", "views", "tta"})
         if result.split in SPLITS or result.combines == "out-of-fold":
             given["split"] = result.split if result.split in SPLITS else "valid"
-        asked = self.options.model_dump(exclude_unset=True)
-        return check_options(EvaluateOptions, {**asked, **given, "verify": False})
+        asked = self.options.model_dump(exclude_unset=True, exclude={"verify", "predictions"})
+        return check_options(EvaluateOptions, asked | given)
 
     def _again(self, result: RunResult, options: EvaluateOptions) -> Material | None:
         """The rows scored, combined or read again; where that cannot be, None and `_unscored`."""

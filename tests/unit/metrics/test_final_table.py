@@ -49,9 +49,7 @@ def test_a_baseline_of_other_images_does_not_stand_beside_rows_that_stay(
 ) -> None:
     """Other images under the same names, and as many: the new baseline is not that of all."""
     macro = result.macro
-    base = Baseline(
-        features=["view"], fitted_on="training rows", n_rows_fitted=9, labels={}, macro=macro
-    )
+    base = Baseline(features=["view"], fitted_on="training rows", labels={}, macro=macro)
     auroc = macro.auroc.model_copy(update={"value": 0.1234})
     other = base.model_copy(update={"macro": macro.model_copy(update={"auroc": auroc})})
     nothing = final_table.read_table(tmp_path / "none.csv")
