@@ -1,4 +1,4 @@
-"""ROC, precision-recall and decision curves with bands, histograms, and the confident errors."""
+"""ROC and precision-recall curves with bootstrap bands, histograms, and the confident errors."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -7,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulmonet.arrays import Array, Floats, Ints
-from pulmonet.metrics.label_result import Curve, DecisionCurve, ErrorKind, Histogram, WorstCase
+from pulmonet.metrics.label_result import Curve, ErrorKind, Histogram, WorstCase
 from pulmonet.metrics.ranking.resamples import LabelRows
 from pulmonet.run.predictions import Predictions
 
 MAX_POINTS = 200
 GRID = np.linspace(0, 1, 51)
-#: Threshold probabilities of net benefit.
-CUTS = np.arange(1, 100) / 100
 
 
 def curves(rows: LabelRows) -> tuple[Curve, Curve]:
@@ -83,35 +81,6 @@ def _curve(points: Sequence[tuple[float, float, float | None]], samples: Sequenc
 
 def _rounded(values: Iterable[float]) -> list[float]:
     return [round(float(value), 6) for value in values]
-
-
-def decision_curve(rows: LabelRows, prevalence: float | None = None) -> DecisionCurve:
-    """Net benefit (Vickers and Elkin 2006) at probabilities 0.01 ... 0.99, with 95 % intervals.
-
-    The scores of `rows` are calibrated probabilities at `prevalence`, which weighs sensitivity and
-    specificity; None takes the rows' own, anew in each resample of the patients.
-    """
-    is_positive = rows.targets[:, None] == 1
-    called = rows.scores[:, None] >= CUTS
-    columns = [called & is_positive, called & ~is_positive, is_positive, ~is_positive]
-    counts = np.concatenate(columns, axis=1).astype(np.float64)
-    drawn = rows.resampled_sums(counts, rows.resamples.n_by_row)
-    sums = np.concatenate([counts.sum(axis=0, keepdims=True), drawn])
-    hits, alarms, n_positive, n_negative = np.split(sums, [99, 198, 199], axis=1)
-    share = n_positive / (n_positive + n_negative) if prevalence is None else prevalence
-    odds = CUTS / (1 - CUTS)
-    benefit = hits / n_positive * share - alarms / n_negative * (1 - share) * odds
-    low, high = np.quantile(benefit[1:], [0.025, 0.975], axis=0)
-    at = float(rows.targets.mean()) if prevalence is None else prevalence
-    return DecisionCurve(
-        prevalence=at,
-        threshold_probability=CUTS.tolist(),
-        net_benefit=benefit[0].tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
-        n_resamples=len(drawn),
-        treat_all=(at - (1 - at) * odds).tolist(),
-    )
 
 
 def histogram(targets: Floats, scores: Floats) -> Histogram:

@@ -12,7 +12,8 @@ from pulmonet.arrays import Array, Flags, Ints
 from pulmonet.metrics.calibration import fit
 from pulmonet.metrics.calibration.measures import measure_calibration
 from pulmonet.metrics.conformal import ConformalResult, choose_conformal, judge_conformal
-from pulmonet.metrics.curves import curves, decision_curve, histogram, worst_cases
+from pulmonet.metrics.curves import curves, histogram, worst_cases
+from pulmonet.metrics.decision import decision_curve
 from pulmonet.metrics.estimate import BootstrapFacts, Estimate, without_intervals
 from pulmonet.metrics.label_result import LabelResult, OperatingPoint, RankingResult
 from pulmonet.metrics.options import EvaluationOptions
