@@ -124,7 +124,7 @@ def test_links_and_pipes_are_not_passed_over_in_silence(
         said = " ".join(capsys.readouterr().err.split())
         assert "3 images, 2 other files passed over (2 link to a folder)" in said
         assert "lost.png: cannot be read (No such file or directory)" in said
-        assert "pipe.png: cannot be read (no regular file)" in said
+        assert "pipe.png: cannot be read (not a plain file)" in said
         assert explained(artifacts) == ["a.dcm"]
     assert explain(artifacts, folder / "**" / "*.dcm") == 0
     assert explained(artifacts) == ["a.dcm"]

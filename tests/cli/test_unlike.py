@@ -25,6 +25,8 @@ from pulmonet.files.write import write_json
 from pulmonet.labels import DEFAULT_LABELS
 from pulmonet.metrics.results import read_evaluation
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")  # charts, as files to explain
+
 TINY = ("--model", "timm:test_resnet", "--weights", "none", "--no-amp", "--image-size", "32")
 UNLIKE = "unlike the images that this model was trained on (distance "
 

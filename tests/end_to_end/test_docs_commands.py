@@ -44,7 +44,6 @@ SMALLER = {
     "prepare": ["--image-size", "64"],
     "train": ["--image-size", "64", "--epochs", "1"],
     "evaluate": ["--bootstrap", "100", "--no-figures"],
-    "explain": ["--bootstrap", "100"],
 }
 SMALLER_DEMO = ["--patients", "8"]
 SMALLER_ROWS = ["--rows", "2"]
@@ -158,7 +157,7 @@ class Reader:
         elif "--folds" in arguments:  # of five runs, not of fifteen networks
             smaller += ["--set", "model.members=1"]
         elif {"--rows", "--boxes", "--sanity"} & set(arguments):
-            smaller += SMALLER_ROWS
+            smaller += SMALLER_ROWS + ["--bootstrap", "100"] * ("--boxes" in arguments)
         model = arguments[arguments.index("--model") + 1] if "--model" in arguments else ""
         url = self.weights_urls.get(model, self.weights_urls["densenet121"])
         self.monkeypatch.setenv("PULMONET_WEIGHTS_URL", url)

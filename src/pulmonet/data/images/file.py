@@ -95,7 +95,7 @@ def read_at_rest(name: str, path: str, flags: int) -> tuple[bytes, FileState]:
             if stat.S_ISDIR(before.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(before.st_mode):
-                raise OSError(errno.EINVAL, "no regular file")
+                raise OSError(errno.EINVAL, "not a plain file")
             if before.st_size > MAX_FILE_BYTES:
                 raise OSError(errno.EFBIG, "larger than 2 GB")
             more = content = os.read(handle, before.st_size)

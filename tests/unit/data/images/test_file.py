@@ -65,7 +65,7 @@ def test_links_inside_the_root_are_followed(tmp_path: Path) -> None:
 def test_a_pipe_or_a_folder_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(DataError, match=r"pipe\.png: cannot be read \(no regular file\)"):
+    with pytest.raises(DataError, match=r"pipe\.png: cannot be read \(not a plain file\)"):
         read_source_image(manifest_of(tmp_path, ["pipe.png"]), 0)
     with pytest.raises(DataError, match=r"folder\.png: cannot be read \(Is a directory\)"):
         read_source_image(manifest_of(tmp_path, ["folder.png"]), 0)
