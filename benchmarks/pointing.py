@@ -4,11 +4,12 @@
     python benchmarks/pointing.py table --data-dir DATA --out pointing --json pointing.json
 
 `run` trains what is missing with `pulmonet train` (a finished run is left alone, an interrupted
-one resumed): one network of `quick` at 224 pixels for six epochs, with the arm's changes, on each
-of five patient folds. `pulmonet evaluate` then scores each fold's validation patients. Their maps
-are scored as `pulmonet explain --boxes own` does it, and the deletion test is done: the logit as
-the boxes of a label are covered (linear imputation of Rong et al. 2022, as in ROAD, no noise), and
-as an equal area elsewhere is. Both go into RUN/pointing.json, which a further call finds.
+one resumed): one Lite0 by the settings of `quick` at 224 pixels for six epochs, with the arm's
+changes, on each of five patient folds. `pulmonet evaluate` then scores each fold's validation
+patients. Their maps are scored as `pulmonet explain --boxes own` does it, and the deletion test is
+done: the logit as the boxes of a label are covered (linear imputation of Rong et al. 2022, as in
+ROAD, no noise), and as an equal area elsewhere is. Both go into RUN/pointing.json, which a further
+call finds.
 With `--folds` there are only these folds, and in `run` no AUROC.
 `run --tta jitter` (or flip) also scores maps that are averaged over the views of test-time
 augmentation, each moved back; the table has them as an arm of their own, `boxes+jitter`.
@@ -48,6 +49,7 @@ import study
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from study_arms import LITE0
 
 from pulmonet.data.batches.augment import tta_views
 from pulmonet.data.images.read import read_source_image
@@ -81,7 +83,7 @@ def auxiliary(*labels: str) -> str:
 
 
 def arm(*settings: str, boxes: bool = True) -> list[str]:
-    words = ["--config", "quick", "--labels", ",".join(LABELS)]
+    words = ["--config", "quick", "--model", LITE0, "--labels", ",".join(LABELS)]
     common = ("model.members=1", "data.image_size=224", "optim.epochs=6")
     for assignment in (*common, auxiliary("No Finding"), *settings):
         words += ["--set", assignment]

@@ -14,7 +14,7 @@ difference to one arm on the same resamples.
 Arms named `-more` train on a second collection as well, whose patient numbers mean the same people;
 they are scored on the rows of the first:
 
-    python benchmarks/study.py run --data-dir nih-cxr --more nih-cxr-more --out study single-more
+    python benchmarks/study.py run --data-dir nih-cxr --more nih-cxr-more --out study one-lite0-more
 
 The label of `kermany-224` is pneumonia; its arms are named so:
 

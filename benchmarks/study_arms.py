@@ -6,15 +6,20 @@ small jitter): those arms are one network of it with what their name says change
 
 from __future__ import annotations
 
-LITE0, LITE2 = "timm:tf_efficientnet_lite0", "timm:tf_efficientnet_lite2"
+LITE0, LITE1, LITE2 = (f"timm:tf_efficientnet_lite{number}" for number in range(3))
+
+
+def of(network: str, members: int, *settings: str) -> list[str]:
+    """Networks of one kind by the settings of `quick`, with assignments as of ``--set``."""
+    words = ["--config", "quick", "--model", network]
+    for assignment in (f"model.members={members}", *settings):
+        words += ["--set", assignment]
+    return words
 
 
 def single(*settings: str) -> list[str]:
-    """One network of `quick` instead of its three, with assignments as of ``--set``."""
-    words = ["--config", "quick"]
-    for assignment in ("model.members=1", *settings):
-        words += ["--set", assignment]
-    return words
+    """One Lite0, the network of `quick` until 29 November 2026."""
+    return of(LITE0, 1, *settings)
 
 
 EARLIER = (
@@ -33,8 +38,12 @@ STRONGEST = (
 
 
 def earlier(*settings: str) -> list[str]:
-    """One network of the earlier `quick`, with assignments as of ``--set``."""
+    """One network of the earliest `quick`, with assignments as of ``--set``."""
     return single(*EARLIER, *settings)
+
+
+#: `strong` until 29 November 2026.
+FIVE = of(LITE0, 5, f'model.alternate=["{LITE0}", "{LITE0}", "{LITE2}", "{LITE1}"]')
 
 
 def from_scratch(
@@ -53,9 +62,14 @@ def from_scratch(
 
 ARMS: dict[str, list[str]] = {
     "quick": ["--config", "quick"],
-    "single": single(),
+    "strong": ["--config", "strong"],
+    "one-lite0": single(),
+    "one-lite1": of(LITE1, 1),
+    "two-lite0": of(LITE0, 2),
+    "three-lite0": of(LITE0, 3),
+    "three-lite1": of(LITE1, 3),
+    "five-networks": FIVE,
     "frozen": single("model.freeze=encoder", "optim.epochs=20", "optim.lr=1e-3"),
-    "two-networks": single("model.members=2"),
     # children's X-rays, pneumonia or normal, as quick and cheaper: one network, 128 px, one epoch
     "kermany-quick": ["--config", "quick", "--labels", "Pneumonia"],
     "kermany-single": [
@@ -66,20 +80,23 @@ ARMS: dict[str, list[str]] = {
         *single("data.image_size=128", "optim.epochs=3"),
         *("--labels", "Pneumonia"),
     ],
-    # with a second collection (`--more`); `quick` learns its Pneumonia as an auxiliary label
-    "single-more": single(),
-    "single-more-five-labels": single("data.auxiliary_labels=[]"),
-    "single-more-evenly": single("data.balance=collections"),
+    # with a second collection (`--more`), whose Pneumonia is learned as an auxiliary label
     "quick-more": ["--config", "quick"],
     "strong-more": ["--config", "strong"],
-    "strong": ["--config", "strong"],
-    # the original's recipe on quick's network: seven epochs at its 224 px, as long as two-networks
+    "one-lite0-more": single(),
+    "one-lite0-more-five-labels": single("data.auxiliary_labels=[]"),
+    "one-lite0-more-evenly": single("data.balance=collections"),
+    "one-lite1-more": of(LITE1, 1),
+    "three-lite0-more": of(LITE0, 3),
+    "three-lite1-more": of(LITE1, 3),
+    "five-networks-more": FIVE,
+    # the original's recipe on quick's network: seven epochs at its 224 px, as long as two-lite0
     "original": [
         *("--config", "original", "--model", LITE0),
         *("--weights", "imagenet", "--epochs", "7"),
     ],
-    "earlier-quick": earlier("model.members=4"),
-    "earlier-four-at-192-px": earlier("model.members=4", "data.image_size=192"),
+    "earlier-quick": of(LITE0, 4, *EARLIER),
+    "earlier-four-at-192-px": of(LITE0, 4, *EARLIER, "data.image_size=192"),
     "earlier-single": earlier(),
     "earlier-strong": [
         *("--config", "strong", "--set", f"model.name={LITE2}", "--set", "model.members=4"),
@@ -89,10 +106,8 @@ ARMS: dict[str, list[str]] = {
         *("--config", "strong", "--set", f"model.name={LITE2}", "--set", "model.members=2"),
         *("--set", "model.alternate=[]"),
     ],
-    "two-at-160-px": single("model.members=2", "data.image_size=160"),
-    "two-at-160-px-strongest": single(
-        "model.members=2", "data.image_size=160", "optim.epochs=8", *STRONGEST
-    ),
+    "two-at-160-px": of(LITE0, 2, "data.image_size=160"),
+    "two-at-160-px-strongest": of(LITE0, 2, "data.image_size=160", "optim.epochs=8", *STRONGEST),
     "no-auxiliary-labels": earlier("data.auxiliary_labels=[]"),
     "no-pos_weight": earlier("loss.pos_weight=none"),
     "pos_weight-at-most-5": earlier("loss.pos_weight_max=5"),

@@ -24,8 +24,9 @@ def test_arms_named_so_train_on_both_collections() -> None:
     options = argparse.Namespace(data_dir=DATA, more=Path("/data/nih-cxr-more"))
     named = [arm for arm in ARMS if study.more_data(arm, options)]
     assert sorted(named) == [
-        *("quick-more", "single-more", "single-more-evenly", "single-more-five-labels"),
-        "strong-more",
+        *("five-networks-more", "one-lite0-more", "one-lite0-more-evenly"),
+        *("one-lite0-more-five-labels", "one-lite1-more", "quick-more", "strong-more"),
+        *("three-lite0-more", "three-lite1-more"),
     ]
     assert study.more_data("single-more", options) == [
         *("--data-dir", options.more, "--same-patients", "nih-cxr,nih-cxr-more")
