@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pulmonet.arrays import Ints, Strings
 from pulmonet.data.spellings import SPELLINGS
 from pulmonet.errors import DataError
-from pulmonet.files.csv_cells import read_cells, read_names
 from pulmonet.files.paths import names_in, stem_of
+from pulmonet.files.read_csv import read_cells, read_names
 from pulmonet.words import count, did_you_mean, list_first
 
 Column: TypeAlias = "pd.Series[Any]"  # of a table

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pulmonet.arrays import Floats, Floats32, Ints
 from pulmonet.errors import ArtifactError
-from pulmonet.files.csv_cells import read_cells
 from pulmonet.files.read import read_bytes
+from pulmonet.files.read_csv import read_cells
 from pulmonet.files.spreadsheet import plain_cells, table_text
 from pulmonet.labels import VOCABULARY, align, check_label_name
 from pulmonet.words import count, list_first

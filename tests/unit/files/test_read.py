@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulmonet.files.csv_cells import read_cells
 from pulmonet.files.read import check_plain, read_array, read_bytes, read_text, written_by_newer
+from pulmonet.files.read_csv import read_cells
 
 
 def test_text_is_read_as_it_is(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from pulmonet.data.tables import (
     text_column,
 )
 from pulmonet.errors import DataError
-from pulmonet.files.csv_cells import to_utf8
 from pulmonet.files.read import MAX_JSON_BYTES, read_bytes, read_text
+from pulmonet.files.read_csv import to_utf8
 from pulmonet.labels import CHEXPERT_LABELS
 from pulmonet.words import count
 

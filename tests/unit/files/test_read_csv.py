@@ -16,8 +16,8 @@ import pytest
 
 from pulmonet.data.tables import read_csv
 from pulmonet.errors import DataError
-from pulmonet.files.csv_cells import read_cells
 from pulmonet.files.read import noting_tables
+from pulmonet.files.read_csv import read_cells
 
 NAMES = ["Path", "Age", "Edema", "Report"]
 ROWS = [["p1/a.jpg", "54", "1.0", "Ödem, links"], ["p2/b.jpg", "61", "", 'so "groß"']]
