@@ -111,7 +111,7 @@ text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_s
 
 @given(
     label=text.filter(str.strip),
-    paths=st.lists(text, min_size=1, max_size=6, unique=True),
+    paths=st.lists(text.filter(str.strip), min_size=1, max_size=6, unique=True),
     data=st.data(),
 )
 def test_predictions_round_trip(
