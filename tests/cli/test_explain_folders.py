@@ -126,8 +126,9 @@ def test_links_and_pipes_are_not_passed_over_in_silence(
         assert "lost.png: cannot be read (No such file or directory)" in said
         assert "pipe.png: cannot be read (not a plain file)" in said
         assert explained(artifacts) == ["a.dcm"]
-    assert explain(artifacts, folder / "**" / "*.dcm") == 0
-    assert explained(artifacts) == ["a.dcm"]
+    for pattern in ("**/*.dcm", "s*/**/*.dcm", "**/sub/*.dcm", "sub/a**.dcm", "**/sub/a*m"):
+        assert explain(artifacts, folder / pattern) == 0, pattern
+        assert explained(artifacts) == ["a.dcm"]
 
 
 def test_names_that_are_no_text_or_look_like_formulas(artifacts: Path, tmp_path: Path) -> None:

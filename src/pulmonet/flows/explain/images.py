@@ -148,11 +148,13 @@ def _sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
 
 def _matches(pattern: Path) -> Iterable[Path]:
     """What a pattern matches; its ``**`` follows no link to a folder, which may lead to itself."""
-    start, deep, end = str(pattern).partition("**")
-    folders = glob.glob(start or ".")  # noqa: PTH207 - no Path takes a pattern from the root on
-    if not deep:
-        return map(Path, folders)
-    return chain.from_iterable(Path(each).rglob(end.strip(os.sep) or "*") for each in folders)
+    parts = pattern.parts
+    at = parts.index("**") if "**" in parts else len(parts)  # within a name it is a *
+    found = map(Path, glob.glob(str(Path(*parts[:at]))))  # noqa: PTH207 - from the root on, too
+    if at == len(parts):
+        return found
+    end = str(Path(*parts[at + 1 :] or "*"))
+    return chain.from_iterable(folder.rglob(end) for folder in found)
 
 
 def _images_among(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
