@@ -35,6 +35,7 @@ class Remark(IntFlag):
     COLOUR = 32  # it has colours, and X-rays have none
     FEW_GREYS = 16  # mostly black or white, or of few greys; seen on its square, so in no pack
     PHANTOM = 64  # drawn by `prepare --demo`, as its comment says
+    RAW = 128  # DICOM of a detector's own values, which nobody looks at
 
 
 #: The comment in every phantom's JPEG file, by which it is known wherever it is copied.

@@ -81,6 +81,8 @@ def decode_dicom(content: bytes, where: str) -> tuple[Pixels, Remark]:
     if not any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")):
         raise DataError(f"{where}: truncated DICOM (no pixels in it); {COPY_AGAIN}")
     remark = _complete(dataset, height * width, where)
+    if str(dataset.get("PresentationIntentType") or "").upper() == "FOR PROCESSING":
+        remark |= Remark.RAW
     pixels, kind = _first_frame(dataset, where)
     pixels, fixed = _used_bits(dataset, pixels)
     if pixels.ndim == 3 or kind == "PALETTE COLOR":

@@ -44,6 +44,12 @@ _OTHERS = {
 
 _CONVERT = "convert it to a grey PNG"
 
+#: What is warned of, image by image, where it is not a dataset's.
+_ODD = {
+    Remark.COLOUR: "in colour, and X-rays are grey; is it one?",
+    Remark.RAW: "as the detector read it (FOR PROCESSING), not as it is looked at",
+}
+
 
 def read_source_image(manifest: Manifest, row: int) -> Pixels:
     """The image of a manifest row as (H, W) uint8 grey, from a file or from inside an ``.npz``.
@@ -96,8 +102,9 @@ def read_file(path: Path) -> tuple[Pixels, Remark]:
 
 
 def _warned(image: Pixels, remark: Remark, path: object) -> tuple[Pixels, Remark]:
-    if remark & Remark.COLOUR:
-        logging.getLogger(__name__).warning("%s: in colour, and X-rays are grey; is it one?", path)
+    for kind, odd in _ODD.items():
+        if remark & kind:
+            logging.getLogger(__name__).warning("%s: %s", path, odd)
     return image, remark
 
 

@@ -5,7 +5,7 @@ collection's name in front, so that nothing of two collections is taken for the 
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import itemgetter
@@ -27,6 +27,7 @@ from pulmonet.data.splits.folds import assign
 from pulmonet.errors import ConfigError
 from pulmonet.files.paths import expand, folder_name, places_of
 from pulmonet.files.read import read_text
+from pulmonet.labels import fold
 from pulmonet.run.record import reason_of
 from pulmonet.words import count, unknown
 
@@ -149,6 +150,7 @@ def inspect_collections(
         return parts[0], *opened[0][1:]
     problems = [f"{name}: {text}" for name, (_, wrong, _) in named for text in wrong]
     notes = [f"{name}: {text}" for name, (*_, said) in named for text in said]
+    notes += _alike_labels(parts)
     manifest = join_manifests(parts, found.same_patients)
     if found.same_patients:
         notes += alike_patients(manifest.table["patient"])
@@ -162,6 +164,16 @@ def inspect_collections(
         text = "a patient held out in one collection is held out in those of the same patients"
         notes.append(f"{text}: {count(n_moved, 'image')} moved out of train or valid")
     return manifest, problems, notes
+
+
+def _alike_labels(parts: Sequence[Manifest]) -> Iterator[str]:
+    """Labels of several collections that differ in letter case, blanks and the like alone."""
+    spellings: dict[str, set[str]] = {}
+    for label in (label for part in parts for label in part.labels):
+        spellings.setdefault(fold(label), set()).add(label)
+    for names in (sorted(names) for names in spellings.values() if len(names) > 1):
+        text = "are several labels, each unknown where the other is known"
+        yield f"{' and '.join(names)} {text}; call the columns alike"
 
 
 def join_manifests(parts: Sequence[Manifest], same_patients: Sequence[frozenset[str]]) -> Manifest:

@@ -25,6 +25,9 @@ ROW_COLUMNS = ("path", "split", "patient", "study", "view", "sex", "age_years")
 
 _LABEL_VALUES = (1.0, 0.0, -1.0)
 _PATIENT_FOLDER = re.compile(r"(?i)(?:.*/)?(patient(?!s)[^/]*\d[^/]*)/(?:(study[^/]*)/)?")
+_AGE = re.compile(
+    r"[><≥=]*\s*([\d.,]+)\s*\+?\s*((?:y|years?|yrs?|y/?o|m|months?|w|weeks?|d|days?)?)\.?\s*\+?"
+)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -121,10 +124,13 @@ def parse_sex(value: str) -> str:
 
 
 def parse_age(value: str) -> float:
-    """Years; ``058Y`` and ``011M`` (DICOM, NIH) too; NaN where unknown or beyond 120."""
-    text = value.strip().upper()
-    per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:], 0.0)
-    years = parse_number(text[:-1]) / per_year if per_year else parse_number(text)
+    """Years; ``058Y`` and ``011M`` (DICOM, NIH), ``60 years``, ``>89`` and ``90+`` too.
+
+    NaN where unknown or beyond 120.
+    """
+    found = _AGE.fullmatch(value.strip().lower())
+    number, unit = found.groups() if found else (value, "")
+    years = parse_number(number) / {"m": 12.0, "w": 52.18, "d": 365.25}.get(unit[:1], 1.0)
     return years if 0 <= years <= 120 else np.nan
 
 

@@ -23,6 +23,8 @@ _TEXTS = re.compile(r"(?i)[^.~].*\.(jsonl?|txt)")
 def describe(root: Path) -> str:
     """``found labels.csv, 120 images in pngs; to read it: --map csv=labels.csv --map …``."""
     entries = sorted([*root.glob("*"), *root.glob("*/*")], key=lambda path: len(path.parts))
+    if run := next((path.parent for path in entries if path.name == "run_config.json"), None):
+        return f"found a run ({run}); name the dataset, not the run"
     named = (path for path in entries if table_stem(path.name) or _TEXTS.fullmatch(path.name))
     tables = [path for path in named if path.is_file()]
     images = [path for path in image_files(root) if "." in path]

@@ -14,7 +14,7 @@ from tests.images import read_grey
 
 from pulmonet.data.images import dicom
 from pulmonet.data.images.decoding import Remark
-from pulmonet.data.images.read import decode
+from pulmonet.data.images.read import decode, read_file
 from pulmonet.errors import DataError
 from small_dataset import smooth_image, write_dicom
 
@@ -198,6 +198,19 @@ def test_palettes(tmp_path: Path, bits: int) -> None:
         write_dicom(tmp_path / "a.dcm", IMAGE, photometric=photometric, **elements)
         expected = (table >> (bits - 8))[IMAGE]
         assert np.abs(read_grey(tmp_path / "a.dcm").astype(int) - expected).max() <= 1
+
+
+def test_pixels_for_processing_are_remarked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for intent in ("FOR PROCESSING", "FOR PRESENTATION", ""):
+        write_dicom(tmp_path / "a.dcm", IMAGE, PresentationIntentType=intent)
+        got, remark = decode((tmp_path / "a.dcm").read_bytes(), "a.dcm")
+        assert np.abs(got - stretched(IMAGE)).max() <= 1
+        assert remark == (Remark.RAW if intent == "FOR PROCESSING" else Remark.NONE)
+        caplog.clear()
+        read_file(tmp_path / "a.dcm")
+        assert ("as the detector read it" in caplog.text) == bool(remark)
 
 
 MISSING = ["PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel", "BitsStored"]

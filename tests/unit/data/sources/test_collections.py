@@ -373,3 +373,22 @@ def test_ids_of_one_patient_that_two_collections_write_otherwise_are_named(tmp_p
         *_, notes = inspect_collections(found, data, 0, check_files=False, keep_split=False)
         said = "1 patient may be listed under several ids (a=b/007 = a=b/7)"
         assert any(note.startswith(said) for note in notes) == is_said
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [("TB_score", "TB score and TB_score are several labels"), ("TB score", ""), ("Gout", "")],
+)
+def test_labels_that_two_collections_spell_otherwise_are_named(
+    tmp_path: Path, label: str, said: str
+) -> None:
+    for name, column in (("a", "TB score"), ("b", label)):
+        (tmp_path / name).mkdir()
+        rows = "x.png,7,1,1\ny.png,8,0,0\n"
+        (tmp_path / name / "train.csv").write_text(f"Path,patient,Edema,{column}\n{rows}")
+    data = config(tmp_path / "a", tmp_path / "b")
+    found = find_collections(data)
+    *_, notes = inspect_collections(found, data, 0, check_files=False, keep_split=False)
+    assert [note.partition(", each")[0] for note in notes if "several labels" in note] == [
+        text for text in [said] if text
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chexpert_factory import write_dataset
-from pulmonet.data.sources import locate_dataset, remember_dataset
+from pulmonet.data.sources import locate_dataset, read_manifest, remember_dataset
 from pulmonet.data.sources.find import is_synthetic, recognise
 from pulmonet.data.sources.vindr import KAGGLE_COLUMNS
 from pulmonet.errors import DataError
@@ -44,6 +44,7 @@ def test_data_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["groundtruth.csv"], "chexpert"),
         (["chestmnist.npz"], "medmnist"),
         (["chestmnist.npz", "pneumoniamnist.npz"], None),
+        (["run_config.json", "seen.npz"], None),
         (["mine.csv"], None),
         (["train.csv/x"], None),
         (["CheXpert-v1.0 batch 2 (train 1)/patient1.x"], "chexpert"),
@@ -71,6 +72,16 @@ def test_kaggles_train_csv_is_vindrs_and_others_are_chexperts(tmp_path: Path) ->
     (tmp_path / "train.csv").write_text("Path,Edema\n")
     assert recognise(tmp_path) == "chexpert"
     assert recognise(tmp_path / "nowhere") is None
+
+
+def test_a_run_is_no_dataset(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    run.mkdir()
+    for name in ("run_config.json", "seen.npz", "training_log.csv"):
+        (run / name).touch()
+    for place in (run, tmp_path):
+        with pytest.raises(DataError, match=rf"found a run \({run}\); name the dataset"):
+            read_manifest(place)
 
 
 def test_phantoms_say_that_they_are(tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_cells_of_a_column_that_may_not_be_there() -> None:
     assert views == ["AP", "AP", "LATERAL", "FRONTAL", ""]
 
 
+@pytest.mark.parametrize(
+    ("cell", "years"),
+    [
+        *(("60 years", 60), ("7 yrs.", 7), ("61yo", 61), (">89", 89), ("90+", 90), ("≥ 90 Y", 90)),
+        *(("018M", 1.5), ("6 months", 0.5), ("5.9e1", 59), ("54,5", 54.5), ("0", 0)),
+        *(("-3", np.nan), ("121", np.nan), ("411Y", np.nan), ("adult", np.nan), ("3-5", np.nan)),
+        *(("", np.nan), ("Y", np.nan), ("nan", np.nan), ("1,234", np.nan), ("5 feet", np.nan)),
+    ],
+)
+def test_ages_as_tables_write_them(cell: str, years: float) -> None:
+    np.testing.assert_allclose(parse_age(cell), years, equal_nan=True)
+
+
 def test_an_older_name_of_the_root_is_stripped(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     paths = np.asarray(["old-name/train/a.jpg", "old-name\\train\\b.jpg"], object)
