@@ -63,6 +63,7 @@ def from_scratch(
 ARMS: dict[str, list[str]] = {
     "quick": ["--config", "quick"],
     "strong": ["--config", "strong"],
+    "quick-growing": ["--config", "quick", "--set", "optim.growth=[[128, 2], [160, 2]]"],
     "one-lite0": single(),
     "one-lite1": of(LITE1, 1),
     "two-lite0": of(LITE0, 2),

@@ -507,6 +507,8 @@ def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
         (["--rows", "0"], 2, "--rows 0: at least 1"),
         (["--split", "vald"], 2, "--split vald: unknown.*did you mean 'valid'"),
         (["nothere.jpg"], 3, "nothere.jpg: no such file; name JPEG"),
+        (["small"], 2, "images: small is a run; name it with --run small"),
+        (["small", "--rows", "3"], 2, "images: small is a run"),
         (["x.jpg", "--rows", "3"], 2, "images: --rows takes rows of the dataset; leave one of"),
         (["x.jpg", "--data-dir", "x"], 2, "images: --data-dir takes rows of the dataset"),
         (["x.jpg", "--map", "csv=x.csv"], 2, "images: --map takes rows of the dataset"),

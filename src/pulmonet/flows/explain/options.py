@@ -219,6 +219,9 @@ def _check_other(other: RunDir, task: Settled) -> None:
 
 
 def _check_combination(options: ExplainOptions) -> None:
+    for name in options.images[:1]:
+        if any(RunDir(place).exists() for place in (options.artifacts_dir / name, expand(name))):
+            raise ConfigError(f"images: {name} is a run; name it with --run {name}")
     plain, given = dict(ExplainOptions()), dict(options) | options.columns
     typed = {name for name, value in given.items() if value and value != plain.get(name)}
     flags = {name: f"--{name.replace('_', '-')}" for name in typed}
