@@ -162,9 +162,16 @@ def test_policies_that_contradict_or_say_nothing(values: list[str], message: str
 
 
 @pytest.mark.parametrize(
-    ("word", "advice"), [("predict", "pulmonet explain IMAGE"), ("export", "--export onnx")]
+    ("word", "advice"),
+    [
+        ("predict", "pulmonet explain IMAGE"),
+        ("export", "--export onnx"),
+        ("help", "pulmonet --help"),
+        ("train", "--data-dir"),
+        ("report", "--artifacts-dir"),
+    ],
 )
-def test_commands_of_other_tools_are_shown_the_way(
+def test_words_of_other_tools_are_shown_the_way(
     word: str, advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([word, "x.jpg"]) == 2

@@ -64,6 +64,15 @@ class _InWords:
 class Command(_InWords, TyperCommand):
     """One of `COMMANDS`."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does; of words too many, which flag takes them."""
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            if self.name in FLAGS and "unexpected extra" in error.message:
+                error.message += f"; {FLAGS[self.name]}"
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run it, ``--out-dir=~/x`` meaning the home folder; typer has no word for Ctrl-C."""
         for name, value in ctx.params.items():
@@ -87,6 +96,8 @@ _TEXTS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-
 #: What each command does, the first line of its help; commands that one may look for instead.
 COMMANDS: dict[str, str] = _TEXTS["commands"]
 ELSEWHERE: dict[str, str] = _TEXTS["elsewhere"]
+#: By command, the flags for what may be written without one.
+FLAGS: dict[str, str] = _TEXTS["flags"]
 
 
 def load_command(name: str) -> TyperCommand:
