@@ -205,7 +205,7 @@ def test_cells_that_are_not_understood_are_counted(tmp_path: Path) -> None:
         "x.csv: 1 cell of column 'v' not understood as view, so unknown ('oblique'); write AP, PA "
         "or lateral",
         "x.csv: 2 cells of column 's' not understood as sex, so unknown ('1', '0'); write M or F",
-        "x.csv: 2 cells of column 'years' not understood as age, so unknown ('60-70', '>89'); "
+        "x.csv: 1 cell of column 'years' not understood as age, so unknown ('60-70'); "
         "write years up to 120",
     ]
 
