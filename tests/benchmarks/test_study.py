@@ -28,7 +28,7 @@ def test_arms_named_so_train_on_both_collections() -> None:
         *("one-lite0-more-five-labels", "one-lite1-more", "quick-more", "strong-more"),
         *("three-lite0-more", "three-lite1-more"),
     ]
-    assert study.more_data("single-more", options) == [
+    assert study.more_data("one-lite0-more", options) == [
         *("--data-dir", options.more, "--same-patients", "nih-cxr,nih-cxr-more")
     ]
     with pytest.raises(SystemExit, match="add --more FOLDER"):

@@ -486,6 +486,15 @@ def test_a_file_that_is_not_there_is_told_at_once(
     assert "nope.jpg: no such file" in capsys.readouterr().err
 
 
+def test_a_folder_of_images_may_be_called_as_a_run_is(
+    artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small").mkdir()
+    write_image(tmp_path / "small" / "x.png")
+    monkeypatch.chdir(tmp_path)
+    assert explain(artifacts, "small", "--label", "Edema") == 0
+
+
 def test_dicom_captures(artifacts: Path, tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = write_image(tmp_path / "x.png")

@@ -124,9 +124,8 @@ def recognise(root: Path) -> str | None:
     everything = names_in(root)
     # 100,000 images are not looked through by each reader
     names = {name for name in everything if not is_image_name(name)}
-    if not everything or "run_config.json" in names:  # a run has an npz file, too
-        return None
-    return next((kind for kind, one in SOURCES.items() if one.recognises(root, names)), None)
+    known = (kind for kind, one in SOURCES.items() if one.recognises(root, names))
+    return next(known, None) if everything else None
 
 
 def is_synthetic(root: Path) -> bool:

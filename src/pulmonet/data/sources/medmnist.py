@@ -17,8 +17,9 @@ _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 
 
 def recognises(_root: Path, names: Collection[str]) -> bool:
-    """By a single npz file."""
-    return sum(name.endswith(".npz") for name in names) == 1
+    """By a single npz file that is not a run's."""
+    n_files = sum(name.endswith(".npz") for name in names)
+    return n_files == 1 and "run_config.json" not in names
 
 
 def read(path: Path) -> rows.SourceRows:

@@ -220,7 +220,8 @@ def _check_other(other: RunDir, task: Settled) -> None:
 
 def _check_combination(options: ExplainOptions) -> None:
     for name in options.images[:1]:
-        if any(RunDir(place).exists() for place in (options.artifacts_dir / name, expand(name))):
+        own = expand(name)  # a folder of images may be called as a run is
+        if RunDir(own if own.exists() else options.artifacts_dir / name).exists():
             raise ConfigError(f"images: {name} is a run; name it with --run {name}")
     plain, given = dict(ExplainOptions()), dict(options) | options.columns
     typed = {name for name, value in given.items() if value and value != plain.get(name)}

@@ -45,6 +45,7 @@ def test_data_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["chestmnist.npz"], "medmnist"),
         (["chestmnist.npz", "pneumoniamnist.npz"], None),
         (["run_config.json", "seen.npz"], None),
+        (["run_config.json", "train.csv"], "chexpert"),
         (["mine.csv"], None),
         (["train.csv/x"], None),
         (["CheXpert-v1.0 batch 2 (train 1)/patient1.x"], "chexpert"),
